@@ -1,0 +1,3 @@
+"""racing: train, compare and ship driving policies."""
+
+__version__ = "0.1.0"
