@@ -1,0 +1,75 @@
+"""`racing <verb>`: finds the verb's module, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from racing import __version__
+from racing.errors import InputError
+
+# verb -> (module, what it does). Each module has main(argv: list[str]) -> int and is imported only when called.
+VERBS = {
+    "train": ("racing.train", "train, evaluate, export and record one experiment (or a sweep with -m)"),
+    "evaluate": ("racing.evaluate", "drive a trained policy from unseen starts and report its laps"),
+    "export": ("racing.export", "write a run's policy as ONNX and check it against torch"),
+    "tracks": ("racing.manage_tracks", "list, show, validate, import, preview tracks; reference laps"),
+    "runs": ("racing.manage_runs", "list and show runs; sync a journal to MLflow"),
+    "bench": ("racing.bench", "measure the simulator, the learner, the start-up"),
+    "ui": ("racing.ui", "open MLflow's UI on the embedded store"),
+    "doctor": ("racing.doctor", "say what is installed and usable, and what is missing"),
+}
+DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 75  # exit codes; STOPPED: state saved, run the same command again
+
+
+def usage() -> str:
+    """The text of `racing --help`."""
+    lines = ["usage: racing <verb> [key=value ...]", "", "verbs:"]
+    lines += [f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items()]
+    lines += ["", "racing <verb> --help shows examples.  Docs: docs/configuration.md"]
+    return "\n".join(lines)
+
+
+def input_error(error: BaseException) -> InputError | None:
+    """The InputError behind `error`, looking through the exceptions that Hydra wraps around it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, InputError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code (0 done, 1 a run failed, 2 wrong input, 75 stopped with state saved)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return DONE if arguments else WRONG_INPUT
+    if arguments[0] in ("-V", "--version"):
+        print(f"racing {__version__}")
+        return DONE
+    verb = arguments.pop(0)
+    if verb not in VERBS:
+        print(f"racing: unknown verb {verb!r}; use one of: {', '.join(VERBS)}", file=sys.stderr)
+        return WRONG_INPUT
+    try:
+        return int(importlib.import_module(VERBS[verb][0]).main(arguments))
+    except KeyboardInterrupt:
+        print("racing: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `racing runs list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        wrong = input_error(error)
+        if wrong is None or os.environ.get("RACING_DEBUG") == "1":
+            raise
+        print(f"racing {verb}: {wrong}", file=sys.stderr)
+        return WRONG_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())
