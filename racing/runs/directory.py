@@ -1,0 +1,280 @@
+"""The run directory: everything that one training leaves behind, in a place that its configuration names."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from racing.errors import InputError, require
+from racing.runs.journal import Journal, read_journal
+
+# What may differ between two processes of one run: where it runs and who watches, not what it computes.
+NOT_IDENTITY = ("hardware", "launcher", "tracking", "paths", "hydra", "fresh", "debug", "run")
+FOLDERS = ("checkpoints", "evaluations", "export")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+
+
+class RunDirectory:
+    """A run on disk. Reading needs nothing else; only the one that `open_run` returns can write (`journal`)."""
+
+    def __init__(self, path: Path) -> None:
+        """A view of the run at `path`; nothing is created."""
+        self.path = path.resolve()
+        self._journal: Journal | None = None
+        self._lock: int | None = None
+
+    @property
+    def journal(self) -> Journal:
+        """The journal, for writing. Raises RuntimeError unless the directory came from `open_run` and is open."""
+        if self._journal is None:
+            raise RuntimeError(f"{self.path} is open for reading only; get it from open_run() to write")
+        return self._journal
+
+    @property
+    def name(self) -> str:
+        """The directory's name, `<name>-<hash8>`: also the run's name in MLflow."""
+        return self.path.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration that began the run; empty where there is none."""
+        path = self.path / "config.yaml"
+        return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The result of a finished run; empty before."""
+        return read_json(self.path / "summary.json")
+
+    @property
+    def mlflow(self) -> dict[str, Any]:
+        """`uri`, `experiment_id`, `run_id` of the run's copy in MLflow; empty before there is one."""
+        return read_json(self.path / "mlflow.json")
+
+    @property
+    def started(self) -> int:
+        """When the run began, UTC milliseconds; 0 without a journal."""
+        first = next(read_journal(self.path / "journal.jsonl"), None) if self.exists else None
+        return int(first.record["ts"]) if first and first.record else 0
+
+    @property
+    def exists(self) -> bool:
+        """Whether this is a run directory."""
+        return (self.path / "journal.jsonl").is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run reached its end: its journal says FINISHED and its summary is there."""
+        return bool(self.summary) and self.last_end() == "FINISHED"
+
+    @property
+    def status(self) -> str:
+        """FINISHED, FAILED, STOPPED (state saved), RUNNING, or KILLED (it neither ended nor runs)."""
+        return self.last_end() or ("RUNNING" if self.in_use() else "KILLED")
+
+    def last_end(self) -> str | None:
+        """Status of the last `end` line, None if the run started again since or never ended."""
+        status = None
+        for line in read_journal(self.path / "journal.jsonl") if self.exists else ():
+            # Most lines are metrics: two substring searches are much cheaper than parsing them.
+            if b'"kind":"end"' in line.raw or b'"kind":"start"' in line.raw:
+                record = line.record or {}
+                status = record.get("status") if record.get("kind") == "end" else None
+        return status
+
+    def in_use(self) -> bool:
+        """Whether a trainer has this directory open now."""
+        if self._lock is not None:
+            return True
+        try:
+            fd = os.open(self.path / "run.lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json, then the journal's FINISHED: in this order a finished run always has its summary."""
+        write_atomic(self.path / "summary.json", json.dumps(dict(summary), indent=2) + "\n")
+        self.journal.artifact("summary.json")
+        self.journal.end("FINISHED")
+
+    def close(self) -> None:
+        """Close the journal and let others have the directory; idempotent."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _acquire(self) -> None:
+        """Take the directory for this process. Raises InputError naming the process that has it."""
+        fd = os.open(self.path / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            # flock, not lockf: closing another descriptor of the file must not free it, and it ends with the process.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another process"
+            os.close(fd)
+            rule = "one directory has one trainer"
+            raise InputError(
+                f"{self.path} is in use by {owner}, {rule}; stop that process or change the run's name"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        self._lock = fd
+
+    def _begin(self, config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]) -> None:
+        """Open the journal and begin the run, or continue it; a finished run is left as it is."""
+        for folder in FOLDERS:
+            (self.path / folder).mkdir(exist_ok=True)
+        self._journal = Journal(self.path / "journal.jsonl")
+        if self.finished:
+            return
+        continued = any((line.record or {}).get("kind") == "start" for line in read_journal(self._journal.path))
+        if not continued:
+            for file_name, text in _documents(config, overrides, provenance).items():
+                write_atomic(self.path / file_name, text)
+                self._journal.artifact(file_name)
+            self._journal.params(flatten(config))
+            self._journal.tags({"racing.config_hash": config_hash(config)})
+        self._journal.start(pid=os.getpid(), overrides=list(overrides), continued=continued)
+
+
+def open_run(
+    outputs: Path,
+    name: str,
+    config: dict[str, Any],
+    overrides: list[str],
+    provenance: dict[str, Any],
+    *,
+    fresh: bool = False,
+) -> RunDirectory:
+    """The run directory of this configuration, locked for this process: new, to be continued, or finished.
+
+    outputs: root of everything that is written. name: the experiment's name. config: the resolved configuration as
+    plain data. overrides: what was typed. provenance: `racing.runs.provenance.collect`. fresh: an existing directory
+    is moved aside to `<directory>.1`, `.2`, ... first. The files that describe the run are those of its first start.
+    Raises InputError if `outputs` cannot be written, the name is no file name, or another process has the directory.
+    """
+    require(
+        bool(_NAME.fullmatch(name)),
+        f"name {name!r} must be letters, digits and _-. and not begin with a dot; rename it",
+    )
+    run = RunDirectory(Path(outputs) / "runs" / f"{name}-{config_hash(config)[:8]}")
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        if fresh and run.exists:
+            run._acquire()
+            run.path.rename(_aside(run.path))
+            run.close()
+            run.path.mkdir()
+        run._acquire()
+        run._begin(config, overrides, provenance)
+    except OSError as error:
+        run.close()
+        problem = f"{error.filename or run.path}: {error.strerror}"
+        raise InputError(f"{problem}; paths.outputs must be a writable folder: set paths.outputs=FOLDER") from error
+    except BaseException:
+        run.close()
+        raise
+    return run
+
+
+def all_runs(outputs: Path) -> list[RunDirectory]:
+    """The run directories under `outputs`, newest first."""
+    runs = [RunDirectory(path.parent) for path in (Path(outputs) / "runs").glob("*/journal.jsonl")]
+    return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
+
+
+def find_run(spec: str, outputs: Path) -> RunDirectory:
+    """The run meant by `spec`: a run directory, the name of one, an MLflow run id, or `latest` (the newest).
+
+    Raises InputError if there is none.
+    """
+    for path in (Path(outputs) / "runs" / spec, Path(spec)):
+        if RunDirectory(path).exists:
+            return RunDirectory(path)
+    for run in all_runs(outputs):
+        if spec == "latest" or run.mlflow.get("run_id") == spec:
+            return run
+    rule = "must be a run directory, its name, an MLflow run id of a run here, or latest"
+    raise InputError(f"run {spec!r} {rule}; see `racing runs list --outputs {outputs}`")
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """sha256 of what the run computes: the canonical JSON of `config` without the keys in NOT_IDENTITY."""
+    identity = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names: {"algo": {"gamma": 0.99}} gives {"algo.gamma": 0.99}; lists stay values."""
+    return dict(_leaves(config, prefix))
+
+
+def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`; empty where there is no such file."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return {}
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace `path` by `text` so that no reader, and no power cut, ever sees a part of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _documents(config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]) -> dict[str, str]:
+    """File name -> text of what describes the run. The patch is a file of its own: it can be applied."""
+    rest = {key: value for key, value in provenance.items() if key != "diff"}
+    texts = {
+        "config.yaml": yaml.safe_dump(config, sort_keys=False),
+        "overrides.yaml": yaml.safe_dump(list(overrides)),
+        "provenance.json": json.dumps(rest, indent=2) + "\n",
+    }
+    return texts | ({"diff.patch": provenance["diff"]} if provenance.get("diff") else {})
+
+
+def _aside(path: Path) -> Path:
+    """The first of `<path>.1`, `<path>.2`, ... that is free."""
+    number = 1
+    while path.with_name(f"{path.name}.{number}").exists():
+        number += 1
+    return path.with_name(f"{path.name}.{number}")

@@ -1,0 +1,205 @@
+"""The journal of a run: one append-only file of JSON lines that holds every metric, parameter and event.
+
+It is the truth about the run. MLflow gets a copy of it (racing/runs/sender.py), so writing never waits for a server:
+one line is one `os.write` on a file opened with O_APPEND, a few microseconds. Killing the process loses no line that
+was written. Line kinds (every line also has `ts`, UTC milliseconds):
+
+    journal   id, version            the first line; `id` names the run in MLflow
+    start     ...                    a process begins or continues the run
+    metrics   step, values           `values` maps names to numbers; NaN, Infinity as Python's json writes them
+    params    values                 text by name; the same value may come again, another value may not
+    tags      values                 text by name; the last one counts
+    artifact  path, folder           a file or folder of the run directory, to be kept in MLflow under `folder`
+    model     path, name             an ONNX policy of the run directory, to be kept as an MLflow model
+    event     name, ...              anything else worth remembering; stays in the journal
+    end       status, error          FINISHED, FAILED or STOPPED (state saved, to be continued)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+STATUSES = ("FINISHED", "FAILED", "STOPPED")
+MAX_NAME = 250  # [characters] MLflow's limit for the name of a metric, parameter or tag
+_NAME = re.compile(r"[A-Za-z0-9_.:\- ]+(/[A-Za-z0-9_.:\- ]+)*")  # MLflow's alphabet; as a path it must be normal
+_TAIL = 1 << 16  # [bytes] read at a time when looking for the last newline
+
+
+@dataclass(frozen=True)
+class Line:
+    """One complete line: `record` is None where it is no JSON object; the next line begins at byte `end`."""
+
+    start: int
+    end: int
+    raw: bytes
+    record: dict[str, Any] | None
+
+
+def read_journal(path: Path, offset: int = 0) -> Iterator[Line]:
+    """The complete lines of a journal from byte `offset` on; a torn last line (no newline yet) is left out."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            try:
+                record = json.loads(raw)
+            except ValueError:
+                record = None
+            yield Line(offset, offset + len(raw), raw, record if isinstance(record, dict) else None)
+            offset += len(raw)
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless MLflow accepts `name` for a metric, parameter or tag."""
+    normal = _NAME.fullmatch(name) and all(part not in (".", "..") for part in name.split("/"))
+    if not normal or len(name) > MAX_NAME:
+        rule = f"letters, digits and _-.: / only, at most {MAX_NAME} characters"
+        raise ValueError(f"name {name!r} breaks MLflow's rule ({rule}); rename it")
+
+
+def as_text(value: object) -> str:
+    """A parameter's text as one would type it in an override: true, null, 0.001, [1, 2]; text stays as it is."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+class Journal:
+    """The writing end; one process (and one thread) at a time. Opening repairs a torn last line."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path` for appending, or begin it. Raises OSError if it cannot be written."""
+        self.path = path
+        self._names: set[str] = set()
+        self._again: Counter[tuple[int, str]] = Counter()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._size = _complete_size(self._fd)
+        os.ftruncate(self._fd, self._size)
+        if self._size == 0:
+            self._write("journal", id=uuid.uuid4().hex, version=VERSION)
+        self.id = str(next(read_journal(path)).record["id"])  # type: ignore[index]
+
+    @property
+    def position(self) -> int:
+        """Bytes written so far: a checkpoint keeps it for `replay_from`."""
+        return self._size
+
+    def replay_from(self, position: int) -> None:
+        """The run continues from a checkpoint made at `position`: what it measures again is not recorded twice.
+
+        Each (step, name) that stands after `position` is left out once when it comes again.
+        """
+        for line in read_journal(self.path, position):
+            if line.record and line.record.get("kind") == "metrics":
+                self._again.update((line.record["step"], name) for name in line.record["values"])
+
+    def start(self, **fields: Any) -> None:
+        """This process begins or continues the run."""
+        self._write("start", **fields)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers measured at `step` (environment steps); NaN and infinity are allowed.
+
+        Raises ValueError if a name is not one that MLflow accepts.
+        """
+        kept = {}
+        for name, value in values.items():
+            self._check(name)
+            if self._again[step, name] > 0:
+                self._again[step, name] -= 1
+            else:
+                kept[name] = float(value)
+        if kept:
+            self._write("metrics", step=int(step), values=kept)
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Parameters of the run, by dotted name; a parameter cannot change later. Raises ValueError on a bad name."""
+        self._texts("params", values)
+
+    def tags(self, values: Mapping[str, object]) -> None:
+        """Labels of the run; the last value counts. Raises ValueError on a bad name."""
+        self._texts("tags", values)
+
+    def artifact(self, path: Path | str, folder: str = "") -> None:
+        """Keep a file or folder of the run directory in MLflow, under `folder`. ValueError if it lies outside."""
+        self._write("artifact", path=self._inside(path), folder=folder)
+
+    def model(self, path: Path | str, name: str) -> None:
+        """Keep the ONNX policy at `path` as MLflow model `name`. Raises ValueError if it lies outside the directory."""
+        if not name or set(name) & set("/:.%\"'"):
+            raise ValueError(f"model name {name!r} breaks MLflow's rule (not empty, none of / : . % \" '); rename it")
+        self._write("model", path=self._inside(path), name=name)
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Anything worth remembering that is no number; it stays in the journal."""
+        self._write("event", name=name, **fields)
+
+    def end(self, status: str, error: str | None = None) -> None:
+        """The run ends with `status` (see STATUSES); `error` is the traceback of a failure. On disk on return."""
+        if status not in STATUSES:
+            raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {status!r}; choose one")
+        self._write("end", status=status, error=error)
+        self.sync()
+
+    def sync(self) -> None:
+        """Wait until all lines are on the disk: survives a power cut, not only a kill."""
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _check(self, name: str) -> None:
+        if name not in self._names:
+            check_name(name)
+            self._names.add(name)
+
+    def _texts(self, kind: str, values: Mapping[str, object]) -> None:
+        for name in values:
+            self._check(name)
+        self._write(kind, values={name: as_text(value) for name, value in values.items()})
+
+    def _inside(self, path: Path | str) -> str:
+        directory = self.path.parent.resolve()
+        full = (directory / path).resolve()
+        if not full.is_relative_to(directory):
+            raise ValueError(f"{path} must lie inside the run directory {directory}; copy it there first")
+        return full.relative_to(directory).as_posix()
+
+    def _write(self, kind: str, **fields: Any) -> None:
+        record = {"ts": time.time_ns() // 1_000_000, "kind": kind, **fields}
+        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        try:
+            written = os.write(self._fd, line)
+            while written < len(line):  # a disk that is nearly full takes a part; the next write says why
+                written += os.write(self._fd, line[written:])
+        except OSError as error:
+            os.ftruncate(self._fd, self._size)  # no half line stays
+            problem = (
+                f"{self.path}: {error.strerror}; the journal is whole up to here: free space, run the command again"
+            )
+            raise OSError(error.errno, problem) from error
+        self._size += len(line)
+
+
+def _complete_size(fd: int) -> int:
+    """Bytes up to and including the last newline."""
+    end = os.fstat(fd).st_size
+    while end > 0:
+        begin = max(0, end - _TAIL)
+        found = os.pread(fd, end - begin, begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0

@@ -1,0 +1,104 @@
+"""Where a result comes from: code, packages, machine, tracks."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from racing import __version__
+from racing.sim.track import Track
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def collect(tracks: Iterable[Track] = ()) -> dict[str, Any]:
+    """What a later reader needs to know to get the same result; plain data, ready for JSON.
+
+    `commit`, `dirty`, `untracked` and `diff` (against the commit, as text) describe the source tree; they are null and
+    empty where racing was installed without git.
+    """
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "racing": __version__,
+        **git_state(_PACKAGE),
+        "packages": packages(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "tracks": {track.name: {"sha256": track_sha256(track), "source": track.source} for track in tracks},
+    }
+
+
+def git_state(package: Path) -> dict[str, Any]:
+    """`commit`, `dirty`, `untracked` (names) and `diff` of the work tree that holds `package`; null outside git."""
+    nothing: dict[str, Any] = {"commit": None, "dirty": None, "untracked": [], "diff": ""}
+    # A copy installed inside somebody else's repository is not part of it.
+    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return nothing
+    commit = _git(package, "rev-parse", "HEAD")
+    diff = _git(package, "diff", "HEAD", "--no-ext-diff", "--no-color")
+    root = _git(package, "rev-parse", "--show-toplevel")
+    if commit is None or diff is None or root is None:
+        return nothing
+    untracked = (_git(Path(root.strip()), "ls-files", "--others", "--exclude-standard") or "").splitlines()
+    return {"commit": commit.strip(), "dirty": bool(diff or untracked), "untracked": untracked, "diff": diff}
+
+
+def packages() -> dict[str, str | None]:
+    """Version of each package that racing asks for directly; null where it is missing."""
+    return {name: version(name) for name in direct_dependencies()}
+
+
+def direct_dependencies() -> list[str]:
+    """Names of the packages that racing asks for directly, without those of its extras; empty if not installed."""
+    try:
+        wanted = importlib.metadata.requires("racing") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return sorted(re.split(r"[^A-Za-z0-9._-]", line)[0] for line in wanted if "extra ==" not in line)
+
+
+def version(package: str) -> str | None:
+    """Installed version of `package`, None if it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_model() -> str:
+    """The processor's name, as exact as the system tells."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def track_sha256(track: Track) -> str:
+    """sha256 of the track's file as its reader noted it, else of its geometry."""
+    if "sha256" in track.source:
+        return str(track.source["sha256"])
+    digest = hashlib.sha256()
+    for array in (track.points, track.left, track.right, track.gates, track.start_position, track.clearance.values):
+        digest.update(array.tobytes())
+    digest.update(repr(track.start_angle).encode())
+    return digest.hexdigest()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Output of a git command in `folder`, None if it fails or git is missing."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace")
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
