@@ -7,10 +7,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from racing.sim.precision import kernel
 
 FloatArray = npt.NDArray[np.floating]
 
 MAX_CELLS = 16_000_000  # a finer grid than this is refused: 64 MB of float32
+SHARP_CELLS = 6  # cells on either side of an edge whose distance to it is computed exactly
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +72,51 @@ def clearance_from_edges(left: FloatArray, right: FloatArray, resolution: float)
     if int(size[0]) * int(size[1]) > MAX_CELLS:
         resolution *= float(np.sqrt(size[0] * size[1] / MAX_CELLS)) * 1.01
         return clearance_from_edges(left, right, resolution)
-    shift = 4  # sub-cell bits of fillPoly's fixed-point coordinates
-    cells_l = np.round((left - low) / resolution * (1 << shift)).astype(np.int32)
-    cells_r = np.round((right - low) / resolution * (1 << shift)).astype(np.int32)
-    quads = np.stack([cells_l, np.roll(cells_l, -1, 0), np.roll(cells_r, -1, 0), cells_r], axis=1)
     mask = np.zeros((int(size[1]), int(size[0])), np.uint8)
-    for quad in quads:
-        cv2.fillConvexPoly(mask, cv2.convexHull(quad), 1, lineType=cv2.LINE_8, shift=shift)
-    return clearance_from_mask(mask.astype(bool), resolution, (float(low[0]), float(low[1])))
+    _fill((left - low) / resolution, (right - low) / resolution, mask)
+    coarse = clearance_from_mask(mask.astype(bool), resolution, (float(low[0]), float(low[1])))
+    return _sharpened(coarse, np.concatenate([_samples(left, resolution / 8), _samples(right, resolution / 8)]))
+
+
+@kernel
+def _fill(left: FloatArray, right: FloatArray, mask: npt.NDArray[np.uint8]) -> None:
+    """Set every cell of `mask` (ny, nx) whose centre lies in a quad between `left` and `right` (M, 2) [cells].
+
+    A quad counts as its two triangles; a drawing library would also fill the cells that the outline only touches, and
+    so widen the road by half a cell.
+    """
+    count = left.shape[0]
+    ny, nx = mask.shape
+    for n in range(2 * count):
+        i = n // 2
+        j = (i + 1) % count
+        ax, ay = left[i]
+        bx, by = right[j]
+        cx, cy = left[j] if n % 2 == 0 else right[i]
+        for y in range(max(0, int(np.ceil(min(ay, by, cy)))), min(ny - 1, int(np.floor(max(ay, by, cy)))) + 1):
+            for x in range(max(0, int(np.ceil(min(ax, bx, cx)))), min(nx - 1, int(np.floor(max(ax, bx, cx)))) + 1):
+                ab = (bx - ax) * (y - ay) - (by - ay) * (x - ax)
+                bc = (cx - bx) * (y - by) - (cy - by) * (x - bx)
+                ca = (ax - cx) * (y - cy) - (ay - cy) * (x - cx)
+                if (ab >= 0 and bc >= 0 and ca >= 0) or (ab <= 0 and bc <= 0 and ca <= 0):
+                    mask[y, x] = 1
+
+
+def _samples(edge: FloatArray, spacing: float) -> npt.NDArray[np.float64]:
+    """Points on the closed polyline `edge` (M, 2), at most `spacing` apart."""
+    step = np.roll(edge, -1, axis=0) - edge
+    count = int(np.ceil(np.linalg.norm(step, axis=1).max() / spacing))
+    share = np.arange(count) / count
+    return np.asarray((edge[:, None] + step[:, None] * share[None, :, None]).reshape(-1, 2))
+
+
+def _sharpened(coarse: Clearance, edge: npt.NDArray[np.float64]) -> Clearance:
+    """`coarse` with distances to the points `edge` (K, 2) near the edge, where a mask is half a cell wrong."""
+    # Edge points inside the road (crossings, inner edges of hairpins tighter than the half-width) bound nothing.
+    boundary = edge[coarse.at(edge) < coarse.resolution]
+    values = coarse.values.copy()
+    rows, columns = np.nonzero(np.abs(values) < SHARP_CELLS * coarse.resolution)
+    cells = np.stack([columns, rows], axis=1) * coarse.resolution + np.asarray(coarse.origin)
+    distance = cKDTree(boundary).query(cells)[0]
+    values[rows, columns] = np.copysign(distance, values[rows, columns])
+    return Clearance(values, coarse.origin, coarse.resolution)

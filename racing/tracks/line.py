@@ -1,0 +1,160 @@
+"""The near-optimal line around a track: minimum curvature, shortened where that is faster.
+
+Minimum-curvature planning as in Heilmeier et al., "Minimum curvature trajectory planning and control for an autonomous
+race car", Vehicle System Dynamics 2020: points move along the normals of the line, and their offsets solve a quadratic
+programme. Unlike there, the programme is linearised around the line of the round before, not around the centreline, so
+the normals never cross in hairpins; the room beside the line is read from the clearance grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from racing.sim.track import Points, Track, resample_closed
+
+Array = npt.NDArray[np.float64]
+
+MAX_BEND = 0.5  # [-] offset / radius of curvature per round: the linearisation holds
+SETTLED = 0.01  # offset / half-width below which the line no longer moves
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """An evenly spaced closed line: points (N, 2), spacing [m], unit normals (N, 2) to the left, curvature (N,) [1/m]."""
+
+    points: Points
+    spacing: float
+    normals: Points
+    curvature: Array
+
+
+def closed_line(points: Points, spacing: float) -> Line:
+    """`points` (N, 2) [m] resampled evenly, about `spacing` [m] apart, with normals and curvature.
+
+    The curvature at a point is the angle between the two steps that meet there, per length of a step.
+    """
+    even = resample_closed(points, spacing)[0]
+    ahead = np.roll(even, -1, axis=0) - even
+    length = np.linalg.norm(ahead, axis=1)
+    behind = np.roll(ahead, 1, axis=0)
+    turn = np.arctan2(behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0], np.sum(behind * ahead, axis=1))
+    tangent = ahead + behind
+    tangent /= np.linalg.norm(tangent, axis=1)[:, None]
+    normals = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+    return Line(even, float(length.mean()), normals, turn * 2 / (length + np.roll(length, 1)))
+
+
+def half_width(track: Track) -> float:
+    """Mean half-width of the road [m]."""
+    return float(track.left.mean() + track.right.mean()) / 2
+
+
+def _own_corridor(points: Points, normals: Points, track: Track) -> tuple[Array, Array]:
+    """Greatest offsets to the right (negative) and left [m] (N,) that stay between the edges of this stretch of road.
+
+    Where a track crosses itself, the clearance grid alone would let the line turn into the other road. The stretch that
+    a point belongs to is the nearest one in position and heading together.
+    """
+    scale = 2 * half_width(track)
+    tree = cKDTree(np.hstack([track.points, scale * track.normals]))
+    _, near = tree.query(np.hstack([points, scale * normals]))
+    across = track.normals[near]
+    offset = np.sum((points - track.points[near]) * across, axis=1)
+    slant = np.maximum(np.sum(normals * across, axis=1), 0.3)
+    return np.asarray(-(track.right[near] + offset) / slant), np.asarray((track.left[near] - offset) / slant)
+
+
+def offset_bounds(line: Line, track: Track, margin: float) -> tuple[Array, Array]:
+    """Least and greatest offset [m] (N,) along the normals that keep `margin` [m] to the edge, also half-way between
+    points: an edge has corners.
+    """
+    ahead = np.roll(line.points, -1, axis=0)
+    across = line.normals + np.roll(line.normals, -1, axis=0)
+    across /= np.linalg.norm(across, axis=1)[:, None]
+    low, high = _room(line.points, line.normals, track, margin)
+    low_ahead, high_ahead = _room((line.points + ahead) / 2, across, track, margin)
+    lows = np.max([low, low_ahead, np.roll(low_ahead, 1)], axis=0)
+    highs = np.min([high, high_ahead, np.roll(high_ahead, 1)], axis=0)
+    return np.minimum(lows, (lows + highs) / 2), np.maximum(highs, (lows + highs) / 2)
+
+
+def _room(points: Points, normals: Points, track: Track, margin: float) -> tuple[Array, Array]:
+    """The free interval of offsets [m] nearest to each point (N, 2), as two arrays (N,).
+
+    Where there is none (road narrower than 2 * margin), both bounds are the place with the greatest clearance.
+    """
+    right, left = _own_corridor(points, normals, track)
+    step = track.clearance.resolution / 2
+    reach = int(np.ceil(max(float(left.max()), float(-right.min()), step) / step))
+    offsets = np.arange(-reach, reach + 1) * step
+    room = track.clearance.at(points[:, None] + offsets[None, :, None] * normals[:, None]) - margin
+    inside = (offsets >= right[:, None]) & (offsets <= left[:, None])
+    inside[:, reach] = True
+    free = inside & (room >= 0)
+    nearest = np.where(free, np.abs(offsets), np.inf).argmin(axis=1)
+    widest = np.where(inside, room, -np.inf).argmax(axis=1)
+    start = np.where(free.any(axis=1), nearest, widest)
+    low, high = _end(room, free, start, -1), _end(room, free, start, 1)
+    return (low - reach) * step, (high - reach) * step
+
+
+def _end(room: Array, free: npt.NDArray[np.bool_], start: npt.NDArray[np.intp], way: int) -> Array:
+    """Column (fractional) at which the free interval around column `start` (N,) ends in direction `way` (1 or -1)."""
+    if way < 0:
+        last = room.shape[1] - 1
+        return np.asarray(last - _end(room[:, ::-1], free[:, ::-1], last - start, 1))
+    rows, columns = np.arange(len(room)), np.arange(room.shape[1])
+    blocked = ~free & (columns > start[:, None])
+    outside = np.where(blocked.any(axis=1), blocked.argmax(axis=1), columns[-1])
+    inside = np.maximum(outside - 1, start)
+    fall = room[rows, inside] - room[rows, outside]
+    edge = (room[rows, inside] > 0) & (room[rows, outside] < 0)
+    return np.asarray(inside + np.where(edge, room[rows, inside] / np.where(edge, fall, 1.0), 0.0))
+
+
+def best_offsets(line: Line, low: Array, high: Array, shortness: float) -> Array:
+    """Offsets [m] (N,) within [low, high] that minimise the integral of curvature^2 + shortness over the line.
+
+    To first order an offset a changes the curvature k by a'' + k^2 a and the length of a step by the factor
+    1 - k a, to second order also by a'^2 / 2. shortness: price of length [1/m^2].
+    """
+    import clarabel
+
+    count, step, bend = len(line.points), line.spacing, line.curvature
+    index = np.arange(count)
+    ahead = sparse.csc_matrix((np.ones(count), (index, (index + 1) % count)), shape=(count, count))
+    unit = sparse.identity(count, format="csc")
+    slope = (ahead - unit) / step
+    bending = (ahead + ahead.T - 2 * unit) / step**2 + sparse.diags(bend**2)
+    scale = step**4  # keeps the entries near 1
+    hessian = (bending.T @ bending + slope.T @ slope * (shortness / 2)) * (2 * scale)
+    gradient = scale * (2 * bending.T @ bend - bend**3 - shortness * bend)
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.max_threads = 1
+    bounds = sparse.vstack([unit, -unit], format="csc")
+    limits = np.concatenate([high, -low])
+    cone = [clarabel.NonnegativeConeT(2 * count)]
+    upper = sparse.triu(hessian, format="csc")
+    found = np.asarray(clarabel.DefaultSolver(upper, gradient, bounds, limits, cone, settings).solve().x)
+    return np.clip(np.where(np.isfinite(found), found, 0.0), low, high)
+
+
+def settle(line: Line, track: Track, margin: float, shortness: float, rounds: int) -> Line:
+    """Move `line` until it is (locally) the best one for `shortness`, or `rounds` are over."""
+    spacing, settled = line.spacing, SETTLED * half_width(track)
+    for _ in range(rounds):
+        low, high = offset_bounds(line, track, margin)
+        trust = MAX_BEND / np.maximum(np.abs(line.curvature), 1e-9)
+        low = np.clip(low, -trust, trust)
+        high = np.clip(high, low, np.maximum(low, trust))
+        offsets = best_offsets(line, low, high, shortness)
+        line = closed_line(line.points + offsets[:, None] * line.normals, spacing)
+        if float(np.abs(offsets).max()) < settled:
+            break
+    return line

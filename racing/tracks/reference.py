@@ -1,0 +1,139 @@
+"""Reference laps: how fast a track can be driven with a vehicle, the yardstick of every lap time.
+
+The reference is the best of several near-optimal lines (racing.tracks.line) at the greatest speed that grip, drive and
+brakes allow (racing.sim.profile). It is a flying lap of a point that corners perfectly: good, not a proven optimum.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.sim.precision import cache_directory
+from racing.sim.profile import lap_time, speed_profile
+from racing.sim.track import Track, resample_closed
+from racing.sim.vehicle import Vehicle
+from racing.tracks.line import Line, closed_line, half_width, settle
+
+Array = npt.NDArray[np.float64]
+
+ALGORITHM = 1  # part of the cache's key: raise it when the same track and vehicle would give another lap
+# Prices of length that are tried, in units of (least bend that slows the car)^2. 0 is the line of least curvature.
+SHORTNESS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+FIRST_ROUNDS, NEXT_ROUNDS = 25, 6  # from the centreline; from the line of the price before
+_PARAMETERS = (
+    "max_lateral",
+    "max_drive",
+    "max_brake",
+    "switch_speed",
+    "max_speed",
+    "mass",
+    "drag",
+    "rolling",
+    "reference_width",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceLap:
+    """A flying lap on the near-optimal line.
+
+    time_s: lap time [s]. length_m: length of the line [m].
+    points: (N, 2) [m], evenly spaced, in driving order; point 0 is near the start line.
+    curvature: (N,) [1/m], left positive. speed: (N,) [m/s].
+    clearance_min_m: least distance from the line to the edge [m]; reference_width / 2 or a little less where the road
+        allows, else what the road allows.
+    shortness: the price of length [1/m^2] that gave the fastest line; 0 is least curvature.
+    """
+
+    time_s: float
+    length_m: float
+    points: Array
+    curvature: Array
+    speed: Array
+    clearance_min_m: float
+    shortness: float
+
+
+_known: WeakKeyDictionary[Track, dict[Vehicle, ReferenceLap]] = WeakKeyDictionary()
+
+
+def reference_lap(track: Track, vehicle: Vehicle) -> ReferenceLap:
+    """The reference lap of `vehicle` on `track`: from memory, else from disk, else computed (about 1 s per km).
+
+    The tyre model does not matter: a linear-tyre car has the lap of the same car with tyres that saturate. The files
+    live in the folder `reference` beside the compiled kernels (racing.sim.precision.cache_directory); a damaged one is
+    computed anew, and a folder that cannot be written costs only time.
+    """
+    laps = _known.setdefault(track, {})
+    if vehicle not in laps:
+        path = cache_path(track, vehicle)
+        lap = _read(path)
+        if lap is None:
+            lap = compute_reference_lap(track, vehicle)
+            with contextlib.suppress(OSError):
+                _write(path, lap)
+        laps[vehicle] = lap
+    return laps[vehicle]
+
+
+def compute_reference_lap(track: Track, vehicle: Vehicle) -> ReferenceLap:
+    """The reference lap without any cache."""
+    margin = vehicle.reference_width / 2
+    # Bends must be resolved for tight lines of small cars and for narrow roads alike.
+    line = closed_line(track.points, min(half_width(track) / 3, 0.7 * vehicle.reference_width))
+    unit = (vehicle.max_lateral / vehicle.max_speed**2) ** 2
+    candidates: list[tuple[float, float, Line]] = []
+    for price in SHORTNESS:
+        line = settle(line, track, margin, price * unit, NEXT_ROUNDS if candidates else FIRST_ROUNDS)
+        time = lap_time(speed_profile(line.curvature, line.spacing, vehicle), line.spacing)
+        candidates.append((time, price * unit, line))
+    time, shortness, line = min(candidates, key=lambda candidate: candidate[0])
+    return ReferenceLap(
+        time_s=time,
+        length_m=line.spacing * len(line.points),
+        points=line.points,
+        curvature=line.curvature,
+        speed=speed_profile(line.curvature, line.spacing, vehicle),
+        clearance_min_m=float(track.clearance.at(resample_closed(line.points, line.spacing / 4)[0]).min()),
+        shortness=shortness,
+    )
+
+
+def cache_path(track: Track, vehicle: Vehicle) -> Path:
+    """The file that keeps the lap of exactly this geometry, these parameters and this algorithm."""
+    digest = hashlib.sha256(f"reference lap {ALGORITHM}".encode())
+    grid = track.clearance
+    for array in (track.points, track.left, track.right, grid.values):
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    parameters = [float(getattr(vehicle, name)) for name in _PARAMETERS]
+    digest.update(repr((grid.origin, grid.resolution, parameters)).encode())
+    return cache_directory().parent / "reference" / f"{digest.hexdigest()[:32]}.npz"
+
+
+def _read(path: Path) -> ReferenceLap | None:
+    """The lap in `path`; None if there is none or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values: dict[str, Any] = {f.name: stored[f.name] for f in fields(ReferenceLap)}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return ReferenceLap(**{name: float(v) if v.ndim == 0 else v for name, v in values.items()})
+
+
+def _write(path: Path, lap: ReferenceLap) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
+    with unfinished.open("wb") as file:
+        np.savez(file, **{f.name: getattr(lap, f.name) for f in fields(lap)})
+    unfinished.replace(path)
