@@ -20,12 +20,13 @@ from racing.sim.track import Points, Track, resample_closed
 Array = npt.NDArray[np.float64]
 
 MAX_BEND = 0.5  # [-] offset / radius of curvature per round: the linearisation holds
+MIDDLE = 0.2  # share of a narrow road's half-width that the line may use
 SETTLED = 0.01  # offset / half-width below which the line no longer moves
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """An evenly spaced closed line: points (N, 2), spacing [m], unit normals (N, 2) to the left, curvature (N,) [1/m]."""
+    """An evenly spaced closed line: points (N, 2), spacing [m], normals (N, 2) to the left, curvature (N,) [1/m]."""
 
     points: Points
     spacing: float
@@ -86,19 +87,19 @@ def offset_bounds(line: Line, track: Track, margin: float) -> tuple[Array, Array
 def _room(points: Points, normals: Points, track: Track, margin: float) -> tuple[Array, Array]:
     """The free interval of offsets [m] nearest to each point (N, 2), as two arrays (N,).
 
-    Where there is none (road narrower than 2 * margin), both bounds are the place with the greatest clearance.
+    Where the road is too narrow for `margin`, the margin shrinks to what leaves the middle of the road free.
     """
     right, left = _own_corridor(points, normals, track)
     step = track.clearance.resolution / 2
     reach = int(np.ceil(max(float(left.max()), float(-right.min()), step) / step))
     offsets = np.arange(-reach, reach + 1) * step
-    room = track.clearance.at(points[:, None] + offsets[None, :, None] * normals[:, None]) - margin
+    clearance = track.clearance.at(points[:, None] + offsets[None, :, None] * normals[:, None])
     inside = (offsets >= right[:, None]) & (offsets <= left[:, None])
     inside[:, reach] = True
+    most = np.where(inside, clearance, -np.inf).max(axis=1)
+    room = clearance - np.minimum(margin, most - MIDDLE * np.abs(most))[:, None]
     free = inside & (room >= 0)
-    nearest = np.where(free, np.abs(offsets), np.inf).argmin(axis=1)
-    widest = np.where(inside, room, -np.inf).argmax(axis=1)
-    start = np.where(free.any(axis=1), nearest, widest)
+    start = np.where(free, np.abs(offsets), np.inf).argmin(axis=1)
     low, high = _end(room, free, start, -1), _end(room, free, start, 1)
     return (low - reach) * step, (high - reach) * step
 

@@ -123,12 +123,15 @@ def cache_path(track: Track, vehicle: Vehicle) -> Path:
 
 def _read(path: Path) -> ReferenceLap | None:
     """The lap in `path`; None if there is none or it is damaged."""
+    values: dict[str, Any] = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
-            values: dict[str, Any] = {f.name: stored[f.name] for f in fields(ReferenceLap)}
+            for field in fields(ReferenceLap):
+                value = stored[field.name]
+                values[field.name] = value if value.ndim else float(value)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return ReferenceLap(**{name: float(v) if v.ndim == 0 else v for name, v in values.items()})
+    return ReferenceLap(**values)
 
 
 def _write(path: Path, lap: ReferenceLap) -> None:
