@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +15,7 @@ import yaml
 
 from racing.errors import InputError, require
 from racing.runs.journal import Journal, read_journal
+from racing.runs.lock import FileLock
 
 # What may differ between two processes of one run: where it runs and who watches, not what it computes.
 NOT_IDENTITY = ("hardware", "launcher", "tracking", "paths", "hydra", "fresh", "debug", "run")
@@ -31,7 +30,7 @@ class RunDirectory:
         """A view of the run at `path`; nothing is created."""
         self.path = path.resolve()
         self._journal: Journal | None = None
-        self._lock: int | None = None
+        self._lock = FileLock(self.path / "run.lock")
 
     @property
     def journal(self) -> Journal:
@@ -80,7 +79,7 @@ class RunDirectory:
     @property
     def status(self) -> str:
         """FINISHED, FAILED, STOPPED (state saved), RUNNING, or KILLED (it neither ended nor runs)."""
-        return self.last_end() or ("RUNNING" if self.in_use() else "KILLED")
+        return self.last_end() or ("RUNNING" if self.in_use else "KILLED")
 
     def last_end(self) -> str | None:
         """Status of the last `end` line, None if the run started again since or never ended."""
@@ -92,21 +91,10 @@ class RunDirectory:
                 status = record.get("status") if record.get("kind") == "end" else None
         return status
 
+    @property
     def in_use(self) -> bool:
         """Whether a trainer has this directory open now."""
-        if self._lock is not None:
-            return True
-        try:
-            fd = os.open(self.path / "run.lock", os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
+        return self._lock.held
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, then the journal's FINISHED: in this order a finished run always has its summary."""
@@ -119,9 +107,7 @@ class RunDirectory:
         if self._journal is not None:
             self._journal.close()
             self._journal = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -130,21 +116,9 @@ class RunDirectory:
         self.close()
 
     def _acquire(self) -> None:
-        """Take the directory for this process. Raises InputError naming the process that has it."""
-        fd = os.open(self.path / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            # flock, not lockf: closing another descriptor of the file must not free it, and it ends with the process.
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another process"
-            os.close(fd)
-            rule = "one directory has one trainer"
-            raise InputError(
-                f"{self.path} is in use by {owner}, {rule}; stop that process or change the run's name"
-            ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        self._lock = fd
+        if not self._lock.acquire():
+            owner = f"{self.path} is in use by {self._lock.owner}"
+            raise InputError(f"{owner}, one directory has one trainer; stop that process or change the run's name")
 
     def _begin(self, config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]) -> None:
         """Open the journal and begin the run, or continue it; a finished run is left as it is."""

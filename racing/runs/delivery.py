@@ -1,0 +1,274 @@
+"""Brings a journal to MLflow, at least once and in order; what arrives twice is stored once.
+
+MLflow's stores drop a metric point that they already have (same name, step, value and time), so a delivery that was cut
+off is simply repeated from the cursor: the last byte of the journal that is known to have arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from racing.runs.directory import RunDirectory, read_json, write_atomic
+from racing.runs.failures import Refused, Unreachable, classify, http_status
+from racing.runs.journal import Line, read_journal
+from racing.runs.lock import FileLock
+from racing.runs.store import connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one log_batch
+MAX_TEXT = {"params": 6000, "tags": 8000}  # [characters] MLflow's limits for a value
+WINDOW = 5000  # [points] sent between two moves of the cursor
+MLFLOW_STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "STOPPED": "KILLED"}
+REJECTED = "journal.rejected.jsonl"
+
+
+class Delivery:
+    """Delivers one run to one store; only one process at a time (`sender.lock`)."""
+
+    def __init__(self, run: RunDirectory, uri: str, experiment: str) -> None:
+        """Nothing is sent yet. uri: see `store.resolve_uri`. experiment: name of MLflow's experiment."""
+        self.run = run
+        self.uri = uri
+        self.experiment = experiment
+        self.outputs = run.path.parents[1]
+        self.lock = FileLock(run.path / "sender.lock")
+        self.sent: Counter[str] = Counter()
+        self.ended = False
+        self.owner: int | None = None  # process that wrote the last `start` line sent
+        self.run_id = ""
+        self._client: MlflowClient | None = None
+        self._experiment_id = ""
+        self._offset = 0
+
+    @property
+    def _journal(self) -> Path:
+        return self.run.path / "journal.jsonl"
+
+    def deliver(self) -> bool:
+        """Send what comes next and move the cursor; False if nothing is left. Raises Unreachable, Refused."""
+        if self._client is None:
+            self._guard(self._connect, otherwise=Refused)
+        points: list[tuple[Line, str, Any]] = []
+        end = self._offset
+        for line in read_journal(self._journal, self._offset):
+            if (line.record or {}).get("kind") in BATCH:
+                points += self._points(line)
+            elif end == self._offset:
+                self._special(line)
+                self._move(line.end)
+                return True
+            else:
+                break  # what stands before this line goes first
+            end = line.end
+            if len(points) >= WINDOW:
+                break
+        for kind, size in BATCH.items():
+            chosen = [(line, entity) for line, of, entity in points if of == kind]
+            for begin in range(0, len(chosen), size):
+                self._send(kind, chosen[begin : begin + size])
+        if end == self._offset:
+            return False
+        self._move(end)
+        return True
+
+    def mark_killed(self) -> None:
+        """Say in MLflow that the run's process is gone without an end. Raises Unreachable, Refused."""
+        if self._client is not None and not self.ended:
+            self._guard(lambda: self._mlflow.set_terminated(self.run_id, "KILLED"))
+
+    @property
+    def _mlflow(self) -> MlflowClient:
+        assert self._client is not None
+        return self._client
+
+    def _connect(self) -> None:
+        """Find or make the MLflow run, and the place in the journal from which to send."""
+        client, self._experiment_id = connect(self.uri, self.experiment, self.outputs)
+        known = self.run.mlflow
+        if known.get("uri") != self.uri or not _run_exists(client, known["run_id"]):
+            (self.run.path / "journal.cursor").unlink(missing_ok=True)  # it speaks of another store
+            run_id, self._experiment_id = self._find_or_create(client)
+            known = {"uri": self.uri, "experiment_id": self._experiment_id, "run_id": run_id}
+            write_atomic(self.run.path / "mlflow.json", json.dumps(known) + "\n")
+        self.run_id, self._experiment_id = known["run_id"], known["experiment_id"]
+        self._offset = int(read_json(self.run.path / "journal.cursor").get("offset", 0))
+        self._client = client
+
+    def _find_or_create(self, client: MlflowClient) -> tuple[str, str]:
+        first = next(read_journal(self._journal))
+        if not first.record or first.record.get("kind") != "journal":
+            raise Refused(f"{self._journal} does not begin with a journal line; it is damaged")
+        tag = {"racing.journal": first.record["id"]}
+        everywhere = [found.experiment_id for found in client.search_experiments()]
+        found = client.search_runs(everywhere, f"tags.`racing.journal` = '{first.record['id']}'", max_results=1)
+        if found:
+            return found[0].info.run_id, found[0].info.experiment_id
+        made = client.create_run(self._experiment_id, first.record["ts"], tags=tag, run_name=self.run.name)
+        return made.info.run_id, self._experiment_id
+
+    def _points(self, line: Line) -> list[tuple[Line, str, Any]]:
+        from mlflow.entities import Metric, Param, RunTag
+
+        record = line.record or {}
+        try:
+            kind, ts, values = record["kind"], int(record["ts"]), dict(record["values"])
+            if kind == "metrics":
+                step = int(record["step"])
+                return [(line, kind, Metric(name, float(value), ts, step)) for name, value in values.items()]
+            entity = Param if kind == "params" else RunTag
+            return [(line, kind, entity(name, self._short(kind, name, str(value)))) for name, value in values.items()]
+        except (Unreachable, Refused):
+            raise
+        except Exception as error:
+            self._reject(line, f"{type(error).__name__}: {error}")
+            return []
+
+    def _short(self, kind: str, name: str, text: str) -> str:
+        """`text`, or its beginning and the name of the artifact that has all of it."""
+        if len(text) <= MAX_TEXT[kind]:
+            return text
+        file = f"{kind}/{name}.txt"
+        self._guard(lambda: self._mlflow.log_text(self.run_id, text, file))
+        return f"{text[: MAX_TEXT[kind] - len(file) - 50]} ... (whole value: artifact {file})"
+
+    def _send(self, kind: str, chosen: Sequence[tuple[Line, Any]]) -> None:
+        """Log a batch; where MLflow refuses it, halve it until the point at fault stands alone."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._guard(lambda: self._mlflow.log_batch(self.run_id, **{kind: [entity for _, entity in chosen]}))
+            self.sent[kind] += len(chosen)
+        except MlflowException as error:
+            self._require_active()
+            if len(chosen) == 1:
+                self._reject(chosen[0][0], str(error), chosen[0][1].key)
+            else:
+                self._send(kind, chosen[: len(chosen) // 2])
+                self._send(kind, chosen[len(chosen) // 2 :])
+
+    def _require_active(self) -> None:
+        """Raise Refused if MLflow rejects points because the run is in its bin."""
+        if self._guard(lambda: self._mlflow.get_run(self.run_id)).info.lifecycle_stage != "active":
+            raise Refused(
+                f"run {self.run_id} was deleted in MLflow; restore it there, then `racing runs sync {self.run.name}`"
+            )
+
+    def _special(self, line: Line) -> None:
+        """Send a line that is no set of points."""
+        record = line.record or {}
+        actions: dict[Any, Callable[[], None]] = {
+            "start": lambda: self._start(record),
+            "artifact": lambda: self._artifact(record),
+            "model": lambda: self._model(record),
+            "end": lambda: self._end(record),
+            "journal": lambda: None,
+            "event": lambda: None,
+        }
+        action = actions.get(record.get("kind"))
+        if action is None:
+            self._reject(line, "unreadable line" if line.record is None else "unknown kind of line")
+            return
+        try:
+            self._guard(action)
+        except (Refused, Unreachable):
+            raise
+        except Exception as error:
+            self._require_active()
+            self._reject(line, f"{type(error).__name__}: {error}")
+
+    def _start(self, record: dict[str, Any]) -> None:
+        self._mlflow.update_run(self.run_id, status="RUNNING")
+        self.ended, self.owner = False, record.get("pid")
+
+    def _end(self, record: dict[str, Any]) -> None:
+        if record.get("error"):
+            self._mlflow.log_text(self.run_id, record["error"], "error.txt")
+        self._mlflow.set_terminated(self.run_id, MLFLOW_STATUS[record["status"]], record["ts"])
+        self.ended = True
+
+    def _artifact(self, record: dict[str, Any]) -> None:
+        path, folder = self.run.path / record["path"], record.get("folder") or None
+        if path.is_dir():
+            self._mlflow.log_artifacts(self.run_id, str(path), folder or path.name)
+        elif path.is_file():
+            self._mlflow.log_artifact(self.run_id, str(path), folder)
+        else:
+            raise FileNotFoundError(f"{path} does not exist")
+        self.sent["artifacts"] += 1
+
+    def _model(self, record: dict[str, Any]) -> None:
+        """Log the policy as an MLflow model of the run, unless these bytes are there already."""
+        from racing.runs.onnx_model import write_mlflow_model
+
+        path = self.run.path / record["path"]
+        tags = {"racing.sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        found = self._mlflow.search_logged_models([self._experiment_id], f"source_run_id = '{self.run_id}'")
+        same = [model for model in found if model.name == record["name"] and tags.items() <= model.tags.items()]
+        if any(model.status == "READY" for model in same):
+            return
+        create = self._mlflow.create_logged_model
+        model_id = (same[0] if same else create(self._experiment_id, record["name"], self.run_id, tags)).model_id
+        with tempfile.TemporaryDirectory(prefix="racing-model-") as folder:
+            write_mlflow_model(path, Path(folder) / "model", run_id=self.run_id, model_id=model_id)
+            self._mlflow.log_model_artifacts(model_id, str(Path(folder) / "model"))
+        self._mlflow.finalize_logged_model(model_id, "READY")
+        self.sent["models"] += 1
+
+    def _guard(self, call: Callable[[], Any], otherwise: type[Exception] | None = None) -> Any:
+        """Call MLflow; raises Unreachable or Refused for what is no line's fault, else the error or `otherwise`."""
+        try:
+            return call()
+        except (Unreachable, Refused):
+            raise
+        except Exception as error:
+            kinds: dict[str, type[Exception] | None] = {"later": Unreachable, "refused": Refused, "line": otherwise}
+            kind = kinds[classify(error)]
+            if kind is None:
+                raise
+            raise kind(f"{self.uri}: {error}") from error
+
+    def _reject(self, line: Line, reason: str, name: str = "") -> None:
+        """Put a line (or one name of it) that cannot be delivered aside, with the reason, once."""
+        path = self.run.path / REJECTED
+        entry = {
+            "offset": line.start,
+            "name": name,
+            "reason": reason,
+            "line": line.raw.decode(errors="replace").strip(),
+        }
+        if any((old["offset"], old["name"]) == (line.start, name) for old in rejected(self.run)):
+            return
+        with path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        self.sent["rejected"] += 1
+
+    def _move(self, offset: int) -> None:
+        write_atomic(self.run.path / "journal.cursor", json.dumps({"offset": offset}) + "\n")
+        self._offset = offset
+
+
+def rejected(run: RunDirectory) -> Iterator[dict[str, Any]]:
+    """What MLflow would not take: `offset` in the journal, `name`, `reason`, `line`."""
+    path = run.path / REJECTED
+    if path.exists():
+        yield from (json.loads(line) for line in path.read_text().splitlines())
+
+
+def _run_exists(client: MlflowClient, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        if http_status(error) == 404:
+            return False
+        raise
+    return True

@@ -1,0 +1,89 @@
+"""Where MLflow keeps the copy of a run: the embedded store in the outputs folder, or a server."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from racing.errors import require
+from racing.runs.lock import FileLock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SCHEMES = ("http://", "https://", "sqlite:///", "postgresql", "mysql", "mssql", "databricks")
+
+# MLflow reads these when it is imported or at each request.
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the sender has its own back-off; MLflow's blocks for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # [s]
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",  # its queue lives in memory and drops what it cannot send
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def embedded_uri(outputs: Path) -> str:
+    """URI of the store that needs no server. Absolute: Hydra changes the working directory."""
+    return f"sqlite:///{outputs.resolve() / 'mlflow.db'}"
+
+
+def artifact_root(outputs: Path) -> Path:
+    """Folder of the embedded store's artifacts."""
+    return outputs.resolve() / "mlartifacts"
+
+
+def resolve_uri(uri: str | None, outputs: Path) -> str:
+    """`uri`, or the embedded store's for null. Raises InputError unless MLflow knows such a store."""
+    if not uri:
+        return embedded_uri(outputs)
+    known = uri.startswith(SCHEMES)
+    require(
+        known, f"tracking.uri {uri!r} must begin with http://, https:// or sqlite:///; use null for the embedded store"
+    )
+    return uri
+
+
+def environment(outputs: Path) -> dict[str, str]:
+    """The environment for a process that uses MLflow, on top of this one's."""
+    # Without the root MLflow makes a folder `mlruns` wherever the process happens to be.
+    return {**os.environ, **ENVIRONMENT, "_MLFLOW_SERVER_ARTIFACT_ROOT": artifact_root(outputs).as_uri()}
+
+
+def connect(uri: str, experiment: str, outputs: Path) -> tuple[MlflowClient, str]:
+    """A client and the id of `experiment`, which is made if missing. Raises MLflow's errors.
+
+    A database that several processes open for the first time breaks in MLflow's migrations; the lock makes them queue.
+    """
+    os.environ.update(environment(outputs))
+    from mlflow import MlflowClient
+
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    embedded = uri == embedded_uri(outputs)
+    lock = FileLock(outputs / "mlflow.lock")
+    if uri.startswith("sqlite"):
+        lock.acquire(wait=True)
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        return client, _experiment(client, experiment, artifact_root(outputs).as_uri() if embedded else None)
+    finally:
+        lock.release()
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifacts))
+        except MlflowException:  # another process was faster
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
