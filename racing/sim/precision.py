@@ -10,7 +10,7 @@ calls. The cache therefore lives in a folder named by a hash of all kernel sourc
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -45,20 +45,27 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return njit(nogil=True, cache=real is np.float32, fastmath=False, error_model="numpy")(function)  # type: ignore[no-any-return]
 
 
+KERNEL_MODULES = ("trig", "rng", "dynamics", "rays", "progress", "step")
+
+
 def in_float64(module: str) -> ModuleType:
     """A second copy of kernel module `racing.sim.<module>`, compiled for float64. Used by tests, not by training."""
     global real
-    name = f"racing.sim._float64_{module}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, _SOURCES / f"{module}.py")
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no kernel module named {module}")
-    copy = importlib.util.module_from_spec(spec)
-    real = np.float64
-    try:
-        spec.loader.exec_module(copy)
-    finally:
-        real = np.float32
-    sys.modules[name] = copy
-    return copy
+    if not _float64:
+        package = importlib.import_module("racing.sim")
+        originals = {name: importlib.import_module(f"racing.sim.{name}") for name in KERNEL_MODULES}
+        real = np.float64
+        try:
+            for name in KERNEL_MODULES:
+                del sys.modules[f"racing.sim.{name}"]
+            for name in KERNEL_MODULES:
+                _float64[name] = importlib.import_module(f"racing.sim.{name}")
+        finally:
+            real = np.float32
+            for name, original in originals.items():
+                sys.modules[f"racing.sim.{name}"] = original
+                setattr(package, name, original)
+    return _float64[module]
+
+
+_float64: dict[str, ModuleType] = {}

@@ -1,0 +1,204 @@
+"""Equations of motion of one car: kinematic, linear single-track, saturated single-track; RK4.
+
+All models share one state tuple (x, y, steer, v, yaw, yaw_rate, w):
+  kinematic  x, y of the REAR axle, v along the car, yaw_rate and w unused
+  linear     x, y of the centre of gravity, v its speed, w the slip angle beta [rad]
+  saturated  x, y of the centre of gravity, v longitudinal and w lateral body velocity [m/s]
+SI units; steering and yaw counter-clockwise. `car` is a record of racing.sim.layout.VEHICLE.
+
+Sources: kinematic and linear single-track, constraints: Althoff, CommonRoad vehicle models 2020 (as f1tenth_gym).
+Tyre curve: Pacejka's magic formula with its slip argument tan(alpha), B = C_S / C so that the slope at zero equals the
+linear model's. Axle loads: quasi-static longitudinal load transfer.
+"""
+
+from __future__ import annotations
+
+import math
+
+from racing.sim.precision import kernel, real
+from racing.sim.trig import HALF_PI, arctan_unit, sincos, sincos_small, sine
+
+KINEMATIC, LINEAR, SATURATED = 0, 1, 2  # index in racing.sim.vehicle.MODELS
+G = real(9.81)
+ZERO, HALF, ONE, TWO, SIX = real(0), real(0.5), real(1), real(2), real(6)
+TINY = real(1e-6)
+ROLLING_SPEED = real(0.5)  # [m/s] rolling resistance fades out below it
+
+
+@kernel
+def limit_steer_rate(rate, steer, car):  # type: ignore[no-untyped-def]
+    """Steering rate [rad/s] after its limit and the stops."""
+    if (steer <= -car.max_steer and rate <= ZERO) or (steer >= car.max_steer and rate >= ZERO):
+        return ZERO
+    return min(max(rate, -car.max_steer_rate), car.max_steer_rate)
+
+
+@kernel
+def limit_acceleration(a, v, car):  # type: ignore[no-untyped-def]
+    """Longitudinal acceleration [m/s^2] after brake, drive, power and speed limits."""
+    if (v <= car.min_speed and a <= ZERO) or (v >= car.max_speed and a >= ZERO):
+        return ZERO
+    drive = car.max_drive * car.switch_speed / v if v > car.switch_speed else car.max_drive
+    return min(max(a, -car.max_brake), drive)
+
+
+@kernel
+def kinematic_rhs(state, rate, a, grip, car):  # type: ignore[no-untyped-def]
+    """Derivative of the rolling car. grip in (0, 1] scales curvature and acceleration (1: rolls whatever it costs)."""
+    _, _, steer, v, yaw, _, _ = state
+    turn = v / (car.front_axle + car.rear_axle) * math.tan(steer) * grip
+    a = limit_acceleration(a, v, car) * grip
+    return v * math.cos(yaw), v * math.sin(yaw), limit_steer_rate(rate, steer, car), a, turn, ZERO, ZERO
+
+
+@kernel
+def kinematic_grip(state, a, car):  # type: ignore[no-untyped-def]
+    """Factor that brings lateral and longitudinal demand together onto the friction circle."""
+    _, _, steer, v, _, _, _ = state
+    lateral = v * v * math.tan(steer) / (car.front_axle + car.rear_axle)
+    a = limit_acceleration(a, v, car)
+    demand = math.sqrt(lateral * lateral + a * a)
+    limit = car.friction * G
+    return limit / demand if demand > limit else ONE
+
+
+@kernel
+def linear_rhs(state, rate, a, car):  # type: ignore[no-untyped-def]
+    """Derivative of the linear single-track; below car.kinematic_below and in reverse the car rolls."""
+    _, _, steer, v, yaw, r, beta = state
+    lf, lr, h, g = car.front_axle, car.rear_axle, car.cg_height, G
+    length = lf + lr
+    rate = limit_steer_rate(rate, steer, car)
+    a = limit_acceleration(a, v, car)
+    if v < car.kinematic_below:
+        tan = math.tan(steer)
+        cos2 = ONE / (ONE + tan * tan)
+        roll = math.atan(tan * lr / length)
+        roll_rate = lr * rate / (length * cos2 * (ONE + (tan * lr / length) * (tan * lr / length)))
+        turn = v * math.cos(roll) * tan / length
+        turn_rate = (
+            a * math.cos(roll) * tan - v * math.sin(roll) * tan * roll_rate + v * math.cos(roll) * rate / cos2
+        ) / length
+        return v * math.cos(roll + yaw), v * math.sin(roll + yaw), rate, a, turn, turn_rate, roll_rate
+    front = car.stiffness_front * (g * lr - a * h)  # [m^2/s^2/rad] = mu-free axle stiffness * length / mass
+    rear = car.stiffness_rear * (g * lf + a * h)
+    slip_f = steer - beta - lf * r / v
+    slip_r = lr * r / v - beta
+    turn_rate = car.friction * car.mass / (car.yaw_inertia * length) * (lf * front * slip_f - lr * rear * slip_r)
+    beta_rate = car.friction / (v * length) * (front * slip_f + rear * slip_r) - r
+    return v * math.cos(beta + yaw), v * math.sin(beta + yaw), rate, a, r, turn_rate, beta_rate
+
+
+@kernel
+def axle_force(along, sideways, push, load, bend, car):  # type: ignore[no-untyped-def]
+    """Force of one axle in the wheel's frame (longitudinal, lateral) [N].
+
+    along, sideways: velocity of the wheel in its own frame [m/s]. push: demanded longitudinal force [N]. bend:
+    Pacejka's B, normalised stiffness / shape [1/rad]. The two demands are scaled together onto the friction circle: a driver who steers keeps his brakes.
+    """
+    limit = car.friction * load
+    rolling = max(abs(along), car.kinematic_below)
+    sliding = abs(sideways) * bend
+    steep = sliding > rolling
+    angle = arctan_unit(rolling / sliding if steep else sliding / rolling)
+    angle = HALF_PI - angle if steep else angle
+    side = limit * sine(car.tyre_shape * angle)
+    side = -side if sideways > ZERO else side
+    demand = push * push + side * side
+    scale = ONE
+    if demand > limit * limit:
+        scale = limit / math.sqrt(demand)
+    return push * scale, side * scale
+
+
+@kernel
+def saturated_rhs(state, rate, a, car):  # type: ignore[no-untyped-def]
+    """Derivative of the single-track with saturating tyres, load transfer, drag and rolling resistance."""
+    _, _, steer, vx, yaw, r, vy = state
+    lf, lr = car.front_axle, car.rear_axle
+    rate = limit_steer_rate(rate, steer, car)
+    a = limit_acceleration(a, vx, car)
+    if a >= ZERO:
+        push_f, push_r = a * car.mass * car.drive_front, a * car.mass * (ONE - car.drive_front)
+    else:
+        push_f, push_r = a * car.mass * car.brake_front, a * car.mass * (ONE - car.brake_front)
+    shift = min(max(a, -car.friction * G), car.friction * G) * car.cg_height
+    load_f = car.mass_per_length * (G * lr - shift)
+    load_r = car.mass_per_length * (G * lf + shift)
+    sin_s, cos_s = sincos_small(steer)
+    sin_y, cos_y = sincos(yaw)
+    front = vy + lf * r
+    long_f, side_f = axle_force(
+        vx * cos_s + front * sin_s, front * cos_s - vx * sin_s, push_f, load_f, car.bend_front, car
+    )
+    long_r, side_r = axle_force(vx, vy - lr * r, push_r, load_r, car.bend_rear, car)
+    across = side_f * cos_s + long_f * sin_s
+    speed = math.sqrt(vx * vx + vy * vy)
+    resist = car.drag * speed + car.rolling * car.mass * G / max(speed, ROLLING_SPEED)  # [N s/m] along the velocity
+    ax = (long_f * cos_s - side_f * sin_s + long_r - resist * vx) * car.per_mass
+    ay = (across + side_r - resist * vy) * car.per_mass
+    return (
+        vx * cos_y - vy * sin_y,
+        vx * sin_y + vy * cos_y,
+        rate,
+        ax + r * vy,
+        r,
+        (lf * across - lr * side_r) * car.per_inertia,
+        ay - r * vx,
+    )
+
+
+@kernel
+def derivative(state, rate, a, car):  # type: ignore[no-untyped-def]
+    """Derivative of `state` under steering rate [rad/s] and demanded acceleration [m/s^2], by the car's model."""
+    if car.model == SATURATED:
+        return saturated_rhs(state, rate, a, car)
+    if car.model == LINEAR:
+        return linear_rhs(state, rate, a, car)
+    return kinematic_rhs(state, rate, a, kinematic_grip(state, a, car), car)
+
+
+@kernel
+def _ahead(s, k, h):  # type: ignore[no-untyped-def]
+    return (
+        s[0] + h * k[0],
+        s[1] + h * k[1],
+        s[2] + h * k[2],
+        s[3] + h * k[3],
+        s[4] + h * k[4],
+        s[5] + h * k[5],
+        s[6] + h * k[6],
+    )
+
+
+@kernel
+def rk4(state, rate, a, h, car):  # type: ignore[no-untyped-def]
+    """`state` after one classical Runge-Kutta step of h [s] with constant commands."""
+    k1 = derivative(state, rate, a, car)
+    k2 = derivative(_ahead(state, k1, HALF * h), rate, a, car)
+    k3 = derivative(_ahead(state, k2, HALF * h), rate, a, car)
+    k4 = derivative(_ahead(state, k3, h), rate, a, car)
+    state = _ahead(state, k1, h / SIX)
+    state = _ahead(state, k2, h / (SIX * HALF))
+    state = _ahead(state, k3, h / (SIX * HALF))
+    return _ahead(state, k4, h / SIX)
+
+
+@kernel
+def settle(state, before, car):  # type: ignore[no-untyped-def]
+    """`state` with the steering at its stops, no creep through zero speed, and rolling at walking pace and in reverse."""
+    x, y, steer, v, yaw, r, w = state
+    steer = min(max(steer, -car.max_steer), car.max_steer)
+    if before >= car.min_speed and v < car.min_speed:
+        v = car.min_speed
+    length = car.front_axle + car.rear_axle
+    if car.model == SATURATED and v < TWO * car.kinematic_below:
+        # Blend towards rolling: at 2 * kinematic_below the tyres decide, at kinematic_below and less the geometry does.
+        share = min(max((TWO * car.kinematic_below - v) / car.kinematic_below, ZERO), ONE)
+        rolling = v * math.tan(steer) / length
+        r += share * (rolling - r)
+        w += share * (rolling * car.rear_axle - w)
+    if car.model == LINEAR and v < car.kinematic_below:
+        w = math.atan(math.tan(steer) * car.rear_axle / length)
+        r = v * math.cos(w) * math.tan(steer) / length
+    return x, y, steer, v, yaw, r, w

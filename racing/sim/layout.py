@@ -1,0 +1,92 @@
+"""The records that the kernels work on. Every number of a car is a named field; a world's state is one array of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+RUNNING, OFF_TRACK, LAPS_DONE, TIME_LIMIT, STALLED, WRONG_WAY = 0, 1, 2, 3, 4, 5  # values of a car's `ended`
+ENDINGS = ("running", "off_track", "laps_done", "time_limit", "stalled", "wrong_way")
+
+_CAR_REALS = (
+    "x",  # [m] centre of gravity
+    "y",
+    "steer",  # [rad] road-wheel angle
+    "v",  # [m/s] longitudinal speed (linear model: speed of the centre of gravity)
+    "yaw",  # [rad] in [-pi, pi]
+    "yaw_rate",  # [rad/s]
+    "slip",  # [rad] angle between velocity and car, beta
+    "ax",  # [m/s^2] acceleration in the car's frame at the end of the decision
+    "ay",
+    "s",  # [m] arc length of the nearest centreline point, 0 at the start line
+    "lateral",  # [m] offset from the centreline, positive to the left
+    "heading_error",  # [rad] yaw - direction of the track
+    "half_width",  # [m] from the centreline to the road's edge on the car's side
+    "advance",  # [m] arc length won in the last decision
+    "progress",  # [m] arc length won since the start of the episode
+    "furthest",  # [m] greatest progress so far
+    "lap_started",  # [s] when the current lap began, in episode time
+    "lap_time",  # [s] last complete lap, 0: none yet
+    "best_lap",  # [s] best complete lap, 0: none yet
+    "steering_command",  # [-1, 1] last action
+    "throttle_command",
+)
+_CAR_INTS = (
+    "track",  # index of the track in the world's track set
+    "nearest",  # index of the nearest centreline point
+    "next_gate",  # index of the gate to pass next
+    "gates",  # gates passed since the start of the episode
+    "laps",  # complete laps since the start of the episode
+    "steps",  # decisions since the start of the episode
+    "slow_steps",  # consecutive decisions below the stall speed
+    "episode",  # counts the episodes of this lane
+    "ended",  # RUNNING or how the episode ended
+)
+_VEHICLE_REALS = (
+    "mass yaw_inertia front_axle rear_axle cg_height friction stiffness_front stiffness_rear tyre_shape max_steer "
+    "max_steer_rate max_drive max_brake switch_speed max_speed min_speed drag rolling drive_front brake_front "
+    "kinematic_below half_width mass_per_length per_mass per_inertia bend_front bend_rear"
+).split()
+_TRACK_REALS = "spacing length grid_x grid_y cells_per_metre cell last_u last_v".split()
+_TRACK_INTS = "point_start point_count grid_start grid_width gate_start gate_count".split()
+_POINT_REALS = "x y heading curvature left right speed".split()
+_GATE_REALS = "left_x left_y right_x right_y s".split()
+_RULE_REALS = (
+    "step field_of_view range margin stall_speed start_lateral start_heading start_speed_low start_speed_high".split()
+)
+_RULE_INTS = "substeps laps max_steps stall_steps random_start seed first_lane cars_per_race".split()
+
+
+def _record(reals: Any, ints: Any, real: Any) -> np.dtype[Any]:
+    return np.dtype([(name, real) for name in reals] + [(name, np.int32) for name in ints])
+
+
+def car(real: Any) -> np.dtype[Any]:
+    """State of one car. `real` is np.float32 (the world) or np.float64 (proofs)."""
+    return _record(_CAR_REALS, _CAR_INTS, real)
+
+
+def vehicle(real: Any) -> np.dtype[Any]:
+    """Parameters of a vehicle; names as in racing.sim.vehicle, `model` as index, `half_width` of the bodywork [m]."""
+    return _record(_VEHICLE_REALS, ["model"], real)
+
+
+def track(real: Any) -> np.dtype[Any]:
+    """Where one track's points, gates and clearance grid lie in the arrays that all tracks share."""
+    return _record(_TRACK_REALS, _TRACK_INTS, real)
+
+
+def point(real: Any) -> np.dtype[Any]:
+    """A centreline point; `speed` [m/s] is what a rolling start there is scaled from."""
+    return _record(_POINT_REALS, (), real)
+
+
+def gate(real: Any) -> np.dtype[Any]:
+    """A timing line and its arc length `s` [m]."""
+    return _record(_GATE_REALS, (), real)
+
+
+def rules(real: Any) -> np.dtype[Any]:
+    """What holds for every car of a world: time step, sensors, start and end of episodes."""
+    return _record(_RULE_REALS, _RULE_INTS, real)

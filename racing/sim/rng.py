@@ -1,0 +1,29 @@
+"""Counter-based random numbers: hash(seed, lane, episode, draw). No state, so no order and no batch can change them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from racing.sim.precision import kernel, real
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+MIX_2 = np.uint64(0x94D049BB133111EB)
+UNIT = real(1.0 / (1 << 24))
+
+
+@kernel
+def _mix(z):  # type: ignore[no-untyped-def]
+    """Finaliser of splitmix64 (Steele, Lea, Flood 2014)."""
+    z = (z ^ (z >> np.uint64(30))) * MIX_1
+    z = (z ^ (z >> np.uint64(27))) * MIX_2
+    return z ^ (z >> np.uint64(31))
+
+
+@kernel
+def uniform(seed, lane, episode, draw):  # type: ignore[no-untyped-def]
+    """Uniform number in [0, 1) with 24 bits, a pure function of its four whole arguments."""
+    z = _mix(np.uint64(seed) * GOLDEN + np.uint64(lane))
+    z = _mix(z + np.uint64(episode) * GOLDEN)
+    z = _mix(z + np.uint64(draw) * GOLDEN)
+    return real(z >> np.uint64(40)) * UNIT

@@ -1,0 +1,215 @@
+"""One decision of many cars: physics, progress, gates, end of episode, new start, rays. Lanes share nothing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from racing.sim.dynamics import KINEMATIC, LINEAR, SATURATED, derivative, rk4, settle
+from racing.sim.layout import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
+from racing.sim.precision import kernel, real
+from racing.sim.progress import gate_crossing, heading_error, locate, shortest
+from racing.sim.rays import clearance, scan
+from racing.sim.rng import uniform
+from racing.sim.trig import arctan, sincos, wrap
+
+ZERO, ONE, TWO, FIVE = real(0), real(1), real(2), real(5)
+GATES_PER_DECISION = 4
+BACKWARDS = real(20.0)  # [m] or a tenth of the lap: so much progress lost is the wrong way
+
+
+@kernel
+def physics(car, vehicle, rules, steering, throttle):  # type: ignore[no-untyped-def]
+    """Move `car` by one decision under steering and throttle/brake commands in [-1, 1]."""
+    sin, cos = sincos(car.yaw)
+    rear = vehicle.rear_axle
+    v, w = car.v, car.slip
+    x, y = car.x, car.y
+    if vehicle.model == SATURATED:
+        w = car.v * math.tan(car.slip)
+    if vehicle.model == KINEMATIC:
+        x, y, w = x - rear * cos, y - rear * sin, ZERO
+    state = (x, y, car.steer, v, car.yaw, car.yaw_rate, w)
+    target = min(max(steering, -ONE), ONE) * vehicle.max_steer
+    pedal = min(max(throttle, -ONE), ONE)
+    a = pedal * (vehicle.max_drive if pedal >= ZERO else vehicle.max_brake)
+    rate = ZERO
+    for _ in range(rules.substeps):
+        rate = (target - state[2]) / rules.step
+        before = state[3]
+        state = settle(rk4(state, rate, a, rules.step, vehicle), before, vehicle)
+    slope = derivative(state, ZERO, a, vehicle)
+    x, y, car.steer, car.v, yaw, car.yaw_rate, w = state
+    car.yaw = wrap(yaw)
+    if vehicle.model == SATURATED:
+        car.slip = arctan(w / max(abs(car.v), real(0.1)))
+        car.ax, car.ay = slope[3] - car.yaw_rate * w, slope[6] + car.yaw_rate * car.v
+    elif vehicle.model == LINEAR:
+        car.slip = w
+        car.ax, car.ay = slope[3], car.v * (slope[6] + car.yaw_rate)
+    else:
+        car.yaw_rate = slope[4]
+        sin, cos = sincos(car.yaw)
+        x, y = x + rear * cos, y + rear * sin
+        car.slip = arctan(rear * car.yaw_rate / max(abs(car.v), real(0.1)))
+        car.ax, car.ay = slope[3], car.v * car.yaw_rate
+    car.x, car.y = x, y
+    car.steering_command, car.throttle_command = steering, throttle
+
+
+@kernel
+def place(car, points, track):  # type: ignore[no-untyped-def]
+    """Bring the car's track coordinates up to date with x, y, yaw; returns its arc length [m]."""
+    index, s, lateral, heading = locate(points, track, car.x, car.y, car.nearest)
+    car.nearest = index
+    car.lateral = lateral
+    car.heading_error = heading_error(car.yaw, heading)
+    here = points[track.point_start + index]
+    car.half_width = here.left if lateral >= ZERO else here.right
+    return s
+
+
+@kernel
+def timing(car, gates, track, x0, y0, decision, margin):  # type: ignore[no-untyped-def]
+    """Count the gates that the way from (x0, y0) crossed. A lap runs from the first gate passed to that gate again."""
+    for _ in range(GATES_PER_DECISION):
+        gate = gates[track.gate_start + car.next_gate]
+        share = gate_crossing(gate, x0, y0, car.x, car.y, margin)
+        if share < ZERO:
+            return
+        now = (real(car.steps - 1) + share) * decision
+        if car.gates > 0 and car.gates % track.gate_count == 0:
+            car.laps += 1
+            car.lap_time = now - car.lap_started
+            if car.best_lap == ZERO or car.lap_time < car.best_lap:
+                car.best_lap = car.lap_time
+        if car.gates % track.gate_count == 0:
+            car.lap_started = now
+        car.gates += 1
+        car.next_gate = (car.next_gate + 1) % track.gate_count
+
+
+@kernel
+def ending(car, grid, track, rules):  # type: ignore[no-untyped-def]
+    """How the episode ends now, or RUNNING. Off the road: a wheel's width beyond the edge, by picture or by corridor."""
+    if (
+        clearance(grid, track, car.x, car.y) < rules.margin
+        or abs(car.lateral) > car.half_width + TWO * rules.margin
+        or not math.isfinite(car.x + car.y + car.yaw)
+    ):
+        return OFF_TRACK
+    if rules.laps > 0 and car.laps >= rules.laps:
+        return LAPS_DONE
+    if rules.stall_steps > 0 and car.slow_steps >= rules.stall_steps:
+        return STALLED
+    if car.progress < car.furthest - min(BACKWARDS, real(0.1) * track.length):
+        return WRONG_WAY
+    if rules.max_steps > 0 and car.steps >= rules.max_steps:
+        return TIME_LIMIT
+    return RUNNING
+
+
+@kernel
+def start(car, lane, points, gates, tracks, track_count, rules):  # type: ignore[no-untyped-def]
+    """Put the car at the start of its next episode. Cars of one race follow each other around the lap."""
+    race, place_in_race = lane // rules.cars_per_race, lane % rules.cars_per_race
+    key = rules.first_lane + race
+    episode = car.episode + 1
+    number = key % track_count
+    track = tracks[number]
+    u = real(0)
+    if rules.random_start:
+        u = uniform(rules.seed, key, episode, 0)
+    along = u * track.length - real(place_in_race) * track.length / real(4 * rules.cars_per_race)
+    along = along - track.length * real(math.floor(along / track.length))
+    index = int(along / track.spacing) % track.point_count
+    here = points[track.point_start + index]
+    draw = real(2) * uniform(rules.seed, lane + rules.first_lane, episode, 1) - ONE
+    room = (here.left if draw >= ZERO else here.right) - rules.margin
+    lateral = draw * max(room, ZERO) * rules.start_lateral
+    twist = (real(2) * uniform(rules.seed, lane + rules.first_lane, episode, 2) - ONE) * rules.start_heading
+    pace = rules.start_speed_low + (rules.start_speed_high - rules.start_speed_low) * uniform(
+        rules.seed, lane + rules.first_lane, episode, 3
+    )
+    sin, cos = sincos(here.heading)
+    car.x, car.y = here.x - lateral * sin, here.y + lateral * cos
+    car.yaw = wrap(here.heading + twist)
+    car.v = pace * here.speed
+    car.steer = car.yaw_rate = car.slip = car.ax = car.ay = ZERO
+    car.steering_command = car.throttle_command = ZERO
+    car.advance = car.progress = car.furthest = ZERO
+    car.lap_started = car.lap_time = car.best_lap = ZERO
+    car.track, car.nearest, car.episode = number, index, episode
+    car.gates = car.laps = car.steps = car.slow_steps = 0
+    car.ended = RUNNING
+    car.s = place(car, points, track)
+    _aim(car, gates, track)
+
+
+@kernel
+def _aim(car, gates, track):  # type: ignore[no-untyped-def]
+    """Set next_gate to the first gate ahead of the car."""
+    best = track.length * TWO
+    for g in range(track.gate_count):
+        ahead = gates[track.gate_start + g].s - car.s
+        ahead = ahead - track.length * real(math.floor(ahead / track.length))
+        if real(0.01) < ahead < best:
+            best, car.next_gate = ahead, g
+
+
+@kernel
+def workspace(ranges):  # type: ignore[no-untyped-def]
+    """Scratch memory of one thread for `scan`."""
+    return np.empty((ranges.shape[1], 4), ranges.dtype), np.empty(ranges.shape[1], np.int32)
+
+
+@kernel
+def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):  # type: ignore[no-untyped-def]
+    """Start a new episode on lanes first..last-1 and look around."""
+    scratch, order = workspace(ranges)
+    for lane in range(first, last):
+        car = cars[lane]
+        start(car, lane, points, gates, tracks, len(tracks), rules)
+        scan(grid, tracks[car.track], car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, ranges[lane])
+
+
+@kernel
+def look(first, last, cars, grid, tracks, rules, ranges):  # type: ignore[no-untyped-def]
+    """Measure the rays of lanes first..last-1 where they stand."""
+    scratch, order = workspace(ranges)
+    for lane in range(first, last):
+        car = cars[lane]
+        scan(grid, tracks[car.track], car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, ranges[lane])
+
+
+@kernel
+def step(  # type: ignore[no-untyped-def]
+    first, last, actions, cars, final_cars, points, gates, grid, tracks, vehicle, rules, ranges, final_ranges
+):
+    """Advance lanes first..last-1 by one decision.
+
+    actions (N, 2): steering, throttle/brake. cars, ranges (N, R): state and rays after the decision; where an episode
+    ended, those of the next episode's start, while final_cars and final_ranges keep the ended episode's last ones.
+    """
+    decision = rules.step * real(rules.substeps)
+    scratch, order = workspace(ranges)
+    for lane in range(first, last):
+        car = cars[lane]
+        track = tracks[car.track]
+        x0, y0, s0 = car.x, car.y, car.s
+        physics(car, vehicle, rules, actions[lane, 0], actions[lane, 1])
+        car.steps += 1
+        car.s = place(car, points, track)
+        car.advance = shortest(car.s - s0, track.length)
+        car.progress += car.advance
+        car.furthest = max(car.furthest, car.progress)
+        car.slow_steps = car.slow_steps + 1 if car.v < rules.stall_speed else 0
+        timing(car, gates, track, x0, y0, decision, rules.margin)
+        car.ended = ending(car, grid, track, rules)
+        scan(grid, track, car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, ranges[lane])
+        final_cars[lane] = car
+        if car.ended != RUNNING:
+            final_ranges[lane] = ranges[lane]
+            start(car, lane, points, gates, tracks, len(tracks), rules)
+            scan(grid, tracks[car.track], car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, ranges[lane])

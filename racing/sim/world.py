@@ -1,0 +1,256 @@
+"""A batch of races stepped together."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.errors import require
+from racing.sim import layout
+from racing.sim.precision import in_float64
+from racing.sim.track import Track
+from racing.sim.vehicle import MODELS, Vehicle
+
+Array = npt.NDArray[Any]
+MIN_LANES_PER_THREAD = 64  # below it handing work to a thread costs more than it saves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rays:
+    """Range finders: `number` rays evenly over `field_of_view` [rad], left to right, at most `range` [m] long."""
+
+    number: int = 7
+    field_of_view: float = float(np.pi)
+    range: float = 120.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        require(1 <= self.number <= 4096, f"env.rays.number must be in 1..4096, got {self.number}; 7 is the default")
+        require(
+            0 < self.field_of_view <= 2 * np.pi + 1e-6,
+            f"env.rays.field_of_view must be in (0, 360] degrees, got {np.degrees(self.field_of_view):.0f}; 180 is the default",
+        )
+        require(
+            0 < self.range <= 10_000, f"env.rays.range must be in (0, 10000] m, got {self.range}; null: the vehicle's own"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episodes:
+    """How episodes start and end. A limit of 0 never ends them.
+
+    random: start anywhere on the lap (else at the track's start pose's place on the lap).
+    lateral: share of the half-width by which the start may be off the centreline. heading: largest twist [rad].
+    speed: (low, high) multiples of the centreline's quasi-steady-state speed; (0, 0) stands.
+    """
+
+    random: bool = True
+    lateral: float = 0.5
+    heading: float = 0.1
+    speed: tuple[float, float] = (0.3, 0.9)
+    laps: int = 0
+    time_limit: float = 0.0  # [s]
+    stall_speed: float = 0.5  # [m/s]
+    stall_time: float = 0.0  # [s]
+
+
+class World:
+    """W races of C cars each, on one track or spread over several, float32, bit-identical for any thread count.
+
+    Race w drives on tracks[w % len(tracks)]. Every random number is a function of (seed, lane, episode, draw), so lane
+    i of a large world does what lane i of a small one does. Cars of one race do not touch each other yet.
+
+    Arrays to read after `step` (views, overwritten by the next step):
+      cars (W, C) records (racing.sim.layout.car), ranges (W, C, R) [m]: the state now, after automatic restarts.
+      final_cars (W, C): the state before restarts. final_ranges: its rays, valid where final_cars["ended"] > 0.
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        vehicle: Vehicle,
+        *,
+        races: int,
+        cars_per_race: int = 1,
+        seed: int = 0,
+        first_race: int = 0,
+        rays: Rays | None = None,
+        decision_repeat: int = 2,
+        episodes: Episodes | None = None,
+        start_speeds: Sequence[Array] | None = None,
+        threads: int = 1,
+        double: bool = False,
+    ) -> None:
+        """See the class; start_speeds: per track (M,) [m/s] at its centreline points, default a tenth of top speed.
+
+        Raises InputError for sizes and repeats below 1.
+        """
+        for name, value in (("races", races), ("cars_per_race", cars_per_race), ("decision_repeat", decision_repeat)):
+            require(value >= 1, f"{name} must be >= 1, got {value}; use at least one")
+        require(len(tracks) > 0, "a world needs at least one track, got none; name one")
+        self.tracks, self.vehicle, self.rays = list(tracks), vehicle, rays or Rays(range=vehicle.sensor_range)
+        self.races, self.cars_per_race, self.threads = races, cars_per_race, max(1, threads)
+        self.episodes = episodes or Episodes()
+        self.real: Any = np.float64 if double else np.float32
+        self._kernels = in_float64("step") if double else importlib.import_module("racing.sim.step")
+        substeps = max(1, round(vehicle.control_period / vehicle.physics_step)) * decision_repeat
+        self.decision = float(vehicle.physics_step * substeps)  # [s] between two decisions
+        self._pack_tracks(start_speeds)
+        self._vehicle = pack_vehicle(vehicle, self.real)
+        self._rules = self._pack_rules(substeps, seed, first_race * cars_per_race)
+        shape = (races, cars_per_race)
+        self.cars = np.zeros(shape, layout.car(self.real))
+        self.cars["episode"] = -1
+        self.final_cars = self.cars.copy()
+        self.ranges = np.zeros((*shape, self.rays.number), self.real)
+        self.final_ranges = self.ranges.copy()
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+
+    def _pack_tracks(self, start_speeds: Sequence[Array] | None) -> None:
+        speeds = start_speeds or [np.full(len(t.points), 0.1 * self.vehicle.max_speed) for t in self.tracks]
+        self._tracks = np.zeros(len(self.tracks), layout.track(self.real))
+        points, gates, grids = [], [], []
+        for row, track, speed in zip(self._tracks, self.tracks, speeds, strict=True):
+            row["point_start"], row["point_count"] = sum(map(len, points)), len(track.points)
+            row["gate_start"], row["gate_count"] = sum(map(len, gates)), len(track.gates)
+            row["grid_start"], row["grid_width"] = sum(map(len, grids)), track.clearance.values.shape[1]
+            row["spacing"], row["length"] = track.spacing, track.length
+            row["grid_x"], row["grid_y"] = track.clearance.origin
+            row["cell"], row["cells_per_metre"] = track.clearance.resolution, 1 / track.clearance.resolution
+            row["last_v"], row["last_u"] = np.array(track.clearance.values.shape) - 1.001
+            points.append(pack_points(track, speed, self.real))
+            gates.append(pack_gates(track, self.real))
+            grids.append(track.clearance.values.ravel())
+        self._points, self._gates, self._grid = np.concatenate(points), np.concatenate(gates), np.concatenate(grids)
+        self._grid = self._grid.astype(self.real)
+
+    def _pack_rules(self, substeps: int, seed: int, first_lane: int) -> Array:
+        rules = np.zeros((), layout.rules(self.real))
+        episodes = self.episodes
+        rules["step"], rules["substeps"] = self.vehicle.physics_step, substeps
+        rules["field_of_view"], rules["range"] = self.rays.field_of_view, self.rays.range
+        rules["margin"] = self.vehicle.width / 2
+        rules["random_start"] = episodes.random
+        rules["start_lateral"], rules["start_heading"] = episodes.lateral, episodes.heading
+        rules["start_speed_low"], rules["start_speed_high"] = episodes.speed
+        rules["laps"], rules["max_steps"] = episodes.laps, np.ceil(episodes.time_limit / self.decision)
+        rules["stall_speed"] = episodes.stall_speed
+        rules["stall_steps"] = np.ceil(episodes.stall_time / self.decision)
+        rules["seed"], rules["first_lane"], rules["cars_per_race"] = seed, first_lane, self.cars_per_race
+        return rules
+
+    @property
+    def lanes(self) -> int:
+        """Number of cars in all races."""
+        return self.races * self.cars_per_race
+
+    def _run(self, function: Any, *arguments: Any) -> None:
+        """Call function(first, last, ...) over all lanes, in one piece or one piece per thread."""
+        pieces = min(self.threads, max(1, self.lanes // MIN_LANES_PER_THREAD))
+        if self._pool is None or pieces == 1:
+            function(0, self.lanes, *arguments)
+            return
+        edges = [self.lanes * i // pieces for i in range(pieces + 1)]
+        work = [self._pool.submit(function, a, b, *arguments) for a, b in zip(edges[1:-1], edges[2:], strict=True)]
+        function(edges[0], edges[1], *arguments)
+        for piece in work:
+            piece.result()
+
+    def reset(self) -> None:
+        """Start a new episode on every lane."""
+        self._run(
+            self._kernels.begin,
+            self.cars.reshape(-1),
+            self._points,
+            self._gates,
+            self._grid,
+            self._tracks,
+            self._rules[()],
+            self.ranges.reshape(self.lanes, -1),
+        )
+
+    def look(self) -> None:
+        """Measure all rays anew, after cars were moved by hand."""
+        ranges = self.ranges.reshape(self.lanes, -1)
+        self._run(self._kernels.look, self.cars.reshape(-1), self._grid, self._tracks, self._rules[()], ranges)
+
+    def step(self, actions: Array) -> None:
+        """Advance every car by one decision.
+
+        actions: (W, C, 2) or (W*C, 2), steering (left positive) and throttle (brake negative), clipped to [-1, 1].
+        """
+        commands = np.ascontiguousarray(actions, self.real).reshape(self.lanes, 2)
+        self._run(
+            self._kernels.step,
+            commands,
+            self.cars.reshape(-1),
+            self.final_cars.reshape(-1),
+            self._points,
+            self._gates,
+            self._grid,
+            self._tracks,
+            self._vehicle[()],
+            self._rules[()],
+            self.ranges.reshape(self.lanes, -1),
+            self.final_ranges.reshape(self.lanes, -1),
+        )
+
+    def get_state(self) -> dict[str, Array]:
+        """Everything that changes while the world runs, as copies."""
+        names = ("cars", "final_cars", "ranges", "final_ranges")
+        return {name: getattr(self, name).copy() for name in names}
+
+    def set_state(self, state: dict[str, Array]) -> None:
+        """Continue from `get_state()` of a world with the same settings. Raises ValueError if shapes differ."""
+        for name, array in state.items():
+            own = getattr(self, name)
+            if own.shape != array.shape or own.dtype != array.dtype:
+                raise ValueError(f"world state {name}: shape {array.shape} does not fit this world's {own.shape}")
+            own[...] = array
+
+
+def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
+    """The vehicle as a kernel record (0-d array)."""
+    record = np.zeros((), layout.vehicle(real))
+    for name in record.dtype.names or ():
+        if hasattr(vehicle, name):
+            value = getattr(vehicle, name)
+            record[name] = MODELS.index(value) if name == "model" else value
+    record["half_width"] = vehicle.width / 2
+    record["mass_per_length"] = vehicle.mass / vehicle.wheelbase
+    record["per_mass"], record["per_inertia"] = 1 / vehicle.mass, 1 / vehicle.yaw_inertia
+    record["bend_front"] = vehicle.stiffness_front / vehicle.tyre_shape
+    record["bend_rear"] = vehicle.stiffness_rear / vehicle.tyre_shape
+    return record
+
+
+def pack_points(track: Track, speed: Array, real: Any) -> Array:
+    """The centreline as kernel records (M,)."""
+    record = np.zeros(len(track.points), layout.point(real))
+    record["x"], record["y"] = track.points.T
+    record["heading"], record["curvature"] = track.heading, track.curvature
+    record["left"], record["right"], record["speed"] = track.left, track.right, speed
+    return record
+
+
+def pack_gates(track: Track, real: Any) -> Array:
+    """The gates as kernel records (G,), with their arc lengths, found in driving order (a track may cross itself)."""
+    record = np.zeros(len(track.gates), layout.gate(real))
+    record["left_x"], record["left_y"] = track.gates[:, 0].T
+    record["right_x"], record["right_y"] = track.gates[:, 1].T
+    count, at = len(track.points), 0
+    middles = track.gates.mean(axis=1)
+    window = min(count, max(8, 3 * count // max(1, len(track.gates))))
+    order = [len(middles) - 1, *range(len(middles) - 1)]  # the last gate is the start line, at arc length 0
+    for g in order:
+        span = np.arange(-4 if g != order[0] else -window, window)
+        near = (at + span) % count
+        at = int(near[np.argmin(np.sum((track.points[near] - middles[g]) ** 2, axis=1))])
+        record["s"][g] = at * track.spacing
+    return record

@@ -1,0 +1,55 @@
+"""What all tests share: vehicles from conf/, a small circuit, the folder with borrowed data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from racing.configs import load_group
+from racing.sim.track import Track, build_track
+from racing.sim.vehicle import Vehicle
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def kart() -> Vehicle:
+    return load_group("vehicle", "kart")
+
+
+@pytest.fixture(scope="session")
+def f1tenth() -> Vehicle:
+    return load_group("vehicle", "f1tenth")
+
+
+@pytest.fixture(scope="session")
+def f1tenth_linear() -> Vehicle:
+    return load_group("vehicle", "f1tenth_linear")
+
+
+@pytest.fixture(scope="session")
+def wavy() -> Track:
+    """960 m with bends both ways, 12 m wide; its tightest radius is 14 m."""
+    t = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+    radius = 130 * (1 + 0.25 * np.cos(3 * t) + 0.1 * np.sin(5 * t))
+    half = np.full(len(t), 6.0)
+    return build_track("wavy", np.stack([radius * np.cos(t), radius * np.sin(t)], axis=1), half, half)
+
+
+@pytest.fixture(scope="session")
+def eight() -> Track:
+    """A lemniscate: the track crosses itself at the origin."""
+    t = np.linspace(0, 2 * np.pi, 300, endpoint=False)
+    points = np.stack([120 * np.sin(t), 70 * np.sin(2 * t)], axis=1)
+    half = np.full(len(t), 5.0)
+    return build_track("eight", points, half, half)
+
+
+def shared(*parts: str) -> Path:
+    """A file of the data folder beside the checkout; skips the test where it is absent."""
+    path = REPOSITORY.parent.joinpath("shared", *parts)
+    if not path.exists():
+        pytest.skip(f"{Path(*parts)} is not here: needs the shared data folder beside the checkout")
+    return path

@@ -1,0 +1,235 @@
+"""A world of many cars: determinism, state, progress, gates, laps, endings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from racing.errors import InputError
+from racing.sim import layout
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
+from racing.sim.world import Episodes, Rays, World
+
+ENDED = {name: code for code, name in enumerate(layout.ENDINGS)}
+
+
+def make(track: Track, vehicle: Vehicle, **options) -> World:
+    speeds = [np.full(len(track.points), 0.3 * vehicle.max_speed)]
+    options.setdefault("episodes", Episodes(time_limit=20.0))
+    return World([track], vehicle, start_speeds=speeds, **{"races": 64, "rays": Rays(range=60.0), **options})
+
+
+def actions(steps: int, lanes: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.uniform(-1, 1, (steps, lanes, 2)).astype(np.float32) * [0.3, 0.6] + [0.0, 0.3]
+
+
+def history(world: World, commands: np.ndarray) -> list[bytes]:
+    world.reset()
+    rows = []
+    for command in commands:
+        world.step(command)
+        rows.append(world.cars.tobytes() + world.ranges.tobytes() + world.final_cars.tobytes())
+    return rows
+
+
+def test_bits_do_not_depend_on_threads(wavy: Track, kart: Vehicle):
+    commands = actions(150, 256)
+    one = history(make(wavy, kart, races=256), commands)
+    two = history(make(wavy, kart, races=256, threads=2), commands)
+    three = history(make(wavy, kart, races=256, threads=3), commands)
+    assert one == two == three
+    assert len(set(one)) == len(one)
+
+
+@pytest.mark.parametrize("name", ["kart", "f1tenth_linear"])
+def test_bits_do_not_depend_on_the_batch(wavy: Track, name: str, request: pytest.FixtureRequest):
+    vehicle = request.getfixturevalue(name)
+    commands = actions(120, 96)
+    whole = make(wavy, vehicle, races=96, seed=7)
+    part = make(wavy, vehicle, races=13, seed=7, first_race=29)
+    whole.reset()
+    part.reset()
+    restarts = 0
+    for command in commands:
+        whole.step(command)
+        part.step(command[29:42])
+        assert part.cars.tobytes() == whole.cars[29:42].tobytes()
+        assert part.ranges.tobytes() == whole.ranges[29:42].tobytes()
+        restarts += int((part.final_cars["ended"] > 0).sum())
+    assert restarts > 0
+
+
+def test_a_car_among_others_in_its_race_drives_the_same(wavy: Track, kart: Vehicle):
+    crowd = make(wavy, kart, races=8, cars_per_race=3)
+    crowd.reset()
+    assert crowd.cars.shape == (8, 3)
+    starts = crowd.cars["s"]
+    assert (np.ptp(starts, axis=1) > 10).all()  # cars of one race are spread out
+    crowd.step(np.zeros((8, 3, 2)))
+    assert (crowd.cars["advance"] != 0).all()
+
+
+def test_state_round_trip_continues_bit_identically(wavy: Track, kart: Vehicle):
+    commands = actions(200, 64)
+    first = make(wavy, kart)
+    first.reset()
+    for command in commands[:90]:
+        first.step(command)
+    state = first.get_state()
+    second = make(wavy, kart)
+    second.set_state(state)
+    for command in commands[90:]:
+        first.step(command)
+        second.step(command)
+    assert first.cars.tobytes() == second.cars.tobytes()
+    assert first.ranges.tobytes() == second.ranges.tobytes()
+    with pytest.raises(ValueError, match="does not fit"):
+        make(wavy, kart, races=3).set_state(state)
+
+
+def test_get_state_is_a_copy(wavy: Track, kart: Vehicle):
+    world = make(wavy, kart)
+    world.reset()
+    state = world.get_state()
+    before = state["cars"].copy()
+    world.step(np.ones((64, 2)))
+    assert state["cars"].tobytes() == before.tobytes()
+
+
+def follow(world: World, pace: float) -> np.ndarray:
+    """Commands of a plain driver: steer towards the centreline ahead, hold `pace` [m/s]."""
+    cars = world.cars.reshape(-1)
+    track = world.tracks[0]
+    ahead = np.maximum(3.0, 0.6 * np.abs(cars["v"]))
+    index = (cars["nearest"] + np.round(ahead / track.spacing).astype(int)) % len(track.points)
+    aim = track.points[index] - np.stack([cars["x"], cars["y"]], axis=1)
+    angle = np.arctan2(aim[:, 1], aim[:, 0]) - cars["yaw"]
+    curvature = 2 * np.sin(angle) / np.linalg.norm(aim, axis=1)
+    steer = np.arctan(world.vehicle.wheelbase * curvature) / world.vehicle.max_steer
+    return np.stack([steer, 0.5 * (pace - cars["v"])], axis=1)
+
+
+@pytest.mark.parametrize("name", ["wavy", "eight"])
+def test_laps_are_counted_and_timed(name: str, kart: Vehicle, request: pytest.FixtureRequest):
+    track = request.getfixturevalue(name)
+    world = make(track, kart, races=8, episodes=Episodes(laps=2, time_limit=400.0, speed=(0.0, 0.0)))
+    world.reset()
+    finished = np.zeros(8, bool)
+    pace, lap_times = 8.0, np.zeros(8)
+    for _ in range(int(400 / world.decision)):
+        world.step(follow(world, pace))
+        final = world.final_cars.reshape(-1)
+        new = (final["ended"] > 0) & ~finished
+        assert (final["ended"][new] == ENDED["laps_done"]).all()
+        assert (final["gates"][new] == 2 * len(track.gates) + 1).all()
+        lap_times[new] = final["lap_time"][new]
+        finished |= new
+        if finished.all():
+            break
+    assert finished.all()
+    np.testing.assert_allclose(lap_times, track.length / pace, rtol=0.04)
+
+
+def test_progress_stays_on_its_branch_where_the_track_crosses_itself(eight: Track, kart: Vehicle):
+    world = make(eight, kart, races=4, episodes=Episodes(speed=(0.0, 0.0)))
+    world.reset()
+    largest = 0.0
+    for _ in range(int(eight.length / 8 / world.decision)):
+        world.step(follow(world, 8.0))
+        largest = max(largest, float(np.abs(world.final_cars["advance"]).max()))
+        assert (world.final_cars["ended"] == 0).all()
+    assert largest < 2.0  # [m] a jump to the other branch would be tens of metres
+    np.testing.assert_allclose(world.cars["progress"], eight.length, rtol=0.1)
+
+
+def test_a_car_that_cuts_the_course_gets_no_lap(wavy: Track, kart: Vehicle):
+    open_field = dataclasses.replace(wavy, left=wavy.left + 1e3, right=wavy.right + 1e3)
+    grid = dataclasses.replace(wavy.clearance, values=np.full_like(wavy.clearance.values, 50.0))
+    field = dataclasses.replace(open_field, clearance=grid)
+    world = make(field, kart, races=1, episodes=Episodes(random=False, lateral=0.0, speed=(0.0, 0.0)))
+    world.reset()
+    gates = []
+    for step in range(900):  # half the lap on the road, then straight across the infield to the start line
+        command = follow(world, 8.0)
+        if step > 450:
+            car = world.cars[0, 0]
+            aim = field.points[-8] - [car["x"], car["y"]]
+            angle = (np.arctan2(aim[1], aim[0]) - car["yaw"] + np.pi) % (2 * np.pi) - np.pi
+            command[:, 0] = np.clip(2 * angle, -1, 1)
+        world.step(command)
+        gates.append(int(world.cars["gates"][0, 0]))
+    assert 5 < gates[450] < len(field.gates)
+    assert world.cars["laps"][0, 0] == 0
+    assert gates[-1] < len(field.gates)
+
+
+def test_episodes_end_for_the_stated_reasons(wavy: Track, kart: Vehicle):
+    def first_ending(command, **episode) -> set[str]:
+        world = make(wavy, kart, races=16, episodes=Episodes(**episode))
+        world.reset()
+        for _ in range(400):
+            world.step(np.tile(command, (16, 1)))
+            codes = world.final_cars["ended"]
+            if codes.any():
+                return {layout.ENDINGS[c] for c in np.unique(codes) if c}
+        return set()
+
+    assert first_ending([1.0, 1.0]) == {"off_track"}
+    assert first_ending([0.0, -1.0], stall_time=2.0) == {"stalled"}
+    assert first_ending([0.0, -1.0], time_limit=3.0) == {"time_limit"}
+    assert first_ending([0.0, -1.0]) == set()
+
+
+def test_turning_back_is_the_wrong_way(wavy: Track, kart: Vehicle):
+    world = make(wavy, kart, races=1, episodes=Episodes(speed=(0.0, 0.0)))
+    world.reset()
+    world.cars["yaw"] += np.pi
+    for _ in range(400):
+        world.step(np.array([[0.0, 0.3]]))
+        if world.final_cars["ended"][0, 0]:
+            break
+    assert layout.ENDINGS[world.final_cars["ended"][0, 0]] in ("wrong_way", "off_track")
+    assert world.final_cars["progress"][0, 0] < -5
+
+
+def test_starts_spread_over_lap_width_and_speed(wavy: Track, kart: Vehicle):
+    world = make(wavy, kart, races=400, episodes=Episodes(lateral=0.5, heading=0.2, speed=(0.2, 0.8)))
+    world.reset()
+    cars = world.cars
+    assert np.histogram(cars["s"], 10, (0, wavy.length))[0].min() > 15
+    assert 2.0 < np.abs(cars["lateral"]).max() < 0.5 * 6.0
+    assert 0.1 < np.abs(cars["heading_error"]).max() < 0.21
+    share = cars["v"] / (0.3 * kart.max_speed)
+    assert 0.19 < share.min() < 0.25
+    assert 0.75 < share.max() < 0.81
+    first = cars["s"].copy()
+    world.reset()
+    assert (world.cars["s"] != first).mean() > 0.9
+
+
+def test_several_tracks_in_one_world(wavy: Track, eight: Track, kart: Vehicle):
+    both = World([wavy, eight], kart, races=6, rays=Rays(range=50.0), episodes=Episodes(random=False, lateral=0.0, heading=0.0))
+    alone = World([eight], kart, races=3, rays=Rays(range=50.0), episodes=Episodes(random=False, lateral=0.0, heading=0.0))
+    both.reset()
+    alone.reset()
+    assert both.cars["track"].ravel().tolist() == [0, 1, 0, 1, 0, 1]
+    np.testing.assert_array_equal(both.ranges[1::2], alone.ranges)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"races": 0}, "races must be >= 1, got 0"),
+        ({"decision_repeat": 0}, "decision_repeat must be >= 1, got 0"),
+        ({"cars_per_race": 0}, "cars_per_race must be >= 1, got 0"),
+    ],
+)
+def test_sizes_are_checked(wavy: Track, kart: Vehicle, change: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        make(wavy, kart, **change)
+    with pytest.raises(InputError, match="env.rays.number must be in"):
+        Rays(number=0)
