@@ -11,10 +11,12 @@ import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from racing import __version__
-from racing.sim.track import Track
+
+if TYPE_CHECKING:
+    from racing.sim.track import Track
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
