@@ -14,7 +14,7 @@ from racing.sim.precision import kernel
 FloatArray = npt.NDArray[np.floating]
 
 MAX_CELLS = 16_000_000  # a finer grid than this is refused: 64 MB of float32
-SHARP_CELLS = 6  # cells on either side of an edge whose distance to it is computed exactly
+SHARP_CELLS = 4  # so far beside the road, and all over it, distances to drawn edges are exact, not those of a mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,8 @@ def clearance_from_edges(left: FloatArray, right: FloatArray, resolution: float)
     mask = np.zeros((int(size[1]), int(size[0])), np.uint8)
     _fill((left - low) / resolution, (right - low) / resolution, mask)
     coarse = clearance_from_mask(mask.astype(bool), resolution, (float(low[0]), float(low[1])))
-    return _sharpened(coarse, np.concatenate([_samples(left, resolution / 8), _samples(right, resolution / 8)]))
+    edge = np.concatenate([_boundary(coarse, left, right), _boundary(coarse, right, left)])
+    return _sharpened(coarse, edge)
 
 
 @kernel
@@ -102,21 +103,26 @@ def _fill(left: FloatArray, right: FloatArray, mask: npt.NDArray[np.uint8]) -> N
                     mask[y, x] = 1
 
 
-def _samples(edge: FloatArray, spacing: float) -> npt.NDArray[np.float64]:
-    """Points on the closed polyline `edge` (M, 2), at most `spacing` apart."""
+def _boundary(coarse: Clearance, edge: FloatArray, opposite: FloatArray) -> npt.NDArray[np.float64]:
+    """Points [m] (K, 2), 1/8 cell apart, on the closed polyline `edge` where it bounds the road.
+
+    Where the road crosses itself, and inside hairpins tighter than the half-width, an edge lies on the road and bounds
+    nothing: there a step outwards does not leave the road.
+    """
     step = np.roll(edge, -1, axis=0) - edge
-    count = int(np.ceil(np.linalg.norm(step, axis=1).max() / spacing))
-    share = np.arange(count) / count
-    return np.asarray((edge[:, None] + step[:, None] * share[None, :, None]).reshape(-1, 2))
+    count = int(np.ceil(8 * np.linalg.norm(step, axis=1).max() / coarse.resolution))
+    share = (np.arange(count) / count)[None, :, None]
+    points = (edge[:, None] + step[:, None] * share).reshape(-1, 2)
+    outwards = (edge - opposite) / np.linalg.norm(edge - opposite, axis=1)[:, None]
+    outside = points + np.repeat(outwards, count, axis=0) * coarse.resolution
+    return np.asarray(points[(coarse.at(points) < coarse.resolution) & (coarse.at(outside) < 0)])
 
 
 def _sharpened(coarse: Clearance, edge: npt.NDArray[np.float64]) -> Clearance:
-    """`coarse` with distances to the points `edge` (K, 2) near the edge, where a mask is half a cell wrong."""
-    # Edge points inside the road (crossings, inner edges of hairpins tighter than the half-width) bound nothing.
-    boundary = edge[coarse.at(edge) < coarse.resolution]
+    """`coarse` with distances to `edge` (K, 2) on the road and close beside it: those of a mask err by half a cell."""
     values = coarse.values.copy()
-    rows, columns = np.nonzero(np.abs(values) < SHARP_CELLS * coarse.resolution)
+    rows, columns = np.nonzero(values > -SHARP_CELLS * coarse.resolution)
     cells = np.stack([columns, rows], axis=1) * coarse.resolution + np.asarray(coarse.origin)
-    distance = cKDTree(boundary).query(cells)[0]
+    distance = cKDTree(edge).query(cells)[0]
     values[rows, columns] = np.copysign(distance, values[rows, columns])
     return Clearance(values, coarse.origin, coarse.resolution)

@@ -28,7 +28,7 @@ Array = npt.NDArray[np.float64]
 
 ALGORITHM = 1  # part of the cache's key: raise it when the same track and vehicle would give another lap
 # Prices of length that are tried, in units of (least bend that slows the car)^2. 0 is the line of least curvature.
-SHORTNESS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+SHORTNESS = (0.0, 0.3, 1.0, 3.0, 10.0, 100.0)
 FIRST_ROUNDS, NEXT_ROUNDS = 25, 6  # from the centreline; from the line of the price before
 _PARAMETERS = (
     "max_lateral",
