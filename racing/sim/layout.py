@@ -31,6 +31,7 @@ _CAR_REALS = (
     "best_lap",  # [s] best complete lap, 0: none yet
     "steering_command",  # [-1, 1] last action
     "throttle_command",
+    "steering_change",  # [0, 2] |difference to the action before|
 )
 _CAR_INTS = (
     "track",  # index of the track in the world's track set

@@ -55,6 +55,7 @@ def physics(car, vehicle, rules, steering, throttle):  # type: ignore[no-untyped
         car.slip = arctan(rear * car.yaw_rate / max(abs(car.v), real(0.1)))
         car.ax, car.ay = slope[3], car.v * car.yaw_rate
     car.x, car.y = x, y
+    car.steering_change = abs(steering - car.steering_command)
     car.steering_command, car.throttle_command = steering, throttle
 
 
@@ -137,7 +138,7 @@ def start(car, lane, points, gates, tracks, track_count, rules):  # type: ignore
     car.yaw = wrap(here.heading + twist)
     car.v = pace * here.speed
     car.steer = car.yaw_rate = car.slip = car.ax = car.ay = ZERO
-    car.steering_command = car.throttle_command = ZERO
+    car.steering_command = car.throttle_command = car.steering_change = ZERO
     car.advance = car.progress = car.furthest = ZERO
     car.lap_started = car.lap_time = car.best_lap = ZERO
     car.track, car.nearest, car.episode = number, index, episode

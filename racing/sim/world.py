@@ -69,6 +69,7 @@ class World:
     Arrays to read after `step` (views, overwritten by the next step):
       cars (W, C) records (racing.sim.layout.car), ranges (W, C, R) [m]: the state now, after automatic restarts.
       final_cars (W, C): the state before restarts. final_ranges: its rays, valid where final_cars["ended"] > 0.
+    Fixed: points (P,) centreline records of all tracks, track_table (K,) where each track's lie in them.
     """
 
     def __init__(
@@ -114,9 +115,9 @@ class World:
 
     def _pack_tracks(self, start_speeds: Sequence[Array] | None) -> None:
         speeds = start_speeds or [np.full(len(t.points), 0.1 * self.vehicle.max_speed) for t in self.tracks]
-        self._tracks = np.zeros(len(self.tracks), layout.track(self.real))
+        self.track_table = np.zeros(len(self.tracks), layout.track(self.real))
         points, gates, grids = [], [], []
-        for row, track, speed in zip(self._tracks, self.tracks, speeds, strict=True):
+        for row, track, speed in zip(self.track_table, self.tracks, speeds, strict=True):
             row["point_start"], row["point_count"] = sum(map(len, points)), len(track.points)
             row["gate_start"], row["gate_count"] = sum(map(len, gates)), len(track.gates)
             row["grid_start"], row["grid_width"] = sum(map(len, grids)), track.clearance.values.shape[1]
@@ -127,7 +128,7 @@ class World:
             points.append(pack_points(track, speed, self.real))
             gates.append(pack_gates(track, self.real))
             grids.append(track.clearance.values.ravel())
-        self._points, self._gates, self._grid = np.concatenate(points), np.concatenate(gates), np.concatenate(grids)
+        self.points, self._gates, self._grid = np.concatenate(points), np.concatenate(gates), np.concatenate(grids)
         self._grid = self._grid.astype(self.real)
 
     def _pack_rules(self, substeps: int, seed: int, first_lane: int) -> Array:
@@ -142,7 +143,7 @@ class World:
         rules["laps"], rules["max_steps"] = episodes.laps, np.ceil(episodes.time_limit / self.decision)
         rules["stall_speed"] = episodes.stall_speed
         rules["stall_steps"] = np.ceil(episodes.stall_time / self.decision)
-        rules["seed"], rules["first_lane"], rules["cars_per_race"] = seed, first_lane, self.cars_per_race
+        rules["seed"], rules["first_lane"], rules["cars_per_race"] = seed & 0x7FFFFFFF, first_lane, self.cars_per_race
         return rules
 
     @property
@@ -162,15 +163,20 @@ class World:
         for piece in work:
             piece.result()
 
+    def reseed(self, seed: int) -> None:
+        """Take another seed and forget how many episodes there were; the next reset starts the first one."""
+        self._rules["seed"] = seed & 0x7FFFFFFF
+        self.cars["episode"] = -1
+
     def reset(self) -> None:
         """Start a new episode on every lane."""
         self._run(
             self._kernels.begin,
             self.cars.reshape(-1),
-            self._points,
+            self.points,
             self._gates,
             self._grid,
-            self._tracks,
+            self.track_table,
             self._rules[()],
             self.ranges.reshape(self.lanes, -1),
         )
@@ -178,7 +184,7 @@ class World:
     def look(self) -> None:
         """Measure all rays anew, after cars were moved by hand."""
         ranges = self.ranges.reshape(self.lanes, -1)
-        self._run(self._kernels.look, self.cars.reshape(-1), self._grid, self._tracks, self._rules[()], ranges)
+        self._run(self._kernels.look, self.cars.reshape(-1), self._grid, self.track_table, self._rules[()], ranges)
 
     def step(self, actions: Array) -> None:
         """Advance every car by one decision.
@@ -191,10 +197,10 @@ class World:
             commands,
             self.cars.reshape(-1),
             self.final_cars.reshape(-1),
-            self._points,
+            self.points,
             self._gates,
             self._grid,
-            self._tracks,
+            self.track_table,
             self._vehicle[()],
             self._rules[()],
             self.ranges.reshape(self.lanes, -1),

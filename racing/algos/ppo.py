@@ -1,0 +1,163 @@
+"""PPO for native batches: Stable-Baselines3's PPO with its two loops rewritten for many cars and large minibatches.
+
+Same policy classes, same saved file (`stable_baselines3.PPO.load` reads it), same mathematics (Schulman et al. 2017,
+GAE 2015). What differs, and why it is worth it (`racing bench ppo`):
+  collect_rollouts  runs only the actor while driving; values and log-probabilities of the whole rollout follow in one
+                    pass. No per-car dicts.
+  train             evaluates the diagonal Gaussian directly on tensors that were laid out once per rollout.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.vec_env import VecEnv
+
+from racing.errors import require
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class BatchPPO(PPO):
+    """PPO on environments that offer `advance(actions) -> Step` (racing.envs.vec_env), Box observations and actions."""
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        require(
+            self.n_steps * self.n_envs % self.batch_size == 0,
+            f"algo.batch_size must divide algo.n_steps * algo.n_envs = {self.n_steps * self.n_envs}, "
+            f"got {self.batch_size}; use a divisor",
+        )
+
+    def _actor(self, observation: th.Tensor) -> th.Tensor:
+        features = self.policy.extract_features(observation, self.policy.pi_features_extractor)
+        return self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
+
+    def _critic(self, observation: th.Tensor) -> th.Tensor:
+        features = self.policy.extract_features(observation, self.policy.vf_features_extractor)
+        return self.policy.value_net(self.policy.mlp_extractor.forward_critic(features)).flatten()
+
+    @th.no_grad()
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Drive n_rollout_steps decisions on every lane and fill the buffer; False if the callback asked to stop."""
+        self.policy.set_training_mode(False)
+        callback.on_rollout_start()
+        buffer = rollout_buffer
+        buffer.reset()
+        sigma = self.policy.log_std.exp()
+        noise = th.randn(n_rollout_steps, env.num_envs, self.action_space.shape[0], device=self.device)
+        spread = noise * sigma
+        dones = np.zeros((n_rollout_steps, env.num_envs), np.float32)
+        cut: list[tuple[int, np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []  # decision, lanes, last observations
+        observation = self._last_obs
+        for t in range(n_rollout_steps):
+            buffer.observations[t] = observation
+            actions = self._actor(th.as_tensor(observation, device=self.device)).add_(spread[t]).cpu().numpy()
+            buffer.actions[t] = actions
+            step = env.advance(np.clip(actions, -1.0, 1.0))  # type: ignore[attr-defined]
+            buffer.rewards[t] = step.reward
+            dones[t] = step.terminated | step.truncated
+            lanes = np.flatnonzero(step.truncated)
+            if len(lanes):
+                cut.append((t, lanes, step.final_observation[lanes]))
+            observation = step.observation
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+        self._finish(buffer, noise, sigma, dones, cut, observation)
+        self._last_obs = observation
+        self._last_episode_starts = dones[-1].astype(bool)
+        self.ep_info_buffer.extend(  # type: ignore[union-attr]
+            {"r": e["reward"], "l": e["steps"], "t": 0.0} for e in env.episodes  # type: ignore[attr-defined]
+        )
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _finish(self, buffer: Any, noise: th.Tensor, sigma: th.Tensor, dones: Any, cut: Any, last: Any) -> None:
+        """Values, log-probabilities, bootstraps and advantages of a whole rollout at once."""
+        count, lanes = dones.shape
+        batch = np.concatenate([buffer.observations.reshape(count * lanes, -1), last, *(c[2] for c in cut)])
+        values = self._critic(th.as_tensor(batch, device=self.device)).cpu().numpy()
+        buffer.values[:] = values[: count * lanes].reshape(count, lanes)
+        tail = count * lanes + lanes
+        for t, which, _ in cut:  # a time limit is not the car's fault: what would have come counts
+            buffer.rewards[t, which] += self.gamma * values[tail : tail + len(which)]
+            tail += len(which)
+        log_prob = -(0.5 * noise**2 + HALF_LOG_2PI + sigma.log()).sum(-1)
+        buffer.log_probs[:] = log_prob.cpu().numpy()
+        following, advantage = values[count * lanes : count * lanes + lanes], np.zeros(lanes, np.float32)
+        for t in reversed(range(count)):
+            alive = 1.0 - dones[t]
+            delta = buffer.rewards[t] + self.gamma * following * alive - buffer.values[t]
+            advantage = delta + self.gamma * self.gae_lambda * alive * advantage
+            buffer.advantages[t] = advantage
+            following = buffer.values[t]
+        buffer.returns[:] = buffer.advantages + buffer.values
+        buffer.full = True
+
+    def _tensors(self) -> list[th.Tensor]:
+        buffer = self.rollout_buffer
+        flat = (buffer.observations, buffer.actions, buffer.log_probs, buffer.advantages, buffer.returns, buffer.values)
+        rows = buffer.buffer_size * buffer.n_envs
+        return [th.as_tensor(array.reshape(rows, *array.shape[2:]), device=self.device) for array in flat]
+
+    def train(self) -> None:
+        """Improve the policy with the collected rollout."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        clip = float(self.clip_range(self._current_progress_remaining))
+        observations, actions, old_log_prob, advantages, returns, _ = self._tensors()
+        if self.normalize_advantage:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        policy, rows = self.policy, len(observations)
+        parameters = list(policy.parameters())
+        losses: list[tuple[float, ...]] = []
+        kl = 0.0
+        for epoch in range(self.n_epochs):
+            order = th.randperm(rows, device=self.device)
+            for first in range(0, rows, self.batch_size):
+                at = order[first : first + self.batch_size]
+                x = observations[at]
+                log_std = policy.log_std
+                error = (actions[at] - self._actor(x)) * (-log_std).exp()
+                log_prob = -(0.5 * error * error + log_std + HALF_LOG_2PI).sum(-1)
+                log_ratio = log_prob - old_log_prob[at]
+                ratio, gain = log_ratio.exp(), advantages[at]
+                policy_loss = -th.min(gain * ratio, gain * ratio.clamp(1 - clip, 1 + clip)).mean()
+                value_loss = (returns[at] - self._critic(x)).square().mean()
+                loss = policy_loss + self.vf_coef * value_loss
+                if self.ent_coef:
+                    loss = loss - self.ent_coef * (log_std + 0.5 + HALF_LOG_2PI).sum()
+                policy.optimizer.zero_grad()
+                loss.backward()
+                th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+                policy.optimizer.step()
+                if epoch == self.n_epochs - 1 or self.target_kl is not None:
+                    with th.no_grad():
+                        kl = float((log_ratio.exp() - 1 - log_ratio).mean())
+                        clipped = float(((ratio - 1).abs() > clip).float().mean())
+                    losses.append((policy_loss.item(), value_loss.item(), kl, clipped))
+            self._n_updates += 1
+            if self.target_kl is not None and kl > 1.5 * self.target_kl:
+                break
+        self._record(np.mean(losses, axis=0), clip)
+
+    def _record(self, means: Any, clip: float) -> None:
+        buffer, log = self.rollout_buffer, self.logger.record
+        for name, value in zip(("policy_loss", "value_loss", "approx_kl", "clip_fraction"), means, strict=True):
+            log(f"train/{name}", float(value))
+        log("train/explained_variance", float(explained_variance(buffer.values.flatten(), buffer.returns.flatten())))
+        log("train/std", float(self.policy.log_std.exp().mean()))
+        log("train/clip_range", clip)
+        log("train/n_updates", self._n_updates)

@@ -1,0 +1,227 @@
+"""`env=mlp`: driving by sensors. Observations, rewards and episodes on top of a world; numpy only, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.errors import require
+from racing.sim.layout import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
+from racing.sim.precision import kernel
+from racing.sim.profile import speed_profile
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
+from racing.sim.world import Episodes, Rays, World
+
+F = npt.NDArray[np.float32]
+
+TERMS = ("progress", "off_track", "stalled", "steering_change", "slip", "lap")
+"""Reward terms, each a number per decision; the reward is their sum weighted by the config's numbers:
+
+progress         arc length won / (top speed * decision time): the share of top speed made good along the track
+off_track        1 in the decision in which the car leaves the road
+stalled          1 in the decision in which it is given up as stalled or driving the wrong way
+steering_change  |steering command - the one before|, 0..2
+slip             |angle between car and velocity| [rad]
+lap              1 in the decision in which a lap is completed
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one decision brought; all arrays are copies with one row per lane.
+
+    observation: (N, D), of the next episode's start where one ended. reward: (N,). terms: (N, T) unweighted, in the
+    order of TERMS. terminated, truncated: (N,) bool. final_observation: (N, D), valid where an episode ended.
+    """
+
+    observation: F
+    reward: F
+    terms: F
+    terminated: npt.NDArray[np.bool_]
+    truncated: npt.NDArray[np.bool_]
+    final_observation: F
+
+
+class SensorsTask:
+    """Observation (D,) float32, hand-scaled to about [-1, 1] so that there are no statistics to lose:
+
+    index           value                          range        scaling
+    0 .. R-1        ray i of R, left to right      [-1, 1]      2 * sqrt(distance / range) - 1
+    R               speed                          [-1, 1]      v / top speed
+    R+1             heading error, left positive   [-1, 1]      angle to the track's direction / 1 rad, clipped
+    R+2             yaw rate or steering           about 1      yaw rate / (friction * g / quarter of top speed), or
+                                                                road-wheel angle / greatest one (env.motion)
+    R+3 ..          preview point k (optional)     [-1, 1]      lateral / straight distance, of the centreline point
+                                                                k * preview_spacing ahead, in the car's frame
+
+    With the default R = 7 these are the 10 sensor values. Action (2,): steering (left positive), throttle/brake, each
+    clipped to [-1, 1]: share of the greatest road-wheel angle, of the greatest drive or brake.
+    """
+
+    observation_kind = "sensors"
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        vehicle: Vehicle,
+        *,
+        races: int,
+        seed: int = 0,
+        first_race: int = 0,
+        rays: int = 7,
+        field_of_view: float = 180.0,
+        range: float | None = None,
+        motion: Literal["yaw_rate", "steering"] = "yaw_rate",
+        preview: int = 0,
+        preview_spacing: float | None = None,
+        decision_repeat: int = 2,
+        reward: Mapping[str, float] | None = None,
+        episodes: Mapping[str, Any] | Episodes | None = None,
+        threads: int = 1,
+    ) -> None:
+        """Every argument but races, seed, first_race and threads is documented in conf/env/mlp.yaml.
+
+        field_of_view in degrees; range, preview_spacing in metres (None: the vehicle's sensor range, its tenth).
+        Raises InputError for values outside their range and for unknown reward terms.
+        """
+        require(motion in ("yaw_rate", "steering"), f"env.motion must be yaw_rate or steering, got {motion!r}; choose one")
+        require(0 <= preview <= 64, f"env.preview must be in 0..64, got {preview}; 0 switches it off")
+        weights = dict(reward or {"progress": 0.1, "off_track": -5.0})
+        for name, weight in weights.items():
+            require(name in TERMS, f"env.reward.{name} is no reward term; use: {', '.join(TERMS)}")
+            require(np.isfinite(weight), f"env.reward.{name} must be a finite number, got {weight}; 0 switches it off")
+        limits = Rays(number=rays, field_of_view=np.radians(field_of_view), range=range or vehicle.sensor_range)
+        self.preview_spacing = float(preview_spacing or vehicle.sensor_range / 10)
+        require(self.preview_spacing > 0, f"env.preview_spacing must be > 0 m, got {preview_spacing}; null: the default")
+        self.weights = np.array([weights.get(name, 0.0) for name in TERMS], np.float32)
+        self.vehicle, self.tracks, self.motion, self.preview = vehicle, list(tracks), motion, preview
+        self.world = World(
+            tracks,
+            vehicle,
+            races=races,
+            seed=seed,
+            first_race=first_race,
+            rays=limits,
+            decision_repeat=decision_repeat,
+            episodes=episodes if isinstance(episodes, Episodes) else make_episodes(episodes or {}),
+            start_speeds=[speed_profile(track.curvature, track.spacing, vehicle) for track in tracks],
+            threads=threads,
+        )
+        self.size = rays + 3 + preview
+        self._scale = np.array(
+            [
+                1 / limits.range,
+                1 / vehicle.max_speed,
+                vehicle.max_speed / (4 * vehicle.max_lateral) if motion == "yaw_rate" else 1 / vehicle.max_steer,
+                1 / (vehicle.max_speed * self.world.decision),
+                self.preview_spacing,
+            ],
+            np.float32,
+        )
+
+    @property
+    def lanes(self) -> int:
+        """Number of cars N."""
+        return self.world.lanes
+
+    @property
+    def observation_names(self) -> list[str]:
+        """Names of the D observation values, in order."""
+        rays = [f"ray_{i}" for i in np.arange(self.world.rays.number)]
+        previews = [f"preview_{i + 1}" for i in np.arange(self.preview)]
+        return [*rays, "speed", "heading_error", self.motion, *previews]
+
+    def observe(self, cars: Any, ranges: Any) -> F:
+        """Observation (N, D) of car records (N,) with their rays (N, R)."""
+        out = np.empty((len(cars), self.size), np.float32)
+        steering = self.motion == "steering"
+        _observe(cars, ranges, self.world.points, self.world.track_table, self._scale, steering, self.preview, out)
+        return out
+
+    def reset(self) -> F:
+        """Start new episodes on all lanes; returns their observation (N, D)."""
+        self.world.reset()
+        return self.observe(self.world.cars.reshape(-1), self.world.ranges.reshape(self.lanes, -1))
+
+    def step(self, actions: npt.NDArray[Any]) -> Step:
+        """Advance all lanes by one decision. actions (N, 2)."""
+        world = self.world
+        world.step(actions)
+        final, cars = world.final_cars.reshape(-1), world.cars.reshape(-1)
+        terms = np.empty((self.lanes, len(TERMS)), np.float32)
+        terminated = np.empty(self.lanes, np.bool_)
+        truncated = np.empty(self.lanes, np.bool_)
+        _judge(final, self._scale[3], terms, terminated, truncated)
+        observation = self.observe(cars, world.ranges.reshape(self.lanes, -1))
+        ended = np.flatnonzero(terminated | truncated)
+        last = observation
+        if len(ended):
+            last = observation.copy()
+            last[ended] = self.observe(final[ended], world.final_ranges.reshape(self.lanes, -1)[ended])
+        return Step(
+            observation=observation,
+            reward=terms @ self.weights,
+            terms=terms,
+            terminated=terminated,
+            truncated=truncated,
+            final_observation=last,
+        )
+
+
+def make_episodes(values: Mapping[str, Any]) -> Episodes:
+    """`Episodes` from config values, checked. Raises InputError."""
+    episodes = Episodes(**{**values, "speed": tuple(values.get("speed", Episodes.speed))})  # type: ignore[arg-type]
+    require(0 <= episodes.lateral <= 1, f"env.episodes.lateral must be in [0, 1], got {episodes.lateral}; it is a share")
+    require(len(episodes.speed) == 2, f"env.episodes.speed must be two numbers, got {list(episodes.speed)}; e.g. [0.3, 0.9]")
+    low, high = episodes.speed
+    require(0 <= low <= high <= 1.5, f"env.episodes.speed must be 0 <= low <= high <= 1.5, got [{low}, {high}]; shares of the safe speed")
+    for name in ("laps", "time_limit", "stall_time", "stall_speed", "heading"):
+        value = getattr(episodes, name)
+        require(value >= 0, f"env.episodes.{name} must be >= 0, got {value}; 0 switches it off")
+    return episodes
+
+
+def evaluation_episodes(laps: int, time_limit: float, training: Episodes) -> Episodes:
+    """Episodes for judging a policy: random starts as in training, over after `laps` laps or `time_limit` [s]."""
+    return replace(training, laps=laps, time_limit=time_limit, stall_time=5.0)
+
+
+@kernel
+def _observe(cars, ranges, points, tracks, scale, steering, preview, out):  # type: ignore[no-untyped-def]
+    rays = ranges.shape[1]
+    for lane in range(len(cars)):
+        car = cars[lane]
+        for k in range(rays):
+            out[lane, k] = np.float32(2) * np.sqrt(ranges[lane, k] * scale[0]) - np.float32(1)
+        out[lane, rays] = car.v * scale[1]
+        out[lane, rays + 1] = min(max(car.heading_error, np.float32(-1)), np.float32(1))
+        out[lane, rays + 2] = (car.steer if steering else car.yaw_rate) * scale[2]
+        if preview > 0:
+            track = tracks[car.track]
+            cos, sin = np.cos(car.yaw), np.sin(car.yaw)
+            for k in range(preview):
+                ahead = int(np.float32(k + 1) * scale[4] / track.spacing)
+                point = points[track.point_start + (car.nearest + ahead) % track.point_count]
+                dx, dy = point.x - car.x, point.y - car.y
+                away = np.sqrt(dx * dx + dy * dy) + np.float32(1e-3)
+                out[lane, rays + 3 + k] = (dy * cos - dx * sin) / away
+
+
+@kernel
+def _judge(cars, per_advance, terms, terminated, truncated):  # type: ignore[no-untyped-def]
+    for lane in range(len(cars)):
+        car = cars[lane]
+        ended = car.ended
+        terms[lane, 0] = car.advance * per_advance
+        terms[lane, 1] = np.float32(ended == OFF_TRACK)
+        terms[lane, 2] = np.float32(ended == STALLED or ended == WRONG_WAY)
+        terms[lane, 3] = car.steering_change
+        terms[lane, 4] = abs(car.slip)
+        terms[lane, 5] = np.float32(ended == LAPS_DONE)
+        truncated[lane] = ended == LAPS_DONE or ended == TIME_LIMIT
+        terminated[lane] = ended != RUNNING and not truncated[lane]

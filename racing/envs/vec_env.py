@@ -1,0 +1,144 @@
+"""The batch of cars as Stable-Baselines3's VecEnv, natively: no per-car Python objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+
+from racing.envs.sensors import TERMS, SensorsTask, Step
+from racing.sim.layout import ENDINGS
+
+
+def sensors_space(task: SensorsTask) -> spaces.Box:
+    """Observation space of the sensors. The yaw rate may pass 1 in a spin, hence the bound of 10."""
+    return spaces.Box(-10.0, 10.0, (task.size,), np.float32)
+
+
+def action_space() -> spaces.Box:
+    """Steering (left positive) and throttle/brake."""
+    return spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+
+class RacingVecEnv(VecEnv):
+    """N = W * C cars of one task. Restarts by itself; truncations carry "TimeLimit.truncated" and bootstrap.
+
+    Beside SB3's interface: `advance(actions) -> Step` returns plain arrays without per-car dicts, which is what fast
+    collectors use, and `get_state()/set_state()` are complete.
+    """
+
+    def __init__(self, task: SensorsTask) -> None:
+        """See the class."""
+        self.task = task
+        self.render_mode = None
+        self._actions = np.zeros((task.lanes, 2), np.float32)
+        self._returns = np.zeros(task.lanes, np.float64)
+        self._terms = np.zeros((task.lanes, len(TERMS)), np.float64)
+        self.episodes: list[dict[str, Any]] = []  # what ended since it was last emptied by `take_episodes`
+        super().__init__(task.lanes, sensors_space(task), action_space())
+
+    def reset(self) -> npt.NDArray[np.float32]:
+        """Start all lanes anew; returns observations (N, D)."""
+        if self._seeds[0] is not None:
+            self.task.world.reseed(int(self._seeds[0]))
+        self._reset_seeds()
+        self._reset_options()
+        self._returns[:] = 0
+        self._terms[:] = 0
+        return self.task.reset()
+
+    def advance(self, actions: npt.NDArray[Any]) -> Step:
+        """One decision for all lanes; keeps account of ended episodes."""
+        step = self.task.step(actions)
+        self._returns += step.reward
+        self._terms += step.terms
+        for lane in np.flatnonzero(step.terminated | step.truncated):
+            self.episodes.append(self._episode(int(lane)))
+            self._returns[lane] = 0
+            self._terms[lane] = 0
+        return step
+
+    def _episode(self, lane: int) -> dict[str, Any]:
+        car = self.task.world.final_cars.reshape(-1)[lane]
+        weighted = self._terms[lane] * self.task.weights
+        return {
+            "reward": float(self._returns[lane]),
+            "steps": int(car["steps"]),
+            "progress": float(car["progress"]),
+            "laps": int(car["laps"]),
+            "lap_time": float(car["best_lap"]),
+            "ended": ENDINGS[car["ended"]],
+            "terms": dict(zip(TERMS, weighted.tolist(), strict=True)),
+        }
+
+    def take_episodes(self) -> list[dict[str, Any]]:
+        """Episodes that ended since the last call."""
+        taken, self.episodes = self.episodes, []
+        return taken
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Keep the actions (N, 2) for step_wait."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[Any, Any, Any, Any]:
+        """SB3's step: observations (N, D), rewards (N,), dones (N,), infos."""
+        before = len(self.episodes)
+        step = self.advance(self._actions)
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        done = step.terminated | step.truncated
+        for lane, episode in zip(np.flatnonzero(done), self.episodes[before:], strict=True):
+            infos[lane] = {
+                "terminal_observation": step.final_observation[lane],
+                "TimeLimit.truncated": bool(step.truncated[lane]),
+                "episode": {"r": episode["reward"], "l": episode["steps"], "t": 0.0},
+                "racing": episode,
+            }
+        return step.observation, step.reward, done, infos
+
+    def get_state(self) -> dict[str, Any]:
+        """World and episode accounts, as copies."""
+        return {
+            "world": self.task.world.get_state(),
+            "returns": self._returns.copy(),
+            "terms": self._terms.copy(),
+            "episodes": [dict(episode) for episode in self.episodes],
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from `get_state()`."""
+        self.task.world.set_state(state["world"])
+        self._returns[:] = state["returns"]
+        self._terms[:] = state["terms"]
+        self.episodes = [dict(episode) for episode in state["episodes"]]
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
+        """The same value for every lane: attributes belong to the batch."""
+        return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
+        """Set an attribute of the batch."""
+        setattr(self, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: int | Iterable[int] | None = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Call a method of the batch once; its result for every lane."""
+        result = getattr(self, method_name)(*method_args, **method_kwargs)
+        return [result] * len(list(self._get_indices(indices)))
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: int | Iterable[int] | None = None) -> list[bool]:
+        """Never: there are no single environments inside."""
+        return [False] * len(list(self._get_indices(indices)))
+
+    def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
+        """Top-down pictures (H, W, 3) of the first lanes."""
+        from racing.envs.picture import top_down
+
+        return [top_down(self.task.world, 0)]
