@@ -1,0 +1,131 @@
+"""Tracks by name or path: what `track=` and every verb's track argument go through."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from racing.errors import InputError, require
+from racing.sim.track import Track
+from racing.tracks.assemble import reversed_track, scaled_track
+from racing.tracks.centreline import read_centreline
+from racing.tracks.generate import generate
+from racing.tracks.house import GATES_FILE, read_entries, read_house
+from racing.tracks.rosmap import read_ros_map
+
+PICTURES = (".png", ".pgm", ".jpg", ".jpeg", ".bmp")
+MAPS = (".yaml", ".yml")
+
+
+def shipped() -> dict[str, Path]:
+    """The circuits that ship with racing: name -> folder, sorted by name."""
+    here = Path(__file__).resolve()
+    checkout, wheel = here.parents[2] / "tracks", here.parents[1] / "_tracks"
+    return _folders(checkout if (here.parents[2] / "pyproject.toml").is_file() else wheel)
+
+
+def available() -> dict[str, Path]:
+    """The shipped circuits and those imported into ./tracks: name -> folder, sorted by name."""
+    return dict(sorted({**_folders(Path("tracks").resolve()), **shipped()}.items()))
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    if not root.is_dir():
+        return {}
+    return {p.name: p for p in sorted(root.iterdir()) if (p / f"{p.name}.png").is_file() and (p / GATES_FILE).is_file()}
+
+
+def load_track(
+    spec: str | Path,
+    *,
+    scale: float = 1.0,
+    reverse: bool = False,
+    metres_per_pixel: float | None = None,
+    half_width: float | None = None,
+) -> Track:
+    """One track.
+
+    spec: name of a shipped or imported track, or path to a picture, a checkpoints.json, a ROS map .yaml, a centreline
+        .csv, or a folder that holds one of them.
+    scale: all lengths are multiplied by it, > 0; 0.1 makes a 1:10 circuit of a full-size one.
+    reverse: drive it the other way.
+    metres_per_pixel: size of a pixel [m] of a picture without a ROS map; None: the file's, else a 10 m wide road.
+    half_width: half of the road's width [m], before scaling, for a CSV that has no widths (2 or 7 columns).
+    Raises InputError if there is no such track, or its file breaks a rule.
+    """
+    path = locate(str(spec))
+    if path.suffix.lower() in MAPS:
+        track = read_ros_map(path)
+    elif path.suffix.lower() == ".csv":
+        track = read_centreline(path, half_width=half_width)
+    else:
+        track = read_house(path, metres_per_pixel=metres_per_pixel)
+    track = scaled_track(track, scale)
+    return reversed_track(track) if reverse else track
+
+
+def locate(spec: str) -> Path:
+    """The file that `spec` stands for: a picture, a map .yaml or a .csv. Raises InputError if there is none."""
+    named = available()
+    path = Path(spec).expanduser()
+    if spec in named:
+        return named[spec] / f"{spec}.png"
+    if path.is_dir():
+        return _in_folder(path)
+    if not path.is_file():
+        near = difflib.get_close_matches(spec, named, n=1, cutoff=0.4)
+        names = [*near, *(n for n in named if n not in near)]
+        raise InputError(
+            f"track {spec!r} is neither a known track nor a file; known tracks: {', '.join(names)}; or give a path"
+        )
+    if path.name == GATES_FILE:
+        return _in_folder(path.parent)
+    known = (*PICTURES, *MAPS, ".csv")
+    require(path.suffix.lower() in known, f"track file {path} must be one of {', '.join(known)}; convert it")
+    return path
+
+
+def _in_folder(folder: Path) -> Path:
+    """The one track of a folder: a ROS map, else a picture with gates or alone, else a CSV."""
+    files = sorted(p for p in folder.iterdir() if p.is_file())
+    maps = [p for p in files if p.suffix.lower() in MAPS]
+    pictures = [p for p in files if p.suffix.lower() in PICTURES]
+    tables = [p for p in files if p.suffix.lower() == ".csv"]
+    if (folder / GATES_FILE).is_file():
+        maps, pictures = [], [folder / name for name in read_entries(folder / GATES_FILE)]
+    for kind in (maps, pictures, tables):
+        if len(kind) > 1:
+            raise InputError(
+                f"folder {folder} holds {len(kind)} tracks: {', '.join(p.name for p in kind)}; give the path of one"
+            )
+        if kind:
+            return kind[0]
+    raise InputError(
+        f"folder {folder} holds no track; expected a picture with {GATES_FILE}, a ROS map .yaml, or a .csv"
+    )
+
+
+def load_tracks(
+    file: str | Sequence[str],
+    *,
+    scale: float = 1.0,
+    reverse: bool = False,
+    metres_per_pixel: float | None = None,
+    half_width: float | None = None,
+) -> list[Track]:
+    """One track, or several to train on together; arguments as in `load_track`, the same for all."""
+    names = [file] if isinstance(file, str) else list(file)
+    require(bool(names), "track.file must name at least one track, got an empty list; give a name or a path")
+    return [
+        load_track(name, scale=scale, reverse=reverse, metres_per_pixel=metres_per_pixel, half_width=half_width)
+        for name in names
+    ]
+
+
+def generated_tracks(
+    *, seed: int, count: int, style: str, length: float, width: float, scale: float = 1.0
+) -> list[Track]:
+    """`count` circuits from seeds seed, seed + 1, ...; arguments as in `racing.tracks.generate.generate`."""
+    require(count >= 1, f"track.count must be >= 1, got {count}; give the number of circuits")
+    return [scaled_track(generate(seed + k, style, length, width), scale) for k in range(count)]

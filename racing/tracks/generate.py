@@ -1,0 +1,269 @@
+"""Seeded circuits: a polygon with rounded corners, drawn again until it is a good road.
+
+The polygon is the outline of a random patch of grid cells: fingers of the patch become hairpins, its long sides
+straights, its steps chicanes. Corners are then moved, dropped or bent, rounded with arcs, and the curve is smoothed so
+that curvature has no jumps. A candidate that comes too near to itself or bends too tightly is thrown away.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.errors import InputError, require
+from racing.sim.track import Points, Track, build_track
+from racing.tracks.geometry import (
+    closest_approach,
+    crossings,
+    curvature,
+    longest_straight,
+    resample_linear,
+    smooth_closed,
+)
+
+ATTEMPTS = 600
+TRIES_PER_PATCH = 8
+CLEAR = 1.2  # distance between the centrelines of two parts of the lap, in road widths
+STRAIGHT = 0.15  # |curvature| * road width below which a road counts as straight
+
+
+@dataclass(frozen=True)
+class Style:
+    """What a kind of circuit looks like. Lengths in road widths.
+
+    cell: range of the grid's cell size.
+    compact: how much growth prefers to fill notches (> 0) to growing fingers (< 0).
+    radius: range of corner radii, drawn log-uniformly; the first number is also the least radius allowed.
+    jitter: how far a corner moves, in cells.
+    drop: chance that a corner is cut off. kink: chance that a long side is bent.
+    corners: least number of bends that turn more than 25 degrees.
+    """
+
+    cell: tuple[float, float]
+    compact: float
+    radius: tuple[float, float]
+    jitter: float
+    drop: float
+    kink: float
+    corners: int
+
+
+STYLES = {
+    "oval": Style((0, 0), 0, (1.5, 60), 0, 0, 0, 1),
+    "flowing": Style((3.0, 5.0), -0.3, (1.3, 5.0), 0.32, 0.15, 0.5, 8),
+    "tight": Style((2.2, 3.6), -0.4, (0.7, 2.0), 0.25, 0.12, 0.4, 7),
+    "fast": Style((5.5, 9.0), 0.0, (2.4, 12.0), 0.35, 0.20, 0.6, 7),
+    "figure_eight": Style((0, 0), 0, (1.5, 4.0), 0, 0, 0, 2),
+    "kart": Style((2.5, 3.4), -0.5, (0.75, 2.4), 0.25, 0.10, 0.4, 9),
+}
+
+
+def generate(seed: int, style: str, length: float, width: float, *, name: str | None = None) -> Track:
+    """A circuit of `length` [m] (its centreline, within 0.1 %) and constant `width` [m]; equal arguments, equal track.
+
+    style: one of STYLES. Never touches itself; figure_eight crosses itself once, at 50 degrees or more.
+    Raises InputError if the style is unknown, or the length leaves no room for such a circuit (about 25 widths).
+    """
+    require(style in STYLES, f"style must be one of {', '.join(STYLES)}, got {style!r}; choose one")
+    require(seed >= 0, f"seed must be >= 0, got {seed}; give a natural number")
+    require(0 < width < 1000, f"width must be in (0, 1000) m, got {width}; a kart road is 6-12 m, a 1:10 road 2 m")
+    ratio = length / width
+    require(24 <= ratio <= 1500, f"length must be 24 to 1500 road widths, got {ratio:.1f}; change length or width")
+    rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(style.encode())]))
+    patch = np.zeros((0, 2))
+    for attempt in range(ATTEMPTS):
+        if attempt % TRIES_PER_PATCH == 0 and style not in ("oval", "figure_eight"):
+            patch = _patch(rng, STYLES[style], ratio)
+        points = _candidate(rng, style, ratio, patch)
+        if points is not None and _good(points, style):
+            half = np.full(len(points), width / 2)
+            source = {"generator": style, "seed": seed, "length_m": length, "width_m": width, "attempt": attempt}
+            return build_track(name or f"{style}-{seed}", points * width, half, half, source=source)
+    raise InputError(f"no {style} circuit of {length:g} m fits a {width:g} m wide road; make it longer or narrower")
+
+
+def _candidate(rng: np.random.Generator, style: str, length: float, patch: Points) -> Points | None:
+    """One try, in road widths; evenly spaced, starting on its longest straight. None if its corners do not fit."""
+    look = STYLES[style]
+    makers = {"oval": _oval_polygon, "figure_eight": _eight_polygon}
+    polygon = makers[style](rng) if style in makers else _loosened(rng, look, patch)
+    low, high = look.radius
+    wanted = low * (high / low) ** rng.random(len(polygon))
+    size = length / float(np.linalg.norm(np.roll(polygon, -1, 0) - polygon, axis=1).sum())
+    for _ in range(4):
+        rounded = _round_corners(polygon * size, wanted, low)
+        if rounded is None:
+            return None
+        (points,) = resample_linear(rounded, 0.2)
+        points = smooth_closed(points, 0.45 * min(1.0, low) / 0.2, keep_size=False)
+        size *= length / float(np.linalg.norm(np.roll(points, -1, 0) - points, axis=1).sum())
+    turn = rng.uniform(0, 2 * np.pi)
+    points = points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    if rng.random() < 0.65:
+        points = points[::-1]  # most circuits run clockwise
+    points = points * (length / float(np.linalg.norm(np.roll(points, -1, 0) - points, axis=1).sum()))
+    first, count = longest_straight(curvature(points), STRAIGHT)
+    return np.roll(points, -(first + int(0.6 * count)), axis=0)
+
+
+def _good(points: Points, style: str) -> bool:
+    """Whether a candidate (in road widths) keeps its radius and its distance, and turns both ways often enough."""
+    look, bend = STYLES[style], curvature(points)
+    if np.abs(bend).max() > 1 / (0.9 * look.radius[0]):
+        return False
+    crossed = crossings(points[::2])
+    if style == "figure_eight":
+        return len(crossed) == 1 and crossed[0].angle > np.radians(50) and _eight_is_clear(points, crossed[0].place)
+    if crossed or closest_approach(points[::2], 3.0) < CLEAR:
+        return False
+    count, left, right = _count_corners(bend)
+    _, straight = longest_straight(bend, STRAIGHT)
+    both_ways = style == "oval" or min(left, right) >= 2
+    return count >= look.corners and both_ways and straight * 0.2 > (4.0 if style in ("tight", "kart") else 5.5)
+
+
+def _count_corners(bend: npt.NDArray[np.float64]) -> tuple[int, int, int]:
+    """(corners, to the left, to the right): runs of one sign that turn more than 25 degrees; one for each 100 degrees."""
+    sign = np.where(np.abs(bend) < STRAIGHT / 2, 0, np.sign(bend)).astype(int)
+    cuts = np.nonzero(np.diff(sign))[0] + 1
+    turned = np.array([run.sum() * 0.2 for run in np.split(bend, cuts)])
+    corners = np.where(np.abs(turned) > np.radians(25), np.ceil(np.abs(turned) / np.radians(100)), 0).astype(int)
+    left, right = int(corners[turned > 0].sum()), int(corners[turned < 0].sum())
+    return left + right, left, right
+
+
+def _eight_is_clear(points: Points, place: tuple[float, float]) -> bool:
+    """Whether the strands of a figure of eight keep apart, except where they cross."""
+    away = points[np.linalg.norm(points - np.array(place), axis=1) > 2.0]
+    return closest_approach(away[::2], 6.0) > CLEAR
+
+
+def _oval_polygon(rng: np.random.Generator) -> Points:
+    """A rounded rectangle, trapezium or triangle, 1.5 to 3 times as long as high."""
+    long, skew = rng.uniform(1.5, 3.0), rng.uniform(-0.35, 0.35)
+    if rng.random() < 0.25:
+        return np.array([[0, 0], [long, 0], [long * rng.uniform(0.3, 0.7), rng.uniform(1.0, 1.5)]])
+    return np.array([[0, 0], [long, 0], [long - max(skew, 0), 1 - min(abs(skew), 0.3) / 2], [max(-skew, 0), 1]])
+
+
+def _eight_polygon(rng: np.random.Generator) -> Points:
+    """Two lobes of different size and shape on either side of a crossing."""
+    sides = []
+    for sign in (1, -1):
+        reach, rise = rng.uniform(1.2, 2.4), rng.uniform(0.7, 1.2)
+        lobe = [[reach * rng.uniform(0.6, 0.8), rise], [reach, -rise * rng.uniform(0.6, 1.1)]]
+        if rng.random() < 0.6:  # a nose between the corners
+            lobe.insert(1, [reach * rng.uniform(1.15, 1.6), rise * rng.uniform(0.1, 0.6)])
+        if rng.random() < 0.5:  # a dent in the far side
+            lobe.insert(len(lobe) - 1, [lobe[-1][0] * rng.uniform(0.75, 0.9), -rise * rng.uniform(0.0, 0.2)])
+        sides.append(np.array(lobe) * [sign, 1])
+    return np.concatenate(sides)
+
+
+def _patch(rng: np.random.Generator, look: Style, length: float) -> Points:
+    """Corners of the outline of a random patch of cells for a lap of `length` [road widths], counter-clockwise, in cells."""
+    cell = float(np.clip(rng.uniform(*look.cell), length / 46, length / 11))
+    return _outline(_grow_patch(rng, 2 * round(length / cell / 1.8), look.compact))
+
+
+def _loosened(rng: np.random.Generator, look: Style, corners: Points) -> Points:
+    """The outline made less regular: corners cut off and moved, long sides bent."""
+    stretch = np.array([rng.uniform(1.0, 1.35), 1.0])
+    keep = rng.random(len(corners)) > look.drop
+    corners = corners[keep] if keep.sum() >= 5 else corners
+    moved = corners + look.jitter * rng.uniform(-1, 1, corners.shape)
+    out: list[npt.NDArray[np.float64]] = []
+    for here, ahead in zip(moved, np.roll(moved, -1, axis=0), strict=True):
+        out.append(here)
+        side = ahead - here
+        if np.linalg.norm(side) > 2.2 and rng.random() < look.kink:
+            across = np.array([-side[1], side[0]]) / np.linalg.norm(side)
+            out.append(here + side * rng.uniform(0.35, 0.65) + across * rng.uniform(-0.45, 0.45))
+    return np.array(out) * stretch
+
+
+def _grow_patch(rng: np.random.Generator, perimeter: int, compact: float) -> set[tuple[int, int]]:
+    """A patch of grid cells with about `perimeter` sides, in one piece, without holes or cells that touch at a corner."""
+    cells = {(0, 0)}
+    wide, high = round(0.2 * perimeter) + 1, round(0.12 * perimeter) + 1  # leaves a third of the sides for notches
+    sides = 4
+    while sides < perimeter:
+        frontier = sorted({(x + dx, y + dy) for x, y in cells for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))} - cells)
+        free = [c for c in frontier if _keeps_one_outline(cells, c) and _fits(cells, c, wide, high)]
+        if not free:
+            break
+        touch = np.array([_neighbours(cells, c) for c in free])
+        weight = np.exp(compact * (touch - 1.0))
+        chosen = free[int(rng.choice(len(free), p=weight / weight.sum()))]
+        sides += 4 - 2 * _neighbours(cells, chosen)
+        cells.add(chosen)
+    return cells
+
+
+def _neighbours(cells: set[tuple[int, int]], cell: tuple[int, int]) -> int:
+    return sum((cell[0] + dx, cell[1] + dy) in cells for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+
+
+def _fits(cells: set[tuple[int, int]], cell: tuple[int, int], wide: int, high: int) -> bool:
+    """Whether the patch with `cell` is at most `wide` x `high` cells."""
+    xs, ys = [c[0] for c in cells] + [cell[0]], [c[1] for c in cells] + [cell[1]]
+    return max(xs) - min(xs) < wide and max(ys) - min(ys) < high
+
+
+def _keeps_one_outline(cells: set[tuple[int, int]], cell: tuple[int, int]) -> bool:
+    """Whether the cells around `cell` form one run: then adding it neither closes a hole nor touches at a corner."""
+    ring = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))
+    taken = [(cell[0] + dx, cell[1] + dy) in cells for dx, dy in ring]
+    return sum(taken[k] and not taken[k - 1] for k in range(8)) == 1
+
+
+def _outline(cells: set[tuple[int, int]]) -> Points:
+    """Corners of the patch's outline, counter-clockwise."""
+    follows: dict[tuple[int, int], tuple[int, int]] = {}
+    for x, y in cells:
+        square = [(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)]
+        for k, (dx, dy) in enumerate(((0, -1), (1, 0), (0, 1), (-1, 0))):
+            if (x + dx, y + dy) not in cells:
+                follows[square[k]] = square[(k + 1) % 4]
+    walk = [min(follows)]
+    while (after := follows[walk[-1]]) != walk[0]:
+        walk.append(after)
+    points = np.array(walk, float)
+    ahead, behind = np.roll(points, -1, axis=0) - points, points - np.roll(points, 1, axis=0)
+    return points[(ahead != behind).any(axis=1)]
+
+
+def _round_corners(polygon: Points, wanted: npt.NDArray[np.float64], least: float) -> Points | None:
+    """The polygon with arcs of radius `wanted` (N,) in its corners, smaller where sides are short.
+
+    None if a corner would have to be tighter than `least`.
+    """
+    ahead = np.roll(polygon, -1, axis=0) - polygon
+    side = np.linalg.norm(ahead, axis=1)
+    ahead = ahead / side[:, None]
+    behind = np.roll(ahead, 1, axis=0)
+    turn = np.arctan2(behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0], (behind * ahead).sum(axis=1))
+    half = np.tan(np.abs(turn) / 2)
+    if half.max() > 8:  # turns back on itself
+        return None
+    cut = wanted * half
+    share = np.minimum(1.0, side / (cut + np.roll(cut, -1)))  # of side k, between corners k and k+1
+    cut = cut * np.minimum(share, np.roll(share, 1))
+    radius = cut / np.maximum(half, 1e-6)
+    if ((radius < least) & (np.abs(turn) > 0.1)).any():
+        return None
+    pieces = []
+    for k in range(len(polygon)):
+        count = max(2, int(np.ceil(np.abs(turn[k]) * radius[k] / 0.2)) + 1)
+        angle = np.linspace(0, turn[k], count)
+        left = np.array([-behind[k, 1], behind[k, 0]]) * np.sign(turn[k])
+        centre = polygon[k] - behind[k] * cut[k] + left * radius[k]
+        out = -left
+        spun = np.stack(
+            [out[0] * np.cos(angle) - out[1] * np.sin(angle), out[0] * np.sin(angle) + out[1] * np.cos(angle)], 1
+        )
+        pieces.append(centre + radius[k] * spun)
+    return np.concatenate(pieces)

@@ -1,0 +1,253 @@
+"""The house format: `<name>.png` beside `checkpoints.json`. Pixel conventions: docs/tracks.md."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.errors import InputError, require
+from racing.sim.track import Track
+from racing.tracks.assemble import default_direction, digest, mask_track
+from racing.tracks.gates import check_gates, lap_through_gates, road_mask
+from racing.tracks.image import SMOOTHING, Frame, Picture, find_ring, open_picture, ring_centreline, smooth_line
+
+log = logging.getLogger(__name__)
+
+GATES_FILE = "checkpoints.json"
+USUAL_WIDTH = 10.0  # [m] a road whose scale no file gives is taken as wide as this
+AXES = ("image", "plot")  # origin top-left and y down | origin bottom-left and y up
+ANGLES = ("ccw", "cw")  # start_angle is counter-clockwise | clockwise from +x, as seen on the picture
+MOST_ASKEW = 75.0  # [deg] between start_angle and the road
+KEYS = {"checkpoints", "start_position", "start_angle", "metres_per_pixel", "axes", "angle", "origin"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture's part of checkpoints.json. gates (G, 2, 2), start (2,): pixels, y down; angle [rad] ccw, y up."""
+
+    gates: npt.NDArray[np.float64]
+    start: npt.NDArray[np.float64] | None
+    angle: float | None
+    metres_per_pixel: float | None
+    origin: tuple[float, float]
+
+
+def read_house(picture: Path, *, metres_per_pixel: float | None = None) -> Track:
+    """The track drawn in `picture`, with the gates and start that checkpoints.json beside it gives for it.
+
+    Without an entry there the road must be plain (two colours); it is driven clockwise from its longest straight.
+    metres_per_pixel: overrides the file's; where neither says, the road is taken as 10 m wide.
+    Raises InputError with what is wrong and where.
+    """
+    pixels = open_picture(picture)
+    high, wide = pixels.shape[:2]
+    sidecar = picture.with_name(GATES_FILE)
+    files = {picture.name: digest(picture)}
+    entry = None
+    if sidecar.is_file():
+        entries = read_entries(sidecar)
+        require(
+            picture.name in entries,
+            f"{sidecar} has no entry {picture.name!r}, it has {', '.join(entries)}; name the entry as the picture",
+        )
+        entry = parse_entry(entries[picture.name], f"{sidecar.name}[{picture.name}]", high)
+        files[sidecar.name] = digest(sidecar)
+    scale = metres_per_pixel or (entry.metres_per_pixel if entry else None)
+    require(scale is None or 1e-4 < scale < 1e3, f"metres_per_pixel must be in (0.0001, 1000), got {scale}; measure it")
+    source: dict[str, Any] = {"format": "house", "picture": str(picture.resolve()), "files": files}
+    if entry is None:
+        return _plain(picture.stem, pixels, scale, source)
+    return _gated(picture.stem, pixels, entry, scale, source)
+
+
+def _scale(width: float, scale: float | None, name: str) -> float:
+    """Metres per pixel: as given, or so that a road `width` [px] wide is USUAL_WIDTH."""
+    if scale is not None:
+        return scale
+    guess = USUAL_WIDTH / width
+    log.warning("%s: no metres_per_pixel given; taking the road as %g m wide: %.4g m/px", name, USUAL_WIDTH, guess)
+    return guess
+
+
+def _plain(name: str, pixels: Picture, scale: float | None, source: dict[str, Any]) -> Track:
+    """A picture without gates."""
+    try:
+        road = find_ring(_two_colours(pixels))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    line, half = ring_centreline(road)
+    line, half = smooth_line(line, half, max(1.5, SMOOTHING * 2 * float(np.median(half))))
+    scale = _scale(2 * float(np.median(half)), scale, name)
+    frame = Frame(scale, pixels.shape[0])
+    ordered = default_direction(frame.to_world(line), half * scale, half * scale, 2 * float(np.median(half)) * scale)
+    return mask_track(
+        name, frame, road, ordered, {**source, "metres_per_pixel": scale, "direction": "assumed clockwise"}
+    )
+
+
+def _two_colours(pixels: Picture) -> npt.NDArray[np.bool_]:
+    """What may be road in a plain picture: all that is not the surroundings, or, in an outline, all that is no line."""
+    import cv2
+
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])[:, :3].astype(np.float32)
+    ground = np.median(edge, axis=0)
+    distance = np.sqrt(((pixels[..., :3].astype(np.float32) - ground) ** 2).sum(axis=2))
+    level = np.clip(distance, 0, 255).astype(np.uint8)
+    limit, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    drawn = level > limit
+    try:
+        find_ring(drawn)
+    except InputError:
+        return np.asarray(~drawn)
+    return np.asarray(drawn)
+
+
+def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source: dict[str, Any]) -> Track:
+    """A picture with gates."""
+    high, wide = pixels.shape[:2]
+    check_gates(entry.gates, wide, high, name)
+    try:
+        road, holes = road_mask(pixels, entry.gates)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    middles = np.round(entry.gates.mean(axis=1)).astype(int)
+    off = np.nonzero(~road[middles[:, 1], middles[:, 0]])[0]
+    if len(off):
+        x, y = middles[off[0]]
+        raise InputError(f"{name}: gate {off[0]} at pixel ({x}, {y}) lies off the road; move it onto the road")
+    points, left, right = lap_through_gates(road, holes, entry.gates)
+    scale = _scale(float(np.median(left + right)), scale, name)
+    frame = Frame(scale, high, entry.origin)
+    world = frame.to_world(points)
+    start = None if entry.start is None else frame.to_world(entry.start)
+    if entry.start is not None:
+        _check_start(name, entry, road, world)
+    source = {**source, "metres_per_pixel": scale, "origin": list(entry.origin), "holes": holes}
+    return mask_track(
+        name,
+        frame,
+        road,
+        [world, left * scale, right * scale],
+        source,
+        gates=frame.to_world(entry.gates),
+        start_position=start,
+        start_angle=entry.angle,
+    )
+
+
+def _check_start(name: str, entry: Entry, road: npt.NDArray[np.bool_], world: npt.NDArray[np.float64]) -> None:
+    """Raise InputError unless the start pose is on the road and points along it."""
+    assert entry.start is not None  # for the type checker: the caller has looked
+    x, y = np.round(entry.start).astype(int)
+    inside = 0 <= y < road.shape[0] and 0 <= x < road.shape[1] and bool(road[y, x])
+    require(
+        inside,
+        f"{name}: start_position ({x}, {y}) px lies off the road; put it on the road, at or before the last gate",
+    )
+    if entry.angle is None:
+        return
+    ahead = world[min(5, len(world) - 1)] - world[-5]
+    road_angle = float(np.arctan2(ahead[1], ahead[0]))
+    off = abs(float(np.degrees((entry.angle - road_angle + np.pi) % (2 * np.pi) - np.pi)))
+    require(
+        off <= MOST_ASKEW,
+        f"{name}: start_angle {np.degrees(entry.angle) % 360:.1f} deg points {off:.0f} deg away from the driving direction "
+        f'{np.degrees(road_angle) % 360:.1f} deg at the last gate; correct it, or say "angle": "cw", or order the gates as driven',
+    )
+
+
+def read_entries(path: Path) -> dict[str, Any]:
+    """The entries of a checkpoints.json, unchecked. Raises InputError if it is no JSON object."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); give a text file") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} line {error.lineno} column {error.colno}: {error.msg}; repair the JSON") from None
+    shape = isinstance(entries, dict) and bool(entries) and all(isinstance(v, dict) for v in entries.values())
+    require(shape, f'{path} must be an object {{"<picture>.png": {{"checkpoints": ...}}}}; see docs/tracks.md')
+    return dict(entries)
+
+
+def parse_entry(data: dict[str, Any], where: str, height: int) -> Entry:
+    """An entry with its conventions removed: pixels x right, y down, angle counter-clockwise with y up.
+
+    height: rows of the picture. Raises InputError if a key is unknown, missing or of the wrong shape.
+    """
+    unknown = sorted(set(data) - KEYS)
+    require(
+        not unknown, f"{where}: unknown key {unknown[:1]}, known are {', '.join(sorted(KEYS))}; correct its spelling"
+    )
+    require("checkpoints" in data, f"{where}: checkpoints are missing; give [[[x, y], [x, y]], ...]")
+    gates = _numbers(data["checkpoints"], (None, 2, 2), f"{where}: checkpoints must be [[[x, y], [x, y]], ...]")
+    axes, turn = data.get("axes", "image"), data.get("angle", "ccw")
+    require(
+        axes in AXES, f"{where}: axes must be one of {', '.join(AXES)}, got {axes!r}; image is y down, plot is y up"
+    )
+    require(turn in ANGLES, f"{where}: angle must be one of {', '.join(ANGLES)}, got {turn!r}; ccw is usual")
+    start, angle = data.get("start_position"), data.get("start_angle")
+    if start is not None:
+        start = _numbers(start, (2,), f"{where}: start_position must be [x, y]")
+    if angle is not None:
+        degrees = float(_numbers(angle, (), f"{where}: start_angle must be a number of degrees"))
+        angle = float(np.radians(degrees if turn == "ccw" else -degrees))
+    if axes == "plot":
+        gates = np.stack([gates[..., 0], height - 1 - gates[..., 1]], axis=-1)
+        start = None if start is None else np.array([start[0], height - 1 - start[1]])
+    scale = data.get("metres_per_pixel")
+    if scale is not None:
+        scale = float(_numbers(scale, (), f"{where}: metres_per_pixel must be a number"))
+        require(scale > 0, f"{where}: metres_per_pixel must be > 0, got {scale}; measure it")
+    low = _numbers(data.get("origin", [0, 0]), (2,), f"{where}: origin must be [x, y] in metres")
+    return Entry(gates, start, angle, scale, (float(low[0]), float(low[1])))
+
+
+def _numbers(value: Any, shape: tuple[int | None, ...], rule: str) -> npt.NDArray[np.float64]:
+    """`value` as a finite array of `shape` (None: any length). Raises InputError(rule)."""
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{rule}, got {str(value)[:60]}; correct it") from None
+    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
+    require(fits, f"{rule}, got {str(value)[:60]}; correct it")
+    require(bool(np.isfinite(array).all()), f"{rule}, got NaN or infinity; correct it")
+    return array
+
+
+def write_house(track: Track, folder: Path, *, metres_per_pixel: float | None = None) -> Path:
+    """Draw `track` and write folder/<name>.png and folder/checkpoints.json; returns the picture's path.
+
+    metres_per_pixel: size of a pixel; default a 30th of the road's width, coarser for tracks above 3,000 px.
+    Both files appear whole or not at all; a file of that name is replaced.
+    """
+    from PIL import Image
+
+    from racing.tracks.draw import draw_track, frame_for
+
+    width = float(track.left.mean() + track.right.mean())
+    reach = float(np.ptp(track.points, axis=0).max())
+    frame, columns = frame_for(track, metres_per_pixel or max(width / 30, reach / 3000))
+    gates = np.round(frame.to_pixels(track.gates), 4)
+    start = np.round(frame.to_pixels(track.start_position), 4)
+    entry = {
+        "checkpoints": gates.tolist(),
+        "start_position": start.tolist(),
+        "start_angle": round(float(np.degrees(track.start_angle)) % 360, 4),
+        "metres_per_pixel": frame.resolution,
+        "origin": list(frame.origin),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / f"{track.name}.png"
+    part = folder / f".{track.name}.part"
+    Image.fromarray(draw_track(track, frame, columns)).save(part, format="PNG", optimize=True)
+    os.replace(part, picture)
+    part.write_text(json.dumps({picture.name: entry}, indent=None, separators=(", ", ": ")) + "\n", encoding="utf-8")
+    os.replace(part, folder / GATES_FILE)
+    return picture

@@ -1,0 +1,201 @@
+"""Picture -> road mask -> centreline.
+
+The centreline of a ring of road is the zero level set of (distance to the outer edge - distance to the inner edge):
+closed, ordered, without spurs, and exact to a tenth of a pixel. It needs exactly one large hole; a picture with none or
+several is refused here, and its reader falls back on gates or says what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from racing.errors import InputError, require
+from racing.sim.clearance import MAX_CELLS, Clearance, clearance_from_mask
+from racing.sim.track import Points
+from racing.tracks.geometry import arc_lengths, resample_linear, smooth_closed
+
+Mask = npt.NDArray[np.bool_]
+Picture = npt.NDArray[np.uint8]
+Column = npt.NDArray[np.float64]
+
+MAX_PIXELS = 64_000_000
+SPECK = 0.02  # holes and islands smaller than this share of the road's area are filled
+SMALLEST_ROAD = 0.001  # [share of the picture] smaller areas are not looked at
+SMOOTHING = 0.25  # Gaussian deviation in road widths: takes the pixels out of a line, leaves hairpins where they are
+NARROWEST = 3.0  # [px] mean width below which a ring is a drawn line, not a road
+
+
+def open_picture(path: Path) -> Picture:
+    """The picture as uint8 (H, W, 4) red, green, blue, alpha; its size is checked before it is decoded.
+
+    Raises InputError if the file is missing, is no picture, or is larger than 64 Mpx.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    require(path.is_file(), f"picture {path} does not exist; check the path")
+    try:
+        with Image.open(path) as picture:
+            wide, high = picture.size
+            require(
+                wide * high <= MAX_PIXELS,
+                f"picture {path.name} has {wide} x {high} pixels, at most {MAX_PIXELS // 10**6} million are read; scale it down",
+            )
+            if picture.mode.startswith("I"):  # 16-bit grey
+                grey = np.asarray(picture, np.float64)
+                levels = np.round(grey / (257 if grey.max() > 255 else 1)).astype(np.uint8)
+                return np.dstack([levels, levels, levels, np.full_like(levels, 255)])
+            return np.asarray(picture.convert("RGBA"))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read as a picture ({error}); give a PNG, PGM or JPEG") from None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a picture lies in the world. Pixel coordinates: column, row of pixel centres, row 0 at the top.
+
+    resolution: size of a pixel [m]. origin: world (x, y) [m] of the centre of the lower-left pixel.
+    yaw: the picture is turned by this angle about its origin [rad]. height: rows of the picture.
+    """
+
+    resolution: float
+    height: int
+    origin: tuple[float, float] = (0.0, 0.0)
+    yaw: float = 0.0
+
+    def to_world(self, pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """World (..., 2) [m] of pixel coordinates (..., 2)."""
+        x, y = pixels[..., 0] * self.resolution, (self.height - 1 - pixels[..., 1]) * self.resolution
+        c, s = np.cos(self.yaw), np.sin(self.yaw)
+        return np.stack([self.origin[0] + c * x - s * y, self.origin[1] + s * x + c * y], axis=-1)
+
+    def to_pixels(self, world: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Pixel coordinates (..., 2) of world (..., 2) [m]."""
+        dx, dy = world[..., 0] - self.origin[0], world[..., 1] - self.origin[1]
+        c, s = np.cos(self.yaw), np.sin(self.yaw)
+        return np.stack(
+            [(c * dx + s * dy) / self.resolution, self.height - 1 - (c * dy - s * dx) / self.resolution], axis=-1
+        )
+
+    def clearance(self, road: Mask) -> Clearance:
+        """Clearance of a road mask (H, W) in the world; cells are as large as pixels unless there would be too many."""
+        rows, columns = np.nonzero(road.any(axis=1))[0], np.nonzero(road.any(axis=0))[0]
+        top, bottom = max(0, rows[0] - 4), min(len(road), rows[-1] + 5)
+        first, last = max(0, columns[0] - 4), min(road.shape[1], columns[-1] + 5)
+        part = np.flipud(road[top:bottom, first:last])
+        step = int(np.ceil(np.sqrt(part.size / (MAX_CELLS / 2))))
+        part = np.ascontiguousarray(part[step // 2 :: step, step // 2 :: step])
+        low = Frame(self.resolution, self.height).to_world(np.array([first + step // 2, bottom - 1 - step // 2], float))
+        local = clearance_from_mask(part, self.resolution * step, (float(low[0]), float(low[1])))
+        if self.yaw == 0.0:
+            at = (local.origin[0] + self.origin[0], local.origin[1] + self.origin[1])
+            return Clearance(local.values, at, local.resolution)
+        return self._turned(local)
+
+    def _turned(self, local: Clearance) -> Clearance:
+        """`local` (in the picture's axes) sampled on a grid along the world's axes."""
+        ny, nx = local.values.shape
+        c, s = np.cos(self.yaw), np.sin(self.yaw)
+        turn = np.array([[c, -s], [s, c]])
+        sides = np.array([[0, 0], [nx - 1, 0], [0, ny - 1], [nx - 1, ny - 1]]) * local.resolution + local.origin
+        corners = sides @ turn.T + self.origin
+        low = corners.min(axis=0)
+        count = np.ceil((corners.max(axis=0) - low) / local.resolution).astype(int) + 1
+        x, y = np.meshgrid(*(low[k] + np.arange(count[k]) * local.resolution for k in (0, 1)))
+        back = (np.stack([x, y], axis=-1) - self.origin) @ turn
+        return Clearance(local.at(back).astype(np.float32), (float(low[0]), float(low[1])), local.resolution)
+
+
+def fill_specks(road: Mask) -> tuple[Mask, int]:
+    """(road without its small holes, number of large holes). A hole is ground that the road encloses."""
+    padded = np.pad(~road, 1, constant_values=True).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(padded, connectivity=8)
+    outside = labels[0, 0]
+    small = int(SPECK * road.sum())
+    holes = [k for k in range(1, count) if k != outside and stats[k, cv2.CC_STAT_AREA] > small]
+    specks = [k for k in range(1, count) if k != outside and k not in holes]
+    return np.asarray(road | np.isin(labels, specks)[1:-1, 1:-1]), len(holes)
+
+
+def find_ring(free: Mask) -> Mask:
+    """The road among the free areas of a map (H, W): the ring with one large hole.
+
+    In an outline map outside, infield and road are all free; only the road is a ring that does not reach the picture's
+    border. In a filled map it is the only free area, wherever it lies.
+    Raises InputError if no area is such a ring.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=4)
+    high, wide = free.shape
+    rings: list[tuple[bool, int, Mask]] = []
+    most_holes = 0
+    by_area = sorted(range(1, count), key=lambda k: -stats[k, cv2.CC_STAT_AREA])[:20]
+    for k in by_area:
+        x, y, w, h, area = stats[k]
+        if area < SMALLEST_ROAD * free.size:
+            break
+        touches = x == 0 or y == 0 or x + w == wide or y + h == high
+        part, holes = fill_specks(labels[y : y + h, x : x + w] == k)
+        if 2 * area / _boundary_length(part) < NARROWEST:
+            continue
+        most_holes = max(most_holes, holes)
+        if holes == 1:
+            mask = np.zeros_like(free)
+            mask[y : y + h, x : x + w] = part
+            rings.append((not touches, int(area), mask))
+    if not rings and most_holes > 1:
+        raise InputError(
+            f"the road encloses {most_holes} large areas, one is expected (a crossing or a pit lane?); "
+            "give gates in checkpoints.json, or a centreline CSV"
+        )
+    require(
+        bool(rings),
+        "no closed ring of road was found in the picture (a gap in an edge, or a line across the road?); repair it",
+    )
+    return max(rings, key=lambda ring: ring[:2])[2]
+
+
+def _boundary_length(part: Mask) -> float:
+    lines, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return float(max(1, sum(len(line) for line in lines)))
+
+
+def ring_centreline(road: Mask) -> tuple[Points, Column]:
+    """Centreline of a ring of road with one hole: pixel coordinates (N, 2), about one pixel apart, and half-width (N,) [px].
+
+    Driving order is not in a picture: the line runs as the contour was found.
+    """
+    from contourpy import contour_generator
+
+    rows, columns = np.nonzero(road.any(axis=1))[0], np.nonzero(road.any(axis=0))[0]
+    part = np.pad(road[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~part).astype(np.uint8), connectivity=8)
+    outside = labels[0, 0]
+    stats[[0, outside], cv2.CC_STAT_AREA] = 0
+    hole = int(np.argmax(stats[:, cv2.CC_STAT_AREA]))
+    to_outer = cv2.distanceTransform((labels != outside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    to_inner = cv2.distanceTransform((labels != hole).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    lines = contour_generator(z=to_outer - to_inner).lines(0.0)
+    line = np.asarray(max(lines, key=len), np.float64)
+    (line,) = resample_linear(line[:-1], 1.0)
+    half = (
+        _bilinear((to_outer + to_inner) / 2, line) - 0.5
+    )  # the edge is half a pixel before the first pixel beside the road
+    return line + [columns[0] - 2, rows[0] - 2], half
+
+
+def _bilinear(values: npt.NDArray[np.float32], at: Points) -> Column:
+    sampled = cv2.remap(values, at[None].astype(np.float32), None, cv2.INTER_LINEAR)
+    return np.asarray(sampled[0], np.float64)
+
+
+def smooth_line(points: Points, half: Column, sigma: float) -> tuple[Points, Column]:
+    """Closed line and half-widths, resampled at sigma / 3 and smoothed over `sigma` (units of `points`)."""
+    points, half = resample_linear(points, sigma / 3, half)
+    step = arc_lengths(points)[-1] / len(points)
+    return smooth_closed(points, sigma / step), smooth_closed(half, sigma / step)

@@ -1,0 +1,150 @@
+"""ROS maps (map_server): a .yaml beside a picture. The widths always come from the picture."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.errors import InputError, require
+from racing.sim.track import Points, Track
+from racing.tracks.assemble import default_direction, digest, mask_track
+from racing.tracks.centreline import read_table
+from racing.tracks.geometry import nearest, start_at
+from racing.tracks.image import SMOOTHING, Frame, Mask, Picture, find_ring, open_picture, ring_centreline, smooth_line
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_GREY = 205  # what map_saver writes for ground that was not seen
+MODES = ("trinary", "scale", "raw")
+DISAGREES = 0.10  # a table whose width differs by more from the picture's is reported
+
+
+@dataclass(frozen=True)
+class RosMap:
+    """The keys of a map's yaml. resolution [m], origin x, y [m] and yaw [rad] of the picture's lower-left corner."""
+
+    image: Path
+    resolution: float
+    origin: tuple[float, float, float]
+    negate: bool
+    free: float
+    mode: str
+
+
+def read_ros_map(path: Path) -> Track:
+    """The track of a ROS map; direction and start from `<name>_centerline.csv` beside it, if there is one.
+
+    Without a table it is driven clockwise from its longest straight. A table whose width differs by more than 10 % from
+    the picture's gets a warning. Raises InputError with what is wrong.
+    """
+    settings = read_settings(path)
+    picture = open_picture(settings.image)
+    try:
+        road = find_ring(free_pixels(picture, settings))
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from None
+    corner, yaw = settings.origin[:2], settings.origin[2]
+    half_pixel = settings.resolution / 2 * np.array([np.cos(yaw) - np.sin(yaw), np.sin(yaw) + np.cos(yaw)])
+    centre = (corner[0] + float(half_pixel[0]), corner[1] + float(half_pixel[1]))
+    frame = Frame(settings.resolution, len(picture), centre, yaw)
+    line, half = ring_centreline(road)
+    line, half = smooth_line(line, half, max(1.5, SMOOTHING * 2 * float(np.median(half))))
+    points, half = frame.to_world(line), half * settings.resolution
+    files = {p.name: digest(p) for p in (path, settings.image)}
+    source: dict[str, Any] = {
+        "format": "ros",
+        "picture": str(settings.image.resolve()),
+        "metres_per_pixel": settings.resolution,
+    }
+    name = path.stem.removesuffix("_map")
+    table = path.with_name(f"{name}_centerline.csv")
+    if table.is_file():
+        ordered = _ordered_as(table, points, half)
+        files[table.name] = digest(table)
+    else:
+        ordered = default_direction(points, half, half, 2 * float(np.median(half)))
+        source["direction"] = "assumed clockwise"
+    return mask_track(name, frame, road, ordered, {**source, "files": files, "origin": list(settings.origin)})
+
+
+def _ordered_as(table: Path, points: Points, half: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
+    """The picture's line in the direction and from the start of a table beside it."""
+    given, right, left = read_table(table, half_width=float(half.mean()))
+    index, distance = nearest(points, given)
+    if float(np.mean(distance)) > float(half.mean()):
+        log.warning("%s lies %.2f m off the picture's road on average; ignored", table.name, float(distance.mean()))
+        return default_direction(points, half, half, 2 * float(np.median(half)))
+    stated, drawn = float(right.mean() + left.mean()), float(2 * half.mean())
+    if abs(stated - drawn) > DISAGREES * drawn:
+        log.warning(
+            "%s says the road is %.2f m wide, the picture %.2f m; the picture counts", table.name, stated, drawn
+        )
+    ahead = np.diff(np.append(index, index[0])) % len(points)
+    if float((ahead <= len(points) / 2).mean()) < 0.5:
+        points, half = points[::-1], half[::-1]
+    points, half = start_at(points, given[0], half)
+    return [points, half, half]
+
+
+def free_pixels(picture: Picture, settings: RosMap) -> Mask:
+    """Where a map (H, W, 4) says that the ground is free. Transparent pixels are unknown."""
+    grey = picture[..., :3].mean(axis=2)
+    occupancy = grey / 255.0 if settings.negate else (255.0 - grey) / 255.0
+    if settings.mode == "raw":
+        occupancy = grey / 100.0  # 0 free .. 100 occupied, above: unknown
+    unknown = picture[..., 3] < 128
+    if settings.mode != "raw":
+        unknown |= (picture[..., :3] == UNKNOWN_GREY).all(axis=2)
+    return np.asarray((occupancy < settings.free) & ~unknown)
+
+
+def read_settings(path: Path) -> RosMap:
+    """The checked contents of a map's yaml. Raises InputError naming key, rule and remedy."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); give a text file") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())[:160]}; repair it") from None
+    require(
+        isinstance(data, dict),
+        f"{path.name} must hold keys like 'image: map.png', got {str(data)[:40]!r}; see docs/tracks.md",
+    )
+    for key in ("image", "resolution", "origin"):
+        require(key in data, f"{path.name}: key {key} is missing; a ROS map needs image, resolution, origin")
+    require(
+        isinstance(data["image"], str), f"{path.name}: image must be a file name, got {data['image']!r}; correct it"
+    )
+    resolution = _number(data["resolution"], f"{path.name}: resolution must be metres per pixel > 0")
+    require(resolution > 0, f"{path.name}: resolution must be > 0 m, got {resolution:g}; correct it")
+    origin = data["origin"]
+    require(
+        isinstance(origin, list) and len(origin) in (2, 3),
+        f"{path.name}: origin must be [x, y, yaw], got {origin!r}; correct it",
+    )
+    x, y, yaw = (_number(v, f"{path.name}: origin must be three numbers") for v in [*origin, 0.0][:3])
+    free = _number(data.get("free_thresh", 0.196), f"{path.name}: free_thresh must be a number")
+    occupied = _number(data.get("occupied_thresh", 0.65), f"{path.name}: occupied_thresh must be a number")
+    require(
+        0 < free <= occupied <= 1,
+        f"{path.name}: 0 < free_thresh <= occupied_thresh <= 1 must hold, got {free:g} and {occupied:g}; correct them",
+    )
+    mode = data.get("mode", "trinary")
+    require(mode in MODES, f"{path.name}: mode must be one of {', '.join(MODES)}, got {mode!r}; choose one")
+    image = path.parent / data["image"]
+    return RosMap(image, resolution, (x, y, yaw), bool(data.get("negate", 0)), free, mode)
+
+
+def _number(value: Any, rule: str) -> float:
+    require(
+        isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value)),
+        f"{rule}, got {value!r}; correct it",
+    )
+    return float(value)
