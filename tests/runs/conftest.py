@@ -77,7 +77,9 @@ def begin(tmp_path):
     opened = []
 
     def start(seed=0, **more):
-        run = open_run(tmp_path / "outputs", "demo", {"name": "demo", "seed": seed} | more, [f"seed={seed}"], {"commit": None})
+        run = open_run(
+            tmp_path / "outputs", "demo", {"name": "demo", "seed": seed} | more, [f"seed={seed}"], {"commit": None}
+        )
         opened.append(run)
         return run
 

@@ -27,7 +27,9 @@ def small_policy(path, inputs=(("sensors", [4]),)):
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", *shape]) for n, shape in inputs]
     out = helper.make_tensor_value_info("action", TensorProto.FLOAT, ["batch", 4])
     nodes = [helper.make_node("Sum", names + names, ["action"])]
-    model = helper.make_model(helper.make_graph(nodes, "policy", values, [out]), opset_imports=[helper.make_opsetid("", 17)])
+    model = helper.make_model(
+        helper.make_graph(nodes, "policy", values, [out]), opset_imports=[helper.make_opsetid("", 17)]
+    )
     model.ir_version = 9
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
@@ -71,7 +73,11 @@ def check_everything(copy, run):
     batch = np.arange(12, dtype=np.float32).reshape(3, 4)
     assert np.array_equal(loaded.predict(batch)["action"], 2 * batch)
     assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 4)
-    times = {r["ts"] for r in map(json.loads, (run.path / "journal.jsonl").read_text().splitlines()) if r["kind"] == "metrics"}
+    times = {
+        r["ts"]
+        for r in map(json.loads, (run.path / "journal.jsonl").read_text().splitlines())
+        if r["kind"] == "metrics"
+    }
     assert {point.timestamp for point in copy.client.get_metric_history(copy.run_id, "train/loss")} <= times
 
 
@@ -86,7 +92,12 @@ def test_everything_arrives_and_again_changes_nothing(where, request, begin, cop
     check_everything(copy_of(run), run)
     assert not (run.path / "journal.rejected.jsonl").exists()
     if where == "embedded":
-        assert {path.name for path in (tmp_path / "outputs").iterdir()} == {"mlartifacts", "mlflow.db", "mlflow.lock", "runs"}
+        assert {path.name for path in (tmp_path / "outputs").iterdir()} == {
+            "mlartifacts",
+            "mlflow.db",
+            "mlflow.lock",
+            "runs",
+        }
 
     first = run.mlflow["run_id"]
     run.close()
@@ -209,24 +220,15 @@ def test_trainer_and_sender_killed_between_append_and_send(tmp_path, copy_of):
 
 
 def test_many_processes_at_once_on_a_store_that_does_not_exist_yet(tmp_path, copy_of):
-    processes = [trainer(tmp_path / "outputs", seed, 50, "finish") for seed in range(5)]
+    processes = [trainer(tmp_path / "outputs", seed, 50, "finish") for seed in range(4)]
     for process in processes:
         process.communicate()
-    assert [process.returncode for process in processes] == [0] * 5
+    assert [process.returncode for process in processes] == [0] * 4
     runs = [RunDirectory(path) for path in (tmp_path / "outputs/runs").iterdir()]
-    assert len({run.mlflow["run_id"] for run in runs}) == 5
+    assert len({run.mlflow["run_id"] for run in runs}) == 4
     assert {run.mlflow["experiment_id"] for run in runs} == {runs[0].mlflow["experiment_id"]}
     for run in runs:
         assert sum(copy_of(run).points("loss").values()) == 50
-
-
-def test_failure_is_shown_with_its_traceback(begin, copy_of, start_sender):
-    run = begin()
-    sender = start_sender(run)
-    run.journal.end("FAILED", "Traceback (most recent call last):\nZeroDivisionError: division by zero\n")
-    assert sender.close(PATIENCE)
-    assert copy_of(run).status == "FAILED"
-    assert "ZeroDivisionError" in copy_of(run).text("error.txt")
 
 
 def test_untracked_run_has_a_journal_and_no_sender(begin):

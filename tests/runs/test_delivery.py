@@ -1,0 +1,173 @@
+"""What MLflow refuses is put aside and named, the rest arrives; what only takes time is tried again."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from racing import manage_runs
+from racing.runs.delivery import Delivery, rejected
+from racing.runs.failures import Refused, Unreachable, classify
+from racing.runs.store import connect, embedded_uri
+
+
+def raw(run, **record):
+    """Put a line into the journal behind its checks, as a damaged or foreign writer would."""
+    with run.journal.path.open("a") as file:
+        file.write(json.dumps({"ts": 1_700_000_000_000} | record) + "\n")
+
+
+def test_bad_lines_are_named_and_all_others_arrive(begin, copy_of, capsys):
+    run = begin()
+    for step in range(1100):
+        run.journal.metrics(step, {"loss": float(step)})
+        if step == 700:
+            raw(run, kind="metrics", step=700, values={"eval/lap [s]": 1.0, "good": 2.0})
+    raw(run, kind="metrics", step=1, values={"loss": "fast"})
+    raw(run, kind="metrics", step=2)
+    raw(run, kind="dance")
+    with run.journal.path.open("a") as file:
+        file.write("garbage\n")
+    run.journal.params({"seed": 7})  # a parameter never changes
+    run.journal.params({"late": 1})
+    run.journal.artifact("evaluations/missing.csv")
+    (run.path / "export/policy.onnx").write_bytes(b"no model")
+    run.journal.model("export/policy.onnx", "policy")
+    run.finish({"a": 1})
+
+    assert manage_runs.sync(run) == 0
+    assert "MLflow refused 8 entries" in capsys.readouterr().out
+    copy = copy_of(run)
+    assert copy.status == "FINISHED"
+    assert copy.points("loss") == {(step, float(step)): 1 for step in range(1100)}
+    assert copy.points("good") == {(700, 2.0): 1}
+    assert copy.params["seed"] == "0"
+    assert copy.params["late"] == "1"
+    assert "summary.json" in copy.files()
+    found = list(rejected(run))
+    assert [entry["name"] for entry in found if entry["name"]] == ["eval/lap [s]", "seed"]
+    text = run.journal.path.read_bytes()
+    for entry in found:
+        assert entry["reason"]
+        assert text[entry["offset"] :].startswith(entry["line"].encode())
+    assert "missing.csv does not exist" in " ".join(entry["reason"] for entry in found)
+
+    (run.path / "journal.cursor").unlink()  # once more: nothing is named twice
+    assert manage_runs.sync(run) == 0
+    assert list(rejected(run)) == found
+
+
+def test_failure_is_shown_with_its_traceback(begin, copy_of):
+    run = begin()
+    run.journal.end("FAILED", "Traceback (most recent call last):\nZeroDivisionError: division by zero\n")
+    assert manage_runs.sync(run) == 0
+    assert copy_of(run).status == "FAILED"
+    assert "ZeroDivisionError" in copy_of(run).text("error.txt")
+
+
+def test_stopped_run_is_no_failure_and_continues_in_the_same_mlflow_run(begin, copy_of):
+    run = begin()
+    run.journal.metrics(1, {"loss": 1.0})
+    run.journal.end("STOPPED")
+    assert manage_runs.sync(run) == 0
+    assert copy_of(run).status == "KILLED"
+    first = run.mlflow
+    run.close()
+    again = begin()
+    again.journal.metrics(2, {"loss": 2.0})
+    assert manage_runs.sync(again) == 0
+    assert again.mlflow == first
+    assert copy_of(again).status == "RUNNING"
+    assert copy_of(again).points("loss") == {(1, 1.0): 1, (2, 2.0): 1}
+
+
+def test_another_store_gets_the_whole_record(begin, copy_of, server):
+    run = begin()
+    run.journal.metrics(1, {"loss": 1.0})
+    run.finish({"a": 1})
+    assert manage_runs.sync(run) == 0
+    assert manage_runs.sync(run, server.uri) == 0
+    assert run.mlflow["uri"] == server.uri
+    assert copy_of(run).points("loss") == {(1, 1.0): 1}
+    assert manage_runs.target_uri(run, None) == server.uri  # from now on it belongs there
+
+
+def test_moved_outputs_are_found_again_in_the_moved_store(begin, copy_of, tmp_path):
+    run = begin()
+    run.journal.metrics(1, {"loss": 1.0})
+    run.finish({"a": 1})
+    assert manage_runs.sync(run) == 0
+    (tmp_path / "outputs").rename(tmp_path / "elsewhere")
+    assert manage_runs.main(["sync", "--all", "--outputs", str(tmp_path / "elsewhere")]) == 0
+    moved = manage_runs.find_run("latest", tmp_path / "elsewhere")
+    assert moved.mlflow["uri"] == embedded_uri(tmp_path / "elsewhere")
+    assert moved.mlflow["run_id"] == copy_of(moved).run_id
+
+
+def test_run_deleted_in_mlflow_stops_its_delivery_and_says_so(begin, copy_of, capsys):
+    run = begin()
+    assert manage_runs.sync(run) == 0
+    client, _ = connect(run.mlflow["uri"], "racing", run.path.parents[1])
+    client.delete_run(run.mlflow["run_id"])
+    run.journal.metrics(1, {"loss": 1.0})
+    assert manage_runs.sync(run) == 1
+    assert "was deleted in MLflow; restore it" in capsys.readouterr().out
+    assert not list(rejected(run))
+    client.restore_run(run.mlflow["run_id"])
+    assert manage_runs.sync(run) == 0
+    assert copy_of(run).points("loss") == {(1, 1.0): 1}
+
+
+@pytest.fixture
+def answering():
+    """answering(status): URI of a server that answers every request so."""
+    servers = []
+
+    def start(status):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_POST = do_GET
+
+            def log_message(self, *arguments):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"), [(500, Unreachable), (503, Unreachable), (429, Unreachable), (401, Refused), (403, Refused)]
+)
+def test_a_servers_answer_decides_whether_to_try_again(answering, begin, status, meaning):
+    run = begin()
+    with pytest.raises(meaning):
+        Delivery(run, answering(status), "racing").deliver()
+    assert not run.mlflow
+    assert not list(rejected(run))
+
+
+def test_errors_of_file_and_object_stores_are_told_apart():
+    class ClientError(Exception):
+        response = {"ResponseMetadata": {"HTTPStatusCode": 403}}  # noqa: RUF012
+
+    class SlowDown(Exception):
+        response = {"ResponseMetadata": {"HTTPStatusCode": 503}}  # noqa: RUF012
+
+    assert classify(ClientError()) == "refused"
+    assert classify(SlowDown()) == "later"
+    assert classify(ConnectionResetError()) == "later"
+    assert classify(OSError(28, "No space left on device")) == "later"
+    assert classify(FileNotFoundError("x")) == "line"
+    assert classify(KeyError("step")) == "line"

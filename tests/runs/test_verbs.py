@@ -1,0 +1,150 @@
+"""racing runs, racing ui, racing doctor."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from racing import doctor, manage_runs, ui
+from racing.cli import main
+from racing.errors import InputError
+
+from .conftest import PATIENCE
+
+TRACKING = Path(__file__).resolve().parents[2] / "conf" / "tracking"
+
+
+def test_list_shows_every_run_newest_first(begin, tmp_path, capsys):
+    done = begin(0)
+    done.journal.metrics(2000, {"train/loss": 0.5})
+    done.finish({"finish_rate": 0.97, "lap_time_s": 61.5, "lap_ratio": 1.25})
+    time.sleep(0.002)
+    going = begin(1)
+    going.journal.metrics(500, {"eval/finish_rate": 0.25})
+    assert main(["runs", "list", "--outputs", str(tmp_path / "outputs")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:4] == [going.name, "RUNNING", "500", "0.25"]
+    assert lines[2].split()[:6] == [done.name, "FINISHED", "2,000", "0.97", "61.5", "1.25"]
+
+
+def test_list_of_nothing_says_how_to_begin(tmp_path, capsys):
+    assert main(["runs", "list", "--outputs", str(tmp_path)]) == 0
+    assert "racing train" in capsys.readouterr().out
+
+
+def test_show_prints_results_settings_and_what_is_delivered(begin, tmp_path, capsys):
+    run = begin(3)
+    run.journal.metrics(10, {"train/loss": 0.5})
+    assert main(["runs", "show", run.name, "--outputs", str(tmp_path / "outputs")]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"train/loss +0.5\n", out)
+    assert re.search(r"seed +3\n", out)
+    assert "0% of the journal" in out
+    assert manage_runs.sync(run) == 0
+    capsys.readouterr()
+    main(["runs", "show", run.name, "--outputs", str(tmp_path / "outputs")])
+    assert "100% of the journal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["sync"], ["sync", "latest", "--all"], ["show", "nonsense"]])
+def test_wrong_use_is_two(arguments, tmp_path, capsys):
+    assert main(["runs", *arguments, "--outputs", str(tmp_path)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_listing_needs_neither_torch_nor_mlflow(begin, tmp_path):
+    begin(0)
+    code = f"""
+import sys
+from racing.cli import main
+assert main(["runs", "list", "--outputs", {str(tmp_path / "outputs")!r}]) == 0
+assert main(["runs", "show", "latest", "--outputs", {str(tmp_path / "outputs")!r}]) == 0
+sys.exit(any(heavy in sys.modules for heavy in ("torch", "mlflow", "numba", "scipy")))
+"""
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_page_shows_the_embedded_runs_and_ends_with_ctrl_c(begin, tmp_path):
+    run = begin(0)
+    run.finish({"a": 1})
+    assert manage_runs.sync(run) == 0
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "racing.cli", "ui", f"port={port}", f"paths.outputs={tmp_path / 'outputs'}"]
+    with (tmp_path / "ui.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        found = {}
+        deadline = time.monotonic() + PATIENCE
+        while not found and time.monotonic() < deadline:
+            assert process.poll() is None, (tmp_path / "ui.log").read_text()
+            try:
+                url = f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/get?run_id={run.mlflow['run_id']}"
+                with urllib.request.urlopen(url, timeout=5) as answer:
+                    found = json.load(answer)
+            except urllib.error.URLError:
+                time.sleep(0.2)
+        assert found["run"]["info"]["run_name"] == run.name
+        assert f"http://localhost:{port}" in (tmp_path / "ui.log").read_text()
+        process.send_signal(signal.SIGINT)
+        process.wait(PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_page_refuses_a_taken_port_and_wrong_arguments(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=rf"port {port} is taken.*port={port + 1}"):
+            ui.main([f"port={port}", f"paths.outputs={tmp_path}"])
+    for wrong in ("port=x", "port=0", "port=70000", "prt=5000", "5000", f"paths.outputs={tmp_path}/none"):
+        with pytest.raises(InputError, match=re.escape(wrong.split("=")[0])):
+            ui.parse([f"paths.outputs={tmp_path}", wrong])
+
+
+def test_doctor_is_content_here_and_says_what_is_optional(tmp_path, capsys):
+    assert main(["doctor", f"paths.outputs={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^ok +mlflow +\d", out, re.MULTILINE)
+    assert re.search(r"^ok +outputs +", out, re.MULTILINE)
+    assert "MISSING" not in out
+    for launcher in ("local", "slurm", "modal", "aws_spot"):
+        assert f"launcher={launcher}" in out
+
+
+def test_doctor_names_a_missing_package_with_its_remedy(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "direct_dependencies", lambda: ["numpy", "no-such-package"])
+    assert main(["doctor", f"paths.outputs={tmp_path}"]) == 1
+    assert re.search(
+        r"^MISSING +no-such-package +missing +pip install no-such-package$", capsys.readouterr().out, re.MULTILINE
+    )
+
+
+def test_doctor_finds_unusable_outputs_and_a_broken_store(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    finding = doctor.writable("outputs", blocked, "set paths.outputs=FOLDER")
+    assert not finding.ok
+    assert "file" in finding.found
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database, only text" * 100)
+    assert not doctor.store(tmp_path / "mlflow.db").ok
+    assert doctor.store(tmp_path / "none.db").ok
+
+
+def test_tracking_choices_have_the_same_keys():
+    mlflow, none = (yaml.safe_load((TRACKING / f"{name}.yaml").read_text()) for name in ("mlflow", "none"))
+    assert mlflow.keys() == none.keys()
+    assert (mlflow["enabled"], none["enabled"]) == (True, False)
