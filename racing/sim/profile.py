@@ -1,7 +1,7 @@
 """Greatest speed along a given closed line: the quasi-steady-state profile behind every reference lap.
 
 Forward-backward method (Heilmeier et al., "Minimum curvature trajectory planning and control for an autonomous race
-car", Vehicle System Dynamics 2020, section 3): the speed that grip allows in each bend, then what can be reached by
+car", Vehicle System Dynamics 2020): the speed that grip allows in each bend, then what can be reached by
 accelerating out of the bends and by braking into them. Grip is shared by the friction ellipse
 (a_x / a_x_max)^2 + (a_y / a_y_max)^2 <= 1. Its longitudinal half-axis is what the tyres carry, which the brakes show
 (max_brake, at most friction * g); the engine's limits cut the ellipse off, they do not shrink it.
