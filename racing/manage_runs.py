@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   racing runs sync --all --uri http://localhost:5000
 
 RUN is a run directory, its name, an MLflow run id, or latest."""
+TAIL = 1 << 20  # [bytes] of a journal that a table reads: hours of training, milliseconds of reading
 RESULTS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio"}
 
 
@@ -49,7 +50,7 @@ def list_runs(outputs: Path) -> int:
     for column in ("name", "status", "steps", *RESULTS.values(), "started (UTC)", "MLflow run"):
         table.add_column(column, overflow="fold")  # names and ids are there to be copied: never cut
     for run in runs:
-        step, values = last_values(run)
+        step, values = last_values(run, TAIL)
         results = [_number(values.get(name)) for name in RESULTS]
         table.add_row(run.name, run.status, f"{step:,}", *results, _clock(run.started), run.mlflow.get("run_id", "-"))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
@@ -116,13 +117,17 @@ def target_uri(run: RunDirectory, uri: str | None) -> str:
     return resolve_uri(uri or remote or run.config.get("tracking", {}).get("uri"), run.path.parents[1])
 
 
-def last_values(run: RunDirectory) -> tuple[int, dict[str, Any]]:
+def last_values(run: RunDirectory, tail: int = 0) -> tuple[int, dict[str, Any]]:
     """Last step, and the last value of every measured name; a summary's values stand above the journal's.
+
+    tail: look only at so many last bytes of the journal; 0: at all of it.
 
     Names are cut to their last part (`eval/lap_time_s` gives `lap_time_s`) only where the summary has none.
     """
     step, values = 0, {}
-    for line in read_journal(run.path / "journal.jsonl"):
+    journal = run.path / "journal.jsonl"
+    begin = max(0, journal.stat().st_size - tail) if tail else 0  # what is left of a line cut in two is no record
+    for line in read_journal(journal, begin):
         record = line.record or {}
         if record.get("kind") == "metrics":
             step = max(step, int(record["step"]))

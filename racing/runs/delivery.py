@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -99,7 +100,8 @@ class Delivery:
             known = {"uri": self.uri, "experiment_id": self._experiment_id, "run_id": run_id}
             write_atomic(self.run.path / "mlflow.json", json.dumps(known) + "\n")
         self.run_id, self._experiment_id = known["run_id"], known["experiment_id"]
-        self._offset = int(read_json(self.run.path / "journal.cursor").get("offset", 0))
+        offset = int(read_json(self.run.path / "journal.cursor").get("offset", 0))
+        self._offset = offset if offset <= self._journal.stat().st_size else 0  # an older journal was restored
         self._client = client
 
     def _find_or_create(self, client: MlflowClient) -> tuple[str, str]:
@@ -251,6 +253,9 @@ class Delivery:
         self.sent["rejected"] += 1
 
     def _move(self, offset: int) -> None:
+        """Note that all up to `offset` arrived; a power cut must not leave a cursor that is ahead of the journal."""
+        with self._journal.open("rb") as file:
+            os.fsync(file.fileno())
         write_atomic(self.run.path / "journal.cursor", json.dumps({"offset": offset}) + "\n")
         self._offset = offset
 

@@ -16,6 +16,7 @@ import yaml
 from racing.errors import InputError, require
 from racing.runs.journal import Journal, read_journal
 from racing.runs.lock import FileLock
+from racing.runs.store import resolve_uri
 
 # What may differ between two processes of one run: where it runs and who watches, not what it computes.
 NOT_IDENTITY = ("hardware", "launcher", "tracking", "paths", "hydra", "fresh", "debug", "run")
@@ -151,12 +152,14 @@ def open_run(
     outputs: root of everything that is written. name: the experiment's name. config: the resolved configuration as
     plain data. overrides: what was typed. provenance: `racing.runs.provenance.collect`. fresh: an existing directory
     is moved aside to `<directory>.1`, `.2`, ... first. The files that describe the run are those of its first start.
-    Raises InputError if `outputs` cannot be written, the name is no file name, or another process has the directory.
+    Raises InputError if `outputs` cannot be written, the name is no file name, tracking.uri is no
+    store, or another process has the directory.
     """
     require(
         bool(_NAME.fullmatch(name)),
         f"name {name!r} must be letters, digits and _-. and not begin with a dot; rename it",
     )
+    resolve_uri((config.get("tracking") or {}).get("uri"), Path(outputs))  # a password must not even be recorded
     run = RunDirectory(Path(outputs) / "runs" / f"{name}-{config_hash(config)[:8]}")
     try:
         run.path.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from racing.errors import require
+
 VERSION = 1
 STATUSES = ("FINISHED", "FAILED", "STOPPED")
 MAX_NAME = 250  # [characters] MLflow's limit for the name of a metric, parameter or tag
@@ -77,7 +79,7 @@ class Journal:
     """The writing end; one process (and one thread) at a time. Opening repairs a torn last line."""
 
     def __init__(self, path: Path) -> None:
-        """Open `path` for appending, or begin it. Raises OSError if it cannot be written."""
+        """Open `path` for appending, or begin it. Raises OSError if it cannot be written, InputError if it is none."""
         self.path = path
         self._names: set[str] = set()
         self._again: Counter[tuple[int, str]] = Counter()
@@ -86,7 +88,12 @@ class Journal:
         os.ftruncate(self._fd, self._size)
         if self._size == 0:
             self._write("journal", id=uuid.uuid4().hex, version=VERSION)
-        self.id = str(next(read_journal(path)).record["id"])  # type: ignore[index]
+        first = next(read_journal(path)).record or {}
+        damaged = first.get("kind") != "journal"
+        if damaged:
+            self.close()
+        require(not damaged, f"{path} must begin with a journal line; it is damaged: restore it, or use fresh=true")
+        self.id = str(first["id"])
 
     @property
     def position(self) -> int:

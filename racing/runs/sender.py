@@ -31,10 +31,11 @@ LINGER = 10.0  # [s] that an orphaned sender tries to reach such a store
 class Sender:
     """The trainer's handle on the sender of its run."""
 
-    def __init__(self, run: RunDirectory, process: subprocess.Popen[bytes] | None) -> None:
-        """Use `start`. process: None if the run is not tracked."""
+    def __init__(self, run: RunDirectory, process: subprocess.Popen[bytes] | None, *, complete: bool = True) -> None:
+        """Use `start`. process: None if there is none; `complete` says then whether none was wanted."""
         self.run = run
         self._process = process
+        self._complete = complete
 
     @classmethod
     def start(cls, run: RunDirectory, tracking: Mapping[str, Any]) -> Sender:
@@ -51,9 +52,18 @@ class Sender:
         with (run.path / "sender.log").open("ab") as log:
             # The pipe is never written to: its end tells the sender that the trainer is gone, whatever way it went.
             # An own session keeps a Ctrl-C meant for the trainer away.
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment(outputs), start_new_session=True
-            )
+            try:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    env=environment(outputs),
+                    start_new_session=True,
+                )
+            except OSError as error:  # no memory or processes left: the journal is still complete
+                run.journal.event("sender not started", error=str(error))
+                return cls(run, None, complete=False)
         return cls(run, process)
 
     def close(self, timeout: float) -> bool:
@@ -62,7 +72,7 @@ class Sender:
         Call it after the journal's `end`.
         """
         if self._process is None or self._process.stdin is None:
-            return True
+            return self._complete
         self._process.stdin.close()
         try:
             return self._process.wait(timeout) == 0

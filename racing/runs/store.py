@@ -13,7 +13,12 @@ from racing.runs.lock import FileLock
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SCHEMES = ("http://", "https://", "sqlite:///", "postgresql", "mysql", "mssql", "databricks")
+SCHEMES = (
+    "http://",
+    "https://",
+    "sqlite:///",
+    "databricks",
+)  # other databases: through a server, which keeps the password
 
 # MLflow reads these when it is imported or at each request.
 ENVIRONMENT = {
@@ -46,6 +51,9 @@ def resolve_uri(uri: str | None, outputs: Path) -> str:
     require(
         known, f"tracking.uri {uri!r} must begin with http://, https:// or sqlite:///; use null for the embedded store"
     )
+    secret = uri.startswith("http") and "@" in uri.split("/")[2]
+    rule = "the configuration is recorded; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+    require(not secret, f"tracking.uri must not hold a user or password, got one for {uri.rpartition('@')[2]}: {rule}")
     return uri
 
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from racing.errors import InputError
 from racing.runs.journal import Journal, read_journal
 
 
@@ -90,6 +91,7 @@ def test_full_disk_leaves_whole_lines_and_says_what_to_do(tmp_path):
     code = f"""
 import resource
 from pathlib import Path
+from racing.errors import InputError
 from racing.runs.journal import Journal
 journal = Journal(Path({str(path)!r}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
@@ -145,6 +147,14 @@ def test_artifact_paths_are_relative_and_stay_inside(journal, tmp_path):
     assert [r["path"] for r in records(journal.path)[1:]] == ["evaluations/lap.png", "summary.json"]
     with pytest.raises(ValueError, match="inside the run directory"):
         journal.artifact("/etc/passwd")
+
+
+def test_a_file_that_is_no_journal_is_refused_untouched(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"kind":"metrics"}\n')
+    with pytest.raises(InputError, match="damaged"):
+        Journal(path)
+    assert path.read_text() == '{"kind":"metrics"}\n'
 
 
 def test_unknown_status_is_refused(journal):

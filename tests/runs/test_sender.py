@@ -239,9 +239,14 @@ def test_untracked_run_has_a_journal_and_no_sender(begin):
     assert not (run.path / "sender.log").exists()
 
 
-def test_wrong_uri_is_the_users_error(begin):
-    with pytest.raises(InputError, match=r"'htp://x' must begin with http://"):
-        Sender.start(begin(), TRACKING | {"uri": "htp://x"})
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [("htp://x", "'htp://x' must begin with http://"), ("http://me:secret@host/", "MLFLOW_TRACKING_PASSWORD")],
+)
+def test_wrong_uri_is_the_users_error(begin, uri, message):
+    with pytest.raises(InputError, match=message) as error:
+        Sender.start(begin(), TRACKING | {"uri": uri})
+    assert "secret" not in str(error.value)
 
 
 def test_two_senders_never_work_on_one_journal(begin, capsys):
