@@ -76,7 +76,7 @@ def clearance_from_edges(left: FloatArray, right: FloatArray, resolution: float)
     _fill((left - low) / resolution, (right - low) / resolution, mask)
     coarse = clearance_from_mask(mask.astype(bool), resolution, (float(low[0]), float(low[1])))
     edge = np.concatenate([_boundary(coarse, left, right), _boundary(coarse, right, left)])
-    return _sharpened(coarse, edge)
+    return sharpened(coarse, edge)
 
 
 @kernel
@@ -118,7 +118,7 @@ def _boundary(coarse: Clearance, edge: FloatArray, opposite: FloatArray) -> npt.
     return np.asarray(points[(coarse.at(points) < coarse.resolution) & (coarse.at(outside) < 0)])
 
 
-def _sharpened(coarse: Clearance, edge: npt.NDArray[np.float64]) -> Clearance:
+def sharpened(coarse: Clearance, edge: npt.NDArray[np.float64]) -> Clearance:
     """`coarse` with distances to `edge` (K, 2) on the road and close beside it: those of a mask err by half a cell."""
     values = coarse.values.copy()
     rows, columns = np.nonzero(values > -SHARP_CELLS * coarse.resolution)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from racing.errors import require
 from racing.sim.clearance import Clearance
 from racing.sim.track import Points, Track, build_track
-from racing.tracks.geometry import curvature, longest_straight, start_at
-from racing.tracks.image import Frame, Mask
+from racing.tracks.geometry import curvature, longest_straight, nearest, start_at
+from racing.tracks.image import Frame, Mask, edge_points
 
 Column = npt.NDArray[np.float64]
 
@@ -30,12 +30,13 @@ def signed_area(points: Points) -> float:
     return float((points[:, 0] * ahead[:, 1] - points[:, 1] * ahead[:, 0]).sum() / 2)
 
 
-def default_direction(points: Points, left: Column, right: Column, width: float) -> list[npt.NDArray[np.float64]]:
-    """The line driven clockwise, from the middle of its longest straight: what is assumed where no file says otherwise."""
+def default_direction(points: Points, width: float) -> Points:
+    """The line driven clockwise from the middle of its longest straight: assumed where no file says otherwise."""
     if signed_area(points) > 0:
-        points, left, right = points[::-1], right[::-1], left[::-1]
+        points = points[::-1]
     first, count = longest_straight(curvature(points), 0.1 / width)
-    return start_at(points, points[(first + count // 2) % len(points)], left, right)
+    (points,) = start_at(points, points[(first + count // 2) % len(points)])
+    return points
 
 
 def reversed_track(track: Track) -> Track:
@@ -67,26 +68,31 @@ def mask_track(
     name: str,
     frame: Frame,
     road: Mask,
-    line: list[npt.NDArray[np.float64]],
+    points: Points,
     source: dict[str, Any],
     *,
+    half: Column | None = None,
+    widen: float = 0.0,
     gates: npt.NDArray[np.float64] | None = None,
     start_position: npt.NDArray[np.float64] | None = None,
     start_angle: float | None = None,
 ) -> Track:
     """A track whose edges are those of a drawn road.
 
-    line: centreline (N, 2) [m] in driving order from the start line, half-widths to the left and right (N,) [m].
+    points: centreline (N, 2) [m] in driving order from the start line.
+    half: half-width (N,) [m]; None: measured in the picture, which takes a road that does not cross itself.
+    widen: how far the edges lie outside the mask [px].
     """
-    points, left, right = line
-    floor = 0.25 * float(np.median(left + right))
-    left, right = np.maximum(left, floor / 4), np.maximum(right, floor / 4)
+    if half is None:
+        _, distance = nearest(frame.to_world(edge_points(road)), points)
+        half = distance + widen * frame.resolution
+    half = np.maximum(half, 0.1 * float(np.median(half)))
     return build_track(
         name,
         points,
-        left,
-        right,
-        clearance=frame.clearance(road),
+        half,
+        half,
+        clearance=frame.clearance(road, widen),
         gates=gates,
         start_position=start_position,
         start_angle=start_angle,

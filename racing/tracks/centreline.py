@@ -62,7 +62,7 @@ def read_table(
     else:
         require(
             half_width is not None,
-            f"{path.name} has {columns} columns and so no widths; give half_width in metres (--half-width, track.half_width)",
+            f"{path.name} has {columns} columns, none with widths; give half_width in metres (--half-width)",
         )
         require(0 < float(half_width or 0) < 1e3, f"half_width must be in (0, 1000) m, got {half_width}; correct it")
         right = left = np.full(len(table), float(half_width or 0))

@@ -1,4 +1,4 @@
-"""Draws a track as a picture: grass, kerbs, asphalt, edge lines, start line. The road ends at the outer side of its lines."""
+"""Draws a track: grass, kerbs, asphalt, edge lines, start line. The road ends at the outer side of its lines."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +11,9 @@ import numpy.typing as npt
 from racing.errors import InputError, require
 from racing.sim.track import Points, resample_closed
 from racing.tracks.geometry import arc_lengths, nearest, resample_linear, smooth_closed, start_at
-from racing.tracks.image import SMOOTHING, Column, Mask, Picture, fill_specks, ring_centreline, smooth_line
+from racing.tracks.image import SMOOTHING, Mask, Picture, edge_points, fill_specks, ring_centreline
 
+Column = npt.NDArray[np.float64]
 PixelGates = npt.NDArray[np.float64]
 
 CLOSINGS = (1, 3, 5, 7, 9, 13, 17, 25)  # [px] kernels that bridge lines painted across the road, smallest first
@@ -18,8 +21,20 @@ OUTLINE_CONTRAST = 40.0  # [levels] a wall differs from the road by more, where 
 SEEN_GATES = 0.9  # share of gates that must lie on the road that was found
 
 
-def road_mask(picture: Picture, gates: PixelGates) -> tuple[Mask, int]:
-    """(road (H, W), number of large holes) of a picture (H, W, 4) whose `gates` (G, 2, 2) [px] cross the road.
+@dataclass(frozen=True, eq=False)
+class Road:
+    """What a picture shows of the road. mask (H, W); holes: large areas that it encloses.
+
+    widen: how far [px] its edges lie outside the mask: white edge lines belong to the road.
+    """
+
+    mask: Mask
+    holes: int
+    widen: float
+
+
+def find_road(picture: Picture, gates: PixelGates) -> Road:
+    """The road of a picture (H, W, 4) whose `gates` (G, 2, 2) [px] cross it.
 
     The road has the colour that most gates show between their ends; what lies beyond the ends says how much a pixel may
     differ. Painted lines across the road are bridged. Raises InputError if no such road passes through the gates.
@@ -38,7 +53,7 @@ def road_mask(picture: Picture, gates: PixelGates) -> tuple[Mask, int]:
         seen = float((here == label).mean())
         road, holes = fill_specks(labels == label)
         if seen >= SEEN_GATES and holes >= 1:
-            return _to_gate_ends(road, gates), holes
+            return Road(road, holes, _beyond(road, gates))
         if best is None or seen > best[0]:
             best = (seen, road, holes)
     share = 0.0 if best is None else best[0]
@@ -88,46 +103,44 @@ def _signed_distance(road: Mask) -> npt.NDArray[np.float32]:
     return np.asarray(np.where(padded > 0, inside - 0.5, 0.5 - outside)[1:-1, 1:-1], np.float32)
 
 
-def _to_gate_ends(road: Mask, gates: PixelGates) -> Mask:
-    """The road widened to where gates end, if that is a line's width beyond its colour (white edge lines belong to it)."""
-    signed = _signed_distance(road)
-    ends = gates.reshape(-1, 1, 2).astype(np.float32)
-    beyond = -float(cv2.remap(signed, ends, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).mean())
+def _beyond(road: Mask, gates: PixelGates) -> float:
+    """How far [px] gates end outside the road's colour, if that is no more than an edge line; else 0."""
+    ends = gates.reshape(-1, 2)
+    high, wide = road.shape
+    columns = np.clip(np.round(ends[:, 0]).astype(int), 0, wide - 1)
+    rows = np.clip(np.round(ends[:, 1]).astype(int), 0, high - 1)
+    _, distance = nearest(edge_points(road), ends)
+    beyond = float(np.median(np.where(road[rows, columns], -distance, distance)))
     width = float(np.median(np.linalg.norm(gates[:, 1] - gates[:, 0], axis=1)))
-    if not 0.3 < beyond < 0.12 * width:
-        return road
-    wider, holes = fill_specks(signed > -beyond - 0.01)
-    return wider if holes == fill_specks(road)[1] else road
+    return beyond if 0.3 < beyond < 0.12 * width else 0.0
 
 
-def lap_through_gates(road: Mask, holes: int, gates: PixelGates) -> list[npt.NDArray[np.float64]]:
-    """Centreline (N, 2) [px] in the gates' order from the last gate, half-widths left and right (N,) [px].
+def lap_through_gates(road: Road, gates: PixelGates) -> tuple[Points, Column | None]:
+    """Centreline (N, 2) [px] in the gates' order from the last gate; half-widths (N,) [px] if the road crosses itself.
 
-    A plain ring is read from the picture; a road that crosses itself follows the middles of the gates, and is then moved
-    to the middle between the edges that the picture shows.
+    A plain ring is read from the picture; a road that crosses itself follows the middles of the gates, and is then
+    moved to the middle between the edges that the picture shows.
     """
     middles = gates.mean(axis=1)
-    width = float(np.median(np.linalg.norm(gates[:, 1] - gates[:, 0], axis=1)))
-    if holes == 1:
-        line, half = smooth_line(*ring_centreline(road), max(1.5, SMOOTHING * width))
+    if road.holes == 1:
+        line, _ = ring_centreline(road.mask)
         index, _ = nearest(line, middles)
         ahead = np.diff(np.append(index, index[0])) % len(line)
         forward = float((ahead < len(line) / 2).mean())
         if forward < 0.5:
-            line, half, ahead = line[::-1], half[::-1], (-ahead) % len(line)
-        laps = ahead.sum() / len(line)
-        if max(forward, 1 - forward) > 0.9 and round(laps) == 1:
-            points, half = start_at(line, middles[-1], half)
-            return [points, half, half]
-    return _between_edges(road, gates, width)
+            line, ahead = line[::-1], (-ahead) % len(line)
+        if max(forward, 1 - forward) > 0.9 and round(ahead.sum() / len(line)) == 1:
+            return start_at(line, middles[-1])[0], None
+    return _between_edges(road, gates)
 
 
-def _between_edges(road: Mask, gates: PixelGates, width: float) -> list[npt.NDArray[np.float64]]:
+def _between_edges(road: Road, gates: PixelGates) -> tuple[Points, Column]:
     """The spline through the gates' middles, moved to the middle of the road where both edges are near."""
+    width = float(np.median(np.linalg.norm(gates[:, 1] - gates[:, 0], axis=1)))
     spread = np.linalg.norm(gates[:, 1] - gates[:, 0], axis=1) / 2
     order = np.roll(np.arange(len(gates)), 1)  # from the start line, the last gate
     points, half = resample_closed(gates[order].mean(axis=1), max(1.0, width / 8), spread[order])
-    signed = _signed_distance(road)
+    signed = _signed_distance(road.mask) + np.float32(road.widen)
     left, right = half.copy(), half.copy()
     for _ in range(2):
         ahead = np.roll(points, -1, axis=0) - np.roll(points, 1, axis=0)
@@ -140,9 +153,10 @@ def _between_edges(road: Mask, gates: PixelGates, width: float) -> list[npt.NDAr
         shift = smooth_closed(shift, 0.3 * width / step, keep_size=False) / np.maximum(weight, 0.05)
         half = np.where(seen, (left + right) / 2, half)
         points, half = resample_linear(points + normal * shift[:, None], max(1.0, width / 8), half)
-    points, half = smooth_line(points, half, SMOOTHING * width)
+    step = arc_lengths(points)[-1] / len(points)
+    points, half = smooth_closed(points, SMOOTHING * width / step), smooth_closed(half, SMOOTHING * width / step)
     points, half = start_at(points, gates[-1].mean(axis=0), half)
-    return [points, half, half]
+    return points, half
 
 
 def _reach(signed: npt.NDArray[np.float32], points: Points, normal: Points, limit: Column) -> Column:
@@ -174,10 +188,12 @@ def check_gates(gates: PixelGates, wide: int, high: int, where: str) -> None:
         k = int(np.argmax(outside))
         x, y = middles[k]
         raise InputError(
-            f"{where}: gate {k} at ({x:.1f}, {y:.1f}) lies outside the picture of {wide} x {high} px; give pixels, x right, y down"
+            f"{where}: gate {k} at ({x:.1f}, {y:.1f}) lies outside the picture of {wide} x {high} px; "
+            "give pixels, x right, y down"
         )
     length = np.linalg.norm(gates[:, 1] - gates[:, 0], axis=1)
     if (length < 1).any():
         raise InputError(
-            f"{where}: gate {int(np.argmin(length))} is {length.min():.2f} px long, at least 1 is needed; draw it across the road"
+            f"{where}: gate {int(np.argmin(length))} is {length.min():.2f} px long, at least 1 is needed; "
+            "draw it across the road"
         )

@@ -106,7 +106,7 @@ def _candidate(rng: np.random.Generator, style: str, length: float, patch: Point
         points = points[::-1]  # most circuits run clockwise
     points = points * (length / float(np.linalg.norm(np.roll(points, -1, 0) - points, axis=1).sum()))
     first, count = longest_straight(curvature(points), STRAIGHT)
-    return np.roll(points, -(first + int(0.6 * count)), axis=0)
+    return np.asarray(np.roll(points, -(first + int(0.6 * count)), axis=0))
 
 
 def _good(points: Points, style: str) -> bool:
@@ -126,7 +126,7 @@ def _good(points: Points, style: str) -> bool:
 
 
 def _count_corners(bend: npt.NDArray[np.float64]) -> tuple[int, int, int]:
-    """(corners, to the left, to the right): runs of one sign that turn more than 25 degrees; one for each 100 degrees."""
+    """(corners, to the left, to the right): runs of one sign that turn over 25 degrees, one for each 100 degrees."""
     sign = np.where(np.abs(bend) < STRAIGHT / 2, 0, np.sign(bend)).astype(int)
     cuts = np.nonzero(np.diff(sign))[0] + 1
     turned = np.array([run.sum() * 0.2 for run in np.split(bend, cuts)])
@@ -164,7 +164,7 @@ def _eight_polygon(rng: np.random.Generator) -> Points:
 
 
 def _patch(rng: np.random.Generator, look: Style, length: float) -> Points:
-    """Corners of the outline of a random patch of cells for a lap of `length` [road widths], counter-clockwise, in cells."""
+    """Corners [cells] of a random patch's outline for a lap of `length` [road widths], counter-clockwise."""
     cell = float(np.clip(rng.uniform(*look.cell), length / 46, length / 11))
     return _outline(_grow_patch(rng, 2 * round(length / cell / 1.8), look.compact))
 
@@ -182,11 +182,11 @@ def _loosened(rng: np.random.Generator, look: Style, corners: Points) -> Points:
         if np.linalg.norm(side) > 2.2 and rng.random() < look.kink:
             across = np.array([-side[1], side[0]]) / np.linalg.norm(side)
             out.append(here + side * rng.uniform(0.35, 0.65) + across * rng.uniform(-0.45, 0.45))
-    return np.array(out) * stretch
+    return np.asarray(np.array(out) * stretch)
 
 
 def _grow_patch(rng: np.random.Generator, perimeter: int, compact: float) -> set[tuple[int, int]]:
-    """A patch of grid cells with about `perimeter` sides, in one piece, without holes or cells that touch at a corner."""
+    """A patch of grid cells with about `perimeter` sides, in one piece, without holes or touching corners."""
     cells = {(0, 0)}
     wide, high = round(0.2 * perimeter) + 1, round(0.12 * perimeter) + 1  # leaves a third of the sides for notches
     sides = 4
@@ -233,7 +233,7 @@ def _outline(cells: set[tuple[int, int]]) -> Points:
         walk.append(after)
     points = np.array(walk, float)
     ahead, behind = np.roll(points, -1, axis=0) - points, points - np.roll(points, 1, axis=0)
-    return points[(ahead != behind).any(axis=1)]
+    return np.asarray(points[(ahead != behind).any(axis=1)])
 
 
 def _round_corners(polygon: Points, wanted: npt.NDArray[np.float64], least: float) -> Points | None:

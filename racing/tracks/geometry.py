@@ -83,7 +83,7 @@ def crossings(points: Points) -> list[Crossing]:
 
 
 def closest_approach(points: Points, apart: float) -> float:
-    """Least distance [m] between two points of a closed curve that are more than `apart` [m] of road from each other."""
+    """Least distance [m] between two points of a closed curve with more than `apart` [m] of road between them."""
     arc = arc_lengths(points)
     along = np.abs(arc[:-1, None] - arc[None, :-1])
     along = np.minimum(along, arc[-1] - along)

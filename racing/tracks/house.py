@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import numpy.typing as npt
 from racing.errors import InputError, require
 from racing.sim.track import Track
 from racing.tracks.assemble import default_direction, digest, mask_track
-from racing.tracks.gates import check_gates, lap_through_gates, road_mask
-from racing.tracks.image import SMOOTHING, Frame, Picture, find_ring, open_picture, ring_centreline, smooth_line
+from racing.tracks.gates import check_gates, find_road, lap_through_gates
+from racing.tracks.image import Frame, Picture, find_ring, open_picture, ring_centreline
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,6 @@ def read_house(picture: Path, *, metres_per_pixel: float | None = None) -> Track
     Raises InputError with what is wrong and where.
     """
     pixels = open_picture(picture)
-    high, wide = pixels.shape[:2]
     sidecar = picture.with_name(GATES_FILE)
     files = {picture.name: digest(picture)}
     entry = None
@@ -57,7 +55,7 @@ def read_house(picture: Path, *, metres_per_pixel: float | None = None) -> Track
             picture.name in entries,
             f"{sidecar} has no entry {picture.name!r}, it has {', '.join(entries)}; name the entry as the picture",
         )
-        entry = parse_entry(entries[picture.name], f"{sidecar.name}[{picture.name}]", high)
+        entry = parse_entry(entries[picture.name], f"{sidecar.name}[{picture.name}]", len(pixels))
         files[sidecar.name] = digest(sidecar)
     scale = metres_per_pixel or (entry.metres_per_pixel if entry else None)
     require(scale is None or 1e-4 < scale < 1e3, f"metres_per_pixel must be in (0.0001, 1000), got {scale}; measure it")
@@ -82,13 +80,12 @@ def _plain(name: str, pixels: Picture, scale: float | None, source: dict[str, An
         road = find_ring(_two_colours(pixels))
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    line, half = ring_centreline(road)
-    line, half = smooth_line(line, half, max(1.5, SMOOTHING * 2 * float(np.median(half))))
-    scale = _scale(2 * float(np.median(half)), scale, name)
+    line, width = ring_centreline(road)
+    scale = _scale(width, scale, name)
     frame = Frame(scale, pixels.shape[0])
-    ordered = default_direction(frame.to_world(line), half * scale, half * scale, 2 * float(np.median(half)) * scale)
+    points = default_direction(frame.to_world(line), width * scale)
     return mask_track(
-        name, frame, road, ordered, {**source, "metres_per_pixel": scale, "direction": "assumed clockwise"}
+        name, frame, road, points, {**source, "metres_per_pixel": scale, "direction": "assumed clockwise"}
     )
 
 
@@ -114,28 +111,31 @@ def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source
     high, wide = pixels.shape[:2]
     check_gates(entry.gates, wide, high, name)
     try:
-        road, holes = road_mask(pixels, entry.gates)
+        road = find_road(pixels, entry.gates)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     middles = np.round(entry.gates.mean(axis=1)).astype(int)
-    off = np.nonzero(~road[middles[:, 1], middles[:, 0]])[0]
+    off = np.nonzero(~road.mask[middles[:, 1], middles[:, 0]])[0]
     if len(off):
         x, y = middles[off[0]]
         raise InputError(f"{name}: gate {off[0]} at pixel ({x}, {y}) lies off the road; move it onto the road")
-    points, left, right = lap_through_gates(road, holes, entry.gates)
-    scale = _scale(float(np.median(left + right)), scale, name)
+    points, half = lap_through_gates(road, entry.gates)
+    width = float(np.median(np.linalg.norm(entry.gates[:, 1] - entry.gates[:, 0], axis=1)))
+    scale = _scale(width, scale, name)
     frame = Frame(scale, high, entry.origin)
     world = frame.to_world(points)
     start = None if entry.start is None else frame.to_world(entry.start)
     if entry.start is not None:
-        _check_start(name, entry, road, world)
-    source = {**source, "metres_per_pixel": scale, "origin": list(entry.origin), "holes": holes}
+        _check_start(name, entry, road.mask, world)
+    source = {**source, "metres_per_pixel": scale, "origin": list(entry.origin), "holes": road.holes}
     return mask_track(
         name,
         frame,
-        road,
-        [world, left * scale, right * scale],
+        road.mask,
+        world,
         source,
+        half=None if half is None else half * scale,
+        widen=road.widen,
         gates=frame.to_world(entry.gates),
         start_position=start,
         start_angle=entry.angle,
@@ -158,8 +158,9 @@ def _check_start(name: str, entry: Entry, road: npt.NDArray[np.bool_], world: np
     off = abs(float(np.degrees((entry.angle - road_angle + np.pi) % (2 * np.pi) - np.pi)))
     require(
         off <= MOST_ASKEW,
-        f"{name}: start_angle {np.degrees(entry.angle) % 360:.1f} deg points {off:.0f} deg away from the driving direction "
-        f'{np.degrees(road_angle) % 360:.1f} deg at the last gate; correct it, or say "angle": "cw", or order the gates as driven',
+        f"{name}: start_angle {np.degrees(entry.angle) % 360:.1f} deg points {off:.0f} deg away from the driving "
+        f"direction {np.degrees(road_angle) % 360:.1f} deg at the last gate; correct it, or say "
+        '"angle": "cw", or order the gates as driven',
     )
 
 
@@ -247,7 +248,7 @@ def write_house(track: Track, folder: Path, *, metres_per_pixel: float | None = 
     picture = folder / f"{track.name}.png"
     part = folder / f".{track.name}.part"
     Image.fromarray(draw_track(track, frame, columns)).save(part, format="PNG", optimize=True)
-    os.replace(part, picture)
+    part.replace(picture)
     part.write_text(json.dumps({picture.name: entry}, indent=None, separators=(", ", ": ")) + "\n", encoding="utf-8")
-    os.replace(part, folder / GATES_FILE)
+    part.replace(folder / GATES_FILE)
     return picture

@@ -7,7 +7,7 @@ several is refused here, and its reader falls back on gates or says what to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -15,18 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.errors import InputError, require
-from racing.sim.clearance import MAX_CELLS, Clearance, clearance_from_mask
+from racing.sim.clearance import MAX_CELLS, Clearance, clearance_from_mask, sharpened
 from racing.sim.track import Points
 from racing.tracks.geometry import arc_lengths, resample_linear, smooth_closed
 
 Mask = npt.NDArray[np.bool_]
 Picture = npt.NDArray[np.uint8]
-Column = npt.NDArray[np.float64]
 
 MAX_PIXELS = 64_000_000
 SPECK = 0.02  # holes and islands smaller than this share of the road's area are filled
 SMALLEST_ROAD = 0.001  # [share of the picture] smaller areas are not looked at
 SMOOTHING = 0.25  # Gaussian deviation in road widths: takes the pixels out of a line, leaves hairpins where they are
+MOST_SHARP = 2_000_000  # [px] a larger road keeps the distances of its mask, which err by half a pixel
+EDGE_SMOOTHING = 3.0  # [px] along the edge; longer steps than this only very flat edges have
 NARROWEST = 3.0  # [px] mean width below which a ring is a drawn line, not a road
 
 
@@ -43,7 +44,7 @@ def open_picture(path: Path) -> Picture:
             wide, high = picture.size
             require(
                 wide * high <= MAX_PIXELS,
-                f"picture {path.name} has {wide} x {high} pixels, at most {MAX_PIXELS // 10**6} million are read; scale it down",
+                f"picture {path.name} has {wide} x {high} pixels, at most {MAX_PIXELS:,} are read; scale it down",
             )
             if picture.mode.startswith("I"):  # 16-bit grey
                 grey = np.asarray(picture, np.float64)
@@ -83,8 +84,11 @@ class Frame:
             [(c * dx + s * dy) / self.resolution, self.height - 1 - (c * dy - s * dx) / self.resolution], axis=-1
         )
 
-    def clearance(self, road: Mask) -> Clearance:
-        """Clearance of a road mask (H, W) in the world; cells are as large as pixels unless there would be too many."""
+    def clearance(self, road: Mask, widen: float = 0.0) -> Clearance:
+        """Clearance of a road mask (H, W) whose edges lie `widen` [px] outside it, in the world.
+
+        Cells are as large as pixels unless there would be too many.
+        """
         rows, columns = np.nonzero(road.any(axis=1))[0], np.nonzero(road.any(axis=0))[0]
         top, bottom = max(0, rows[0] - 4), min(len(road), rows[-1] + 5)
         first, last = max(0, columns[0] - 4), min(road.shape[1], columns[-1] + 5)
@@ -93,6 +97,10 @@ class Frame:
         part = np.ascontiguousarray(part[step // 2 :: step, step // 2 :: step])
         low = Frame(self.resolution, self.height).to_world(np.array([first + step // 2, bottom - 1 - step // 2], float))
         local = clearance_from_mask(part, self.resolution * step, (float(low[0]), float(low[1])))
+        if int(part.sum()) <= MOST_SHARP:
+            edge = edge_points(part) * local.resolution + np.array([float(low[0]), float(low[1])])
+            local = sharpened(local, edge)
+        local = replace(local, values=local.values + np.float32(widen * self.resolution))
         if self.yaw == 0.0:
             at = (local.origin[0] + self.origin[0], local.origin[1] + self.origin[1])
             return Clearance(local.values, at, local.resolution)
@@ -165,8 +173,8 @@ def _boundary_length(part: Mask) -> float:
     return float(max(1, sum(len(line) for line in lines)))
 
 
-def ring_centreline(road: Mask) -> tuple[Points, Column]:
-    """Centreline of a ring of road with one hole: pixel coordinates (N, 2), about one pixel apart, and half-width (N,) [px].
+def ring_centreline(road: Mask) -> tuple[Points, float]:
+    """Centreline of a ring of road with one hole, in pixel coordinates (N, 2), and the road's median width [px].
 
     Driving order is not in a picture: the line runs as the contour was found.
     """
@@ -183,19 +191,27 @@ def ring_centreline(road: Mask) -> tuple[Points, Column]:
     lines = contour_generator(z=to_outer - to_inner).lines(0.0)
     line = np.asarray(max(lines, key=len), np.float64)
     (line,) = resample_linear(line[:-1], 1.0)
-    half = (
-        _bilinear((to_outer + to_inner) / 2, line) - 0.5
-    )  # the edge is half a pixel before the first pixel beside the road
-    return line + [columns[0] - 2, rows[0] - 2], half
+    width = (
+        float(np.median(cv2.remap(to_outer + to_inner, line[None].astype(np.float32), None, cv2.INTER_LINEAR))) - 0.5
+    )
+    return smooth_line(line + np.array([columns[0] - 2, rows[0] - 2]), max(1.5, SMOOTHING * width)), width
 
 
-def _bilinear(values: npt.NDArray[np.float32], at: Points) -> Column:
-    sampled = cv2.remap(values, at[None].astype(np.float32), None, cv2.INTER_LINEAR)
-    return np.asarray(sampled[0], np.float64)
+def edge_points(road: Mask) -> Points:
+    """Points (K, 2) [px] a quarter of a pixel apart on the road's edge, smoothed over the steps of its pixels."""
+    from contourpy import contour_generator
+
+    soft = cv2.GaussianBlur(np.pad(road, 4).astype(np.float32), (0, 0), 1.0)
+    pieces = []
+    for line in contour_generator(z=soft).lines(0.5):
+        (points,) = resample_linear(np.asarray(line[:-1], np.float64), 0.25)
+        steps = min(EDGE_SMOOTHING / 0.25, len(points) / 20)
+        pieces.append(smooth_closed(points, steps))
+    return np.concatenate(pieces) - 4.0
 
 
-def smooth_line(points: Points, half: Column, sigma: float) -> tuple[Points, Column]:
-    """Closed line and half-widths, resampled at sigma / 3 and smoothed over `sigma` (units of `points`)."""
-    points, half = resample_linear(points, sigma / 3, half)
+def smooth_line(points: Points, sigma: float) -> Points:
+    """A closed line, resampled at sigma / 3 and smoothed over `sigma` (units of `points`)."""
+    (points,) = resample_linear(points, sigma / 3)
     step = arc_lengths(points)[-1] / len(points)
-    return smooth_closed(points, sigma / step), smooth_closed(half, sigma / step)
+    return smooth_closed(points, sigma / step)

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from racing.errors import InputError, require
 from racing.sim.track import Points, Track
 from racing.tracks.assemble import default_direction, digest, mask_track
 from racing.tracks.centreline import read_table
 from racing.tracks.geometry import nearest, start_at
-from racing.tracks.image import SMOOTHING, Frame, Mask, Picture, find_ring, open_picture, ring_centreline, smooth_line
+from racing.tracks.image import Frame, Mask, Picture, find_ring, open_picture, ring_centreline
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +51,8 @@ def read_ros_map(path: Path) -> Track:
     half_pixel = settings.resolution / 2 * np.array([np.cos(yaw) - np.sin(yaw), np.sin(yaw) + np.cos(yaw)])
     centre = (corner[0] + float(half_pixel[0]), corner[1] + float(half_pixel[1]))
     frame = Frame(settings.resolution, len(picture), centre, yaw)
-    line, half = ring_centreline(road)
-    line, half = smooth_line(line, half, max(1.5, SMOOTHING * 2 * float(np.median(half))))
-    points, half = frame.to_world(line), half * settings.resolution
+    line, width = ring_centreline(road)
+    points, width = frame.to_world(line), width * settings.resolution
     files = {p.name: digest(p) for p in (path, settings.image)}
     source: dict[str, Any] = {
         "format": "ros",
@@ -64,31 +62,30 @@ def read_ros_map(path: Path) -> Track:
     name = path.stem.removesuffix("_map")
     table = path.with_name(f"{name}_centerline.csv")
     if table.is_file():
-        ordered = _ordered_as(table, points, half)
+        ordered = _ordered_as(table, points, width)
         files[table.name] = digest(table)
     else:
-        ordered = default_direction(points, half, half, 2 * float(np.median(half)))
+        ordered = default_direction(points, width)
         source["direction"] = "assumed clockwise"
     return mask_track(name, frame, road, ordered, {**source, "files": files, "origin": list(settings.origin)})
 
 
-def _ordered_as(table: Path, points: Points, half: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
+def _ordered_as(table: Path, points: Points, width: float) -> Points:
     """The picture's line in the direction and from the start of a table beside it."""
-    given, right, left = read_table(table, half_width=float(half.mean()))
+    given, right, left = read_table(table, half_width=width / 2)
     index, distance = nearest(points, given)
-    if float(np.mean(distance)) > float(half.mean()):
+    if float(np.mean(distance)) > width / 2:
         log.warning("%s lies %.2f m off the picture's road on average; ignored", table.name, float(distance.mean()))
-        return default_direction(points, half, half, 2 * float(np.median(half)))
-    stated, drawn = float(right.mean() + left.mean()), float(2 * half.mean())
-    if abs(stated - drawn) > DISAGREES * drawn:
+        return default_direction(points, width)
+    stated = float(right.mean() + left.mean())
+    if abs(stated - width) > DISAGREES * width:
         log.warning(
-            "%s says the road is %.2f m wide, the picture %.2f m; the picture counts", table.name, stated, drawn
+            "%s says the road is %.2f m wide, the picture %.2f m; the picture counts", table.name, stated, width
         )
     ahead = np.diff(np.append(index, index[0])) % len(points)
     if float((ahead <= len(points) / 2).mean()) < 0.5:
-        points, half = points[::-1], half[::-1]
-    points, half = start_at(points, given[0], half)
-    return [points, half, half]
+        points = points[::-1]
+    return start_at(points, given[0])[0]
 
 
 def free_pixels(picture: Picture, settings: RosMap) -> Mask:
