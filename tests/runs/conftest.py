@@ -1,6 +1,7 @@
 """A real MLflow server, real run directories, and what MLflow has of them."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from racing.runs.directory import open_run
 from racing.runs.sender import Sender
-from racing.runs.store import environment
+from racing.runs.store import embedded_uri, environment
 
 TRACKING = {"enabled": True, "uri": None, "experiment": "racing"}
 PATIENCE = 120  # [s] a loaded machine may need it; nothing here waits that long otherwise
@@ -71,10 +72,24 @@ def own_server(tmp_path):
     mine.kill()
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An embedded store without experiments: making its tables takes a second, copying it nothing."""
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.mktemp("store")
+    os.environ.update(environment(folder))
+    MlflowClient(embedded_uri(folder)).search_experiments()
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
-def begin(tmp_path):
-    """begin(seed=0, config=...) opens a run under tmp_path/outputs; all are closed at the end."""
+def begin(tmp_path, empty_store):
+    """begin(seed=0, **config) opens a run under tmp_path/outputs; all are closed at the end."""
     opened = []
+    (tmp_path / "outputs").mkdir(exist_ok=True)
+    if not (tmp_path / "outputs/mlflow.db").exists():
+        shutil.copy(empty_store, tmp_path / "outputs")
 
     def start(seed=0, **more):
         run = open_run(
