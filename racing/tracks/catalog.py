@@ -10,6 +10,7 @@ from racing.errors import InputError, require
 from racing.sim.track import Track
 from racing.tracks.assemble import reversed_track, scaled_track
 from racing.tracks.centreline import read_centreline
+from racing.tracks.check import refuse_unusable
 from racing.tracks.generate import generate
 from racing.tracks.house import GATES_FILE, read_entries, read_house
 from racing.tracks.rosmap import read_ros_map
@@ -61,7 +62,7 @@ def load_track(
         track = read_centreline(path, half_width=half_width)
     else:
         track = read_house(path, metres_per_pixel=metres_per_pixel)
-    track = scaled_track(track, scale)
+    track = scaled_track(refuse_unusable(track), scale)
     return reversed_track(track) if reverse else track
 
 

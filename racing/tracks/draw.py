@@ -23,7 +23,7 @@ def frame_for(track: Track, metres_per_pixel: float) -> tuple[Frame, int]:
     """(where a picture of `track` lies in the world, its number of columns): the road with a road's width around it."""
     corners = np.concatenate([track.left_edge, track.right_edge])
     margin = float(track.left.mean() + track.right.mean())
-    low = np.floor((corners.min(axis=0) - margin) / metres_per_pixel) * metres_per_pixel
+    low = np.round(np.floor((corners.min(axis=0) - margin) / metres_per_pixel) * metres_per_pixel, 9)
     wide, high = np.ceil((corners.max(axis=0) + margin - low) / metres_per_pixel).astype(int) + 1
     return Frame(metres_per_pixel, int(high), (float(low[0]), float(low[1]))), int(wide)
 
@@ -47,7 +47,7 @@ def draw_track(track: Track, frame: Frame, columns: int) -> Picture:
         _fill(canvas, frame, quads, colour)
 
     whole = np.ones(len(points), bool)
-    blocks = (np.arange(len(points)) * 24 / 24 / (24 * KERB_BLOCK)).astype(int) % 2
+    blocks = (np.arange(len(points)) / (24 * KERB_BLOCK)).astype(int) % 2
     for side, half in ((1.0, left), (-1.0, right)):
         inside = _widen(side * bend * width > KERB_FROM, 12)
         reach = side * np.minimum(
@@ -92,8 +92,8 @@ def _start_line(canvas: Picture, frame: Frame, track: Track, width: float) -> No
     along = np.array([-across[1], across[0]])  # the driver's right turned left: ahead
     inset = LINE * width
     low, length = left + across * inset, float(np.linalg.norm(right - left)) - 2 * inset
-    cells = 12
-    size, depth = length / cells, 0.04 * width
+    cells = 10
+    size, depth = length / cells, 0.065 * width
     for row in (0, 1):
         for k in range(cells):
             corner = low + across * k * size + along * (row - 1) * depth

@@ -127,7 +127,7 @@ def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source
     start = None if entry.start is None else frame.to_world(entry.start)
     if entry.start is not None:
         _check_start(name, entry, road.mask, world)
-    source = {**source, "metres_per_pixel": scale, "origin": list(entry.origin), "holes": road.holes}
+    source = {**source, "metres_per_pixel": scale, "pixel_origin": list(entry.origin)}
     return mask_track(
         name,
         frame,

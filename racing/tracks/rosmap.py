@@ -67,7 +67,7 @@ def read_ros_map(path: Path) -> Track:
     else:
         ordered = default_direction(points, width)
         source["direction"] = "assumed clockwise"
-    return mask_track(name, frame, road, ordered, {**source, "files": files, "origin": list(settings.origin)})
+    return mask_track(name, frame, road, ordered, {**source, "files": files, "pixel_origin": list(centre), "yaw": yaw})
 
 
 def _ordered_as(table: Path, points: Points, width: float) -> Points:

@@ -28,7 +28,7 @@ SHIPPED = {
     "mini": Recipe("tight", 3, 120.0, 2.0, 0.06),
     "oval": Recipe("oval", 0, 560.0, 12.0, 0.35),
     "speedway": Recipe("fast", 37, 1900.0, 14.0, 0.5),
-    "technical": Recipe("tight", 120, 720.0, 9.0, 0.3),
+    "technical": Recipe("tight", 111, 720.0, 9.0, 0.3),
 }
 
 
