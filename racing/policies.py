@@ -1,0 +1,159 @@
+"""Find and load a trained policy: from a run, an ONNX file, a Stable-Baselines3 file or an MLflow model.
+
+ONNX is the default and needs no torch. Loading a Stable-Baselines3 .zip runs what is pickled in it: load only your own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.errors import InputError, require
+from racing.runs.directory import RunDirectory, find_run
+
+ONNX_FILE, TORCH_FILE = "export/policy.onnx", "export/policy.zip"  # in a run directory
+BACKENDS = ("onnx", "torch")
+F = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedPolicy:
+    """A policy that is ready to drive.
+
+    name: for records and folders. backend: onnx or torch. observation_size: D. config: the run's resolved config, or
+    its groups env, track and vehicle as an ONNX file remembers them; empty where nothing is known. trusted: whether
+    the config comes from the user's own run (a file from elsewhere must not name code to be run). run: None for files.
+    """
+
+    name: str
+    backend: str
+    observation_size: int
+    predict: Callable[[F], F]  # (N, D) float32 -> (N, 2) in [-1, 1]
+    config: dict[str, Any] = field(default_factory=dict)
+    trusted: bool = False
+    run: RunDirectory | None = None
+
+
+def load_policy(spec: str, outputs: Path, backend: str = "onnx") -> LoadedPolicy:
+    """The policy that `spec` means.
+
+    spec: a run (directory, its name, MLflow run id, latest), FILE.onnx, FILE.zip (Stable-Baselines3),
+    models:/NAME@ALIAS or models:/NAME/VERSION (MLflow's registry). backend: for a run, its ONNX file or its torch one.
+    Raises InputError if there is none or it cannot be read.
+    """
+    require(backend in BACKENDS, f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}; choose one")
+    if spec.startswith("models:/"):
+        return _from_registry(spec, outputs)
+    path = Path(spec).expanduser()
+    if path.suffix in (".onnx", ".zip"):
+        require(path.is_file(), f"policy {spec} must be an existing file; see `racing runs list` for trained runs")
+        return _from_onnx(path, path.stem) if path.suffix == ".onnx" else _from_zip(path)
+    run = find_run(spec, outputs)
+    file = run.path / (ONNX_FILE if backend == "onnx" else TORCH_FILE)
+    remedy = "train it to its end first" if not run.finished or backend == "torch" else f"racing export run={run.name}"
+    require(file.is_file(), f"run {run.name} ({run.status}) has no {file.relative_to(run.path)}; {remedy}")
+    return _from_onnx(file, run.name, run) if backend == "onnx" else _from_zip(file, run)
+
+
+def onnx_session(source: Path) -> Any:
+    """An onnxruntime session on one CPU thread. Raises InputError if the file is no ONNX model."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # small networks: handing work over costs more
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(source.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a dozen classes for "this is no model"
+        first = str(error).splitlines()[0]
+        raise InputError(f"{source} must be an ONNX model, onnxruntime says: {first}; export it again") from error
+
+
+def _from_onnx(path: Path, name: str, run: RunDirectory | None = None) -> LoadedPolicy:
+    session = onnx_session(path)
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    fits = len(inputs) == 1 and len(inputs[0].shape) == 2 and isinstance(inputs[0].shape[1], int)
+    require(fits, f"{path} must have one input (N, D), got {[i.shape for i in inputs]}; export it with `racing export`")
+    source, target = inputs[0].name, outputs[0].name
+
+    def predict(observation: F) -> F:
+        return np.asarray(session.run([target], {source: observation})[0], np.float32)
+
+    return LoadedPolicy(
+        name=name,
+        backend="onnx",
+        observation_size=inputs[0].shape[1],
+        predict=predict,
+        config=run.config if run else _remembered(path, session.get_modelmeta().custom_metadata_map),
+        trusted=run is not None,
+        run=run,
+    )
+
+
+def _remembered(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """The config groups in the file's metadata."""
+    try:
+        return {group: json.loads(metadata[group]) for group in ("env", "track", "vehicle") if group in metadata}
+    except ValueError as error:
+        raise InputError(f"{path}: its metadata must be JSON, {error}; export it with `racing export`") from error
+
+
+def load_model(path: Path) -> Any:
+    """The Stable-Baselines3 model (PPO or SAC) in `path`, on the CPU; imports torch. Raises InputError for others."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            data = json.loads(archive.read("data"))
+        from stable_baselines3 import PPO, SAC
+
+        return (SAC if "target_entropy" in data else PPO).load(path, device="cpu")
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise InputError(f"{path} must be a policy saved by Stable-Baselines3, {error}; give another file") from error
+
+
+def _from_zip(path: Path, run: RunDirectory | None = None) -> LoadedPolicy:
+    model = load_model(path)
+    owner = run or RunDirectory(path.resolve().parents[1])
+
+    def predict(observation: F) -> F:
+        return np.asarray(model.predict(observation, deterministic=True)[0], np.float32)
+
+    return LoadedPolicy(
+        name=owner.name if owner.exists else path.stem,
+        backend="torch",
+        observation_size=model.observation_space.shape[0],
+        predict=predict,
+        config=owner.config,
+        trusted=True,
+        run=run,
+    )
+
+
+def _from_registry(uri: str, outputs: Path) -> LoadedPolicy:
+    """Fetch an ONNX model from the registry of MLFLOW_TRACKING_URI, or of the embedded store."""
+    from racing.runs.store import environment, resolve_uri
+
+    store = resolve_uri(os.environ.get("MLFLOW_TRACKING_URI"), outputs)
+    os.environ.update(environment(outputs))
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    mlflow.set_tracking_uri(store)
+    mlflow.set_registry_uri(store)
+    with tempfile.TemporaryDirectory(prefix="racing-policy-") as folder:
+        try:
+            mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
+        except MlflowException as error:
+            first = str(error).splitlines()[0]
+            raise InputError(f"{uri} must be a model in {store}, {first}; see `racing ui`") from error
+        files = sorted(Path(folder).rglob("*.onnx"))
+        require(len(files) == 1, f"{uri} must hold one ONNX file, got {len(files)}; register the model of a racing run")
+        return _from_onnx(files[0], uri.removeprefix("models:/").replace("/", "-").replace("@", "-"))
