@@ -1,0 +1,245 @@
+"""Pictures of a lap: where the car was and how fast, and its channels along the lap. matplotlib without pyplot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.sim.track import Track
+from racing.sim.vehicle import GRAVITY
+from racing.tracks.reference import ReferenceLap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+
+DPI = 150
+ROAD, EDGE, INK, FAINT = "#e3e4e8", "#8b8e98", "#22252b", "#6b6f7a"
+BRAKE, DRIVE, LINE = "#d62839", "#2a9d4b", "#2456c9"
+FAST = 15.0  # [m/s] laps that reach it are shown in km/h, slower ones in m/s
+BRAKING = -0.1  # throttle command below which the car brakes on purpose
+BLINK = 0.3  # [s] shorter braking is no zone, shorter pauses do not end one
+PAD = 0.04  # share of the longer side that is left free around the road
+
+
+def lap_picture(
+    track: Track,
+    lap: Mapping[str, Array],
+    title: str,
+    path: Path,
+    *,
+    facts: Sequence[str] = (),
+    reference: ReferenceLap | None = None,
+) -> Path:
+    """Draw the driven line on the track, coloured by speed; returns `path`, a PNG.
+
+    lap: columns of racing.laps.Evaluation.lap_table. facts: short texts under the title (lap time, ratio, tyre model).
+    Braking zones are underlaid in red, each with a mark where it begins.
+    """
+    from matplotlib.collections import LineCollection
+
+    low, high = track.points.min(axis=0), track.points.max(axis=0)
+    reach = max(track.left.max(), track.right.max()) + PAD * (high - low).max()
+    low, high = low - reach, high + reach
+    width, height = _size(high - low)
+    figure = _figure(width + 1.4, height + 1.5)  # [inch] colour bar, title, legend
+    axes = figure.add_subplot()
+    _road(axes, track)
+    if reference is not None:
+        points = np.vstack([reference.points, reference.points[:1]])
+        axes.plot(*points.T, color=INK, linewidth=0.8, linestyle=(0, (5, 3)), label="reference line", zorder=4)
+    scale, unit = speed_unit(lap["v"])
+    points = np.stack([lap["x"], lap["y"]], axis=1)
+    zones = braking_zones(lap["throttle_command"], lap["time_s"])
+    for n, (first, last) in enumerate(zones):
+        label = "braking" if n == 0 else None
+        axes.plot(*points[first : last + 1].T, color=BRAKE, alpha=0.35, linewidth=7, label=label, zorder=3)
+    starts = points[[first for first, _ in zones]]
+    if len(starts):
+        axes.scatter(
+            starts[:, 0],
+            starts[:, 1],
+            s=30,
+            color=BRAKE,
+            edgecolor="white",
+            linewidth=0.8,
+            label="braking point",
+            zorder=6,
+        )
+    pieces = list(np.stack([points[:-1], points[1:]], axis=1))
+    line = LineCollection(pieces, cmap="turbo", linewidth=2.4, capstyle="round")
+    line.set_array((lap["v"][:-1] + lap["v"][1:]) / 2 * scale)
+    line.set_zorder(5)
+    axes.add_collection(line)
+    if not _complete(track, lap):
+        x, y = points[-1]
+        axes.scatter(x, y, s=70, marker="X", color=INK, edgecolor="white", label="end of the drive", zorder=7)
+    _scale_bar(axes, low, high)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+    axes.set_axis_off()
+    bar = figure.colorbar(line, ax=axes, shrink=0.75, aspect=28, pad=0.02)
+    bar.set_label(f"speed [{unit}]", color=INK)
+    bar.outline.set_visible(False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    _heading(axes, title, facts)
+    return _save(figure, path)
+
+
+def channels_picture(
+    track: Track,
+    lap: Mapping[str, Array],
+    title: str,
+    path: Path,
+    *,
+    facts: Sequence[str] = (),
+    reference: ReferenceLap | None = None,
+) -> Path:
+    """Draw speed, steering, throttle/brake and lateral acceleration along the lap; returns `path`, a PNG.
+
+    Arguments as in `lap_picture`. A complete lap is drawn from the start line on, anything else from where it began.
+    """
+    complete = _complete(track, lap)
+    if complete:
+        order = np.argsort(lap["s"][:-1], kind="stable")
+        lap = {name: values[:-1][order] for name, values in lap.items()}
+    at = lap["s"] if complete else lap["distance"]
+    scale, unit = speed_unit(lap["v"])
+    figure = _figure(11.0, 8.0)
+    speed, steering, pedals, lateral = figure.subplots(4, 1, sharex=True, height_ratios=[2.2, 1, 1, 1])
+    if reference is not None:
+        ideal = np.interp(lap["s"], *reference_speed(track, reference), period=track.length)
+        speed.plot(at, ideal * scale, color=FAINT, linewidth=1.2, linestyle=(0, (5, 3)), label="reference lap")
+    speed.plot(at, lap["v"] * scale, color=LINE, linewidth=1.8, label="driven")
+    speed.set_ylabel(f"speed\n[{unit}]")
+    speed.set_ylim(bottom=0)
+    speed.legend(loc="lower right", ncols=2, frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+    steering.plot(at, np.degrees(lap["steer"]), color=LINE, linewidth=1.4)
+    steering.set_ylabel("steering, left +\n[°]")
+    pedal = lap["throttle_command"] * 100
+    pedals.fill_between(at, np.maximum(pedal, 0), step="pre", color=DRIVE, alpha=0.85, linewidth=0)
+    pedals.fill_between(at, np.minimum(pedal, 0), step="pre", color=BRAKE, alpha=0.85, linewidth=0)
+    pedals.set(ylim=(-109, 109), yticks=(-100, 0, 100), ylabel="throttle / brake\n[%]")
+    lateral.plot(at, lap["ay"] / GRAVITY, color=LINE, linewidth=1.4)
+    lateral.set_ylabel("lateral, left +\n[g]")
+    where = "distance from the start line" if complete else "distance driven"
+    lateral.set_xlabel(f"{where} [m]")
+    lateral.set_xlim(float(at[0]), float(at[-1]))
+    for axes in (speed, steering, pedals, lateral):
+        axes.grid(color="#e6e7eb", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes is not speed:
+            axes.axhline(0, color=FAINT, linewidth=0.7)
+    figure.align_ylabels()
+    _heading(speed, title, facts)
+    return _save(figure, path)
+
+
+def _complete(track: Track, lap: Mapping[str, Array]) -> bool:
+    """Whether the rows go once around; a drive that ended before a flying lap may be shorter or longer."""
+    return abs(float(lap["distance"][-1]) - track.length) < 0.02 * track.length
+
+
+def speed_unit(speeds: Array) -> tuple[float, str]:
+    """Factor and unit in which `speeds` [m/s] are shown."""
+    return (3.6, "km/h") if float(np.nanmax(speeds)) > FAST else (1.0, "m/s")
+
+
+def braking_zones(throttle: Array, times: Array) -> list[tuple[int, int]]:
+    """First and last row of every braking zone; pauses and zones shorter than BLINK are not seen.
+
+    throttle: (T,) commands, a row's is the one that led to it. times: (T,) [s].
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], throttle < BRAKING, [0]])))
+    joined: list[list[int]] = []
+    for begin, end in edges.reshape(-1, 2):
+        first, last = max(0, int(begin) - 1), int(end) - 1  # the command of row n was given at row n - 1
+        if joined and times[first] - times[joined[-1][1]] < BLINK:
+            joined[-1][1] = last
+        else:
+            joined.append([first, last])
+    return [(first, last) for first, last in joined if times[last] - times[first] >= BLINK]
+
+
+def reference_speed(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:
+    """(arc length on the centreline [m], speed [m/s]) of every point of the reference line.
+
+    The nearest centreline point is sought from the one before, so that a track may cross itself.
+    """
+    count = len(track.points)
+    window = np.arange(-8, max(16, 4 * count // len(reference.points)))
+    at = int(np.argmin(np.sum((track.points - reference.points[0]) ** 2, axis=1)))
+    places = np.empty(len(reference.points))
+    for n, point in enumerate(reference.points):
+        near = (at + window) % count
+        at = int(near[np.argmin(np.sum((track.points[near] - point) ** 2, axis=1))])
+        places[n] = at * track.spacing
+    return places, reference.speed
+
+
+def _size(extent: Array) -> tuple[float, float]:
+    """Width and height [inch] of an area `extent` (2,) [m], 11 wide or 8 high at most."""
+    scale = min(11.0 / extent[0], 8.0 / extent[1])
+    return max(5.0, float(extent[0] * scale)), max(2.0, float(extent[1] * scale))
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _road(axes: Axes, track: Track) -> None:
+    """Surface, edges, start line and driving direction. The clearance grid is the road that the world drives on."""
+    grid = track.clearance
+    rows, columns = grid.values.shape
+    x, y = grid.origin[0] + np.arange(columns) * grid.resolution, grid.origin[1] + np.arange(rows) * grid.resolution
+    axes.contourf(x, y, grid.values, levels=[0, np.inf], colors=[ROAD], zorder=1)
+    axes.contour(x, y, grid.values, levels=[0], colors=[EDGE], linewidths=0.9, zorder=2)
+    left, right = track.left_edge[0], track.right_edge[0]
+    axes.plot([left[0], right[0]], [left[1], right[1]], color=INK, linewidth=3.2, solid_capstyle="butt", zorder=4)
+    width = float(np.linalg.norm(left - right))
+    beside = [track.points[0] + side * (0.5 * width + _arrow(track) / 3) * track.normals[0] for side in (1, -1)]
+    place = min(beside, key=lambda point: float(grid.at(point[None])[0]))  # away from the rest of the road
+    ahead = np.array([np.cos(track.heading[0]), np.sin(track.heading[0])]) * _arrow(track)
+    arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.6, "mutation_scale": 14, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", xy=tuple(place + ahead), xytext=tuple(place), arrowprops=arrow, zorder=4)
+
+
+def _arrow(track: Track) -> float:
+    """Length [m] of the arrow beside the start line."""
+    return 0.06 * float(np.ptp(track.points, axis=0).max())
+
+
+def _scale_bar(axes: Axes, low: Array, high: Array) -> None:
+    """A bar of a round length in the lower left corner; the axes have no ticks."""
+    target = 0.15 * float(high[0] - low[0])
+    power = 10.0 ** np.floor(np.log10(target))
+    length = power * max(step for step in (1, 2, 5) if step * power <= target)
+    x, y = low[0] + 0.01 * (high[0] - low[0]), low[1] + 0.012 * (high[1] - low[1])
+    axes.plot([x, x + length], [y, y], color=FAINT, linewidth=2, solid_capstyle="butt")
+    text = f"{length:g} m"
+    axes.annotate(text, (x + length / 2, y), (0, 4), textcoords="offset points", ha="center", color=FAINT, fontsize=9)
+
+
+def _heading(axes: Axes, title: str, facts: Sequence[str]) -> None:
+    axes.set_title(title, loc="left", fontsize=14, fontweight="bold", color=INK, pad=30)
+    text = "   ·   ".join(facts)
+    axes.annotate(text, (0, 1), (0, 12), "axes fraction", "offset points", fontsize=10, color=FAINT)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    figure.savefig(temporary, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.2)
+    temporary.replace(path)
+    return path
