@@ -53,6 +53,7 @@ def find_road(picture: Picture, gates: PixelGates) -> Road:
         seen = float((here == label).mean())
         road, holes = fill_specks(labels == label)
         if seen >= SEEN_GATES and holes >= 1:
+            _check_width(road, gates)
             return Road(road, holes, _beyond(road, gates))
         if best is None or seen > best[0]:
             best = (seen, road, holes)
@@ -60,6 +61,18 @@ def find_road(picture: Picture, gates: PixelGates) -> Road:
     raise InputError(
         f"gates off the road: the road found in the picture holds {share:.0%} of the gates as a closed ring, "
         f"{SEEN_GATES:.0%} are needed; check the gates' pixel coordinates, or draw the road in one plain colour"
+    )
+
+
+def _check_width(road: Mask, gates: PixelGates) -> None:
+    """Raise InputError if gates are not about as long as the road is wide: then it is not the road that they cross."""
+    _, half = nearest(edge_points(road), gates.mean(axis=1))
+    width = 2 * float(np.median(half))
+    length = float(np.median(np.linalg.norm(gates[:, 1] - gates[:, 0], axis=1)))
+    require(
+        0.4 * length < width < 2.5 * length,
+        f"gates off the road: gates are {length:.0f} px long, the ground under them is {width:.0f} px wide; "
+        "check the gates' pixel coordinates",
     )
 
 
@@ -119,19 +132,21 @@ def lap_through_gates(road: Road, gates: PixelGates) -> tuple[Points, Column | N
     """Centreline (N, 2) [px] in the gates' order from the last gate; half-widths (N,) [px] if the road crosses itself.
 
     A plain ring is read from the picture; a road that crosses itself follows the middles of the gates, and is then
-    moved to the middle between the edges that the picture shows.
+    moved to the middle between the edges that the picture shows. Raises InputError if gates of a ring are out of order.
     """
     middles = gates.mean(axis=1)
-    if road.holes == 1:
-        line, _ = ring_centreline(road.mask)
-        index, _ = nearest(line, middles)
-        ahead = np.diff(np.append(index, index[0])) % len(line)
-        forward = float((ahead < len(line) / 2).mean())
-        if forward < 0.5:
-            line, ahead = line[::-1], (-ahead) % len(line)
-        if max(forward, 1 - forward) > 0.9 and round(ahead.sum() / len(line)) == 1:
-            return start_at(line, middles[-1])[0], None
-    return _between_edges(road, gates)
+    if road.holes > 1:
+        return _between_edges(road, gates)
+    line, _ = ring_centreline(road.mask)
+    index, _ = nearest(line, middles)
+    ahead = np.diff(np.append(index, index[0])) % len(line)
+    if float((ahead < len(line) / 2).mean()) < 0.5:
+        line, ahead = line[::-1], (-ahead) % len(line)
+    behind = np.nonzero(ahead > len(line) / 2)[0]
+    if len(behind):
+        k = int(behind[0])
+        raise InputError(f"gate {(k + 1) % len(gates)} lies behind gate {k} on the road; order the gates as driven")
+    return start_at(line, middles[-1])[0], None
 
 
 def _between_edges(road: Road, gates: PixelGates) -> tuple[Points, Column]:

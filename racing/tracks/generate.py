@@ -165,7 +165,7 @@ def _eight_polygon(rng: np.random.Generator) -> Points:
 
 def _patch(rng: np.random.Generator, look: Style, length: float) -> Points:
     """Corners [cells] of a random patch's outline for a lap of `length` [road widths], counter-clockwise."""
-    cell = float(np.clip(rng.uniform(*look.cell), length / 46, length / 11))
+    cell = float(np.clip(rng.uniform(*look.cell), length / 37, length / 11))
     return _outline(_grow_patch(rng, 2 * round(length / cell / 1.8), look.compact))
 
 

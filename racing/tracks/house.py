@@ -77,7 +77,7 @@ def _scale(width: float, scale: float | None, name: str) -> float:
 def _plain(name: str, pixels: Picture, scale: float | None, source: dict[str, Any]) -> Track:
     """A picture without gates."""
     try:
-        road = find_ring(_two_colours(pixels))
+        road = _plain_ring(pixels)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     line, width = ring_centreline(road)
@@ -89,21 +89,23 @@ def _plain(name: str, pixels: Picture, scale: float | None, source: dict[str, An
     )
 
 
-def _two_colours(pixels: Picture) -> npt.NDArray[np.bool_]:
-    """What may be road in a plain picture: all that is not the surroundings, or, in an outline, all that is no line."""
+def _plain_ring(pixels: Picture) -> npt.NDArray[np.bool_]:
+    """The road of a plain picture: what differs from the surroundings, or what lies between the lines of an outline."""
     import cv2
 
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])[:, :3].astype(np.float32)
-    ground = np.median(edge, axis=0)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])[:, :3].astype(np.float32)
+    ground = np.median(border, axis=0)
     distance = np.sqrt(((pixels[..., :3].astype(np.float32) - ground) ** 2).sum(axis=2))
     level = np.clip(distance, 0, 255).astype(np.uint8)
     limit, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     drawn = level > limit
     try:
-        find_ring(drawn)
-    except InputError:
-        return np.asarray(~drawn)
-    return np.asarray(drawn)
+        return find_ring(drawn)
+    except InputError as error:
+        try:
+            return find_ring(~drawn)
+        except InputError:
+            raise error from None
 
 
 def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source: dict[str, Any]) -> Track:
@@ -119,7 +121,10 @@ def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source
     if len(off):
         x, y = middles[off[0]]
         raise InputError(f"{name}: gate {off[0]} at pixel ({x}, {y}) lies off the road; move it onto the road")
-    points, half = lap_through_gates(road, entry.gates)
+    try:
+        points, half = lap_through_gates(road, entry.gates)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
     width = float(np.median(np.linalg.norm(entry.gates[:, 1] - entry.gates[:, 0], axis=1)))
     scale = _scale(width, scale, name)
     frame = Frame(scale, high, entry.origin)

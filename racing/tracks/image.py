@@ -17,7 +17,7 @@ import numpy.typing as npt
 from racing.errors import InputError, require
 from racing.sim.clearance import MAX_CELLS, Clearance, clearance_from_mask, sharpened
 from racing.sim.track import Points
-from racing.tracks.geometry import arc_lengths, resample_linear, smooth_closed
+from racing.tracks.geometry import arc_lengths, nearest, resample_linear, smooth_closed
 
 Mask = npt.NDArray[np.bool_]
 Picture = npt.NDArray[np.uint8]
@@ -27,6 +27,7 @@ SPECK = 0.02  # holes and islands smaller than this share of the road's area are
 SMALLEST_ROAD = 0.001  # [share of the picture] smaller areas are not looked at
 SMOOTHING = 0.25  # Gaussian deviation in road widths: takes the pixels out of a line, leaves hairpins where they are
 MOST_SHARP = 2_000_000  # [px] a larger road keeps the distances of its mask, which err by half a pixel
+MOST_BORDER = 0.25  # share of the picture's border beyond which an area is the surroundings, not a road
 EDGE_SMOOTHING = 3.0  # [px] along the edge; longer steps than this only very flat edges have
 NARROWEST = 3.0  # [px] mean width below which a ring is a drawn line, not a road
 
@@ -139,7 +140,6 @@ def find_ring(free: Mask) -> Mask:
     Raises InputError if no area is such a ring.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=4)
-    high, wide = free.shape
     rings: list[tuple[bool, int, Mask]] = []
     most_holes = 0
     by_area = sorted(range(1, count), key=lambda k: -stats[k, cv2.CC_STAT_AREA])[:20]
@@ -147,15 +147,15 @@ def find_ring(free: Mask) -> Mask:
         x, y, w, h, area = stats[k]
         if area < SMALLEST_ROAD * free.size:
             break
-        touches = x == 0 or y == 0 or x + w == wide or y + h == high
         part, holes = fill_specks(labels[y : y + h, x : x + w] == k)
-        if 2 * area / _boundary_length(part) < NARROWEST:
+        border = _border_share(labels == k)
+        if 2 * area / _boundary_length(part) < NARROWEST or border > MOST_BORDER:
             continue
         most_holes = max(most_holes, holes)
         if holes == 1:
             mask = np.zeros_like(free)
             mask[y : y + h, x : x + w] = part
-            rings.append((not touches, int(area), mask))
+            rings.append((border == 0.0, int(area), mask))
     if not rings and most_holes > 1:
         raise InputError(
             f"the road encloses {most_holes} large areas, one is expected (a crossing or a pit lane?); "
@@ -166,6 +166,11 @@ def find_ring(free: Mask) -> Mask:
         "no closed ring of road was found in the picture (a gap in an edge, or a line across the road?); repair it",
     )
     return max(rings, key=lambda ring: ring[:2])[2]
+
+
+def _border_share(part: Mask) -> float:
+    """Share of the picture's border that belongs to `part`."""
+    return float(np.concatenate([part[0], part[-1], part[:, 0], part[:, -1]]).mean())
 
 
 def _boundary_length(part: Mask) -> float:
@@ -191,9 +196,8 @@ def ring_centreline(road: Mask) -> tuple[Points, float]:
     lines = contour_generator(z=to_outer - to_inner).lines(0.0)
     line = np.asarray(max(lines, key=len), np.float64)
     (line,) = resample_linear(line[:-1], 1.0)
-    width = (
-        float(np.median(cv2.remap(to_outer + to_inner, line[None].astype(np.float32), None, cv2.INTER_LINEAR))) - 0.5
-    )
+    _, half = nearest(edge_points(part), line)
+    width = 2 * float(np.median(half))
     return smooth_line(line + np.array([columns[0] - 2, rows[0] - 2]), max(1.5, SMOOTHING * width)), width
 
 

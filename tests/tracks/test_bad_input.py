@@ -1,0 +1,226 @@
+"""Wrong files are refused with one line that names value, rule and remedy."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from racing.errors import InputError
+from racing.tracks.catalog import load_track
+from racing.tracks.generate import generate
+from racing.tracks.house import write_house
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A good track in the house format, and a way to spoil its JSON."""
+    picture = write_house(generate(4, "kart", 420, 7, name="mine"), tmp_path)
+
+    def spoil(**keys):
+        path = tmp_path / "checkpoints.json"
+        entry = {**json.loads(path.read_text())["mine.png"], **keys}
+        path.write_text(json.dumps({"mine.png": {k: v for k, v in entry.items() if v is not None}}))
+        return picture
+
+    return spoil
+
+
+def refusal(spec, **options):
+    with pytest.raises(InputError) as caught:
+        load_track(spec, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    return message
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"checkpoints": None}, "checkpoints are missing"),
+        ({"checkpoints": [[[100, 100], [110, 100]]] * 3}, "3 gates, at least 4"),
+        ({"checkpoints": [[1, 2], [3, 4]]}, "checkpoints must be [[[x, y], [x, y]], ...]"),
+        ({"checkpoints": "many"}, "checkpoints must be"),
+        ({"checkpoints": [[[100, 100], [110, float("nan")]]] * 4}, "NaN"),
+        ({"checkpoints": [[[1e6, 100], [1e6, 120]]] * 4}, "outside the picture"),
+        ({"checkpoints": [[[50, 50], [50, 50]]] * 4}, "px long, at least 1"),
+        ({"start_position": [2, 2]}, "start_position (2, 2) px lies off the road"),
+        ({"start_position": [1, 2, 3]}, "start_position must be [x, y]"),
+        ({"start_angle": "north"}, "start_angle must be a number"),
+        ({"metres_per_pixel": -1}, "metres_per_pixel must be > 0"),
+        ({"axes": "screen"}, "axes must be one of image, plot"),
+        ({"angle": "left"}, "angle must be one of ccw, cw"),
+        ({"gates": []}, "unknown key ['gates']"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else str(value)[:40],
+)
+def test_wrong_entries(house, keys, says):
+    assert says in refusal(house(**keys))
+
+
+def test_start_against_the_driving_direction(house, tmp_path):
+    angle = json.loads((tmp_path / "checkpoints.json").read_text())["mine.png"]["start_angle"]
+    message = refusal(house(start_angle=angle + 180))
+    assert "180 deg away from the driving direction" in message
+    assert '"angle": "cw"' in message
+
+
+def test_one_gate_beside_the_road_is_named(house, tmp_path):
+    gates = json.loads((tmp_path / "checkpoints.json").read_text())["mine.png"]["checkpoints"]
+    gates[3] = (np.array(gates[3]) + 1.5 * (np.array(gates[3][0]) - np.array(gates[3][1]))).tolist()
+    assert "gate 3 at pixel" in refusal(house(checkpoints=gates))
+
+
+def test_gates_whose_columns_and_rows_are_swapped_are_refused(house, tmp_path):
+    gates = np.array(json.loads((tmp_path / "checkpoints.json").read_text())["mine.png"]["checkpoints"])
+    message = refusal(house(checkpoints=gates[..., ::-1].tolist()))
+    assert "gate" in message
+    assert "road" in message or "picture" in message
+
+
+def test_wrong_json(house, tmp_path):
+    picture = house()
+    for text, says in (("{", "line 1 column 2"), ("[]", "must be an object"), ("{}", "must be an object")):
+        (tmp_path / "checkpoints.json").write_text(text)
+        assert says in refusal(picture)
+    (tmp_path / "checkpoints.json").write_text('{"other.png": {}}')
+    assert "no entry 'mine.png', it has other.png" in refusal(picture)
+
+
+def test_wrong_pictures(tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    assert "cannot be read as a picture" in refusal(tmp_path / "text.png")
+    good = tmp_path / "cut.png"
+    Image.effect_noise((300, 300), 50).save(good)
+    good.write_bytes(good.read_bytes()[:5000])
+    assert "cannot be read as a picture" in refusal(good)
+    Image.new("L", (200, 200), 255).save(tmp_path / "blank.png")
+    assert "no closed ring of road" in refusal(tmp_path / "blank.png")
+
+
+def test_a_huge_picture_is_refused_from_its_header(tmp_path, monkeypatch):
+    Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("the picture was decoded"))
+    assert "9000 x 9000 pixels, at most 64,000,000" in refusal(tmp_path / "huge.png")
+
+
+def ring(size=400, gap=False, second=False):
+    """A plain picture of a round road."""
+    y, x = np.mgrid[:size, :size]
+    radius = np.hypot(x - size / 2, y - size / 2)
+    road = (radius > 120) & (radius < 150)
+    if gap:
+        road &= ~((np.abs(y - size / 2) < 6) & (x > size / 2))
+    if second:
+        road |= (np.abs(x - size / 2) < 15) & (radius < 150)
+    return Image.fromarray((road * 255).astype(np.uint8))
+
+
+def test_roads_that_are_no_ring(tmp_path):
+    ring().save(tmp_path / "good.png")
+    assert load_track(tmp_path / "good.png").length == pytest.approx(2 * np.pi * 135 * 10 / 30, rel=0.02)
+    ring(gap=True).save(tmp_path / "gap.png")
+    assert "no closed ring of road" in refusal(tmp_path / "gap.png")
+    ring(second=True).save(tmp_path / "second.png")
+    assert "encloses 2 large areas" in refusal(tmp_path / "second.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1,2,3,4\n" * 3, "at least 8 different points, got 1"),
+        ("0,0,1,1\n1,nan,1,1\n", "line 2 holds NaN"),
+        ("0,0,1,1\n1,inf,1,1\n", "line 2 holds NaN or infinity"),
+        ("0,0,1,1\n1,1,1\n", "line 2 has 3 columns, the first row has 4"),
+        ("0,0,1\n1,1,1\n", "3 columns; give 2"),
+        ("x,y,r,l\n0,0,1,1\nend,of,data,here\n", "line 3: 'end,of,data,here' is no row of numbers"),
+        ("# nothing\n", "holds no numbers"),
+        ("\n".join(f"{k},{k % 2},1,1" for k in range(40)), "the line is not closed"),
+        ("\n".join(f"{np.cos(k)},{np.sin(k)},-1,1" for k in np.arange(0, 6.28, 0.1)), "must be > 0 m, got -1"),
+        ("\n".join(f"{np.cos(k)},{np.sin(k)}" for k in np.arange(0, 6.28, 0.1)), "give half_width in metres"),
+    ],
+)
+def test_wrong_tables(tmp_path, text, says):
+    (tmp_path / "line.csv").write_text(text)
+    assert says in refusal(tmp_path / "line.csv")
+
+
+def test_a_table_that_is_no_text(tmp_path):
+    (tmp_path / "line.csv").write_bytes(bytes(range(128, 256)))
+    assert "cannot be read as text" in refusal(tmp_path / "line.csv")
+
+
+def test_a_road_that_touches_itself_is_refused_and_the_place_named(tmp_path):
+    """A horseshoe whose arms are 8 m apart between centrelines: 6 m of road fit, 10 m do not."""
+    angle = np.radians(np.arange(-82, 263, 2.0))
+    outer = np.stack([40 * np.cos(angle), 40 * np.sin(angle)], axis=1)
+    (x0, y0), (x1, _) = outer[0], outer[-1]
+    neck = np.linspace(y0, -100, 40)[1:-1]
+    arms = [np.stack([np.full(38, 4.0 * np.sign(x)), neck], axis=1) for x in (x0, x1)]
+    base = np.array(
+        [
+            [-4, -100],
+            [-30, -110],
+            [-60, -60],
+            [-60, 0],
+            [-60, 60],
+            [0, 80],
+            [60, 60],
+            [60, 0],
+            [60, -60],
+            [30, -110],
+            [4, -100],
+        ]
+    )
+    line = np.concatenate([outer, arms[1], base, arms[0][::-1]])
+    np.savetxt(tmp_path / "line.csv", line, delimiter=",")
+    assert load_track(tmp_path / "line.csv", half_width=2.5).length > 500
+    message = refusal(tmp_path / "line.csv", half_width=5.0)
+    assert "the road touches itself" in message
+    assert "m into the lap, at (" in message
+
+
+def test_a_flat_crossing_is_refused_and_a_steep_one_is_not(tmp_path):
+    t = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    for height, good in ((70, True), (12, False)):
+        np.savetxt(tmp_path / "eight.csv", np.stack([120 * np.sin(t), height * np.sin(2 * t)], axis=1), delimiter=",")
+        if good:
+            assert load_track(tmp_path / "eight.csv", half_width=4.0).name == "eight"
+        else:
+            assert "at least 30 is a crossing" in refusal(tmp_path / "eight.csv", half_width=1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"image": None}, "key image is missing"),
+        ({"resolution": None}, "key resolution is missing"),
+        ({"resolution": 0}, "resolution must be > 0"),
+        ({"resolution": "fine"}, "resolution must be metres per pixel"),
+        ({"origin": "[1]"}, "origin must be [x, y, yaw]"),
+        ({"origin": "[1, a, 0]"}, "origin must be three numbers"),
+        ({"free_thresh": 0.9}, "0 < free_thresh <= occupied_thresh"),
+        ({"mode": "quaternary"}, "mode must be one of trinary"),
+        ({"image": "absent.png"}, "absent.png does not exist"),
+        ({"image": "[unclosed"}, "is no YAML"),
+        ({"image": "!!python/object/apply:os.getcwd []"}, "is no YAML"),
+    ],
+)
+def test_wrong_maps(tmp_path, change, says):
+    ring().save(tmp_path / "map.png")
+    keys = {"image": "map.png", "resolution": 0.05, "origin": "[0, 0, 0]", "negate": 0} | change
+    (tmp_path / "map.yaml").write_text("\n".join(f"{k}: {v}" for k, v in keys.items() if v is not None))
+    assert says in refusal(tmp_path / "map.yaml")
+
+
+def test_wrong_specs(tmp_path):
+    assert "neither a known track nor a file" in refusal(tmp_path / "absent.png")
+    assert "holds no track" in refusal(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("1,2\n")
+    assert "holds 2 tracks: a.csv, b.csv" in refusal(tmp_path)
+    (tmp_path / "notes.txt").write_text("x")
+    assert "must be one of .png" in refusal(tmp_path / "notes.txt")
+    assert "scale must be in (0, 10000), got 0" in refusal("oval", scale=0)
+    assert "metres_per_pixel must be in" in refusal("oval", metres_per_pixel=-2.0)

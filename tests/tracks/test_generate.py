@@ -1,0 +1,91 @@
+"""The generator: what every circuit that it makes keeps."""
+
+import numpy as np
+import pytest
+
+from racing.errors import InputError
+from racing.tracks.catalog import generated_tracks
+from racing.tracks.check import findings
+from racing.tracks.generate import CLEAR, STYLES, generate
+from racing.tracks.geometry import closest_approach, crossings
+
+SIZES = {
+    "oval": (560.0, 12.0),
+    "flowing": (950.0, 11.5),
+    "tight": (120.0, 2.0),
+    "fast": (1900.0, 14.0),
+    "figure_eight": (700.0, 11.0),
+    "kart": (420.0, 7.0),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("style", STYLES)
+def test_a_circuit_is_a_road_that_can_be_raced(style, seed):
+    length, width = SIZES[style]
+    track = generate(seed, style, length, width)
+
+    assert track.length == pytest.approx(length, rel=2e-3)
+    assert np.allclose(track.left, width / 2)
+    assert np.allclose(track.right, width / 2)
+    gaps = np.linalg.norm(np.roll(track.points, -1, axis=0) - track.points, axis=1)
+    assert gaps.max() < 1.01 * gaps.min()  # closed: the step from the last point to the first is like all others
+    assert 1 / np.abs(track.curvature).max() > 0.6 * width  # the inner edge stays a curve
+    assert findings(track) == []
+    crossed = crossings(track.points)
+    if style == "figure_eight":
+        assert len(crossed) == 1
+        assert crossed[0].angle > np.radians(49)
+    else:
+        assert crossed == []
+        assert closest_approach(track.points, 3.2 * width) > 0.98 * CLEAR * width
+
+
+def test_all_but_ovals_turn_both_ways():
+    for style in ("flowing", "tight", "fast", "kart"):
+        track = generate(5, style, *SIZES[style])
+        turned = track.curvature * track.spacing
+        assert turned[turned > 0].sum() > np.radians(50)
+        assert turned[turned < 0].sum() < -np.radians(50)
+
+
+def test_equal_arguments_give_equal_bytes_and_other_seeds_other_circuits():
+    first, again, other = (generate(seed, "tight", 120.0, 2.0) for seed in (7, 7, 8))
+    assert first.points.tobytes() == again.points.tobytes()
+    assert first.clearance.values.tobytes() == again.clearance.values.tobytes()
+    assert len(first.points) != len(other.points) or not np.allclose(first.points, other.points)
+
+
+def test_the_start_line_is_on_a_straight():
+    for seed in range(4):
+        track = generate(seed, "flowing", 950.0, 11.5)
+        near = np.concatenate([track.curvature[-6:], track.curvature[:6]])
+        assert np.abs(near).max() < 0.2 / 11.5
+
+
+def test_many_for_a_generalist_are_all_different():
+    tracks = generated_tracks(seed=3, count=5, style="tight", length=800.0, width=20.0, scale=0.1)
+    assert [t.name for t in tracks] == [f"tight-{k}" for k in range(3, 8)]
+    assert all(t.length == pytest.approx(80.0, rel=2e-3) and np.allclose(t.left, 1.0) for t in tracks)
+    shapes = {tuple(np.round(np.sort(np.abs(t.curvature))[-5:], 3)) for t in tracks}
+    assert len(shapes) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((0, "wobbly", 950, 11.5), "style must be one of oval, flowing"),
+        ((-1, "oval", 950, 11.5), "seed must be >= 0"),
+        ((0, "oval", 50, 11.5), "24 to 1500 road widths"),
+        ((0, "oval", 950, 0), "width must be in"),
+        ((0, "oval", 950, float("nan")), "width must be in"),
+    ],
+)
+def test_impossible_requests_are_refused(arguments, says):
+    with pytest.raises(InputError, match=says):
+        generate(*arguments)
+
+
+def test_count_must_be_positive():
+    with pytest.raises(InputError, match=r"track\.count must be >= 1"):
+        generated_tracks(seed=0, count=0, style="oval", length=560, width=12)

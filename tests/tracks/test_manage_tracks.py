@@ -1,0 +1,121 @@
+"""`racing tracks`: what each action prints, writes and returns."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from racing.cli import main
+from racing.tracks.catalog import load_track
+from racing.tracks.generate import generate
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A working folder with a centreline table."""
+    monkeypatch.chdir(tmp_path)
+    points = generate(1, "kart", 420.0, 7.0).points
+    np.savetxt("club.csv", np.column_stack([points, np.full((len(points), 2), 3.5)]), delimiter=",")
+    return "club.csv"
+
+
+def tracks(*arguments):
+    return main(["tracks", *arguments])
+
+
+def test_list_and_show(capsys):
+    assert tracks("list") == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("circuit", "oval", "figure_eight", "shipped"))
+    assert tracks("show", "circuit", "--scale", "0.1", "--reverse") == 0
+    shown = capsys.readouterr().out
+    assert "94.99 m, counter-clockwise" in shown
+    assert "sha" not in shown.split("files")[0]
+
+
+def test_import_writes_a_track_that_is_found_by_name(table, capsys):
+    assert tracks("import", table, "--name", "club") == 0
+    assert "racing train track=tracks/club" in capsys.readouterr().out
+    given, imported = load_track(table), load_track("club")
+    pixel = imported.source["metres_per_pixel"]
+    assert np.abs(imported.gates - given.gates).max() < 1e-3
+    assert imported.length == pytest.approx(given.length, abs=3 * pixel)
+    assert Image.open("tracks/club/overlay.png").width > 300
+    assert json.loads(Path("tracks/club/checkpoints.json").read_text())["club.png"]["metres_per_pixel"] == pixel
+    assert tracks("list") == 0
+    assert "./tracks" in capsys.readouterr().out
+
+
+def test_import_does_not_replace_without_being_told(table, capsys):
+    assert tracks("import", table, "--name", "club", "--out", "mine") == 0
+    assert tracks("import", table, "--name", "club", "--out", "mine") == 2
+    assert "exists already" in capsys.readouterr().err
+    assert tracks("import", table, "--name", "club", "--out", "mine", "--scale", "0.1", "--force") == 0
+    assert load_track("mine/club").length == pytest.approx(42, rel=0.01)
+
+
+def test_validate_says_what_is_wrong_and_returns_2(table, capsys):
+    assert tracks("validate", table) == 0
+    assert "club for kart: valid" in capsys.readouterr().out
+    assert tracks("validate", table, "--scale", "0.1", "--vehicle", "kart") == 2
+    out = capsys.readouterr().out
+    assert "error: " in out
+    assert "m into the lap, at (" in out
+    assert "the road is 0.70 m wide, kart 1.40 m" in out
+    assert "not valid: " in out
+
+
+def test_gates_that_are_wrong_are_named(table, capsys):
+    assert tracks("import", table, "--name", "club") == 0
+    path = Path("tracks/club/checkpoints.json")
+    data = json.loads(path.read_text())
+    gates = data["club.png"]["checkpoints"]
+    gates[7] = gates[7][::-1]
+    path.write_text(json.dumps(data))
+    assert tracks("validate", "club") == 2
+    assert "error: gate 7 at (" in (out := capsys.readouterr().out)
+    assert "left and right are swapped" in out
+    gates[3], gates[4] = gates[4], gates[3]
+    path.write_text(json.dumps(data))
+    assert tracks("validate", "club") == 2
+    assert "club: gate 4 lies behind gate 3 on the road; order the gates as driven" in capsys.readouterr().err
+
+
+def test_preview_and_reference(tmp_path, capsys):
+    out = tmp_path / "new" / "mini.png"
+    assert tracks("preview", "mini", "--out", str(out)) == 0
+    assert Image.open(out).width > 500
+    assert tracks("preview", "mini", "oval", "--out", str(out)) == 0
+    assert tracks("preview", "mini", "--out", "x.jpg") == 2
+    assert tracks("preview") == 2
+    capsys.readouterr()
+    assert tracks("reference", "mini") == 0
+    assert capsys.readouterr().out.startswith("mini, f1tenth: 1")
+
+
+def test_generate_is_the_generator(tmp_path, capsys):
+    arguments = ["--style", "tight", "--seed", "9", "--length", "120", "--width", "2", "--out", str(tmp_path)]
+    assert tracks("generate", *arguments) == 0
+    drawn, read = generate(9, "tight", 120, 2), load_track(tmp_path / "tight-9")
+    assert np.abs(read.gates - drawn.gates).max() < 1e-3
+    assert tracks("generate", "--style", "wobbly", "--out", str(tmp_path)) == 2
+    assert tracks("generate", *arguments, "--name", "../up") == 2
+    assert "must be letters" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tight-9"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["show", "absent"], ["import", "absent.csv"], ["validate", "oval", "--vehicle", "tank"]]
+)
+def test_wrong_arguments_return_2_and_one_line(arguments, capsys):
+    assert tracks(*arguments) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_unknown_actions_are_refused_by_the_parser(capsys):
+    with pytest.raises(SystemExit) as caught:
+        tracks("paint")
+    assert caught.value.code == 2
+    assert "invalid choice: 'paint'" in capsys.readouterr().err
