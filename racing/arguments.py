@@ -1,9 +1,11 @@
-"""`key=value` arguments of the verbs that compose no configuration."""
+"""`key=value` arguments of the verbs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from racing.configs import compose, conf_directory, plain
 from racing.errors import require
 
 
@@ -16,3 +18,21 @@ def key_values(argv: Sequence[str], defaults: Mapping[str, str]) -> dict[str, st
         require(bool(equals) and key in defaults, f"{argument!r} must be {known}; see --help")
         values[key] = value
     return values
+
+
+def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any] | None:
+    """conf/verbs/<verb>.yaml with `argv` as Hydra overrides; None after printing the help that was asked for.
+
+    Raises InputError for unknown keys, also where Hydra would take them (+key=value).
+    """
+    if any(argument in ("-h", "--help") for argument in argv):
+        keys = (conf_directory() / "verbs" / f"{verb}.yaml").read_text().partition("\n")[2]
+        print(f"{examples}\nkeys (conf/verbs/{verb}.yaml):\n{keys.rstrip()}")
+        return None
+    for argument in argv:
+        plain_key = argument[:1].isalpha() and "=" in argument
+        require(plain_key, f"{argument!r} must be key=value with a key of `racing {verb} --help`")
+    options = plain(compose(verb, argv, folder="verbs"))
+    whole = isinstance(options["paths"], dict) and isinstance(options["paths"]["outputs"], str)
+    require(whole, f"paths.outputs must be a folder, got {options['paths']!r}; give paths.outputs=FOLDER")
+    return options

@@ -25,13 +25,16 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_directory() / group).glob("*.yaml"))
 
 
-def compose(name: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose conf/<name>.yaml with Hydra overrides. Raises InputError with one line for what Hydra refuses."""
+def compose(name: str, overrides: Sequence[str], folder: str = "") -> DictConfig:
+    """Compose conf/<folder>/<name>.yaml with Hydra overrides. Raises InputError with one line for what Hydra refuses.
+
+    folder: where Hydra looks. In conf/verbs it sees no groups, so that `track=` is a value there: a name or a path.
+    """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_directory()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(conf_directory() / folder), version_base="1.3"):
         try:
             return hydra.compose(name, list(overrides))
         except Exception as error:
@@ -43,7 +46,7 @@ def explain(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     keep = [line for line in lines if not line.startswith(("full_key:", "object_type=", "Set the environment", "To "))]
     text = "; ".join(keep)
-    if "Key '" in text and "not in" in text:
+    if "Could not override" in text or ("Key '" in text and "not in" in text):
         text += "; see docs/configuration.md for the keys, or prefix a new key with +"
     return text
 

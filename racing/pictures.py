@@ -63,16 +63,8 @@ def lap_picture(
         axes.plot(*points[first : last + 1].T, color=BRAKE, alpha=0.35, linewidth=7, label=label, zorder=3)
     starts = points[[first for first, _ in zones]]
     if len(starts):
-        axes.scatter(
-            starts[:, 0],
-            starts[:, 1],
-            s=30,
-            color=BRAKE,
-            edgecolor="white",
-            linewidth=0.8,
-            label="braking point",
-            zorder=6,
-        )
+        x, y = starts.T
+        axes.scatter(x, y, s=30, color=BRAKE, edgecolor="white", linewidth=0.8, label="braking point", zorder=6)
     pieces = list(np.stack([points[:-1], points[1:]], axis=1))
     line = LineCollection(pieces, cmap="turbo", linewidth=2.4, capstyle="round")
     line.set_array((lap["v"][:-1] + lap["v"][1:]) / 2 * scale)

@@ -6,10 +6,12 @@ ONNX is the default and needs no torch. Loading a Stable-Baselines3 .zip runs wh
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from racing.configs import build, load_group
+from racing.envs.sensors import SensorsTask
 from racing.errors import InputError, require
+from racing.laps import evaluation_task
 from racing.runs.directory import RunDirectory, find_run
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
+from racing.tracks.catalog import load_tracks
 
 ONNX_FILE, TORCH_FILE = "export/policy.onnx", "export/policy.zip"  # in a run directory
+# A file from elsewhere may name what it needs from racing, and nothing else: Hydra calls whatever _target_ says.
+_ENV_TARGET = re.compile(r"racing\.envs\.[a-z_]+\.[A-Z]\w*")
+_TRACK_TARGETS = ("racing.tracks.catalog.load_tracks", "racing.tracks.catalog.generated_tracks")
 BACKENDS = ("onnx", "torch")
 F = npt.NDArray[np.float32]
 
@@ -32,6 +43,7 @@ class LoadedPolicy:
     name: for records and folders. backend: onnx or torch. observation_size: D. config: the run's resolved config, or
     its groups env, track and vehicle as an ONNX file remembers them; empty where nothing is known. trusted: whether
     the config comes from the user's own run (a file from elsewhere must not name code to be run). run: None for files.
+    model: the Stable-Baselines3 model behind backend torch.
     """
 
     name: str
@@ -41,6 +53,7 @@ class LoadedPolicy:
     config: dict[str, Any] = field(default_factory=dict)
     trusted: bool = False
     run: RunDirectory | None = None
+    model: Any = None
 
 
 def load_policy(spec: str, outputs: Path, backend: str = "onnx") -> LoadedPolicy:
@@ -134,6 +147,7 @@ def _from_zip(path: Path, run: RunDirectory | None = None) -> LoadedPolicy:
         config=owner.config,
         trusted=True,
         run=run,
+        model=model,
     )
 
 
@@ -141,6 +155,8 @@ def _from_registry(uri: str, outputs: Path) -> LoadedPolicy:
     """Fetch an ONNX model from the registry of MLFLOW_TRACKING_URI, or of the embedded store."""
     from racing.runs.store import environment, resolve_uri
 
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     store = resolve_uri(os.environ.get("MLFLOW_TRACKING_URI"), outputs)
     os.environ.update(environment(outputs))
     import mlflow
@@ -157,3 +173,57 @@ def _from_registry(uri: str, outputs: Path) -> LoadedPolicy:
         files = sorted(Path(folder).rglob("*.onnx"))
         require(len(files) == 1, f"{uri} must hold one ONNX file, got {len(files)}; register the model of a racing run")
         return _from_onnx(files[0], uri.removeprefix("models:/").replace("/", "-").replace("@", "-"))
+
+
+def surroundings(
+    policy: LoadedPolicy, track: str | Sequence[str] | None = None, vehicle: str | None = None, **reading: Any
+) -> tuple[list[Track], Vehicle]:
+    """The tracks and the car that `policy` was trained with, or those named here.
+
+    track: name, path, or several; reading: how to read it, see racing.tracks.catalog.load_tracks. vehicle: a name in
+    conf/vehicle. Raises InputError where the policy does not say, or names code that is not racing's.
+    """
+    config, name = policy.config, policy.name
+    require(bool(config.get("env")), f"policy {name} does not say what it observes; give a run or an exported .onnx")
+    if not policy.trusted:
+        refuse_foreign_code(config, name)
+    if track is None:
+        require(bool(config.get("track")), f"policy {name} does not say where it drives; name a track=")
+    tracks = load_tracks(track, **reading) if track is not None else build(config["track"])
+    own = config.get("vehicle") or {}
+    if vehicle is not None:
+        return tracks, load_group("vehicle", vehicle)
+    if "_target_" in own:
+        return tracks, build(own)
+    try:
+        return tracks, Vehicle(**own)
+    except TypeError as error:
+        raise InputError(f"policy {name}: its vehicle does not fit this version, {error}; name one") from error
+
+
+def own_task(
+    policy: LoadedPolicy, tracks: Sequence[Track], vehicle: Vehicle, references: Sequence[float], **options: Any
+) -> SensorsTask:
+    """The environment that `policy` was trained in, made for evaluation; arguments as in `evaluation_task`.
+
+    Raises InputError if the policy reads observations of another size.
+    """
+    name = policy.name
+    try:
+        task = evaluation_task(dict(policy.config["env"]), tracks, vehicle, references, **options)
+    except TypeError as error:  # a keyword that this version does not know
+        raise InputError(f"policy {name}: its env does not fit this version, {error}; train it again") from error
+    fits = policy.observation_size == task.size
+    sizes = f"reads observations (N, {policy.observation_size}), its environment gives (N, {task.size})"
+    require(fits, f"policy {name} {sizes}; the configuration belongs to another policy: export it again")
+    return task
+
+
+def refuse_foreign_code(config: Mapping[str, Any], name: str) -> None:
+    """Raise InputError if a file's configuration would run anything but racing's own environments and tracks."""
+    env, track, vehicle = (dict(config.get(group) or {}) for group in ("env", "track", "vehicle"))
+    good = bool(_ENV_TARGET.fullmatch(str(env.pop("_target_", ""))))
+    good = good and track.pop("_target_", _TRACK_TARGETS[0]) in _TRACK_TARGETS
+    rest = json.dumps([env, track, vehicle])
+    good = good and '"_' not in rest and "${" not in rest  # no further targets, no interpolation
+    require(good, f"policy {name} must name racing's own environment and track only; do not trust this file")

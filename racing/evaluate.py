@@ -1,0 +1,200 @@
+"""`racing evaluate`: drive a trained policy from unseen starts and report its laps."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from racing.arguments import verb_options
+from racing.errors import InputError, require
+
+EXAMPLES = """usage: racing evaluate [key=value ...]
+
+Drive a trained policy from unseen starts and report its laps.
+
+examples:
+  racing evaluate                                        the newest run, 100 starts on its own track
+  racing evaluate run=my-run-1a2b3c4d episodes=20        a run by name (or directory, or MLflow run id)
+  racing evaluate run=policy.onnx                        an exported file; needs neither the run nor torch
+  racing evaluate track=maps/esp.yaml vehicle=f1tenth    somewhere else, with another car
+  racing evaluate track=[oval,technical] format=json     several tracks; JSON on stdout and nothing else
+"""
+FORMATS = ("table", "json", "csv")
+MAX_EPISODES = 100_000
+ROWS = {  # of the table -> digits
+    "finish_rate": 3,
+    "lap_time_s": 2,
+    "lap_ratio": 3,
+    "off_track_m": 1,
+    "max_lateral_g": 2,
+    "mean_speed": 2,
+    "reward": 2,
+}
+FILES = ("laps.csv", "telemetry.parquet", "lap.png", "lap_channels.png")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of the verb; returns the exit code."""
+    options = verb_options("evaluate", argv, EXAMPLES)
+    if options is None:
+        return 0
+    check(options)
+    return evaluate(options)
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Raise InputError unless the options of conf/verbs/evaluate.yaml are in their ranges."""
+    limits = {"episodes": (1, MAX_EPISODES), "laps": (1, 1000), "seed": (0, (1 << 29) - 1)}
+    for name, (low, high) in limits.items():
+        value = options[name]
+        whole = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        require(whole, f"{name} must be a whole number in {low}..{high}, got {value!r}; see racing evaluate --help")
+    known = ", ".join(FORMATS)
+    require(options["format"] in FORMATS, f"format must be one of {known}, got {options['format']!r}; choose one")
+    track, vehicle = options["track"], options["vehicle"]
+    names = (
+        track is None or isinstance(track, str) or (isinstance(track, list) and all(isinstance(t, str) for t in track))
+    )
+    require(names, f"track must be a name, a path or a list of them, got {track!r}; see racing tracks list")
+    named = vehicle is None or isinstance(vehicle, str)
+    require(named, f"vehicle must be a name in conf/vehicle, got {vehicle!r}; quote a name that looks like a number")
+    for name in ("telemetry", "reverse"):
+        require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
+    for name in ("scale", "half_width"):
+        value = options[name]
+        number = (value is None and name == "half_width") or (isinstance(value, int | float) and value > 0)
+        require(number, f"{name} must be a number > 0, got {value!r}; see racing evaluate --help")
+    for name in ("scale", "reverse", "half_width"):
+        default = {"scale": 1.0, "reverse": False, "half_width": None}[name]
+        own = options["track"] is None and options[name] != default
+        require(not own, f"{name}={options[name]} must come with track=...; the run's own track keeps its settings")
+
+
+def evaluate(options: Mapping[str, Any]) -> int:
+    """Load, drive, report, write files. Raises InputError for a policy that cannot drive here."""
+    from racing.laps import REPORT_SEEDS, drive
+    from racing.policies import load_policy, own_task, surroundings
+    from racing.tracks.reference import reference_lap
+
+    policy = load_policy(str(options["run"]), Path(options["paths"]["outputs"]), options["backend"])
+    reading = {name: options[name] for name in ("scale", "reverse", "half_width")}
+    tracks, vehicle = surroundings(policy, options["track"], options["vehicle"], **reading)
+    tracks = tracks[: options["episodes"]]
+    laps = [reference_lap(track, vehicle) for track in tracks]
+    times = [lap.time_s for lap in laps]
+    seed = REPORT_SEEDS + options["seed"]
+    task = own_task(policy, tracks, vehicle, times, races=options["episodes"], laps=options["laps"], seed=seed)
+    result = drive(policy.predict, task, times, telemetry=options["telemetry"])
+    folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
+    lane = result.best_lane()
+    number = lane % len(tracks)
+    files = write_files(result, folder, policy.name, tracks[number], laps[number])
+    report(result, options, policy.name, files)
+    return 0
+
+
+def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Mapping[str, Any]) -> Path:
+    """Where the files go, made if missing; named by what was driven. Raises InputError if it cannot be made."""
+    if options["out"] is not None:
+        folder = Path(str(options["out"]))
+    else:
+        place = "+".join(tracks) if len(tracks) <= 3 else f"{len(tracks)}-tracks"
+        label = f"{place}-{vehicle}-seed{options['seed']}"
+        if policy.run is None:
+            label = f"{policy.name}-{label}"
+        root = policy.run.path if policy.run else Path(options["paths"]["outputs"])
+        folder = root / "evaluations" / re.sub(r"[^\w.+\-]", "_", label)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"out={folder} must be a folder that can be written, {error.strerror}; name another"
+        ) from error
+    return folder
+
+
+def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any) -> list[Path]:
+    """Write laps.csv and, if telemetry was kept, telemetry.parquet and the pictures of the best lap.
+
+    result: racing.laps.Evaluation. track, reference: those of its best lane. Returns the paths.
+    """
+    laps, telemetry, lap, channels = (folder / name for name in FILES)
+    result.write_laps(laps)
+    if result.telemetry is None:
+        return [laps]
+    from racing.pictures import channels_picture, lap_picture
+
+    result.write_telemetry(telemetry)
+    lane = result.best_lane()
+    episode, summary = result.episodes[lane], result.summary
+    if episode["lap_time_s"] is None:
+        facts = [f"no complete flying lap: {episode['ended'].replace('_', ' ')} after {episode['progress_m']:.0f} m"]
+    else:
+        facts = [
+            f"lap {episode['lap_time_s']:.2f} s",
+            f"{episode['lap_ratio']:.3f} x reference {reference.time_s:.2f} s",
+        ]
+    facts += [f"{summary['vehicle']}, {summary['tyre_model']} tyres", f"max {episode['max_lateral_g']:.2f} g", policy]
+    table = result.lap_table(lane)
+    lap_picture(track, table, track.name, lap, facts=facts, reference=reference)
+    channels_picture(track, table, track.name, channels, facts=facts, reference=reference)
+    return [laps, telemetry, lap, channels]
+
+
+def report(result: Any, options: Mapping[str, Any], policy: str, files: Sequence[Path]) -> None:
+    """Print the result in the wanted format."""
+    if options["format"] == "json":
+        paths = [str(path) for path in files]
+        print(json.dumps({"policy": policy, "summary": result.summary, "files": paths, "episodes": result.episodes}))
+    elif options["format"] == "csv":
+        print(files[0].read_text(), end="")
+    else:
+        for episode in result.episodes:
+            print(episode_line(episode))
+        print_table(result.summary, policy)
+        for path in files:
+            print(path)
+
+
+def episode_line(episode: Mapping[str, Any]) -> str:
+    """One episode as a line of fixed columns."""
+    lap = f"{episode['lap_time_s']:8.2f} s" if episode["lap_time_s"] is not None else "       - s"
+    return (
+        f"{episode['episode']:5d}  {episode['track']:<14}  reward {episode['reward']:8.2f}"
+        f"  steps {episode['steps']:6d}  gates {episode['gates']:4d}  laps {episode['laps']:2d}"
+        f"  lap {lap}  {episode['ended']}"
+    )
+
+
+def print_table(summary: Mapping[str, Any], policy: str) -> None:
+    """The averages with their 95 % intervals, as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    heading = f"{policy}: {summary['episodes']} starts, {summary['vehicle']} ({summary['tyre_model']} tyres)"
+    table = Table("", "mean", "95 % interval", "best", title=heading, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+
+    def add(label: str, values: Mapping[str, Any], key: str, digits: int) -> None:
+        ends = [values.get(f"{key}_{end}") for end in ("low", "high", "best")]
+        low, high, best = ("" if end is None else f"{end:.{digits}f}" for end in ends)
+        mean = "-" if values[key] is None else f"{values[key]:.{digits}f}"
+        table.add_row(label, mean, f"{low} .. {high}" if low else "", best)
+
+    for key, digits in ROWS.items():
+        add(key, summary, key, digits)
+    for term, value in summary["reward_terms"].items():
+        if value:
+            add(f"  {term}", {term: value}, term, 2)
+    for name, values in summary.get("per_track", {}).items():
+        table.add_section()
+        for key in ("finish_rate", "lap_time_s", "lap_ratio"):
+            add(f"{name} {key}", values, key, ROWS[key])
+    console = Console(soft_wrap=True)
+    console.print(table)
+    endings = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in summary["endings"].items())
+    print(f"endings: {endings}")
