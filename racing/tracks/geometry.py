@@ -63,12 +63,14 @@ def curvature(points: Points) -> Column:
 
 def crossings(points: Points) -> list[Crossing]:
     """All places where the closed polyline `points` (M, 2) crosses itself."""
+    from scipy.spatial import cKDTree
+
     start, step = points, np.roll(points, -1, axis=0) - points
-    low, high = np.minimum(start, start + step), np.maximum(start, start + step)
-    overlap = ((low[:, None] <= high[None]) & (low[None] <= high[:, None])).all(axis=2)
-    first, second = np.nonzero(np.triu(overlap, 2))
-    inner = (second - first) < len(points) - 1  # the last segment touches the first one
-    first, second = first[inner], second[inner]
+    reach = float(np.linalg.norm(step, axis=1).max())  # segments that cross have their middles no further apart
+    first, second = cKDTree(start + step / 2).query_pairs(reach, output_type="ndarray").T
+    beside = (second - first < 2) | (second - first > len(points) - 2)
+    order = np.lexsort((second[~beside], first[~beside]))
+    first, second = first[~beside][order], second[~beside][order]
     a, b, gap = step[first], step[second], start[second] - start[first]
     det = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
     safe = np.where(np.abs(det) < 1e-12, np.inf, det)

@@ -131,7 +131,7 @@ def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source
     world = frame.to_world(points)
     start = None if entry.start is None else frame.to_world(entry.start)
     if entry.start is not None:
-        _check_start(name, entry, road.mask, world)
+        _check_start(name, entry.start, entry.angle, road.mask, world)
     source = {**source, "metres_per_pixel": scale, "pixel_origin": list(entry.origin)}
     return mask_track(
         name,
@@ -147,23 +147,28 @@ def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source
     )
 
 
-def _check_start(name: str, entry: Entry, road: npt.NDArray[np.bool_], world: npt.NDArray[np.float64]) -> None:
-    """Raise InputError unless the start pose is on the road and points along it."""
-    assert entry.start is not None  # for the type checker: the caller has looked
-    x, y = np.round(entry.start).astype(int)
+def _check_start(
+    name: str,
+    start: npt.NDArray[np.float64],
+    angle: float | None,
+    road: npt.NDArray[np.bool_],
+    world: npt.NDArray[np.float64],
+) -> None:
+    """Raise InputError unless the start pose (`start` in pixels) is on the road and points along it."""
+    x, y = np.round(start).astype(int)
     inside = 0 <= y < road.shape[0] and 0 <= x < road.shape[1] and bool(road[y, x])
     require(
         inside,
         f"{name}: start_position ({x}, {y}) px lies off the road; put it on the road, at or before the last gate",
     )
-    if entry.angle is None:
+    if angle is None:
         return
     ahead = world[min(5, len(world) - 1)] - world[-5]
     road_angle = float(np.arctan2(ahead[1], ahead[0]))
-    off = abs(float(np.degrees((entry.angle - road_angle + np.pi) % (2 * np.pi) - np.pi)))
+    off = abs(float(np.degrees((angle - road_angle + np.pi) % (2 * np.pi) - np.pi)))
     require(
         off <= MOST_ASKEW,
-        f"{name}: start_angle {np.degrees(entry.angle) % 360:.1f} deg points {off:.0f} deg away from the driving "
+        f"{name}: start_angle {np.degrees(angle) % 360:.1f} deg points {off:.0f} deg away from the driving "
         f"direction {np.degrees(road_angle) % 360:.1f} deg at the last gate; correct it, or say "
         '"angle": "cw", or order the gates as driven',
     )

@@ -125,3 +125,12 @@ def test_several_tracks_at_once():
     tracks = load_tracks(["oval", "mini"], scale=2.0)
     assert [t.name for t in tracks] == ["oval", "mini"]
     assert tracks[0].length == pytest.approx(1120, rel=2e-3)
+
+
+def test_configs_of_tracks_build_what_they_say():
+    (one,) = load_group("track", "file", "track.file=oval", "track.scale=0.5")
+    assert one.length == pytest.approx(280, rel=2e-3)
+    several = load_group(
+        "track", "generated", "track.count=2", "track.style=oval", "track.length=600", "track.width=12"
+    )
+    assert [t.name for t in several] == ["oval-0", "oval-1"]
