@@ -222,7 +222,7 @@ def own_task(
 def refuse_foreign_code(config: Mapping[str, Any], name: str) -> None:
     """Raise InputError if a file's configuration would run anything but racing's own environments and tracks."""
     env, track, vehicle = (dict(config.get(group) or {}) for group in ("env", "track", "vehicle"))
-    good = bool(_ENV_TARGET.fullmatch(str(env.pop("_target_", ""))))
+    good = bool(_ENV_TARGET.fullmatch(str(env.pop("_target_", "")))) and env.pop("_partial_", True) is True
     good = good and track.pop("_target_", _TRACK_TARGETS[0]) in _TRACK_TARGETS
     rest = json.dumps([env, track, vehicle])
     good = good and '"_' not in rest and "${" not in rest  # no further targets, no interpolation

@@ -1,0 +1,104 @@
+"""Drivers whose laps are known beforehand, and runs that hold them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from racing.configs import conf_directory
+from racing.envs.sensors import SensorsTask
+from racing.runs.directory import RunDirectory, open_run
+from racing.sim.vehicle import Vehicle
+
+PREVIEW = 8
+
+
+def group(name: str, **changes: Any) -> dict[str, Any]:
+    """A file of conf/ as plain data."""
+    return dict(OmegaConf.to_container(OmegaConf.load(conf_directory() / f"{name}.yaml"))) | changes
+
+
+def follower(task: SensorsTask, pace: float):
+    """Steers at the centreline ahead and holds `pace` [m/s]; looks at the world, not at the observation."""
+    world, track = task.world, task.world.tracks[0]
+
+    def policy(observation: np.ndarray) -> np.ndarray:
+        cars = world.cars.reshape(-1)
+        assert len(observation) == len(cars)
+        ahead = np.maximum(3.0, 0.6 * np.abs(cars["v"]))
+        index = (cars["nearest"] + np.round(ahead / track.spacing).astype(int)) % len(track.points)
+        aim = track.points[index] - np.stack([cars["x"], cars["y"]], axis=1)
+        angle = np.arctan2(aim[:, 1], aim[:, 0]) - cars["yaw"]
+        curvature = 2 * np.sin(angle) / np.linalg.norm(aim, axis=1)
+        steer = np.arctan(world.vehicle.wheelbase * curvature) / world.vehicle.max_steer
+        return np.stack([steer, 0.5 * (pace - cars["v"])], axis=1)
+
+    return policy
+
+
+def linear_driver(vehicle: Vehicle, pace: float, preview: int = PREVIEW):
+    """A PPO model without hidden layers whose weights are set by hand: it aims at the first preview point."""
+    import gymnasium
+    from stable_baselines3 import PPO
+
+    space = gymnasium.spaces.Box(-10, 10, (10 + preview,), np.float32)
+    model = PPO("MlpPolicy", _Still(space), policy_kwargs={"net_arch": []}, device="cpu", n_steps=2, batch_size=2)
+    weights = np.zeros((2, 10 + preview))
+    distance = vehicle.sensor_range / 10  # of the first point, conf/env/mlp.yaml
+    weights[0, 10] = 2 * vehicle.wheelbase / distance / vehicle.max_steer  # pure pursuit
+    weights[1, 7] = -0.5 * vehicle.max_speed  # the speed is observed as share of top speed
+    import torch
+
+    with torch.no_grad():
+        model.policy.action_net.weight.copy_(torch.as_tensor(weights))
+        model.policy.action_net.bias.copy_(torch.as_tensor([0.0, 0.5 * pace]))
+    return model
+
+
+def random_model(kind: str, size: int = 10):
+    """An untrained PPO or SAC whose actions reach their limits."""
+    import gymnasium
+    import torch
+    from stable_baselines3 import PPO, SAC
+
+    space = gymnasium.spaces.Box(-10, 10, (size,), np.float32)
+    if kind == "ppo":
+        model: Any = PPO("MlpPolicy", _Still(space), device="cpu", seed=0)
+        last = model.policy.action_net
+    else:
+        model = SAC("MlpPolicy", _Still(space), device="cpu", seed=0, buffer_size=10)
+        last = model.policy.actor.mu
+    with torch.no_grad():
+        last.weight.mul_(200.0 if kind == "ppo" else 20.0)
+    return model
+
+
+def make_run(outputs: Path, model: Any, **changes: Any) -> RunDirectory:
+    """A finished run on the oval that holds `model`; changes: of its config."""
+    config = {
+        "env": group("env/mlp", preview=PREVIEW),
+        "track": {"_target_": "racing.tracks.catalog.load_tracks", "file": "oval"},
+        "vehicle": group("vehicle/kart"),
+        "tracking": {"enabled": False, "uri": None},
+        **changes,
+    }
+    with open_run(outputs, "drive", config, [], {}) as run:
+        model.save(run.path / "export" / "policy.zip")
+        run.finish({"finish_rate": 1.0})
+    return RunDirectory(run.path)
+
+
+class _Still:
+    """The spaces of an environment that is never stepped."""
+
+    def __new__(cls, space: Any) -> Any:
+        import gymnasium
+
+        class Still(gymnasium.Env):
+            observation_space = space
+            action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+        return Still()
