@@ -55,10 +55,9 @@ def check(options: Mapping[str, Any]) -> None:
     known = ", ".join(FORMATS)
     require(options["format"] in FORMATS, f"format must be one of {known}, got {options['format']!r}; choose one")
     track, vehicle = options["track"], options["vehicle"]
-    names = (
-        track is None or isinstance(track, str) or (isinstance(track, list) and all(isinstance(t, str) for t in track))
-    )
-    require(names, f"track must be a name, a path or a list of them, got {track!r}; see racing tracks list")
+    names = [track] if track is None or isinstance(track, str) else track
+    fits = isinstance(names, list) and all(name is None or isinstance(name, str) for name in names)
+    require(fits, f"track must be a name, a path or a list of them, got {track!r}; see racing tracks list")
     named = vehicle is None or isinstance(vehicle, str)
     require(named, f"vehicle must be a name in conf/vehicle, got {vehicle!r}; quote a name that looks like a number")
     for name in ("telemetry", "reverse"):
@@ -110,9 +109,7 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"out={folder} must be a folder that can be written, {error.strerror}; name another"
-        ) from error
+        raise InputError(f"out={folder} must be a writable folder, {error.strerror}; name another") from error
     return folder
 
 

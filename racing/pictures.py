@@ -79,7 +79,8 @@ def lap_picture(
     bar = figure.colorbar(line, ax=axes, shrink=0.75, aspect=28, pad=0.02)
     bar.set_label(f"speed [{unit}]", color=INK)
     bar.outline.set_visible(False)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     _heading(axes, title, facts)
     return _save(figure, path)
 

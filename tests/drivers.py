@@ -40,15 +40,15 @@ def follower(task: SensorsTask, pace: float):
 
 
 def linear_driver(vehicle: Vehicle, pace: float, preview: int = PREVIEW):
-    """A PPO model without hidden layers whose weights are set by hand: it aims at the first preview point."""
+    """A PPO model without hidden layers whose weights are set by hand: it aims at the second preview point."""
     import gymnasium
     from stable_baselines3 import PPO
 
     space = gymnasium.spaces.Box(-10, 10, (10 + preview,), np.float32)
     model = PPO("MlpPolicy", _Still(space), policy_kwargs={"net_arch": []}, device="cpu", n_steps=2, batch_size=2)
     weights = np.zeros((2, 10 + preview))
-    distance = vehicle.sensor_range / 10  # of the first point, conf/env/mlp.yaml
-    weights[0, 10] = 2 * vehicle.wheelbase / distance / vehicle.max_steer  # pure pursuit
+    distance = 2 * vehicle.sensor_range / 10  # of the second point, conf/env/mlp.yaml
+    weights[0, 11] = 2 * vehicle.wheelbase / distance / vehicle.max_steer  # pure pursuit
     weights[1, 7] = -0.5 * vehicle.max_speed  # the speed is observed as share of top speed
     import torch
 
@@ -78,8 +78,10 @@ def random_model(kind: str, size: int = 10):
 
 def make_run(outputs: Path, model: Any, **changes: Any) -> RunDirectory:
     """A finished run on the oval that holds `model`; changes: of its config."""
+    env = group("env/mlp", preview=PREVIEW)
+    env["episodes"]["speed"] = [0.2, 0.5]  # the hand-made driver cannot catch a fast start
     config = {
-        "env": group("env/mlp", preview=PREVIEW),
+        "env": env,
         "track": {"_target_": "racing.tracks.catalog.load_tracks", "file": "oval"},
         "vehicle": group("vehicle/kart"),
         "tracking": {"enabled": False, "uri": None},

@@ -1,0 +1,266 @@
+"""The verb: from a run, from a bare file, anywhere; its formats, its files and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from stable_baselines3 import PPO
+
+from racing.cli import main
+from racing.errors import InputError
+from racing.evaluate import episode_line
+from racing.laps import REPORT_SEEDS, drive
+from racing.policies import load_policy, own_task, refuse_foreign_code, surroundings
+from racing.runs.directory import RunDirectory
+from racing.sim.vehicle import Vehicle
+from tests.drivers import group, linear_driver, make_run
+
+PACE = 15.0  # [m/s]
+FILES = {"laps.csv", "telemetry.parquet", "lap.png", "lap_channels.png"}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="module")
+def run(outputs: Path, kart: Vehicle) -> RunDirectory:
+    run = make_run(outputs, linear_driver(kart, PACE))
+    assert main(["export", f"run={run.path}"]) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def bare(run: RunDirectory, outputs: Path) -> Path:
+    """A copy of the exported file, far from its run."""
+    path = outputs / "elsewhere" / "driver.onnx"
+    path.parent.mkdir()
+    path.write_bytes((run.path / "export" / "policy.onnx").read_bytes())
+    return path
+
+
+def with_metadata(source: Path, path: Path, **changes: str) -> Path:
+    model = onnx.load(source)
+    told = {entry.key: entry.value for entry in model.metadata_props} | changes
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, told)
+    onnx.save(model, path)
+    return path
+
+
+def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
+    capsys.readouterr()
+    assert main(["evaluate", "format=json", *arguments]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_run_is_driven_and_its_files_are_kept_with_it(
+    run: RunDirectory, outputs: Path, capsys: pytest.CaptureFixture[str]
+):
+    capsys.readouterr()
+    assert main(["evaluate", "run=latest", "episodes=6", f"paths.outputs={outputs}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:6]] == ["0", "1", "2", "3", "4", "5"]
+    for line in lines[:6]:
+        for word in ("reward", "steps", "gates", "laps  2", "laps_done"):
+            assert word in line
+    table = "\n".join(lines[6:])
+    for word in ("6 starts", "kart (saturated tyres)", "finish_rate", "lap_ratio", "95 % interval", "laps done 6"):
+        assert word in table
+    folder = run.path / "evaluations" / "oval-kart-seed0"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert lines[-4:] == [
+        str(folder / name) for name in ("laps.csv", "telemetry.parquet", "lap.png", "lap_channels.png")
+    ]
+
+
+def test_json_is_all_there_is_on_stdout(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    result = evaluated(capsys, f"run={run.path}", "episodes=5", f"out={tmp_path / 'here'}")
+    assert len(result["episodes"]) == result["summary"]["episodes"] == 5
+    assert {Path(path).name for path in result["files"]} == FILES
+    assert all(Path(path).parent == tmp_path / "here" for path in result["files"])
+    length, pace = 560, PACE - 0.34  # [m], [m/s]: the driver's throttle is 0.5 * (PACE - v), and 0.17 holds the pace
+    for episode in result["episodes"]:
+        assert episode["lap_time_s"] == pytest.approx(length / pace, rel=0.03)
+    assert result["summary"]["lap_ratio"] > 1
+
+
+def test_csv_is_laps_csv(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    capsys.readouterr()
+    arguments = ["run=" + str(run.path), "episodes=4", "telemetry=false", f"out={tmp_path}", "laps=1"]
+    assert main(["evaluate", "format=csv", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert printed == (tmp_path / "laps.csv").read_text()
+    assert [row["ended"] for row in csv.DictReader(io.StringIO(printed))] == ["laps_done"] * 4
+    assert [path.name for path in tmp_path.iterdir()] == ["laps.csv"]
+
+
+def test_onnx_drives_the_laps_of_torch(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    common = [f"run={run.path}", "episodes=16", "telemetry=false", f"out={tmp_path}"]
+    by_onnx = evaluated(capsys, *common)["episodes"]
+    by_torch = evaluated(capsys, *common, "backend=torch")["episodes"]
+    assert [e["ended"] for e in by_onnx] == [e["ended"] for e in by_torch]
+    for one, other in zip(by_onnx, by_torch, strict=True):
+        assert one["lap_time_s"] == pytest.approx(other["lap_time_s"], abs=0.02)
+
+
+def test_a_bare_file_needs_neither_its_run_nor_torch(bare: Path, run: RunDirectory, tmp_path: Path):
+    code = (
+        "import sys\n"
+        "from racing.cli import main\n"
+        f"code = main(['evaluate', 'run={bare}', 'episodes=4', 'format=json', 'paths.outputs={tmp_path}'])\n"
+        "print(sorted({'torch', 'stable_baselines3', 'mlflow', 'pandas'} & set(sys.modules)), code, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stderr.strip().splitlines()[-1] == "[] 0"
+    result = json.loads(done.stdout)
+    assert result["policy"] == "driver"
+    assert Path(result["files"][0]).parent == tmp_path / "evaluations" / "driver-oval-kart-seed0"
+    tracks, vehicle = surroundings(load_policy(str(run.path), tmp_path))
+    policy = load_policy(str(run.path), tmp_path)
+    task = own_task(policy, tracks, vehicle, [result["summary"]["reference_s"][0]], races=4, laps=2, seed=REPORT_SEEDS)
+    direct = drive(policy.predict, task)
+    assert [e["lap_time_s"] for e in direct.episodes] == [e["lap_time_s"] for e in result["episodes"]]
+
+
+def test_other_tracks_other_cars_other_starts(bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    common = [f"run={bare}", "episodes=4", f"paths.outputs={tmp_path}", "telemetry=false"]
+    first = evaluated(capsys, *common)
+    assert evaluated(capsys, *common)["episodes"] == first["episodes"]
+    assert evaluated(capsys, *common, "seed=1")["episodes"] != first["episodes"]
+    away = evaluated(capsys, *common, "track=[circuit,oval]")
+    assert [e["track"] for e in away["episodes"]] == ["circuit", "oval", "circuit", "oval"]
+    assert set(away["summary"]["per_track"]) == {"circuit", "oval"}
+    small = evaluated(capsys, *common, "track=circuit", "scale=0.1", "vehicle=f1tenth_linear")
+    assert (small["summary"]["vehicle"], small["summary"]["tyre_model"]) == ("f1tenth_linear", "linear")
+    back = evaluated(capsys, *common, "track=oval", "reverse=true")
+    assert back["episodes"] != first["episodes"]
+
+
+def test_a_torch_file_outside_a_run_cannot_say_what_it_observes(kart: Vehicle, tmp_path: Path):
+    linear_driver(kart, PACE).save(tmp_path / "policy.zip")
+    policy = load_policy(str(tmp_path / "policy.zip"), tmp_path)
+    assert (policy.backend, policy.observation_size, isinstance(policy.model, PPO)) == ("torch", 18, True)
+    with pytest.raises(InputError, match="does not say what it observes"):
+        surroundings(policy)
+
+
+def test_a_policy_of_another_size_is_refused_with_both_shapes(kart: Vehicle, tmp_path: Path):
+    run = make_run(tmp_path, linear_driver(kart, PACE, preview=3))
+    with pytest.raises(InputError, match=r"reads observations \(N, 13\), its environment gives \(N, 18\)"):
+        main_raising(f"run={run.path}", "backend=torch", f"paths.outputs={tmp_path}")
+
+
+def main_raising(*arguments: str) -> None:
+    from racing.evaluate import main as verb
+
+    verb(list(arguments))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"env": {"_target_": "os.system"}},
+        {"env": {"_target_": "racing.envs.sensors.np.load"}},
+        {"env": {"_target_": "racing.envs.sensors.SensorsTask", "reward": {"_target_": "os.system"}}},
+        {"env": {"_target_": "racing.envs.sensors.SensorsTask", "range": "${oc.env:HOME}"}},
+        {"track": {"_target_": "shutil.rmtree", "path": "/nowhere"}},
+        {"vehicle": {"_target_": "os.system", "command": "true"}},
+    ],
+)
+def test_a_file_cannot_bring_code(change: dict, bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    evil = with_metadata(bare, tmp_path / "evil.onnx", **{k: json.dumps(v) for k, v in change.items()})
+    capsys.readouterr()
+    assert main(["evaluate", f"run={evil}", f"paths.outputs={tmp_path}"]) == 2
+    assert "do not trust this file" in capsys.readouterr().err
+
+
+def test_a_files_own_words_are_trusted():
+    config = {"env": group("env/mlp"), "track": {"_target_": "racing.tracks.catalog.load_tracks", "file": "oval"}}
+    refuse_foreign_code(config, "own")
+
+
+def test_damaged_files_are_refused(bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "no.onnx").write_text("hello")
+    (tmp_path / "no.zip").write_text("hello")
+    with_metadata(bare, tmp_path / "torn.onnx", env="{")
+    with_metadata(bare, tmp_path / "new.onnx", env=json.dumps({**group("env/mlp_preview"), **group("env/mlp", x=1)}))
+    with_metadata(bare, tmp_path / "car.onnx", vehicle=json.dumps({"name": "kart", "wheels": 4}))
+    for name, message in (
+        ("no.onnx", "must be an ONNX model"),
+        ("no.zip", "must be a policy saved by Stable-Baselines3"),
+        ("torn.onnx", "its metadata must be JSON"),
+        ("car.onnx", "its vehicle does not fit this version"),
+    ):
+        capsys.readouterr()
+        assert main(["evaluate", f"run={tmp_path / name}", f"paths.outputs={tmp_path}"]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("format=xml", "format must be one of table, json, csv, got 'xml'"),
+        ("episodes=0", "episodes must be a whole number in 1..100000, got 0"),
+        ("episodes=1.5", "episodes must be a whole number"),
+        ("laps=true", "laps must be a whole number"),
+        ("seed=-1", "seed must be a whole number"),
+        ("scale=0", "scale must be a number > 0"),
+        ("scale=2", "must come with track="),
+        ("track=ovel", "neither a known track nor a file"),
+        ("track=[]", "at least one track"),
+        ("track=3", "track must be a name, a path or a list"),
+        ("vehicle=bike", "is not in conf/vehicle"),
+        ("vehicle=3", "vehicle must be a name"),
+        ("backend=tf", "backend must be one of onnx, torch"),
+        ("telemetry=yes please", "telemetry must be true or false"),
+        ("episode=3", "Could not override 'episode'"),
+        ("--help-me", "must be key=value"),
+        ("out=/dev/null/x", "must be a writable folder"),
+        ("run=nothing.onnx", "must be an existing file"),
+        ("run=nothing", "must be a run directory"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    argument: str, message: str, bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    capsys.readouterr()
+    assert main(["evaluate", f"run={bare}", "episodes=2", f"paths.outputs={tmp_path}", argument]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_run_without_its_export_says_so(kart: Vehicle, tmp_path: Path):
+    run = make_run(tmp_path, linear_driver(kart, PACE))
+    with pytest.raises(InputError, match=r"has no export/policy.onnx; racing export run="):
+        load_policy("latest", tmp_path)
+    assert load_policy(run.name, tmp_path, "torch").name == run.name
+
+
+def test_help_shows_examples_before_keys(capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.index("examples:") < text.index("episodes: 100")
+
+
+def test_an_episode_without_a_lap_is_a_line_too():
+    episode = {"episode": 3, "track": "oval", "reward": -5.0, "steps": 12, "gates": 0, "laps": 0, "lap_time_s": None}
+    assert "lap        - s  off_track" in episode_line(episode | {"ended": "off_track"})
+
+
+def test_loaded_policies_take_any_batch(bare: Path, tmp_path: Path):
+    policy = load_policy(str(bare), tmp_path)
+    assert policy.predict(np.zeros((3, 18), np.float32)).shape == (3, 2)
+    assert policy.predict(np.zeros((1, 18), np.float32)).dtype == np.float32

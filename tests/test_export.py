@@ -1,0 +1,141 @@
+"""The ONNX file acts as the torch policy does, or there is no file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from racing.cli import main
+from racing.envs.sensors import SensorsTask
+from racing.errors import InputError
+from racing.export import ExportFailed, describe, export_policy, record_observations
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
+from tests.drivers import group, linear_driver, make_run, random_model
+
+
+def recorded(count: int = 1000, size: int = 10) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (count, size)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["ppo", "sac"])
+def test_onnx_acts_as_torch_for_any_batch(kind: str, tmp_path: Path):
+    model, path = random_model(kind), tmp_path / "export" / "policy.onnx"
+    parity = export_policy(model, path, metadata={"run_id": "abc"}, observations=recorded(1500))
+    assert (parity.path, parity.observations, parity.size) == (path, 1500, path.stat().st_size)
+    assert 0 <= parity.max_difference <= 1e-5
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (source,), (target,) = session.get_inputs(), session.get_outputs()
+    assert (source.name, source.shape, source.type) == ("observation", ["batch", 10], "tensor(float)")
+    assert (target.name, target.shape) == ("action", ["batch", 2])
+    fresh = 3 * np.random.default_rng(1).normal(size=(257, 10)).astype(np.float32)
+    expected = model.predict(fresh, deterministic=True)[0]
+    for rows in (1, 257):
+        np.testing.assert_allclose(session.run(None, {"observation": fresh[:rows]})[0], expected[:rows], atol=1e-5)
+    assert (np.abs(expected) == 1).any()  # the limits are reached, and kept
+    assert np.abs(expected).max() == 1
+    assert session.get_modelmeta().custom_metadata_map == {"run_id": "abc"}
+    assert [file.name for file in path.parent.iterdir()] == ["policy.onnx"]
+
+
+def test_the_model_goes_on_training_as_it_was(tmp_path: Path):
+    model = random_model("ppo")
+    model.policy.set_training_mode(True)
+    before = {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
+    export_policy(model, tmp_path / "policy.onnx", metadata={}, observations=recorded())
+    assert all((before[name] == tensor).all() for name, tensor in model.policy.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.policy.parameters())
+
+
+@pytest.mark.parametrize("error", [1e-3, np.nan])
+def test_a_difference_leaves_the_file_that_was_there(error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model, path = random_model("ppo"), tmp_path / "policy.onnx"
+    path.write_text("the last good one")
+    original = model.predict
+    monkeypatch.setattr(model, "predict", lambda x, deterministic: (original(x, deterministic=True)[0] + error, None))
+    with pytest.raises(ExportFailed, match="differ by"):
+        export_policy(model, path, metadata={}, observations=recorded())
+    assert path.read_text() == "the last good one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path: Path):
+    path = tmp_path / "policy.onnx"
+    with pytest.raises(ValueError, match="parity needs >= 1000 recorded observations, got 999"):
+        export_policy(random_model("ppo"), path, metadata={}, observations=recorded(999))
+    with pytest.raises(InputError, match=r"opset must be in 13\.\.20, got 21"):
+        export_policy(random_model("ppo"), path, metadata={}, observations=recorded(), opset=21)
+    model = random_model("ppo")
+    model.action_space.high[:] = 2
+    with pytest.raises(ValueError, match=r"actions in \[-1, 1\]"):
+        export_policy(model, path, metadata={}, observations=recorded())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recorded_observations_are_those_of_a_drive(wavy: Track, kart: Vehicle):
+    def driver(observation: np.ndarray) -> np.ndarray:
+        return np.stack([observation[:, 8], 0.3 - observation[:, 7]], axis=1)
+
+    task = SensorsTask([wavy], kart, races=16)
+    rows = record_observations(driver, task, 1000)
+    assert rows.shape == (16 * 63, 10)
+    other = SensorsTask([wavy], kart, races=16)
+    np.testing.assert_array_equal(rows[:16], other.reset())
+    np.testing.assert_array_equal(rows[16:32], other.step(driver(rows[:16])).observation)
+    np.testing.assert_array_equal(record_observations(driver, task, 1000), rows)
+
+
+def test_the_file_says_what_it_needs(wavy: Track, kart: Vehicle):
+    task = SensorsTask([wavy], kart, races=1, preview=2)
+    told = describe(task, {"env": group("env/mlp")}, "run-7")
+    assert (told["run_id"], json.loads(told["tracks"])) == ("run-7", ["wavy"])
+    assert json.loads(told["vehicle"])["mass"] == kart.mass
+    assert json.loads(told["env"])["_target_"] == "racing.envs.sensors.SensorsTask"
+    assert json.loads(told["observation_names"])[-4:] == ["heading_error", "yaw_rate", "preview_1", "preview_2"]
+    assert json.loads(told["action_names"]) == ["steering", "throttle"]
+    assert float(told["decision_s"]) == pytest.approx(0.1)
+
+
+def test_the_verb_exports_a_run(kart: Vehicle, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = make_run(tmp_path, linear_driver(kart, 15.0))
+    arguments = ["export", f"run={run.name}", f"paths.outputs={tmp_path}"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert str(run.path / "export" / "policy.onnx") in printed
+    assert "agrees with torch to" in printed
+    assert main([*arguments, "opset=15", f"out={tmp_path / 'old.onnx'}"]) == 0
+    assert "opset 15" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(tmp_path / "old.onnx", providers=["CPUExecutionProvider"])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["tracks"]) == ["oval"]
+
+
+def test_the_verb_fails_if_the_two_differ(
+    kart: Vehicle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    run = make_run(tmp_path, linear_driver(kart, 15.0))
+    monkeypatch.setattr("racing.export.TOLERANCE", -1.0)
+    assert main(["export", f"run={run.path}"]) == 1
+    assert "onnxruntime and torch differ" in capsys.readouterr().err
+    assert not (run.path / "export" / "policy.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["opset=x"], "opset must be a whole number, got 'x'"),
+        (["run=policy.onnx"], "it is exported already"),
+        (["run=nothing"], "must be a run directory"),
+        (["ops=3"], "Could not override 'ops'"),
+        (["+ops=3"], "must be key=value with a key of `racing export --help`"),
+        (["paths=3"], "paths.outputs must be a folder"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["export", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
