@@ -6,7 +6,6 @@ ONNX is the default and needs no torch. Loading a Stable-Baselines3 .zip runs wh
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import tempfile
@@ -153,21 +152,21 @@ def _from_zip(path: Path, run: RunDirectory | None = None) -> LoadedPolicy:
 
 def _from_registry(uri: str, outputs: Path) -> LoadedPolicy:
     """Fetch an ONNX model from the registry of MLFLOW_TRACKING_URI, or of the embedded store."""
-    from racing.runs.store import environment, resolve_uri
+    from racing.runs.store import connect, environment, resolve_uri
 
-    for noisy in ("alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     store = resolve_uri(os.environ.get("MLFLOW_TRACKING_URI"), outputs)
-    os.environ.update(environment(outputs))
+    os.environ.update(environment(outputs))  # before mlflow is imported
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(store)
-    mlflow.set_registry_uri(store)
     with tempfile.TemporaryDirectory(prefix="racing-policy-") as folder:
         try:
+            connect(store, "racing", outputs)  # makes the embedded store under its lock where there is none
+            mlflow.set_tracking_uri(store)
+            mlflow.set_registry_uri(store)
             mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
-        except MlflowException as error:
+        except (MlflowException, OSError) as error:
             first = str(error).splitlines()[0]
             raise InputError(f"{uri} must be a model in {store}, {first}; see `racing ui`") from error
         files = sorted(Path(folder).rglob("*.onnx"))

@@ -264,3 +264,21 @@ def test_loaded_policies_take_any_batch(bare: Path, tmp_path: Path):
     policy = load_policy(str(bare), tmp_path)
     assert policy.predict(np.zeros((3, 18), np.float32)).shape == (3, 2)
     assert policy.predict(np.zeros((1, 18), np.float32)).dtype == np.float32
+
+
+def test_a_registered_model_is_driven_by_its_alias(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from racing.runs.onnx_model import write_mlflow_model
+    from racing.runs.store import connect, embedded_uri
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    client, _ = connect(embedded_uri(tmp_path), "racing", tmp_path)
+    write_mlflow_model(bare, tmp_path / "model")
+    client.create_registered_model("driver")
+    version = client.create_model_version("driver", str(tmp_path / "model")).version
+    client.set_registered_model_alias("driver", "champion", version)
+    policy = load_policy("models:/driver@champion", tmp_path)
+    assert (policy.name, policy.observation_size, policy.trusted) == ("driver-champion", 18, False)
+    tracks, vehicle = surroundings(policy)
+    assert ([track.name for track in tracks], vehicle.name) == (["oval"], "kart")
+    with pytest.raises(InputError, match="models:/driver@nobody must be a model in sqlite"):
+        load_policy("models:/driver@nobody", tmp_path)
