@@ -74,7 +74,7 @@ def check(options: Mapping[str, Any]) -> None:
 
 def evaluate(options: Mapping[str, Any]) -> int:
     """Load, drive, report, write files. Raises InputError for a policy that cannot drive here."""
-    from racing.laps import REPORT_SEEDS, drive
+    from racing.laps import REPORT_SEEDS, Diverged, drive
     from racing.policies import load_policy, own_task, surroundings
     from racing.tracks.reference import reference_lap
 
@@ -86,7 +86,10 @@ def evaluate(options: Mapping[str, Any]) -> int:
     times = [lap.time_s for lap in laps]
     seed = REPORT_SEEDS + options["seed"]
     task = own_task(policy, tracks, vehicle, times, races=options["episodes"], laps=options["laps"], seed=seed)
-    result = drive(policy.predict, task, times, telemetry=options["telemetry"])
+    try:
+        result = drive(policy.predict, task, times, telemetry=options["telemetry"])
+    except Diverged as error:
+        raise InputError(f"policy {policy.name}: {error}") from error
     folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
     lane = result.best_lane()
     number = lane % len(tracks)
@@ -101,7 +104,10 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         folder = Path(str(options["out"]))
     else:
         place = "+".join(tracks) if len(tracks) <= 3 else f"{len(tracks)}-tracks"
-        label = f"{place}-{vehicle}-seed{options['seed']}"
+        change = ("-reverse" if options["reverse"] else "") + (
+            f"-x{options['scale']:g}" if options["scale"] != 1 else ""
+        )
+        label = f"{place}{change}-{vehicle}-seed{options['seed']}"
         if policy.run is None:
             label = f"{policy.name}-{label}"
         root = policy.run.path if policy.run else Path(options["paths"]["outputs"])

@@ -54,6 +54,10 @@ PATIENCE = 3.0  # [reference laps] that an evaluation waits for each lap
 PER_TRACK = ("finish_rate", "lap_time_s", "lap_ratio")  # what a journal keeps of every single track
 
 
+class Diverged(RuntimeError):
+    """The policy's actions are not numbers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What `drive` measured.
@@ -261,7 +265,8 @@ def drive(
     one if one was asked for; None without one), its lap_time_s and lap_ratio to the reference; reward, reward_terms
     (weighted sums by name), steps (decisions), time_s, progress_m (centreline length driven), off_track_m (length of
     the planned laps that was not driven because the car left the road), mean_speed [m/s] along the centreline,
-    max_lateral_g [9.81 m/s^2]. Raises ValueError if the task's episodes have no time limit: they might never end.
+    max_lateral_g [9.81 m/s^2]. Raises Diverged for actions that are NaN, ValueError if the task's episodes have no
+    time limit: they might never end.
     """
     world = task.world
     if world.episodes.time_limit <= 0:
@@ -272,7 +277,10 @@ def drive(
     if telemetry:
         account.record(world.cars.reshape(-1))
     while not account.done.all():
-        step = task.step(np.clip(policy(observation), -1.0, 1.0))
+        actions = policy(observation)
+        if np.isnan(actions).any():
+            raise Diverged("the policy's actions are not numbers (NaN): its training diverged; lower the learning rate")
+        step = task.step(np.clip(actions, -1.0, 1.0))
         if telemetry:
             account.record(world.final_cars.reshape(-1))
         account.add(step.reward, step.terms, step.terminated | step.truncated)

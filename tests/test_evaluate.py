@@ -141,6 +141,7 @@ def test_other_tracks_other_cars_other_starts(bare: Path, tmp_path: Path, capsys
     assert [e["track"] for e in away["episodes"]] == ["circuit", "oval", "circuit", "oval"]
     assert set(away["summary"]["per_track"]) == {"circuit", "oval"}
     small = evaluated(capsys, *common, "track=circuit", "scale=0.1", "vehicle=f1tenth_linear")
+    assert Path(small["files"][0]).parent.name == "driver-circuit-x0.1-f1tenth_linear-seed0"
     assert (small["summary"]["vehicle"], small["summary"]["tyre_model"]) == ("f1tenth_linear", "linear")
     back = evaluated(capsys, *common, "track=oval", "reverse=true")
     assert back["episodes"] != first["episodes"]

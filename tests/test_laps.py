@@ -13,7 +13,7 @@ import pytest
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
 from racing.intervals import mean_interval, wilson
-from racing.laps import COLUMNS, REPORT_SEEDS, Evaluation, drive, evaluation_task, flat_metrics, summarise
+from racing.laps import COLUMNS, REPORT_SEEDS, Diverged, Evaluation, drive, evaluation_task, flat_metrics, summarise
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes
@@ -138,6 +138,11 @@ def test_an_evaluation_without_a_time_limit_is_refused(wavy: Track, kart: Vehicl
     endless = SensorsTask([wavy], kart, races=2, episodes=Episodes(laps=2))
     with pytest.raises(ValueError, match="need a time limit"):
         drive(straight_on, endless)
+
+
+def test_actions_that_are_no_numbers_are_refused(wavy: Track, kart: Vehicle):
+    with pytest.raises(Diverged, match="training diverged"):
+        drive(lambda observation: np.full((len(observation), 2), np.nan), make(wavy, kart))
 
 
 def test_telemetry_begins_at_the_start_and_ends_with_the_lane(crashes: Evaluation):
