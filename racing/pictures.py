@@ -57,14 +57,7 @@ def lap_picture(
         axes.plot(*points.T, color=INK, linewidth=0.8, linestyle=(0, (5, 3)), label="reference line", zorder=4)
     scale, unit = speed_unit(lap["v"])
     points = np.stack([lap["x"], lap["y"]], axis=1)
-    zones = braking_zones(lap["throttle_command"], lap["time_s"])
-    for n, (first, last) in enumerate(zones):
-        label = "braking" if n == 0 else None
-        axes.plot(*points[first : last + 1].T, color=BRAKE, alpha=0.35, linewidth=7, label=label, zorder=3)
-    starts = points[[first for first, _ in zones]]
-    if len(starts):
-        x, y = starts.T
-        axes.scatter(x, y, s=30, color=BRAKE, edgecolor="white", linewidth=0.8, label="braking point", zorder=6)
+    _braking(axes, points, braking_zones(lap["throttle_command"], lap["time_s"]))
     pieces = list(np.stack([points[:-1], points[1:]], axis=1))
     line = LineCollection(pieces, cmap="turbo", linewidth=2.4, capstyle="round")
     line.set_array((lap["v"][:-1] + lap["v"][1:]) / 2 * scale)
@@ -212,6 +205,17 @@ def _road(axes: Axes, track: Track) -> None:
 def _arrow(track: Track) -> float:
     """Length [m] of the arrow beside the start line."""
     return 0.06 * float(np.ptp(track.points, axis=0).max())
+
+
+def _braking(axes: Axes, points: Array, zones: Sequence[tuple[int, int]]) -> None:
+    """Underlay the zones, first and last row of `points` (T, 2), and mark where each begins."""
+    for n, (first, last) in enumerate(zones):
+        label = "braking" if n == 0 else None
+        axes.plot(*points[first : last + 1].T, color=BRAKE, alpha=0.35, linewidth=7, label=label, zorder=3)
+    starts = points[[first for first, _ in zones]]
+    if len(starts):
+        x, y = starts.T
+        axes.scatter(x, y, s=30, color=BRAKE, edgecolor="white", linewidth=0.8, label="braking point", zorder=6)
 
 
 def _scale_bar(axes: Axes, low: Array, high: Array) -> None:
