@@ -10,6 +10,7 @@ GAE 2015). What differs, and why it is worth it (`racing bench ppo`):
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
+from racing.algos.common import activation as activation_class
+from racing.algos.common import check_ranges, number, schedule
 from racing.errors import require
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -78,7 +81,8 @@ class BatchPPO(PPO):
         self._last_obs = observation
         self._last_episode_starts = dones[-1].astype(bool)
         self.ep_info_buffer.extend(  # type: ignore[union-attr]
-            {"r": e["reward"], "l": e["steps"], "t": 0.0} for e in env.episodes  # type: ignore[attr-defined]
+            {"r": e["reward"], "l": e["steps"], "t": 0.0}
+            for e in env.episodes  # type: ignore[attr-defined]
         )
         callback.update_locals(locals())
         callback.on_rollout_end()
@@ -158,6 +162,56 @@ class BatchPPO(PPO):
         for name, value in zip(("policy_loss", "value_loss", "approx_kl", "clip_fraction"), means, strict=True):
             log(f"train/{name}", float(value))
         log("train/explained_variance", float(explained_variance(buffer.values.flatten(), buffer.returns.flatten())))
-        log("train/std", float(self.policy.log_std.exp().mean()))
+        log("train/std", float(self.policy.log_std.detach().exp().mean()))
         log("train/clip_range", clip)
         log("train/n_updates", self._n_updates)
+
+
+RULES = {
+    "n_steps": (2, 1e6, True),
+    "batch_size": (2, 1e7, True),
+    "n_epochs": (1, 1000, True),
+    "gamma": (0.0, 1.0, False),
+    "gae_lambda": (0.0, 1.0, False),
+    "clip_range": (1e-4, 10.0, False),
+    "ent_coef": (0.0, 10.0, False),
+    "vf_coef": (0.0, 100.0, False),
+    "max_grad_norm": (1e-6, 1e6, False),
+}
+
+
+def make_ppo(
+    env: VecEnv,
+    *,
+    seed: int,
+    device: str,
+    learning_rate: float,
+    learning_rate_end: float,
+    log_std_init: Sequence[float],
+    net_arch: Sequence[int],
+    activation: str,
+    **settings: Any,
+) -> BatchPPO:
+    """A fresh PPO model; every argument is documented in conf/algo/ppo.yaml. Raises InputError for values off range."""
+    check_ranges(settings, RULES)
+    spread = list(log_std_init)
+    require(
+        len(spread) == env.action_space.shape[0] and all(number(v) and -10 <= v <= 2 for v in spread),
+        f"algo.log_std_init must be {env.action_space.shape[0]} numbers in [-10, 2], one per action, got {spread}",
+    )
+    layers = list(net_arch)
+    model = BatchPPO(
+        "MlpPolicy",
+        env,
+        learning_rate=schedule(learning_rate, learning_rate_end),
+        policy_kwargs={
+            "net_arch": {"pi": layers, "vf": layers},
+            "activation_fn": activation_class(activation),
+        },
+        seed=seed,
+        device=device,
+        **settings,
+    )
+    with th.no_grad():
+        model.policy.log_std.copy_(th.tensor(spread))
+    return model

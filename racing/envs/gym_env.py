@@ -22,7 +22,9 @@ class SensorsEnv(gymnasium.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own declaration)
 
-    def __init__(self, track: str = "circuit", vehicle: str = "kart", render_mode: str | None = None, **env: Any) -> None:
+    def __init__(
+        self, track: str = "circuit", vehicle: str = "kart", render_mode: str | None = None, **env: Any
+    ) -> None:
         """track, vehicle: names or, for the track, a path; env: any key of conf/env/mlp.yaml, e.g. rays=1080."""
         from racing.tracks.catalog import load_track
 
@@ -60,4 +62,3 @@ class SensorsEnv(gymnasium.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]
     def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
         """Top-down picture (480, 480, 3) uint8."""
         return top_down(self.task.world, 0) if self.render_mode == "rgb_array" else None
-

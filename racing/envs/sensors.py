@@ -56,8 +56,9 @@ class SensorsTask:
     R+1             heading error, left positive   [-1, 1]      angle to the track's direction / 1 rad, clipped
     R+2             yaw rate or steering           about 1      yaw rate / (friction * g / quarter of top speed), or
                                                                 road-wheel angle / greatest one (env.motion)
-    R+3 ..          preview point k (optional)     [-1, 1]      lateral / straight distance, of the centreline point
-                                                                k * preview_spacing ahead, in the car's frame
+    R+3 ..          preview point k (optional)     [-1, 1]      lateral / straight distance, in the car's frame, of the
+                                                                point k * preview_spacing ahead on the centreline or
+                                                                the reference line (env.preview_line)
 
     With the default R = 7 these are the 10 sensor values. Action (2,): steering (left positive), throttle/brake, each
     clipped to [-1, 1]: share of the greatest road-wheel angle, of the greatest drive or brake.
@@ -78,6 +79,7 @@ class SensorsTask:
         range: float | None = None,
         motion: Literal["yaw_rate", "steering"] = "yaw_rate",
         preview: int = 0,
+        preview_line: Literal["centre", "reference"] = "centre",
         preview_spacing: float | None = None,
         decision_repeat: int = 2,
         reward: Mapping[str, float] | None = None,
@@ -89,15 +91,23 @@ class SensorsTask:
         field_of_view in degrees; range, preview_spacing in metres (None: the vehicle's sensor range, its tenth).
         Raises InputError for values outside their range and for unknown reward terms.
         """
-        require(motion in ("yaw_rate", "steering"), f"env.motion must be yaw_rate or steering, got {motion!r}; choose one")
+        require(
+            motion in ("yaw_rate", "steering"), f"env.motion must be yaw_rate or steering, got {motion!r}; choose one"
+        )
         require(0 <= preview <= 64, f"env.preview must be in 0..64, got {preview}; 0 switches it off")
+        require(
+            preview_line in ("centre", "reference"),
+            f"env.preview_line must be centre or reference, got {preview_line!r}; choose one",
+        )
         weights = dict(reward or {"progress": 0.1, "off_track": -5.0})
         for name, weight in weights.items():
             require(name in TERMS, f"env.reward.{name} is no reward term; use: {', '.join(TERMS)}")
             require(np.isfinite(weight), f"env.reward.{name} must be a finite number, got {weight}; 0 switches it off")
         limits = Rays(number=rays, field_of_view=np.radians(field_of_view), range=range or vehicle.sensor_range)
         self.preview_spacing = float(preview_spacing or vehicle.sensor_range / 10)
-        require(self.preview_spacing > 0, f"env.preview_spacing must be > 0 m, got {preview_spacing}; null: the default")
+        require(
+            self.preview_spacing > 0, f"env.preview_spacing must be > 0 m, got {preview_spacing}; null: the default"
+        )
         self.weights = np.array([weights.get(name, 0.0) for name in TERMS], np.float32)
         self.vehicle, self.tracks, self.motion, self.preview = vehicle, list(tracks), motion, preview
         self.world = World(
@@ -110,6 +120,7 @@ class SensorsTask:
             decision_repeat=decision_repeat,
             episodes=episodes if isinstance(episodes, Episodes) else make_episodes(episodes or {}),
             start_speeds=[speed_profile(track.curvature, track.spacing, vehicle) for track in tracks],
+            lines=_reference_lines(tracks, vehicle) if preview and preview_line == "reference" else None,
             threads=threads,
         )
         self.size = rays + 3 + preview
@@ -173,13 +184,26 @@ class SensorsTask:
         )
 
 
+def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[npt.NDArray[np.float64]]:
+    from racing.tracks.reference import line_offsets  # clarabel and scipy, only where the line is wanted
+
+    return [line_offsets(track, vehicle) for track in tracks]
+
+
 def make_episodes(values: Mapping[str, Any]) -> Episodes:
     """`Episodes` from config values, checked. Raises InputError."""
     episodes = Episodes(**{**values, "speed": tuple(values.get("speed", Episodes.speed))})  # type: ignore[arg-type]
-    require(0 <= episodes.lateral <= 1, f"env.episodes.lateral must be in [0, 1], got {episodes.lateral}; it is a share")
-    require(len(episodes.speed) == 2, f"env.episodes.speed must be two numbers, got {list(episodes.speed)}; e.g. [0.3, 0.9]")
+    require(
+        0 <= episodes.lateral <= 1, f"env.episodes.lateral must be in [0, 1], got {episodes.lateral}; it is a share"
+    )
+    require(
+        len(episodes.speed) == 2, f"env.episodes.speed must be two numbers, got {list(episodes.speed)}; e.g. [0.3, 0.9]"
+    )
     low, high = episodes.speed
-    require(0 <= low <= high <= 1.5, f"env.episodes.speed must be 0 <= low <= high <= 1.5, got [{low}, {high}]; shares of the safe speed")
+    require(
+        0 <= low <= high <= 1.5,
+        f"env.episodes.speed must be 0 <= low <= high <= 1.5, got [{low}, {high}]; shares of the safe speed",
+    )
     for name in ("laps", "time_limit", "stall_time", "stall_speed", "heading"):
         value = getattr(episodes, name)
         require(value >= 0, f"env.episodes.{name} must be >= 0, got {value}; 0 switches it off")
@@ -207,7 +231,7 @@ def _observe(cars, ranges, points, tracks, scale, steering, preview, out):  # ty
             for k in range(preview):
                 ahead = int(np.float32(k + 1) * scale[4] / track.spacing)
                 point = points[track.point_start + (car.nearest + ahead) % track.point_count]
-                dx, dy = point.x - car.x, point.y - car.y
+                dx, dy = point.line_x - car.x, point.line_y - car.y
                 away = np.sqrt(dx * dx + dy * dy) + np.float32(1e-3)
                 out[lane, rays + 3 + k] = (dy * cos - dx * sin) / away
 

@@ -51,7 +51,7 @@ _VEHICLE_REALS = (
 ).split()
 _TRACK_REALS = "spacing length grid_x grid_y cells_per_metre cell last_u last_v".split()
 _TRACK_INTS = "point_start point_count grid_start grid_width gate_start gate_count".split()
-_POINT_REALS = "x y heading curvature left right speed".split()
+_POINT_REALS = "x y heading curvature left right speed line_x line_y".split()
 _GATE_REALS = "left_x left_y right_x right_y s".split()
 _RULE_REALS = (
     "step field_of_view range margin stall_speed start_lateral start_heading start_speed_low start_speed_high".split()
@@ -79,7 +79,7 @@ def track(real: Any) -> np.dtype[Any]:
 
 
 def point(real: Any) -> np.dtype[Any]:
-    """A centreline point; `speed` [m/s] is what a rolling start there is scaled from."""
+    """A centreline point; `speed` [m/s] is what a rolling start there is scaled from; line_x, line_y: preview point."""
     return _record(_POINT_REALS, (), real)
 
 

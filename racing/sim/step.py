@@ -172,7 +172,18 @@ def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):  # typ
     for lane in range(first, last):
         car = cars[lane]
         start(car, lane, points, gates, tracks, len(tracks), rules)
-        scan(grid, tracks[car.track], car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, ranges[lane])
+        scan(
+            grid,
+            tracks[car.track],
+            car.x,
+            car.y,
+            car.yaw,
+            rules.field_of_view,
+            rules.range,
+            scratch,
+            order,
+            ranges[lane],
+        )
 
 
 @kernel
@@ -181,7 +192,18 @@ def look(first, last, cars, grid, tracks, rules, ranges):  # type: ignore[no-unt
     scratch, order = workspace(ranges)
     for lane in range(first, last):
         car = cars[lane]
-        scan(grid, tracks[car.track], car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, ranges[lane])
+        scan(
+            grid,
+            tracks[car.track],
+            car.x,
+            car.y,
+            car.yaw,
+            rules.field_of_view,
+            rules.range,
+            scratch,
+            order,
+            ranges[lane],
+        )
 
 
 @kernel
@@ -213,4 +235,15 @@ def step(  # type: ignore[no-untyped-def]
         if car.ended != RUNNING:
             final_ranges[lane] = ranges[lane]
             start(car, lane, points, gates, tracks, len(tracks), rules)
-            scan(grid, tracks[car.track], car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, ranges[lane])
+            scan(
+                grid,
+                tracks[car.track],
+                car.x,
+                car.y,
+                car.yaw,
+                rules.field_of_view,
+                rules.range,
+                scratch,
+                order,
+                ranges[lane],
+            )

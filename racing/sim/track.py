@@ -122,12 +122,16 @@ def build_track(
     points, left, right = (np.asarray(a, np.float64) for a in (points, left, right))
     require(len(points) >= 8, f"track {name}: a centreline needs >= 8 points, got {len(points)}; add points")
     for what, array in (("centreline", points), ("left half-width", left), ("right half-width", right)):
-        require(bool(np.isfinite(array).all()), f"track {name}: {what} must be finite, got NaN or infinity; repair the file")
+        require(
+            bool(np.isfinite(array).all()), f"track {name}: {what} must be finite, got NaN or infinity; repair the file"
+        )
     narrow = float(min(left.min(), right.min()))
     require(narrow > 0, f"track {name}: half-widths must be > 0 m, got {narrow:.3f}; repair the widths")
     width = float(np.mean(left) + np.mean(right)) / 2
     dense, left, right = resample_closed(points, width / 4, left, right)
-    bare = Track(name, dense, left, right, np.zeros((0, 2, 2)), dense[0], 0.0, Clearance(np.zeros((2, 2), np.float32), (0, 0), 1))
+    bare = Track(
+        name, dense, left, right, np.zeros((0, 2, 2)), dense[0], 0.0, Clearance(np.zeros((2, 2), np.float32), (0, 0), 1)
+    )
     if clearance is None:
         clearance = clearance_from_edges(bare.left_edge, bare.right_edge, width / 12)
     if gates is None:

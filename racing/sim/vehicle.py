@@ -54,7 +54,9 @@ class Vehicle:
 
     def __post_init__(self) -> None:
         """Refuse values that no car can have."""
-        require(self.model in MODELS, f"vehicle.model must be one of {', '.join(MODELS)}, got {self.model!r}; choose one")
+        require(
+            self.model in MODELS, f"vehicle.model must be one of {', '.join(MODELS)}, got {self.model!r}; choose one"
+        )
         may_be_zero = {"drag", "rolling", "drive_front", "brake_front", "kinematic_below", "cg_height"}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -64,10 +66,18 @@ class Vehicle:
             low_ok = number and (value >= 0 if item.name in may_be_zero else value > 0)
             rule = ">= 0" if item.name in may_be_zero else "> 0"
             require(low_ok, f"vehicle.{item.name} must be a number {rule}, got {value!r}; set a physical value")
-        require(1.0 <= self.tyre_shape < 2.0, f"vehicle.tyre_shape must be in [1, 2), got {self.tyre_shape}; 1.3 is usual")
-        require(self.max_steer < 1.5, f"vehicle.max_steer must be < 1.5 rad, got {self.max_steer}; give radians, not degrees")
+        require(
+            1.0 <= self.tyre_shape < 2.0, f"vehicle.tyre_shape must be in [1, 2), got {self.tyre_shape}; 1.3 is usual"
+        )
+        require(
+            self.max_steer < 1.5,
+            f"vehicle.max_steer must be < 1.5 rad, got {self.max_steer}; give radians, not degrees",
+        )
         for share in ("drive_front", "brake_front"):
-            require(getattr(self, share) <= 1, f"vehicle.{share} must be in [0, 1], got {getattr(self, share)}; it is a share")
+            require(
+                getattr(self, share) <= 1,
+                f"vehicle.{share} must be in [0, 1], got {getattr(self, share)}; it is a share",
+            )
 
     @property
     def wheelbase(self) -> float:

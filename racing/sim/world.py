@@ -37,7 +37,8 @@ class Rays:
             f"env.rays.field_of_view must be in (0, 360] degrees, got {np.degrees(self.field_of_view):.0f}; 180 is the default",
         )
         require(
-            0 < self.range <= 10_000, f"env.rays.range must be in (0, 10000] m, got {self.range}; null: the vehicle's own"
+            0 < self.range <= 10_000,
+            f"env.rays.range must be in (0, 10000] m, got {self.range}; null: the vehicle's own",
         )
 
 
@@ -85,10 +86,12 @@ class World:
         decision_repeat: int = 2,
         episodes: Episodes | None = None,
         start_speeds: Sequence[Array] | None = None,
+        lines: Sequence[Array] | None = None,
         threads: int = 1,
         double: bool = False,
     ) -> None:
         """See the class; start_speeds: per track (M,) [m/s] at its centreline points, default a tenth of top speed.
+        lines: per track (M,) lateral offset [m] of the line that observers may preview, default the centreline.
 
         Raises InputError for sizes and repeats below 1.
         """
@@ -102,7 +105,7 @@ class World:
         self._kernels = in_float64("step") if double else importlib.import_module("racing.sim.step")
         substeps = max(1, round(vehicle.control_period / vehicle.physics_step)) * decision_repeat
         self.decision = float(vehicle.physics_step * substeps)  # [s] between two decisions
-        self._pack_tracks(start_speeds)
+        self._pack_tracks(start_speeds, lines)
         self._vehicle = pack_vehicle(vehicle, self.real)
         self._rules = self._pack_rules(substeps, seed, first_race * cars_per_race)
         shape = (races, cars_per_race)
@@ -113,11 +116,12 @@ class World:
         self.final_ranges = self.ranges.copy()
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def _pack_tracks(self, start_speeds: Sequence[Array] | None) -> None:
+    def _pack_tracks(self, start_speeds: Sequence[Array] | None, lines: Sequence[Array] | None) -> None:
+        lines = lines or [np.zeros(len(t.points)) for t in self.tracks]
         speeds = start_speeds or [np.full(len(t.points), 0.1 * self.vehicle.max_speed) for t in self.tracks]
         self.track_table = np.zeros(len(self.tracks), layout.track(self.real))
         points, gates, grids = [], [], []
-        for row, track, speed in zip(self.track_table, self.tracks, speeds, strict=True):
+        for row, track, speed, line in zip(self.track_table, self.tracks, speeds, lines, strict=True):
             row["point_start"], row["point_count"] = sum(map(len, points)), len(track.points)
             row["gate_start"], row["gate_count"] = sum(map(len, gates)), len(track.gates)
             row["grid_start"], row["grid_width"] = sum(map(len, grids)), track.clearance.values.shape[1]
@@ -125,7 +129,7 @@ class World:
             row["grid_x"], row["grid_y"] = track.clearance.origin
             row["cell"], row["cells_per_metre"] = track.clearance.resolution, 1 / track.clearance.resolution
             row["last_v"], row["last_u"] = np.array(track.clearance.values.shape) - 1.001
-            points.append(pack_points(track, speed, self.real))
+            points.append(pack_points(track, speed, line, self.real))
             gates.append(pack_gates(track, self.real))
             grids.append(track.clearance.values.ravel())
         self.points, self._gates, self._grid = np.concatenate(points), np.concatenate(gates), np.concatenate(grids)
@@ -236,12 +240,13 @@ def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
     return record
 
 
-def pack_points(track: Track, speed: Array, real: Any) -> Array:
+def pack_points(track: Track, speed: Array, line: Array, real: Any) -> Array:
     """The centreline as kernel records (M,)."""
     record = np.zeros(len(track.points), layout.point(real))
     record["x"], record["y"] = track.points.T
     record["heading"], record["curvature"] = track.heading, track.curvature
     record["left"], record["right"], record["speed"] = track.left, track.right, speed
+    record["line_x"], record["line_y"] = (track.points + line[:, None] * track.normals).T
     return record
 
 

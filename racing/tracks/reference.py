@@ -140,3 +140,29 @@ def _write(path: Path, lap: ReferenceLap) -> None:
     with unfinished.open("wb") as file:
         np.savez(file, **{f.name: getattr(lap, f.name) for f in fields(lap)})
     unfinished.replace(path)
+
+
+def stations(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:
+    """(arc length on the centreline [m], lateral offset [m], left positive) of every point of the reference line.
+
+    The nearest centreline point is sought from the one before, so that a track may cross itself.
+    """
+    count = len(track.points)
+    window = np.arange(-8, max(16, 4 * count // len(reference.points)))
+    at = int(np.argmin(np.sum((track.points - reference.points[0]) ** 2, axis=1)))
+    places, offsets = np.empty(len(reference.points)), np.empty(len(reference.points))
+    for n, point in enumerate(reference.points):
+        near = (at + window) % count
+        at = int(near[np.argmin(np.sum((track.points[near] - point) ** 2, axis=1))])
+        away = point - track.points[at]
+        offsets[n] = away @ track.normals[at]
+        places[n] = at * track.spacing + away @ [np.cos(track.heading[at]), np.sin(track.heading[at])]
+    return places, offsets
+
+
+def line_offsets(track: Track, vehicle: Vehicle) -> Array:
+    """(M,) lateral offset [m], left positive, of the reference line at every centreline point of the track."""
+    places, offsets = stations(track, reference_lap(track, vehicle))
+    order = np.argsort(places % track.length)
+    arc = np.arange(len(track.points)) * track.spacing
+    return np.interp(arc, (places % track.length)[order], offsets[order], period=track.length)

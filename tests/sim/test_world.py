@@ -212,8 +212,12 @@ def test_starts_spread_over_lap_width_and_speed(wavy: Track, kart: Vehicle):
 
 
 def test_several_tracks_in_one_world(wavy: Track, eight: Track, kart: Vehicle):
-    both = World([wavy, eight], kart, races=6, rays=Rays(range=50.0), episodes=Episodes(random=False, lateral=0.0, heading=0.0))
-    alone = World([eight], kart, races=3, rays=Rays(range=50.0), episodes=Episodes(random=False, lateral=0.0, heading=0.0))
+    both = World(
+        [wavy, eight], kart, races=6, rays=Rays(range=50.0), episodes=Episodes(random=False, lateral=0.0, heading=0.0)
+    )
+    alone = World(
+        [eight], kart, races=3, rays=Rays(range=50.0), episodes=Episodes(random=False, lateral=0.0, heading=0.0)
+    )
     both.reset()
     alone.reset()
     assert both.cars["track"].ravel().tolist() == [0, 1, 0, 1, 0, 1]

@@ -1,0 +1,50 @@
+"""Which device a run uses, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from racing.errors import InputError, require
+
+DEVICES = {"gpu": "cuda", "cpu": "cpu"}  # config name -> torch's
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """device: torch's name. reason: one line for the record. torch_threads, sim_threads: for the CPU."""
+
+    device: str
+    reason: str
+    torch_threads: int
+    sim_threads: int
+
+
+def choose(config: Mapping[str, Any]) -> Hardware:
+    """The first device of config["prefer"] that is usable; sets torch's thread count.
+
+    Raises InputError if a device name is unknown, or the first one is missing and config["fallback"] is false.
+    """
+    import torch
+
+    prefer = list(config["prefer"])
+    for name in prefer:
+        require(name in DEVICES, f"hardware.prefer may hold {', '.join(DEVICES)}, got {name!r}; remove it")
+    for key in ("torch_threads", "sim_threads"):
+        value = config[key]
+        require(
+            isinstance(value, int) and 1 <= value <= 256, f"hardware.{key} must be in 1..256, got {value!r}; 1 is usual"
+        )
+    torch.set_num_threads(config["torch_threads"])
+    usable = {"cpu": "cpu", **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})}
+    for position, name in enumerate(prefer):
+        if name in usable:
+            missing = f"; no {' nor '.join(prefer[:position])} here" if position else ""
+            return Hardware(DEVICES[name], f"{usable[name]}{missing}", config["torch_threads"], config["sim_threads"])
+        if not config["fallback"]:
+            break
+    raise InputError(
+        f"hardware.prefer={prefer} found none of them usable (fallback {'on' if config['fallback'] else 'off'}); "
+        "torch sees no CUDA device: install torch's CUDA build, or use hardware=cpu"
+    )

@@ -1,0 +1,133 @@
+"""What happens beside the learning: metrics into the journal, the live line, the choice of the best policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter, Logger
+
+from racing.laps import Evaluation, flat_metrics
+from racing.progress import ProgressLine
+from racing.runs.journal import Journal
+
+EVERY = 4096  # [steps] between two records of what the cars did
+RECENT = 200  # episodes that averages run over
+
+Judge = Callable[[BaseAlgorithm], Evaluation]
+
+
+class JournalWriter(KVWriter):
+    """Stable-Baselines3's logger output: numbers go to the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        """journal: open for writing."""
+        self._journal = journal
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Record all numbers; the wall-clock ones of SB3 are dropped, the monitor measures its own."""
+        numbers = {k: float(v) for k, v in key_values.items() if np.isscalar(v) and not isinstance(v, str)}
+        self._journal.metrics(step, {k: v for k, v in numbers.items() if not k.startswith("time/")})
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Monitor(BaseCallback):
+    """Watches one training.
+
+    judge: evaluates the current policy on the selection starts; called every `every` steps from `begin` steps on. The
+    policy with the best rank is kept in memory: `best_parameters`.
+    """
+
+    def __init__(
+        self, journal: Journal, line: ProgressLine, judge: Judge, *, every: int, begin: int, finish_rate: float
+    ) -> None:
+        """See the class; finish_rate: a policy that finishes at least so often is ranked by its lap time alone."""
+        super().__init__()
+        self._journal, self._line, self._judge = journal, line, judge
+        self._every, self._next_judgement, self._enough = every, max(begin, every), finish_rate
+        self._recent: list[dict[str, Any]] = []
+        self._recorded = 0
+        self._best: tuple[float, float] = (-1.0, 0.0)
+        self.best_parameters: dict[str, Any] | None = None
+        self.best_step = 0
+        self.first_lap: dict[str, float] | None = None
+        self.judging_s = 0.0
+        self._began = 0.0
+
+    def _on_training_start(self) -> None:
+        self.model.set_logger(Logger(None, [JournalWriter(self._journal)]))
+        self._began = time.perf_counter()
+
+    @property
+    def learning_s(self) -> float:
+        """Seconds since learning began, without those spent on judging."""
+        return time.perf_counter() - self._began - self.judging_s
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.num_timesteps - self._recorded < EVERY:
+            return
+        self._recorded = self.num_timesteps
+        ended = self.training_env.take_episodes()  # type: ignore[attr-defined]
+        self._recent = (self._recent + ended)[-RECENT:]
+        if self.first_lap is None and any(episode["laps"] for episode in ended):
+            self.first_lap = {"steps": self.num_timesteps, "seconds": self.learning_s}
+            self._journal.event("first_lap", **self.first_lap)
+        values = describe(self._recent)
+        speed = self.num_timesteps / max(self.learning_s, 1e-9)
+        self._journal.metrics(self.num_timesteps, {**values, "time/steps_per_s": speed})
+        note = f"{speed:,.0f} steps/s"
+        if "rollout/lap_time_s" in values:
+            note += f", last laps {values['rollout/lap_time_s']:.1f} s"
+        self._line.update(self.num_timesteps, note)
+        if self._every and self.num_timesteps >= self._next_judgement:
+            self._next_judgement = self.num_timesteps + self._every
+            self.consider()
+
+    def consider(self) -> None:
+        """Judge the policy as it is now and keep it if it is the best so far."""
+        began = time.perf_counter()
+        result = self._judge(self.model)
+        self.judging_s += time.perf_counter() - began
+        names = ("finish_rate", "lap_time_s", "lap_ratio", "off_track_m")
+        metrics = flat_metrics(result, "selection/")
+        self._journal.metrics(
+            self.num_timesteps, {k: v for k, v in metrics.items() if k.removeprefix("selection/") in names}
+        )
+        rank = rank_of(result.summary, self._enough)
+        if rank > self._best:
+            self._best, self.best_step = rank, self.num_timesteps
+            state = self.model.policy.state_dict()
+            self.best_parameters = {name: tensor.clone() for name, tensor in state.items()}
+
+
+def rank_of(summary: Mapping[str, Any], enough: float) -> tuple[float, float]:
+    """Order of policies: who finishes more often, up to `enough`; then who laps faster."""
+    ratio = summary["lap_ratio"]
+    return min(float(summary["finish_rate"]), enough), -float(ratio) if ratio is not None else -np.inf
+
+
+def describe(episodes: list[dict[str, Any]]) -> dict[str, float]:
+    """Averages over ended training episodes, by metric name; empty without any."""
+    if not episodes:
+        return {}
+    values = {
+        "rollout/reward": float(np.mean([episode["reward"] for episode in episodes])),
+        "rollout/steps": float(np.mean([episode["steps"] for episode in episodes])),
+        "rollout/progress_m": float(np.mean([episode["progress"] for episode in episodes])),
+        "rollout/off_track_rate": float(np.mean([episode["ended"] == "off_track" for episode in episodes])),
+    }
+    for name in episodes[0]["terms"]:
+        values[f"rollout/terms/{name}"] = float(np.mean([episode["terms"][name] for episode in episodes]))
+    laps = [episode["lap_time"] for episode in episodes if episode["lap_time"] > 0]
+    if laps:
+        values["rollout/lap_time_s"] = float(np.mean(laps[-20:]))
+    return values

@@ -1,0 +1,55 @@
+"""How a training tells what it is doing: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_EVERY = 5.0  # [s] between two plain lines
+
+
+class ProgressLine:
+    """Steps, steps/s, time left, last lap. A context manager; `update` is cheap and may be called often."""
+
+    def __init__(self, total: int, title: str) -> None:
+        """total: steps of the whole training. title: the run's name."""
+        self.total, self.title = total, title
+        self._console = Console(stderr=True)
+        self._live: Progress | None = None
+        self._last_plain = self._began = time.monotonic()
+
+    def __enter__(self) -> ProgressLine:
+        if self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self._live = Progress(*columns, console=self._console)
+            self._live.start()
+            self._task = self._live.add_task(self.title, total=self.total, note="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, step: int, note: str) -> None:
+        """Show that `step` steps are done; note: what else is worth seeing."""
+        if self._live is not None:
+            self._live.update(self._task, completed=step, note=note)
+            return
+        now = time.monotonic()
+        if now - self._last_plain >= PLAIN_EVERY:
+            self._last_plain = now
+            left = (now - self._began) / max(step, 1) * (self.total - step)
+            print(
+                f"{self.title}: {step:,}/{self.total:,} steps, {left:.0f} s left, {note}", file=sys.stderr, flush=True
+            )
