@@ -30,7 +30,7 @@ class JournalWriter(KVWriter):
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Record all numbers; the wall-clock ones of SB3 are dropped, the monitor measures its own."""
-        numbers = {k: float(v) for k, v in key_values.items() if np.isscalar(v) and not isinstance(v, str)}
+        numbers = {k: float(v) for k, v in key_values.items() if isinstance(v, int | float | np.number)}
         self._journal.metrics(step, {k: v for k, v in numbers.items() if not k.startswith("time/")})
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class Monitor(BaseCallback):
         if self.num_timesteps - self._recorded < EVERY:
             return
         self._recorded = self.num_timesteps
-        ended = self.training_env.take_episodes()  # type: ignore[attr-defined]
+        ended = self.training_env.take_episodes()
         self._recent = (self._recent + ended)[-RECENT:]
         if self.first_lap is None and any(episode["laps"] for episode in ended):
             self.first_lap = {"steps": self.num_timesteps, "seconds": self.learning_s}

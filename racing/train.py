@@ -65,7 +65,7 @@ def _job(cfg: DictConfig) -> float | None:
     """What Hydra runs for each job: name the run after its choices, then train."""
     from hydra.core.hydra_config import HydraConfig
 
-    chosen = HydraConfig.get().runtime.choices
+    chosen: Any = HydraConfig.get().runtime.choices
     if cfg.name is None:
         track = Path(str(cfg.track.file)).stem if chosen.track == "file" else chosen.track
         cfg.name = chosen.experiment or f"{chosen.env}-{track}-{chosen.algo}"

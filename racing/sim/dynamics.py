@@ -26,7 +26,7 @@ ROLLING_SPEED = real(0.5)  # [m/s] rolling resistance fades out below it
 
 
 @kernel
-def limit_steer_rate(rate, steer, car):  # type: ignore[no-untyped-def]
+def limit_steer_rate(rate, steer, car):
     """Steering rate [rad/s] after its limit and the stops."""
     if (steer <= -car.max_steer and rate <= ZERO) or (steer >= car.max_steer and rate >= ZERO):
         return ZERO
@@ -34,7 +34,7 @@ def limit_steer_rate(rate, steer, car):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def limit_acceleration(a, v, car):  # type: ignore[no-untyped-def]
+def limit_acceleration(a, v, car):
     """Longitudinal acceleration [m/s^2] after brake, drive, power and speed limits."""
     if (v <= car.min_speed and a <= ZERO) or (v >= car.max_speed and a >= ZERO):
         return ZERO
@@ -43,7 +43,7 @@ def limit_acceleration(a, v, car):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def kinematic_rhs(state, rate, a, grip, car):  # type: ignore[no-untyped-def]
+def kinematic_rhs(state, rate, a, grip, car):
     """Derivative of the rolling car. grip in (0, 1] scales curvature and acceleration (1: rolls whatever it costs)."""
     _, _, steer, v, yaw, _, _ = state
     turn = v / (car.front_axle + car.rear_axle) * math.tan(steer) * grip
@@ -52,7 +52,7 @@ def kinematic_rhs(state, rate, a, grip, car):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def kinematic_grip(state, a, car):  # type: ignore[no-untyped-def]
+def kinematic_grip(state, a, car):
     """Factor that brings lateral and longitudinal demand together onto the friction circle."""
     _, _, steer, v, _, _, _ = state
     lateral = v * v * math.tan(steer) / (car.front_axle + car.rear_axle)
@@ -63,7 +63,7 @@ def kinematic_grip(state, a, car):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def linear_rhs(state, rate, a, car):  # type: ignore[no-untyped-def]
+def linear_rhs(state, rate, a, car):
     """Derivative of the linear single-track; below car.kinematic_below and in reverse the car rolls."""
     _, _, steer, v, yaw, r, beta = state
     lf, lr, h, g = car.front_axle, car.rear_axle, car.cg_height, G
@@ -90,11 +90,12 @@ def linear_rhs(state, rate, a, car):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def axle_force(along, sideways, push, load, bend, car):  # type: ignore[no-untyped-def]
+def axle_force(along, sideways, push, load, bend, car):
     """Force of one axle in the wheel's frame (longitudinal, lateral) [N].
 
     along, sideways: velocity of the wheel in its own frame [m/s]. push: demanded longitudinal force [N]. bend:
-    Pacejka's B, normalised stiffness / shape [1/rad]. The two demands are scaled together onto the friction circle: a driver who steers keeps his brakes.
+    Pacejka's B, normalised stiffness / shape [1/rad]. The two demands are scaled together onto the friction circle: a
+    driver who steers keeps his brakes.
     """
     limit = car.friction * load
     rolling = max(abs(along), car.kinematic_below)
@@ -112,7 +113,7 @@ def axle_force(along, sideways, push, load, bend, car):  # type: ignore[no-untyp
 
 
 @kernel
-def saturated_rhs(state, rate, a, car):  # type: ignore[no-untyped-def]
+def saturated_rhs(state, rate, a, car):
     """Derivative of the single-track with saturating tyres, load transfer, drag and rolling resistance."""
     _, _, steer, vx, yaw, r, vy = state
     lf, lr = car.front_axle, car.rear_axle
@@ -149,7 +150,7 @@ def saturated_rhs(state, rate, a, car):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def derivative(state, rate, a, car):  # type: ignore[no-untyped-def]
+def derivative(state, rate, a, car):
     """Derivative of `state` under steering rate [rad/s] and demanded acceleration [m/s^2], by the car's model."""
     if car.model == SATURATED:
         return saturated_rhs(state, rate, a, car)
@@ -159,7 +160,7 @@ def derivative(state, rate, a, car):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _ahead(s, k, h):  # type: ignore[no-untyped-def]
+def _ahead(s, k, h):
     return (
         s[0] + h * k[0],
         s[1] + h * k[1],
@@ -172,7 +173,7 @@ def _ahead(s, k, h):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def rk4(state, rate, a, h, car):  # type: ignore[no-untyped-def]
+def rk4(state, rate, a, h, car):
     """`state` after one classical Runge-Kutta step of h [s] with constant commands."""
     k1 = derivative(state, rate, a, car)
     k2 = derivative(_ahead(state, k1, HALF * h), rate, a, car)
@@ -185,8 +186,8 @@ def rk4(state, rate, a, h, car):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def settle(state, before, car):  # type: ignore[no-untyped-def]
-    """`state` with the steering at its stops, no creep through zero speed, and rolling at walking pace and in reverse."""
+def settle(state, before, car):
+    """`state` with the steering at its stops, no creep through zero speed, rolling at walking pace and in reverse."""
     x, y, steer, v, yaw, r, w = state
     steer = min(max(steer, -car.max_steer), car.max_steer)
     if before >= car.min_speed and v < car.min_speed:

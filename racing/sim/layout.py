@@ -1,4 +1,4 @@
-"""The records that the kernels work on. Every number of a car is a named field; a world's state is one array of them."""
+"""The records that kernels work on. Every number of a car is a named field; a world's state is one array of them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ MAX_WALK = 64  # centreline points a car may pass in one decision
 
 
 @kernel
-def locate(points, track, x, y, index):  # type: ignore[no-untyped-def]
+def locate(points, track, x, y, index):
     """(index, arc length [m], lateral offset [m], centreline heading [rad]) of the point (x, y).
 
     The nearest centreline point is sought downhill from `index`, where the car was last, never globally: where a track
@@ -38,7 +38,7 @@ def locate(points, track, x, y, index):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def gate_crossing(gate, x0, y0, x1, y1, margin):  # type: ignore[no-untyped-def]
+def gate_crossing(gate, x0, y0, x1, y1, margin):
     """Fraction in [0, 1) of the way (x0, y0) -> (x1, y1) at which it crosses the gate forwards; -1 where it does not.
 
     gate: record with both ends. margin: how far [m] beyond an end still counts.
@@ -59,12 +59,12 @@ def gate_crossing(gate, x0, y0, x1, y1, margin):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def shortest(difference, length):  # type: ignore[no-untyped-def]
+def shortest(difference, length):
     """Arc-length difference [m] on a closed lap, brought to [-length/2, length/2]."""
     return difference - length * real(round(difference / length))
 
 
 @kernel
-def heading_error(yaw, heading):  # type: ignore[no-untyped-def]
+def heading_error(yaw, heading):
     """yaw - heading [rad], in [-pi, pi]."""
     return wrap(yaw - heading)

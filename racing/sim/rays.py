@@ -14,7 +14,7 @@ MAX_STEPS = 200
 
 
 @kernel
-def clearance(grid, track, x, y):  # type: ignore[no-untyped-def]
+def clearance(grid, track, x, y):
     """Bilinear signed distance [m] to the road's edge at (x, y); outside the grid that of the nearest border cell."""
     u = min(max((x - track.grid_x) * track.cells_per_metre, ZERO), track.last_u)
     v = min(max((y - track.grid_y) * track.cells_per_metre, ZERO), track.last_v)
@@ -28,10 +28,10 @@ def clearance(grid, track, x, y):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def scan(grid, track, x, y, yaw, field_of_view, far, scratch, order, out):  # type: ignore[no-untyped-def]
+def scan(grid, track, x, y, yaw, field_of_view, far, scratch, order, out):
     """Fill `out` (R,) with the distances [m] to the road's edge, from the left end of the field of view to the right.
 
-    x, y [m], yaw [rad]: the car. field_of_view [rad]. far: longest distance [m]. scratch (R, 4), order (R,): work space.
+    x, y [m], yaw [rad]: the car. field_of_view [rad]. far: longest distance [m]. scratch (R, 4), order (R,): work room.
 
     A step may be longer than the clearance as long as the spheres of free ground at its two ends overlap (over-relaxed
     sphere tracing, Keinert et al. 2014); its length follows from the slope of the last step, which shortens grazing

@@ -13,7 +13,7 @@ UNIT = real(1.0 / (1 << 24))
 
 
 @kernel
-def _mix(z):  # type: ignore[no-untyped-def]
+def _mix(z):
     """Finaliser of splitmix64 (Steele, Lea, Flood 2014)."""
     z = (z ^ (z >> np.uint64(30))) * MIX_1
     z = (z ^ (z >> np.uint64(27))) * MIX_2
@@ -21,7 +21,7 @@ def _mix(z):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def uniform(seed, lane, episode, draw):  # type: ignore[no-untyped-def]
+def uniform(seed, lane, episode, draw):
     """Uniform number in [0, 1) with 24 bits, a pure function of its four whole arguments."""
     z = _mix(np.uint64(seed) * GOLDEN + np.uint64(lane))
     z = _mix(z + np.uint64(episode) * GOLDEN)

@@ -20,7 +20,7 @@ BACKWARDS = real(20.0)  # [m] or a tenth of the lap: so much progress lost is th
 
 
 @kernel
-def physics(car, vehicle, rules, steering, throttle):  # type: ignore[no-untyped-def]
+def physics(car, vehicle, rules, steering, throttle):
     """Move `car` by one decision under steering and throttle/brake commands in [-1, 1]."""
     sin, cos = sincos(car.yaw)
     rear = vehicle.rear_axle
@@ -60,7 +60,7 @@ def physics(car, vehicle, rules, steering, throttle):  # type: ignore[no-untyped
 
 
 @kernel
-def place(car, points, track):  # type: ignore[no-untyped-def]
+def place(car, points, track):
     """Bring the car's track coordinates up to date with x, y, yaw; returns its arc length [m]."""
     index, s, lateral, heading = locate(points, track, car.x, car.y, car.nearest)
     car.nearest = index
@@ -72,7 +72,7 @@ def place(car, points, track):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def timing(car, gates, track, x0, y0, decision, margin):  # type: ignore[no-untyped-def]
+def timing(car, gates, track, x0, y0, decision, margin):
     """Count the gates that the way from (x0, y0) crossed. A lap runs from the first gate passed to that gate again."""
     for _ in range(GATES_PER_DECISION):
         gate = gates[track.gate_start + car.next_gate]
@@ -92,8 +92,8 @@ def timing(car, gates, track, x0, y0, decision, margin):  # type: ignore[no-unty
 
 
 @kernel
-def ending(car, grid, track, rules):  # type: ignore[no-untyped-def]
-    """How the episode ends now, or RUNNING. Off the road: a wheel's width beyond the edge, by picture or by corridor."""
+def ending(car, grid, track, rules):
+    """How the episode ends now, or RUNNING. Off the road: a wheel's width beyond the edge, by picture or corridor."""
     if (
         clearance(grid, track, car.x, car.y) < rules.margin
         or abs(car.lateral) > car.half_width + TWO * rules.margin
@@ -112,7 +112,7 @@ def ending(car, grid, track, rules):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def start(car, lane, points, gates, tracks, track_count, rules):  # type: ignore[no-untyped-def]
+def start(car, lane, points, gates, tracks, track_count, rules):
     """Put the car at the start of its next episode. Cars of one race follow each other around the lap."""
     race, place_in_race = lane // rules.cars_per_race, lane % rules.cars_per_race
     key = rules.first_lane + race
@@ -149,7 +149,7 @@ def start(car, lane, points, gates, tracks, track_count, rules):  # type: ignore
 
 
 @kernel
-def _aim(car, gates, track):  # type: ignore[no-untyped-def]
+def _aim(car, gates, track):
     """Set next_gate to the first gate ahead of the car."""
     best = track.length * TWO
     for g in range(track.gate_count):
@@ -160,13 +160,13 @@ def _aim(car, gates, track):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def workspace(ranges):  # type: ignore[no-untyped-def]
+def workspace(ranges):
     """Scratch memory of one thread for `scan`."""
     return np.empty((ranges.shape[1], 4), ranges.dtype), np.empty(ranges.shape[1], np.int32)
 
 
 @kernel
-def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):  # type: ignore[no-untyped-def]
+def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):
     """Start a new episode on lanes first..last-1 and look around."""
     scratch, order = workspace(ranges)
     for lane in range(first, last):
@@ -187,7 +187,7 @@ def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):  # typ
 
 
 @kernel
-def look(first, last, cars, grid, tracks, rules, ranges):  # type: ignore[no-untyped-def]
+def look(first, last, cars, grid, tracks, rules, ranges):
     """Measure the rays of lanes first..last-1 where they stand."""
     scratch, order = workspace(ranges)
     for lane in range(first, last):
@@ -207,9 +207,7 @@ def look(first, last, cars, grid, tracks, rules, ranges):  # type: ignore[no-unt
 
 
 @kernel
-def step(  # type: ignore[no-untyped-def]
-    first, last, actions, cars, final_cars, points, gates, grid, tracks, vehicle, rules, ranges, final_ranges
-):
+def step(first, last, actions, cars, final_cars, points, gates, grid, tracks, vehicle, rules, ranges, final_ranges):
     """Advance lanes first..last-1 by one decision.
 
     actions (N, 2): steering, throttle/brake. cars, ranges (N, R): state and rays after the decision; where an episode

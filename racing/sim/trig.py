@@ -29,7 +29,7 @@ P5 = real(-0.0000000239)
 
 
 @kernel
-def sincos(angle):  # type: ignore[no-untyped-def]
+def sincos(angle):
     """(sin, cos) of an angle [rad], |angle| < 1e4."""
     turns = real(math.floor(angle * TWO_OVER_PI + HALF))
     quadrant = np.int32(turns) & 3
@@ -43,7 +43,7 @@ def sincos(angle):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sincos_small(angle):  # type: ignore[no-untyped-def]
+def sincos_small(angle):
     """(sin, cos) of an angle [rad] in [-pi/4, pi/4]; to 1e-4 up to 1."""
     z = angle * angle
     s = angle + angle * z * (S1 + z * (S2 + z * S3))
@@ -52,7 +52,7 @@ def sincos_small(angle):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def arctan_unit(t):  # type: ignore[no-untyped-def]
+def arctan_unit(t):
     """Arctangent [rad] of t in [0, 1]; Estrin's scheme, as the kernels wait for results rather than for arithmetic."""
     z = t * t
     z2 = z * z
@@ -62,7 +62,7 @@ def arctan_unit(t):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def arctan(x):  # type: ignore[no-untyped-def]
+def arctan(x):
     """Arctangent [rad] of any finite x."""
     a = abs(x)
     large = a > ONE
@@ -73,7 +73,7 @@ def arctan(x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sine(angle):  # type: ignore[no-untyped-def]
+def sine(angle):
     """Sine of an angle [rad] in [-pi, pi]."""
     x = HALF_PI - abs(HALF_PI - abs(angle))  # fold to [0, pi/2]
     z = x * x
@@ -83,6 +83,6 @@ def sine(angle):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def wrap(angle):  # type: ignore[no-untyped-def]
+def wrap(angle):
     """The same angle in [-pi, pi] [rad]."""
     return angle - TWO_PI * real(round(angle / TWO_PI))

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Rays:
         require(1 <= self.number <= 4096, f"env.rays.number must be in 1..4096, got {self.number}; 7 is the default")
         require(
             0 < self.field_of_view <= 2 * np.pi + 1e-6,
-            f"env.rays.field_of_view must be in (0, 360] degrees, got {np.degrees(self.field_of_view):.0f}; 180 is the default",
+            f"env.rays.field_of_view must be in (0, 360] degrees, got {np.degrees(self.field_of_view):.0f}; e.g. 180",
         )
         require(
             0 < self.range <= 10_000,
@@ -120,11 +121,13 @@ class World:
         lines = lines or [np.zeros(len(t.points)) for t in self.tracks]
         speeds = start_speeds or [np.full(len(t.points), 0.1 * self.vehicle.max_speed) for t in self.tracks]
         self.track_table = np.zeros(len(self.tracks), layout.track(self.real))
-        points, gates, grids = [], [], []
+        points: list[Any] = []
+        gates: list[Any] = []
+        grids: list[Any] = []
         for row, track, speed, line in zip(self.track_table, self.tracks, speeds, lines, strict=True):
-            row["point_start"], row["point_count"] = sum(map(len, points)), len(track.points)
-            row["gate_start"], row["gate_count"] = sum(map(len, gates)), len(track.gates)
-            row["grid_start"], row["grid_width"] = sum(map(len, grids)), track.clearance.values.shape[1]
+            row["point_start"], row["point_count"] = sum(len(a) for a in points), len(track.points)
+            row["gate_start"], row["gate_count"] = sum(len(a) for a in gates), len(track.gates)
+            row["grid_start"], row["grid_width"] = sum(len(a) for a in grids), track.clearance.values.shape[1]
             row["spacing"], row["length"] = track.spacing, track.length
             row["grid_x"], row["grid_y"] = track.clearance.origin
             row["cell"], row["cells_per_metre"] = track.clearance.resolution, 1 / track.clearance.resolution
@@ -162,7 +165,7 @@ class World:
             function(0, self.lanes, *arguments)
             return
         edges = [self.lanes * i // pieces for i in range(pieces + 1)]
-        work = [self._pool.submit(function, a, b, *arguments) for a, b in zip(edges[1:-1], edges[2:], strict=True)]
+        work = [self._pool.submit(function, a, b, *arguments) for a, b in pairwise(edges[1:])]
         function(edges[0], edges[1], *arguments)
         for piece in work:
             piece.result()

@@ -165,4 +165,4 @@ def line_offsets(track: Track, vehicle: Vehicle) -> Array:
     places, offsets = stations(track, reference_lap(track, vehicle))
     order = np.argsort(places % track.length)
     arc = np.arange(len(track.points)) * track.spacing
-    return np.interp(arc, (places % track.length)[order], offsets[order], period=track.length)
+    return np.asarray(np.interp(arc, (places % track.length)[order], offsets[order], period=track.length))
