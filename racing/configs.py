@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,83 @@ def compose(name: str, overrides: Sequence[str], folder: str = "") -> DictConfig
         try:
             return hydra.compose(name, list(overrides))
         except Exception as error:
-            raise InputError(explain(error)) from error
+            raise InputError(explain(error, folder)) from error
 
 
-def explain(error: BaseException) -> str:
-    """Hydra's and OmegaConf's complaint about an override or a config file as one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    keep = [line for line in lines if not line.startswith(("full_key:", "object_type=", "Set the environment", "To "))]
-    text = "; ".join(keep)
-    if "Could not override" in text or ("Key '" in text and "not in" in text):
-        text += "; see docs/configuration.md for the keys, or prefix a new key with +"
-    return text
+def refuse_empty_groups(overrides: Sequence[str]) -> None:
+    """Raise InputError for `group=null`, which Hydra answers with a traceback."""
+    for override in overrides:
+        group, _, choice = override.partition("=")
+        if choice in ("", "null", "None") and choices(group):
+            raise InputError(f"{override!r} must name a choice of {group}; {hint('', choices(group))}")
+
+
+def explain(error: BaseException, folder: str = "") -> str:
+    """Hydra's and OmegaConf's complaint about an override or a config file as one line: value, rule, remedy.
+
+    folder: where the config lies in conf/, for suggestions of keys.
+    """
+    text = str(error)
+    missing = re.search(r"Could not find '([^']+)/([^/']*)'", text)
+    if missing:
+        group, choice = missing.groups()
+        return f"{group}={choice} is no choice, conf/{group} has no {choice}.yaml; {hint(choice, choices(group))}"
+    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
+    if unknown and ("Could not override" in text or "not in struct" in text):
+        return f"{unknown[1]!r} is no key; {key_hint(unknown[1], folder)}"
+    several = re.search(r"Ambiguous value for argument '(.*)'", text)
+    if several:
+        key = several[1].partition("=")[0]
+        return f"{several[1]!r} has several values; add -m to run each of them, or write {key}=[...] for a list"
+    if hasattr(error, "override"):  # Hydra could not parse it
+        return f"{str(error.override)!r} must be key=value; write lists as key=[1,2] and quote the shell's characters"
+    target = re.search(r"Error locating target '([^']*)'", text)
+    if target:
+        return f"_target_ {target[1]!r} must be something that can be imported; correct it or choose another file"
+    noise = ("full_key:", "object_type=", "reference_type=", "Set the environment", "To ", "See https")
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith(noise))
+
+
+def hint(wrong: str, known: Sequence[str]) -> str:
+    """What to write instead of `wrong`: the nearest of `known`, or all of them."""
+    near = difflib.get_close_matches(wrong, known, 1)
+    return f"did you mean {near[0]}?" if near else f"choose one of: {', '.join(known) or '(there are none yet)'}"
+
+
+def key_hint(wrong: str, folder: str = "") -> str:
+    """What to write instead of the dotted key `wrong`: the nearest key there is, or those beside it."""
+    keys = known_keys(folder)
+    place, _, name = wrong.rpartition(".")
+    beside = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == place]
+    near = difflib.get_close_matches(name, beside, 1)
+    if near:
+        return f"did you mean {'.'.join(filter(None, (place, near[0])))}?"
+    elsewhere = [key for key in keys if key.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"did you mean {elsewhere[0]}?"
+    if not beside:
+        return f"there are no keys below {place}"
+    return f"the keys of {place or 'the configuration'}: {', '.join(beside)}"
+
+
+def known_keys(folder: str = "") -> list[str]:
+    """Dotted names of all keys that the files in conf/<folder> hold, for suggestions."""
+    keys: set[str] = set()
+    root = conf_directory() / folder
+    for path in root.rglob("*.yaml"):
+        group = path.relative_to(root).parent
+        whole = "@package _global_" in path.read_text()
+        prefix = "" if group == Path() or whole else f"{group.as_posix()}."
+        _collect(OmegaConf.to_container(OmegaConf.load(path), resolve=False), prefix, keys)
+        keys.add(group.as_posix())
+    return sorted(key for key in keys if key != "." and key.split(".")[0] not in ("verbs", "hydra"))
+
+
+def _collect(node: Any, prefix: str, keys: set[str]) -> None:
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if key not in ("defaults", "_target_", "_partial_", "hydra"):
+            keys.add(f"{prefix}{key}")
+            _collect(value, f"{prefix}{key}.", keys)
 
 
 def load_group(group: str, name: str, *overrides: str) -> Any:
@@ -56,9 +123,7 @@ def load_group(group: str, name: str, *overrides: str) -> Any:
     from hydra.utils import instantiate
 
     if name not in choices(group):
-        close = difflib.get_close_matches(name, choices(group), 1)
-        hint = f"did you mean {close[0]}?" if close else f"choose one of: {', '.join(choices(group))}"
-        raise InputError(f"{group} {name!r} is not in conf/{group}; {hint}")
+        raise InputError(f"{group} {name!r} is not in conf/{group}; {hint(name, choices(group))}")
     return build(compose(f"{group}/{name}", overrides)[group], instantiate)
 
 

@@ -1,6 +1,10 @@
-"""The one error that means "the user's input is wrong"."""
+"""The one error that means "the user's input is wrong", and the checks that raise it most often."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 
 class InputError(ValueError):
@@ -15,3 +19,33 @@ def require(condition: bool, message: str) -> None:
     """Raise `InputError(message)` unless `condition` holds."""
     if not condition:
         raise InputError(message)
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite number; a truth value is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def require_number(
+    name: str, value: Any, low: float, high: float, *, whole: bool = False, unit: str = "", remedy: str = ""
+) -> None:
+    """Raise InputError unless `value` is a number in [low, high]; whole: a whole one.
+
+    name: the config key, such as algo.gamma. remedy: what to do instead; default: where the key is documented.
+    """
+    fits = is_number(value) and (isinstance(value, int) or not whole) and low <= value <= high
+    if fits:
+        return
+    kind = "a whole number" if whole else "a number"
+    if whole and is_number(value) and value == round(value):
+        remedy = f"write {round(value)}" if low <= value <= high else remedy
+    group = name.partition(".")[0]
+    remedy = remedy or (f"see conf/{group}" if "." in name else "see conf/train.yaml")
+    bounds = f"[{low:.7g}, {high:.7g}]{' ' + unit if unit else ''}"
+    raise InputError(f"{name} must be {kind} in {bounds}, got {value!r}; {remedy}")
+
+
+def require_numbers(group: str, values: Mapping[str, Any], rules: Mapping[str, tuple[float, float, bool]]) -> None:
+    """`require_number` for several keys of a config group; rules: name -> (lowest, highest, whole numbers only)."""
+    for name, (low, high, whole) in rules.items():
+        require_number(f"{group}.{name}", values[name], low, high, whole=whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from racing.configs import build, choices, conf_directory, explain, plain
-from racing.errors import InputError, require
+from racing.configs import build, choices, conf_directory, explain, plain, refuse_empty_groups
+from racing.errors import InputError, require, require_number
 
 HELP = """usage: racing train [group=choice ...] [key=value ...]      (-m for sweeps)
 
@@ -29,6 +30,19 @@ examples:
 groups (details: docs/configuration.md):
 """
 MAX_TASK_SEED = 1 << 28  # above it are the seeds of evaluation starts (racing.laps)
+HYDRA_OPTIONS = (
+    "-m",
+    "--multirun",
+    "-c",
+    "--cfg",
+    "--resolve",
+    "-p",
+    "--package",
+    "-i",
+    "--info",
+    "-cd",
+    "--config-dir",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,14 +57,38 @@ def main(argv: Sequence[str]) -> int:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and are said in one line
     own_arguments = sys.argv
-    sys.argv = ["racing train", *(part for argument in argv for part in track_by_path(argument))]
+    sys.argv = ["racing train", *for_hydra(argv)]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="train")(_job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(explain(error)) from error
+    except _Refused as refused:
+        raise refused.error from None
     finally:
         sys.argv = own_arguments
     return 0
+
+
+class _Refused(BaseException):
+    """Carries an InputError past Hydra, which prints a line of its own about every Exception of a job."""
+
+    def __init__(self, error: InputError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def for_hydra(argv: Sequence[str]) -> list[str]:
+    """The arguments as Hydra takes them: -m first (it accepts it nowhere else), tracks by path.
+
+    Raises InputError for an option that it does not know, or a group without a choice.
+    """
+    for argument in argv:
+        known = not argument.startswith("-") or argument.partition("=")[0] in HYDRA_OPTIONS
+        require(known, f"{argument!r} is no option of racing train; write key=value, see racing train --help")
+    refuse_empty_groups(argv)
+    several = [argument for argument in argv if argument in ("-m", "--multirun")]
+    rest = [argument for argument in argv if argument not in several]
+    return several[:1] + [part for argument in rest for part in track_by_path(argument)]
 
 
 def track_by_path(argument: str) -> list[str]:
@@ -69,7 +107,10 @@ def _job(cfg: DictConfig) -> float | None:
     if cfg.name is None:
         track = Path(str(cfg.track.file)).stem if chosen.track == "file" else chosen.track
         cfg.name = chosen.experiment or f"{chosen.env}-{track}-{chosen.algo}"
-    return train(cfg, list(HydraConfig.get().overrides.task))
+    try:
+        return train(cfg, list(HydraConfig.get().overrides.task))
+    except InputError as error:
+        raise _Refused(error) from error
 
 
 @dataclass(kw_only=True)
@@ -122,22 +163,27 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:
 
 def check(config: Mapping[str, Any]) -> None:
     """Refuse values that no part checks itself. Raises InputError."""
-
-    def whole(key: str, value: Any, low: int, high: int) -> None:
-        fits = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-        require(fits, f"{key} must be a whole number in [{low}, {high}], got {value!r}; see docs/configuration.md")
-
-    whole("seed", config["seed"], 0, MAX_TASK_SEED - 1)
-    whole("algo.n_envs", config["algo"]["n_envs"], 1, 1 << 20)
-    whole("algo.total_timesteps", config["algo"]["total_timesteps"], 1, 1 << 40)
-    whole("eval.episodes", config["eval"]["episodes"], 1, 100_000)
-    whole("eval.laps", config["eval"]["laps"], 1, 1000)
-    whole("eval.every", config["eval"]["every"], 0, 1 << 40)
+    for name in ("env", "track", "vehicle", "algo", "hardware", "tracking", "eval", "paths"):
+        group = config.get(name)
+        require(isinstance(group, dict), f"{name}={group!r} must be a group of keys; choose a file of conf/{name}")
+    require_number("seed", config["seed"], 0, MAX_TASK_SEED - 1, whole=True)
+    for key, low, high in (("n_envs", 1, 1 << 20), ("total_timesteps", 1, 1 << 40)):
+        require_number(f"algo.{key}", config["algo"].get(key), low, high, whole=True)
+    judging, tracking = config["eval"], config["tracking"]
+    for key, low, high in (("episodes", 1, 100_000), ("laps", 1, 1000), ("every", 0, 1 << 40)):
+        require_number(f"eval.{key}", judging[key], low, high, whole=True)
     for key in ("from", "finish_rate"):
-        value = config["eval"][key]
-        share = isinstance(value, int | float) and 0 <= value <= 1
-        require(share, f"eval.{key} must be in [0, 1], got {value!r}; it is a share")
-    require(isinstance(config["fresh"], bool), f"fresh must be true or false, got {config['fresh']!r}; choose one")
+        require_number(f"eval.{key}", judging[key], 0, 1, remedy="it is a share")
+    require_number("tracking.close_timeout", tracking["close_timeout"], 0, 86_400, unit="s")
+    hardware = config["hardware"]
+    switches = {"fresh": config["fresh"], "tracking.enabled": tracking["enabled"]}
+    for key, value in (switches | {"hardware.fallback": hardware["fallback"]}).items():
+        require(isinstance(value, bool), f"{key} must be true or false, got {value!r}; choose one")
+    texts = {"tracking.experiment": tracking["experiment"], "paths.outputs": config["paths"]["outputs"]}
+    if tracking["uri"] is not None:
+        texts["tracking.uri"] = tracking["uri"]
+    for key, value in texts.items():
+        require(isinstance(value, str) and value != "", f"{key} must be a text, got {value!r}; write {key}=TEXT")
 
 
 def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
@@ -150,10 +196,10 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
     tracks, vehicle = build(cfg.track), build(cfg.vehicle)
     make_task = build(cfg.env)
     races, seed, threads = cfg.algo.n_envs, cfg.seed, hardware.sim_threads
-    task = build_with(make_task, tracks=tracks, vehicle=vehicle, races=races, seed=seed, threads=threads)
+    task = build_with("env", make_task, tracks=tracks, vehicle=vehicle, races=races, seed=seed, threads=threads)
     settings = OmegaConf.masked_copy(cfg.algo, [k for k in cfg.algo if k not in ("total_timesteps", "n_envs")])
     env = RacingVecEnv(task)
-    model = build_with(build(settings), env=env, seed=seed, device=hardware.device)
+    model = build_with("algo", build(settings), env=env, seed=seed, device=hardware.device)
     return Parts(
         config=config,
         hardware=hardware,
@@ -165,12 +211,18 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
     )
 
 
-def build_with(factory: Any, **arguments: Any) -> Any:
-    """Call a partial that the configuration made; a value of the wrong type is the user's mistake."""
+def build_with(group: str, factory: Any, **arguments: Any) -> Any:
+    """Call a partial that a config group made; a key too many or too few is the user's mistake."""
     try:
         return factory(**arguments)
     except TypeError as error:
-        raise InputError(f"{error}; see docs/configuration.md for the type of each value") from error
+        surplus = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if surplus:
+            raise InputError(f"{surplus[1]!r} is no key here; remove +{group}.{surplus[1]}") from error
+        missing = re.search(r"missing .* argument.*: (.*)", str(error))
+        if missing:
+            raise InputError(f"{group} must have {missing[1]}, it was removed; leave its ~ away") from error
+        raise
 
 
 def tags(parts: Parts) -> dict[str, str]:

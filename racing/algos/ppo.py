@@ -22,22 +22,14 @@ from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
 from racing.algos.common import activation as activation_class
-from racing.algos.common import check_ranges, number, schedule
-from racing.errors import require
+from racing.algos.common import layers, schedule
+from racing.errors import is_number, require, require_number, require_numbers
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class BatchPPO(PPO):
     """PPO on environments that offer `advance(actions) -> Step` (racing.envs.vec_env), Box observations and actions."""
-
-    def _setup_model(self) -> None:
-        super()._setup_model()
-        require(
-            self.n_steps * self.n_envs % self.batch_size == 0,
-            f"algo.batch_size must divide algo.n_steps * algo.n_envs = {self.n_steps * self.n_envs}, "
-            f"got {self.batch_size}; use a divisor",
-        )
 
     def _actor(self, observation: th.Tensor) -> th.Tensor:
         features = self.policy.extract_features(observation, self.policy.pi_features_extractor)
@@ -61,12 +53,12 @@ class BatchPPO(PPO):
         spread = noise * sigma
         dones = np.zeros((n_rollout_steps, env.num_envs), np.float32)
         cut: list[tuple[int, np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []  # decision, lanes, last observations
-        observation = self._last_obs
+        observation: Any = self._last_obs  # type: ignore[has-type]  # SB3 sets it
         for t in range(n_rollout_steps):
             buffer.observations[t] = observation
             actions = self._actor(th.as_tensor(observation, device=self.device)).add_(spread[t]).cpu().numpy()
             buffer.actions[t] = actions
-            step = env.advance(np.clip(actions, -1.0, 1.0))  # type: ignore[attr-defined]
+            step = env.advance(np.clip(actions, -1.0, 1.0))
             buffer.rewards[t] = step.reward
             dones[t] = step.terminated | step.truncated
             lanes = np.flatnonzero(step.truncated)
@@ -80,10 +72,7 @@ class BatchPPO(PPO):
         self._finish(buffer, noise, sigma, dones, cut, observation)
         self._last_obs = observation
         self._last_episode_starts = dones[-1].astype(bool)
-        self.ep_info_buffer.extend(  # type: ignore[union-attr]
-            {"r": e["reward"], "l": e["steps"], "t": 0.0}
-            for e in env.episodes  # type: ignore[attr-defined]
-        )
+        self.ep_info_buffer.extend({"r": e["reward"], "l": e["steps"], "t": 0.0} for e in env.episodes)
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
@@ -193,19 +182,25 @@ def make_ppo(
     **settings: Any,
 ) -> BatchPPO:
     """A fresh PPO model; every argument is documented in conf/algo/ppo.yaml. Raises InputError for values off range."""
-    check_ranges(settings, RULES)
-    spread = list(log_std_init)
+    require_numbers("algo", settings, RULES)
+    rows, batch = settings["n_steps"] * env.num_envs, settings["batch_size"]
+    rule = f"algo.batch_size must divide algo.n_steps * algo.n_envs = {rows}, got {batch}; use a divisor"
+    require(rows % batch == 0, rule)
+    if settings.get("target_kl") is not None:
+        require_number("algo.target_kl", settings["target_kl"], 1e-9, 100, remedy="null switches it off")
+    count = env.action_space.shape[0]
+    spread = list(log_std_init) if isinstance(log_std_init, Sequence) else []
     require(
-        len(spread) == env.action_space.shape[0] and all(number(v) and -10 <= v <= 2 for v in spread),
-        f"algo.log_std_init must be {env.action_space.shape[0]} numbers in [-10, 2], one per action, got {spread}",
+        len(spread) == count and all(is_number(v) and -10 <= v <= 2 for v in spread),
+        f"algo.log_std_init must be {count} numbers in [-10, 2], got {log_std_init!r}; give one per action",
     )
-    layers = list(net_arch)
+    hidden = layers(net_arch)
     model = BatchPPO(
         "MlpPolicy",
         env,
         learning_rate=schedule(learning_rate, learning_rate_end),
         policy_kwargs={
-            "net_arch": {"pi": layers, "vf": layers},
+            "net_arch": {"pi": hidden, "vf": hidden},
             "activation_fn": activation_class(activation),
         },
         seed=seed,

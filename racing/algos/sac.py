@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv
 
 from racing.algos.common import activation as activation_class
-from racing.algos.common import check_ranges, schedule
+from racing.algos.common import layers, schedule
+from racing.errors import require, require_number, require_numbers
 
 RULES = {
     "buffer_size": (1, 1e9, True),
@@ -34,15 +36,26 @@ def make_sac(
     **settings: Any,
 ) -> SAC:
     """A fresh SAC model; every argument is documented in conf/algo/sac.yaml. Raises InputError for values off range."""
-    check_ranges(settings, RULES)
+    require_numbers("algo", settings, RULES)
+    check_temperature(ent_coef)
     return SAC(
         "MlpPolicy",
         env,
         learning_rate=schedule(learning_rate, learning_rate_end),
         train_freq=1,
         ent_coef=ent_coef,
-        policy_kwargs={"net_arch": list(net_arch), "activation_fn": activation_class(activation)},
+        policy_kwargs={"net_arch": layers(net_arch), "activation_fn": activation_class(activation)},
         seed=seed,
         device=device,
         **settings,
     )
+
+
+def check_temperature(ent_coef: str | float) -> None:
+    """Raise InputError unless `ent_coef` is a number >= 0, auto or auto_<start>."""
+    automatic = re.fullmatch(r"auto(_\d*\.?\d+)?", ent_coef) if isinstance(ent_coef, str) else None
+    if automatic is None:
+        require_number("algo.ent_coef", ent_coef, 0, 1000, remedy="or auto, or auto_0.1 to learn it from 0.1 on")
+    else:
+        start = float((automatic[1] or "_1")[1:])
+        require(start > 0, f"algo.ent_coef={ent_coef} must start above 0; e.g. auto_0.1")

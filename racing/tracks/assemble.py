@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import require
+from racing.errors import is_number, require
 from racing.sim.clearance import Clearance
 from racing.sim.track import Points, Track, build_track
 from racing.tracks.geometry import curvature, longest_straight, nearest, start_at
@@ -53,7 +53,8 @@ def reversed_track(track: Track) -> Track:
 
 def scaled_track(track: Track, scale: float) -> Track:
     """The track with all lengths multiplied by `scale`."""
-    require(0 < scale < 1e4, f"scale must be in (0, 10000), got {scale}; 0.1 turns a full-size circuit into a 1:10 one")
+    remedy = "0.1 turns a full-size circuit into a 1:10 one"
+    require(is_number(scale) and 0 < scale < 1e4, f"scale must be in (0, 10000), got {scale!r}; {remedy}")
     if scale == 1.0:
         return track
     grid = track.clearance

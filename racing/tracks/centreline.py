@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import InputError, require
+from racing.errors import InputError, is_number, require
 from racing.sim.track import Track, build_track, resample_closed
 from racing.tracks.assemble import digest
 from racing.tracks.geometry import smooth_closed
@@ -64,7 +64,8 @@ def read_table(
             half_width is not None,
             f"{path.name} has {columns} columns, none with widths; give half_width in metres (--half-width)",
         )
-        require(0 < float(half_width or 0) < 1e3, f"half_width must be in (0, 1000) m, got {half_width}; correct it")
+        fits = is_number(half_width) and 0 < float(half_width or 0) < 1e3
+        require(fits, f"half_width must be in (0, 1000) m, got {half_width!r}; correct it")
         right = left = np.full(len(table), float(half_width or 0))
     keep = np.concatenate([[True], np.linalg.norm(np.diff(points, axis=0), axis=1) > 1e-9])
     points, right, left = points[keep], right[keep], left[keep]

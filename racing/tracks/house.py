@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import InputError, require
+from racing.errors import InputError, is_number, require
 from racing.sim.track import Track
 from racing.tracks.assemble import default_direction, digest, mask_track
 from racing.tracks.gates import check_gates, find_road, lap_through_gates
@@ -58,7 +58,8 @@ def read_house(picture: Path, *, metres_per_pixel: float | None = None) -> Track
         entry = parse_entry(entries[picture.name], f"{sidecar.name}[{picture.name}]", len(pixels))
         files[sidecar.name] = digest(sidecar)
     scale = metres_per_pixel or (entry.metres_per_pixel if entry else None)
-    require(scale is None or 1e-4 < scale < 1e3, f"metres_per_pixel must be in (0.0001, 1000), got {scale}; measure it")
+    fits = scale is None or (is_number(scale) and 1e-4 < scale < 1e3)
+    require(fits, f"metres_per_pixel must be in (0.0001, 1000), got {scale!r}; measure it")
     source: dict[str, Any] = {"format": "house", "picture": str(picture.resolve()), "files": files}
     if entry is None:
         return _plain(picture.stem, pixels, scale, source)
