@@ -1,0 +1,60 @@
+# Needs Python 3.11 to 3.13, git and make; everything else goes into .venv. Other interpreter: make train PYTHON=/path/to/python
+.DEFAULT_GOAL := help
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 14
+
+train: .venv/installed ## set up, then racing train: make train ARGS="track=oval seed=1"
+	@$(BIN)/racing train $(ARGS)
+
+test: .venv/installed-dev ## set up, then all tests: make test ARGS="tests/sim -x"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: .venv/installed-dev ## lint, format and types, changing nothing
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+format: .venv/installed-dev ## mend what can be mended mechanically
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: .venv/installed ## measure this machine: make bench ARGS=sim
+	@$(BIN)/racing bench $(ARGS)
+
+docs: .venv/installed ## write the pages that are made from conf/
+	@$(BIN)/python docs/make_configuration.py
+
+install: .venv/installed-dev ## set up only
+
+lock: .venv/bin/pip ## renew requirements.lock: the newest versions that pyproject.toml allows
+	@$(PIP) install --dry-run --ignore-installed --editable '.[dev]' > .venv/lock.log || { cat .venv/lock.log; exit 1; }
+	@echo '# Versions that make train and make test install; a constraints file of pip. Renew it with make lock.' > .venv/lock
+	@sed -n 's/^Would install //p' .venv/lock.log | tr ' ' '\n' | sed -E 's/-([^-]+)$$/==\1/; s/[+].*//' \
+		| grep -vE '^(racing|nvidia-.*|cuda-.*|triton)==' | LC_ALL=C sort -f >> .venv/lock
+	@mv .venv/lock requirements.lock
+
+clean: ## remove .venv and what tools left behind; outputs/ stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/pip:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is not on the PATH; give make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "PYTHON=$(PYTHON) must be Python 3.11 to 3.13" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml requirements.lock | .venv/bin/pip
+	$(PIP) install --quiet --constraint requirements.lock --editable .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml requirements.lock | .venv/bin/pip
+	$(PIP) install --quiet --constraint requirements.lock --editable '.[dev]'
+	@touch .venv/installed $@
+
+.PHONY: help train test check format bench docs install lock clean
