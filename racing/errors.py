@@ -41,7 +41,8 @@ def require_number(
         remedy = f"write {round(value)}" if low <= value <= high else remedy
     group = name.partition(".")[0]
     remedy = remedy or (f"see conf/{group}" if "." in name else "see conf/train.yaml")
-    bounds = f"[{low:.7g}, {high:.7g}]{' ' + unit if unit else ''}"
+    form = ".0f" if whole else ".7g"
+    bounds = f"[{low:{form}}, {high:{form}}]{' ' + unit if unit else ''}"
     raise InputError(f"{name} must be {kind} in {bounds}, got {value!r}; {remedy}")
 
 

@@ -137,7 +137,10 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:
     from racing.runs.sender import Sender
 
     config = plain(cfg)
-    check(config)
+    try:
+        check(config)
+    except KeyError as error:
+        raise InputError(f"{error} must be in the configuration, it was removed; leave its ~ away") from error
     outputs = Path(config["paths"]["outputs"]).resolve()
     parts = build_parts(cfg, config)
     with open_run(outputs, cfg.name, config, list(overrides), collect(parts.tracks), fresh=cfg.fresh) as run:

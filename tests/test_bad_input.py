@@ -1,0 +1,233 @@
+"""Wrong input of every kind: exit code 2, one line on stderr with value, rule and remedy, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from racing.cli import main
+from racing.tracks.generate import generate
+from racing.tracks.house import write_house
+
+# arguments, then what the line must say: the key or value, the rule, the remedy
+TRAIN = [
+    # keys and choices
+    ("algo.nenvs=3", "'algo.nenvs' is no key", "did you mean algo.n_envs?"),
+    ("sede=3", "'sede' is no key", "did you mean seed?"),
+    ("learning_rate=1e-3", "'learning_rate' is no key", "did you mean algo.learning_rate?"),
+    ("colour=red", "'colour' is no key", "the keys of the configuration: algo, "),
+    ("env.reward.beauty=1", "'env.reward.beauty' is no key", "progress"),
+    ("+env.reward.beauty=1", "env.reward.beauty is no reward term", "use: progress, off_track"),
+    ("+env.episodes.luck=1", "env.episodes.luck is no key", "use: random, "),
+    ("+env.luck=1", "'luck' is no key here", "remove +env.luck"),
+    ("algo=ppp", "algo=ppp is no choice", "did you mean ppo?"),
+    ("vehicle=tractor", "vehicle=tractor is no choice", "choose one of: f1tenth, "),
+    ("algo=null", "'algo=null' must name a choice of algo", "choose one of: ppo, sac"),
+    ("debug=quick", "debug=quick is no choice", "choose one of: fast"),
+    ("experiment=absent", "experiment=absent is no choice", "choose one of"),
+    ("launcher=moon", "launcher=moon is no choice", "choose one of"),
+    ("~hardware", "hardware=None must be a group of keys", "choose a file of conf/hardware"),
+    ("~eval.every", "'every' must be in the configuration, it was removed", "leave its ~ away"),
+    ("env", "'env' must name a choice of env", "choose one of: mlp"),
+    ("seed", "'seed' must be key=value", "write lists as"),
+    ("algo.gamma=[1", "'algo.gamma=[1' must be key=value", "write lists as"),
+    ("seed=1,2", "'seed=1,2' has several values", "add -m"),
+    ("--sede", "'--sede' is no option of racing train", "--help"),
+    # wrong types
+    ("algo.n_envs=abc", "algo.n_envs must be a whole number in [1, 1048576], got 'abc'", "see conf/algo"),
+    ("algo.n_envs=true", "algo.n_envs must be a whole number", "got True; see"),
+    ("algo.total_timesteps=1e6", "algo.total_timesteps must be a whole number", "got 1000000.0; write 1000000"),
+    ("algo.learning_rate=fast", "algo.learning_rate must be a number in [1e-12, 1], got 'fast'", "e.g. 1e-3"),
+    ("algo.net_arch=5", "algo.net_arch must be a list of layer sizes, got 5", "e.g. [64, 64]"),
+    ("algo.net_arch=[0]", "sizes must be a whole number in [1, 65536], got 0", "e.g. [64, 64]"),
+    ("algo.log_std_init=1", "algo.log_std_init must be 2 numbers in [-10, 2], got 1", "give one per action"),
+    ("algo.target_kl=low", "algo.target_kl must be a number", "got 'low'; null switches it off"),
+    ("algo.activation=[tanh]", "algo.activation must be one of tanh, relu, elu, got ['tanh']", "choose one"),
+    ("env.rays=many", "env.rays must be a whole number in [1, 4096], got 'many'", "7 is the default"),
+    ("env.decision_repeat=1.5", "env.decision_repeat must be a whole number", "got 1.5; 2 is the default"),
+    ("env.reward=5", "env.reward must be weights by term, got 5", "the terms: progress"),
+    ("env.reward.progress=lots", "env.reward.progress must be a finite number, got 'lots'", "0 switches it off"),
+    ("env.episodes.speed=3", "env.episodes.speed must be two numbers, got 3", "e.g. [0.3, 0.9]"),
+    ("env.episodes.random=often", "env.episodes.random must be true or false, got 'often'", "choose one"),
+    ("vehicle.mass=heavy", "vehicle.mass must be a number > 0, got 'heavy'", "set a physical value"),
+    ("track.scale=big", "scale must be in (0, 10000), got 'big'", "1:10"),
+    ("tracking.uri=5", "tracking.uri must be a text, got 5", "write tracking.uri=TEXT"),
+    ("tracking.close_timeout=soon", "tracking.close_timeout must be a number", "got 'soon'; see conf/tracking"),
+    ("fresh=maybe", "fresh must be true or false, got 'maybe'", "choose one"),
+    # out of range
+    ("seed=-1", "seed must be a whole number in [0, 268435455], got -1", "see conf/train.yaml"),
+    ("algo.gamma=1.5", "algo.gamma must be a number in [0, 1], got 1.5", "see conf/algo"),
+    ("algo.batch_size=1000", "algo.batch_size must divide algo.n_steps * algo.n_envs = ", "use a divisor"),
+    ("algo.learning_rate_end=0.9", "algo.learning_rate_end must be <= algo.learning_rate", "lower it"),
+    ("algo=sac algo.tau=2", "algo.tau must be a number in [1e-06, 1], got 2", "see conf/algo"),
+    ("algo=sac algo.ent_coef=warm", "algo.ent_coef must be a number in [0, 1000], got 'warm'", "or auto"),
+    ("algo=sac algo.ent_coef=auto_0", "algo.ent_coef=auto_0 must start above 0", "e.g. auto_0.1"),
+    ("eval.episodes=0", "eval.episodes must be a whole number in [1, 100000], got 0", "see conf/eval"),
+    ("eval.from=2", "eval.from must be a number in [0, 1], got 2", "it is a share"),
+    ("env.rays=0", "env.rays must be a whole number in [1, 4096], got 0", "7 is the default"),
+    ("env.range=0", "env.range must be a number in [0.001, 10000] m, got 0", "null: the vehicle's own"),
+    ("env.field_of_view=400", "env.field_of_view must be a number in [0.001, 360] degrees", "180 is the default"),
+    ("env.motion=up", "env.motion must be yaw_rate or steering, got 'up'", "choose one"),
+    ("env.episodes.lateral=2", "env.episodes.lateral must be a number in [0, 1], got 2", "it is a share"),
+    ("env.episodes.speed=[0.9,0.3]", "0 <= low <= high <= 1.5, got [0.9, 0.3]", "shares of the safe speed"),
+    ("vehicle.mass=-1", "vehicle.mass must be a number > 0, got -1", "set a physical value"),
+    ("vehicle.max_steer=27", "vehicle.max_steer must be < 1.5 rad, got 27", "give radians"),
+    ("track.scale=0", "scale must be in (0, 10000), got 0", "1:10"),
+    ("track=generated track.count=0", "track.count must be >= 1, got 0", "give the number"),
+    ("track=generated track.style=round", "style must be one of oval, ", "got 'round'; choose one"),
+    ("name=a/b", "name 'a/b' must be letters, digits", "rename it"),
+    # what is not there
+    ("track=ovall", "track 'ovall' is neither a known track nor a file", "known tracks: oval, "),
+    ("track=/absent/map.yaml", "track '/absent/map.yaml' is neither", "or give a path"),
+    ("tracking.uri=nonsense", "tracking.uri 'nonsense' must begin with http://", "use null"),
+    ("tracking.uri=http://me:secret@host", "tracking.uri must not hold a user or password", "MLFLOW_TRACKING_USERNAME"),
+    ("hardware.prefer=[tpu]", "hardware.prefer may hold gpu, cpu, got 'tpu'", "remove it"),
+]
+OTHERS = [
+    ("fly", "racing: unknown verb 'fly'", "use one of: train, "),
+    ("evaluate run=absent", "run 'absent' must be a run directory, its name, an MLflow run id", "racing runs list"),
+    ("evaluate format=pdf", "format must be one of table, json, csv, got 'pdf'", "choose one"),
+    ("evaluate episodes=0", "episodes must be a whole number in 1..100000, got 0", "--help"),
+    ("evaluate epsodes=3", "'epsodes' is no key", "did you mean episodes?"),
+    ("export run=absent", "run 'absent' must be", "racing runs list"),
+    ("bench walk", "'walk' is no benchmark", "use one of: sim, "),
+]
+
+
+def refusal(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    """The one line that the command says on stderr, after it left with 2 and printed nothing."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = said.err.splitlines()
+    assert len(lines) == 1, said.err
+    assert len(lines[0]) < 400
+    return lines[0]
+
+
+@pytest.mark.parametrize(("arguments", "rule", "remedy"), TRAIN, ids=[row[0] for row in TRAIN])
+def test_train_refuses(
+    arguments: str, rule: str, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    words = ["debug=fast"] if "debug" not in arguments else []
+    line = refusal(capsys, ["train", *words, f"paths.outputs={outputs}", *arguments.split(" ")])
+    assert line.startswith("racing train: ")
+    assert rule in line
+    assert remedy in line[line.index(rule) + 1 :]
+    assert not outputs.exists()
+
+
+@pytest.mark.parametrize(("arguments", "rule", "remedy"), OTHERS, ids=[row[0] for row in OTHERS])
+def test_other_verbs_refuse(
+    arguments: str,
+    rule: str,
+    remedy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refusal(capsys, arguments.split(" "))
+    assert rule in line
+    assert remedy in line
+    assert not list(tmp_path.iterdir())
+
+
+def self_touching() -> str:
+    """A round trip whose way back runs 3 m beside the way there."""
+    there = [(x, 0.0) for x in range(0, 200, 4)]
+    turn = [(200 + 30 * np.sin(a), 30 - 30 * np.cos(a)) for a in np.linspace(0, np.pi * 0.9, 20)]
+    back = [(x, 3.0 if 60 < x < 140 else 40.0) for x in range(180, 0, -4)]
+    ends = [(-30 * np.sin(a), 20 + 20 * np.cos(a)) for a in np.linspace(0, np.pi, 20)[:-1]]
+    return "\n".join(f"{x},{y},5,5" for x, y in [*there, *turn, *back, *ends])
+
+
+TRACK_FILES = {
+    "text.png": ("hello", "text.png cannot be read as a picture", "give a PNG"),
+    "few/track.png": ({"checkpoints": [[[100, 100], [110, 100]]] * 3}, "3 gates, at least 4", ""),
+    "syntax/track.png": ("{", "line 1 column 2", ""),
+    "gates/track.png": ({"checkpoints": [[[50, 50], [60, 50]]] * 4}, "gate", ""),
+    "start/track.png": ({"start_position": [2, 2]}, "start_position (2, 2) px lies off the road", ""),
+    "nan.csv": ("0,0,1,1\n1,nan,1,1\n", "nan.csv line 2 holds NaN", "correct or remove it"),
+    "touching.csv": (self_touching(), "the road touches itself", "m into the lap"),
+}
+
+
+@pytest.fixture(scope="module")
+def track_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of TRACK_FILES; those in folders are one good track whose JSON is spoilt."""
+    folder = tmp_path_factory.mktemp("tracks")
+    for name, (content, _, _) in TRACK_FILES.items():
+        path = folder / name
+        if path.parent == folder:
+            path.write_text(content)
+            continue
+        path.parent.mkdir()
+        if not (folder / "good").exists():
+            (folder / "good").mkdir()
+            write_house(generate(4, "kart", 420, 7, name="track"), folder / "good")
+        path.write_bytes((folder / "good" / "track.png").read_bytes())
+        entries = json.loads((folder / "good" / "checkpoints.json").read_text())
+        if isinstance(content, dict):
+            content = json.dumps({"track.png": entries["track.png"] | content})
+        (path.parent / "checkpoints.json").write_text(content)
+    return folder
+
+
+@pytest.mark.parametrize("name", TRACK_FILES)
+def test_wrong_track_files(name: str, track_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = tmp_path / "outputs"
+    line = refusal(capsys, ["train", "debug=fast", f"track={track_files / name}", f"paths.outputs={outputs}"])
+    _, rule, remedy = TRACK_FILES[name]
+    assert rule in line
+    assert remedy in line
+    assert not outputs.exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    line = refusal(capsys, ["train", "debug=fast", f"paths.outputs={tmp_path / 'file' / 'outputs'}"])
+    assert "Not a directory" in line
+    assert "set paths.outputs=FOLDER" in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here: nothing to refuse")
+def test_a_device_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = tmp_path / "outputs"
+    arguments = ["train", "hardware=gpu", "hardware.fallback=false", f"paths.outputs={outputs}"]
+    line = refusal(capsys, arguments)
+    assert "hardware.prefer=['gpu', 'cpu']" in line
+    assert "use hardware=cpu" in line
+    assert not outputs.exists()
+
+
+def test_a_wrong_value_stops_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "debug=fast", "-m", "seed=-1,-2", f"paths.outputs={tmp_path / 'outputs'}"]
+    assert "got -1" in refusal(capsys, arguments)
+    assert not (tmp_path / "outputs" / "runs").exists()
+
+
+def test_no_arguments_show_the_usage_and_leave_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "verbs:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_in_a_process_of_its_own(debug: bool, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "racing.cli", "train", "algo.gamma=1.5", f"paths.outputs={tmp_path / 'outputs'}"]
+    environment = {"RACING_DEBUG": "1"} if debug else {}
+    import os
+
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    assert ("Traceback" in done.stderr) == debug
+    assert "algo.gamma must be a number in [0, 1], got 1.5" in done.stderr
+    assert done.returncode == (1 if debug else 2)
+    assert not (tmp_path / "outputs").exists()
