@@ -143,7 +143,7 @@ def _greedy(model: BaseAlgorithm) -> Any:
     if low is None or high is None or not (np.all(low == -1) and np.all(high == 1)):
         raise ValueError(f"export knows actions in [-1, 1], got {space}; use racing.envs.vec_env.action_space")
 
-    class Clipped(torch.nn.Module):  # type: ignore[misc]
+    class Clipped(torch.nn.Module):
         """PPO: the mean of the Gaussian, clipped."""
 
         def __init__(self) -> None:
@@ -154,7 +154,7 @@ def _greedy(model: BaseAlgorithm) -> Any:
         def forward(self, observation: torch.Tensor) -> torch.Tensor:
             return torch.clamp(self.mean(self.hidden.forward_actor(self.features(observation))), -1.0, 1.0)
 
-    class Squashed(torch.nn.Module):  # type: ignore[misc]
+    class Squashed(torch.nn.Module):
         """SAC: the mean of the Gaussian, squashed by tanh."""
 
         def __init__(self) -> None:

@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.configs import build
-from racing.envs.sensors import TERMS, SensorsTask, evaluation_episodes, make_episodes
+from racing.envs.sensors import TERMS, SensorsTask, evaluation_episodes
 from racing.intervals import mean_interval, wilson
 from racing.runs.directory import write_atomic
 from racing.sim.layout import ENDINGS, LAPS_DONE, OFF_TRACK
@@ -245,8 +245,8 @@ def evaluation_task(
     races: number of episodes. seed: the world's; add SELECTION_SEEDS or REPORT_SEEDS to the user's.
     """
     limit = PATIENCE * (laps + 1) * max(references)
-    episodes = evaluation_episodes(laps, limit, make_episodes(env.get("episodes") or {}))
-    settings: dict[str, Any] = {"tracks": list(tracks), "vehicle": vehicle, "episodes": replace(episodes, random=True)}
+    episodes = evaluation_episodes(laps, limit)
+    settings: dict[str, Any] = {"tracks": list(tracks), "vehicle": vehicle, "episodes": episodes}
     make = build({**env, "_partial_": True})
     return make(**settings, races=races, seed=seed, threads=threads)  # type: ignore[no-any-return]
 

@@ -8,10 +8,16 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from racing.configs import build, compose
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from racing.configs import build, compose, explain
 from racing.envs.picture import top_down
 from racing.envs.vec_env import action_space, sensors_space
+from racing.errors import InputError
 from racing.sim.layout import ENDINGS
+
+ENVIRONMENT_ID = "racing/Sensors-v0"
 
 
 class SensorsEnv(gymnasium.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]):
@@ -25,13 +31,19 @@ class SensorsEnv(gymnasium.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]
     def __init__(
         self, track: str = "circuit", vehicle: str = "kart", render_mode: str | None = None, **env: Any
     ) -> None:
-        """track, vehicle: names or, for the track, a path; env: any key of conf/env/mlp.yaml, e.g. rays=1080."""
+        """track, vehicle: names or, for the track, a path; env: any key of conf/env/mlp.yaml, e.g. rays=1080.
+
+        A group such as episodes={"laps": 2} changes the keys that it names. Raises InputError for wrong names, values.
+        """
         from racing.tracks.catalog import load_track
 
-        overrides = ["env=mlp", f"vehicle={vehicle}"]
-        cfg = compose("train", overrides)
+        cfg = compose("train", ["env=mlp", f"vehicle={vehicle}"])
+        try:
+            settings = OmegaConf.merge(cfg.env, env)
+        except OmegaConfBaseException as error:
+            raise InputError(f"{ENVIRONMENT_ID}: {explain(error)}") from error
         self.render_mode = render_mode
-        self.task = build(cfg.env, tracks=[load_track(track)], vehicle=build(cfg.vehicle), races=1, **env)
+        self.task = build(settings)(tracks=[load_track(track)], vehicle=build(cfg.vehicle), races=1)
         self.observation_space = sensors_space(self.task)
         self.action_space = action_space()
 
@@ -59,6 +71,6 @@ class SensorsEnv(gymnasium.Env[npt.NDArray[np.float32], npt.NDArray[np.float32]]
             info,
         )
 
-    def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> npt.NDArray[np.uint8] | None:
         """Top-down picture (480, 480, 3) uint8."""
         return top_down(self.task.world, 0) if self.render_mode == "rgb_array" else None

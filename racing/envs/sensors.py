@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import require
+from racing.errors import is_number, require, require_number
 from racing.sim.layout import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
 from racing.sim.precision import kernel
 from racing.sim.profile import speed_profile
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes, Rays, World
+from racing.sim.world import Episodes, Guide, Rays, World
 
 F = npt.NDArray[np.float32]
 
-TERMS = ("progress", "off_track", "stalled", "steering_change", "slip", "lap")
+TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
 """Reward terms, each a number per decision; the reward is their sum weighted by the config's numbers:
 
 progress         arc length won / (top speed * decision time): the share of top speed made good along the track
 off_track        1 in the decision in which the car leaves the road
 stalled          1 in the decision in which it is given up as stalled or driving the wrong way
+overspeed        by how much the car is faster than the line's speed at this place (env.line), v / speed - 1, >= 0
 steering_change  |steering command - the one before|, 0..2
 slip             |angle between car and velocity| [rad]
 lap              1 in the decision in which a lap is completed
@@ -56,9 +57,10 @@ class SensorsTask:
     R+1             heading error, left positive   [-1, 1]      angle to the track's direction / 1 rad, clipped
     R+2             yaw rate or steering           about 1      yaw rate / (friction * g / quarter of top speed), or
                                                                 road-wheel angle / greatest one (env.motion)
-    R+3 ..          preview point k (optional)     [-1, 1]      lateral / straight distance, in the car's frame, of the
-                                                                point k * preview_spacing ahead on the centreline or
-                                                                the reference line (env.preview_line)
+    R+3 .. R+2+P    bearings of P preview points   [-1, 1]      lateral / straight distance, in the car's frame, of the
+                    (optional)                                  point k * preview_spacing ahead on the guide: centreline
+                                                                or reference line (env.line)
+    R+3+P ..        speeds at these points         [0, 1]       the guide's speed / top speed
 
     With the default R = 7 these are the 10 sensor values. Action (2,): steering (left positive), throttle/brake, each
     clipped to [-1, 1]: share of the greatest road-wheel angle, of the greatest drive or brake.
@@ -79,7 +81,7 @@ class SensorsTask:
         range: float | None = None,
         motion: Literal["yaw_rate", "steering"] = "yaw_rate",
         preview: int = 0,
-        preview_line: Literal["centre", "reference"] = "centre",
+        line: Literal["centre", "reference"] = "centre",
         preview_spacing: float | None = None,
         decision_repeat: int = 2,
         reward: Mapping[str, float] | None = None,
@@ -94,22 +96,24 @@ class SensorsTask:
         require(
             motion in ("yaw_rate", "steering"), f"env.motion must be yaw_rate or steering, got {motion!r}; choose one"
         )
-        require(0 <= preview <= 64, f"env.preview must be in 0..64, got {preview}; 0 switches it off")
+        require_number("env.preview", preview, 0, 64, whole=True, remedy="0 switches it off")
+        require_number("env.rays", rays, 1, 4096, whole=True, remedy="7 is the default")
+        require_number("env.field_of_view", field_of_view, 1e-3, 360, unit="degrees", remedy="180 is the default")
+        require_number("env.decision_repeat", decision_repeat, 1, 1000, whole=True, remedy="2 is the default")
+        if range is not None:
+            require_number("env.range", range, 1e-3, 10_000, unit="m", remedy="null: the vehicle's own")
+        if preview_spacing is not None:
+            require_number("env.preview_spacing", preview_spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
         require(
-            preview_line in ("centre", "reference"),
-            f"env.preview_line must be centre or reference, got {preview_line!r}; choose one",
+            line in ("centre", "reference"),
+            f"env.line must be centre or reference, got {line!r}; choose one",
         )
-        weights = dict(reward or {"progress": 0.1, "off_track": -5.0})
-        for name, weight in weights.items():
-            require(name in TERMS, f"env.reward.{name} is no reward term; use: {', '.join(TERMS)}")
-            require(np.isfinite(weight), f"env.reward.{name} must be a finite number, got {weight}; 0 switches it off")
+        weights = reward_weights(reward)
         limits = Rays(number=rays, field_of_view=np.radians(field_of_view), range=range or vehicle.sensor_range)
         self.preview_spacing = float(preview_spacing or vehicle.sensor_range / 10)
-        require(
-            self.preview_spacing > 0, f"env.preview_spacing must be > 0 m, got {preview_spacing}; null: the default"
-        )
         self.weights = np.array([weights.get(name, 0.0) for name in TERMS], np.float32)
         self.vehicle, self.tracks, self.motion, self.preview = vehicle, list(tracks), motion, preview
+        centre = [centre_line(track, vehicle) for track in tracks]
         self.world = World(
             tracks,
             vehicle,
@@ -119,11 +123,11 @@ class SensorsTask:
             rays=limits,
             decision_repeat=decision_repeat,
             episodes=episodes if isinstance(episodes, Episodes) else make_episodes(episodes or {}),
-            start_speeds=[speed_profile(track.curvature, track.spacing, vehicle) for track in tracks],
-            lines=_reference_lines(tracks, vehicle) if preview and preview_line == "reference" else None,
+            start_speeds=[guide.speed for guide in centre],
+            lines=centre if line == "centre" else _reference_lines(tracks, vehicle),
             threads=threads,
         )
-        self.size = rays + 3 + preview
+        self.size = rays + 3 + 2 * preview
         self._scale = np.array(
             [
                 1 / limits.range,
@@ -144,7 +148,7 @@ class SensorsTask:
     def observation_names(self) -> list[str]:
         """Names of the D observation values, in order."""
         rays = [f"ray_{i}" for i in np.arange(self.world.rays.number)]
-        previews = [f"preview_{i + 1}" for i in np.arange(self.preview)]
+        previews = [f"preview_{what}_{i + 1}" for what in ("bearing", "speed") for i in np.arange(self.preview)]
         return [*rays, "speed", "heading_error", self.motion, *previews]
 
     def observe(self, cars: Any, ranges: Any) -> F:
@@ -184,39 +188,69 @@ class SensorsTask:
         )
 
 
-def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[npt.NDArray[np.float64]]:
-    from racing.tracks.reference import line_offsets  # clarabel and scipy, only where the line is wanted
+def centre_line(track: Track, vehicle: Vehicle) -> Guide:
+    """The centreline, as fast as the vehicle can follow it."""
+    return Guide(np.zeros(len(track.points)), speed_profile(track.curvature, track.spacing, vehicle))
 
-    return [line_offsets(track, vehicle) for track in tracks]
+
+def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[Guide]:
+    from racing.tracks.reference import reference_line  # clarabel and scipy, only where the line is wanted
+
+    return [reference_line(track, vehicle) for track in tracks]
+
+
+def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
+    """Weight of each reward term by its name; None: the default. Raises InputError for other names and values."""
+    if reward is None:
+        return {"progress": 0.1, "off_track": -5.0}
+    known = ", ".join(TERMS)
+    require(isinstance(reward, Mapping), f"env.reward must be weights by term, got {reward!r}; the terms: {known}")
+    for name, weight in reward.items():
+        require(name in TERMS, f"env.reward.{name} is no reward term; use: {known}")
+        require(is_number(weight), f"env.reward.{name} must be a finite number, got {weight!r}; 0 switches it off")
+    return dict(reward)
 
 
 def make_episodes(values: Mapping[str, Any]) -> Episodes:
     """`Episodes` from config values, checked. Raises InputError."""
-    episodes = Episodes(**{**values, "speed": tuple(values.get("speed", Episodes.speed))})  # type: ignore[arg-type]
-    require(
-        0 <= episodes.lateral <= 1, f"env.episodes.lateral must be in [0, 1], got {episodes.lateral}; it is a share"
-    )
-    require(
-        len(episodes.speed) == 2, f"env.episodes.speed must be two numbers, got {list(episodes.speed)}; e.g. [0.3, 0.9]"
-    )
-    low, high = episodes.speed
+    require(isinstance(values, Mapping), f"env.episodes must be a group of keys, got {values!r}; see conf/env/mlp.yaml")
+    known = [field.name for field in fields(Episodes)]
+    for name in values:
+        require(name in known, f"env.episodes.{name} is no key; use: {', '.join(known)}")
+    values = {**{field.name: field.default for field in fields(Episodes)}, **values}
+    random, speed = values["random"], values["speed"]
+    require(isinstance(random, bool), f"env.episodes.random must be true or false, got {random!r}; choose one")
+    require_number("env.episodes.lateral", values["lateral"], 0, 1, remedy="it is a share")
+    for name in ("laps", "time_limit", "time_limit_from", "stall_time", "stall_speed", "heading"):
+        require_number(f"env.episodes.{name}", values[name], 0, 1e6, whole=name == "laps", remedy="0 switches it off")
+    pair = isinstance(speed, Sequence) and len(speed) == 2 and all(is_number(share) for share in speed)
+    require(pair, f"env.episodes.speed must be two numbers, got {speed!r}; e.g. [0.3, 0.9]")
+    low, high = speed
     require(
         0 <= low <= high <= 1.5,
         f"env.episodes.speed must be 0 <= low <= high <= 1.5, got [{low}, {high}]; shares of the safe speed",
     )
-    for name in ("laps", "time_limit", "stall_time", "stall_speed", "heading"):
-        value = getattr(episodes, name)
-        require(value >= 0, f"env.episodes.{name} must be >= 0, got {value}; 0 switches it off")
-    return episodes
+    shortest, longest = values["time_limit_from"], values["time_limit"]
+    require(
+        shortest <= longest,
+        f"env.episodes.time_limit_from must be <= env.episodes.time_limit {longest}, got {shortest}; lower it",
+    )
+    return Episodes(**{**values, "speed": (low, high)})
 
 
-def evaluation_episodes(laps: int, time_limit: float, training: Episodes) -> Episodes:
-    """Episodes for judging a policy: random starts as in training, over after `laps` laps or `time_limit` [s]."""
-    return replace(training, laps=laps, time_limit=time_limit, stall_time=5.0)
+def evaluation_episodes(laps: int, time_limit: float) -> Episodes:
+    """Episodes for judging a policy, the same for all: rolling starts anywhere, over after `laps` laps or `time_limit`.
+
+    Starts are at 0.3 to 0.7 of the safe speed, off the centreline by up to half of the room, turned by up to 0.1 rad.
+    time_limit [s].
+    """
+    return Episodes(lateral=0.5, heading=0.1, speed=(0.3, 0.7), laps=laps, time_limit=time_limit, stall_time=5.0)
 
 
 @kernel
-def _observe(cars, ranges, points, tracks, scale, steering, preview, out):  # type: ignore[no-untyped-def]
+def _observe(
+    cars: Any, ranges: Any, points: Any, tracks: Any, scale: Any, steering: bool, preview: int, out: Any
+) -> None:
     rays = ranges.shape[1]
     for lane in range(len(cars)):
         car = cars[lane]
@@ -234,18 +268,20 @@ def _observe(cars, ranges, points, tracks, scale, steering, preview, out):  # ty
                 dx, dy = point.line_x - car.x, point.line_y - car.y
                 away = np.sqrt(dx * dx + dy * dy) + np.float32(1e-3)
                 out[lane, rays + 3 + k] = (dy * cos - dx * sin) / away
+                out[lane, rays + 3 + preview + k] = point.line_speed * scale[1]
 
 
 @kernel
-def _judge(cars, per_advance, terms, terminated, truncated):  # type: ignore[no-untyped-def]
+def _judge(cars: Any, per_advance: Any, terms: Any, terminated: Any, truncated: Any) -> None:
     for lane in range(len(cars)):
         car = cars[lane]
         ended = car.ended
         terms[lane, 0] = car.advance * per_advance
         terms[lane, 1] = np.float32(ended == OFF_TRACK)
         terms[lane, 2] = np.float32(ended == STALLED or ended == WRONG_WAY)
-        terms[lane, 3] = car.steering_change
-        terms[lane, 4] = abs(car.slip)
-        terms[lane, 5] = np.float32(ended == LAPS_DONE)
+        terms[lane, 3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
+        terms[lane, 4] = car.steering_change
+        terms[lane, 5] = abs(car.slip)
+        terms[lane, 6] = np.float32(ended == LAPS_DONE)
         truncated[lane] = ended == LAPS_DONE or ended == TIME_LIMIT
         terminated[lane] = ended != RUNNING and not truncated[lane]

@@ -22,6 +22,7 @@ _CAR_REALS = (
     "s",  # [m] arc length of the nearest centreline point, 0 at the start line
     "lateral",  # [m] offset from the centreline, positive to the left
     "heading_error",  # [rad] yaw - direction of the track
+    "line_speed",  # [m/s] the followed line's speed at the nearest centreline point
     "half_width",  # [m] from the centreline to the road's edge on the car's side
     "advance",  # [m] arc length won in the last decision
     "progress",  # [m] arc length won since the start of the episode
@@ -39,6 +40,7 @@ _CAR_INTS = (
     "next_gate",  # index of the gate to pass next
     "gates",  # gates passed since the start of the episode
     "laps",  # complete laps since the start of the episode
+    "max_steps",  # decisions that the episode may last, 0: any number
     "steps",  # decisions since the start of the episode
     "slow_steps",  # consecutive decisions below the stall speed
     "episode",  # counts the episodes of this lane
@@ -51,12 +53,12 @@ _VEHICLE_REALS = (
 ).split()
 _TRACK_REALS = "spacing length grid_x grid_y cells_per_metre cell last_u last_v".split()
 _TRACK_INTS = "point_start point_count grid_start grid_width gate_start gate_count".split()
-_POINT_REALS = "x y heading curvature left right speed line_x line_y".split()
+_POINT_REALS = "x y heading curvature left right speed line_x line_y line_speed".split()
 _GATE_REALS = "left_x left_y right_x right_y s".split()
 _RULE_REALS = (
     "step field_of_view range margin stall_speed start_lateral start_heading start_speed_low start_speed_high".split()
 )
-_RULE_INTS = "substeps laps max_steps stall_steps random_start seed first_lane cars_per_race".split()
+_RULE_INTS = "substeps laps max_steps min_steps stall_steps random_start seed first_lane cars_per_race".split()
 
 
 def _record(reals: Any, ints: Any, real: Any) -> np.dtype[Any]:
@@ -79,7 +81,7 @@ def track(real: Any) -> np.dtype[Any]:
 
 
 def point(real: Any) -> np.dtype[Any]:
-    """A centreline point; `speed` [m/s] is what a rolling start there is scaled from; line_x, line_y: preview point."""
+    """A centreline point; `speed` [m/s] is what a rolling start there is scaled from; line_*: the line to follow."""
     return _record(_POINT_REALS, (), real)
 
 

@@ -67,6 +67,7 @@ def place(car, points, track):
     car.lateral = lateral
     car.heading_error = heading_error(car.yaw, heading)
     here = points[track.point_start + index]
+    car.line_speed = here.line_speed
     car.half_width = here.left if lateral >= ZERO else here.right
     return s
 
@@ -106,7 +107,7 @@ def ending(car, grid, track, rules):
         return STALLED
     if car.progress < car.furthest - min(BACKWARDS, real(0.1) * track.length):
         return WRONG_WAY
-    if rules.max_steps > 0 and car.steps >= rules.max_steps:
+    if car.max_steps > 0 and car.steps >= car.max_steps:
         return TIME_LIMIT
     return RUNNING
 
@@ -142,6 +143,10 @@ def start(car, lane, points, gates, tracks, track_count, rules):
     car.advance = car.progress = car.furthest = ZERO
     car.lap_started = car.lap_time = car.best_lap = ZERO
     car.track, car.nearest, car.episode = number, index, episode
+    car.max_steps = rules.max_steps
+    if rules.min_steps > 0:
+        draw = uniform(rules.seed, lane + rules.first_lane, episode, 4)
+        car.max_steps = rules.min_steps + int(draw * real(rules.max_steps - rules.min_steps + 1))
     car.gates = car.laps = car.steps = car.slow_steps = 0
     car.ended = RUNNING
     car.s = place(car, points, track)

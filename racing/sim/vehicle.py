@@ -23,8 +23,8 @@ class Vehicle:
       saturated  single-track with Pacejka-style tyres, friction ellipse, load transfer, drag and power limit.
     """
 
-    name: str
-    model: Literal["kinematic", "linear", "saturated"] = "saturated"
+    name: str  # recorded with every result
+    model: Literal["kinematic", "linear", "saturated"] = "saturated"  # tyres, see above
     mass: float  # [kg] with driver
     yaw_inertia: float  # [kg m^2]
     front_axle: float  # [m] centre of gravity to front axle

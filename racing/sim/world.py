@@ -58,8 +58,17 @@ class Episodes:
     speed: tuple[float, float] = (0.3, 0.9)
     laps: int = 0
     time_limit: float = 0.0  # [s]
+    time_limit_from: float = 0.0  # [s] each episode's limit is drawn between this and time_limit; 0: it is time_limit
     stall_speed: float = 0.5  # [m/s]
     stall_time: float = 0.0  # [s]
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """A way around a track: lateral offset [m] (left positive) and speed [m/s] at each centreline point, both (M,)."""
+
+    offset: Array
+    speed: Array
 
 
 class World:
@@ -87,12 +96,12 @@ class World:
         decision_repeat: int = 2,
         episodes: Episodes | None = None,
         start_speeds: Sequence[Array] | None = None,
-        lines: Sequence[Array] | None = None,
+        lines: Sequence[Guide] | None = None,
         threads: int = 1,
         double: bool = False,
     ) -> None:
         """See the class; start_speeds: per track (M,) [m/s] at its centreline points, default a tenth of top speed.
-        lines: per track (M,) lateral offset [m] of the line that observers may preview, default the centreline.
+        lines: per track what observers preview and rewards compare speeds with, default the centreline at top speed.
 
         Raises InputError for sizes and repeats below 1.
         """
@@ -117,8 +126,9 @@ class World:
         self.final_ranges = self.ranges.copy()
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def _pack_tracks(self, start_speeds: Sequence[Array] | None, lines: Sequence[Array] | None) -> None:
-        lines = lines or [np.zeros(len(t.points)) for t in self.tracks]
+    def _pack_tracks(self, start_speeds: Sequence[Array] | None, lines: Sequence[Guide] | None) -> None:
+        top = self.vehicle.max_speed
+        lines = lines or [Guide(np.zeros(len(t.points)), np.full(len(t.points), top)) for t in self.tracks]
         speeds = start_speeds or [np.full(len(t.points), 0.1 * self.vehicle.max_speed) for t in self.tracks]
         self.track_table = np.zeros(len(self.tracks), layout.track(self.real))
         points: list[Any] = []
@@ -148,6 +158,7 @@ class World:
         rules["start_lateral"], rules["start_heading"] = episodes.lateral, episodes.heading
         rules["start_speed_low"], rules["start_speed_high"] = episodes.speed
         rules["laps"], rules["max_steps"] = episodes.laps, np.ceil(episodes.time_limit / self.decision)
+        rules["min_steps"] = np.ceil(episodes.time_limit_from / self.decision)
         rules["stall_speed"] = episodes.stall_speed
         rules["stall_steps"] = np.ceil(episodes.stall_time / self.decision)
         rules["seed"], rules["first_lane"], rules["cars_per_race"] = seed & 0x7FFFFFFF, first_lane, self.cars_per_race
@@ -243,13 +254,14 @@ def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
     return record
 
 
-def pack_points(track: Track, speed: Array, line: Array, real: Any) -> Array:
+def pack_points(track: Track, speed: Array, line: Guide, real: Any) -> Array:
     """The centreline as kernel records (M,)."""
     record = np.zeros(len(track.points), layout.point(real))
     record["x"], record["y"] = track.points.T
     record["heading"], record["curvature"] = track.heading, track.curvature
     record["left"], record["right"], record["speed"] = track.left, track.right, speed
-    record["line_x"], record["line_y"] = (track.points + line[:, None] * track.normals).T
+    record["line_x"], record["line_y"] = (track.points + line.offset[:, None] * track.normals).T
+    record["line_speed"] = line.speed
     return record
 
 

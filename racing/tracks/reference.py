@@ -22,6 +22,7 @@ from racing.sim.precision import cache_directory
 from racing.sim.profile import lap_time, speed_profile
 from racing.sim.track import Track, resample_closed
 from racing.sim.vehicle import Vehicle
+from racing.sim.world import Guide
 from racing.tracks.line import Line, closed_line, half_width, settle
 
 Array = npt.NDArray[np.float64]
@@ -160,9 +161,14 @@ def stations(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:
     return places, offsets
 
 
-def line_offsets(track: Track, vehicle: Vehicle) -> Array:
-    """(M,) lateral offset [m], left positive, of the reference line at every centreline point of the track."""
-    places, offsets = stations(track, reference_lap(track, vehicle))
+def reference_line(track: Track, vehicle: Vehicle) -> Guide:
+    """The reference lap as offset and speed at every centreline point of the track."""
+    lap = reference_lap(track, vehicle)
+    places, offsets = stations(track, lap)
     order = np.argsort(places % track.length)
     arc = np.arange(len(track.points)) * track.spacing
-    return np.asarray(np.interp(arc, (places % track.length)[order], offsets[order], period=track.length))
+    at = (places % track.length)[order]
+    return Guide(
+        np.interp(arc, at, offsets[order], period=track.length),
+        np.interp(arc, at, lap.speed[order], period=track.length),
+    )

@@ -1,0 +1,102 @@
+"""Write the reference part of docs/configuration.md from the files in conf/ and their comments: `make docs`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+CONF = DOCS.parent / "conf"
+PAGE = DOCS / "configuration.md"
+MARK = "<!-- Below: made from conf/ by `make docs`; change the yaml, not this. -->\n"
+GROUPS = ("env", "track", "vehicle", "algo", "hardware", "launcher", "tracking", "eval", "paths", "experiment", "debug")
+NOT_OPTIONS = ("_target_", "_partial_", "defaults", "hydra")  # how a choice is built, not what it is
+
+
+@dataclass
+class Choice:
+    """One yaml: the comment at its top, what it builds on, whether its keys are whole, and its options in order."""
+
+    about: str = ""
+    builds_on: list[str] = field(default_factory=list)
+    is_global: bool = False
+    options: list[tuple[str, str, str]] = field(default_factory=list)  # key, value, comment
+
+
+def read(path: Path) -> Choice:
+    """Read a file of conf/ line by line; what stands beside or above a key is its comment."""
+    choice = Choice(is_global=path.read_text().startswith("# @package _global_"))
+    above: list[str] = []
+    parents: list[str] = []
+    for line in path.read_text().splitlines():
+        if comment := re.fullmatch(r"\s*# (?!@package)(.*)", line):
+            above.append(comment[1])
+        entry = re.fullmatch(r"(\s*)(\w+):(.*?)(?:\s+# (.*))?", line)
+        if not entry:  # an entry of a list or an empty line
+            continue
+        if not parents:
+            choice.about, above = " ".join(above), []
+        key, value = entry[2], entry[3].strip()
+        parents = [*parents[: len(entry[1]) // 2], key]
+        text, above = " ".join([*above, entry[4] or ""]).strip(), []
+        if key == "defaults":
+            choice.builds_on = [name for name in re.findall(r"\w+", value) if name != "_self_"]
+        if parents[0] not in NOT_OPTIONS and (value or text):
+            choice.options.append((".".join(parents), value, text))
+    return choice
+
+
+def vehicle_meanings() -> dict[str, str]:
+    """What each number of a vehicle means: the comments beside the fields of `Vehicle`."""
+    source = (DOCS.parent / "racing/sim/vehicle.py").read_text()
+    return dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", source, re.MULTILINE))
+
+
+def table(options: list[tuple[str, str, str]], prefix: str, meanings: dict[str, str]) -> list[str]:
+    """Markdown of options. meanings: by key; what the yaml says beside the value is added to it."""
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for key, value, comment in options:
+        note = re.sub(r"^\[[^]]*\] ?", "", comment) if key in meanings else comment
+        meaning = "; ".join(part for part in (meanings.get(key, ""), note) if part).replace("|", "\\|")
+        lines.append(f"| `{prefix}{key}` | {f'`{value}`' if value else ''} | {meaning} |")
+    return [*lines, ""]
+
+
+def group(name: str) -> list[str]:
+    """Markdown of one group: every choice, with its options or what it changes."""
+    lines = [f"### {name}", ""]
+    meanings = vehicle_meanings() if name == "vehicle" else {}
+    for path in sorted((CONF / name).glob("*.yaml")):
+        choice = read(path)
+        prefix = "" if choice.is_global else f"{name}."
+        text = f"**`{name}={path.stem}`** {choice.about}"
+        if choice.builds_on or choice.is_global:
+            base = f"as `{choice.builds_on[0]}`, " if choice.builds_on and not choice.is_global else ""
+            changes = ", ".join(f"`{prefix}{key}={value}`" for key, value, _ in choice.options if value)
+            lines += [f"{text} ({base}{changes or 'with nothing changed'})", ""]
+        else:
+            lines += [text, "", *table(choice.options, prefix, meanings)]
+    return lines
+
+
+def reference() -> str:
+    """Everything below the mark."""
+    lines = ["## Options of a run", "", *table(read(CONF / "train.yaml").options, "", {}), "## Groups", ""]
+    for name in GROUPS:
+        if list((CONF / name).glob("*.yaml")):
+            lines += group(name)
+    lines += ["## Other verbs", ""]
+    for path in sorted((CONF / "verbs").glob("*.yaml")):
+        choice = read(path)
+        lines += [choice.about, "", *table(choice.options, "", {})]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def page(written: str) -> str:
+    """The page with a fresh reference below the mark; what people wrote above it stays."""
+    return written.partition(MARK)[0] + MARK + "\n" + reference()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))

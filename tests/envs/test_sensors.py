@@ -1,0 +1,227 @@
+"""Observations and rewards against values computed by hand on a straight road."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from racing.envs.sensors import TERMS, SensorsTask, Step, make_episodes
+from racing.errors import InputError
+from racing.sim.track import Track
+from racing.sim.vehicle import GRAVITY, Vehicle
+from tests.envs.conftest import HALF_WIDTH, place
+
+STILL = np.zeros((1, 2), np.float32)
+RANGE, TOP = 120.0, 35.0  # of the kart
+
+
+def terms_of(step: Step, lane: int = 0) -> dict[str, float]:
+    return dict(zip(TERMS, step.terms[lane].tolist(), strict=True))
+
+
+def standing(task: SensorsTask, **where: float) -> np.ndarray:
+    """The observation of a car that stands somewhere, after a decision in which nothing moves."""
+    place(task, v=0.0, **where)
+    return task.step(STILL).observation[0]
+
+
+def test_the_ten_values_have_names_in_order(make_task):
+    names = [*(f"ray_{k}" for k in range(7)), "speed", "heading_error", "yaw_rate"]
+    assert make_task().observation_names == names
+    more = make_task(motion="steering", preview=2)
+    assert more.observation_names[:10] == [*names[:9], "steering"]
+    assert len(more.observation_names) == more.size == more.reset().shape[1]
+
+
+@pytest.mark.parametrize(("y", "yaw"), [(0.0, 0.0), (2.0, 0.0), (-3.0, 0.2), (1.0, -0.4)])
+def test_rays_are_distances_to_the_edge_under_a_square_root(make_task, y: float, yaw: float):
+    rays = standing(make_task(), x=0.0, y=y, yaw=yaw)[:7]
+    angles = yaw + np.radians([90, 60, 30, 0, -30, -60, -90])  # left to right
+    sin = np.sin(angles)
+    with np.errstate(divide="ignore"):
+        distance = np.where(sin > 0, (HALF_WIDTH - y) / sin, (HALF_WIDTH + y) / -sin)
+    expected = np.minimum(np.where(np.abs(sin) < 1e-9, RANGE, distance), RANGE)
+    np.testing.assert_allclose(RANGE * ((rays + 1) / 2) ** 2, expected, rtol=0.02, atol=0.05)
+
+
+def test_a_ray_reaches_the_end_of_the_straight_or_its_range(make_task):
+    assert standing(make_task(), x=0.0, y=0.0, yaw=0.0)[3] == 1.0
+    ahead = standing(make_task(range=300.0), x=200.0, y=0.0, yaw=0.0)[3]
+    # The outer edge of the bend has radius 86 m about (400, 80): it meets y = 0 at 400 + sqrt(86^2 - 80^2).
+    assert 300 * ((ahead + 1) / 2) ** 2 == pytest.approx(200 + np.sqrt(86**2 - 80**2), rel=0.02)
+
+
+def test_field_of_view_and_number_of_rays(make_task):
+    task = make_task(rays=3, field_of_view=360.0)
+    observation = standing(task, x=0.0, y=2.0, yaw=np.pi / 2)
+    assert len(observation) == 6
+    distances = RANGE * ((observation[:3] + 1) / 2) ** 2
+    np.testing.assert_allclose(distances, [8.0, 4.0, 8.0], atol=0.1)  # behind, ahead, behind
+
+
+def test_speed_is_a_share_of_top_speed(make_task):
+    task = make_task()
+    place(task, x=0.0, y=0.0, yaw=0.0, v=20.0)
+    step = task.step(STILL)
+    # 0.1 s of drag and rolling: (0.42 * 20^2 / 165 + 0.02 * 9.81) m/s^2
+    slower = 20.0 - 0.1 * (0.42 * 400 / 165 + 0.02 * GRAVITY)
+    assert step.observation[0, 7] == pytest.approx(slower / TOP, rel=1e-3)
+
+
+@pytest.mark.parametrize(("yaw", "expected"), [(0.1, 0.1), (-0.3, -0.3), (1.5, 1.0), (-2.5, -1.0)])
+def test_heading_error_is_positive_to_the_left_and_clipped(make_task, yaw: float, expected: float):
+    assert standing(make_task(), x=0.0, y=0.0, yaw=yaw)[8] == pytest.approx(expected, abs=2e-3)
+    back = standing(make_task(), x=0.0, y=160.0, yaw=np.pi + yaw - (2 * np.pi if yaw > 0 else 0))
+    assert back[8] == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_yaw_rate_and_steering_are_positive_to_the_left(make_task, kart: Vehicle, side: float):
+    for motion, scale in (("yaw_rate", TOP / (4 * 1.5 * GRAVITY)), ("steering", 1 / 0.4834)):
+        task = make_task(motion=motion)
+        place(task, x=0.0, y=0.0, yaw=0.0, v=15.0)
+        value = task.step(np.array([[0.2 * side, 0.0]], np.float32)).observation[0, 9]
+        car = task.world.cars[0, 0]
+        assert np.sign(value) == side
+        assert value == pytest.approx(car["yaw_rate" if motion == "yaw_rate" else "steer"] * scale, rel=1e-5)
+    assert car["steer"] == pytest.approx(side * 0.2 * 0.4834, rel=0.02)  # 0.1 s at 2.5 rad/s are enough
+
+
+def test_preview_is_the_bearing_of_points_on_the_centreline(make_task):
+    task = make_task(preview=3, preview_spacing=30.0)
+    ahead = np.array([30.0, 60.0, 90.0])
+    seen = standing(task, x=0.0, y=2.0, yaw=0.0)[10:13]
+    np.testing.assert_allclose(seen, -2 / np.hypot(ahead, 2.0), atol=0.01)  # to the right
+    turned = standing(task, x=0.0, y=0.0, yaw=-0.2)[10:13]
+    np.testing.assert_allclose(turned, np.sin(0.2), atol=2e-3)  # to the left
+    np.testing.assert_allclose(standing(task, x=0.0, y=160.0, yaw=np.pi - 0.2)[10:13], np.sin(0.2), atol=2e-3)
+
+
+def test_preview_of_the_speeds_of_the_line(make_task):
+    task = make_task(preview=2, preview_spacing=150.0)
+    speeds = standing(task, x=200.0, y=0.0, yaw=0.0)[12:]
+    bend = np.sqrt(1.5 * GRAVITY * 80)  # [m/s] radius 80 m at the grip of the kart; the second point lies in it
+    assert speeds[0] > speeds[1]
+    assert speeds[1] * TOP == pytest.approx(bend, rel=0.05)  # some grip holds the speed against drag
+
+
+def test_preview_of_the_reference_line(make_task, stadium: Track, kart: Vehicle):
+    from racing.tracks.reference import reference_lap
+
+    task = make_task(preview=8, line="reference")
+    seen = standing(task, x=280.0, y=0.0, yaw=0.0)[10:18]
+    line = reference_lap(stadium, kart).points
+    there = line[line[:, 1] < 60]  # not the way back
+    beside = np.array([there[np.argmin(np.abs(there[:, 0] - x))] for x in 280 + 12 * np.arange(1, 9)])
+    np.testing.assert_allclose(seen, beside[:, 1] / np.hypot(beside[:, 0] - 280, beside[:, 1]), atol=0.01)
+    assert seen[-1] < -0.02  # before a left bend the line swings to the right
+
+
+def test_progress_and_its_weight(make_task):
+    task = make_task(reward={"progress": 2.0})
+    place(task, x=0.0, y=0.0, yaw=0.0, v=20.0)
+    task.step(STILL)
+    step = task.step(STILL)
+    share = terms_of(step)["progress"]
+    assert share == pytest.approx(task.world.cars["v"][0, 0] / TOP, rel=0.01)
+    assert step.reward[0] == pytest.approx(2.0 * share)
+
+
+def test_driving_backwards_costs(make_task):
+    task = make_task()
+    place(task, x=0.0, y=0.0, yaw=np.pi, v=20.0)
+    task.step(STILL)
+    assert terms_of(task.step(STILL))["progress"] == pytest.approx(-task.world.cars["v"][0, 0] / TOP, rel=0.01)
+
+
+def test_steering_change_and_slip(make_task):
+    task = make_task(reward={"steering_change": -0.5, "slip": -3.0})
+    place(task, x=0.0, y=0.0, yaw=0.0, v=15.0)
+    for command, change in ((0.5, 0.5), (-0.25, 0.75), (-0.25, 0.0)):
+        step = task.step(np.array([[command, 0.0]], np.float32))
+        terms, slip = terms_of(step), abs(float(task.world.cars["slip"][0, 0]))
+        assert terms["steering_change"] == pytest.approx(change)
+        assert terms["slip"] == pytest.approx(slip)
+        assert slip > 1e-4
+        assert step.reward[0] == pytest.approx(-0.5 * change - 3.0 * slip, rel=1e-5)
+
+
+def test_overspeed_is_what_exceeds_the_speed_of_the_line(make_task):
+    task = make_task(reward={"overspeed": -1.0})
+    index = int(np.argmin(np.abs(task.world.points["x"] - 400) + task.world.points["y"]))  # where the bend begins
+    safe = float(task.world.points["line_speed"][index])
+    for speed, excess in ((1.5 * safe, 0.5), (0.5 * safe, 0.0)):
+        place(task, x=395.0, y=0.0, yaw=0.0, v=speed)
+        step = task.step(STILL)
+        car = task.world.final_cars[0, 0]
+        assert terms_of(step)["overspeed"] == pytest.approx(max(car["v"] / car["line_speed"] - 1, 0.0), abs=1e-6)
+        assert terms_of(step)["overspeed"] == pytest.approx(excess, abs=0.08)
+
+
+def test_leaving_the_road_terminates_and_costs_once(make_task):
+    task = make_task(reward={"off_track": -7.0})
+    place(task, x=0.0, y=5.0, yaw=0.5, v=20.0)
+    step = task.step(STILL)
+    assert terms_of(step)["off_track"] == 1.0
+    assert step.reward[0] == -7.0
+    assert step.terminated[0]
+    assert not step.truncated[0]
+    assert step.final_observation[0, 8] == pytest.approx(0.5, abs=0.05)  # of the episode that ended
+    assert not np.array_equal(step.final_observation[0], step.observation[0])
+    assert terms_of(task.step(STILL))["off_track"] == 0.0
+
+
+def test_standing_too_long_and_turning_back_terminate(make_task):
+    task = make_task(reward={"stalled": -3.0}, episodes={"stall_time": 0.5})
+    place(task, x=0.0, y=0.0, yaw=0.0, v=0.0)
+    ends = [bool(task.step(STILL).terminated[0]) for _ in range(4)]
+    assert not any(ends)
+    step = task.step(STILL)
+    assert (step.terminated[0], terms_of(step)["stalled"], step.reward[0]) == (True, 1.0, -3.0)
+    place(task, x=0.0, y=0.0, yaw=np.pi, v=20.0, furthest=150.0, progress=100.0)
+    step = task.step(STILL)
+    assert (step.terminated[0], terms_of(step)["stalled"]) == (True, 1.0)
+
+
+def test_a_time_limit_and_done_laps_truncate(make_task):
+    task = make_task(reward={"lap": 4.0}, episodes={"time_limit": 0.3, "laps": 2})
+    place(task, x=0.0, y=0.0, yaw=0.0, v=20.0)
+    steps = [task.step(STILL) for _ in range(3)]
+    assert [bool(step.truncated[0]) for step in steps] == [False, False, True]
+    assert not steps[-1].terminated[0]
+    assert steps[-1].reward[0] == 0.0
+    place(task, x=0.0, y=0.0, yaw=0.0, v=20.0, laps=2)
+    step = task.step(STILL)
+    assert (step.truncated[0], step.terminated[0], step.reward[0]) == (True, False, 4.0)
+
+
+def test_a_decision_lasts_as_many_control_periods_as_asked(make_task):
+    for repeat in (1, 4):
+        task = make_task(decision_repeat=repeat)
+        place(task, x=0.0, y=0.0, yaw=0.0, v=20.0)
+        task.step(STILL)
+        assert task.world.cars["x"][0, 0] == pytest.approx(20 * 0.05 * repeat, rel=0.02)
+
+
+def test_starts_keep_their_limits(make_task, kart: Vehicle):
+    task = make_task(races=500, episodes={"lateral": 0.5, "heading": 0.2, "speed": [0.4, 0.6]})
+    cars = task.world.cars.reshape(-1)
+    room = HALF_WIDTH - kart.width / 2
+    assert 0.4 * room < np.abs(cars["lateral"]).max() < 0.52 * room
+    assert 0.19 < np.abs(cars["heading_error"]).max() < 0.21
+    share = cars["v"] / task.world.points["speed"][cars["nearest"]]
+    assert 0.39 < share.min() < share.max() < 0.61
+    assert np.ptp(cars["s"]) > 0.9 * task.tracks[0].length
+    line = make_task(races=5, episodes={"random": False}).world.cars.reshape(-1)
+    assert np.ptp(line["s"]) == 0
+
+
+@pytest.mark.parametrize("options", [{"reward": {"speed": 1.0}}, {"rays": 0}, {"line": "left"}, {"motion": "x"}])
+def test_wrong_options_are_refused(make_task, options):
+    with pytest.raises(InputError, match=r"env\."):
+        make_task(**options)
+
+
+def test_episodes_take_their_defaults_from_the_class():
+    assert make_episodes({"laps": 3}).laps == 3
+    assert make_episodes({}).random is True

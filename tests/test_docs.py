@@ -1,0 +1,112 @@
+"""docs/adding.md is followed to the letter; docs/configuration.md says what is in conf/; links lead somewhere."""
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from racing.runs.directory import flatten
+from tests.conftest import REPOSITORY
+
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+KINDS = ("A track", "A vehicle", "An environment", "An algorithm")
+
+
+@pytest.fixture(scope="module")
+def maker():
+    spec = importlib.util.spec_from_file_location("make_configuration", REPOSITORY / "docs/make_configuration.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_configuration_page_is_up_to_date(maker):
+    assert maker.PAGE.read_text() == maker.page(maker.PAGE.read_text()), "conf/ has changed: run `make docs`"
+
+
+def yaml_files() -> list[Path]:
+    return sorted((REPOSITORY / "conf").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", yaml_files(), ids=lambda path: str(path.relative_to(REPOSITORY / "conf")))
+def test_configuration_page_misses_no_key(maker, path):
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    keys = {key for key in flatten(content) if key.partition(".")[0] not in maker.NOT_OPTIONS}
+    assert {key for key, value, _ in maker.read(path).options if value} == keys
+
+
+def test_every_option_is_explained(maker):
+    unexplained = []
+    for path in yaml_files():
+        choice = maker.read(path)
+        if not choice.builds_on and not choice.is_global:
+            known = maker.vehicle_meanings() if path.parent.name == "vehicle" else {}
+            unexplained += [f"{path}: {key}" for key, _, text in choice.options if not (text or known.get(key))]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_exist(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    for link in links:
+        if link.startswith(("http://", "https://")):
+            continue
+        file, _, heading = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), f"{page.name}: {link}"
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert heading in [re.sub(r"[^a-z0-9 _-]", "", text.lower()).replace(" ", "-") for text in headings], link
+
+
+def section(title: str) -> str:
+    text = (REPOSITORY / "docs/adding.md").read_text()
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the checkout as a newcomer has it, with the drawing that the page imports."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("racing", "conf", "tracks"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "pyproject.toml", folder)
+    picture = np.full((360, 520, 3), (80, 160, 80), np.uint8)
+    cv2.ellipse(picture, (260, 180), (200, 120), 0, 0, 360, (90, 90, 90), 24, cv2.LINE_AA)
+    cv2.imwrite(str(folder / "club.png"), picture)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", KINDS)
+def test_adding_page_works_as_written(checkout, title):
+    text = section(title)
+    assert re.findall(r"^(\d)\. ", text, re.MULTILINE) == ["1", "2", "3", "4", "5"]
+    environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+    commands = 0
+    for language, block in re.findall(r"^ *```(\w+)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE):
+        block = textwrap.dedent(block)
+        if language == "sh":
+            for line in block.splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "racing"
+                command = [sys.executable, "-m", "racing.cli", *arguments]
+                done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+                assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+                commands += 1
+        else:
+            file = checkout / re.match(r"# (\S+)\n", block)[1]
+            assert not file.exists(), f"{file} is a new file"
+            file.write_text(block)
+    assert commands >= 2
