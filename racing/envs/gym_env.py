@@ -7,7 +7,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import numpy.typing as npt
-
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
