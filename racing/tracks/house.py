@@ -85,9 +85,8 @@ def _plain(name: str, pixels: Picture, scale: float | None, source: dict[str, An
     scale = _scale(width, scale, name)
     frame = Frame(scale, pixels.shape[0])
     points = default_direction(frame.to_world(line), width * scale)
-    return mask_track(
-        name, frame, road, points, {**source, "metres_per_pixel": scale, "direction": "assumed clockwise"}
-    )
+    known = {"metres_per_pixel": scale, "pixel_origin": [0.0, 0.0], "direction": "assumed clockwise"}
+    return mask_track(name, frame, road, points, {**source, **known})
 
 
 def _plain_ring(pixels: Picture) -> npt.NDArray[np.bool_]:

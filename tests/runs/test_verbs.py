@@ -9,18 +9,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
-import yaml
 
 from racing import doctor, manage_runs, ui
 from racing.cli import main
+from racing.configs import compose, plain
 from racing.errors import InputError
 
 from .conftest import PATIENCE
-
-TRACKING = Path(__file__).resolve().parents[2] / "conf" / "tracking"
 
 
 def test_list_shows_every_run_newest_first(begin, tmp_path, capsys):
@@ -65,6 +62,7 @@ def test_listing_needs_neither_torch_nor_mlflow(begin, tmp_path):
     code = f"""
 import sys
 from racing.cli import main
+from racing.configs import compose, plain
 assert main(["runs", "list", "--outputs", {str(tmp_path / "outputs")!r}]) == 0
 assert main(["runs", "show", "latest", "--outputs", {str(tmp_path / "outputs")!r}]) == 0
 sys.exit(any(heavy in sys.modules for heavy in ("torch", "mlflow", "numba", "scipy")))
@@ -143,7 +141,6 @@ def test_doctor_finds_unusable_outputs_and_a_broken_store(tmp_path):
     assert doctor.store(tmp_path / "none.db").ok
 
 
-def test_tracking_choices_have_the_same_keys():
-    mlflow, none = (yaml.safe_load((TRACKING / f"{name}.yaml").read_text()) for name in ("mlflow", "none"))
-    assert mlflow.keys() == none.keys()
-    assert (mlflow["enabled"], none["enabled"]) == (True, False)
+def test_tracking_none_differs_in_nothing_but_that_it_is_off():
+    choices = [plain(compose("train", [f"tracking={name}"]))["tracking"] for name in ("mlflow", "none")]
+    assert choices == [{**choices[0], "enabled": True}, {**choices[0], "enabled": False}]

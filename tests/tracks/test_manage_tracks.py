@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from racing.cli import main
 from racing.tracks.catalog import load_track
@@ -46,6 +46,20 @@ def test_import_writes_a_track_that_is_found_by_name(table, capsys):
     assert json.loads(Path("tracks/club/checkpoints.json").read_text())["club.png"]["metres_per_pixel"] == pixel
     assert tracks("list") == 0
     assert "./tracks" in capsys.readouterr().out
+
+
+def test_a_drawing_alone_is_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawing = Image.new("RGB", (520, 360), (80, 160, 80))
+    ImageDraw.Draw(drawing).ellipse((60, 60, 460, 300), outline=(90, 90, 90), width=24)
+    drawing.save("club.png")
+    assert tracks("import", "club.png", "--name", "club", "--metres-per-pixel", "0.5") == 0
+    assert Image.open("tracks/club/overlay.png").width > 300
+    # Ramanujan's circumference of the ellipse in the middle of the outline, half-axes 188 and 108 pixels
+    a, b = 94.0, 54.0
+    h = ((a - b) / (a + b)) ** 2
+    circumference = np.pi * (a + b) * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h)))
+    assert load_track("club").length == pytest.approx(circumference, rel=0.01)
 
 
 def test_import_does_not_replace_without_being_told(table, capsys):
