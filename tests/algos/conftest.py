@@ -18,7 +18,7 @@ LANES, SIZE = 3, 4
 
 
 class TinyEnv(VecEnv):
-    """Three lanes of plain formulas. Lane 0 terminates every 5 decisions, lane 1 is truncated every 4, lane 2 never ends.
+    """Three lanes of plain formulas: lane 0 terminates every 5 decisions, 1 is truncated every 4, 2 never ends.
 
     history: one Step and the actions that led to it per decision.
     """
