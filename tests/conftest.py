@@ -14,6 +14,11 @@ from racing.sim.vehicle import Vehicle
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests last: what is broken mostly shows in the fast ones."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
 @pytest.fixture(scope="session")
 def kart() -> Vehicle:
     return load_group("vehicle", "kart")

@@ -12,6 +12,7 @@ from racing.configs import conf_directory
 from racing.envs.sensors import SensorsTask
 from racing.runs.directory import RunDirectory, open_run
 from racing.sim.vehicle import Vehicle
+from racing.sim.world import World
 
 PREVIEW = 8
 
@@ -21,20 +22,24 @@ def group(name: str, **changes: Any) -> dict[str, Any]:
     return dict(OmegaConf.to_container(OmegaConf.load(conf_directory() / f"{name}.yaml"))) | changes
 
 
+def follow(world: World, pace: float) -> np.ndarray:
+    """Commands (N, 2) of a plain driver: steer at the centreline ahead, hold `pace` [m/s]."""
+    track, cars = world.tracks[0], world.cars.reshape(-1)
+    ahead = np.maximum(3.0, 0.6 * np.abs(cars["v"]))
+    index = (cars["nearest"] + np.round(ahead / track.spacing).astype(int)) % len(track.points)
+    aim = track.points[index] - np.stack([cars["x"], cars["y"]], axis=1)
+    angle = np.arctan2(aim[:, 1], aim[:, 0]) - cars["yaw"]
+    curvature = 2 * np.sin(angle) / np.linalg.norm(aim, axis=1)
+    steer = np.arctan(world.vehicle.wheelbase * curvature) / world.vehicle.max_steer
+    return np.stack([steer, 0.5 * (pace - cars["v"])], axis=1)
+
+
 def follower(task: SensorsTask, pace: float):
-    """Steers at the centreline ahead and holds `pace` [m/s]; looks at the world, not at the observation."""
-    world, track = task.world, task.world.tracks[0]
+    """`follow` as a policy; it looks at the world, not at the observation."""
 
     def policy(observation: np.ndarray) -> np.ndarray:
-        cars = world.cars.reshape(-1)
-        assert len(observation) == len(cars)
-        ahead = np.maximum(3.0, 0.6 * np.abs(cars["v"]))
-        index = (cars["nearest"] + np.round(ahead / track.spacing).astype(int)) % len(track.points)
-        aim = track.points[index] - np.stack([cars["x"], cars["y"]], axis=1)
-        angle = np.arctan2(aim[:, 1], aim[:, 0]) - cars["yaw"]
-        curvature = 2 * np.sin(angle) / np.linalg.norm(aim, axis=1)
-        steer = np.arctan(world.vehicle.wheelbase * curvature) / world.vehicle.max_steer
-        return np.stack([steer, 0.5 * (pace - cars["v"])], axis=1)
+        assert len(observation) == task.lanes
+        return follow(task.world, pace)
 
     return policy
 

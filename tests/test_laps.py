@@ -23,7 +23,9 @@ PACE, REFERENCE = 8.0, 60.0  # [m/s], [s]
 
 
 def make(track: Track, vehicle: Vehicle, races: int = 8, laps: int = 2, seed: int = REPORT_SEEDS) -> SensorsTask:
-    return evaluation_task(group("env/mlp"), [track], vehicle, [REFERENCE], races=races, laps=laps, seed=seed)
+    env = group("env/mlp")
+    env["reward"]["off_track"] = -5.0
+    return evaluation_task(env, [track], vehicle, [REFERENCE], races=races, laps=laps, seed=seed)
 
 
 def straight_on(observation: np.ndarray) -> np.ndarray:

@@ -82,6 +82,7 @@ def test_stopped_run_is_no_failure_and_continues_in_the_same_mlflow_run(begin, c
     assert copy_of(again).points("loss") == {(1, 1.0): 1, (2, 2.0): 1}
 
 
+@pytest.mark.slow
 def test_another_store_gets_the_whole_record(begin, copy_of, server):
     run = begin()
     run.journal.metrics(1, {"loss": 1.0})

@@ -122,6 +122,7 @@ def test_policy_with_two_inputs_predicts_from_a_dict(begin, copy_of):
     assert np.array_equal(loaded.predict({"image": ones, "telemetry": 2 * ones})["action"], 6 * ones)
 
 
+@pytest.mark.slow
 def test_server_killed_and_restarted_while_training_goes_on(own_server, begin, copy_of, start_sender):
     run = begin()
     sender = start_sender(run, own_server.uri)
@@ -185,6 +186,7 @@ def only_run(outputs):
     return RunDirectory(path)
 
 
+@pytest.mark.slow
 def test_trainer_killed_its_sender_ships_the_rest_and_says_so(tmp_path, begin, copy_of, start_sender):
     process = trainer(tmp_path / "outputs", 0, 200, "hang")
     pid = int(process.stdout.readline())
@@ -219,6 +221,7 @@ def test_trainer_and_sender_killed_between_append_and_send(tmp_path, copy_of):
     assert copy_of(run).points("loss") == {(step, float(step)): 1 for step in range(200)}
 
 
+@pytest.mark.slow
 def test_many_processes_at_once_on_a_store_that_does_not_exist_yet(tmp_path, copy_of):
     processes = [trainer(tmp_path / "outputs", seed, 50, "finish") for seed in range(4)]
     for process in processes:

@@ -70,6 +70,7 @@ sys.exit(any(heavy in sys.modules for heavy in ("torch", "mlflow", "numba", "sci
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 
+@pytest.mark.slow
 def test_page_shows_the_embedded_runs_and_ends_with_ctrl_c(begin, tmp_path):
     run = begin(0)
     run.finish({"a": 1})

@@ -12,6 +12,7 @@ from racing.sim import layout
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes, Rays, World
+from tests.drivers import follow
 
 ENDED = {name: code for code, name in enumerate(layout.ENDINGS)}
 
@@ -98,19 +99,6 @@ def test_get_state_is_a_copy(wavy: Track, kart: Vehicle):
     before = state["cars"].copy()
     world.step(np.ones((64, 2)))
     assert state["cars"].tobytes() == before.tobytes()
-
-
-def follow(world: World, pace: float) -> np.ndarray:
-    """Commands of a plain driver: steer towards the centreline ahead, hold `pace` [m/s]."""
-    cars = world.cars.reshape(-1)
-    track = world.tracks[0]
-    ahead = np.maximum(3.0, 0.6 * np.abs(cars["v"]))
-    index = (cars["nearest"] + np.round(ahead / track.spacing).astype(int)) % len(track.points)
-    aim = track.points[index] - np.stack([cars["x"], cars["y"]], axis=1)
-    angle = np.arctan2(aim[:, 1], aim[:, 0]) - cars["yaw"]
-    curvature = 2 * np.sin(angle) / np.linalg.norm(aim, axis=1)
-    steer = np.arctan(world.vehicle.wheelbase * curvature) / world.vehicle.max_steer
-    return np.stack([steer, 0.5 * (pace - cars["v"])], axis=1)
 
 
 @pytest.mark.parametrize("name", ["wavy", "eight"])
