@@ -154,6 +154,7 @@ class BatchPPO(PPO):
         log("train/std", float(self.policy.log_std.detach().exp().mean()))
         log("train/clip_range", clip)
         log("train/n_updates", self._n_updates)
+        self.logger.dump(self.num_timesteps)  # now: SB3 would record it with the next rollout, and the last one never
 
 
 RULES = {
