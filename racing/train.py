@@ -121,7 +121,8 @@ class Parts:
     hardware: Any
     tracks: list[Any]
     vehicle: Any
-    references: list[float]
+    judged: list[Any]  # tracks that policies are judged on: those held out of training, else all
+    references: list[float]  # [s] reference lap of each of them
     env: Any
     model: Any
 
@@ -143,7 +144,8 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:
         raise InputError(f"{error} must be in the configuration, it was removed; leave its ~ away") from error
     outputs = Path(config["paths"]["outputs"]).resolve()
     parts = build_parts(cfg, config)
-    with open_run(outputs, cfg.name, config, list(overrides), collect(parts.tracks), fresh=cfg.fresh) as run:
+    provenance = collect(parts.tracks)
+    with open_run(outputs, cfg.name, config, list(overrides), provenance, fresh=cfg.fresh) as run:
         if run.finished:
             report(run, config)
             print("This run was finished before; fresh=true trains it anew and keeps the old directory.")
@@ -151,7 +153,7 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:
         run.journal.replay_from(0)  # of a run that was interrupted, nothing is recorded twice
         sender = Sender.start(run, config["tracking"])
         try:
-            run.journal.tags(tags(parts))
+            run.journal.tags(tags(parts, provenance))
             run.finish(learn(run, parts))
         except BaseException:
             run.journal.end("FAILED", traceback.format_exc())
@@ -173,7 +175,7 @@ def check(config: Mapping[str, Any]) -> None:
     for key, low, high in (("n_envs", 1, 1 << 20), ("total_timesteps", 1, 1 << 40)):
         require_number(f"algo.{key}", config["algo"].get(key), low, high, whole=True)
     judging, tracking = config["eval"], config["tracking"]
-    for key, low, high in (("episodes", 1, 100_000), ("laps", 1, 1000), ("every", 0, 1 << 40)):
+    for key, low, high in (("episodes", 1, 100_000), ("laps", 1, 1000), ("every", 0, 1 << 40), ("holdout", 0, 10_000)):
         require_number(f"eval.{key}", judging[key], low, high, whole=True)
     for key in ("from", "finish_rate"):
         require_number(f"eval.{key}", judging[key], 0, 1, remedy="it is a share")
@@ -197,9 +199,15 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
 
     hardware = choose(config["hardware"])
     tracks, vehicle = build(cfg.track), build(cfg.vehicle)
+    holdout = cfg.eval.holdout
+    require(
+        holdout < len(tracks),
+        f"eval.holdout must be less than the {len(tracks)} tracks, got {holdout}; 0 holds out none",
+    )
+    learned, judged = tracks[: len(tracks) - holdout], tracks[-holdout:] if holdout else tracks
     make_task = build(cfg.env)
     races, seed, threads = cfg.algo.n_envs, cfg.seed, hardware.sim_threads
-    task = build_with("env", make_task, tracks=tracks, vehicle=vehicle, races=races, seed=seed, threads=threads)
+    task = build_with("env", make_task, tracks=learned, vehicle=vehicle, races=races, seed=seed, threads=threads)
     settings = OmegaConf.masked_copy(cfg.algo, [k for k in cfg.algo if k not in ("total_timesteps", "n_envs")])
     env = RacingVecEnv(task)
     model = build_with("algo", build(settings), env=env, seed=seed, device=hardware.device)
@@ -208,7 +216,8 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
         hardware=hardware,
         tracks=tracks,
         vehicle=vehicle,
-        references=[reference_lap(track, vehicle).time_s for track in tracks],
+        judged=judged,
+        references=[reference_lap(track, vehicle).time_s for track in judged],
         env=env,
         model=model,
     )
@@ -228,11 +237,12 @@ def build_with(group: str, factory: Any, **arguments: Any) -> Any:
         raise
 
 
-def tags(parts: Parts) -> dict[str, str]:
-    """What a run is found by in MLflow."""
+def tags(parts: Parts, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What a run is found by in MLflow. The commit's tag is MLflow's own: its pages show it as the version."""
     from racing.runs.provenance import track_sha256
 
-    return {
+    code = {"mlflow.source.git.commit": provenance["commit"], "racing.git_dirty": str(provenance["dirty"]).lower()}
+    return (code if provenance["commit"] else {}) | {
         "racing.vehicle": parts.vehicle.name,
         "racing.tyre_model": parts.vehicle.model,
         "racing.tracks": ", ".join(track.name for track in parts.tracks),
@@ -254,7 +264,7 @@ def learn(run: Any, parts: Parts) -> dict[str, Any]:
     def judge(offset: int, telemetry: bool) -> Any:
         task = evaluation_task(
             config["env"],
-            parts.tracks,
+            parts.judged,
             parts.vehicle,
             parts.references,
             races=judging["episodes"],
@@ -314,7 +324,7 @@ def record(run: Any, parts: Parts, result: Any) -> dict[str, Any]:
     run.journal.metrics(step, {"export/max_difference": parity.max_difference})
     folder = run.path / "evaluations" / f"{step:09d}"
     folder.mkdir(parents=True, exist_ok=True)
-    track = parts.tracks[result.best_lane() % len(parts.tracks)]
+    track = parts.judged[result.best_lane() % len(parts.judged)]
     files = write_files(result, folder, run.name, track, reference_lap(track, parts.vehicle))
     for path in files:
         run.journal.artifact(path, f"evaluations/{step:09d}")

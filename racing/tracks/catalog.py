@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from racing.errors import InputError, require
+from racing.errors import InputError, require, require_number
 from racing.sim.track import Track
 from racing.tracks.assemble import reversed_track, scaled_track
 from racing.tracks.centreline import read_centreline
@@ -125,8 +125,29 @@ def load_tracks(
 
 
 def generated_tracks(
-    *, seed: int, count: int, style: str, length: float, width: float, scale: float = 1.0
+    *,
+    seed: int,
+    count: int,
+    style: str | Sequence[str],
+    length: float | Sequence[float],
+    width: float | Sequence[float],
+    scale: float = 1.0,
 ) -> list[Track]:
-    """`count` circuits from seeds seed, seed + 1, ...; arguments as in `racing.tracks.generate.generate`."""
-    require(count >= 1, f"track.count must be >= 1, got {count}; give the number of circuits")
-    return [scaled_track(generate(seed + k, style, length, width), scale) for k in range(count)]
+    """`count` circuits from seeds seed, seed + 1, ...; arguments as in `racing.tracks.generate.generate`.
+
+    Lists of styles, lengths [m] and widths [m] must be equally long; the circuits go through them in turn.
+    """
+    require_number("track.count", count, 1, 100_000, whole=True, remedy="give the number of circuits")
+    columns = [list(v) if isinstance(v, Sequence) and not isinstance(v, str) else [v] for v in (style, length, width)]
+    turns = max(map(len, columns))
+    styles, lengths, widths = (column * turns if len(column) == 1 else column for column in columns)
+    require(
+        len(styles) == len(lengths) == len(widths) == turns > 0,
+        f"track.style, track.length and track.width must be one value or lists of equal length, got {len(columns[0])}, "
+        f"{len(columns[1])} and {len(columns[2])} values; give as many of each",
+    )
+    made = []
+    for k in range(count):
+        turn = k % turns
+        made.append(scaled_track(generate(seed + k, styles[turn], lengths[turn], widths[turn]), scale))
+    return made
