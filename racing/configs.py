@@ -68,7 +68,7 @@ def explain(error: BaseException, folder: str = "") -> str:
         key = several[1].partition("=")[0]
         return f"{several[1]!r} has several values; add -m to run each of them, or write {key}=[...] for a list"
     if hasattr(error, "override"):  # Hydra could not parse it
-        return f"{str(error.override)!r} must be key=value; write lists as key=[1,2] and quote the shell's characters"
+        return f"{str(error.override)!r} must be key=value; write lists as key=[1,2], special characters as key='a=b'"
     target = re.search(r"Error locating target '([^']*)'", text)
     if target:
         return f"_target_ {target[1]!r} must be something that can be imported; correct it or choose another file"

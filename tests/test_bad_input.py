@@ -79,7 +79,7 @@ TRAIN = [
     ("vehicle.mass=-1", "vehicle.mass must be a number > 0, got -1", "set a physical value"),
     ("vehicle.max_steer=27", "vehicle.max_steer must be < 1.5 rad, got 27", "give radians"),
     ("track.scale=0", "scale must be in (0, 10000), got 0", "1:10"),
-    ("track=generated track.count=0", "track.count must be >= 1, got 0", "give the number"),
+    ("track=generated track.count=0", "track.count must be a whole number in [1, 100000], got 0", "give the number"),
     ("track=generated track.style=round", "style must be one of oval, ", "got 'round'; choose one"),
     ("name=a/b", "name 'a/b' must be letters, digits", "rename it"),
     # what is not there

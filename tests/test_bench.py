@@ -1,0 +1,130 @@
+"""Each benchmark runs and writes what it measured. How fast it was is not judged here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from racing.bench import make_task, record_drive, vehicle_called
+from racing.cli import main
+from racing.errors import InputError
+
+TINY = "['debug=fast','eval.episodes=2','tracking=none']"
+
+
+def measured(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[dict, str]:
+    """The JSON that the benchmark wrote, and what it printed."""
+    capsys.readouterr()
+    assert main(["bench", name, "repeats=2", f"paths.outputs={tmp_path}", *arguments]) == 0
+    said = capsys.readouterr()
+    path = Path(said.out.splitlines()[-1])
+    assert path.parent == tmp_path / "bench"
+    assert path.name.startswith(f"{name}-2")
+    content = json.loads(path.read_text())
+    assert content["benchmark"] == name
+    for key in ("created", "cpu", "cores", "platform", "python", "packages", "commit", "load_average", "options"):
+        assert key in content
+    assert content["packages"]["numba"]
+    assert said.err  # progress
+    return content, said.out
+
+
+def test_sim(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    sizes = ["lanes=[4,128]", "threads=[1,2]", "vehicles=[kart,kart_kinematic]", "decisions=20", "seconds=0.01"]
+    content, table = measured("sim", tmp_path, capsys, *sizes)
+    rows = content["rows"]
+    assert [(r["vehicle"], r["lanes"], r["threads"]) for r in rows][:4] == [
+        ("kart", 4, 1),
+        ("kart", 4, 2),
+        ("kart", 128, 1),
+        ("kart", 128, 2),
+    ]
+    assert [r["model"] for r in rows[3:5]] == ["saturated", "kinematic"]
+    assert all(r["decisions_per_s"] > 0 and len(r["rates"]) == 2 and r["rays"] == 9 for r in rows)
+    assert set(content["summary"]) == {"ns_per_ray", "ns_without_rays", "ns_observation_and_reward"}
+    assert "kart_kinematic" in table
+
+
+def test_the_recorded_drive_is_a_drive_and_repeats_itself():
+    options = {"track": "circuit", "rays": 9, "range": 120.0}
+    task = make_task(options, vehicle_called("kart"), 64, 1)
+    commands = record_drive(task.world, 150)
+    cars = task.world.cars.copy()
+    assert (cars["progress"] > 100).mean() > 0.6  # [m] most keep driving
+    assert cars["episode"].sum() > 0  # some do not: restarts are part of it
+    task.world.reseed(0)
+    task.world.reset()
+    for command in commands:
+        task.world.step(command)
+    assert task.world.cars.tobytes() == cars.tobytes()
+    assert np.abs(np.diff(commands, axis=0)).mean() < 0.2  # no random thrashing
+
+
+def test_ppo(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    content, _ = measured("ppo", tmp_path, capsys, "steps=4096", "stock_steps=1", "train=['algo.n_epochs=1']")
+    rows = content["rows"]
+    assert [row["name"] for row in rows] == ["racing", "stock PPO, our settings", "stock PPO, near its defaults"]
+    assert [row["batch_size"] for row in rows] == [1024, 1024, 64]
+    assert rows[0]["ours_to_it"] == 1.0
+    assert all(row["steps_per_s"] > 0 and len(row["rates"]) == 2 for row in rows)
+    assert content["summary"]["torch_threads"] == 1
+
+
+def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    content, _ = measured("startup", tmp_path, capsys, "repeats=1", "imports=[racing]", f"train={TINY}")
+    seconds = {row["name"]: row["seconds"] for row in content["rows"]}
+    first, whole = seconds["racing train debug=fast: first update"], seconds["the whole of it"]
+    assert 0 < first < whole
+    assert content["summary"]["to_first_update_s"] == first
+    assert {"racing --help", "import racing", "python, nothing"} <= set(seconds)
+
+
+def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    content, _ = measured("seeds", tmp_path, capsys, "seeds=[0,1]", f"train={TINY}")
+    assert [row["seed"] for row in content["rows"]] == [0, 1]
+    for key in ("finish_rate", "lap_ratio", "learning_s", "steps_per_s", "first_lap_steps", "first_lap_s"):
+        assert key in content["rows"][0]
+        assert f"median_{key}" in content["summary"]
+    runs = sorted((Path(content["summary"]["runs"]) / "runs").iterdir())
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sim", "lanes=5"], "lanes must be a list, got 5"),
+        (["sim", "lanes=[0]"], "lanes must be a whole number in [1, 1048576], got 0"),
+        (["sim", "repeats=0"], "repeats must be a whole number in [1, 100], got 0"),
+        (["sim", "vehicles=[cart]"], "vehicle 'cart' is not in conf/vehicle; did you mean kart?"),
+        (["sim", "track=ovall"], "track 'ovall' is neither a known track nor a file"),
+        (["ppo", "train=['algo=sac']"], "compares PPO, got SAC"),
+        (["ppo", "train=['algo.gamma=2']"], "algo.gamma must be a number in [0, 1], got 2"),
+        (["startup", "train=5"], "train must be a list of texts, got 5"),
+        (["seeds", "seeds=[-1]"], "seeds must be a whole number in"),
+        ([], "'' is no benchmark; use one of: sim, ppo, startup, seeds"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_options(arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["bench", *arguments, *([f"paths.outputs={tmp_path / 'out'}"] if arguments else [])]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match=r"set paths\.outputs=FOLDER"):
+        from racing.bench import make_folder
+
+        make_folder(tmp_path / "file" / "bench")
+
+
+def test_help(capsys: pytest.CaptureFixture[str]):
+    assert main(["bench", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "examples:" in said
+    assert "lanes:" in said
