@@ -49,9 +49,9 @@ def linear_driver(vehicle: Vehicle, pace: float, preview: int = PREVIEW):
     import gymnasium
     from stable_baselines3 import PPO
 
-    space = gymnasium.spaces.Box(-10, 10, (10 + preview,), np.float32)
+    space = gymnasium.spaces.Box(-10, 10, (10 + 2 * preview,), np.float32)
     model = PPO("MlpPolicy", _Still(space), policy_kwargs={"net_arch": []}, device="cpu", n_steps=2, batch_size=2)
-    weights = np.zeros((2, 10 + preview))
+    weights = np.zeros((2, 10 + 2 * preview))
     distance = 2 * vehicle.sensor_range / 10  # of the second point, conf/env/mlp.yaml
     weights[0, 11] = 2 * vehicle.wheelbase / distance / vehicle.max_steer  # pure pursuit
     weights[1, 7] = -0.5 * vehicle.max_speed  # the speed is observed as share of top speed

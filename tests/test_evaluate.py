@@ -150,14 +150,14 @@ def test_other_tracks_other_cars_other_starts(bare: Path, tmp_path: Path, capsys
 def test_a_torch_file_outside_a_run_cannot_say_what_it_observes(kart: Vehicle, tmp_path: Path):
     linear_driver(kart, PACE).save(tmp_path / "policy.zip")
     policy = load_policy(str(tmp_path / "policy.zip"), tmp_path)
-    assert (policy.backend, policy.observation_size, isinstance(policy.model, PPO)) == ("torch", 18, True)
+    assert (policy.backend, policy.observation_size, isinstance(policy.model, PPO)) == ("torch", 26, True)
     with pytest.raises(InputError, match="does not say what it observes"):
         surroundings(policy)
 
 
 def test_a_policy_of_another_size_is_refused_with_both_shapes(kart: Vehicle, tmp_path: Path):
     run = make_run(tmp_path, linear_driver(kart, PACE, preview=3))
-    with pytest.raises(InputError, match=r"reads observations \(N, 13\), its environment gives \(N, 18\)"):
+    with pytest.raises(InputError, match=r"reads observations \(N, 16\), its environment gives \(N, 26\)"):
         main_raising(f"run={run.path}", "backend=torch", f"paths.outputs={tmp_path}")
 
 
@@ -226,7 +226,7 @@ def test_damaged_files_are_refused(bare: Path, tmp_path: Path, capsys: pytest.Ca
         ("vehicle=3", "vehicle must be a name"),
         ("backend=tf", "backend must be one of onnx, torch"),
         ("telemetry=yes please", "telemetry must be true or false"),
-        ("episode=3", "Could not override 'episode'"),
+        ("episode=3", "'episode' is no key; did you mean episodes?"),
         ("--help-me", "must be key=value"),
         ("out=/dev/null/x", "must be a writable folder"),
         ("run=nothing.onnx", "must be an existing file"),
@@ -263,8 +263,8 @@ def test_an_episode_without_a_lap_is_a_line_too():
 
 def test_loaded_policies_take_any_batch(bare: Path, tmp_path: Path):
     policy = load_policy(str(bare), tmp_path)
-    assert policy.predict(np.zeros((3, 18), np.float32)).shape == (3, 2)
-    assert policy.predict(np.zeros((1, 18), np.float32)).dtype == np.float32
+    assert policy.predict(np.zeros((3, 26), np.float32)).shape == (3, 2)
+    assert policy.predict(np.zeros((1, 26), np.float32)).dtype == np.float32
 
 
 def test_a_registered_model_is_driven_by_its_alias(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -278,7 +278,7 @@ def test_a_registered_model_is_driven_by_its_alias(bare: Path, tmp_path: Path, m
     version = client.create_model_version("driver", str(tmp_path / "model")).version
     client.set_registered_model_alias("driver", "champion", version)
     policy = load_policy("models:/driver@champion", tmp_path)
-    assert (policy.name, policy.observation_size, policy.trusted) == ("driver-champion", 18, False)
+    assert (policy.name, policy.observation_size, policy.trusted) == ("driver-champion", 26, False)
     tracks, vehicle = surroundings(policy)
     assert ([track.name for track in tracks], vehicle.name) == (["oval"], "kart")
     with pytest.raises(InputError, match="models:/driver@nobody must be a model in sqlite"):

@@ -95,7 +95,8 @@ def test_the_file_says_what_it_needs(wavy: Track, kart: Vehicle):
     assert (told["run_id"], json.loads(told["tracks"])) == ("run-7", ["wavy"])
     assert json.loads(told["vehicle"])["mass"] == kart.mass
     assert json.loads(told["env"])["_target_"] == "racing.envs.sensors.SensorsTask"
-    assert json.loads(told["observation_names"])[-4:] == ["heading_error", "yaw_rate", "preview_1", "preview_2"]
+    previews = ["preview_bearing_1", "preview_bearing_2", "preview_speed_1", "preview_speed_2"]
+    assert json.loads(told["observation_names"])[-6:] == ["heading_error", "yaw_rate", *previews]
     assert json.loads(told["action_names"]) == ["steering", "throttle"]
     assert float(told["decision_s"]) == pytest.approx(0.1)
 
@@ -129,7 +130,7 @@ def test_the_verb_fails_if_the_two_differ(
         (["opset=x"], "opset must be a whole number, got 'x'"),
         (["run=policy.onnx"], "it is exported already"),
         (["run=nothing"], "must be a run directory"),
-        (["ops=3"], "Could not override 'ops'"),
+        (["ops=3"], "'ops' is no key; did you mean opset?"),
         (["+ops=3"], "must be key=value with a key of `racing export --help`"),
         (["paths=3"], "paths.outputs must be a folder"),
     ],
