@@ -138,16 +138,20 @@ def generated_tracks(
     Lists of styles, lengths [m] and widths [m] must be equally long; the circuits go through them in turn.
     """
     require_number("track.count", count, 1, 100_000, whole=True, remedy="give the number of circuits")
-    columns = [list(v) if isinstance(v, Sequence) and not isinstance(v, str) else [v] for v in (style, length, width)]
-    turns = max(map(len, columns))
-    styles, lengths, widths = (column * turns if len(column) == 1 else column for column in columns)
+    styles: list[str] = [style] if isinstance(style, str) else list(style)
+    lengths, widths = _several(length), _several(width)
+    counts = (len(styles), len(lengths), len(widths))
     require(
-        len(styles) == len(lengths) == len(widths) == turns > 0,
-        f"track.style, track.length and track.width must be one value or lists of equal length, got {len(columns[0])}, "
-        f"{len(columns[1])} and {len(columns[2])} values; give as many of each",
+        all(number in (1, max(counts)) for number in counts),
+        f"track.style, track.length and track.width must be one value or lists of equal length, got {counts[0]}, "
+        f"{counts[1]} and {counts[2]} values; give as many of each",
     )
     made = []
     for k in range(count):
-        turn = k % turns
-        made.append(scaled_track(generate(seed + k, styles[turn], lengths[turn], widths[turn]), scale))
+        kind = styles[k % len(styles)], lengths[k % len(lengths)], widths[k % len(widths)]
+        made.append(scaled_track(generate(seed + k, *kind), scale))
     return made
+
+
+def _several(value: float | Sequence[float]) -> list[float]:
+    return list(value) if isinstance(value, Sequence) else [value]
