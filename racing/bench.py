@@ -216,7 +216,7 @@ def learner(options: Mapping[str, Any]) -> Result:
     The three take turns, so that a change of the machine's load meets them all.
     """
     from racing.configs import compose, plain
-    from racing.train import build_parts, check
+    from racing.parts import build_parts, check
 
     cfg = compose("train", options["train"])
     check(plain(cfg))
