@@ -62,6 +62,10 @@ def main(argv: Sequence[str]) -> int:
         raise InputError(explain(error)) from error
     except _Refused as refused:
         raise refused.error from None
+    except OSError as error:  # Hydra makes the folder of a sweep before there is a job
+        if Path(error.filename or "").name != "sweeps":
+            raise
+        raise InputError(f"{error.filename}: {error.strerror}; set paths.outputs=FOLDER to a writable one") from error
     finally:
         sys.argv = own_arguments
     return 0

@@ -197,6 +197,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
     line = refusal(capsys, ["train", "debug=fast", f"paths.outputs={tmp_path / 'file' / 'outputs'}"])
     assert "Not a directory" in line
     assert "set paths.outputs=FOLDER" in line
+    sweep = refusal(capsys, ["train", "debug=fast", "-m", "seed=1,2", f"paths.outputs={tmp_path / 'file' / 'outputs'}"])
+    assert "set paths.outputs=FOLDER" in sweep
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here: nothing to refuse")
