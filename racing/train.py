@@ -273,4 +273,7 @@ def report(run: Any, config: Mapping[str, Any]) -> None:
     print(f"onnx     {s['onnx']}")
     if run.mlflow.get("run_id"):
         print(f"mlflow   run {run.mlflow['run_id']}")
-    print(f"look     racing ui paths.outputs={config['paths']['outputs']}")
+    command = Path(sys.executable).with_name("racing")  # on a PATH or not, this one works
+    if command.is_relative_to(Path.cwd()):
+        command = command.relative_to(Path.cwd())
+    print(f"look     {command} ui paths.outputs={config['paths']['outputs']}")

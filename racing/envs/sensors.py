@@ -220,7 +220,8 @@ def make_episodes(values: Mapping[str, Any]) -> Episodes:
     values = {**{field.name: field.default for field in fields(Episodes)}, **values}
     random, speed = values["random"], values["speed"]
     require(isinstance(random, bool), f"env.episodes.random must be true or false, got {random!r}; choose one")
-    require_number("env.episodes.lateral", values["lateral"], 0, 1, remedy="it is a share")
+    for name in ("lateral", "standing"):
+        require_number(f"env.episodes.{name}", values[name], 0, 1, remedy="it is a share")
     for name in ("laps", "time_limit", "time_limit_from", "stall_time", "stall_speed", "heading"):
         require_number(f"env.episodes.{name}", values[name], 0, 1e6, whole=name == "laps", remedy="0 switches it off")
     pair = isinstance(speed, Sequence) and len(speed) == 2 and all(is_number(share) for share in speed)

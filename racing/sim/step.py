@@ -137,6 +137,8 @@ def start(car, lane, points, gates, tracks, track_count, rules):
     sin, cos = sincos(here.heading)
     car.x, car.y = here.x - lateral * sin, here.y + lateral * cos
     car.yaw = wrap(here.heading + twist)
+    if uniform(rules.seed, lane + rules.first_lane, episode, 5) < rules.start_standing:
+        pace = ZERO
     car.v = pace * here.speed
     car.steer = car.yaw_rate = car.slip = car.ax = car.ay = ZERO
     car.steering_command = car.throttle_command = car.steering_change = ZERO

@@ -56,6 +56,7 @@ class Episodes:
     lateral: float = 0.5
     heading: float = 0.1
     speed: tuple[float, float] = (0.3, 0.9)
+    standing: float = 0.0  # share of the episodes that start from standing, [0, 1]
     laps: int = 0
     time_limit: float = 0.0  # [s]
     time_limit_from: float = 0.0  # [s] each episode's limit is drawn between this and time_limit; 0: it is time_limit
@@ -157,6 +158,7 @@ class World:
         rules["random_start"] = episodes.random
         rules["start_lateral"], rules["start_heading"] = episodes.lateral, episodes.heading
         rules["start_speed_low"], rules["start_speed_high"] = episodes.speed
+        rules["start_standing"] = episodes.standing
         rules["laps"], rules["max_steps"] = episodes.laps, np.ceil(episodes.time_limit / self.decision)
         rules["min_steps"] = np.ceil(episodes.time_limit_from / self.decision)
         rules["stall_speed"] = episodes.stall_speed

@@ -225,3 +225,18 @@ def test_sizes_are_checked(wavy: Track, kart: Vehicle, change: dict, message: st
         make(wavy, kart, **change)
     with pytest.raises(InputError, match="env.rays.number must be in"):
         Rays(number=0)
+
+
+def test_a_share_of_starts_stands(wavy: Track, kart: Vehicle):
+    world = make(wavy, kart, races=400, episodes=Episodes(speed=(0.5, 0.8), standing=0.25))
+    world.reset()
+    assert 0.18 < (world.cars["v"] == 0).mean() < 0.32
+    assert world.cars["v"][world.cars["v"] > 0].min() > 0.1 * kart.max_speed
+
+
+def test_time_limits_are_drawn_from_their_range(wavy: Track, kart: Vehicle):
+    world = make(wavy, kart, races=200, episodes=Episodes(time_limit=20.0, time_limit_from=5.0))
+    world.reset()
+    limits = world.cars["max_steps"] * world.decision
+    assert 5.0 <= limits.min() < 6.0
+    assert 19.0 < limits.max() <= 20.1
