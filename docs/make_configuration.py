@@ -11,6 +11,7 @@ CONF = DOCS.parent / "conf"
 PAGE = DOCS / "configuration.md"
 MARK = "<!-- Below: made from conf/ by `make docs`; change the yaml, not this. -->\n"
 GROUPS = ("env", "track", "vehicle", "algo", "hardware", "launcher", "tracking", "eval", "paths", "experiment", "debug")
+FEW = 4  # so many changes that explain themselves stand in a line, more in a table
 NOT_OPTIONS = ("_target_", "_partial_", "defaults", "hydra")  # how a choice is built, not what it is
 
 
@@ -30,13 +31,13 @@ def read(path: Path) -> Choice:
     above: list[str] = []
     parents: list[str] = []
     for line in path.read_text().splitlines():
-        if comment := re.fullmatch(r"\s*# (?!@package)(.*)", line):
+        if comment := re.fullmatch(r"\s*#(?! @package) ?(.*)", line):
             above.append(comment[1])
         entry = re.fullmatch(r"(\s*)(\w+):(.*?)(?:\s+# (.*))?", line)
         if not entry:  # an entry of a list or an empty line
             continue
         if not parents:
-            choice.about, above = " ".join(above), []
+            choice.about, above = prose(above), []
         key, value = entry[2], entry[3].strip()
         parents = [*parents[: len(entry[1]) // 2], key]
         text, above = " ".join([*above, entry[4] or ""]).strip(), []
@@ -45,6 +46,12 @@ def read(path: Path) -> Choice:
         if parents[0] not in NOT_OPTIONS and (value or text):
             choice.options.append((".".join(parents), value, text))
     return choice
+
+
+def prose(lines: list[str]) -> str:
+    """The comment at the top of a file as Markdown: commands as code, an empty line between paragraphs."""
+    texts = [re.sub(r"^(racing [^:]*?)(?:: |\s{2,}|$)", r"`\1` ", line) if line else "\n\n" for line in lines]
+    return re.sub(r" *\n\n *", "\n\n", " ".join(texts)).replace("  ", " ").strip()
 
 
 def vehicle_meanings() -> dict[str, str]:
@@ -71,10 +78,11 @@ def group(name: str) -> list[str]:
         choice = read(path)
         prefix = "" if choice.is_global else f"{name}."
         text = f"**`{name}={path.stem}`** {choice.about}"
-        if choice.builds_on or choice.is_global:
-            base = f"as `{choice.builds_on[0]}`, " if choice.builds_on and not choice.is_global else ""
-            changes = ", ".join(f"`{prefix}{key}={value}`" for key, value, _ in choice.options if value)
-            lines += [f"{text} ({base}{changes or 'with nothing changed'})", ""]
+        if choice.builds_on and not choice.is_global:
+            text += f" As `{choice.builds_on[0]}`, with:" if choice.options else f" As `{choice.builds_on[0]}`."
+        if len(choice.options) <= FEW and not any(comment for _, _, comment in choice.options):
+            text += "".join(f" `{prefix}{key}={value}`" for key, value, _ in choice.options)
+            lines += [text, ""]
         else:
             lines += [text, "", *table(choice.options, prefix, meanings)]
     return lines

@@ -60,7 +60,7 @@ def test_vehicles_are_built_and_bear_their_name(name: str):
 
 @pytest.mark.parametrize("verb", choices("verbs"))
 def test_options_of_verbs_compose(verb: str):
-    assert plain(compose(verb, [], folder="verbs"))["run"] == "latest"
+    assert plain(compose(verb, [], folder="verbs"))["paths"] == {"outputs": "outputs"}
 
 
 def test_debug_wins_over_the_choices_before_it():
