@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=import_track)
     verb = verbs.add_parser("generate", help="draw a circuit from a seed")
     verb.add_argument(
-        "--style", default="flowing", help="oval, flowing, tight, fast, figure_eight or kart; default flowing"
+        "--style", default="flowing", help="oval, flowing, tight, hairpin, fast, figure_eight or kart; default flowing"
     )
     verb.add_argument("--seed", type=int, default=0, help="default 0")
     verb.add_argument("--length", type=float, default=950.0, help="of the centreline [m]; default 950")
