@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from racing.sim.precision import kernel, real
+from racing.sim.precision import inlined, kernel, real
 from racing.sim.trig import HALF_PI, arctan_unit, sincos, sincos_small, sine
 
 KINEMATIC, LINEAR, SATURATED = 0, 1, 2  # index in racing.sim.vehicle.MODELS
@@ -25,7 +25,7 @@ TINY = real(1e-6)
 ROLLING_SPEED = real(0.5)  # [m/s] rolling resistance fades out below it
 
 
-@kernel
+@inlined
 def limit_steer_rate(rate, steer, car):
     """Steering rate [rad/s] after its limit and the stops."""
     if (steer <= -car.max_steer and rate <= ZERO) or (steer >= car.max_steer and rate >= ZERO):
@@ -33,7 +33,7 @@ def limit_steer_rate(rate, steer, car):
     return min(max(rate, -car.max_steer_rate), car.max_steer_rate)
 
 
-@kernel
+@inlined
 def limit_acceleration(a, v, car):
     """Longitudinal acceleration [m/s^2] after brake, drive, power and speed limits."""
     if (v <= car.min_speed and a <= ZERO) or (v >= car.max_speed and a >= ZERO):
@@ -42,7 +42,7 @@ def limit_acceleration(a, v, car):
     return min(max(a, -car.max_brake), drive)
 
 
-@kernel
+@inlined
 def kinematic_rhs(state, rate, a, grip, car):
     """Derivative of the rolling car. grip in (0, 1] scales curvature and acceleration (1: rolls whatever it costs)."""
     _, _, steer, v, yaw, _, _ = state
@@ -51,7 +51,7 @@ def kinematic_rhs(state, rate, a, grip, car):
     return v * math.cos(yaw), v * math.sin(yaw), limit_steer_rate(rate, steer, car), a, turn, ZERO, ZERO
 
 
-@kernel
+@inlined
 def kinematic_grip(state, a, car):
     """Factor that brings lateral and longitudinal demand together onto the friction circle."""
     _, _, steer, v, _, _, _ = state
@@ -62,7 +62,7 @@ def kinematic_grip(state, a, car):
     return limit / demand if demand > limit else ONE
 
 
-@kernel
+@inlined
 def linear_rhs(state, rate, a, car):
     """Derivative of the linear single-track; below car.kinematic_below and in reverse the car rolls."""
     _, _, steer, v, yaw, r, beta = state
@@ -89,7 +89,7 @@ def linear_rhs(state, rate, a, car):
     return v * math.cos(beta + yaw), v * math.sin(beta + yaw), rate, a, r, turn_rate, beta_rate
 
 
-@kernel
+@inlined
 def axle_force(along, sideways, push, load, bend, car):
     """Force of one axle in the wheel's frame (longitudinal, lateral) [N].
 
@@ -112,7 +112,7 @@ def axle_force(along, sideways, push, load, bend, car):
     return push * scale, side * scale
 
 
-@kernel
+@inlined
 def saturated_rhs(state, rate, a, car):
     """Derivative of the single-track with saturating tyres, load transfer, drag and rolling resistance."""
     _, _, steer, vx, yaw, r, vy = state
@@ -149,7 +149,7 @@ def saturated_rhs(state, rate, a, car):
     )
 
 
-@kernel
+@inlined
 def derivative(state, rate, a, car):
     """Derivative of `state` under steering rate [rad/s] and demanded acceleration [m/s^2], by the car's model."""
     if car.model == SATURATED:
@@ -160,36 +160,50 @@ def derivative(state, rate, a, car):
 
 
 @kernel
-def _ahead(s, k, h):
-    return (
-        s[0] + h * k[0],
-        s[1] + h * k[1],
-        s[2] + h * k[2],
-        s[3] + h * k[3],
-        s[4] + h * k[4],
-        s[5] + h * k[5],
-        s[6] + h * k[6],
-    )
+def rk4(states, work, rates, pushes, step, car, count):
+    """Move the first `count` columns of states (7, B) by one classical Runge-Kutta step [s] with constant commands.
+
+    rates, pushes (B,): steering rate [rad/s], demanded acceleration [m/s^2]. work (2, 7, B): trial states, sums.
+    Stage by stage over all cars: one car's equations are a chain in which each number waits for the one before, and
+    the processor fills the waits with the next car's.
+    """
+    trial, total = work[0], work[1]
+    for c in range(7):
+        for j in range(count):
+            trial[c, j] = total[c, j] = states[c, j]
+    for stage in range(4):
+        reach = step * HALF if stage < 2 else step
+        weight = step / SIX if stage == 0 or stage == 3 else step / (SIX * HALF)
+        for j in range(count):
+            state = trial[0, j], trial[1, j], trial[2, j], trial[3, j], trial[4, j], trial[5, j], trial[6, j]
+            k0, k1, k2, k3, k4, k5, k6 = derivative(state, rates[j], pushes[j], car)
+            total[0, j] += weight * k0
+            total[1, j] += weight * k1
+            total[2, j] += weight * k2
+            total[3, j] += weight * k3
+            total[4, j] += weight * k4
+            total[5, j] += weight * k5
+            total[6, j] += weight * k6
+            trial[0, j] = states[0, j] + reach * k0
+            trial[1, j] = states[1, j] + reach * k1
+            trial[2, j] = states[2, j] + reach * k2
+            trial[3, j] = states[3, j] + reach * k3
+            trial[4, j] = states[4, j] + reach * k4
+            trial[5, j] = states[5, j] + reach * k5
+            trial[6, j] = states[6, j] + reach * k6
+    for c in range(7):
+        for j in range(count):
+            states[c, j] = total[c, j]
 
 
 @kernel
-def rk4(state, rate, a, h, car):
-    """`state` after one classical Runge-Kutta step of h [s] with constant commands."""
-    k1 = derivative(state, rate, a, car)
-    k2 = derivative(_ahead(state, k1, HALF * h), rate, a, car)
-    k3 = derivative(_ahead(state, k2, HALF * h), rate, a, car)
-    k4 = derivative(_ahead(state, k3, h), rate, a, car)
-    state = _ahead(state, k1, h / SIX)
-    state = _ahead(state, k2, h / (SIX * HALF))
-    state = _ahead(state, k3, h / (SIX * HALF))
-    return _ahead(state, k4, h / SIX)
+def settle(states, j, before, car):
+    """Mend column j: steering at its stops, no creep through zero speed, rolling at walking pace and in reverse.
 
-
-@kernel
-def settle(state, before, car):
-    """`state` with the steering at its stops, no creep through zero speed, rolling at walking pace and in reverse."""
-    x, y, steer, v, yaw, r, w = state
-    steer = min(max(steer, -car.max_steer), car.max_steer)
+    before: longitudinal speed before the step [m/s].
+    """
+    steer = min(max(states[2, j], -car.max_steer), car.max_steer)
+    v, r, w = states[3, j], states[5, j], states[6, j]
     if before >= car.min_speed and v < car.min_speed:
         v = car.min_speed
     length = car.front_axle + car.rear_axle
@@ -202,4 +216,4 @@ def settle(state, before, car):
     if car.model == LINEAR and v < car.kinematic_below:
         w = math.atan(math.tan(steer) * car.rear_axle / length)
         r = v * math.cos(w) * math.tan(steer) / length
-    return x, y, steer, v, yaw, r, w
+    states[2, j], states[3, j], states[5, j], states[6, j] = steer, v, r, w

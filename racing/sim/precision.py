@@ -45,6 +45,12 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return njit(nogil=True, cache=real is np.float32, fastmath=False, error_model="numpy")(function)  # type: ignore[no-any-return]
 
 
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel whose code is put into its callers, for the innermost loops."""
+    options = {"nogil": True, "cache": real is np.float32, "fastmath": False, "error_model": "numpy"}
+    return njit(forceinline=True, **options)(function)  # type: ignore[no-any-return]
+
+
 KERNEL_MODULES = ("trig", "rng", "dynamics", "rays", "progress", "step")
 
 

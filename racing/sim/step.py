@@ -15,35 +15,63 @@ from racing.sim.rng import uniform
 from racing.sim.trig import arctan, sincos, wrap
 
 ZERO, ONE, TWO, FIVE = real(0), real(1), real(2), real(5)
+SLOW = real(0.1)  # [m/s] below it the slip angle is not resolved
+BLOCK, BLOCK_ROWS = 16, 27  # cars whose equations are solved together; numbers kept for each
 GATES_PER_DECISION = 4
 BACKWARDS = real(20.0)  # [m] or a tenth of the lap: so much progress lost is the wrong way
 
 
 @kernel
-def physics(car, vehicle, rules, steering, throttle):
-    """Move `car` by one decision under steering and throttle/brake commands in [-1, 1]."""
-    sin, cos = sincos(car.yaw)
-    rear = vehicle.rear_axle
-    v, w = car.v, car.slip
-    x, y = car.x, car.y
+def physics(cars, actions, first, count, vehicle, rules, block):
+    """Move cars first..first+count-1 by one decision under their actions (N, 2): steering, throttle/brake in [-1, 1].
+
+    block (BLOCK_ROWS, BLOCK): work space; afterwards its rows 24 and 25 hold where the cars were.
+    """
+    states, rates, pushes, targets = block[0:7], block[7], block[8], block[9]
+    work = block[10:24].reshape((2, 7, BLOCK))
+    for j in range(count):
+        car = cars[first + j]
+        unpack(car, vehicle, states, j)
+        targets[j] = min(max(actions[first + j, 0], -ONE), ONE) * vehicle.max_steer
+        pedal = min(max(actions[first + j, 1], -ONE), ONE)
+        pushes[j] = pedal * (vehicle.max_drive if pedal >= ZERO else vehicle.max_brake)
+        block[24, j], block[25, j] = car.x, car.y
+    for _ in range(rules.substeps):
+        for j in range(count):
+            rates[j] = (targets[j] - states[2, j]) / rules.step
+            block[26, j] = states[3, j]
+        rk4(states, work, rates, pushes, rules.step, vehicle, count)
+        for j in range(count):
+            settle(states, j, block[26, j], vehicle)
+    for j in range(count):
+        car = cars[first + j]
+        pack(car, vehicle, states, j, pushes[j])
+        car.steering_change = abs(actions[first + j, 0] - car.steering_command)
+        car.steering_command, car.throttle_command = actions[first + j, 0], actions[first + j, 1]
+
+
+@kernel
+def unpack(car, vehicle, states, j):
+    """Column j of `states`: the car as the model of the vehicle sees it (racing.sim.dynamics)."""
+    x, y, w = car.x, car.y, car.slip
     if vehicle.model == SATURATED:
         w = car.v * math.tan(car.slip)
     if vehicle.model == KINEMATIC:
-        x, y, w = x - rear * cos, y - rear * sin, ZERO
-    state = (x, y, car.steer, v, car.yaw, car.yaw_rate, w)
-    target = min(max(steering, -ONE), ONE) * vehicle.max_steer
-    pedal = min(max(throttle, -ONE), ONE)
-    a = pedal * (vehicle.max_drive if pedal >= ZERO else vehicle.max_brake)
-    rate = ZERO
-    for _ in range(rules.substeps):
-        rate = (target - state[2]) / rules.step
-        before = state[3]
-        state = settle(rk4(state, rate, a, rules.step, vehicle), before, vehicle)
-    slope = derivative(state, ZERO, a, vehicle)
+        sin, cos = sincos(car.yaw)
+        x, y, w = x - vehicle.rear_axle * cos, y - vehicle.rear_axle * sin, ZERO
+    states[0, j], states[1, j], states[2, j], states[3, j] = x, y, car.steer, car.v
+    states[4, j], states[5, j], states[6, j] = car.yaw, car.yaw_rate, w
+
+
+@kernel
+def pack(car, vehicle, states, j, push):
+    """The car from column j of `states`, with its accelerations under the demand `push` [m/s^2]."""
+    state = states[0, j], states[1, j], states[2, j], states[3, j], states[4, j], states[5, j], states[6, j]
+    slope = derivative(state, ZERO, push, vehicle)
     x, y, car.steer, car.v, yaw, car.yaw_rate, w = state
     car.yaw = wrap(yaw)
     if vehicle.model == SATURATED:
-        car.slip = arctan(w / max(abs(car.v), real(0.1)))
+        car.slip = arctan(w / max(abs(car.v), SLOW))
         car.ax, car.ay = slope[3] - car.yaw_rate * w, slope[6] + car.yaw_rate * car.v
     elif vehicle.model == LINEAR:
         car.slip = w
@@ -51,12 +79,10 @@ def physics(car, vehicle, rules, steering, throttle):
     else:
         car.yaw_rate = slope[4]
         sin, cos = sincos(car.yaw)
-        x, y = x + rear * cos, y + rear * sin
-        car.slip = arctan(rear * car.yaw_rate / max(abs(car.v), real(0.1)))
+        x, y = x + vehicle.rear_axle * cos, y + vehicle.rear_axle * sin
+        car.slip = arctan(vehicle.rear_axle * car.yaw_rate / max(abs(car.v), SLOW))
         car.ax, car.ay = slope[3], car.v * car.yaw_rate
     car.x, car.y = x, y
-    car.steering_change = abs(steering - car.steering_command)
-    car.steering_command, car.throttle_command = steering, throttle
 
 
 @kernel
@@ -222,18 +248,21 @@ def step(first, last, actions, cars, final_cars, points, gates, grid, tracks, ve
     """
     decision = rules.step * real(rules.substeps)
     scratch, order = workspace(ranges)
+    block = np.empty((BLOCK_ROWS, BLOCK), ranges.dtype)
     for lane in range(first, last):
+        place_in_block = (lane - first) % BLOCK
+        if place_in_block == 0:
+            physics(cars, actions, lane, min(BLOCK, last - lane), vehicle, rules, block)
         car = cars[lane]
         track = tracks[car.track]
-        x0, y0, s0 = car.x, car.y, car.s
-        physics(car, vehicle, rules, actions[lane, 0], actions[lane, 1])
+        s0 = car.s
         car.steps += 1
         car.s = place(car, points, track)
         car.advance = shortest(car.s - s0, track.length)
         car.progress += car.advance
         car.furthest = max(car.furthest, car.progress)
         car.slow_steps = car.slow_steps + 1 if car.v < rules.stall_speed else 0
-        timing(car, gates, track, x0, y0, decision, rules.margin)
+        timing(car, gates, track, block[24, place_in_block], block[25, place_in_block], decision, rules.margin)
         car.ended = ending(car, grid, track, rules)
         scan(grid, track, car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, ranges[lane])
         final_cars[lane] = car

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from racing.sim.precision import kernel, real
+from racing.sim.precision import inlined, kernel, real
 
 TWO_OVER_PI = real(0.6366197723675814)
 HALF_PI = real(1.5707963267948966)
@@ -28,7 +28,7 @@ P1, P2, P3, P4 = real(-0.1666666664), real(0.0083333315), real(-0.0001984090), r
 P5 = real(-0.0000000239)
 
 
-@kernel
+@inlined
 def sincos(angle):
     """(sin, cos) of an angle [rad], |angle| < 1e4."""
     turns = real(math.floor(angle * TWO_OVER_PI + HALF))
@@ -42,7 +42,7 @@ def sincos(angle):
     return first, second
 
 
-@kernel
+@inlined
 def sincos_small(angle):
     """(sin, cos) of an angle [rad] in [-pi/4, pi/4]; to 1e-4 up to 1."""
     z = angle * angle
@@ -51,7 +51,7 @@ def sincos_small(angle):
     return s, c
 
 
-@kernel
+@inlined
 def arctan_unit(t):
     """Arctangent [rad] of t in [0, 1]; Estrin's scheme, as the kernels wait for results rather than for arithmetic."""
     z = t * t
@@ -72,7 +72,7 @@ def arctan(x):
     return value if x >= ZERO else -value
 
 
-@kernel
+@inlined
 def sine(angle):
     """Sine of an angle [rad] in [-pi, pi]."""
     x = HALF_PI - abs(HALF_PI - abs(angle))  # fold to [0, pi/2]

@@ -56,6 +56,15 @@ MANOEUVRES = {
 }
 
 
+def one_step(state, rate: float, a: float, step: float, car, *, mend: bool = False) -> tuple[float, ...]:
+    """One car's state after one Runge-Kutta step, and after `settle` if wanted."""
+    column = np.array(state, np.float64).reshape(7, 1)
+    D.rk4(column, np.empty((2, 7, 1)), np.array([rate]), np.array([a]), step, car, 1)
+    if mend:
+        D.settle(column, 0, state[3], car)
+    return tuple(column[:, 0])
+
+
 def drive(car, v0: float, duration: float, commands, step: float) -> np.ndarray:
     """States every 10 ms, as the published trajectories hold them."""
     state = (0.0, 0.0, 0.0, v0, 0.0, 0.0, 0.0)
@@ -63,7 +72,7 @@ def drive(car, v0: float, duration: float, commands, step: float) -> np.ndarray:
     for interval in range(round(duration / 0.01)):
         rate, a = commands(interval * 0.01)
         for _ in range(round(0.01 / step)):
-            state = D.rk4(state, rate, a, step, car)
+            state = one_step(state, rate, a, step, car)
         rows.append(state)
     return np.array(rows)
 
@@ -89,7 +98,7 @@ def simulate(vehicle: Vehicle, state, target_steer: float, a: float, seconds: fl
     rows = [tuple(map(float, state))]
     for _ in range(round(seconds / step)):
         rate = (target_steer - rows[-1][2]) / step
-        rows.append(D.settle(D.rk4(rows[-1], rate, a, step, car), rows[-1][3], car))
+        rows.append(one_step(rows[-1], rate, a, step, car, mend=True))
     return np.array(rows), car
 
 
