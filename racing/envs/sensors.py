@@ -90,7 +90,7 @@ class SensorsTask:
     ) -> None:
         """Every argument but races, seed, first_race and threads is documented in conf/env/mlp.yaml.
 
-        field_of_view in degrees; range, preview_spacing in metres (None: the vehicle's sensor range, its tenth).
+        field_of_view in degrees; range, preview_spacing in metres (None: the vehicle's sensor range, its fifteenth).
         Raises InputError for values outside their range and for unknown reward terms.
         """
         require(
@@ -110,7 +110,7 @@ class SensorsTask:
         )
         weights = reward_weights(reward)
         limits = Rays(number=rays, field_of_view=np.radians(field_of_view), range=range or vehicle.sensor_range)
-        self.preview_spacing = float(preview_spacing or vehicle.sensor_range / 10)
+        self.preview_spacing = float(preview_spacing or vehicle.sensor_range / 15)
         self.weights = np.array([weights.get(name, 0.0) for name in TERMS], np.float32)
         self.vehicle, self.tracks, self.motion, self.preview = vehicle, list(tracks), motion, preview
         centre = [centre_line(track, vehicle) for track in tracks]
