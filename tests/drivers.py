@@ -83,7 +83,7 @@ def random_model(kind: str, size: int = 10):
 
 def make_run(outputs: Path, model: Any, **changes: Any) -> RunDirectory:
     """A finished run on the oval that holds `model`; changes: of its config."""
-    env = group("env/mlp", preview=PREVIEW)
+    env = group("env/mlp", preview=PREVIEW, preview_spacing=12.0)
     env["episodes"]["speed"] = [0.2, 0.5]  # the hand-made driver cannot catch a fast start
     config = {
         "env": env,

@@ -28,7 +28,7 @@ TRAIN = [
     ("+env.luck=1", "'luck' is no key here", "remove +env.luck"),
     ("algo=ppp", "algo=ppp is no choice", "did you mean ppo?"),
     ("vehicle=tractor", "vehicle=tractor is no choice", "choose one of: f1tenth, "),
-    ("algo=null", "'algo=null' must name a choice of algo", "choose one of: ppo, sac"),
+    ("algo=null", "'algo=null' must name a choice of algo", "choose one of: ppo, ppo_fast, sac"),
     ("debug=quick", "debug=quick is no choice", "choose one of: fast"),
     ("experiment=absent", "experiment=absent is no choice", "choose one of"),
     ("launcher=moon", "launcher=moon is no choice", "choose one of"),

@@ -112,8 +112,10 @@ def test_preview_of_the_reference_line(make_task, stadium: Track, kart: Vehicle)
     seen = standing(task, x=280.0, y=0.0, yaw=0.0)[10:18]
     line = reference_lap(stadium, kart).points
     there = line[line[:, 1] < 60]  # not the way back
-    beside = np.array([there[np.argmin(np.abs(there[:, 0] - x))] for x in 280 + 12 * np.arange(1, 9)])
-    np.testing.assert_allclose(seen, beside[:, 1] / np.hypot(beside[:, 0] - 280, beside[:, 1]), atol=0.01)
+    beside = np.array([there[np.argmin(np.abs(there[:, 0] - x))] for x in 280 + 8 * np.arange(1, 9)])
+    np.testing.assert_allclose(
+        seen, beside[:, 1] / np.hypot(beside[:, 0] - 280, beside[:, 1]), atol=0.03
+    )  # the line's points stand a metre apart
     assert seen[-1] < -0.02  # before a left bend the line swings to the right
 
 
