@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY
-from racing.tracks.reference import ReferenceLap
+from racing.tracks.reference import ReferenceLap, stations
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,8 @@ def channels_picture(
     figure = _figure(11.0, 8.0)
     speed, steering, pedals, lateral = figure.subplots(4, 1, sharex=True, height_ratios=[2.2, 1, 1, 1])
     if reference is not None:
-        ideal = np.interp(lap["s"], *reference_speed(track, reference), period=track.length)
+        places, _ = stations(track, reference)
+        ideal = np.interp(lap["s"], places, reference.speed, period=track.length)
         speed.plot(at, ideal * scale, color=FAINT, linewidth=1.2, linestyle=(0, (5, 3)), label="reference lap")
     speed.plot(at, lap["v"] * scale, color=LINE, linewidth=1.8, label="driven")
     speed.set_ylabel(f"speed\n[{unit}]")
@@ -152,22 +153,6 @@ def braking_zones(throttle: Array, times: Array) -> list[tuple[int, int]]:
         else:
             joined.append([first, last])
     return [(first, last) for first, last in joined if times[last] - times[first] >= BLINK]
-
-
-def reference_speed(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:
-    """(arc length on the centreline [m], speed [m/s]) of every point of the reference line.
-
-    The nearest centreline point is sought from the one before, so that a track may cross itself.
-    """
-    count = len(track.points)
-    window = np.arange(-8, max(16, 4 * count // len(reference.points)))
-    at = int(np.argmin(np.sum((track.points - reference.points[0]) ** 2, axis=1)))
-    places = np.empty(len(reference.points))
-    for n, point in enumerate(reference.points):
-        near = (at + window) % count
-        at = int(near[np.argmin(np.sum((track.points[near] - point) ** 2, axis=1))])
-        places[n] = at * track.spacing
-    return places, reference.speed
 
 
 def _size(extent: Array) -> tuple[float, float]:

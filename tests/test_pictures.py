@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from racing.laps import drive, evaluation_task
-from racing.pictures import braking_zones, channels_picture, lap_picture, reference_speed, speed_unit
+from racing.pictures import braking_zones, channels_picture, lap_picture, speed_unit
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.tracks.reference import reference_lap
+from racing.tracks.reference import reference_lap, stations
 from tests.drivers import follower, group
 
 
@@ -89,12 +89,12 @@ def test_braking_zones_by_hand():
 
 def test_the_reference_stays_on_its_branch_where_the_track_crosses_itself(eight: Track, kart: Vehicle):
     reference = reference_lap(eight, kart)
-    places, speeds = reference_speed(eight, reference)
+    places, offsets = stations(eight, reference)
     steps = np.diff(np.unwrap(places, period=eight.length))
     assert (steps >= 0).all()
     assert steps.max() < 6 * eight.spacing
     assert steps.sum() == pytest.approx(eight.length, rel=0.02)
-    assert len(speeds) == len(places)
+    assert np.abs(offsets).max() < 5.0  # [m] half of the road
 
 
 def test_units_suit_the_car():
