@@ -66,8 +66,6 @@ class SensorsTask:
     clipped to [-1, 1]: share of the greatest road-wheel angle, of the greatest drive or brake.
     """
 
-    observation_kind = "sensors"
-
     def __init__(
         self,
         tracks: Sequence[Track],
@@ -93,21 +91,7 @@ class SensorsTask:
         field_of_view in degrees; range, preview_spacing in metres (None: the vehicle's sensor range, its fifteenth).
         Raises InputError for values outside their range and for unknown reward terms.
         """
-        require(
-            motion in ("yaw_rate", "steering"), f"env.motion must be yaw_rate or steering, got {motion!r}; choose one"
-        )
-        require_number("env.preview", preview, 0, 64, whole=True, remedy="0 switches it off")
-        require_number("env.rays", rays, 1, 4096, whole=True, remedy="7 is the default")
-        require_number("env.field_of_view", field_of_view, 1e-3, 360, unit="degrees", remedy="180 is the default")
-        require_number("env.decision_repeat", decision_repeat, 1, 1000, whole=True, remedy="2 is the default")
-        if range is not None:
-            require_number("env.range", range, 1e-3, 10_000, unit="m", remedy="null: the vehicle's own")
-        if preview_spacing is not None:
-            require_number("env.preview_spacing", preview_spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
-        require(
-            line in ("centre", "reference"),
-            f"env.line must be centre or reference, got {line!r}; choose one",
-        )
+        check_sensors(rays, field_of_view, range, motion, preview, line, preview_spacing, decision_repeat)
         weights = reward_weights(reward)
         limits = Rays(number=rays, field_of_view=np.radians(field_of_view), range=range or vehicle.sensor_range)
         self.preview_spacing = float(preview_spacing or vehicle.sensor_range / 15)
@@ -197,6 +181,29 @@ def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[Guide]:
     from racing.tracks.reference import reference_line  # clarabel and scipy, only where the line is wanted
 
     return [reference_line(track, vehicle) for track in tracks]
+
+
+def check_sensors(
+    rays: Any,
+    field_of_view: Any,
+    far: Any,
+    motion: Any,
+    preview: Any,
+    line: Any,
+    preview_spacing: Any,
+    decision_repeat: Any,
+) -> None:
+    """Refuse what cannot be sensed. Raises InputError with the config key; far: env.range."""
+    for key, value, known in (("motion", motion, ("yaw_rate", "steering")), ("line", line, ("centre", "reference"))):
+        require(value in known, f"env.{key} must be {known[0]} or {known[1]}, got {value!r}; choose one")
+    require_number("env.preview", preview, 0, 64, whole=True, remedy="0 switches it off")
+    require_number("env.rays", rays, 1, 4096, whole=True, remedy="7 is the default")
+    require_number("env.field_of_view", field_of_view, 1e-3, 360, unit="degrees", remedy="180 is the default")
+    require_number("env.decision_repeat", decision_repeat, 1, 1000, whole=True, remedy="2 is the default")
+    if far is not None:
+        require_number("env.range", far, 1e-3, 10_000, unit="m", remedy="null: the vehicle's own")
+    if preview_spacing is not None:
+        require_number("env.preview_spacing", preview_spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
 
 
 def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:

@@ -49,7 +49,7 @@ _CAR_INTS = (
 _VEHICLE_REALS = (
     "mass yaw_inertia front_axle rear_axle cg_height friction stiffness_front stiffness_rear tyre_shape max_steer "
     "max_steer_rate max_drive max_brake switch_speed max_speed min_speed drag rolling drive_front brake_front "
-    "kinematic_below half_width mass_per_length per_mass per_inertia bend_front bend_rear"
+    "kinematic_below mass_per_length per_mass per_inertia bend_front bend_rear"
 ).split()
 _TRACK_REALS = "spacing length grid_x grid_y cells_per_metre cell last_u last_v".split()
 _TRACK_INTS = "point_start point_count grid_start grid_width gate_start gate_count".split()
@@ -72,7 +72,7 @@ def car(real: Any) -> np.dtype[Any]:
 
 
 def vehicle(real: Any) -> np.dtype[Any]:
-    """Parameters of a vehicle; names as in racing.sim.vehicle, `model` as index, `half_width` of the bodywork [m]."""
+    """Parameters of a vehicle; names as in racing.sim.vehicle, `model` as index, and derived ones."""
     return _record(_VEHICLE_REALS, ["model"], real)
 
 

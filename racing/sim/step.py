@@ -199,44 +199,20 @@ def workspace(ranges):
 
 
 @kernel
+def look_around(car, grid, tracks, rules, scratch, order, out):
+    """Measure the car's rays into `out` (R,)."""
+    track = tracks[car.track]
+    scan(grid, track, car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, out)
+
+
+@kernel
 def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):
     """Start a new episode on lanes first..last-1 and look around."""
     scratch, order = workspace(ranges)
     for lane in range(first, last):
         car = cars[lane]
         start(car, lane, points, gates, tracks, len(tracks), rules)
-        scan(
-            grid,
-            tracks[car.track],
-            car.x,
-            car.y,
-            car.yaw,
-            rules.field_of_view,
-            rules.range,
-            scratch,
-            order,
-            ranges[lane],
-        )
-
-
-@kernel
-def look(first, last, cars, grid, tracks, rules, ranges):
-    """Measure the rays of lanes first..last-1 where they stand."""
-    scratch, order = workspace(ranges)
-    for lane in range(first, last):
-        car = cars[lane]
-        scan(
-            grid,
-            tracks[car.track],
-            car.x,
-            car.y,
-            car.yaw,
-            rules.field_of_view,
-            rules.range,
-            scratch,
-            order,
-            ranges[lane],
-        )
+        look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
 
 
 @kernel
@@ -264,20 +240,9 @@ def step(first, last, actions, cars, final_cars, points, gates, grid, tracks, ve
         car.slow_steps = car.slow_steps + 1 if car.v < rules.stall_speed else 0
         timing(car, gates, track, block[24, place_in_block], block[25, place_in_block], decision, rules.margin)
         car.ended = ending(car, grid, track, rules)
-        scan(grid, track, car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, ranges[lane])
+        look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
         final_cars[lane] = car
         if car.ended != RUNNING:
             final_ranges[lane] = ranges[lane]
             start(car, lane, points, gates, tracks, len(tracks), rules)
-            scan(
-                grid,
-                tracks[car.track],
-                car.x,
-                car.y,
-                car.yaw,
-                rules.field_of_view,
-                rules.range,
-                scratch,
-                order,
-                ranges[lane],
-            )
+            look_around(car, grid, tracks, rules, scratch, order, ranges[lane])

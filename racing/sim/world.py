@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.errors import require
-from racing.sim import layout
-from racing.sim.precision import in_float64
+from racing.sim import layout, step
 from racing.sim.track import Track
 from racing.sim.vehicle import MODELS, Vehicle
 
@@ -99,7 +97,6 @@ class World:
         start_speeds: Sequence[Array] | None = None,
         lines: Sequence[Guide] | None = None,
         threads: int = 1,
-        double: bool = False,
     ) -> None:
         """See the class; start_speeds: per track (M,) [m/s] at its centreline points, default a tenth of top speed.
         lines: per track what observers preview and rewards compare speeds with, default the centreline at top speed.
@@ -112,8 +109,7 @@ class World:
         self.tracks, self.vehicle, self.rays = list(tracks), vehicle, rays or Rays(range=vehicle.sensor_range)
         self.races, self.cars_per_race, self.threads = races, cars_per_race, max(1, threads)
         self.episodes = episodes or Episodes()
-        self.real: Any = np.float64 if double else np.float32
-        self._kernels = in_float64("step") if double else importlib.import_module("racing.sim.step")
+        self.real: Any = np.float32
         substeps = max(1, round(vehicle.control_period / vehicle.physics_step)) * decision_repeat
         self.decision = float(vehicle.physics_step * substeps)  # [s] between two decisions
         self._pack_tracks(start_speeds, lines)
@@ -191,7 +187,7 @@ class World:
     def reset(self) -> None:
         """Start a new episode on every lane."""
         self._run(
-            self._kernels.begin,
+            step.begin,
             self.cars.reshape(-1),
             self.points,
             self._gates,
@@ -201,11 +197,6 @@ class World:
             self.ranges.reshape(self.lanes, -1),
         )
 
-    def look(self) -> None:
-        """Measure all rays anew, after cars were moved by hand."""
-        ranges = self.ranges.reshape(self.lanes, -1)
-        self._run(self._kernels.look, self.cars.reshape(-1), self._grid, self.track_table, self._rules[()], ranges)
-
     def step(self, actions: Array) -> None:
         """Advance every car by one decision.
 
@@ -213,7 +204,7 @@ class World:
         """
         commands = np.ascontiguousarray(actions, self.real).reshape(self.lanes, 2)
         self._run(
-            self._kernels.step,
+            step.step,
             commands,
             self.cars.reshape(-1),
             self.final_cars.reshape(-1),
@@ -248,7 +239,6 @@ def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
         if hasattr(vehicle, name):
             value = getattr(vehicle, name)
             record[name] = MODELS.index(value) if name == "model" else value
-    record["half_width"] = vehicle.width / 2
     record["mass_per_length"] = vehicle.mass / vehicle.wheelbase
     record["per_mass"], record["per_inertia"] = 1 / vehicle.mass, 1 / vehicle.yaw_inertia
     record["bend_front"] = vehicle.stiffness_front / vehicle.tyre_shape
