@@ -1,0 +1,196 @@
+"""`env=vision`: driving by what a camera in the car sees, and by what the car feels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from racing.envs.sensors import SensorsTask, Step
+from racing.errors import require, require_number
+from racing.sim.camera import Camera, make_lens, make_randomize
+from racing.sim.track import Track
+from racing.sim.vehicle import GRAVITY, Vehicle
+from racing.sim.world import World
+from racing.tracks.texture import make_textures
+
+F = npt.NDArray[np.float32]
+U = npt.NDArray[np.uint8]
+TELEMETRY = {  # name -> unit
+    "speed": "top speeds",
+    "longitudinal_g": "9.81 m/s^2",  # in the car's frame
+    "lateral_g": "9.81 m/s^2",
+    "yaw_rate": "friction * g / quarter of top speed",  # as the sensors have it
+    "slip": "rad",  # angle between the car and its path
+    "steering_angle": "greatest road-wheel angle",
+    "steering_command": "[-1, 1]",  # last action
+    "throttle_command": "[-1, 1]",
+    "steering_change": "[0, 2]",  # |difference of the last two steering commands|
+}
+MOST_FRAMES = 16
+
+
+class VisionTask:
+    """Observation: dict of
+
+    vision     (H, W, k * C) uint8, k frames from the oldest to the newest, C = 3 (RGB) or 1 (gray). An episode begins
+               with k copies of its first frame.
+    telemetry  (9,) float32 in [-10, 10], about [-1, 1]: TELEMETRY. What a car can measure itself: nothing of the track.
+
+    Actions, rewards and episodes are those of SensorsTask, whose observation is at hand as `privileged` (N, P): for
+    critics and teachers while training. It is no part of the observation.
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        vehicle: Vehicle,
+        *,
+        races: int,
+        width: int = 84,
+        height: int = 84,
+        grayscale: bool = False,
+        frame_stack: int = 1,
+        telemetry: bool = True,
+        texture: str = "drawn",
+        camera: Mapping[str, Any] | None = None,
+        randomize: Mapping[str, Any] | None = None,
+        **sensors: Any,
+    ) -> None:
+        """Every argument but races is documented in conf/env/vision.yaml; sensors: those of SensorsTask.
+
+        Raises InputError for values outside their range.
+        """
+        check_frames(width, height, grayscale, frame_stack, telemetry)
+        self.sensors = SensorsTask(tracks, vehicle, races=races, **sensors)
+        self.tracks, self.vehicle, self.weights = self.sensors.tracks, vehicle, self.sensors.weights
+        self.stack, self.colours = frame_stack, 1 if grayscale else 3
+        lens = make_lens(vehicle, width=width, height=height, gray=grayscale, **(camera or {}))
+        self.texture = texture
+        self.camera = Camera(self.world, lens, make_textures(tracks, source=texture), make_randomize(randomize or {}))
+        self._telemetry = telemetry
+        # Planes, the newest frame last: what convolutions read, and older frames move up in one piece.
+        self._frames: U = np.zeros((self.lanes, self.stack * self.colours, height, width), np.uint8)
+        self.privileged: F = np.zeros((self.lanes, self.sensors.size), np.float32)
+
+    @property
+    def world(self) -> World:
+        """The cars."""
+        return self.sensors.world
+
+    @property
+    def lanes(self) -> int:
+        """Number of cars N."""
+        return self.sensors.lanes
+
+    @property
+    def observation_space(self) -> spaces.Dict:
+        """See the class."""
+        height, width = self._frames.shape[2:]
+        parts: dict[str, spaces.Space[Any]] = {
+            "vision": spaces.Box(0, 255, (height, width, self._frames.shape[1]), np.uint8)
+        }
+        if self._telemetry:
+            parts["telemetry"] = spaces.Box(-10.0, 10.0, (len(TELEMETRY),), np.float32)
+        return spaces.Dict(parts)
+
+    @property
+    def observation_names(self) -> list[str]:
+        """Names of the telemetry's values, in order."""
+        return list(TELEMETRY)
+
+    def reset(self) -> dict[str, Any]:
+        """Start new episodes on all lanes; returns their observation."""
+        self.privileged = self.sensors.reset()
+        self._see()
+        self._begin(np.arange(self.lanes))
+        return self._observation(self._frames, self.world.cars.reshape(-1))
+
+    def step(self, actions: npt.NDArray[Any]) -> Step:
+        """Advance all lanes by one decision. actions (N, 2)."""
+        step = self.sensors.step(actions)
+        self.privileged = step.observation
+        ended = np.flatnonzero(step.terminated | step.truncated)
+        self._frames[:, : -self.colours] = self._frames[:, self.colours :]
+        final = None
+        if len(ended):
+            last, cars = self._frames[ended], self.world.final_cars
+            self.camera.render(cars, ended, out=pictures(last[:, -self.colours :]))
+            final = self._spread(self._observation(last, cars.reshape(-1)[ended]), ended)
+        self._see()
+        self._begin(ended)
+        observation = self._observation(self._frames, self.world.cars.reshape(-1))
+        return Step(
+            observation=observation,
+            reward=step.reward,
+            terms=step.terms,
+            terminated=step.terminated,
+            truncated=step.truncated,
+            final_observation=observation if final is None else final,
+            final_privileged=step.final_observation,
+        )
+
+    def get_state(self) -> dict[str, Any]:
+        """World and frames, as copies."""
+        return {**self.sensors.get_state(), "frames": self._frames.copy(), "privileged": self.privileged.copy()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `get_state()`."""
+        self.sensors.set_state(state)
+        self._frames[:], self.privileged = state["frames"], state["privileged"].copy()
+
+    def _see(self) -> None:
+        """Take the newest frame of every lane."""
+        self.camera.render(out=pictures(self._frames[:, -self.colours :]))
+
+    def _begin(self, lanes: npt.NDArray[Any]) -> None:
+        """Episodes of `lanes` have just begun: their stacks are their first frame."""
+        self._frames[lanes] = np.tile(self._frames[lanes, -self.colours :], (1, self.stack, 1, 1))
+
+    def _observation(self, frames: U, cars: Any) -> dict[str, Any]:
+        """frames (n, k * C, H, W) and telemetry of `cars` (n,)."""
+        seen: dict[str, Any] = {"vision": pictures(frames.copy())}
+        if self._telemetry:
+            seen["telemetry"] = telemetry_of(cars, self.vehicle)
+        return seen
+
+    def _spread(self, some: dict[str, Any], lanes: npt.NDArray[Any]) -> dict[str, Any]:
+        """Observations of `lanes` as rows of observations of all lanes; the other rows mean nothing."""
+        out = {}
+        for key, array in some.items():
+            out[key] = np.zeros((self.lanes, *array.shape[1:]), array.dtype)
+            out[key][lanes] = array
+        return out
+
+
+def pictures(planes: U) -> U:
+    """Planes (n, C, H, W) as pictures (n, H, W, C), a view."""
+    return planes.transpose(0, 2, 3, 1)
+
+
+def telemetry_of(cars: Any, vehicle: Vehicle) -> F:
+    """(n, 9) of car records (n,): TELEMETRY, clipped to [-10, 10]."""
+    columns = (
+        cars["v"] / vehicle.max_speed,
+        cars["ax"] / GRAVITY,
+        cars["ay"] / GRAVITY,
+        cars["yaw_rate"] * vehicle.max_speed / (4 * vehicle.max_lateral),
+        cars["slip"],
+        cars["steer"] / vehicle.max_steer,
+        cars["steering_command"],
+        cars["throttle_command"],
+        cars["steering_change"],
+    )
+    return np.clip(np.stack(columns, axis=1).astype(np.float32), -10.0, 10.0)
+
+
+def check_frames(width: Any, height: Any, grayscale: Any, frame_stack: Any, telemetry: Any) -> None:
+    """Refuse frames that cannot be. Raises InputError with the config key."""
+    for key, value in (("width", width), ("height", height)):
+        require_number(f"env.{key}", value, 8, 1024, whole=True, unit="pixels", remedy="84 is usual")
+    require_number("env.frame_stack", frame_stack, 1, MOST_FRAMES, whole=True, remedy="1 is a single frame")
+    for key, value in (("grayscale", grayscale), ("telemetry", telemetry)):
+        require(isinstance(value, bool), f"env.{key} must be true or false, got {value!r}; choose one")

@@ -1,0 +1,98 @@
+"""What a car did at every decision: columns, their units, and the files that hold them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.envs.sensors import TERMS
+from racing.runs.directory import write_atomic
+from racing.sim import layout
+from racing.sim.layout import OFF_TRACK
+from racing.sim.vehicle import GRAVITY
+
+Array = npt.NDArray[Any]
+F = npt.NDArray[np.float32]
+
+COLUMNS = {  # name -> unit
+    "x": "m",
+    "y": "m",
+    "yaw": "rad",
+    "s": "m",  # place on the lap: arc length of the nearest centreline point
+    "lateral": "m",  # offset from the centreline, left positive
+    "distance": "m",  # centreline length driven since the first row
+    "v": "m/s",
+    "steer": "rad",  # road-wheel angle, left positive
+    "steering_command": "1",  # [-1, 1], left positive
+    "throttle_command": "1",  # [-1, 1], brake negative
+    "longitudinal_g": "9.81 m/s^2",
+    "lateral_g": "9.81 m/s^2",  # left positive
+    "yaw_rate": "rad/s",
+    "slip": "rad",  # angle between the car and its path
+    "lap": "1",  # number of the lap being driven; 0 before the first gate
+    "off_track": "1",  # 1 in the row in which the car has left the road, else 0
+    "reward": "1",  # of the decision that led to this row
+    **{f"reward_{name}": "1" for name in TERMS},  # its terms, weighted
+}
+_CAR = frozenset(layout.car(np.float32).names or ())
+
+
+def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None) -> F:
+    """COLUMNS of car records (N,) as (N, K).
+
+    terms (N, T), weights (T,): the reward of the decision that led there; None: there was none, they start.
+    """
+    columns: dict[str, Any] = {name: cars[name] for name in COLUMNS if name in _CAR}
+    columns |= {
+        "distance": cars["progress"],
+        "longitudinal_g": cars["ax"] / GRAVITY,
+        "lateral_g": cars["ay"] / GRAVITY,
+        "lap": cars["laps"] + (cars["gates"] > 0),
+        "off_track": cars["ended"] == OFF_TRACK,
+    }
+    if terms is not None:
+        weighted = terms * weights
+        columns["reward"] = weighted.sum(axis=1)
+        columns |= {f"reward_{name}": weighted[:, k] for k, name in enumerate(TERMS)}
+    out = np.empty((len(cars), len(COLUMNS)), np.float32)
+    for k, name in enumerate(COLUMNS):
+        out[:, k] = columns.get(name, 0.0)
+    return out
+
+
+def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path) -> None:
+    """Write the drives `tables` as one table: episode (its index), time_s, COLUMNS; units in the fields' metadata."""
+    import pyarrow
+    import pyarrow.parquet
+
+    units = {"episode": "1", "time_s": "s", **COLUMNS}
+    columns = [np.repeat(np.arange(len(tables), dtype=np.int32), [len(table["time_s"]) for table in tables])]
+    columns += [np.concatenate([table[name] for table in tables]) for name in ("time_s", *COLUMNS)]
+    fields = [
+        pyarrow.field(name, pyarrow.from_numpy_dtype(column.dtype), metadata={"unit": unit})
+        for (name, unit), column in zip(units.items(), columns, strict=True)
+    ]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # From buffers: pyarrow would import pandas to find out that these are arrays.
+    arrays = [
+        pyarrow.Array.from_buffers(f.type, len(column), [None, pyarrow.py_buffer(column)])
+        for f, column in zip(fields, columns, strict=True)
+    ]
+    table = pyarrow.table(arrays, schema=pyarrow.schema(fields))
+    # Split bytes halve the file: neighbouring rows of a drive agree in their high bytes.
+    options = {"use_dictionary": ["episode"], "use_byte_stream_split": ["time_s", *COLUMNS]}
+    pyarrow.parquet.write_table(table, temporary, compression="zstd", **options)
+    temporary.replace(path)
+
+
+def write_csv(table: Mapping[str, Array], path: Path) -> None:
+    """Write one drive as text: a heading of names (time_s, COLUMNS), a line for each decision."""
+    names = ("time_s", *COLUMNS)
+    rows = np.stack([table[name] for name in names], axis=1).tolist()
+    lines = [",".join(names), *(",".join(f"{value:.7g}" for value in row) for row in rows)]
+    write_atomic(path, "\n".join(lines) + "\n")

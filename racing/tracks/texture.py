@@ -1,0 +1,89 @@
+"""Textures of tracks: drawn, or the picture that the track was read from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from racing.errors import require
+from racing.sim.texture import Texture
+from racing.sim.track import Track
+from racing.tracks.draw import draw_track, frame_for
+from racing.tracks.image import Picture, open_picture
+
+SOURCES = ("drawn", "picture")
+PIXELS_PER_WIDTH = 40  # of a drawn road
+MOST_PIXELS = 4_000_000  # of one texture; a larger circuit is drawn coarser
+MOST_TOGETHER = 64_000_000  # of all textures of one world
+
+
+def make_textures(tracks: Sequence[Track], *, source: str = "drawn") -> list[Texture]:
+    """The ground of each track.
+
+    source: "drawn": grass, kerbs, asphalt, lines. "picture": the picture that the track was read from.
+    A pixel is a 40th of the road's width, coarser where a texture would have more than 4 million pixels or all together
+    more than 64 million. A camera takes 5.3 bytes of memory per pixel, halved levels included: at most 0.34 GB.
+    Raises InputError if a track has no such picture.
+    """
+    require(source in SOURCES, f"env.texture must be one of {', '.join(SOURCES)}, got {source!r}; drawn is usual")
+    most = min(MOST_PIXELS, MOST_TOGETHER // max(1, len(tracks)))
+    make = drawn_texture if source == "drawn" else picture_texture
+    return [make(track, most) for track in tracks]
+
+
+def drawn_texture(track: Track, most_pixels: int = MOST_PIXELS) -> Texture:
+    """Grass, kerbs, asphalt, edge lines and start line, with a road's width of grass around."""
+    width = float(track.left.mean() + track.right.mean())
+    frame, columns = frame_for(track, width / PIXELS_PER_WIDTH)
+    excess = frame.height * columns / most_pixels
+    if excess > 1:
+        frame, columns = frame_for(track, frame.resolution * float(np.sqrt(excess)) * 1.01)
+    return Texture(np.flipud(draw_track(track, frame, columns)), frame.origin, frame.resolution)
+
+
+def picture_texture(track: Track, most_pixels: int = MOST_PIXELS) -> Texture:
+    """The picture that the track was read from; transparent parts white; its border's median colour goes on outside.
+
+    Raises InputError if the track was not read from a picture, or the picture lies turned in the world.
+    """
+    source = track.source
+    require(
+        "picture" in source and source.get("yaw", 0.0) == 0.0,
+        f"track {track.name}: it has no picture along the axes to show as ground; use the drawn texture",
+    )
+    picture = open_picture(Path(source["picture"]))
+    scale = float(source.get("scale", 1.0))
+    resolution, (x, y) = float(source["metres_per_pixel"]) * scale, source["pixel_origin"]
+    width = float(track.left.mean() + track.right.mean())
+    too_many = np.sqrt(picture.shape[0] * picture.shape[1] / most_pixels)
+    step = int(np.ceil(max(too_many, width / (2 * PIXELS_PER_WIDTH) / resolution)))
+    rgb = _coarser(_opaque(picture), step)
+    first, resolution = (
+        (step - 1) / 2 * resolution,
+        resolution * step,
+    )  # the lower-left pixel's middle moves as it grows
+    margin = int(np.ceil(width / resolution))
+    border = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
+    padded = np.empty((rgb.shape[0] + 2 * margin, rgb.shape[1] + 2 * margin, 3), np.uint8)
+    padded[:] = np.median(border, axis=0).astype(np.uint8)
+    padded[margin:-margin, margin:-margin] = rgb
+    origin = (x * scale + first - margin * resolution, y * scale + first - margin * resolution)
+    return Texture(np.flipud(padded), origin, resolution)
+
+
+def _opaque(picture: Picture) -> npt.NDArray[np.uint8]:
+    """Red, green, blue of a picture (H, W, 4) on a white ground."""
+    share = picture[..., 3:].astype(np.float32) / 255
+    return np.round(picture[..., :3] * share + 255 * (1 - share)).astype(np.uint8)
+
+
+def _coarser(rgb: npt.NDArray[np.uint8], step: int) -> npt.NDArray[np.uint8]:
+    """Means over step x step pixels, counted from the lower left; what is missing at the other ends repeats."""
+    high, wide = (-n % step for n in rgb.shape[:2])
+    whole = np.pad(rgb, ((high, 0), (0, wide), (0, 0)), mode="edge")
+    size = whole.shape[1] // step, whole.shape[0] // step
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
