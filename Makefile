@@ -28,6 +28,9 @@ format: .venv/installed-dev ## mend what can be mended mechanically
 bench: .venv/installed ## measure this machine: make bench ARGS=sim
 	@$(BIN)/racing bench $(ARGS)
 
+torture: .venv/installed-dev ## kill trainings 200 times and compare: make torture ARGS=40; half an hour
+	@$(BIN)/python -m tests.torture $(ARGS)
+
 docs: .venv/installed ## write the pages that are made from conf/
 	@$(BIN)/python docs/make_configuration.py
 
@@ -57,4 +60,4 @@ clean: ## remove .venv and what tools left behind; outputs/ stays
 	$(PIP) install --quiet --constraint requirements.lock --editable '.[dev]'
 	@touch .venv/installed $@
 
-.PHONY: help train test check format bench docs install lock clean
+.PHONY: help train test check format bench torture docs install lock clean

@@ -10,7 +10,20 @@ DOCS = Path(__file__).resolve().parent
 CONF = DOCS.parent / "conf"
 PAGE = DOCS / "configuration.md"
 MARK = "<!-- Below: made from conf/ by `make docs`; change the yaml, not this. -->\n"
-GROUPS = ("env", "track", "vehicle", "algo", "hardware", "launcher", "tracking", "eval", "paths", "experiment", "debug")
+GROUPS = [
+    "env",
+    "track",
+    "vehicle",
+    "algo",
+    "hardware",
+    "launcher",
+    "tracking",
+    "eval",
+    "checkpoint",
+    "paths",
+    "experiment",
+    "debug",
+]
 FEW = 4  # so many changes that explain themselves stand in a line, more in a table
 NOT_OPTIONS = ("_target_", "_partial_", "defaults", "hydra")  # how a choice is built, not what it is
 
@@ -34,6 +47,9 @@ def read(path: Path) -> Choice:
         if comment := re.fullmatch(r"\s*#(?! @package) ?(.*)", line):
             above.append(comment[1])
         entry = re.fullmatch(r"(\s*)(\w+):(.*?)(?:\s+# (.*))?", line)
+        item = re.fullmatch(r"\s+- (.*)", line)
+        if item and parents and parents[0] not in NOT_OPTIONS:
+            add_item(choice, ".".join(parents), item[1])
         if not entry:  # an entry of a list or an empty line
             continue
         if not parents:
@@ -46,6 +62,15 @@ def read(path: Path) -> Choice:
         if parents[0] not in NOT_OPTIONS and (value or text):
             choice.options.append((".".join(parents), value, text))
     return choice
+
+
+def add_item(choice: Choice, key: str, item: str) -> None:
+    """An entry of a list that stands below its key."""
+    if choice.options and choice.options[-1][0] == key:
+        before, value, comment = choice.options.pop()
+        choice.options.append((before, f"{value[:-1]}, {item}]", comment))
+    else:
+        choice.options.append((key, f"[{item}]", ""))
 
 
 def prose(lines: list[str]) -> str:

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 
 from racing import __version__
 from racing.errors import InputError
+from racing.stopping import Stopped
 
 # verb -> (module, what it does). Each module has main(argv: list[str]) -> int and is imported only when called.
 VERBS = {
     "train": ("racing.train", "train, evaluate, export and record one experiment (or a sweep with -m)"),
     "evaluate": ("racing.evaluate", "drive a trained policy from unseen starts and report its laps"),
     "export": ("racing.export", "write a run's policy as ONNX and check it against torch"),
+    "reproduce": ("racing.reproduce", "run a past run again and say whether the same comes out; or vary it"),
     "tracks": ("racing.manage_tracks", "list, show, validate, import, preview tracks; reference laps"),
-    "runs": ("racing.manage_runs", "list and show runs; sync a journal to MLflow"),
+    "runs": ("racing.manage_runs", "list, show, fetch, prune, promote past runs, here and on servers; sync to MLflow"),
     "bench": ("racing.bench", "measure the simulator, the learner, the start-up"),
     "ui": ("racing.ui", "open MLflow's UI on the embedded store"),
     "doctor": ("racing.doctor", "say what is installed and usable, and what is missing"),
@@ -57,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_INPUT
     try:
         return int(importlib.import_module(VERBS[verb][0]).main(arguments))
+    except Stopped as stopped:
+        print(f"racing {verb}: {stopped}", file=sys.stderr)
+        return STOPPED
     except KeyboardInterrupt:
         print("racing: interrupted", file=sys.stderr)
         return 130

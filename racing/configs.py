@@ -26,10 +26,11 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_directory() / group).glob("*.yaml"))
 
 
-def compose(name: str, overrides: Sequence[str], folder: str = "") -> DictConfig:
+def compose(name: str, overrides: Sequence[str], folder: str = "", *, hydra_too: bool = False) -> DictConfig:
     """Compose conf/<folder>/<name>.yaml with Hydra overrides. Raises InputError with one line for what Hydra refuses.
 
     folder: where Hydra looks. In conf/verbs it sees no groups, so that `track=` is a value there: a name or a path.
+    hydra_too: keep Hydra's own settings, under `hydra`.
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
@@ -37,9 +38,32 @@ def compose(name: str, overrides: Sequence[str], folder: str = "") -> DictConfig
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_directory() / folder), version_base="1.3"):
         try:
-            return hydra.compose(name, list(overrides))
+            return hydra.compose(name, list(overrides), return_hydra_config=hydra_too)
         except Exception as error:
             raise InputError(explain(error, folder)) from error
+
+
+def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved configuration of a training, named as `racing train` names it. Raises InputError as `compose`."""
+    cfg = compose("train", overrides, hydra_too=True)
+    chosen = cfg.hydra.runtime.choices
+    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    cfg.name = cfg.name or default_name(cfg, chosen)
+    return plain(cfg)
+
+
+def key_of(setting: str) -> str:
+    """The key of `key=value`, `+key=value`, `++key=value`."""
+    return setting.partition("=")[0].lstrip("+~")
+
+
+def default_name(cfg: DictConfig, chosen: Any) -> str:
+    """The name of a run that was given none: its experiment, else its environment, track and algorithm.
+
+    chosen: what Hydra chose, group -> name.
+    """
+    track = Path(str(cfg.track.file)).stem if chosen["track"] == "file" else chosen["track"]
+    return str(chosen["experiment"] or f"{chosen['env']}-{track}-{chosen['algo']}")
 
 
 def refuse_empty_groups(overrides: Sequence[str]) -> None:
@@ -88,8 +112,10 @@ def key_hint(wrong: str, folder: str = "") -> str:
     place, _, name = wrong.rpartition(".")
     beside = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == place]
     near = difflib.get_close_matches(name, beside, 1)
-    if near:
+    if near and near[0] != name:
         return f"did you mean {'.'.join(filter(None, (place, near[0])))}?"
+    if near:
+        return f"another choice of {place} has it"
     elsewhere = [key for key in keys if key.rpartition(".")[2] == name]
     if elsewhere:
         return f"did you mean {elsewhere[0]}?"

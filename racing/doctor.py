@@ -144,7 +144,7 @@ def store(database: Path) -> Finding:
         with closing(sqlite3.connect(f"file:{database.resolve()}?mode=ro", uri=True)) as connection:
             runs = connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
     except sqlite3.Error as error:
-        remedy = f"move {database} away, then: racing runs sync --all"
+        remedy = f"move {database} away, then: racing runs sync all"
         return Finding("MLflow store", False, f"{database}: {error}", remedy, required=True)
     return Finding("MLflow store", True, f"{runs} runs in {database.resolve()}")
 

@@ -21,6 +21,7 @@ examples:
   racing evaluate run=policy.onnx                        an exported file; needs neither the run nor torch
   racing evaluate track=maps/esp.yaml vehicle=f1tenth    somewhere else, with another car
   racing evaluate track=[oval,technical] format=json     several tracks; JSON on stdout and nothing else
+  racing evaluate video=true                             and a film of the best lap: lap.mp4
 """
 FORMATS = ("table", "json", "csv")
 MAX_EPISODES = 100_000
@@ -33,7 +34,9 @@ ROWS = {  # of the table -> digits
     "mean_speed": 2,
     "reward": 2,
 }
-FILES = ("laps.csv", "telemetry.parquet", "lap.png", "lap_channels.png")
+FILES = ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png")
+
+VIDEO = "lap.mp4"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -60,8 +63,10 @@ def check(options: Mapping[str, Any]) -> None:
     require(fits, f"track must be a name, a path or a list of them, got {track!r}; see racing tracks list")
     named = vehicle is None or isinstance(vehicle, str)
     require(named, f"vehicle must be a name in conf/vehicle, got {vehicle!r}; quote a name that looks like a number")
-    for name in ("telemetry", "reverse"):
+    for name in ("telemetry", "reverse", "video"):
         require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
+    seen = options["telemetry"] or not options["video"]
+    require(seen, "video=true must come with telemetry=true, it is made from it; leave telemetry=false away")
     for name in ("scale", "half_width"):
         value = options[name]
         number = (value is None and name == "half_width") or (isinstance(value, int | float) and value > 0)
@@ -93,7 +98,8 @@ def evaluate(options: Mapping[str, Any]) -> int:
     folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
     lane = result.best_lane()
     number = lane % len(tracks)
-    files = write_files(result, folder, policy.name, tracks[number], laps[number])
+    filmed = task if options["video"] else None
+    files = write_files(result, folder, policy.name, tracks[number], laps[number], filmed)
     report(result, options, policy.name, files)
     return 0
 
@@ -119,20 +125,34 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
     return folder
 
 
-def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any) -> list[Path]:
-    """Write laps.csv and, if telemetry was kept, telemetry.parquet and the pictures of the best lap.
+def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any, filmed: Any = None) -> list[Path]:
+    """Write laps.csv and, if telemetry was kept, its files and the pictures of the best lap.
 
-    result: racing.laps.Evaluation. track, reference: those of its best lane. Returns the paths.
+    result: racing.laps.Evaluation. track, reference: those of its best lane. filmed: what was driven, a task, for a
+    video of that lap; None: none. Returns the paths.
     """
-    laps, telemetry, lap, channels = (folder / name for name in FILES)
+    laps, table, sheet, lap, channels = (folder / name for name in FILES)
     result.write_laps(laps)
     if result.telemetry is None:
         return [laps]
     from racing.pictures import channels_picture, lap_picture
 
-    result.write_telemetry(telemetry)
-    lane = result.best_lane()
-    episode, summary = result.episodes[lane], result.summary
+    result.write_telemetry(table, sheet)
+    driven = result.lap_table(result.best_lane())
+    facts = facts_of(result, policy, reference)
+    lap_picture(track, driven, track.name, lap, facts=facts, reference=reference)
+    channels_picture(track, driven, track.name, channels, facts=facts, reference=reference)
+    files = [laps, table, sheet, lap, channels]
+    if filmed is not None:
+        from racing.video import write_video
+
+        files.append(write_video(folder / VIDEO, filmed, track, driven, track.name, facts))
+    return files
+
+
+def facts_of(result: Any, policy: str, reference: Any) -> list[str]:
+    """Short texts about the best lap, to stand above its pictures."""
+    episode, summary = result.episodes[result.best_lane()], result.summary
     if episode["lap_time_s"] is None:
         facts = [f"no complete flying lap: {episode['ended'].replace('_', ' ')} after {episode['progress_m']:.0f} m"]
     else:
@@ -140,11 +160,8 @@ def write_files(result: Any, folder: Path, policy: str, track: Any, reference: A
             f"lap {episode['lap_time_s']:.2f} s",
             f"{episode['lap_ratio']:.3f} x reference {reference.time_s:.2f} s",
         ]
-    facts += [f"{summary['vehicle']}, {summary['tyre_model']} tyres", f"max {episode['max_lateral_g']:.2f} g", policy]
-    table = result.lap_table(lane)
-    lap_picture(track, table, track.name, lap, facts=facts, reference=reference)
-    channels_picture(track, table, track.name, channels, facts=facts, reference=reference)
-    return [laps, telemetry, lap, channels]
+    car = f"{summary['vehicle']}, {summary['tyre_model']} tyres"
+    return [*facts, car, f"max {episode['max_lateral_g']:.2f} g", policy]
 
 
 def report(result: Any, options: Mapping[str, Any], policy: str, files: Sequence[Path]) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from racing import __version__
 from racing.arguments import verb_options
-from racing.envs.sensors import SensorsTask
+from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import InputError, require
-from racing.laps import Policy
+from racing.laps import Policy, Task
+from racing.observations import VECTOR, count, joined, parts_of, rows_of, shapes_of
 
 EXAMPLES = """usage: racing export [key=value ...]
 
@@ -39,8 +39,11 @@ PARITY_LANES = 16  # few, so that each drives some way
 OPSET = 20  # ONNX operator set: the newest that the exporter writes
 OPSETS = (13, 20)
 ACTION_NAMES = ("steering", "throttle")
+PIECE = 128  # observations that torch and onnxruntime are compared on at once: frames need memory
 UNITS = {
     "observation": "dimensionless, scaled to about [-1, 1] as the environment gives it",
+    "vision": "bytes 0..255, (N, height, width, frames * channels), frames from the oldest to the newest",
+    "telemetry": "see telemetry_units",
     "action": "[-1, 1]: steering left positive, share of the greatest road-wheel angle; throttle positive, brake "
     "negative, share of the greatest drive or brake",
 }
@@ -66,28 +69,30 @@ def export_policy(
     path: Path,
     *,
     metadata: dict[str, str],
-    observations: npt.NDArray[np.float32],
+    observations: Any,
     opset: int = OPSET,
 ) -> Parity:
     """Write the deterministic policy of a PPO or SAC model as ONNX, and check it.
 
-    The file's input is "observation" (N, D) float32, exactly what the environment gives; its output "action" (N, 2)
-    float32 in [-1, 1] is what the environment takes: PPO's clip or SAC's tanh are inside. N is free. metadata: texts
-    kept in the file, see `describe`. observations: (n, D) recorded ones, n >= 1000, on which onnxruntime must agree
-    with `model.predict`. The file appears at `path` only after it has.
+    The file's input is "observation" (N, D) float32, exactly what the environment gives, or one input for each part of
+    a dict: "vision" (N, H, W, k * C) uint8, "telemetry" (N, 9) float32. Its output "action" (N, 2) float32 in [-1, 1]
+    is what the environment takes: scaling of bytes, PPO's clip or SAC's tanh are inside. N is free. metadata: texts
+    kept in the file, see `describe`. observations: n >= 1000 recorded ones, on which onnxruntime must agree with
+    the model in float32. The file appears at `path` only after it has.
     Raises ExportFailed if they differ by more than 1e-5, InputError for an opset outside 13..20, ValueError for fewer
     observations or another kind of policy.
     """
     import onnx
 
-    if len(observations) < OBSERVATIONS:
-        raise ValueError(f"parity needs >= {OBSERVATIONS} recorded observations, got {len(observations)}; record more")
+    compared = count(observations)
+    if compared < OBSERVATIONS:
+        raise ValueError(f"parity needs >= {OBSERVATIONS} recorded observations, got {compared}; record more")
     low, high = OPSETS
     require(low <= opset <= high, f"opset must be in {low}..{high}, got {opset}; {OPSET} is the default")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        _write(model, temporary, observations.shape[1], opset)
+        _write(model, temporary, rows_of(observations, slice(2)), opset)
         graph = onnx.load(temporary)
         # The exporter leaves the width of a clipped result open; users plan with it.
         graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(ACTION_NAMES)
@@ -97,121 +102,159 @@ def export_policy(
         difference = largest_difference(model, temporary, observations)
         if not difference <= TOLERANCE:  # also where it is NaN
             raise ExportFailed(
-                f"onnxruntime and torch differ by {difference:.2g} on {len(observations)} observations, "
+                f"onnxruntime and torch differ by {difference:.2g} on {compared} observations, "
                 f"more than {TOLERANCE:g}; {path} was not written"
             )
         size = temporary.stat().st_size
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return Parity(path=path, size=size, opset=opset, observations=len(observations), max_difference=difference)
+    return Parity(path=path, size=size, opset=opset, observations=compared, max_difference=difference)
 
 
-def _write(model: BaseAlgorithm, path: Path, size: int, opset: int) -> None:
-    """Trace the policy's greedy action with torch's TorchScript exporter.
+def _write(model: BaseAlgorithm, path: Path, example: Any, opset: int) -> None:
+    """Trace the policy's greedy action on a few observations with torch's TorchScript exporter.
 
     It takes 0.05 s and writes one file; the newer one (dynamo=True) takes 0.8 s, imports three seconds' worth of a
     further dependency, writes weights into a second file, and gives the same graph for a plain network.
     """
     import torch
 
-    module = _greedy(model)
-    example = torch.zeros(2, size)
+    parts = parts_of(example)
+    names = sorted(parts, reverse=True)  # vision first
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # says that dynamo=True is the default; torch is pinned
         torch.onnx.export(
-            module,
-            (example,),
+            _greedy(model, names),
+            tuple(torch.as_tensor(parts[name]) for name in names),
             path,
-            input_names=["observation"],
+            input_names=names,
             output_names=["action"],
-            dynamic_axes={"observation": {0: "batch"}, "action": {0: "batch"}},
+            dynamic_axes={name: {0: "batch"} for name in (*names, "action")},
             opset_version=opset,
             dynamo=False,
         )
 
 
-def _greedy(model: BaseAlgorithm) -> Any:
-    """A torch module: observation (N, D) -> greedy action (N, 2), on the CPU. Raises ValueError for other policies."""
-    import copy
+def _greedy(model: BaseAlgorithm, names: Sequence[str]) -> Any:
+    """A torch module: the parts of an observation -> greedy action (N, 2), on the CPU, in float32.
 
+    names: of the parts, in the order of its arguments. Raises ValueError for other policies than those of PPO and SAC.
+    """
     import torch
 
-    policy = copy.deepcopy(model.policy).to("cpu").eval()  # the model may be on a GPU and goes on training
+    policy = _on_cpu(model)
     space = model.action_space
     low, high = getattr(space, "low", None), getattr(space, "high", None)
     if low is None or high is None or not (np.all(low == -1) and np.all(high == 1)):
         raise ValueError(f"export knows actions in [-1, 1], got {space}; use racing.envs.vec_env.action_space")
+    if hasattr(policy, "action_net"):  # PPO: the mean of the Gaussian, clipped
+        features, hidden = policy.pi_features_extractor, policy.mlp_extractor.policy_net
+        last: tuple[Any, ...] = (policy.action_net, torch.nn.Hardtanh())
+    elif hasattr(policy, "actor") and hasattr(policy.actor, "latent_pi"):  # SAC: the same, squashed by tanh
+        features, hidden = policy.actor.features_extractor, policy.actor.latent_pi
+        last = (policy.actor.mu, torch.nn.Tanh())
+    else:
+        raise ValueError(
+            f"export knows the policies of PPO and SAC, got {type(policy).__name__}; add it to racing/export.py"
+        )
 
-    class Clipped(torch.nn.Module):
-        """PPO: the mean of the Gaussian, clipped."""
-
+    class Greedy(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.features, self.hidden = policy.pi_features_extractor, policy.mlp_extractor
-            self.mean = policy.action_net
+            self.features, self.rest = features, torch.nn.Sequential(hidden, *last)
 
-        def forward(self, observation: torch.Tensor) -> torch.Tensor:
-            return torch.clamp(self.mean(self.hidden.forward_actor(self.features(observation))), -1.0, 1.0)
+        def forward(self, *parts: torch.Tensor) -> torch.Tensor:
+            return self.rest(self.features(parts[0] if names == [VECTOR] else dict(zip(names, parts, strict=True))))
 
-    class Squashed(torch.nn.Module):
-        """SAC: the mean of the Gaussian, squashed by tanh."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            actor = policy.actor
-            self.layers = torch.nn.Sequential(actor.features_extractor, actor.latent_pi, actor.mu, torch.nn.Tanh())
-
-        def forward(self, observation: torch.Tensor) -> torch.Tensor:
-            return self.layers(observation)
-
-    if hasattr(policy, "action_net"):
-        return Clipped()
-    if hasattr(policy, "actor") and hasattr(policy.actor, "latent_pi"):
-        return Squashed()
-    raise ValueError(
-        f"export knows the policies of PPO and SAC, got {type(policy).__name__}; add it to racing/export.py"
-    )
+    return Greedy()
 
 
-def largest_difference(model: BaseAlgorithm, path: Path, observations: npt.NDArray[np.float32]) -> float:
-    """Greatest absolute difference between the file's actions and those of `model.predict`."""
-    from racing.policies import onnx_session
+def _on_cpu(model: BaseAlgorithm) -> Any:
+    """A copy of the policy to be compared with, in float32: the model may be on a GPU and goes on training."""
+    import copy
 
-    expected, _ = model.predict(observations, deterministic=True)
-    (actual,) = onnx_session(path).run(["action"], {"observation": observations})
-    return float(np.max(np.abs(actual - expected)))
+    policy = copy.deepcopy(model.policy).to("cpu").eval()
+    use_float32(policy)
+    return policy
 
 
-def record_observations(policy: Policy, task: SensorsTask, count: int = OBSERVATIONS) -> npt.NDArray[np.float32]:
-    """(n, D), n >= count: what the policy observes while it drives all lanes of `task` from their first starts."""
+def use_float32(policy: Any) -> None:
+    """Switch the low precision of a torch policy off that learning may have used: exported files have none."""
+    for module in policy.modules():
+        if getattr(module, "low_precision", False):
+            module.low_precision = False
+
+
+def largest_difference(model: BaseAlgorithm, path: Path, observations: Any) -> float:
+    """Greatest absolute difference between the file's actions and those of `model.predict` on the CPU, in float32.
+
+    NaN if any action is.
+    """
+    from racing.policies import onnx_policy, onnx_session
+
+    policy, act = _on_cpu(model), onnx_policy(onnx_session(path))
+    worst = []
+    for first in range(0, count(observations), PIECE):
+        piece = rows_of(observations, slice(first, first + PIECE))
+        worst.append(np.max(np.abs(act(piece) - policy.predict(piece, deterministic=True)[0])))
+    return float(np.max(worst))
+
+
+def record_observations(policy: Policy, task: Task, number: int = OBSERVATIONS) -> Any:
+    """At least `number` observations: what the policy sees while it drives all lanes of `task` from their first starts.
+
+    (n, D), or a dict of arrays (n, ...).
+    """
     task.world.cars["episode"] = -1
     observation = task.reset()
     rows = [observation]
-    while len(rows) * task.lanes < count:
+    while len(rows) * task.lanes < number:
         observation = task.step(np.clip(policy(observation), -1.0, 1.0)).observation
         rows.append(observation)
-    return np.concatenate(rows)
+    return joined(rows)
 
 
-def describe(task: SensorsTask, config: dict[str, Any], run_id: str = "") -> dict[str, str]:
+def describe(task: Task, config: dict[str, Any], run_id: str = "") -> dict[str, str]:
     """What an ONNX policy says about itself; texts, JSON where they hold more than one value.
 
-    run_id, racing_version; tracks (names), vehicle (all parameters), env (the run's config group), observation_names,
-    action_names, units, decision_s: [s] that one action lasts. `racing evaluate file.onnx` builds the environment from
-    these alone.
+    run_id, racing_version; tracks (names), vehicle (all parameters), env (the run's config group), observation_names
+    (of the numbers), action_names, units, decision_s: [s] that one action lasts. With frames: telemetry_units, frames,
+    camera. `racing evaluate file.onnx` builds the environment from these alone.
     """
+    told = {
+        "tracks": [track.name for track in task.tracks],
+        "vehicle": asdict(task.vehicle),
+        "env": config.get("env", {}),
+        "track": config.get("track", {}),
+        "observation_names": task.observation_names,
+        "action_names": ACTION_NAMES,
+        "units": {name: UNITS[name] for name in (*shapes_of(task.observation_space), "action")},
+        **(_seen(task) if isinstance(task, VisionTask) else {}),
+    }
+    texts = {"run_id": run_id, "racing_version": __version__, "decision_s": repr(task.world.decision)}
+    return texts | {name: json.dumps(value) for name, value in told.items()}
+
+
+def _seen(task: VisionTask) -> dict[str, Any]:
+    """How the frames of a policy were taken; whoever builds a camera for it needs no more."""
+    lens = task.camera.lens
     return {
-        "run_id": run_id,
-        "racing_version": __version__,
-        "tracks": json.dumps([track.name for track in task.tracks]),
-        "vehicle": json.dumps(asdict(task.vehicle)),
-        "env": json.dumps(config.get("env", {})),
-        "track": json.dumps(config.get("track", {})),
-        "observation_names": json.dumps(task.observation_names),
-        "action_names": json.dumps(ACTION_NAMES),
-        "units": json.dumps(UNITS),
-        "decision_s": repr(task.world.decision),
+        "telemetry_units": dict(TELEMETRY),
+        "frames": {
+            "width": lens.width,
+            "height": lens.height,
+            "stack": task.stack,
+            "order": "oldest to newest",
+            "channels": ["luma (ITU-R BT.601)"] if lens.gray else ["red", "green", "blue"],
+            "rows": "top to bottom",
+        },
+        "camera": {
+            "field_of_view_deg": float(np.degrees(lens.field_of_view)),
+            "pitch_deg": float(np.degrees(lens.pitch)),
+            "above_m": lens.above,
+            "forward_m": lens.forward,
+        },
     }
 
 

@@ -20,6 +20,10 @@ class Hardware:
     torch_threads: int
     sim_threads: int
 
+    def facts(self) -> dict[str, str]:
+        """What of it can change the bits of a result (the simulator's threads cannot)."""
+        return {"device": f"{self.device} ({self.reason})", "torch threads": str(self.torch_threads)}
+
 
 def choose(config: Mapping[str, Any]) -> Hardware:
     """The first device of config["prefer"] that is usable; sets torch's thread count.

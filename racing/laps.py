@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,32 +20,19 @@ import numpy.typing as npt
 
 from racing.configs import build
 from racing.envs.sensors import TERMS, SensorsTask, evaluation_episodes
+from racing.envs.vision import VisionTask
 from racing.intervals import mean_interval, wilson
+from racing.observations import rows_of
 from racing.runs.directory import write_atomic
 from racing.sim.layout import ENDINGS, LAPS_DONE, OFF_TRACK
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
+from racing.telemetry import COLUMNS, row_of, write_csv, write_parquet
 
 Array = npt.NDArray[Any]
-Policy = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]  # (N, D) observations -> (N, 2) actions
+Task = SensorsTask | VisionTask
+Policy = Callable[[Any], npt.NDArray[Any]]  # observations (N, D), or a dict of (N, ...) -> (N, 2) actions
 
-COLUMNS = {  # name in the telemetry -> unit; the values are those of racing.sim.layout.car
-    "x": "m",
-    "y": "m",
-    "v": "m/s",
-    "yaw": "rad",
-    "steer": "rad",  # road-wheel angle
-    "steering_command": "1",  # [-1, 1], left positive
-    "throttle_command": "1",  # [-1, 1], brake negative
-    "s": "m",
-    "lateral": "m",
-    "progress": "m",
-    "ax": "m/s^2",
-    "ay": "m/s^2",
-    "yaw_rate": "rad/s",
-    "slip": "rad",
-    "lap": "1",  # number of the lap being driven; 0 before the first gate
-}
 # Added to the seed of an evaluation, so that no start is one that training saw (its seeds are smaller) and the starts
 # that a best checkpoint was chosen by are not those that it is reported on.
 SELECTION_SEEDS, REPORT_SEEDS = 1 << 29, 1 << 30
@@ -63,8 +49,8 @@ class Evaluation:
     """What `drive` measured.
 
     episodes: one dict per lane, see `drive`. summary: averages with 95 % intervals, see `summarise`.
-    telemetry: (T + 1, N, K) float32, K as in COLUMNS, row 0 is the start; NaN after a lane's end. None if not kept.
-    decision: [s] between two rows.
+    telemetry: (T + 1, N, K) float32, K as in racing.telemetry.COLUMNS, row 0 is the start; NaN after a lane's end. None
+    if not kept. decision: [s] between two rows.
     """
 
     episodes: list[dict[str, Any]]
@@ -96,7 +82,7 @@ class Evaluation:
     def lap_table(self, lane: int) -> dict[str, Array]:
         """Columns of one lane's flying lap, closed by the first row after it; the whole drive where it has none.
 
-        As `telemetry_table`, and distance [m]: centreline length driven since the lap's first row.
+        As `telemetry_table`; `distance` counts from the lap's first row.
         """
         table = self.telemetry_table(lane)
         lap = self.episodes[lane]["flying_lap"]
@@ -104,7 +90,7 @@ class Evaluation:
             rows = np.flatnonzero(table["lap"] == lap)
             last = min(rows[-1] + 2, len(table["lap"]))
             table = {name: values[rows[0] : last] for name, values in table.items()}
-        return table | {"distance": table["progress"] - table["progress"][0]}
+        return table | {"distance": table["distance"] - table["distance"][0]}
 
     def write_laps(self, path: Path) -> None:
         """Write one CSV row per episode; lap_1_s, lap_2_s, ... are its lap times, reward_* its weighted terms."""
@@ -121,38 +107,17 @@ class Evaluation:
         writer.writerows(rows)
         write_atomic(path, text.getvalue())
 
-    def write_telemetry(self, path: Path) -> None:
-        """Write every lane's drive as one parquet table: episode, time_s, COLUMNS; units in the fields' metadata."""
-        import pyarrow
-        import pyarrow.parquet
-
-        lanes = range(len(self.episodes))
-        tables = [self.telemetry_table(lane) for lane in lanes]
-        units = {"episode": "1", "time_s": "s", **COLUMNS}
-        columns = [np.repeat(np.array(lanes, np.int32), [len(table["time_s"]) for table in tables])]
-        columns += [np.concatenate([table[name] for table in tables]) for name in ("time_s", *COLUMNS)]
-        fields = [
-            pyarrow.field(name, pyarrow.from_numpy_dtype(column.dtype), metadata={"unit": unit})
-            for (name, unit), column in zip(units.items(), columns, strict=True)
-        ]
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        # From buffers: pyarrow would import pandas to find out that these are arrays.
-        arrays = [
-            pyarrow.Array.from_buffers(f.type, len(column), [None, pyarrow.py_buffer(column)])
-            for f, column in zip(fields, columns, strict=True)
-        ]
-        table = pyarrow.table(arrays, schema=pyarrow.schema(fields))
-        # Split bytes halve the file: neighbouring rows of a drive agree in their high bytes.
-        options = {"use_dictionary": ["episode"], "use_byte_stream_split": ["time_s", *COLUMNS]}
-        pyarrow.parquet.write_table(table, temporary, compression="zstd", **options)
-        temporary.replace(path)
+    def write_telemetry(self, table: Path, sheet: Path) -> None:
+        """Write every lane's drive as the parquet file `table`, the best lane's as the CSV file `sheet`."""
+        write_parquet([self.telemetry_table(lane) for lane in range(len(self.episodes))], table)
+        write_csv(self.telemetry_table(self.best_lane()), sheet)
 
 
 @dataclass
 class _Account:
     """Sums over the first episode of every lane, kept while it lasts."""
 
-    task: SensorsTask
+    task: Task
     done: Array = field(init=False)
     reward: Array = field(init=False)
     terms: Array = field(init=False)
@@ -169,11 +134,9 @@ class _Account:
         self.laps, self.lap_times = np.zeros(lanes, int), [[] for _ in range(lanes)]
         self.final, self.rows = self.task.world.cars.reshape(-1).copy(), []
 
-    def record(self, cars: Array) -> None:
-        """Keep a telemetry row (N, K) of `cars` (N,)."""
-        row = np.empty((len(cars), len(COLUMNS)), np.float32)
-        for k, name in enumerate(COLUMNS):
-            row[:, k] = cars["laps"] + (cars["gates"] > 0) if name == "lap" else cars[name]
+    def record(self, cars: Array, terms: Array | None = None) -> None:
+        """Keep a telemetry row (N, K) of `cars` (N,) and of the decision's unweighted reward terms (N, T)."""
+        row = row_of(cars, terms, self.task.weights)
         row[self.done] = np.nan
         self.rows.append(row)
 
@@ -238,8 +201,10 @@ def evaluation_task(
     laps: int,
     seed: int,
     threads: int = 1,
-) -> SensorsTask:
+) -> Task:
     """A task for `drive`: the environment of a run's config group `env`, random starts, over after `laps` laps.
+
+    A camera is as the config says, without the changes that `env.randomize` makes while training.
 
     references: reference laps [s]; an episode may last PATIENCE times the longest of them for each lap and one more.
     races: number of episodes. seed: the world's; add SELECTION_SEEDS or REPORT_SEEDS to the user's.
@@ -247,16 +212,18 @@ def evaluation_task(
     limit = PATIENCE * (laps + 1) * max(references)
     episodes = evaluation_episodes(laps, limit)
     settings: dict[str, Any] = {"tracks": list(tracks), "vehicle": vehicle, "episodes": episodes}
-    make = build({**env, "_partial_": True})
+    plain = {key: value for key, value in env.items() if key != "randomize"}
+    make = build({**plain, "_partial_": True})
     return make(**settings, races=races, seed=seed, threads=threads)  # type: ignore[no-any-return]
 
 
 def drive(
-    policy: Policy, task: SensorsTask, references: Sequence[float] | None = None, *, telemetry: bool = True
+    policy: Policy, task: Task, references: Sequence[float] | None = None, *, telemetry: bool = True
 ) -> Evaluation:
     """Drive the first episode of every lane of `task` to its end.
 
-    policy: (N, D) float32 observations -> (N, 2) actions, clipped here to [-1, 1]. task: made for evaluation (see
+    policy: observations of all lanes -> (N, 2) actions, clipped here to [-1, 1]; of those that still drive, where it
+    sees frames, which take time. task: made for evaluation (see
     racing.envs.sensors.evaluation_episodes); each call drives the same starts. references: reference lap [s] of each
     of the task's tracks. telemetry: keep the rows of every lane.
 
@@ -277,12 +244,12 @@ def drive(
     if telemetry:
         account.record(world.cars.reshape(-1))
     while not account.done.all():
-        actions = policy(observation)
+        actions = _actions(policy, observation, ~account.done)
         if np.isnan(actions).any():
             raise Diverged("the policy's actions are not numbers (NaN): its training diverged; lower the learning rate")
         step = task.step(np.clip(actions, -1.0, 1.0))
         if telemetry:
-            account.record(world.final_cars.reshape(-1))
+            account.record(world.final_cars.reshape(-1), step.terms)
         account.add(step.reward, step.terms, step.terminated | step.truncated)
         observation = step.observation
     known = list(references) if references is not None else [None] * len(world.tracks)
@@ -295,7 +262,15 @@ def drive(
     )
 
 
-def _identity(task: SensorsTask, references: Sequence[float | None]) -> dict[str, Any]:
+def _actions(policy: Policy, observation: Any, driving: Array) -> Array:
+    if not isinstance(observation, dict) or driving.all():
+        return policy(observation)
+    actions = np.zeros((len(driving), 2), np.float32)
+    actions[driving] = policy(rows_of(observation, driving))
+    return actions
+
+
+def _identity(task: Task, references: Sequence[float | None]) -> dict[str, Any]:
     return {
         "vehicle": task.vehicle.name,
         "tyre_model": task.vehicle.model,

@@ -1,86 +1,138 @@
-"""`racing runs`: what was trained here, and bringing a journal to MLflow."""
+"""`racing runs`: what was trained, here and in MLflow."""
 
 from __future__ import annotations
 
-import argparse
-import sys
+import re
 import textwrap
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from racing.arguments import verb_options
+from racing.configs import hint
 from racing.errors import require
-from racing.runs.directory import RunDirectory, all_runs, find_run, flatten, read_json
-from racing.runs.journal import read_journal
+from racing.runs.directory import RunDirectory, all_runs, find_run
+from racing.runs.fetching import is_fetched
+from racing.runs.record import find_record
 
-EXAMPLES = """examples:
-  racing runs list                      every run under outputs/, newest first
-  racing runs show latest               one run: settings, results, files
-  racing runs sync latest               bring what MLflow lacks to the store that the run was made with
-  racing runs sync --all --uri http://localhost:5000
+EXAMPLES = """usage: racing runs list | show | artifacts | fetch | sync | prune | promote  [RUN] [key=value ...]
 
-RUN is a run directory, its name, an MLflow run id, or latest."""
-TAIL = 1 << 20  # [bytes] of a journal that a table reads: hours of training, milliseconds of reading
-RESULTS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio"}
+What was trained, here and in MLflow. RUN is short for run=RUN.
+
+examples:
+  racing runs list                                every run under outputs/, newest first
+  racing runs list tracking.uri=http://HOST:5000  every run of a server
+  racing runs show latest                         one run: settings, results
+  racing runs artifacts latest                    its files, here and in MLflow
+  racing runs fetch run=RUN_ID path=export to=.   from MLflow to this machine; without path= all of it
+  racing runs sync latest                         bring what MLflow lacks to the store that the run was made with
+  racing runs sync all tracking.uri=http://HOST:5000
+  racing runs prune run=latest keep_last=1        delete checkpoints; dry=true only says which
+  racing runs promote run=latest name=kart        a version of a registered model: models:/kart@champion
+"""
+KEYS = {  # action -> keys that it takes besides paths.outputs
+    "list": ("format", "tracking.uri"),
+    "show": ("run", "format", "tracking.uri"),
+    "artifacts": ("run", "format", "tracking.uri"),
+    "fetch": ("run", "path", "to", "tracking.uri"),
+    "sync": ("run", "tracking.uri"),
+    "prune": ("run", "keep_last", "milestones", "remote", "dry"),
+    "promote": ("run", "name", "alias", "tracking.uri"),
+}
+TEXTS = ("run", "path", "to", "name", "alias")
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    options = _parser().parse_args(list(argv))
-    if options.action == "list":
-        return list_runs(options.outputs)
-    if options.action == "show":
-        return show(find_run(options.run, options.outputs))
-    require((options.run is None) == options.all, "racing runs sync needs one RUN or --all; say which")
-    runs = all_runs(options.outputs) if options.all else [find_run(options.run, options.outputs)]
-    return max([sync(run, options.uri) for run in runs], default=0)
-
-
-def list_runs(outputs: Path) -> int:
-    """Print a table of all runs under `outputs`."""
-    from rich.console import Console
-    from rich.table import Table
-
-    runs = all_runs(outputs)
-    if not runs:
-        print(f"no runs under {outputs / 'runs'}; train one: racing train debug=fast")
+    options = parse(argv)
+    if options is None:
         return 0
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "status", "steps", *RESULTS.values(), "started (UTC)", "MLflow run"):
-        table.add_column(column, overflow="fold")  # names and ids are there to be copied: never cut
-    for run in runs:
-        step, values = last_values(run, TAIL)
-        results = [_number(values.get(name)) for name in RESULTS]
-        table.add_row(run.name, run.status, f"{step:,}", *results, _clock(run.started), run.mlflow.get("run_id", "-"))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
-    return 0
+    action, run, outputs = options["action"], options["run"], Path(options["paths"]["outputs"])
+    uri, as_json = options["tracking"]["uri"], options["format"] == "json"
+    from racing import manage_files, show_runs
+
+    if action == "list":
+        return show_runs.list_runs(outputs, uri, as_json=as_json)
+    if action == "show":
+        return show_runs.show(find_record(run, outputs, uri), as_json=as_json)
+    if action == "sync":
+        runs = all_runs(outputs) if run == "all" else [find_run(run, outputs)]
+        return max([sync(run, uri) for run in runs], default=0)
+    if action == "promote":
+        return promote(run, options["name"], options["alias"], outputs, uri)
+    if action == "artifacts":
+        return manage_files.artifacts(run, outputs, uri, as_json=as_json)
+    if action == "fetch":
+        return manage_files.fetch(run, options["path"], options["to"], outputs, uri)
+    return manage_files.prune(run, outputs, options)
 
 
-def show(run: RunDirectory) -> int:
-    """Print one run: where it is, how far it came, its results and settings."""
-    step, values = last_values(run)
-    facts = {
-        "directory": run.path,
-        "status": run.status,
-        "started": _clock(run.started) + " UTC",
-        "steps": f"{step:,}",
-        "MLflow": " ".join(run.mlflow.get(key, "") for key in ("uri", "run_id")) or "not sent yet",
-        "delivered": f"{_delivered(run):.0%} of the journal",
-    }
-    for title, section in (("run", facts), ("results", values), ("config", flatten(run.config))):
-        print(title)
-        for name, value in section.items():
-            text = _number(value) if isinstance(value, float) else str(value)
-            print(f"  {name:<32} {textwrap.shorten(text, 200)}")
+def parse(argv: Sequence[str]) -> dict[str, Any] | None:
+    """The options of conf/verbs/runs.yaml, checked, and `action`; None after printing help. Raises InputError."""
+    arguments = list(argv)
+    if set(arguments) & {"-h", "--help"}:
+        return verb_options("runs", ["--help"], EXAMPLES)
+    action = arguments.pop(0) if arguments else ""
+    require(bool(action), f"racing runs needs an action: {', '.join(KEYS)}; see racing runs --help")
+    require(action in KEYS, f"{action!r} is no action of racing runs; {hint(action, list(KEYS))}")
+    if arguments and "=" not in arguments[0] and not arguments[0].startswith("-"):
+        arguments[0] = f"run={arguments[0]}"
+    given = {argument.partition("=")[0] for argument in arguments}
+    for key in given:
+        known = key in (*KEYS[action], "paths.outputs")
+        require(known, f"{key!r} is no key of racing runs {action}; it takes {', '.join(KEYS[action])}, paths.outputs")
+    for key in ("run", "name") if action == "promote" else ("run",) if action == "prune" else ():
+        require(key in given, f"racing runs {action} needs {key}=...; say which")
+    options = verb_options("runs", [quoted(argument) for argument in arguments], EXAMPLES)
+    if options is not None:
+        check(options)
+        options["action"] = action
+    return options
+
+
+def quoted(argument: str) -> str:
+    """A text that Hydra would take for a number, such as the run id 1e5, in quotes."""
+    key, _, value = argument.partition("=")
+    return f"{key}='{value}'" if key in TEXTS and re.fullmatch(r"\d[\d._eE+\-]*", value) else argument
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """Raise InputError unless the values are of the right kind."""
+    texts = {"run": options["run"], "alias": options["alias"]}
+    texts |= {key: options[key] for key in ("path", "to", "name") if options[key] is not None}
+    if options["tracking"]["uri"] is not None:
+        texts["tracking.uri"] = options["tracking"]["uri"]
+    for key, value in texts.items():
+        require(isinstance(value, str) and value != "", f"{key} must be a text, got {value!r}; write {key}=TEXT")
+    require(
+        options["format"] in ("table", "json"), f"format must be table or json, got {options['format']!r}; choose one"
+    )
+    for key in ("milestones", "remote", "dry"):
+        require(isinstance(options[key], bool), f"{key} must be true or false, got {options[key]!r}; choose one")
+    last = options["keep_last"]
+    whole = isinstance(last, int) and not isinstance(last, bool) and last >= 1
+    require(whole, f"keep_last must be a whole number >= 1, got {last!r}; a run continues from its last checkpoint")
+
+
+def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None) -> int:
+    """Register a run's policy and say under which name it is found."""
+    from racing.runs.registry import promote as register
+
+    done = register(spec, name, alias, outputs, uri)
+    before = f", before it version {done.before}" if done.before not in (None, done.version) else ""
+    print(f"models:/{done.name}@{done.alias}  version {done.version}{before}")
+    for key, value in done.tags.items():
+        print(f"  {key:<12} {value}")
     return 0
 
 
 def sync(run: RunDirectory, uri: str | None = None) -> int:
-    """Send what MLflow lacks of this run, in the foreground; 0 if its copy is complete, 1 if not (yet)."""
+    """Send what MLflow and the run's other sinks lack, in the foreground; 0 if they have all, 1 if not (yet)."""
     from racing.runs.delivery import REJECTED, Delivery
     from racing.runs.failures import Refused, Unreachable
+    from racing.runs.sinks import sync_sinks
 
+    require(not is_fetched(run), f"{run.path} was fetched from {run.mlflow.get('uri')}, it has nothing to send")
     delivery = Delivery(run, target_uri(run, uri), run.config.get("tracking", {}).get("experiment", "racing"))
     if not delivery.lock.acquire():
         print(f"{run.name}: is being sent by {delivery.lock.owner}; look again when that one is done")
@@ -102,7 +154,10 @@ def sync(run: RunDirectory, uri: str | None = None) -> int:
         print(f"{run.name}: sent {sent}; {delivery.uri} is complete")
     if delivery.sent["rejected"]:
         print(f"{run.name}: MLflow refused {delivery.sent['rejected']} entries; see {run.path / REJECTED}")
-    return 1 if problem else 0
+    sinks = sync_sinks(run)
+    for name, hindrance in sinks.items():
+        print(f"{run.name}: {name} is {f'not complete: {hindrance}' if hindrance else 'complete'}")
+    return 1 if problem or any(sinks.values()) else 0
 
 
 def target_uri(run: RunDirectory, uri: str | None) -> str:
@@ -115,57 +170,3 @@ def target_uri(run: RunDirectory, uri: str | None) -> str:
     known = str(run.mlflow.get("uri", ""))
     remote = known if not known.startswith("sqlite") else ""
     return resolve_uri(uri or remote or run.config.get("tracking", {}).get("uri"), run.path.parents[1])
-
-
-def last_values(run: RunDirectory, tail: int = 0) -> tuple[int, dict[str, Any]]:
-    """Last step, and the last value of every measured name; a summary's values stand above the journal's.
-
-    tail: look only at so many last bytes of the journal; 0: at all of it.
-
-    Names are cut to their last part (`eval/lap_time_s` gives `lap_time_s`) only where the summary has none.
-    """
-    step, values = 0, {}
-    journal = run.path / "journal.jsonl"
-    begin = max(0, journal.stat().st_size - tail) if tail else 0  # what is left of a line cut in two is no record
-    for line in read_journal(journal, begin):
-        record = line.record or {}
-        if record.get("kind") == "metrics":
-            step = max(step, int(record["step"]))
-            values.update(record["values"])
-    short = {name.rsplit("/", 1)[-1]: value for name, value in values.items() if name.rsplit("/", 1)[-1] in RESULTS}
-    return step, values | short | flatten(run.summary)
-
-
-def _delivered(run: RunDirectory) -> float:
-    size = (run.path / "journal.jsonl").stat().st_size
-    return int(read_json(run.path / "journal.cursor").get("offset", 0)) / max(1, size)
-
-
-def _clock(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _number(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, int | float) else "-"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="racing runs", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--outputs", type=Path, default=Path("outputs"), help="paths.outputs of the runs (default: outputs)"
-    )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list | show | sync")
-    actions.add_parser("list", parents=[common], help="a table of all runs, newest first")
-    actions.add_parser("show", parents=[common], help="one run: settings, results, files").add_argument(
-        "run", metavar="RUN"
-    )
-    send = actions.add_parser(
-        "sync", parents=[common], help="bring what MLflow lacks; exit code 1 if it does not answer"
-    )
-    send.add_argument("run", metavar="RUN", nargs="?")
-    send.add_argument("--all", action="store_true", help="every run under --outputs")
-    send.add_argument("--uri", help="MLflow's tracking URI; default: where the run's copy is")
-    return parser

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from racing.configs import build
 from racing.errors import InputError, require, require_number
+from racing.runs.sinks import check_sinks
 
 MAX_TASK_SEED = 1 << 28  # above it are the seeds of evaluation starts (racing.laps)
 
@@ -27,11 +29,12 @@ class Parts:
     references: list[float]  # [s] reference lap of each of them
     env: Any
     model: Any
+    ancestor: Any  # racing.lineage.Ancestor that the model's weights come from; None without init_from
 
 
 def check(config: Mapping[str, Any]) -> None:
     """Refuse values that no part checks itself. Raises InputError."""
-    for name in ("env", "track", "vehicle", "algo", "hardware", "tracking", "eval", "paths"):
+    for name in ("env", "track", "vehicle", "algo", "hardware", "tracking", "eval", "checkpoint", "paths"):
         group = config.get(name)
         require(isinstance(group, dict), f"{name}={group!r} must be a group of keys; choose a file of conf/{name}")
     require_number("seed", config["seed"], 0, MAX_TASK_SEED - 1, whole=True)
@@ -42,9 +45,14 @@ def check(config: Mapping[str, Any]) -> None:
         require_number(f"eval.{key}", judging[key], low, high, whole=True)
     for key in ("from", "finish_rate"):
         require_number(f"eval.{key}", judging[key], 0, 1, remedy="it is a share")
+    keeping = config["checkpoint"]
+    for key, low in (("every", 0), ("milestone_every", 0), ("keep_last", 1)):
+        require_number(f"checkpoint.{key}", keeping[key], low, 1 << 40, whole=True)
+    require_number("checkpoint.minutes", keeping["minutes"], 0, 1 << 20)
     require_number("tracking.close_timeout", tracking["close_timeout"], 0, 86_400, unit="s")
+    check_sinks(tracking)
     hardware = config["hardware"]
-    switches = {"fresh": config["fresh"], "tracking.enabled": tracking["enabled"]}
+    switches = {"fresh": config["fresh"], "tracking.enabled": tracking["enabled"], "eval.video": judging["video"]}
     for key, value in (switches | {"hardware.fallback": hardware["fallback"]}).items():
         require(isinstance(value, bool), f"{key} must be true or false, got {value!r}; choose one")
     texts = {"tracking.experiment": tracking["experiment"], "paths.outputs": config["paths"]["outputs"]}
@@ -55,11 +63,21 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
-    """Make hardware, tracks, vehicle, environment and model. Raises InputError where a value breaks a rule."""
+    """Make hardware, tracks, vehicle, environment and model. Raises InputError where a value breaks a rule.
+
+    config: `cfg` as plain data; its init_from is replaced by the name of exactly these weights.
+    """
     from racing.envs.vec_env import RacingVecEnv
     from racing.hardware import choose
     from racing.tracks.reference import reference_lap
 
+    ancestor = None
+    if config["init_from"] is not None:
+        from racing.lineage import find_ancestor, inherit
+
+        outputs = Path(config["paths"]["outputs"]).resolve()
+        ancestor = find_ancestor(config["init_from"], outputs, config["tracking"]["uri"])
+        config["init_from"] = ancestor.spec  # the name of exactly these weights: part of the run's identity
     hardware = choose(config["hardware"])
     tracks, vehicle = build(cfg.track), build(cfg.vehicle)
     holdout = cfg.eval.holdout
@@ -71,9 +89,12 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
     make_task = build(cfg.env)
     races, seed, threads = cfg.algo.n_envs, cfg.seed, hardware.sim_threads
     task = build_with("env", make_task, tracks=learned, vehicle=vehicle, races=races, seed=seed, threads=threads)
-    settings = OmegaConf.masked_copy(cfg.algo, [k for k in cfg.algo if k not in ("total_timesteps", "n_envs")])
+    elsewhere = ("total_timesteps", "n_envs", "teacher")
+    settings = OmegaConf.masked_copy(cfg.algo, [key for key in cfg.algo if key not in elsewhere])
     env = RacingVecEnv(task)
-    model = build_with("algo", build(settings), env=env, seed=seed, device=hardware.device)
+    model = build_with("algo", build(settings), env=env, seed=seed, device=hardware.device, **lesson(config, env))
+    if ancestor is not None:
+        inherit(model, ancestor)
     return Parts(
         config=config,
         hardware=hardware,
@@ -83,7 +104,23 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
         references=[reference_lap(track, vehicle).time_s for track in judged],
         env=env,
         model=model,
+        ancestor=ancestor,
     )
+
+
+def lesson(config: dict[str, Any], env: Any) -> dict[str, Any]:
+    """The teacher as an argument of the algorithm, if there is one; its name becomes that of exactly these weights."""
+    spec = config["algo"].get("teacher")
+    if spec is None:
+        return {}
+    from racing.teacher import find_teacher
+
+    rule = f"algo.teacher={spec} needs an environment that has sensors beside what is observed"
+    require(env.privileged is not None, f"{rule}; choose env=vision or leave it null")
+    outputs = Path(config["paths"]["outputs"]).resolve()
+    uri, size = config["tracking"]["uri"], env.privileged.shape[1]
+    config["algo"]["teacher"], act = find_teacher(spec, outputs, uri, config["env"], size)
+    return {"teacher": act}
 
 
 def build_with(group: str, factory: Any, **arguments: Any) -> Any:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.sim.track import Track
-from racing.sim.vehicle import GRAVITY
 from racing.tracks.reference import ReferenceLap, stations
 
 if TYPE_CHECKING:
@@ -23,6 +22,15 @@ Array = npt.NDArray[Any]
 DPI = 150
 ROAD, EDGE, INK, FAINT = "#e3e4e8", "#8b8e98", "#22252b", "#6b6f7a"
 BRAKE, DRIVE, LINE = "#d62839", "#2a9d4b", "#2456c9"
+COLOURS = (LINE, BRAKE, "#e08a00", "#8a4fb5", DRIVE, FAINT, INK)  # of reward terms
+ABOVE: dict[str, Any] = {  # legend between two panels, where it hides nothing
+    "loc": "lower right",
+    "bbox_to_anchor": (1, 1),
+    "borderaxespad": 0.0,
+    "ncols": len(COLOURS),
+    "frameon": False,
+    "fontsize": 9,
+}
 FAST = 15.0  # [m/s] laps that reach it are shown in km/h, slower ones in m/s
 BRAKING = -0.1  # throttle command below which the car brakes on purpose
 BLINK = 0.3  # [s] shorter braking is no zone, shorter pauses do not end one
@@ -87,7 +95,7 @@ def channels_picture(
     facts: Sequence[str] = (),
     reference: ReferenceLap | None = None,
 ) -> Path:
-    """Draw speed, steering, throttle/brake and lateral acceleration along the lap; returns `path`, a PNG.
+    """Draw speed, steering, throttle/brake, accelerations and reward terms along the lap; returns `path`, a PNG.
 
     Arguments as in `lap_picture`. A complete lap is drawn from the start line on, anything else from where it began.
     """
@@ -97,8 +105,8 @@ def channels_picture(
         lap = {name: values[:-1][order] for name, values in lap.items()}
     at = lap["s"] if complete else lap["distance"]
     scale, unit = speed_unit(lap["v"])
-    figure = _figure(11.0, 8.0)
-    speed, steering, pedals, lateral = figure.subplots(4, 1, sharex=True, height_ratios=[2.2, 1, 1, 1])
+    figure = _figure(11.0, 9.6)
+    speed, steering, pedals, forces, rewards = figure.subplots(5, 1, sharex=True, height_ratios=[2.2, 1, 1, 1, 1.2])
     if reference is not None:
         places, _ = stations(track, reference)
         ideal = np.interp(lap["s"], places, reference.speed, period=track.length)
@@ -113,12 +121,15 @@ def channels_picture(
     pedals.fill_between(at, np.maximum(pedal, 0), step="pre", color=DRIVE, alpha=0.85, linewidth=0)
     pedals.fill_between(at, np.minimum(pedal, 0), step="pre", color=BRAKE, alpha=0.85, linewidth=0)
     pedals.set(ylim=(-109, 109), yticks=(-100, 0, 100), ylabel="throttle / brake\n[%]")
-    lateral.plot(at, lap["ay"] / GRAVITY, color=LINE, linewidth=1.4)
-    lateral.set_ylabel("lateral, left +\n[g]")
+    forces.plot(at, lap["lateral_g"], color=LINE, linewidth=1.4, label="lateral, left +")
+    forces.plot(at, lap["longitudinal_g"], color=FAINT, linewidth=1.1, label="longitudinal")
+    forces.set_ylabel("acceleration\n[g]")
+    forces.legend(**ABOVE)
+    _rewards(rewards, at, lap)
     where = "distance from the start line" if complete else "distance driven"
-    lateral.set_xlabel(f"{where} [m]")
-    lateral.set_xlim(float(at[0]), float(at[-1]))
-    for axes in (speed, steering, pedals, lateral):
+    rewards.set_xlabel(f"{where} [m]")
+    rewards.set_xlim(float(at[0]), float(at[-1]))
+    for axes in figure.axes:
         axes.grid(color="#e6e7eb", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
@@ -127,6 +138,19 @@ def channels_picture(
     figure.align_ylabels()
     _heading(speed, title, facts)
     return _save(figure, path)
+
+
+def _rewards(axes: Axes, at: Array, lap: Mapping[str, Array]) -> None:
+    """What each reward term brings at each place; terms that bring nothing are left out."""
+    terms = [name for name in lap if name.startswith("reward_") and np.any(lap[name])]
+    for name, colour in zip(terms, COLOURS, strict=False):
+        axes.plot(at, lap[name], color=colour, linewidth=1.3, label=name.removeprefix("reward_"))
+    axes.set_ylabel("reward\nper decision")
+    if terms:
+        axes.legend(**ABOVE)
+        # A car that leaves the road, or a finished lap, is one high spike: the rest would be a flat line beside it.
+        low, high = np.percentile([lap[name] for name in terms], [1, 99])
+        axes.set_ylim(min(low, 0) - 0.1 * (high - low) - 1e-6, max(high, 0) + 0.1 * (high - low) + 1e-6)
 
 
 def _complete(track: Track, lap: Mapping[str, Array]) -> bool:

@@ -6,11 +6,10 @@ ONNX is the default and needs no torch. Loading a Stable-Baselines3 .zip runs wh
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.configs import build, load_group
-from racing.envs.sensors import SensorsTask
 from racing.errors import InputError, require
-from racing.laps import evaluation_task
-from racing.runs.directory import RunDirectory, find_run
+from racing.laps import Policy, Task, evaluation_task
+from racing.observations import VECTOR, parts_of, shapes_of
+from racing.runs.directory import RunDirectory
+from racing.runs.fetching import is_fetched
+from racing.runs.record import local_run
+from racing.runs.remote import Store
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_tracks
@@ -31,6 +33,7 @@ ONNX_FILE, TORCH_FILE = "export/policy.onnx", "export/policy.zip"  # in a run di
 # A file from elsewhere may name what it needs from racing, and nothing else: Hydra calls whatever _target_ says.
 _ENV_TARGET = re.compile(r"racing\.envs\.[a-z_]+\.[A-Z]\w*")
 _TRACK_TARGETS = ("racing.tracks.catalog.load_tracks", "racing.tracks.catalog.generated_tracks")
+_VEHICLE_TARGET = "racing.sim.vehicle.Vehicle"
 BACKENDS = ("onnx", "torch")
 F = npt.NDArray[np.float32]
 
@@ -39,16 +42,17 @@ F = npt.NDArray[np.float32]
 class LoadedPolicy:
     """A policy that is ready to drive.
 
-    name: for records and folders. backend: onnx or torch. observation_size: D. config: the run's resolved config, or
-    its groups env, track and vehicle as an ONNX file remembers them; empty where nothing is known. trusted: whether
-    the config comes from the user's own run (a file from elsewhere must not name code to be run). run: None for files.
+    name: for records and folders. backend: onnx or torch. shapes: of what one car observes, by name. config: the run's
+    resolved config, or its groups env, track and vehicle as an ONNX file remembers them; empty where nothing is known.
+    trusted: whether the config comes from the user's own run (a file from elsewhere must not name code to be run). run:
+    None for files.
     model: the Stable-Baselines3 model behind backend torch.
     """
 
     name: str
     backend: str
-    observation_size: int
-    predict: Callable[[F], F]  # (N, D) float32 -> (N, 2) in [-1, 1]
+    shapes: dict[str, tuple[int, ...]]
+    predict: Policy  # -> (N, 2) float32 in [-1, 1]
     config: dict[str, Any] = field(default_factory=dict)
     trusted: bool = False
     run: RunDirectory | None = None
@@ -58,18 +62,22 @@ class LoadedPolicy:
 def load_policy(spec: str, outputs: Path, backend: str = "onnx") -> LoadedPolicy:
     """The policy that `spec` means.
 
-    spec: a run (directory, its name, MLflow run id, latest), FILE.onnx, FILE.zip (Stable-Baselines3),
-    models:/NAME@ALIAS or models:/NAME/VERSION (MLflow's registry). backend: for a run, its ONNX file or its torch one.
-    Raises InputError if there is none or it cannot be read.
+    spec: a run (directory, its name, MLflow run id, latest; fetched where only MLflow has it), FILE.onnx, FILE.zip
+    (Stable-Baselines3), models:/NAME@ALIAS or models:/NAME/VERSION (MLflow's registry: the run that made the model, or
+    the model itself where another program made it). MLflow is that of MLFLOW_TRACKING_URI, else the embedded store.
+    backend: for a run, its ONNX file or its torch one. Raises InputError if there is none or it cannot be read.
     """
     require(backend in BACKENDS, f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}; choose one")
     if spec.startswith("models:/"):
-        return _from_registry(spec, outputs)
+        return _registered(spec, outputs, backend)
     path = Path(spec).expanduser()
     if path.suffix in (".onnx", ".zip"):
         require(path.is_file(), f"policy {spec} must be an existing file; see `racing runs list` for trained runs")
         return _from_onnx(path, path.stem) if path.suffix == ".onnx" else _from_zip(path)
-    run = find_run(spec, outputs)
+    return _of_run(local_run(spec, outputs), backend)
+
+
+def _of_run(run: RunDirectory, backend: str) -> LoadedPolicy:
     file = run.path / (ONNX_FILE if backend == "onnx" else TORCH_FILE)
     remedy = "train it to its end first" if not run.finished or backend == "torch" else f"racing export run={run.name}"
     require(file.is_file(), f"run {run.name} ({run.status}) has no {file.relative_to(run.path)}; {remedy}")
@@ -90,23 +98,36 @@ def onnx_session(source: Path) -> Any:
         raise InputError(f"{source} must be an ONNX model, onnxruntime says: {first}; export it again") from error
 
 
+def onnx_policy(session: Any) -> Policy:
+    """The policy of an onnxruntime session as a plain function of observations."""
+    target, names = session.get_outputs()[0].name, input_names(session)
+
+    def predict(observation: Any) -> F:
+        inputs = {names[part]: array for part, array in parts_of(observation).items()}
+        return np.asarray(session.run([target], inputs)[0], np.float32)
+
+    return predict
+
+
+def input_names(session: Any) -> dict[str, str]:
+    """Names of the inputs by what they take: a single vector may be called anything."""
+    inputs = session.get_inputs()
+    single = len(inputs) == 1 and len(inputs[0].shape) == 2
+    return {VECTOR if single else part.name: part.name for part in inputs}
+
+
 def _from_onnx(path: Path, name: str, run: RunDirectory | None = None) -> LoadedPolicy:
     session = onnx_session(path)
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    fits = len(inputs) == 1 and len(inputs[0].shape) == 2 and isinstance(inputs[0].shape[1], int)
-    require(fits, f"{path} must have one input (N, D), got {[i.shape for i in inputs]}; export it with `racing export`")
-    source, target = inputs[0].name, outputs[0].name
-
-    def predict(observation: F) -> F:
-        return np.asarray(session.run([target], {source: observation})[0], np.float32)
-
+    sizes = [tuple(part.shape) for part in session.get_inputs()]
+    fits = bool(sizes) and all(len(size) > 1 and all(isinstance(n, int) for n in size[1:]) for size in sizes)
+    require(fits, f"{path} must have inputs (N, ...) of known size, got {sizes}; export it with `racing export`")
     return LoadedPolicy(
         name=name,
         backend="onnx",
-        observation_size=inputs[0].shape[1],
-        predict=predict,
+        shapes=dict(zip(input_names(session), (size[1:] for size in sizes), strict=True)),
+        predict=onnx_policy(session),
         config=run.config if run else _remembered(path, session.get_modelmeta().custom_metadata_map),
-        trusted=run is not None,
+        trusted=run is not None and not is_fetched(run),
         run=run,
     )
 
@@ -132,46 +153,45 @@ def load_model(path: Path) -> Any:
 
 
 def _from_zip(path: Path, run: RunDirectory | None = None) -> LoadedPolicy:
+    from racing.export import use_float32
+
     model = load_model(path)
+    use_float32(model.policy)
     owner = run or RunDirectory(path.resolve().parents[1])
 
-    def predict(observation: F) -> F:
+    def predict(observation: Any) -> F:
         return np.asarray(model.predict(observation, deterministic=True)[0], np.float32)
 
     return LoadedPolicy(
         name=owner.name if owner.exists else path.stem,
         backend="torch",
-        observation_size=model.observation_space.shape[0],
+        shapes=shapes_of(model.observation_space),
         predict=predict,
         config=owner.config,
-        trusted=True,
+        trusted=not is_fetched(owner),
         run=run,
         model=model,
     )
 
 
-def _from_registry(uri: str, outputs: Path) -> LoadedPolicy:
-    """Fetch an ONNX model from the registry of MLFLOW_TRACKING_URI, or of the embedded store."""
-    from racing.runs.store import connect, environment, resolve_uri
-
-    store = resolve_uri(os.environ.get("MLFLOW_TRACKING_URI"), outputs)
-    os.environ.update(environment(outputs))  # before mlflow is imported
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
+def _registered(spec: str, outputs: Path, backend: str) -> LoadedPolicy:
+    """The policy of the run that made a registered model; without such a run of racing, the model's ONNX file."""
+    store = Store(None, outputs)
+    store.model_run(spec)  # says what is wrong with `spec`
+    try:
+        run = local_run(spec, outputs)
+    except InputError:
+        if backend == "torch":
+            raise
+    else:
+        return _of_run(run, backend)
     with tempfile.TemporaryDirectory(prefix="racing-policy-") as folder:
-        try:
-            connect(store, "racing", outputs)  # makes the embedded store under its lock where there is none
-            mlflow.set_tracking_uri(store)
-            mlflow.set_registry_uri(store)
-            mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
-        except (MlflowException, OSError) as error:
-            first = str(error).splitlines()[0]
-            raise InputError(f"{uri} must be a model in {store}, {first}; see `racing ui`") from error
+        store.download_model(spec, Path(folder))
         files = sorted(Path(folder).rglob("*.onnx"))
-        require(len(files) == 1, f"{uri} must hold one ONNX file, got {len(files)}; register the model of a racing run")
-        return _from_onnx(files[0], uri.removeprefix("models:/").replace("/", "-").replace("@", "-"))
+        require(
+            len(files) == 1, f"{spec} must hold one ONNX file, got {len(files)}; register the model of a racing run"
+        )
+        return _from_onnx(files[0], spec.removeprefix("models:/").replace("/", "-").replace("@", "-"))
 
 
 def surroundings(
@@ -202,7 +222,7 @@ def surroundings(
 
 def own_task(
     policy: LoadedPolicy, tracks: Sequence[Track], vehicle: Vehicle, references: Sequence[float], **options: Any
-) -> SensorsTask:
+) -> Task:
     """The environment that `policy` was trained in, made for evaluation; arguments as in `evaluation_task`.
 
     Raises InputError if the policy reads observations of another size.
@@ -212,16 +232,23 @@ def own_task(
         task = evaluation_task(dict(policy.config["env"]), tracks, vehicle, references, **options)
     except TypeError as error:  # a keyword that this version does not know
         raise InputError(f"policy {name}: its env does not fit this version, {error}; train it again") from error
-    fits = policy.observation_size == task.size
-    sizes = f"reads observations (N, {policy.observation_size}), its environment gives (N, {task.size})"
-    require(fits, f"policy {name} {sizes}; the configuration belongs to another policy: export it again")
+    theirs, given = policy.shapes, shapes_of(task.observation_space)
+    sizes = f"reads observations {batch_text(theirs)}, its environment gives {batch_text(given)}"
+    require(theirs == given, f"policy {name} {sizes}; the configuration belongs to another policy: export it again")
     return task
+
+
+def batch_text(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Shapes with their batch axis, as text: (N, 10), or vision (N, 84, 84, 4) and telemetry (N, 9)."""
+    texts = {name: f"({', '.join(map(str, ('N', *shape)))})" for name, shape in shapes.items()}
+    return " and ".join(text if name == VECTOR else f"{name} {text}" for name, text in sorted(texts.items())[::-1])
 
 
 def refuse_foreign_code(config: Mapping[str, Any], name: str) -> None:
     """Raise InputError if a file's configuration would run anything but racing's own environments and tracks."""
     env, track, vehicle = (dict(config.get(group) or {}) for group in ("env", "track", "vehicle"))
-    good = bool(_ENV_TARGET.fullmatch(str(env.pop("_target_", "")))) and env.pop("_partial_", True) is True
+    good = vehicle.pop("_target_", _VEHICLE_TARGET) == _VEHICLE_TARGET
+    good = good and bool(_ENV_TARGET.fullmatch(str(env.pop("_target_", "")))) and env.pop("_partial_", True) is True
     good = good and track.pop("_target_", _TRACK_TARGETS[0]) in _TRACK_TARGETS
     rest = json.dumps([env, track, vehicle])
     good = good and '"_' not in rest and "${" not in rest  # no further targets, no interpolation

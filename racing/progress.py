@@ -21,6 +21,7 @@ class ProgressLine:
         self._console = Console(stderr=True)
         self._live: Progress | None = None
         self._last_plain = self._began = time.monotonic()
+        self._first = 0
 
     def __enter__(self) -> ProgressLine:
         if self._console.is_terminal:
@@ -41,6 +42,16 @@ class ProgressLine:
         if self._live is not None:
             self._live.stop()
 
+    def begin(self, step: int) -> None:
+        """The work goes on from `step`: what was done before says nothing about the time left."""
+        self._first, self._began = step, time.monotonic()
+        if self._live is not None:
+            self._live.reset(self._task, completed=step)
+
+    def say(self, text: str) -> None:
+        """Print a line without breaking the live one."""
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
     def update(self, step: int, note: str) -> None:
         """Show that `step` steps are done; note: what else is worth seeing."""
         if self._live is not None:
@@ -49,7 +60,7 @@ class ProgressLine:
         now = time.monotonic()
         if now - self._last_plain >= PLAIN_EVERY:
             self._last_plain = now
-            left = (now - self._began) / max(step, 1) * (self.total - step)
+            left = (now - self._began) / max(step - self._first, 1) * (self.total - step)
             print(
                 f"{self.title}: {step:,}/{self.total:,} steps, {left:.0f} s left, {note}", file=sys.stderr, flush=True
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -11,9 +12,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from racing.configs import choices, conf_directory, explain, plain, refuse_empty_groups
+from racing.configs import choices, conf_directory, default_name, explain, plain, refuse_empty_groups
 from racing.errors import InputError, require
 from racing.parts import Parts, build_parts, check
+from racing.report import report
+from racing.runs.directory import RunDirectory, open_run
+from racing.runs.provenance import collect, facts, track_sha256
+from racing.runs.sender import Sender
+from racing.stopping import StopFlag, Stopped
 
 HELP = """usage: racing train [group=choice ...] [key=value ...]      (-m for sweeps)
 
@@ -102,62 +108,88 @@ def track_by_path(argument: str) -> list[str]:
 
 
 def _job(cfg: DictConfig) -> float | None:
-    """What Hydra runs for each job: name the run after its choices, then train."""
+    """What Hydra runs for each job: name the run after its choices, then train, phase by phase if it has phases."""
     from hydra.core.hydra_config import HydraConfig
 
-    chosen: Any = HydraConfig.get().runtime.choices
-    if cfg.name is None:
-        track = Path(str(cfg.track.file)).stem if chosen.track == "file" else chosen.track
-        cfg.name = chosen.experiment or f"{chosen.env}-{track}-{chosen.algo}"
+    from racing.phases import train_phases
+
+    settings = list(HydraConfig.get().overrides.task)
+    cfg.name = cfg.name or default_name(cfg, HydraConfig.get().runtime.choices)
     try:
-        return train(cfg, list(HydraConfig.get().overrides.task))
+        run = train(cfg, settings) if cfg.phases is None else train_phases(cfg, settings)
     except InputError as error:
         raise _Refused(error) from error
+    return float(run.summary["finish_rate"])
 
 
-def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:
-    """Train what `cfg` (conf/train.yaml, composed) describes, in the run directory that it names.
+def train(
+    cfg: DictConfig, overrides: Sequence[str] = (), *, suffix: str = "", tags: Mapping[str, str] | None = None
+) -> RunDirectory:
+    """Train what `cfg` (conf/train.yaml, composed) describes, in the run directory that it names; returns that.
 
-    A run that is finished already is not run again; its summary is printed. Returns the finish rate for sweepers.
-    Raises InputError for values that break a rule, before anything is written.
+    A run that was interrupted goes on from its newest checkpoint; one that is finished is not run again, its summary is
+    printed. overrides: what was typed, for the record. suffix: after the directory's name. tags: more of them.
+    Raises InputError for values that break a rule, before anything is written, and Stopped after a signal.
     """
-    from racing.runs.directory import open_run
-    from racing.runs.provenance import collect
-    from racing.runs.sender import Sender
+    from racing.learning import learn, prepare
+    from racing.runs.meta import write_meta
+    from racing.teacher import train_teacher
 
+    config = checked(cfg)
+    outputs = Path(config["paths"]["outputs"]).resolve()
+    if isinstance(config["algo"].get("teacher"), list):
+        settings, config["algo"]["teacher"] = config["algo"]["teacher"], None
+        build_parts(cfg, config)  # what is wrong with the pupil is said before its teacher learns
+        config["algo"]["teacher"] = train_teacher(settings, overrides, train)
+    parts = build_parts(cfg, config)
+    provenance = collect(parts.tracks) | ({"ancestor": parts.ancestor.provenance()} if parts.ancestor else {})
+    with open_run(outputs, cfg.name, config, list(overrides), provenance, fresh=cfg.fresh, suffix=suffix) as run:
+        if run.finished:
+            report(run, config)
+            print("This run was finished before; fresh=true trains it anew and keeps the old directory.")
+            return run
+        with StopFlag() as stop:
+            try:
+                session = prepare(run, parts, stop, facts(provenance) | parts.hardware.facts())
+                sender = Sender.start(run, config["tracking"])
+            except InputError:
+                run.journal.end("STOPPED")  # refused before anything was done
+                raise
+            try:
+                run.journal.tags(all_tags(parts, provenance) | dict(tags or {}))
+                summary = learn(session)
+                write_meta(run, "FINISHED", summary)
+                run.finish(summary)
+            except Stopped:
+                write_meta(run, "STOPPED", {})
+                run.journal.end("STOPPED")
+                raise
+            except Exception:  # a second Ctrl-C is none: such a run counts as killed
+                failure = traceback.format_exc()
+                with contextlib.suppress(OSError):  # a full disk must not hide what failed
+                    write_meta(run, "FAILED", {})
+                run.journal.end("FAILED", failure)
+                raise
+            finally:
+                complete = sender.close(config["tracking"]["close_timeout"])
+        report(run, config)
+        if not complete:
+            print(f"{', '.join(sender.incomplete)} did not get all of it yet: racing runs sync {run.name}")
+        return run
+
+
+def checked(cfg: DictConfig) -> dict[str, Any]:
+    """`cfg` as plain data. Raises InputError where a value breaks a rule that no part checks itself."""
     config = plain(cfg)
     try:
         check(config)
     except KeyError as error:
         raise InputError(f"{error} must be in the configuration, it was removed; leave its ~ away") from error
-    outputs = Path(config["paths"]["outputs"]).resolve()
-    parts = build_parts(cfg, config)
-    provenance = collect(parts.tracks)
-    with open_run(outputs, cfg.name, config, list(overrides), provenance, fresh=cfg.fresh) as run:
-        if run.finished:
-            report(run, config)
-            print("This run was finished before; fresh=true trains it anew and keeps the old directory.")
-            return float(run.summary["finish_rate"])
-        run.journal.replay_from(0)  # of a run that was interrupted, nothing is recorded twice
-        sender = Sender.start(run, config["tracking"])
-        try:
-            run.journal.tags(tags(parts, provenance))
-            run.finish(learn(run, parts))
-        except BaseException:
-            run.journal.end("FAILED", traceback.format_exc())
-            raise
-        finally:
-            complete = sender.close(config["tracking"]["close_timeout"])
-        report(run, config)
-        if not complete:
-            print(f"MLflow does not have all of it yet: racing runs sync {run.name}")
-        return float(run.summary["finish_rate"])
+    return config
 
 
-def tags(parts: Parts, provenance: Mapping[str, Any]) -> dict[str, str]:
+def all_tags(parts: Parts, provenance: Mapping[str, Any]) -> dict[str, str]:
     """What a run is found by in MLflow. The commit's tag is MLflow's own: its pages show it as the version."""
-    from racing.runs.provenance import track_sha256
-
     code = {"mlflow.source.git.commit": provenance["commit"], "racing.git_dirty": str(provenance["dirty"]).lower()}
     return (code if provenance["commit"] else {}) | {
         "racing.vehicle": parts.vehicle.name,
@@ -166,114 +198,5 @@ def tags(parts: Parts, provenance: Mapping[str, Any]) -> dict[str, str]:
         "racing.track_sha256": ", ".join(track_sha256(track) for track in parts.tracks),
         "racing.algorithm": type(parts.model).__name__,
         "racing.device": f"{parts.hardware.device} ({parts.hardware.reason})",
+        **(parts.ancestor.tags() if parts.ancestor else {}),
     }
-
-
-def learn(run: Any, parts: Parts) -> dict[str, Any]:
-    """Learn, keep the best policy, judge it on unseen starts, export it; returns the run's summary."""
-    from racing.laps import REPORT_SEEDS, SELECTION_SEEDS, drive, evaluation_task, flat_metrics
-    from racing.monitor import Monitor
-    from racing.progress import ProgressLine
-
-    config, model, judging = parts.config, parts.model, parts.config["eval"]
-    total = config["algo"]["total_timesteps"]
-
-    def judge(offset: int, telemetry: bool) -> Any:
-        task = evaluation_task(
-            config["env"],
-            parts.judged,
-            parts.vehicle,
-            parts.references,
-            races=judging["episodes"],
-            laps=judging["laps"],
-            seed=offset + config["seed"],
-            threads=parts.hardware.sim_threads,
-        )
-        return drive(greedy(model), task, parts.references, telemetry=telemetry)
-
-    with ProgressLine(total, run.name) as line:
-        monitor = Monitor(
-            run.journal,
-            line,
-            lambda _: judge(SELECTION_SEEDS, telemetry=False),
-            every=judging["every"],
-            begin=int(judging["from"] * total),
-            finish_rate=judging["finish_rate"],
-        )
-        model.learn(total, callback=monitor, log_interval=1)
-        learning_s = monitor.learning_s
-        if judging["every"]:
-            monitor.consider()
-            model.policy.load_state_dict(monitor.best_parameters)
-    result = judge(REPORT_SEEDS, telemetry=True)
-    run.journal.metrics(model.num_timesteps, flat_metrics(result))
-    summary = {
-        "steps": model.num_timesteps,
-        "learning_s": round(learning_s, 2),
-        "steps_per_s": round(model.num_timesteps / learning_s),
-        "judging_s": round(monitor.judging_s, 2),
-        "best_step": monitor.best_step or model.num_timesteps,
-        "first_lap": monitor.first_lap,
-        **result.summary,
-    }
-    return summary | record(run, parts, result)
-
-
-def greedy(model: Any) -> Any:
-    """The model's deterministic policy as a plain function of observations."""
-    return lambda observation: model.predict(observation, deterministic=True)[0]
-
-
-def record(run: Any, parts: Parts, result: Any) -> dict[str, Any]:
-    """Save the policy, its ONNX file, and the evaluation's tables and pictures; journal them all; returns the paths."""
-    from racing.evaluate import write_files
-    from racing.export import describe, export_policy, record_observations
-    from racing.tracks.reference import reference_lap
-
-    step = parts.model.num_timesteps
-    saved = run.path / "export" / "policy.zip"
-    parts.model.save(saved)
-    observations = record_observations(greedy(parts.model), parts.env.task)
-    metadata = describe(parts.env.task, parts.config, run.name)
-    parity = export_policy(
-        parts.model, run.path / "export" / "policy.onnx", metadata=metadata, observations=observations
-    )
-    run.journal.metrics(step, {"export/max_difference": parity.max_difference})
-    folder = run.path / "evaluations" / f"{step:09d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    track = parts.judged[result.best_lane() % len(parts.judged)]
-    files = write_files(result, folder, run.name, track, reference_lap(track, parts.vehicle))
-    for path in files:
-        run.journal.artifact(path, f"evaluations/{step:09d}")
-    run.journal.artifact(saved, "export")
-    run.journal.artifact(parity.path, "export")
-    run.journal.model(parity.path, "policy")
-    names = {".onnx": "onnx", ".csv": "laps"}
-    paths = {"lap_picture": str(next(path for path in files if path.name == "lap.png")), "onnx": str(parity.path)}
-    return paths | {names[path.suffix]: str(path) for path in files if path.suffix in names}
-
-
-def report(run: Any, config: Mapping[str, Any]) -> None:
-    """Print the short summary of a finished run."""
-    from rich.console import Console
-    from rich.table import Table
-
-    s = run.summary
-    lap = "none finished" if s["lap_time_s"] is None else f"{s['lap_time_s']:.2f} s"
-    ratio = "" if s["lap_ratio"] is None else f", lap_ratio {s['lap_ratio']:.3f} (1 = reference lap)"
-    table = Table(title=run.name, show_header=False, title_justify="left")
-    table.add_row(
-        "finish rate", f"{s['finish_rate']:.2f} of {s['episodes']} unseen starts x {s['laps_per_episode']} laps"
-    )
-    table.add_row("lap time", f"{lap}{ratio}, {s['vehicle']} with {s['tyre_model']} tyres")
-    table.add_row("learning", f"{s['learning_s']:.1f} s, {s['steps']:,} steps, {s['steps_per_s']:,} steps/s")
-    Console(soft_wrap=True).print(table)
-    print(f"run      {run.path}")
-    print(f"picture  {s['lap_picture']}")
-    print(f"onnx     {s['onnx']}")
-    if run.mlflow.get("run_id"):
-        print(f"mlflow   run {run.mlflow['run_id']}")
-    command = Path(sys.executable).with_name("racing")  # on a PATH or not, this one works
-    if command.is_relative_to(Path.cwd()):
-        command = command.relative_to(Path.cwd())
-    print(f"look     {command} ui paths.outputs={config['paths']['outputs']}")

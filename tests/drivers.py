@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from racing.configs import conf_directory
+from racing.configs import build, compose, conf_directory
 from racing.envs.sensors import SensorsTask
+from racing.envs.vec_env import RacingVecEnv
 from racing.runs.directory import RunDirectory, open_run
+from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import World
 
@@ -78,6 +80,22 @@ def random_model(kind: str, size: int = 10):
         last = model.policy.actor.mu
     with torch.no_grad():
         last.weight.mul_(200.0 if kind == "ppo" else 20.0)
+    return model
+
+
+def seeing_model(track: Track, vehicle: Vehicle, algo: str = "ppo_cnn", precision: str = "float32", **env: Any):
+    """An untrained PPO or SAC that drives by frames of 40 x 40 pixels, and whose actions reach their limits."""
+    import torch
+
+    changes = ["algo.n_envs=2", "algo.cnn=small", "algo.features_dim=32", f"algo.precision={precision}"]
+    changes += ["algo.n_steps=2", "algo.batch_size=4"] if algo.startswith("ppo") else ["algo.buffer_size=64"]
+    cfg = compose("train", ["env=vision", f"algo={algo}", "env.width=40", "env.height=40", "env.line=centre", *changes])
+    task = build(OmegaConf.merge(cfg.env, env))(tracks=[track], vehicle=vehicle, races=2)
+    elsewhere = ("total_timesteps", "n_envs", "teacher")
+    settings = OmegaConf.masked_copy(cfg.algo, [key for key in cfg.algo if key not in elsewhere])
+    model = build(settings)(env=RacingVecEnv(task), seed=0, device="cpu")
+    with torch.no_grad():
+        (model.policy.action_net if algo.startswith("ppo") else model.policy.actor.mu).weight.mul_(200.0)
     return model
 
 

@@ -12,23 +12,28 @@ import pytest
 import torch
 
 from racing.cli import main
+from racing.configs import load_group
+from racing.tracks.catalog import load_track
 from racing.tracks.generate import generate
 from racing.tracks.house import write_house
+from tests.drivers import seeing_model
 
+SEE = "env=vision env.line=centre algo=ppo_cnn"
 # arguments, then what the line must say: the key or value, the rule, the remedy
 TRAIN = [
     # keys and choices
     ("algo.nenvs=3", "'algo.nenvs' is no key", "did you mean algo.n_envs?"),
     ("sede=3", "'sede' is no key", "did you mean seed?"),
     ("learning_rate=1e-3", "'learning_rate' is no key", "did you mean algo.learning_rate?"),
-    ("colour=red", "'colour' is no key", "the keys of the configuration: algo, "),
+    ("flavour=red", "'flavour' is no key", "the keys of the configuration: algo, "),
     ("env.reward.beauty=1", "'env.reward.beauty' is no key", "progress"),
     ("+env.reward.beauty=1", "env.reward.beauty is no reward term", "use: progress, off_track"),
     ("+env.episodes.luck=1", "env.episodes.luck is no key", "use: random, "),
     ("+env.luck=1", "'luck' is no key here", "remove +env.luck"),
+    ("algo=sac algo.n_steps=64", "'algo.n_steps' is no key", "another choice of algo has it"),
     ("algo=ppp", "algo=ppp is no choice", "did you mean ppo?"),
     ("vehicle=tractor", "vehicle=tractor is no choice", "choose one of: f1tenth, "),
-    ("algo=null", "'algo=null' must name a choice of algo", "choose one of: ppo, ppo_fast, sac"),
+    ("algo=null", "'algo=null' must name a choice of algo", "choose one of: ppo, "),
     ("debug=quick", "debug=quick is no choice", "choose one of: fast"),
     ("experiment=absent", "experiment=absent is no choice", "choose one of"),
     ("launcher=moon", "launcher=moon is no choice", "choose one of"),
@@ -60,7 +65,23 @@ TRAIN = [
     ("tracking.uri=5", "tracking.uri must be a text, got 5", "write tracking.uri=TEXT"),
     ("tracking.close_timeout=soon", "tracking.close_timeout must be a number", "got 'soon'; see conf/tracking"),
     ("fresh=maybe", "fresh must be true or false, got 'maybe'", "choose one"),
+    ("checkpoint.every=often", "checkpoint.every must be a whole number in [0, ", "got 'often'; see conf/checkpoint"),
+    ("checkpoint.minutes=soon", "checkpoint.minutes must be a number in [0, ", "got 'soon'; see conf/checkpoint"),
+    ("checkpoint=null", "'checkpoint=null' must name a choice of checkpoint", "choose one of: default"),
+    ("~checkpoint.minutes", "'minutes' must be in the configuration, it was removed", "leave its ~ away"),
+    ("init_from=[a,b]", "init_from must be a run, got ['a', 'b']", "see `racing runs list`"),
+    ("phases=5", "phases must be lists of settings by name, got 5", "e.g. {first: [track=oval]"),
+    ("phases=[['seed=1']]", "phases must be lists of settings by name, got [['seed=1']]", "e.g. {first: [track=oval]"),
+    ("phases={a:seed}", "phases must be lists of settings by name, got {'a': 'seed'}", "e.g. {first: [track=oval]"),
+    ("phases={a:[seed]}", "phases must be lists of settings by name, got {'a': ['seed']}", "e.g. {first: "),
+    ("phases={}", "phases must be lists of settings by name, got {}", "e.g. {first: [track=oval]"),
     # out of range
+    ("checkpoint.every=-1", "checkpoint.every must be a whole number in [0, ", "got -1; see conf/checkpoint"),
+    ("checkpoint.every=1.5", "checkpoint.every must be a whole number in [0, ", "got 1.5; see conf/checkpoint"),
+    ("checkpoint.keep_last=0", "checkpoint.keep_last must be a whole number in [1, ", "got 0; see conf/checkpoint"),
+    ("checkpoint.milestone_every=-5", "checkpoint.milestone_every must be a whole number in [0, ", "got -5; see conf"),
+    ("checkpoint.minutes=-1", "checkpoint.minutes must be a number in [0, ", "got -1; see conf/checkpoint"),
+    ("checkpoint.minutes=.nan", "checkpoint.minutes must be a number in [0, ", "see conf/checkpoint"),
     ("seed=-1", "seed must be a whole number in [0, 268435455], got -1", "see conf/train.yaml"),
     ("algo.gamma=1.5", "algo.gamma must be a number in [0, 1], got 1.5", "see conf/algo"),
     ("algo.batch_size=1000", "algo.batch_size must divide algo.n_steps * algo.n_envs = ", "use a divisor"),
@@ -82,7 +103,27 @@ TRAIN = [
     ("track=generated track.count=0", "track.count must be a whole number in [1, 100000], got 0", "give the number"),
     ("track=generated track.style=round", "style must be one of oval, ", "got 'round'; choose one"),
     ("name=a/b", "name 'a/b' must be letters, digits", "rename it"),
+    # frames
+    (f"{SEE} env.frame_stack=0", "env.frame_stack must be a whole number in [1, 16], got 0", "1 is a single frame"),
+    (f"{SEE} env.width=7", "env.width must be a whole number in [8, 1024] pixels, got 7", "84 is usual"),
+    (f"{SEE} env.width=20", "must be at least 36 for nature, 32 for small, 8 for impala, got 20 x 84", "enlarge them"),
+    (f"{SEE} env.grayscale=4", "env.grayscale must be true or false, got 4", "choose one"),
+    (f"{SEE} env.texture=marble", "env.texture must be one of drawn, picture, got 'marble'", "drawn is usual"),
+    (f"{SEE} env.texture=picture track=generated track.count=1", "has no picture", "use the drawn texture"),
+    (f"{SEE} env.camera.pitch=85", "env.camera.pitch must be a number in [-70, 80] degrees, got 85", "is usual"),
+    (f"{SEE} env.randomize.noise=2", "env.randomize.noise must be a number in [0, 1], got 2", "0 turns it off"),
+    (f"{SEE} algo.cnn=resnet", "algo.cnn must be one of nature, small, impala, got 'resnet'", "choose one"),
+    (f"{SEE} algo.precision=half", "algo.precision must be one of auto, float32, bfloat16, got 'half'", "choose one"),
+    ("eval.video=4k", "eval.video must be true or false, got '4k'", "choose one"),
+    # phases are checked before the first begins
+    ("phases={a:['seed=1'],b:['sede=2']}", "'sede' is no key", "did you mean seed?"),
+    ("phases={a:['seed=1'],b:['algo.gamma=2']}", "algo.gamma must be a number in [0, 1], got 2", "see conf/algo"),
+    ("phases={a:['seed=1'],b:['seed=-2']}", "seed must be a whole number", "got -2; see conf/train.yaml"),
+    ("phases={a:['seed=1'],b:['track=ovall']}", "track 'ovall' is neither a known track nor a file", "known tracks: "),
     # what is not there
+    ("init_from=latest", "init_from=latest must name one run", "take a name of `racing runs list`"),
+    ("init_from=absent", "run 'absent' must be a run directory, its name", "see `racing runs list"),
+    ("init_from=/absent/policy.zip", "init_from=/absent/policy.zip must be an existing file", "`racing runs list`"),
     ("track=ovall", "track 'ovall' is neither a known track nor a file", "known tracks: oval, "),
     ("track=/absent/map.yaml", "track '/absent/map.yaml' is neither", "or give a path"),
     ("tracking.uri=nonsense", "tracking.uri 'nonsense' must begin with http://", "use null"),
@@ -94,6 +135,7 @@ OTHERS = [
     ("evaluate run=absent", "run 'absent' must be a run directory, its name, an MLflow run id", "racing runs list"),
     ("evaluate format=pdf", "format must be one of table, json, csv, got 'pdf'", "choose one"),
     ("evaluate episodes=0", "episodes must be a whole number in 1..100000, got 0", "--help"),
+    ("evaluate video=true telemetry=false", "video=true must come with telemetry=true", "leave telemetry=false away"),
     ("evaluate epsodes=3", "'epsodes' is no key", "did you mean episodes?"),
     ("export run=absent", "run 'absent' must be", "racing runs list"),
     ("bench walk", "'walk' is no benchmark", "use one of: sim, "),
@@ -139,6 +181,21 @@ def test_other_verbs_refuse(
     assert rule in line
     assert remedy in line
     assert not list(tmp_path.iterdir())
+
+
+def test_frames_that_weights_were_not_made_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kart = load_group("vehicle", "kart")
+    model = seeing_model(load_track("oval"), kart, grayscale=True, frame_stack=4)
+    model.save(tmp_path / "gray.zip")
+    settings = [*SEE.split(), "algo.cnn=small", "env.width=40", "env.height=40", "algo.features_dim=32"]
+    settings += [f"init_from={tmp_path / 'gray.zip'}", f"paths.outputs={tmp_path / 'outputs'}"]
+    line = refusal(capsys, ["train", "debug=fast", *settings])
+    assert (
+        "has observations of shape telemetry (9,), vision (40, 40, 4), this run telemetry (9,), vision (40, 40, 3)"
+        in line
+    )
+    assert "choose the env that it was trained with" in line
+    assert not (tmp_path / "outputs").exists()
 
 
 def self_touching() -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from racing.bench import make_task, record_drive, vehicle_called
+from racing.bench import camera
+from racing.bench.report import make_folder
+from racing.bench.simulator import make_task, record_drive, vehicle_called
 from racing.cli import main
 from racing.errors import InputError
 
@@ -63,6 +65,24 @@ def test_the_recorded_drive_is_a_drive_and_repeats_itself():
     assert np.abs(np.diff(commands, axis=0)).mean() < 0.2  # no random thrashing
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_camera(installed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    if installed:
+        pytest.importorskip("Box2D", reason="CarRacing needs Box2D: pip install 'gymnasium[box2d]'")
+    else:
+        monkeypatch.setattr(camera, "car_racing", lambda options: None)
+    sizes = ["cameras=8", "threads=[1,2]", "pixels=32", "seconds=0.02", "vehicles=[f1tenth]", "track=mini"]
+    content, _ = measured("camera", tmp_path, capsys, *sizes)
+    rows = content["rows"]
+    names = ["RGB 32 x 32", "RGB 32 x 32", "grey 32 x 32", "grey 32 x 32"]
+    assert [row["name"] for row in rows] == names + ["CarRacing-v3 96 x 96"] * installed
+    assert all(row["pictures_per_s"] > 0 and row["cpu_us"] > 0 for row in rows)
+    ratio = rows[0]["pictures_per_s"] / rows[-1]["pictures_per_s"] if installed else None
+    assert rows[0]["to_car_racing"] == ratio
+    assert ("least_to_car_racing" in content["summary"]) == installed
+    assert ("car_racing" in content["summary"]) != installed
+
+
 def test_ppo(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     content, _ = measured("ppo", tmp_path, capsys, "steps=4096", "stock_steps=1", "train=['algo.n_epochs=1']")
     rows = content["rows"]
@@ -82,6 +102,20 @@ def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert {"racing --help", "import racing", "python, nothing"} <= set(seconds)
 
 
+@pytest.mark.slow
+def test_tracking(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    settings = "['debug=fast','eval.episodes=2']"
+    content, _ = measured("tracking", tmp_path, capsys, "repeats=1", "tracked_steps=20000", f"train={settings}")
+    rows = {row["name"]: row for row in content["rows"]}
+    assert list(rows) == ["tracking=none", "embedded store", "server", "server killed halfway"]
+    assert rows["tracking=none"]["ratio"] == 1.0
+    assert rows["tracking=none"]["sender_cpu_s"] == 0
+    assert all(row["steps_per_s"] > 0 and row["ratio"] > 0 for row in rows.values())
+    assert all(row["sender_cpu_s"] > 0 for name, row in rows.items() if name != "tracking=none")
+    assert [row["complete"] for row in rows.values()] == [None, True, True, False]
+    assert content["summary"]["us_per_journal_line"] > 0
+
+
 def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     content, _ = measured("seeds", tmp_path, capsys, "seeds=[0,1]", f"train={TINY}")
     assert [row["seed"] for row in content["rows"]] == [0, 1]
@@ -98,13 +132,14 @@ def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (["sim", "lanes=5"], "lanes must be a list, got 5"),
         (["sim", "lanes=[0]"], "lanes must be a whole number in [1, 1048576], got 0"),
         (["sim", "repeats=0"], "repeats must be a whole number in [1, 100], got 0"),
+        (["camera", "pixels=7"], "pixels must be a whole number in [8, 1024], got 7"),
         (["sim", "vehicles=[cart]"], "vehicle 'cart' is not in conf/vehicle; did you mean kart?"),
         (["sim", "track=ovall"], "track 'ovall' is neither a known track nor a file"),
-        (["ppo", "train=['algo=sac']"], "compares PPO, got SAC"),
+        (["ppo", "train=['algo=sac']"], "compares PPO, got BatchSAC"),
         (["ppo", "train=['algo.gamma=2']"], "algo.gamma must be a number in [0, 1], got 2"),
         (["startup", "train=5"], "train must be a list of texts, got 5"),
         (["seeds", "seeds=[-1]"], "seeds must be a whole number in"),
-        ([], "'' is no benchmark; use one of: sim, ppo, startup, seeds"),
+        ([], "'' is no benchmark; use one of: sim, camera, ppo, vision, startup, tracking, seeds"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -118,8 +153,6 @@ def test_wrong_options(arguments: list[str], says: str, tmp_path: Path, capsys: 
 def test_a_folder_that_cannot_be_made(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"set paths\.outputs=FOLDER"):
-        from racing.bench import make_folder
-
         make_folder(tmp_path / "file" / "bench")
 
 

@@ -21,10 +21,11 @@ from racing.laps import REPORT_SEEDS, drive
 from racing.policies import load_policy, own_task, refuse_foreign_code, surroundings
 from racing.runs.directory import RunDirectory
 from racing.sim.vehicle import Vehicle
-from tests.drivers import group, linear_driver, make_run
+from racing.tracks.catalog import load_track
+from tests.drivers import group, linear_driver, make_run, seeing_model
 
 PACE = 15.0  # [m/s]
-FILES = {"laps.csv", "telemetry.parquet", "lap.png", "lap_channels.png"}
+FILES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png"}
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +79,8 @@ def test_a_run_is_driven_and_its_files_are_kept_with_it(
         assert word in table
     folder = run.path / "evaluations" / "oval-kart-seed0"
     assert {path.name for path in folder.iterdir()} == FILES
-    assert lines[-4:] == [
-        str(folder / name) for name in ("laps.csv", "telemetry.parquet", "lap.png", "lap_channels.png")
+    assert lines[-5:] == [
+        str(folder / name) for name in ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png")
     ]
 
 
@@ -150,7 +151,7 @@ def test_other_tracks_other_cars_other_starts(bare: Path, tmp_path: Path, capsys
 def test_a_torch_file_outside_a_run_cannot_say_what_it_observes(kart: Vehicle, tmp_path: Path):
     linear_driver(kart, PACE).save(tmp_path / "policy.zip")
     policy = load_policy(str(tmp_path / "policy.zip"), tmp_path)
-    assert (policy.backend, policy.observation_size, isinstance(policy.model, PPO)) == ("torch", 26, True)
+    assert (policy.backend, policy.shapes, isinstance(policy.model, PPO)) == ("torch", {"observation": (26,)}, True)
     with pytest.raises(InputError, match="does not say what it observes"):
         surroundings(policy)
 
@@ -226,6 +227,7 @@ def test_damaged_files_are_refused(bare: Path, tmp_path: Path, capsys: pytest.Ca
         ("vehicle=3", "vehicle must be a name"),
         ("backend=tf", "backend must be one of onnx, torch"),
         ("telemetry=yes please", "telemetry must be true or false"),
+        ("video=4k", "video must be true or false"),
         ("episode=3", "'episode' is no key; did you mean episodes?"),
         ("--help-me", "must be key=value"),
         ("out=/dev/null/x", "must be a writable folder"),
@@ -278,8 +280,65 @@ def test_a_registered_model_is_driven_by_its_alias(bare: Path, tmp_path: Path, m
     version = client.create_model_version("driver", str(tmp_path / "model")).version
     client.set_registered_model_alias("driver", "champion", version)
     policy = load_policy("models:/driver@champion", tmp_path)
-    assert (policy.name, policy.observation_size, policy.trusted) == ("driver-champion", 26, False)
+    assert (policy.name, policy.shapes, policy.trusted) == ("driver-champion", {"observation": (26,)}, False)
     tracks, vehicle = surroundings(policy)
     assert ([track.name for track in tracks], vehicle.name) == (["oval"], "kart")
     with pytest.raises(InputError, match="models:/driver@nobody must be a model in sqlite"):
         load_policy("models:/driver@nobody", tmp_path)
+
+
+# policies that see
+
+
+SEEN = {"width": 40, "height": 40, "line": "centre", "grayscale": True, "frame_stack": 4}
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory, kart: Vehicle) -> RunDirectory:
+    """A run whose policy drives by frames: badly, it is untrained."""
+    env = group("env/vision", **SEEN, randomize={"noise": 0.5})
+    del env["defaults"]
+    model = seeing_model(load_track("oval"), kart, **SEEN)
+    run = make_run(tmp_path_factory.mktemp("seeing"), model, env=env)
+    assert main(["export", f"run={run.path}"]) == 0
+    return run
+
+
+def test_a_policy_that_sees_drives_alike_from_every_file(
+    seeing: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    common = ["episodes=4", "laps=1", "telemetry=false", f"out={tmp_path}"]
+    export = seeing.path / "export"
+    specs = (seeing.path, f"{seeing.path} backend=torch", export / "policy.onnx", export / "policy.zip")
+    results = [evaluated(capsys, *f"run={spec}".split(), *common)["episodes"] for spec in specs]
+    for episodes in results[1:]:
+        for one, other in zip(results[0], episodes, strict=True):
+            assert (one["steps"], one["ended"]) == (other["steps"], other["ended"])
+            assert one["progress_m"] == pytest.approx(other["progress_m"], abs=0.1)
+
+
+def test_a_file_that_sees_needs_no_torch(seeing: RunDirectory, tmp_path: Path):
+    path = tmp_path / "eyes.onnx"
+    path.write_bytes((seeing.path / "export" / "policy.onnx").read_bytes())
+    code = (
+        "import sys\n"
+        "from racing.cli import main\n"
+        f"code = main(['evaluate', 'run={path}', 'episodes=2', 'laps=1', 'video=true', 'out={tmp_path / 'here'}'])\n"
+        "print(sorted({'torch', 'stable_baselines3', 'mlflow', 'pandas'} & set(sys.modules)), code, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stderr.strip().splitlines()[-1] == "[] 0"
+    assert {file.name for file in (tmp_path / "here").iterdir()} == FILES | {"lap.mp4"}
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "here" / "lap.mp4")
+
+
+def test_frames_of_another_kind_are_refused_with_both_shapes(seeing: RunDirectory, tmp_path: Path):
+    told = {entry.key: entry.value for entry in onnx.load(seeing.path / "export" / "policy.onnx").metadata_props}
+    colour = json.dumps({**json.loads(told["env"]), "grayscale": False})
+    path = with_metadata(seeing.path / "export" / "policy.onnx", tmp_path / "colour.onnx", env=colour)
+    message = (
+        r"reads observations vision \(N, 40, 40, 4\) and telemetry \(N, 9\), "
+        r"its environment gives vision \(N, 40, 40, 12\) and telemetry \(N, 9\)"
+    )
+    with pytest.raises(InputError, match=message):
+        main_raising(f"run={path}", f"paths.outputs={tmp_path}")

@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 
+from racing import export
 from racing.cli import main
 from racing.envs.sensors import SensorsTask
+from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import InputError
 from racing.export import ExportFailed, describe, export_policy, record_observations
+from racing.policies import onnx_policy, onnx_session
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from tests.drivers import group, linear_driver, make_run, random_model
+from tests.drivers import group, linear_driver, make_run, random_model, seeing_model
 
 
 def recorded(count: int = 1000, size: int = 10) -> np.ndarray:
@@ -42,6 +46,60 @@ def test_onnx_acts_as_torch_for_any_batch(kind: str, tmp_path: Path):
     assert [file.name for file in path.parent.iterdir()] == ["policy.onnx"]
 
 
+def seen(model, count: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    shape = model.observation_space["vision"].shape
+    frames = random.integers(0, 256, (count, *shape), np.uint8)
+    return {"telemetry": random.uniform(-2, 2, (count, 9)).astype(np.float32), "vision": frames}
+
+
+@pytest.mark.parametrize(
+    ("algo", "channels", "env"),
+    [("ppo_cnn", 4, {"grayscale": True, "frame_stack": 4}), ("ppo_cnn", 6, {"frame_stack": 2}), ("sac", 3, {})],
+)
+def test_frames_go_in_as_they_come(algo: str, channels: int, env: dict, wavy: Track, kart: Vehicle, tmp_path: Path):
+    model, path = seeing_model(wavy, kart, algo, **env), tmp_path / "policy.onnx"
+    parity = export_policy(model, path, metadata={}, observations=seen(model))
+    assert 0 <= parity.max_difference <= 1e-5
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [(part.name, part.shape, part.type) for part in session.get_inputs()] == [
+        ("vision", ["batch", 40, 40, channels], "tensor(uint8)"),
+        ("telemetry", ["batch", 9], "tensor(float)"),
+    ]
+    assert session.get_outputs()[0].shape == ["batch", 2]
+    fresh = seen(model, 37, seed=1)
+    expected = model.predict(fresh, deterministic=True)[0]
+    for rows in (1, 37):
+        inputs = {name: array[:rows] for name, array in fresh.items()}
+        np.testing.assert_allclose(session.run(None, inputs)[0], expected[:rows], atol=1e-5)
+    assert np.abs(expected).max() > 0.9
+    turned = {**fresh, "vision": fresh["vision"][..., ::-1].copy()}  # channels, or the order of the stack
+    assert np.abs(session.run(None, turned)[0] - expected).max() > 1e-3
+
+
+def test_the_file_is_exact_where_learning_was_not(wavy: Track, kart: Vehicle, tmp_path: Path):
+    model = seeing_model(wavy, kart, precision="bfloat16")
+    rough = model.predict(seen(model), deterministic=True)[0]
+    assert export_policy(model, tmp_path / "policy.onnx", metadata={}, observations=seen(model)).max_difference <= 1e-5
+    np.testing.assert_array_equal(model.predict(seen(model), deterministic=True)[0], rough)  # it learns on as it did
+    export.use_float32(model.policy)
+    exact = model.predict(seen(model), deterministic=True)[0]
+    assert 1e-5 < np.abs(exact - rough).max() < 0.3
+    act = onnx_policy(onnx_session(tmp_path / "policy.onnx"))
+    np.testing.assert_allclose(act(seen(model)), exact, atol=1e-5)
+
+
+def test_the_file_says_how_its_frames_were_taken(wavy: Track, kart: Vehicle):
+    task = VisionTask([wavy], kart, races=1, width=48, height=40, grayscale=True, frame_stack=3, camera={"pitch": 30.0})
+    told = {name: json.loads(text) for name, text in describe(task, {}).items() if text.startswith(("[", "{"))}
+    assert told["observation_names"] == list(told["telemetry_units"]) == list(TELEMETRY)
+    assert told["camera"]["pitch_deg"] == pytest.approx(30)
+    assert told["camera"]["above_m"] == pytest.approx(3.4 * kart.width)
+    frames = told["frames"]
+    assert (frames["width"], frames["height"], frames["stack"], frames["order"]) == (48, 40, 3, "oldest to newest")
+    assert set(told["units"]) == {"vision", "telemetry", "action"}
+
+
 def test_the_model_goes_on_training_as_it_was(tmp_path: Path):
     model = random_model("ppo")
     model.policy.set_training_mode(True)
@@ -55,8 +113,14 @@ def test_the_model_goes_on_training_as_it_was(tmp_path: Path):
 def test_a_difference_leaves_the_file_that_was_there(error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     model, path = random_model("ppo"), tmp_path / "policy.onnx"
     path.write_text("the last good one")
-    original = model.predict
-    monkeypatch.setattr(model, "predict", lambda x, deterministic: (original(x, deterministic=True)[0] + error, None))
+    original = export._greedy
+
+    def spoil(module: torch.nn.Module, error: float) -> torch.nn.Module:
+        with torch.no_grad():
+            module.rest[1].bias += error
+        return module
+
+    monkeypatch.setattr(export, "_greedy", lambda *arguments: spoil(original(*arguments), error))
     with pytest.raises(ExportFailed, match="differ by"):
         export_policy(model, path, metadata={}, observations=recorded())
     assert path.read_text() == "the last good one"

@@ -13,10 +13,12 @@ import pytest
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
 from racing.intervals import mean_interval, wilson
-from racing.laps import COLUMNS, REPORT_SEEDS, Diverged, Evaluation, drive, evaluation_task, flat_metrics, summarise
+from racing.laps import REPORT_SEEDS, Diverged, Evaluation, drive, evaluation_task, flat_metrics, summarise
+from racing.sim.camera import Randomize
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes
+from racing.telemetry import COLUMNS
 from tests.drivers import follower, group
 
 PACE, REFERENCE = 8.0, 60.0  # [m/s], [s]
@@ -54,9 +56,9 @@ def test_a_driver_of_known_pace_has_the_lap_time_that_follows(laps: Evaluation, 
         assert episode["progress_m"] > 2 * wavy.length
         assert episode["off_track_m"] == 0
         whole, lap = laps.telemetry_table(episode["episode"]), laps.lap_table(episode["episode"])
-        assert episode["max_lateral_g"] == pytest.approx(np.abs(whole["ay"]).max() / 9.81, rel=1e-5)
+        assert episode["max_lateral_g"] == pytest.approx(np.abs(whole["lateral_g"]).max(), rel=1e-5)
         bend = PACE**2 * np.abs(wavy.curvature).max() / 9.81
-        assert 0.7 * bend < np.abs(lap["ay"]).max() / 9.81 < 1.3 * bend
+        assert 0.7 * bend < np.abs(lap["lateral_g"]).max() < 1.3 * bend
     summary = laps.summary
     assert (summary["finish_rate"], summary["finish_rate_high"], summary["finished"]) == (1.0, 1.0, 8)
     assert summary["lap_ratio_low"] <= summary["lap_ratio"] <= summary["lap_ratio_high"]
@@ -136,6 +138,29 @@ def test_starts_are_anywhere_even_if_training_starts_in_one_place(wavy: Track, k
     assert np.ptp(task.world.cars["s"]) > 0.5 * wavy.length
 
 
+def test_only_who_still_drives_is_asked_where_frames_cost_time(wavy: Track, kart: Vehicle):
+    env = group("env/vision", width=16, height=16, line="centre", randomize={"noise": 0.5}, frame_stack=2)
+    del env["defaults"]
+    task = evaluation_task(env, [wavy], kart, [REFERENCE], races=12, laps=1, seed=0)
+    assert task.camera.randomize == Randomize()
+    asked = []
+
+    def policy(observation: dict) -> np.ndarray:
+        assert observation["vision"].shape[1:] == (16, 16, 6)
+        asked.append(len(observation["vision"]))
+        return straight_on(observation["telemetry"])
+
+    result = drive(policy, task, [REFERENCE])
+    driving = [sum(episode["steps"] > n for episode in result.episodes) for n in range(len(asked))]
+    assert asked == driving
+    assert asked[0] == 12 > asked[-1] > 0
+    sensors = evaluation_task(group("env/mlp"), [wavy], kart, [REFERENCE], races=12, laps=1, seed=0)
+    same = drive(straight_on, sensors, [REFERENCE])
+    for one, other in zip(result.episodes, same.episodes, strict=True):
+        assert one["steps"] == other["steps"]
+        assert one["progress_m"] == other["progress_m"]
+
+
 def test_an_evaluation_without_a_time_limit_is_refused(wavy: Track, kart: Vehicle):
     endless = SensorsTask([wavy], kart, races=2, episodes=Episodes(laps=2))
     with pytest.raises(ValueError, match="need a time limit"):
@@ -158,9 +183,23 @@ def test_telemetry_begins_at_the_start_and_ends_with_the_lane(crashes: Evaluatio
         assert table["time_s"][-1] == pytest.approx(episode["time_s"])
         assert all(np.isfinite(column).all() for column in table.values())
         assert np.isnan(crashes.telemetry[episode["steps"] + 1 :, lane]).all()
-        assert table["progress"][0] == 0
-        assert table["progress"][-1] == pytest.approx(episode["progress_m"])
+        assert table["distance"][0] == 0
+        assert table["distance"][-1] == pytest.approx(episode["progress_m"])
         assert table["throttle_command"][1:] == pytest.approx(0.3)
+
+
+def test_telemetry_tells_where_a_reward_came_from_and_where_the_road_was_left(crashes: Evaluation):
+    for lane, episode in enumerate(crashes.episodes):
+        table = crashes.telemetry_table(lane)
+        assert table["off_track"].tolist() == [0] * episode["steps"] + [1]
+        assert (table["reward"][0], table["reward_off_track"][-1]) == (0, -5.0)
+        assert not table["reward_off_track"][:-1].any()
+        for name, total in episode["reward_terms"].items():
+            assert table[f"reward_{name}"].sum() == pytest.approx(total, abs=1e-4)
+        terms = sum(column for name, column in table.items() if name.startswith("reward_"))
+        np.testing.assert_allclose(table["reward"], terms, atol=1e-6)
+        held = np.diff(table["v"][2:]) / (crashes.decision * 9.81)  # what the speed says of the acceleration
+        assert table["longitudinal_g"][3:].mean() == pytest.approx(held.mean(), abs=0.05)
 
 
 def test_the_flying_lap_of_the_telemetry_goes_once_around(laps: Evaluation, wavy: Track):
@@ -175,17 +214,23 @@ def test_the_flying_lap_of_the_telemetry_goes_once_around(laps: Evaluation, wavy
 
 def test_files_hold_every_episode_and_every_row(laps: Evaluation, tmp_path: Path):
     laps.write_laps(tmp_path / "laps.csv")
-    laps.write_telemetry(tmp_path / "telemetry.parquet")
+    laps.write_telemetry(tmp_path / "telemetry.parquet", tmp_path / "telemetry.csv")
     with (tmp_path / "laps.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["lap_2_s"]) for row in rows] == [episode["lap_time_s"] for episode in laps.episodes]
     assert float(rows[0]["reward_progress"]) == laps.episodes[0]["reward_terms"]["progress"]
     table = pyarrow.parquet.read_table(tmp_path / "telemetry.parquet")
     assert table.num_rows == sum(episode["steps"] + 1 for episode in laps.episodes)
-    assert table.schema.field("ay").metadata == {b"unit": b"m/s^2"}
+    assert table.schema.field("lateral_g").metadata == {b"unit": b"9.81 m/s^2"}
+    with (tmp_path / "telemetry.csv").open() as file:
+        sheet = list(csv.DictReader(file))
+    assert list(sheet[0]) == ["time_s", *COLUMNS]
+    best = laps.telemetry_table(laps.best_lane())
+    for name in ("x", "v", "reward"):
+        np.testing.assert_allclose([float(row[name]) for row in sheet], best[name], rtol=1e-6)
     third = table.filter(pyarrow.compute.field("episode") == 3)
     np.testing.assert_array_equal(third["v"].to_numpy(), laps.telemetry_table(3)["v"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["laps.csv", "telemetry.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["laps.csv", "telemetry.csv", "telemetry.parquet"]
 
 
 def test_without_telemetry_there_is_no_table(wavy: Track, kart: Vehicle):

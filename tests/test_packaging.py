@@ -11,6 +11,7 @@ from tests.conftest import REPOSITORY
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 LOCK = (REPOSITORY / "requirements.lock").read_text().splitlines()
 OPTIONAL = {"boto3"}  # looked for by `racing doctor`, never needed
+EXTRAS = {"tensorboard", "wandb"}  # each the name of its only package; imported where it is turned on
 COMMANDS = {"mypy", "pytest-xdist", "ruff", "types-pyyaml"}  # run, not imported
 
 
@@ -43,12 +44,14 @@ def distribution(module: str, owners: list[str]) -> str:
 
 
 def test_the_package_imports_what_it_declares_and_nothing_else():
-    assert imported("racing") == declared(PROJECT["dependencies"])
+    assert imported("racing") == declared(PROJECT["dependencies"]) | EXTRAS
+    for name in EXTRAS:
+        assert declared(PROJECT["optional-dependencies"][name]) == {name}
 
 
 def test_tests_import_only_what_is_declared():
-    dev = declared(PROJECT["optional-dependencies"]["dev"])
-    assert imported("tests") - declared(PROJECT["dependencies"]) == dev - COMMANDS
+    dev, own = (declared(names) for names in (PROJECT["optional-dependencies"]["dev"], PROJECT["dependencies"]))
+    assert imported("tests") - own == dev - own - COMMANDS  # dev may ask for more of what racing itself needs
 
 
 def test_the_lock_holds_versions_and_nothing_else():

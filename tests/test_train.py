@@ -24,7 +24,7 @@ from tests.runs.conftest import PATIENCE, Copy
 
 ARGUMENTS = ["debug=fast", "seed=3", "algo.total_timesteps=8192"]  # two updates
 FILES = {"config.yaml", "overrides.yaml", "provenance.json", "summary.json", "journal.jsonl", "mlflow.json"}
-PICTURES = {"laps.csv", "telemetry.parquet", "lap.png", "lap_channels.png"}
+PICTURES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png"}
 
 
 def command(outputs: Path, *arguments: str) -> list[str]:
@@ -273,4 +273,4 @@ def test_sac_and_another_vehicle_on_another_track(tmp_path: Path):
     names = {name for line in recorded(run, "metrics") for name in line["values"]}
     assert {"train/actor_loss", "train/critic_loss", "train/ent_coef"} <= names
     (tags,) = [line["values"] for line in recorded(run, "tags") if "racing.algorithm" in line["values"]]
-    assert tags["racing.algorithm"] == "SAC"
+    assert tags["racing.algorithm"] == "BatchSAC"

@@ -10,11 +10,14 @@ GAE 2015). What differs, and why it is worth it (`racing bench ppo`):
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch as th
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
@@ -23,21 +26,73 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from racing.algos.common import activation as activation_class
 from racing.algos.common import layers, schedule
+from racing.algos.extractors import vision_kwargs
+from racing.algos.policy import VisionPolicy
+from racing.algos.rollout import FrameRollout, Rollout
 from racing.errors import is_number, require, require_number, require_numbers
+from racing.observations import joined, rows_of
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+Teacher = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]  # (n, D) privileged -> (n, 2) actions
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Lanes whose episode was cut by a limit at decision t, and what they observed last."""
+
+    t: int
+    lanes: npt.NDArray[Any]
+    observation: Any
+    privileged: Any
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A rollout's rows, as tensors. weight: how much the teacher counts, lesson: what it would have done."""
+
+    actions: th.Tensor
+    log_prob: th.Tensor
+    advantages: th.Tensor
+    returns: th.Tensor
+    weight: float
+    lesson: th.Tensor | None
 
 
 class BatchPPO(PPO):
-    """PPO on environments that offer `advance(actions) -> Step` (racing.envs.vec_env), Box observations and actions."""
+    """PPO on environments that offer `advance(actions) -> Step` (racing.envs.vec_env), Box actions.
 
-    def _actor(self, observation: th.Tensor) -> th.Tensor:
-        features = self.policy.extract_features(observation, self.policy.pi_features_extractor)
+    teacher: a policy that is imitated at first, as a function of privileged observations; see `make_ppo`.
+    """
+
+    teacher: Teacher | None = None
+    teacher_weight = teacher_until = 0.0
+
+    @staticmethod
+    def _wrap_env(env: VecEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """As it is: our environments are batches already, and the networks take frames as they come."""
+        return env
+
+    def _features(self, observation: Any) -> th.Tensor:
+        return self.policy.features_extractor(observation)
+
+    def _mean(self, features: th.Tensor) -> th.Tensor:
         return self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
 
-    def _critic(self, observation: th.Tensor) -> th.Tensor:
-        features = self.policy.extract_features(observation, self.policy.vf_features_extractor)
+    def _value(self, features: th.Tensor | None, extra: th.Tensor | None) -> th.Tensor:
+        """Of features, or of privileged observations where the critic has eyes of its own."""
+        privileged = getattr(self.policy, "privileged_critic", None)
+        if privileged is not None:
+            return privileged(extra).flatten()
         return self.policy.value_net(self.policy.mlp_extractor.forward_critic(features)).flatten()
+
+    def _critic(self, observation: Any, extra: th.Tensor | None) -> th.Tensor:
+        own = hasattr(self.policy, "privileged_critic")
+        return self._value(None if own else self._features(observation), extra)
+
+    def _tensors(self, observation: Any) -> Any:
+        if isinstance(observation, dict):
+            return {key: th.as_tensor(array, device=self.device) for key, array in observation.items()}
+        return th.as_tensor(observation, device=self.device)
 
     @th.no_grad()
     def collect_rollouts(
@@ -46,50 +101,58 @@ class BatchPPO(PPO):
         """Drive n_rollout_steps decisions on every lane and fill the buffer; False if the callback asked to stop."""
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
-        buffer = rollout_buffer
-        buffer.reset()
+        buffer: Any = rollout_buffer
+        seen = len(env.episodes)
         sigma = self.policy.log_std.exp()
         noise = th.randn(n_rollout_steps, env.num_envs, self.action_space.shape[0], device=self.device)
         spread = noise * sigma
         dones = np.zeros((n_rollout_steps, env.num_envs), np.float32)
-        cut: list[tuple[int, np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []  # decision, lanes, last observations
+        cut: list[Cut] = []
         observation: Any = self._last_obs  # type: ignore[has-type]  # SB3 sets it
+        started = self._last_episode_starts  # type: ignore[has-type]
+        buffer.begin(observation)
         for t in range(n_rollout_steps):
-            buffer.observations[t] = observation
-            actions = self._actor(th.as_tensor(observation, device=self.device)).add_(spread[t]).cpu().numpy()
+            buffer.put(t, observation, started, env.privileged)
+            actions = self._mean(self._features(self._tensors(observation))).add_(spread[t]).cpu().numpy()
             buffer.actions[t] = actions
             step = env.advance(np.clip(actions, -1.0, 1.0))
             buffer.rewards[t] = step.reward
-            dones[t] = step.terminated | step.truncated
+            started = step.terminated | step.truncated
+            dones[t] = started
             lanes = np.flatnonzero(step.truncated)
             if len(lanes):
-                cut.append((t, lanes, step.final_observation[lanes]))
+                cut.append(Cut(t, lanes, rows_of(step.final_observation, lanes), rows_of(step.final_privileged, lanes)))
             observation = step.observation
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-        self._finish(buffer, noise, sigma, dones, cut, observation)
+        buffer.load()
+        self._finish(buffer, noise, sigma, dones, cut, (observation, env.privileged))
         self._last_obs = observation
-        self._last_episode_starts = dones[-1].astype(bool)
-        self.ep_info_buffer.extend({"r": e["reward"], "l": e["steps"], "t": 0.0} for e in env.episodes)
+        self._last_episode_starts = started
+        self.ep_info_buffer.extend({"r": e["reward"], "l": e["steps"], "t": 0.0} for e in env.episodes[seen:])
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
 
-    def _finish(self, buffer: Any, noise: th.Tensor, sigma: th.Tensor, dones: Any, cut: Any, last: Any) -> None:
+    def _finish(self, buffer: Any, noise: th.Tensor, sigma: th.Tensor, dones: Any, cut: list[Cut], last: Any) -> None:
         """Values, log-probabilities, bootstraps and advantages of a whole rollout at once."""
         count, lanes = dones.shape
-        batch = np.concatenate([buffer.observations.reshape(count * lanes, -1), last, *(c[2] for c in cut)])
-        values = self._critic(th.as_tensor(batch, device=self.device)).cpu().numpy()
-        buffer.values[:] = values[: count * lanes].reshape(count, lanes)
-        tail = count * lanes + lanes
-        for t, which, _ in cut:  # a time limit is not the car's fault: what would have come counts
-            buffer.rewards[t, which] += self.gamma * values[tail : tail + len(which)]
-            tail += len(which)
+        rows = count * lanes
+        pieces = [slice(first, first + buffer.chunk) for first in range(0, rows, buffer.chunk)]
+        found = [self._critic(buffer.batch(piece), buffer.extra(piece)) for piece in pieces]
+        buffer.values[:] = th.cat(found).cpu().numpy().reshape(count, lanes)
+        after = joined([last[0], *(c.observation for c in cut)])
+        extra = None if last[1] is None else self._tensors(joined([last[1], *(c.privileged for c in cut)]))
+        values = self._critic(self._tensors(after), extra).cpu().numpy()
+        tail = lanes
+        for c in cut:  # a time limit is not the car's fault: what would have come counts
+            buffer.rewards[c.t, c.lanes] += self.gamma * values[tail : tail + len(c.lanes)]
+            tail += len(c.lanes)
         log_prob = -(0.5 * noise**2 + HALF_LOG_2PI + sigma.log()).sum(-1)
         buffer.log_probs[:] = log_prob.cpu().numpy()
-        following, advantage = values[count * lanes : count * lanes + lanes], np.zeros(lanes, np.float32)
+        following, advantage = values[:lanes], np.zeros(lanes, np.float32)
         for t in reversed(range(count)):
             alive = 1.0 - dones[t]
             delta = buffer.rewards[t] + self.gamma * following * alive - buffer.values[t]
@@ -99,62 +162,100 @@ class BatchPPO(PPO):
         buffer.returns[:] = buffer.advantages + buffer.values
         buffer.full = True
 
-    def _tensors(self) -> list[th.Tensor]:
-        buffer = self.rollout_buffer
-        flat = (buffer.observations, buffer.actions, buffer.log_probs, buffer.advantages, buffer.returns, buffer.values)
-        rows = buffer.buffer_size * buffer.n_envs
-        return [th.as_tensor(array.reshape(rows, *array.shape[2:]), device=self.device) for array in flat]
-
     def train(self) -> None:
         """Improve the policy with the collected rollout."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip = float(self.clip_range(self._current_progress_remaining))
-        observations, actions, old_log_prob, advantages, returns, _ = self._tensors()
-        if self.normalize_advantage:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        policy, rows = self.policy, len(observations)
-        parameters = list(policy.parameters())
-        losses: list[tuple[float, ...]] = []
+        buffer: Any = self.rollout_buffer
+        buffer.load()
+        columns = self._columns()
+        rows = len(columns.actions)
+        parameters = list(self.policy.parameters())
+        losses: list[list[float]] = []
         kl = 0.0
         for epoch in range(self.n_epochs):
             order = th.randperm(rows, device=self.device)
             for first in range(0, rows, self.batch_size):
-                at = order[first : first + self.batch_size]
-                x = observations[at]
-                log_std = policy.log_std
-                error = (actions[at] - self._actor(x)) * (-log_std).exp()
-                log_prob = -(0.5 * error * error + log_std + HALF_LOG_2PI).sum(-1)
-                log_ratio = log_prob - old_log_prob[at]
-                ratio, gain = log_ratio.exp(), advantages[at]
-                policy_loss = -th.min(gain * ratio, gain * ratio.clamp(1 - clip, 1 + clip)).mean()
-                value_loss = (returns[at] - self._critic(x)).square().mean()
-                loss = policy_loss + self.vf_coef * value_loss
-                if self.ent_coef:
-                    loss = loss - self.ent_coef * (log_std + 0.5 + HALF_LOG_2PI).sum()
-                policy.optimizer.zero_grad()
+                loss, parts = self._loss(buffer, columns, order[first : first + self.batch_size], clip)
+                self.policy.optimizer.zero_grad()
                 loss.backward()
                 th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-                policy.optimizer.step()
+                self.policy.optimizer.step()
                 if epoch == self.n_epochs - 1 or self.target_kl is not None:
-                    with th.no_grad():
-                        kl = float((log_ratio.exp() - 1 - log_ratio).mean())
-                        clipped = float(((ratio - 1).abs() > clip).float().mean())
-                    losses.append((policy_loss.item(), value_loss.item(), kl, clipped))
+                    losses.append(self._told(parts, clip))
+                    kl = losses[-1][2]
             self._n_updates += 1
             if self.target_kl is not None and kl > 1.5 * self.target_kl:
                 break
         self._record(np.mean(losses, axis=0), clip)
 
+    def _loss(self, buffer: Any, columns: Columns, at: th.Tensor, clip: float) -> tuple[th.Tensor, list[th.Tensor]]:
+        """Loss of the minibatch with the rows `at`, and its parts: policy, value, log of the ratio, imitation."""
+        features = self._features(buffer.batch(at))
+        mean, log_std = self._mean(features), self.policy.log_std
+        error = (columns.actions[at] - mean) * (-log_std).exp()
+        log_prob = -(0.5 * error * error + log_std + HALF_LOG_2PI).sum(-1)
+        log_ratio = log_prob - columns.log_prob[at]
+        ratio, gain = log_ratio.exp(), columns.advantages[at]
+        policy_loss = -th.min(gain * ratio, gain * ratio.clamp(1 - clip, 1 + clip)).mean()
+        value_loss = (columns.returns[at] - self._value(features, buffer.extra(at))).square().mean()
+        parts = [policy_loss, value_loss, log_ratio]
+        loss = policy_loss + self.vf_coef * value_loss
+        if columns.lesson is not None:
+            imitation = imitation_loss(mean, columns.lesson[at])
+            # What the teacher says replaces what was experienced, not what is to be expected: the critic learns on.
+            loss = loss + columns.weight * (self.teacher_weight * imitation - policy_loss)
+            parts.append(imitation)
+        if self.ent_coef:
+            loss = loss - self.ent_coef * (log_std + 0.5 + HALF_LOG_2PI).sum()
+        return loss, parts
+
+    def _told(self, parts: list[th.Tensor], clip: float) -> list[float]:
+        """What the log says of a minibatch: policy and value loss, divergence, share clipped, imitation."""
+        with th.no_grad():
+            ratio = parts[2].exp()
+            kl = float((ratio - 1 - parts[2]).mean())
+            clipped = float(((ratio - 1).abs() > clip).float().mean())
+        return [parts[0].item(), parts[1].item(), kl, clipped, *(part.item() for part in parts[3:])]
+
+    def _columns(self) -> Columns:
+        buffer = self.rollout_buffer
+        rows = buffer.buffer_size * buffer.n_envs
+        flat = (buffer.actions, buffer.log_probs, buffer.advantages, buffer.returns)
+        actions, log_prob, advantages, returns = (
+            th.as_tensor(array.reshape(rows, *array.shape[2:]), device=self.device) for array in flat
+        )
+        if self.normalize_advantage:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        weight, lesson = self._lesson(buffer)
+        return Columns(actions, log_prob, advantages, returns, weight, lesson)
+
+    def _lesson(self, buffer: Any) -> tuple[float, th.Tensor | None]:
+        """How much the teacher counts now, from 1 to 0, and what it would have done in the rollout: (rows, 2)."""
+        done = 1.0 - self._current_progress_remaining
+        weight = max(0.0, 1.0 - done / self.teacher_until) if self.teacher_until else 0.0
+        if self.teacher is None or weight == 0.0:
+            return 0.0, None
+        return weight, th.as_tensor(self.teacher(buffer.extra(slice(None)).cpu().numpy()), device=self.device)
+
     def _record(self, means: Any, clip: float) -> None:
         buffer, log = self.rollout_buffer, self.logger.record
-        for name, value in zip(("policy_loss", "value_loss", "approx_kl", "clip_fraction"), means, strict=True):
+        names = ("policy_loss", "value_loss", "approx_kl", "clip_fraction", "imitation_loss")
+        for name, value in zip(names, means, strict=False):
             log(f"train/{name}", float(value))
         log("train/explained_variance", float(explained_variance(buffer.values.flatten(), buffer.returns.flatten())))
         log("train/std", float(self.policy.log_std.detach().exp().mean()))
         log("train/clip_range", clip)
         log("train/n_updates", self._n_updates)
         self.logger.dump(self.num_timesteps)  # now: SB3 would record it with the next rollout, and the last one never
+
+
+def imitation_loss(mean: th.Tensor, lesson: th.Tensor) -> th.Tensor:
+    """Mean squared difference (n, A) to what the teacher did; beyond a limit that it used, there is none."""
+    error = mean - lesson
+    same = ((lesson >= 1) & (error > 0)) | ((lesson <= -1) & (error < 0))
+    return error.masked_fill(same, 0.0).square().sum(-1).mean()
 
 
 RULES = {
@@ -180,9 +281,51 @@ def make_ppo(
     log_std_init: Sequence[float],
     net_arch: Sequence[int],
     activation: str,
+    cnn: str,
+    features_dim: int,
+    precision: str,
+    privileged_critic: bool,
+    teacher: Teacher | None = None,
+    teacher_weight: float,
+    teacher_until: float,
     **settings: Any,
 ) -> BatchPPO:
-    """A fresh PPO model; every argument is documented in conf/algo/ppo.yaml. Raises InputError for values off range."""
+    """A fresh PPO model; every argument is documented in conf/algo/ppo.yaml. Raises InputError for values off range.
+
+    env: with frames, it has `stack` (frames in an observation) and `privileged` (N, P) observations.
+    """
+    check_settings(env, log_std_init, settings)
+    require_number("algo.teacher_weight", teacher_weight, 0, 1e4)
+    require_number("algo.teacher_until", teacher_until, 0, 1, remedy="it is a share of the training")
+    rule = f"algo.privileged_critic must be true or false, got {privileged_critic!r}; choose one"
+    require(isinstance(privileged_critic, bool), rule)
+    hidden = layers(net_arch)
+    policy: Any = "MlpPolicy"
+    policy_kwargs: Any = {"net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": activation_class(activation)}
+    buffer: dict[str, Any] = {"rollout_buffer_class": Rollout}
+    if isinstance(env.observation_space, spaces.Dict):
+        policy = VisionPolicy
+        policy_kwargs |= vision_kwargs(env.observation_space, cnn, features_dim, precision, device)
+        policy_kwargs["privileged"] = env.privileged.shape[1] if privileged_critic else 0
+        buffer = {"rollout_buffer_class": FrameRollout, "rollout_buffer_kwargs": {"stack": env.stack}}
+    model = BatchPPO(
+        policy,
+        env,
+        learning_rate=schedule(learning_rate, learning_rate_end),
+        policy_kwargs=policy_kwargs,
+        seed=seed,
+        device=device,
+        **buffer,
+        **settings,
+    )
+    model.teacher, model.teacher_weight, model.teacher_until = teacher, teacher_weight, teacher_until
+    with th.no_grad():
+        model.policy.log_std.copy_(th.tensor(list(log_std_init)))
+    return model
+
+
+def check_settings(env: VecEnv, log_std_init: Any, settings: Mapping[str, Any]) -> None:
+    """Refuse what no PPO can learn with. Raises InputError with the config key."""
     require_numbers("algo", settings, RULES)
     rows, batch = settings["n_steps"] * env.num_envs, settings["batch_size"]
     rule = f"algo.batch_size must divide algo.n_steps * algo.n_envs = {rows}, got {batch}; use a divisor"
@@ -195,19 +338,3 @@ def make_ppo(
         len(spread) == count and all(is_number(v) and -10 <= v <= 2 for v in spread),
         f"algo.log_std_init must be {count} numbers in [-10, 2], got {log_std_init!r}; give one per action",
     )
-    hidden = layers(net_arch)
-    model = BatchPPO(
-        "MlpPolicy",
-        env,
-        learning_rate=schedule(learning_rate, learning_rate_end),
-        policy_kwargs={
-            "net_arch": {"pi": hidden, "vf": hidden},
-            "activation_fn": activation_class(activation),
-        },
-        seed=seed,
-        device=device,
-        **settings,
-    )
-    with th.no_grad():
-        model.policy.log_std.copy_(th.tensor(spread))
-    return model

@@ -6,11 +6,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from gymnasium import spaces
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv
 
 from racing.algos.common import activation as activation_class
 from racing.algos.common import layers, schedule
+from racing.algos.extractors import vision_kwargs
+from racing.algos.frame_replay import FrameReplayBuffer
+from racing.algos.replay import CountingReplayBuffer
 from racing.errors import require, require_number, require_numbers
 
 RULES = {
@@ -23,6 +27,15 @@ RULES = {
 }
 
 
+class BatchSAC(SAC):
+    """Stable-Baselines3's SAC on environments that are batches already."""
+
+    @staticmethod
+    def _wrap_env(env: VecEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """As it is: the networks take frames as they come."""
+        return env
+
+
 def make_sac(
     env: VecEnv,
     *,
@@ -33,20 +46,32 @@ def make_sac(
     ent_coef: str | float,
     net_arch: Sequence[int],
     activation: str,
+    cnn: str,
+    features_dim: int,
+    precision: str,
     **settings: Any,
 ) -> SAC:
-    """A fresh SAC model; every argument is documented in conf/algo/sac.yaml. Raises InputError for values off range."""
+    """A fresh SAC model; every argument is documented in conf/algo/sac.yaml. Raises InputError for values off range.
+
+    env: with frames, it has `stack` (frames in an observation).
+    """
     require_numbers("algo", settings, RULES)
     check_temperature(ent_coef)
-    return SAC(
-        "MlpPolicy",
+    policy_kwargs: dict[str, Any] = {"net_arch": layers(net_arch), "activation_fn": activation_class(activation)}
+    buffer: dict[str, Any] = {"replay_buffer_class": CountingReplayBuffer}
+    if isinstance(env.observation_space, spaces.Dict):
+        policy_kwargs |= vision_kwargs(env.observation_space, cnn, features_dim, precision, device)
+        buffer = {"replay_buffer_class": FrameReplayBuffer, "replay_buffer_kwargs": {"stack": env.stack}}
+    return BatchSAC(
+        "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy",
         env,
         learning_rate=schedule(learning_rate, learning_rate_end),
         train_freq=1,
         ent_coef=ent_coef,
-        policy_kwargs={"net_arch": layers(net_arch), "activation_fn": activation_class(activation)},
+        policy_kwargs=policy_kwargs,
         seed=seed,
         device=device,
+        **buffer,
         **settings,
     )
 

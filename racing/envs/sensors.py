@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 
 from racing.errors import is_number, require, require_number
 from racing.sim.layout import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
@@ -40,12 +41,13 @@ class Step:
     order of TERMS. terminated, truncated: (N,) bool. final_observation: (N, D), valid where an episode ended.
     """
 
-    observation: F
+    observation: Any
     reward: F
     terms: F
     terminated: npt.NDArray[np.bool_]
     truncated: npt.NDArray[np.bool_]
-    final_observation: F
+    final_observation: Any
+    final_privileged: F | None = None  # (N, P) as final_observation, where there are privileged observations
 
 
 class SensorsTask:
@@ -134,6 +136,19 @@ class SensorsTask:
         rays = [f"ray_{i}" for i in np.arange(self.world.rays.number)]
         previews = [f"preview_{what}_{i + 1}" for what in ("bearing", "speed") for i in np.arange(self.preview)]
         return [*rays, "speed", "heading_error", self.motion, *previews]
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """The yaw rate may pass 1 in a spin, hence the bound of 10."""
+        return spaces.Box(-10.0, 10.0, (self.size,), np.float32)
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that changes, as copies."""
+        return {"world": self.world.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `get_state()`."""
+        self.world.set_state(state["world"])
 
     def observe(self, cars: Any, ranges: Any) -> F:
         """Observation (N, D) of car records (N,) with their rays (N, R)."""

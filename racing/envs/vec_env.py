@@ -11,12 +11,8 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from racing.envs.sensors import TERMS, SensorsTask, Step
+from racing.observations import rows_of
 from racing.sim.layout import ENDINGS
-
-
-def sensors_space(task: SensorsTask) -> spaces.Box:
-    """Observation space of the sensors. The yaw rate may pass 1 in a spin, hence the bound of 10."""
-    return spaces.Box(-10.0, 10.0, (task.size,), np.float32)
 
 
 def action_space() -> spaces.Box:
@@ -26,6 +22,8 @@ def action_space() -> spaces.Box:
 
 class RacingVecEnv(VecEnv):
     """N = W * C cars of one task. Restarts by itself; truncations carry "TimeLimit.truncated" and bootstrap.
+
+    task: racing.envs.sensors.SensorsTask, or racing.envs.vision.VisionTask, whose observations are dicts of arrays.
 
     Beside SB3's interface: `advance(actions) -> Step` returns plain arrays without per-car dicts, which is what fast
     collectors use, and `get_state()/set_state()` are complete.
@@ -39,7 +37,7 @@ class RacingVecEnv(VecEnv):
         self._returns = np.zeros(task.lanes, np.float64)
         self._terms = np.zeros((task.lanes, len(TERMS)), np.float64)
         self.episodes: list[dict[str, Any]] = []  # what ended since it was last emptied by `take_episodes`
-        super().__init__(task.lanes, sensors_space(task), action_space())
+        super().__init__(task.lanes, task.observation_space, action_space())
 
     def reset(self) -> npt.NDArray[np.float32]:
         """Start all lanes anew; returns observations (N, D)."""
@@ -50,6 +48,16 @@ class RacingVecEnv(VecEnv):
         self._returns[:] = 0
         self._terms[:] = 0
         return self.task.reset()
+
+    @property
+    def privileged(self) -> npt.NDArray[np.float32] | None:
+        """What a critic or a teacher may see beside the observation, (N, P); None if there is nothing."""
+        return getattr(self.task, "privileged", None)
+
+    @property
+    def stack(self) -> int:
+        """Frames in an observation of the camera."""
+        return getattr(self.task, "stack", 1)
 
     def advance(self, actions: npt.NDArray[Any]) -> Step:
         """One decision for all lanes; keeps account of ended episodes."""
@@ -92,7 +100,7 @@ class RacingVecEnv(VecEnv):
         done = step.terminated | step.truncated
         for lane, episode in zip(np.flatnonzero(done), self.episodes[before:], strict=True):
             infos[lane] = {
-                "terminal_observation": step.final_observation[lane],
+                "terminal_observation": rows_of(step.final_observation, lane),
                 "TimeLimit.truncated": bool(step.truncated[lane]),
                 "episode": {"r": episode["reward"], "l": episode["steps"], "t": 0.0},
                 "racing": episode,
@@ -100,9 +108,9 @@ class RacingVecEnv(VecEnv):
         return step.observation, step.reward, done, infos
 
     def get_state(self) -> dict[str, Any]:
-        """World and episode accounts, as copies."""
+        """The task and the accounts of its episodes, as copies."""
         return {
-            "world": self.task.world.get_state(),
+            **self.task.get_state(),
             "returns": self._returns.copy(),
             "terms": self._terms.copy(),
             "episodes": [dict(episode) for episode in self.episodes],
@@ -110,7 +118,7 @@ class RacingVecEnv(VecEnv):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from `get_state()`."""
-        self.task.world.set_state(state["world"])
+        self.task.set_state(state)
         self._returns[:] = state["returns"]
         self._terms[:] = state["terms"]
         self.episodes = [dict(episode) for episode in state["episodes"]]

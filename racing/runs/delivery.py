@@ -43,7 +43,6 @@ class Delivery:
         self.lock = FileLock(run.path / "sender.lock")
         self.sent: Counter[str] = Counter()
         self.ended = False
-        self.owner: int | None = None  # process that wrote the last `start` line sent
         self.run_id = ""
         self._client: MlflowClient | None = None
         self._experiment_id = ""
@@ -55,6 +54,12 @@ class Delivery:
 
     def deliver(self) -> bool:
         """Send what comes next and move the cursor; False if nothing is left. Raises Unreachable, Refused."""
+        try:
+            return self._deliver()
+        except OSError as error:  # of our own files: a full disk, above all
+            raise Unreachable(f"{error.filename or self.run.path}: {error.strerror}") from error
+
+    def _deliver(self) -> bool:
         if self._client is None:
             self._guard(self._connect, otherwise=Refused)
         points: list[tuple[Line, str, Any]] = []
@@ -83,6 +88,7 @@ class Delivery:
     def mark_killed(self) -> None:
         """Say in MLflow that the run's process is gone without an end. Raises Unreachable, Refused."""
         if self._client is not None and not self.ended:
+            self._guard(lambda: self._log_journal(self._offset))
             self._guard(lambda: self._mlflow.set_terminated(self.run_id, "KILLED"))
 
     @property
@@ -167,10 +173,10 @@ class Delivery:
         """Send a line that is no set of points."""
         record = line.record or {}
         actions: dict[Any, Callable[[], None]] = {
-            "start": lambda: self._start(record),
+            "start": self._start,
             "artifact": lambda: self._artifact(record),
             "model": lambda: self._model(record),
-            "end": lambda: self._end(record),
+            "end": lambda: self._end(record, line.end),
             "journal": lambda: None,
             "event": lambda: None,
         }
@@ -186,15 +192,27 @@ class Delivery:
             self._require_active()
             self._reject(line, f"{type(error).__name__}: {error}")
 
-    def _start(self, record: dict[str, Any]) -> None:
+    def _start(self) -> None:
         self._mlflow.update_run(self.run_id, status="RUNNING")
-        self.ended, self.owner = False, record.get("pid")
+        self.ended = False
 
-    def _end(self, record: dict[str, Any]) -> None:
+    def _end(self, record: dict[str, Any], size: int) -> None:
+        self._log_journal(size)
         if record.get("error"):
             self._mlflow.log_text(self.run_id, record["error"], "error.txt")
         self._mlflow.set_terminated(self.run_id, MLFLOW_STATUS[record["status"]], record["ts"])
         self.ended = True
+
+    def _log_journal(self, size: int) -> None:
+        """Keep the first `size` bytes of the journal as an artifact: with them MLflow has the whole record of the run.
+
+        A copy is sent, because the next trainer may be writing to the journal already.
+        """
+        with tempfile.TemporaryDirectory(prefix="racing-journal-") as folder:
+            copy = Path(folder) / self._journal.name
+            with self._journal.open("rb") as source, copy.open("wb") as target:
+                target.write(source.read(size))
+            self._mlflow.log_artifact(self.run_id, str(copy))
 
     def _artifact(self, record: dict[str, Any]) -> None:
         path, folder = self.run.path / record["path"], record.get("folder") or None

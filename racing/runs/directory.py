@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +19,7 @@ from racing.runs.lock import FileLock
 from racing.runs.store import resolve_uri
 
 # What may differ between two processes of one run: where it runs and who watches, not what it computes.
-NOT_IDENTITY = ("hardware", "launcher", "tracking", "paths", "hydra", "fresh", "debug", "run")
+NOT_IDENTITY = ("hardware", "launcher", "tracking", "checkpoint", "paths", "phases", "hydra", "fresh", "debug", "run")
 FOLDERS = ("checkpoints", "evaluations", "export")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
@@ -123,19 +123,40 @@ class RunDirectory:
 
     def _begin(self, config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]) -> None:
         """Open the journal and begin the run, or continue it; a finished run is left as it is."""
+        self._refuse_foreign()
         for folder in FOLDERS:
             (self.path / folder).mkdir(exist_ok=True)
         self._journal = Journal(self.path / "journal.jsonl")
         if self.finished:
             return
         continued = any((line.record or {}).get("kind") == "start" for line in read_journal(self._journal.path))
-        if not continued:
+        if continued:
+            self._refuse_other(config)
+        else:
             for file_name, text in _documents(config, overrides, provenance).items():
                 write_atomic(self.path / file_name, text)
                 self._journal.artifact(file_name)
             self._journal.params(flatten(config))
             self._journal.tags({"racing.config_hash": config_hash(config)})
         self._journal.start(pid=os.getpid(), overrides=list(overrides), continued=continued)
+
+    def _refuse_foreign(self) -> None:
+        """Raise InputError if the directory has no journal but files: somebody else's, or a run's that lost it."""
+        strangers = sorted({path.name for path in self.path.iterdir()} - {*FOLDERS, self._lock.path.name})
+        rule = f"{self.path} must be a run directory or empty, it has no journal.jsonl but {', '.join(strangers[:3])}"
+        require(self.exists or not strangers, f"{rule}; restore the journal, or move it aside with fresh=true")
+
+    def _refuse_other(self, config: dict[str, Any]) -> None:
+        """Raise InputError if config.yaml is not the configuration that names this directory: it was edited."""
+        path = self.path / "config.yaml"
+        try:
+            recorded = self.config
+        except yaml.YAMLError as error:
+            raise InputError(f"{path} must be YAML, it was damaged; restore it, or use fresh=true") from error
+        others = differing_keys(recorded, config)
+        remedy = "restore the file, or use fresh=true"
+        require(path.exists(), f"{path} must be what the run began with, it was removed; {remedy}")
+        require(not others, f"{path} must be what the run began with, it was edited: {listing(others)}; {remedy}")
 
 
 def open_run(
@@ -146,12 +167,14 @@ def open_run(
     provenance: dict[str, Any],
     *,
     fresh: bool = False,
+    suffix: str = "",
 ) -> RunDirectory:
     """The run directory of this configuration, locked for this process: new, to be continued, or finished.
 
     outputs: root of everything that is written. name: the experiment's name. config: the resolved configuration as
     plain data. overrides: what was typed. provenance: `racing.runs.provenance.collect`. fresh: an existing directory
-    is moved aside to `<directory>.1`, `.2`, ... first. The files that describe the run are those of its first start.
+    is moved aside to `<directory>.1`, `.2`, ... first. suffix: after the directory's name, for a second run of the same
+    configuration beside the first. The files that describe the run are those of its first start.
     Raises InputError if `outputs` cannot be written, the name is no file name, tracking.uri is no
     store, or another process has the directory.
     """
@@ -160,10 +183,10 @@ def open_run(
         f"name {name!r} must be letters, digits and _-. and not begin with a dot; rename it",
     )
     resolve_uri((config.get("tracking") or {}).get("uri"), Path(outputs))  # a password must not even be recorded
-    run = RunDirectory(Path(outputs) / "runs" / f"{name}-{config_hash(config)[:8]}")
+    run = RunDirectory(Path(outputs) / "runs" / f"{name}-{config_hash(config)[:8]}{suffix}")
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        if fresh and run.exists:
+        if fresh and any(run.path.iterdir()):
             run._acquire()
             run.path.rename(_aside(run.path))
             run.close()
@@ -177,6 +200,14 @@ def open_run(
     except BaseException:
         run.close()
         raise
+    return run
+
+
+def reopen_run(path: Path) -> RunDirectory:
+    """A run that has ended, locked for this process, to add to its record. Raises InputError if another has it."""
+    run = RunDirectory(path)
+    run._acquire()
+    run._journal = Journal(run.path / "journal.jsonl")
     return run
 
 
@@ -198,13 +229,33 @@ def find_run(spec: str, outputs: Path) -> RunDirectory:
         if spec == "latest" or run.mlflow.get("run_id") == spec:
             return run
     rule = "must be a run directory, its name, an MLflow run id of a run here, or latest"
-    raise InputError(f"run {spec!r} {rule}; see `racing runs list --outputs {outputs}`")
+    raise InputError(f"run {spec!r} {rule}; see `racing runs list paths.outputs={outputs}`")
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """sha256 of what the run computes: the canonical JSON of `config` without the keys in NOT_IDENTITY."""
-    identity = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `config` that says what is computed."""
+    return {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+
+
+def differing_keys(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """`algo.gamma is 0.9, not 0.99` for each key of the two identities that differs; `recorded` is named first."""
+    before, now = flatten(identity(recorded)), flatten(identity(present))
+
+    def shown(config: Mapping[str, Any], key: str) -> str:
+        return repr(config[key]) if key in config else "absent"
+
+    keys = [key for key in now | before if shown(before, key) != shown(now, key)]
+    return [f"{key} is {shown(before, key)}, not {shown(now, key)}" for key in keys]
+
+
+def listing(parts: Sequence[str]) -> str:
+    """The first three of `parts` as text, and how many more there are."""
+    return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -221,21 +272,28 @@ def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; empty where there is no such file."""
+    """The JSON object in `path`; empty where there is no such file. Raises ValueError where it is something else."""
     try:
-        return dict(json.loads(path.read_text()))
+        value = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object")
+    return value
 
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace `path` by `text` so that no reader, and no power cut, ever sees a part of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # on a full disk it would take what little is left
+        raise
 
 
 def _documents(config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]) -> dict[str, str]:

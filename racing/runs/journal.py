@@ -17,6 +17,7 @@ was written. Line kinds (every line also has `ts`, UTC milliseconds):
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -99,6 +100,11 @@ class Journal:
     def position(self) -> int:
         """Bytes written so far: a checkpoint keeps it for `replay_from`."""
         return self._size
+
+    def ending_at(self, position: int) -> str:
+        """sha256 of the last 4 KiB before byte `position`: where it is another one, the journal was cut or changed."""
+        begin = max(0, position - 4096)
+        return hashlib.sha256(os.pread(self._fd, position - begin, begin)).hexdigest()
 
     def replay_from(self, position: int) -> None:
         """The run continues from a checkpoint made at `position`: what it measures again is not recorded twice.

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,16 @@ from racing import __version__
 if TYPE_CHECKING:
     from racing.sim.track import Track
 
+# A diff that `git apply` takes, pictures included, whatever the user's settings of git are.
+DIFF = (
+    "--binary",
+    "--no-color",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-relative",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+)
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -47,12 +57,33 @@ def git_state(package: Path) -> dict[str, Any]:
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
         return nothing
     commit = _git(package, "rev-parse", "HEAD")
-    diff = _git(package, "diff", "HEAD", "--no-ext-diff", "--no-color")
+    diff = _git(package, "diff", "HEAD", *DIFF)
     root = _git(package, "rev-parse", "--show-toplevel")
     if commit is None or diff is None or root is None:
         return nothing
     untracked = (_git(Path(root.strip()), "ls-files", "--others", "--exclude-standard") or "").splitlines()
     return {"commit": commit.strip(), "dirty": bool(diff or untracked), "untracked": untracked, "diff": diff}
+
+
+def differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Where two results of `collect` differ in what can change a result: (what, recorded, present) as short texts."""
+    before, now = facts(recorded), facts(present)
+    rows = [(what, before.get(what, "none"), now.get(what, "none")) for what in before | now]
+    return [row for row in rows if row[1] != row[2]]
+
+
+def facts(found: Mapping[str, Any]) -> dict[str, str]:
+    """What of `collect` can change a result, as short texts by name."""
+    diff = str(found.get("diff") or "")
+    facts = {
+        "commit": str(found.get("commit") or "not from git")[:12],
+        "uncommitted changes": f"sha256 {hashlib.sha256(diff.encode()).hexdigest()[:12]}" if diff else "none",
+        "files unknown to git": ", ".join(found.get("untracked") or []) or "none",
+        **{name: str(found.get(name)) for name in ("racing", "python", "platform", "cpu")},
+    }
+    facts |= {f"package {name}": str(number) for name, number in (found.get("packages") or {}).items()}
+    tracks = (found.get("tracks") or {}).items()
+    return facts | {f"track {name}": f"sha256 {track['sha256'][:12]}" for name, track in tracks}
 
 
 def packages() -> dict[str, str | None]:
@@ -100,7 +131,8 @@ def track_sha256(track: Track) -> str:
 def _git(folder: Path, *arguments: str) -> str | None:
     """Output of a git command in `folder`, None if it fails or git is missing."""
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace")
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True)
     except OSError:
         return None
-    return done.stdout if done.returncode == 0 else None
+    # Not text=True, which makes \r\n into \n: such a diff no longer applies.
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -1,12 +1,14 @@
-"""The sender: a process beside the trainer that copies the journal to MLflow while training goes on.
+"""The senders: processes beside the trainer that copy the journal to MLflow and other sinks while training goes on.
 
-A process, not a thread: importing MLflow takes seconds and its calls tens of milliseconds, none of which may come out
-of training. Whatever happens to it or to the server, training does not notice; `racing runs sync` completes the copy.
+Processes, not threads: importing MLflow takes seconds and its calls tens of milliseconds, none of which may come out of
+training. One for each sink: none waits for another. Whatever happens to them or to a server, training does not notice;
+`racing runs sync` completes the copies.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import select
 import signal
@@ -16,87 +18,124 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from racing.runs.delivery import Delivery
 from racing.runs.directory import RunDirectory
 from racing.runs.failures import Refused, Unreachable
+from racing.runs.journal import read_journal
+from racing.runs.lock import FileLock
+from racing.runs.sinks import SINKS, wanted_sinks
 from racing.runs.store import environment, resolve_uri
 
-POLL = 1.0  # [s] between two looks at the journal
+MLFLOW = "mlflow"  # name of the sink that is no other
+POLL = 1.0  # [s] between two looks at the journal, at least
+REST = 50  # times as long as it computed for the last delivery a sender rests: 2 % of a core
+MAX_REST = 5.0  # [s]
 MAX_WAIT = 30.0  # [s] between two attempts to reach a store that does not answer
+NICE = 5  # of a sender: a third of the trainer's share; with less it would never finish on a busy machine
 LINGER = 10.0  # [s] that an orphaned sender tries to reach such a store
 
 
-class Sender:
-    """The trainer's handle on the sender of its run."""
+class Sink(Protocol):
+    """What takes a journal: MLflow's Delivery, or one of racing/runs/sinks."""
 
-    def __init__(self, run: RunDirectory, process: subprocess.Popen[bytes] | None, *, complete: bool = True) -> None:
-        """Use `start`. process: None if there is none; `complete` says then whether none was wanted."""
+    run: RunDirectory
+    lock: FileLock
+    ended: bool  # the last line taken that says so was an `end`
+
+    def deliver(self) -> bool:
+        """Take what comes next; False if nothing is left. Raises Unreachable, Refused."""
+
+    def mark_killed(self) -> None:
+        """Say that the run's process is gone without an end. Raises Unreachable, Refused."""
+
+
+class Sender:
+    """The trainer's handle on the senders of its run."""
+
+    def __init__(self, run: RunDirectory, processes: Mapping[str, subprocess.Popen[bytes] | None]) -> None:
+        """Use `start`. processes: by name of the sink; None where it could not be started."""
         self.run = run
-        self._process = process
-        self._complete = complete
+        self.processes = dict(processes)
+        self.incomplete: list[str] = []  # after `close`: sinks that do not have all of it
 
     @classmethod
     def start(cls, run: RunDirectory, tracking: Mapping[str, Any]) -> Sender:
         """Start sending the run's journal; returns at once.
 
-        tracking: `enabled`, `uri` (null: the embedded store), `experiment`. Raises InputError if the URI is none.
+        tracking: `enabled` (MLflow), `uri` (null: the embedded store), `experiment`, and the keys of
+        `racing.runs.sinks`, which may be missing. Raises InputError if the URI is none.
         """
-        if not tracking["enabled"]:
-            return cls(run, None)
         outputs = run.path.parents[1]
-        uri = resolve_uri(tracking["uri"], outputs)
-        command = [sys.executable, "-m", "racing.runs.sender", str(run.path), "--uri", uri]
-        command += ["--experiment", str(tracking["experiment"]), "--parent", str(os.getpid())]
-        with (run.path / "sender.log").open("ab") as log:
-            # The pipe is never written to: its end tells the sender that the trainer is gone, whatever way it went.
-            # An own session keeps a Ctrl-C meant for the trainer away.
-            try:
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    env=environment(outputs),
-                    start_new_session=True,
-                )
-            except OSError as error:  # no memory or processes left: the journal is still complete
-                run.journal.event("sender not started", error=str(error))
-                return cls(run, None, complete=False)
-        return cls(run, process)
+        commands = {name: ["--sink", name] for name in wanted_sinks(tracking)}
+        if tracking["enabled"]:
+            uri = resolve_uri(tracking["uri"], outputs)
+            commands = {MLFLOW: ["--uri", uri, "--experiment", str(tracking["experiment"])], **commands}
+        return cls(run, {name: _spawn(run, arguments, outputs) for name, arguments in commands.items()})
 
     def close(self, timeout: float) -> bool:
         """Wait up to `timeout` [s] until all is delivered; False if it is not: `racing runs sync` completes it.
 
         Call it after the journal's `end`.
         """
-        if self._process is None or self._process.stdin is None:
-            return self._complete
-        self._process.stdin.close()
+        deadline = time.monotonic() + timeout
+        for process in filter(None, self.processes.values()):
+            if process.stdin is not None:
+                process.stdin.close()
+        self.incomplete = [name for name, process in self.processes.items() if not _finished(process, deadline)]
+        return not self.incomplete
+
+
+def _spawn(run: RunDirectory, arguments: Sequence[str], outputs: Path) -> subprocess.Popen[bytes] | None:
+    command = [sys.executable, "-m", "racing.runs.sender", str(run.path), "--parent", str(os.getpid()), *arguments]
+    with (run.path / "sender.log").open("ab") as log:
+        # The pipe is never written to: its end tells the sender that the trainer is gone, whatever way it went.
+        # An own session keeps a Ctrl-C meant for the trainer away.
         try:
-            return self._process.wait(timeout) == 0
-        except subprocess.TimeoutExpired:
-            self._process.kill()  # harmless at any instant: delivery is repeatable
-            self._process.wait()
-            return False
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment(outputs),
+                start_new_session=True,
+            )
+        except OSError as error:  # no memory or processes left: the journal is still complete
+            run.journal.event("sender not started", error=str(error))
+            return None
 
 
-def serve(delivery: Delivery, parent: int) -> bool:
+def _finished(process: subprocess.Popen[bytes] | None, deadline: float) -> bool:
+    """Whether the sender has delivered all; waits until `deadline` (of time.monotonic)."""
+    if process is None:
+        return False
+    try:
+        return process.wait(max(0.0, deadline - time.monotonic())) == 0
+    except subprocess.TimeoutExpired:
+        process.kill()  # harmless at any instant: delivery is repeatable
+        process.wait()
+        return False
+
+
+def serve(delivery: Sink, parent: int) -> bool:
     """Deliver until the journal's end, or until the trainer is gone and all it wrote is sent. True if complete."""
     wait, failing_since, gone = 0.0, 0.0, False
     while True:
         gone = gone or _parent_gone(parent, wait)
+        began = time.process_time()
         try:
             while delivery.deliver():
                 pass
             if delivery.ended:
                 return True
             if gone:
-                if delivery.owner == parent:  # else a new trainer has taken over and its sender waits for ours to end
+                # If a new trainer has taken over, its sender waits for ours to end.
+                if delivery.run.last_end() is None and _last_owner(delivery.run) == parent:
                     delivery.mark_killed()
                 return True
-            wait, failing_since = POLL, 0.0
+            rest = REST * (time.process_time() - began)
+            wait, failing_since = min(max(POLL, rest), MAX_REST), 0.0
         except Unreachable as error:
             failing_since = failing_since or time.monotonic()
             wait = min(MAX_WAIT, 2 * wait) or POLL
@@ -112,24 +151,44 @@ def serve(delivery: Delivery, parent: int) -> bool:
 
 def log(message: str) -> None:
     """One line with the time in the run directory's sender.log."""
-    print(datetime.now(UTC).isoformat(timespec="seconds"), message, flush=True)
+    with contextlib.suppress(OSError):  # a full disk
+        print(datetime.now(UTC).isoformat(timespec="seconds"), message, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process: 0 if all was delivered."""
     parser = argparse.ArgumentParser(prog="python -m racing.runs.sender")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--uri", required=True)
-    parser.add_argument("--experiment", required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--sink", choices=[MLFLOW, *SINKS], default=MLFLOW)
+    parser.add_argument("--uri", help="of MLflow")
+    parser.add_argument("--experiment", help="of MLflow")
     options = parser.parse_args(argv)
     # A scheduler signals every process of a job; this one goes when the trainer has gone and all is sent.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(10)
-    delivery = Delivery(RunDirectory(options.run), options.uri, options.experiment)
-    delivery.lock.acquire(wait=True)  # the sender of a killed predecessor may still be at work
+    _step_back()
+    run, name = RunDirectory(options.run), options.sink
+    delivery: Sink = Delivery(run, options.uri, options.experiment) if name == MLFLOW else SINKS[name](run)
+    while not delivery.lock.acquire():  # the sender of a killed predecessor may still be at work
+        if _parent_gone(options.parent, POLL):
+            if _last_owner(run) != options.parent:
+                return 0  # a later trainer has a sender, too; this one would only wait
+            time.sleep(POLL)
     return 0 if serve(delivery, options.parent) else 1
+
+
+def _last_owner(run: RunDirectory) -> int | None:
+    """Process id of the last trainer that began or continued the run."""
+    starts = (line.record for line in read_journal(run.path / "journal.jsonl") if b'"kind":"start"' in line.raw)
+    return next((record.get("pid") for record in reversed([*starts]) if record), None)
+
+
+def _step_back() -> None:
+    """Leave the processor to the trainer."""
+    os.nice(NICE)
+    with contextlib.suppress(OSError):  # where the kernel shares it out by session first, ours has to step back, too
+        Path("/proc/self/autogroup").write_text(f"{NICE}\n")
 
 
 def _parent_gone(parent: int, wait: float) -> bool:

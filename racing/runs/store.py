@@ -23,19 +23,25 @@ SCHEMES = (
 # MLflow reads these when it is imported or at each request.
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the sender has its own back-off; MLflow's blocks for minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # [s]
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",  # its queue lives in memory and drops what it cannot send
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_AGENT_HINT": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+DEFAULTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # [s] where the environment has none: a slow server may need more
 
 
 def embedded_uri(outputs: Path) -> str:
     """URI of the store that needs no server. Absolute: Hydra changes the working directory."""
     return f"sqlite:///{outputs.resolve() / 'mlflow.db'}"
+
+
+def sqlite_file(uri: str) -> Path:
+    """The database file of an sqlite URI."""
+    return Path(uri.removeprefix("sqlite:///"))
 
 
 def artifact_root(outputs: Path) -> Path:
@@ -60,11 +66,18 @@ def resolve_uri(uri: str | None, outputs: Path) -> str:
 def environment(outputs: Path) -> dict[str, str]:
     """The environment for a process that uses MLflow, on top of this one's."""
     # Without the root MLflow makes a folder `mlruns` wherever the process happens to be.
-    return {**os.environ, **ENVIRONMENT, "_MLFLOW_SERVER_ARTIFACT_ROOT": artifact_root(outputs).as_uri()}
+    return {**DEFAULTS, **os.environ, **ENVIRONMENT, "_MLFLOW_SERVER_ARTIFACT_ROOT": artifact_root(outputs).as_uri()}
 
 
 def connect(uri: str, experiment: str, outputs: Path) -> tuple[MlflowClient, str]:
-    """A client and the id of `experiment`, which is made if missing. Raises MLflow's errors.
+    """A client and the id of `experiment`, which is made if missing. Raises MLflow's errors."""
+    client = open_client(uri, outputs)
+    embedded = uri == embedded_uri(outputs)
+    return client, _experiment(client, experiment, artifact_root(outputs).as_uri() if embedded else None)
+
+
+def open_client(uri: str, outputs: Path) -> MlflowClient:
+    """A client of the store at `uri`; makes the tables of a new database. Raises MLflow's errors.
 
     A database that several processes open for the first time breaks in MLflow's migrations; the lock makes them queue.
     """
@@ -73,13 +86,11 @@ def connect(uri: str, experiment: str, outputs: Path) -> tuple[MlflowClient, str
 
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    embedded = uri == embedded_uri(outputs)
-    lock = FileLock(outputs / "mlflow.lock")
+    lock = FileLock(sqlite_file(uri).with_name("mlflow.lock"))
     if uri.startswith("sqlite"):
         lock.acquire(wait=True)
     try:
-        client = MlflowClient(tracking_uri=uri)
-        return client, _experiment(client, experiment, artifact_root(outputs).as_uri() if embedded else None)
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
     finally:
         lock.release()
 

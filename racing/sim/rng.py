@@ -13,7 +13,7 @@ UNIT = real(1.0 / (1 << 24))
 
 
 @kernel
-def _mix(z):
+def scramble(z):
     """Finaliser of splitmix64 (Steele, Lea, Flood 2014)."""
     z = (z ^ (z >> np.uint64(30))) * MIX_1
     z = (z ^ (z >> np.uint64(27))) * MIX_2
@@ -21,9 +21,14 @@ def _mix(z):
 
 
 @kernel
+def bits(seed, lane, episode, draw):
+    """64 random bits, a pure function of the four whole arguments."""
+    z = scramble(np.uint64(seed) * GOLDEN + np.uint64(lane))
+    z = scramble(z + np.uint64(episode) * GOLDEN)
+    return scramble(z + np.uint64(draw) * GOLDEN)
+
+
+@kernel
 def uniform(seed, lane, episode, draw):
     """Uniform number in [0, 1) with 24 bits, a pure function of its four whole arguments."""
-    z = _mix(np.uint64(seed) * GOLDEN + np.uint64(lane))
-    z = _mix(z + np.uint64(episode) * GOLDEN)
-    z = _mix(z + np.uint64(draw) * GOLDEN)
-    return real(z >> np.uint64(40)) * UNIT
+    return real(bits(seed, lane, episode, draw) >> np.uint64(40)) * UNIT

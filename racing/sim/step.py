@@ -142,7 +142,7 @@ def ending(car, grid, track, rules):
 def start(car, lane, points, gates, tracks, track_count, rules):
     """Put the car at the start of its next episode. Cars of one race follow each other around the lap."""
     race, place_in_race = lane // rules.cars_per_race, lane % rules.cars_per_race
-    key = rules.first_lane + race
+    key = rules.first_lane // rules.cars_per_race + race
     episode = car.episode + 1
     number = key % track_count
     track = tracks[number]

@@ -168,16 +168,25 @@ class World:
         return self.races * self.cars_per_race
 
     def _run(self, function: Any, *arguments: Any) -> None:
-        """Call function(first, last, ...) over all lanes, in one piece or one piece per thread."""
-        pieces = min(self.threads, max(1, self.lanes // MIN_LANES_PER_THREAD))
+        """Call function(first, last, ...) over all lanes."""
+        self.spread(function, self.lanes, MIN_LANES_PER_THREAD, *arguments)
+
+    def spread(self, function: Any, count: int, least: int, *arguments: Any) -> None:
+        """Call function(first, last, *arguments) over range(count): in one piece, or one of >= `least` per thread."""
+        pieces = min(self.threads, max(1, count // least))
         if self._pool is None or pieces == 1:
-            function(0, self.lanes, *arguments)
+            function(0, count, *arguments)
             return
-        edges = [self.lanes * i // pieces for i in range(pieces + 1)]
+        edges = [count * i // pieces for i in range(pieces + 1)]
         work = [self._pool.submit(function, a, b, *arguments) for a, b in pairwise(edges[1:])]
         function(edges[0], edges[1], *arguments)
         for piece in work:
             piece.result()
+
+    @property
+    def rules(self) -> Array:
+        """What holds for every car, as a kernel record (racing.sim.layout.rules)."""
+        return self._rules[()]
 
     def reseed(self, seed: int) -> None:
         """Take another seed and forget how many episodes there were; the next reset starts the first one."""
@@ -220,16 +229,20 @@ class World:
 
     def get_state(self) -> dict[str, Array]:
         """Everything that changes while the world runs, as copies."""
-        names = ("cars", "final_cars", "ranges", "final_ranges")
-        return {name: getattr(self, name).copy() for name in names}
+        return {name: array.copy() for name, array in self._state().items()}
 
     def set_state(self, state: dict[str, Array]) -> None:
         """Continue from `get_state()` of a world with the same settings. Raises ValueError if shapes differ."""
-        for name, array in state.items():
-            own = getattr(self, name)
+        for name, own in self._state().items():
+            array = state[name]
             if own.shape != array.shape or own.dtype != array.dtype:
                 raise ValueError(f"world state {name}: shape {array.shape} does not fit this world's {own.shape}")
             own[...] = array
+
+    def _state(self) -> dict[str, Array]:
+        """Views of what changes; the seed does with `reseed`."""
+        names = ("cars", "final_cars", "ranges", "final_ranges")
+        return {name: getattr(self, name) for name in names} | {"seed": self._rules["seed"]}
 
 
 def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:

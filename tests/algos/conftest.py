@@ -23,6 +23,8 @@ class TinyEnv(VecEnv):
     history: one Step and the actions that led to it per decision.
     """
 
+    privileged = None
+
     def __init__(self) -> None:
         self.render_mode = None
         super().__init__(LANES, spaces.Box(-10, 10, (SIZE,), np.float32), spaces.Box(-1, 1, (2,), np.float32))

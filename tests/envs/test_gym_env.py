@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
+from PIL import Image
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import racing  # noqa: F401  (registers the environments)
@@ -103,3 +104,51 @@ def test_importing_racing_is_enough_to_make_it_and_imports_no_torch():
     code = "import sys, racing, gymnasium; gymnasium.spec('racing/Sensors-v0'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.fixture(scope="module")
+def seeing():
+    made = gymnasium.make("racing/Vision-v0", track="oval", vehicle="kart", render_mode="rgb_array", line="centre")
+    yield made
+    made.close()
+
+
+def test_both_checkers_pass_for_the_camera(seeing):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_gymnasium(seeing.unwrapped)
+        check_sb3(seeing)
+    assert seeing.observation_space["vision"].shape == (84, 84, 3)
+    assert seeing.observation_space["telemetry"].shape == (9,)
+
+
+def test_the_camera_is_configured_by_arguments():
+    env = gymnasium.make(
+        "racing/Vision-v0", track="oval", grayscale=True, frame_stack=4, width=40, height=36, line="centre",
+        telemetry=False, camera={"pitch": 35.0},
+    )  # fmt: skip
+    assert list(env.observation_space.spaces) == ["vision"]
+    first, _ = env.reset(seed=3)
+    assert first["vision"].shape == (36, 40, 4)
+    assert all((first["vision"][..., k] == first["vision"][..., 0]).all() for k in range(4))
+    second, *_ = env.step(np.array([0.0, 1.0], np.float32))
+    assert (second["vision"][..., :3] == first["vision"][..., 1:]).all()
+    assert (second["vision"][..., 3] != second["vision"][..., 2]).any()
+    assert env.unwrapped.task.camera.lens.pitch == pytest.approx(np.radians(35))
+    for wrong in ({"frame_stack": 0}, {"width": 7}, {"camera": {"pitch": "down"}}, {"texture": "marble"}, {"rays": 0}):
+        with pytest.raises(InputError):
+            gymnasium.make("racing/Vision-v0", track="oval", line="centre", **wrong)
+    with pytest.raises(InputError, match="render_mode must be one of"):
+        gymnasium.make("racing/Vision-v0", disable_env_checker=True, render_mode="ansi")
+
+
+def test_the_picture_shows_the_race_from_above_and_what_the_driver_sees(seeing):
+    observation, _ = seeing.reset(seed=0)
+    picture = seeing.render()
+    assert (picture.shape, picture.dtype) == ((480, 960, 3), np.uint8)
+    sensors = gymnasium.make(ID, track="oval", render_mode="rgb_array")
+    sensors.reset(seed=0)
+    np.testing.assert_array_equal(picture[:, :480], sensors.render())
+    driver = np.asarray(Image.fromarray(picture[:, 480:]).resize((84, 84), Image.Resampling.BOX), int)
+    assert np.abs(driver - observation["vision"]).mean() < 5
+    assert np.abs(driver[:, ::-1] - observation["vision"]).mean() > 8

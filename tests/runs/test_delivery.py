@@ -72,6 +72,8 @@ def test_stopped_run_is_no_failure_and_continues_in_the_same_mlflow_run(begin, c
     run.journal.end("STOPPED")
     assert manage_runs.sync(run) == 0
     assert copy_of(run).status == "KILLED"
+    stopped = (run.path / "journal.jsonl").read_text()
+    assert copy_of(run).text("journal.jsonl") == stopped
     first = run.mlflow
     run.close()
     again = begin()
@@ -80,6 +82,10 @@ def test_stopped_run_is_no_failure_and_continues_in_the_same_mlflow_run(begin, c
     assert again.mlflow == first
     assert copy_of(again).status == "RUNNING"
     assert copy_of(again).points("loss") == {(1, 1.0): 1, (2, 2.0): 1}
+    assert copy_of(again).text("journal.jsonl") == stopped  # up to the last end
+    again.finish({"a": 1})
+    assert manage_runs.sync(again) == 0
+    assert copy_of(again).text("journal.jsonl") == (run.path / "journal.jsonl").read_text()
 
 
 @pytest.mark.slow
@@ -100,7 +106,7 @@ def test_moved_outputs_are_found_again_in_the_moved_store(begin, copy_of, tmp_pa
     run.finish({"a": 1})
     assert manage_runs.sync(run) == 0
     (tmp_path / "outputs").rename(tmp_path / "elsewhere")
-    assert manage_runs.main(["sync", "--all", "--outputs", str(tmp_path / "elsewhere")]) == 0
+    assert manage_runs.main(["sync", "all", f"paths.outputs={tmp_path / 'elsewhere'}"]) == 0
     moved = manage_runs.find_run("latest", tmp_path / "elsewhere")
     assert moved.mlflow["uri"] == embedded_uri(tmp_path / "elsewhere")
     assert moved.mlflow["run_id"] == copy_of(moved).run_id

@@ -16,7 +16,7 @@ from racing import manage_runs
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
-from racing.runs.sender import Sender
+from racing.runs.sender import NICE, Sender
 
 from .conftest import PATIENCE, TRACKING, wait_until
 
@@ -65,6 +65,7 @@ def check_everything(copy, run):
     assert copy.text("params/long.list.txt") == "x" * 7000
     assert {"racing.vehicle": "kart", "racing.tyres": "saturated"}.items() <= copy.tags.items()
     assert {"config.yaml", "overrides.yaml", "provenance.json", "summary.json"} <= copy.files()
+    assert copy.text("journal.jsonl") == (run.path / "journal.jsonl").read_text()
     assert copy.files("evaluations/000040") == {"evaluations/000040/laps.csv"}
     (model,) = copy.models()
     assert (model.name, model.status) == ("policy", "READY")
@@ -169,7 +170,7 @@ sender = Sender.start(run, {"enabled": True, "uri": None, "experiment": "racing"
 for step in range(steps):
     run.journal.metrics(step, {"loss": float(step)})
 if end == "hang":
-    print(sender._process.pid, flush=True)
+    print(sender.processes["mlflow"].pid, flush=True)
     time.sleep(600)
 run.finish({"seed": seed})
 sys.exit(0 if sender.close(120) else 5)
@@ -210,28 +211,60 @@ def test_trainer_killed_its_sender_ships_the_rest_and_says_so(tmp_path, begin, c
     assert sum(copy_of(run).points("loss").values()) == 201
 
 
+@pytest.mark.slow
+def test_senders_of_killed_trainers_do_not_pile_up(tmp_path, copy_of):
+    senders = []
+    for _ in range(3):
+        process = trainer(tmp_path / "outputs", 0, 10, "hang")
+        senders.append(int(process.stdout.readline()))
+        if len(senders) == 1:  # as if it were busy for long: nobody gets its lock
+            run = only_run(tmp_path / "outputs")
+            wait_until((run.path / "sender.lock").exists, "the first has the lock")
+            os.kill(senders[0], signal.SIGSTOP)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    wait_until(lambda: not Path(f"/proc/{senders[1]}").exists(), "the second has gone: the third will do its work")
+    assert Path(f"/proc/{senders[2]}").exists()
+    os.kill(senders[0], signal.SIGCONT)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in senders), "all is done")
+    assert copy_of(run).status == "KILLED"
+    assert sum(copy_of(run).points("loss").values()) == 30
+
+
 def test_trainer_and_sender_killed_between_append_and_send(tmp_path, copy_of):
     process = trainer(tmp_path / "outputs", 0, 200, "hang")
     os.kill(int(process.stdout.readline()), signal.SIGKILL)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     run = only_run(tmp_path / "outputs")
-    assert manage_runs.main(["sync", "latest", "--outputs", str(tmp_path / "outputs")]) == 0
+    assert manage_runs.main(["sync", "latest", f"paths.outputs={tmp_path / 'outputs'}"]) == 0
     assert copy_of(run).status == "KILLED"
     assert copy_of(run).points("loss") == {(step, float(step)): 1 for step in range(200)}
+    assert copy_of(run).text("journal.jsonl") == (run.path / "journal.jsonl").read_text()
 
 
 @pytest.mark.slow
 def test_many_processes_at_once_on_a_store_that_does_not_exist_yet(tmp_path, copy_of):
-    processes = [trainer(tmp_path / "outputs", seed, 50, "finish") for seed in range(4)]
+    processes = [trainer(tmp_path / "outputs", seed, 50, "finish") for seed in range(8)]
     for process in processes:
         process.communicate()
-    assert [process.returncode for process in processes] == [0] * 4
+    assert [process.returncode for process in processes] == [0] * 8
     runs = [RunDirectory(path) for path in (tmp_path / "outputs/runs").iterdir()]
-    assert len({run.mlflow["run_id"] for run in runs}) == 4
+    assert len({run.mlflow["run_id"] for run in runs}) == 8
     assert {run.mlflow["experiment_id"] for run in runs} == {runs[0].mlflow["experiment_id"]}
     for run in runs:
         assert sum(copy_of(run).points("loss").values()) == 50
+
+
+def test_sender_leaves_the_processor_to_the_trainer(begin, start_sender):
+    run = begin()
+    sender = start_sender(run)
+    group = Path(f"/proc/{sender.processes['mlflow'].pid}/autogroup")
+    wait_until(lambda: os.getpriority(os.PRIO_PROCESS, sender.processes["mlflow"].pid) == NICE, "it is nice")
+    if group.exists() and group.read_text():  # the kernel shares the processor out by session first
+        wait_until(lambda: group.read_text().endswith(f"nice {NICE}\n"), "its session is nice, too")
+    run.finish({"a": 1})
+    assert sender.close(PATIENCE)
 
 
 def test_untracked_run_has_a_journal_and_no_sender(begin):

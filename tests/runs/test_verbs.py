@@ -27,34 +27,57 @@ def test_list_shows_every_run_newest_first(begin, tmp_path, capsys):
     time.sleep(0.002)
     going = begin(1)
     going.journal.metrics(500, {"eval/finish_rate": 0.25})
-    assert main(["runs", "list", "--outputs", str(tmp_path / "outputs")]) == 0
+    assert main(["runs", "list", f"paths.outputs={tmp_path / 'outputs'}"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert "lap [s]" in lines[0]
     assert lines[1].split()[:4] == [going.name, "RUNNING", "500", "0.25"]
     assert lines[2].split()[:6] == [done.name, "FINISHED", "2,000", "0.97", "61.5", "1.25"]
 
 
 def test_list_of_nothing_says_how_to_begin(tmp_path, capsys):
-    assert main(["runs", "list", "--outputs", str(tmp_path)]) == 0
+    assert main(["runs", "list", f"paths.outputs={tmp_path}"]) == 0
     assert "racing train" in capsys.readouterr().out
 
 
 def test_show_prints_results_settings_and_what_is_delivered(begin, tmp_path, capsys):
     run = begin(3)
     run.journal.metrics(10, {"train/loss": 0.5})
-    assert main(["runs", "show", run.name, "--outputs", str(tmp_path / "outputs")]) == 0
+    assert main(["runs", "show", run.name, f"paths.outputs={tmp_path / 'outputs'}"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"train/loss +0.5\n", out)
     assert re.search(r"seed +3\n", out)
     assert "0% of the journal" in out
     (run.path / "journal.cursor").write_text(json.dumps({"offset": run.journal.position}))
-    main(["runs", "show", run.name, "--outputs", str(tmp_path / "outputs")])
+    main(["runs", "show", run.name, f"paths.outputs={tmp_path / 'outputs'}"])
     assert "100% of the journal" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["sync"], ["sync", "latest", "--all"], ["show", "nonsense"]])
-def test_wrong_use_is_two(arguments, tmp_path, capsys):
-    assert main(["runs", *arguments, "--outputs", str(tmp_path)]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "needs an action"),
+        (["lst"], "did you mean list?"),
+        (["show", "nonsense"], "run 'nonsense' must be"),
+        (["show", "latest", "--all"], "'--all' is no key of racing runs show"),
+        (["list", "keep_last=2"], "'keep_last' is no key of racing runs list"),
+        (["list", "format=xml"], "format must be table or json, got 'xml'"),
+        (["list", "tracking.uri=7"], "tracking.uri must be a text, got 7"),
+        (["show", "run="], "run must be a text, got ''"),
+        (["show", "12345"], "run '12345' must be"),
+        (["sync", "12345e67"], "run '12345e67' must be"),
+        (["prune"], "needs run=..."),
+        (["prune", "latest", "keep_last=0"], "keep_last must be a whole number >= 1, got 0"),
+        (["prune", "latest", "dry=maybe"], "dry must be true or false, got 'maybe'"),
+        (["promote", "latest"], "needs name=..."),
+        (["fetch", "0" * 32], "no such file"),
+    ],
+)
+def test_wrong_use_is_two(arguments, message, tmp_path, capsys):
+    assert main(["runs", *arguments[:1], *arguments[1:], *([f"paths.outputs={tmp_path}"] if arguments else [])]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_listing_needs_neither_torch_nor_mlflow(begin, tmp_path):
@@ -63,8 +86,8 @@ def test_listing_needs_neither_torch_nor_mlflow(begin, tmp_path):
 import sys
 from racing.cli import main
 from racing.configs import compose, plain
-assert main(["runs", "list", "--outputs", {str(tmp_path / "outputs")!r}]) == 0
-assert main(["runs", "show", "latest", "--outputs", {str(tmp_path / "outputs")!r}]) == 0
+assert main(["runs", "list", "paths.outputs={tmp_path / "outputs"}"]) == 0
+assert main(["runs", "show", "latest", "paths.outputs={tmp_path / "outputs"}"]) == 0
 sys.exit(any(heavy in sys.modules for heavy in ("torch", "mlflow", "numba", "scipy")))
 """
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

@@ -1,0 +1,67 @@
+"""<name>.meta.json: a run on one page, for people and scripts that know neither the journal nor MLflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from racing.runs.checkpoints import Checkpoints
+from racing.runs.directory import RunDirectory, flatten, read_json, write_atomic
+from racing.runs.journal import read_journal
+
+
+def write_meta(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> Path:
+    """Write the page from the run's own record, and journal it; returns its path.
+
+    status: that the run is about to have. summary: of a finished run, else empty.
+    """
+    path = run.path / f"{run.name}.meta.json"
+    write_atomic(path, json.dumps(describe(run, status, summary), indent=2) + "\n")
+    run.journal.artifact(path)
+    return path
+
+
+def describe(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands on the page; times are UTC in ISO 8601."""
+    provenance = read_json(run.path / "provenance.json")
+    starts: list[int] = []
+    pruned: list[int] = []
+    hardware = ""
+    now = 0
+    for line in read_journal(run.path / "journal.jsonl"):
+        record = line.record or {}
+        now = max(now, int(record.get("ts", 0)))
+        if record.get("kind") == "start":
+            starts.append(record["ts"])
+        elif record.get("name") == "checkpoint pruned":
+            pruned.append(int(record["step"]))
+        elif record.get("kind") == "tags":
+            hardware = record["values"].get("racing.device", hardware)
+    kept = Checkpoints(run.path).all()
+    return {
+        "name": run.name,
+        "status": status,
+        "mlflow": run.mlflow,
+        "started": clock(starts[0]) if starts else None,
+        "continued": [clock(start) for start in starts[1:]],
+        "written": clock(now),
+        "hardware": {"device": hardware, "cpu": provenance.get("cpu"), "cores": provenance.get("cores")},
+        "code": {key: provenance.get(key) for key in ("racing", "commit", "dirty", "python")},
+        "tracks": provenance.get("tracks"),
+        "ancestor": provenance.get("ancestor"),
+        "parameters": flatten(run.config),
+        "checkpoints": {
+            "kept": {str(c.step): sorted([*c.notes["files"], "COMPLETE"]) for c in kept},
+            "pruned": sorted(set(pruned) - {c.step for c in kept}),
+            "replay": sorted({e["file"] for c in kept for e in (c.notes.get("replay") or {}).get("chunks", [])}),
+        },
+        "result": dict(summary),
+    }
+
+
+def clock(milliseconds: int) -> str:
+    """UTC in ISO 8601, to the second."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,230 @@
+"""The record of a past run, wherever it is: in a run directory here, or in MLflow alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from racing.errors import InputError, require
+from racing.runs.directory import RunDirectory, find_run
+from racing.runs.fetching import fetch
+from racing.runs.journal import Line, read_journal
+from racing.runs.remote import Series, Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+CLOCK = "time/"  # metrics below it are wall-clock figures: two equal runs differ in them
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What is known of a run.
+
+    name: of its directory. run_id, uri: of its copy in MLflow, None if there is none. config: resolved. overrides: what
+    was typed. provenance: see `racing.runs.provenance.collect`, without the diff, which is `patch` ('' if there is
+    none). tags: the last value of each. summary: empty before the end. status: FINISHED, FAILED, RUNNING, KILLED, and
+    from a directory also STOPPED (state saved; MLflow calls it KILLED). directory: None if it is in MLflow alone.
+    """
+
+    name: str
+    run_id: str | None
+    uri: str | None
+    config: dict[str, Any]
+    overrides: list[str]
+    provenance: dict[str, Any]
+    patch: str
+    tags: dict[str, str]
+    summary: dict[str, Any]
+    status: str
+    directory: RunDirectory | None
+    read_series: Callable[[], Series] = field(repr=False)
+
+    def series(self) -> Series:
+        """Every metric's points (step, value) in the order of steps, without those that only tell the time.
+
+        Read anew at each call. Raises InputError if they lie in MLflow and it does not answer.
+        """
+        return {name: points for name, points in self.read_series().items() if not name.startswith(CLOCK)}
+
+
+def find_record(spec: str, outputs: Path, uri: str | None = None) -> RunRecord:
+    """The record of the run that `spec` means.
+
+    spec: a run directory, the name of one, an MLflow run id, `latest`, or models:/NAME@ALIAS and models:/NAME/VERSION
+    (the run that made the model). uri: the MLflow store to ask; None: MLFLOW_TRACKING_URI, else the embedded one of
+    `outputs`. A run that is here is read here; only other ids, models, and with `uri` names and `latest`, ask MLflow.
+    Raises InputError if there is none, it is damaged, or the store does not answer.
+    """
+    found = locate(spec, outputs, uri)
+    return local_record(found) if isinstance(found, RunDirectory) else _remote_record(*found)
+
+
+def local_run(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory:
+    """The directory of the run that `spec` means; one that only MLflow has is fetched, without its checkpoints.
+
+    Arguments and errors as in `find_record`. Fetched runs lie in outputs/fetched/<run id>/<name>.
+    """
+    found = locate(spec, outputs, uri)
+    return found if isinstance(found, RunDirectory) else fetch(*found, outputs / "fetched" / found[1].info.run_id)
+
+
+def locate(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory | tuple[Store, Run]:
+    """The directory of the run that `spec` means, else the store that has it and the run in it; see `find_record`."""
+    store = None
+    if spec.startswith("models:/"):
+        store = Store(uri, outputs)
+        run_id = store.model_run(spec)
+        if run_id is None:
+            raise InputError(f"{spec} must come from a run, {store.uri} names none for it; name the run itself")
+        spec = run_id
+    by_id = _RUN_ID.fullmatch(spec) is not None
+    elsewhere = by_id or (bool(uri or os.environ.get("MLFLOW_TRACKING_URI")) and spec != "latest")
+    if not (uri and spec == "latest"):
+        here = _here(spec, outputs, must=not elsewhere)
+        if here is not None:
+            return here
+    store = store or Store(uri, outputs)
+    return store, store.run(spec) if by_id else _by_name(store, spec)
+
+
+def local_record(run: RunDirectory) -> RunRecord:
+    """The record of a run directory; asks nobody. Raises InputError if one of its files is missing or damaged."""
+
+    def read(name: str) -> str | None:
+        try:
+            return (run.path / name).read_bytes().decode()  # read_text would change the line ends of a patch
+        except FileNotFoundError:
+            return None
+
+    return RunRecord(
+        name=run.name,
+        run_id=run.mlflow.get("run_id"),
+        uri=run.mlflow.get("uri"),
+        **_parsed(read, str(run.path)),
+        tags=_journal_tags(run.path / "journal.jsonl"),
+        status=run.status,
+        directory=run,
+        read_series=lambda: journal_series(run.path / "journal.jsonl"),
+    )
+
+
+def journal_series(path: Path) -> Series:
+    """All points (step, value) of all metrics in a journal, by step."""
+    series: Series = {}
+    for line in read_journal(path):
+        for step, name, value in metric_points(line):
+            series.setdefault(name, []).append((step, value))
+    return {name: sorted(points, key=lambda point: point[0]) for name, points in sorted(series.items())}
+
+
+def metric_points(line: Line) -> list[tuple[int, str, float]]:
+    """(step, name, value) of each metric in a journal's line; none in another line, or one that is damaged."""
+    record = line.record or {}
+    if record.get("kind") != "metrics":
+        return []
+    try:
+        step = int(record["step"])
+        return [(step, str(name), float(value)) for name, value in record["values"].items()]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
+
+
+def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
+    """The directory here, trained or wholly fetched; without one None, or InputError if there `must` be one."""
+    for path in (outputs / "fetched" / spec).glob("*/mlflow.json") if _RUN_ID.fullmatch(spec) else ():
+        if RunDirectory(path.parent).finished:
+            return RunDirectory(path.parent)
+    try:
+        return find_run(spec, outputs)
+    except InputError:
+        rule = f"run {spec!r} must be a run directory, it has no journal.jsonl; see `racing runs list`"
+        require(not Path(spec).is_dir(), rule)
+        if must:
+            raise
+        return None
+    except OSError as error:  # no file name can be so long
+        raise InputError(f"run {spec[:50]!r}... must be a run, {error.strerror}; see `racing runs list`") from error
+
+
+def _by_name(store: Store, spec: str) -> Run:
+    """The newest run of that name, or of any for `latest`."""
+    name = spec.replace("'", "")
+    found = store.runs("" if spec == "latest" else f"attributes.run_name = '{name}'", limit=1)
+    rule = "must be a run directory, its name, an MLflow run id, or latest"
+    require(bool(found), f"run {spec!r} {rule}; there is none here or in {store.uri}: see `racing runs list`")
+    return found[0]
+
+
+def _remote_record(store: Store, run: Run) -> RunRecord:
+    run_id = run.info.run_id
+    there = {entry.path for entry in store.ask(lambda: store.client.list_artifacts(run_id))}
+    ended = run.info.status != "RUNNING"  # then the journal there is complete; before, MLflow's points are newer
+
+    def series() -> Series:
+        if not ended or "journal.jsonl" not in there:
+            return store.series(run)
+        with tempfile.TemporaryDirectory(prefix="racing-record-") as folder:
+            return journal_series(store.download(run_id, "journal.jsonl", Path(folder)))
+
+    return RunRecord(
+        name=run.info.run_name,
+        run_id=run_id,
+        uri=store.uri,
+        **_parsed(lambda name: store.text(run_id, name) if name in there else None, f"run {run_id} of {store.uri}"),
+        tags=dict(run.data.tags),
+        status=run.info.status,
+        directory=None,
+        read_series=series,
+    )
+
+
+def _parsed(read: Callable[[str], str | None], source: str) -> dict[str, Any]:
+    """The documents that describe a run, by field of RunRecord. Raises InputError if one is missing or damaged."""
+    return {
+        "config": _document(read, source, "config.yaml", yaml.safe_load, {}),
+        "overrides": _document(read, source, "overrides.yaml", yaml.safe_load, []),
+        "provenance": _document(read, source, "provenance.json", json.loads, {}),
+        "patch": _document(read, source, "diff.patch", str, "", needed=False),
+        "summary": _document(read, source, "summary.json", json.loads, {}, needed=False),
+    }
+
+
+def _document(
+    read: Callable[[str], str | None],
+    source: str,
+    name: str,
+    parse: Callable[[str], Any],
+    empty: Any,
+    *,
+    needed: bool = True,
+) -> Any:
+    try:
+        text = read(name)
+        value = parse(text) if text else empty
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{source}: {name} is damaged, {' '.join(str(error).split())[:200]}; restore it") from error
+    missing = f"{source} must have {name}, it was removed or not sent yet; the run cannot be read without it"
+    require(text is not None or not needed, missing)
+    kind = type(empty)
+    require(isinstance(value, kind), f"{source}: {name} is damaged, it must be a {kind.__name__}; restore it")
+    return value
+
+
+def _journal_tags(path: Path) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for line in read_journal(path):
+        if b'"kind":"tags"' in line.raw and line.record:
+            tags.update(line.record["values"])
+    return tags

@@ -1,0 +1,112 @@
+"""MLflow's model registry: a run's policy becomes a version of a named model, which an alias points to."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from racing.errors import require
+from racing.runs.directory import read_json
+from racing.runs.record import RunRecord, find_record
+from racing.runs.remote import Series, Store
+from racing.runs.store import resolve_uri
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+
+PARITY, EVALUATION = "export/max_difference", "eval/finish_rate"  # metrics that a run must have to be promoted
+TOLERANCE = 1e-5  # greatest difference between ONNX and torch, of actions in [-1, 1]
+_NAME = re.compile(r"[\w\-. ]{1,250}")
+_ALIAS = re.compile(r"(?!(latest|v\d+)$)[\w\-]{1,255}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """A version of a registered model. before: the version that the alias pointed to, None if there was none."""
+
+    name: str
+    version: str
+    alias: str
+    before: str | None
+    tags: dict[str, str]
+
+
+def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None = None) -> Promotion:
+    """Register the ONNX policy of a run as a version of model `name` and let `alias` point to it.
+
+    spec, outputs, uri: see `find_record`. A policy that is a version already stays that version. Raises InputError
+    unless the run is finished, its ONNX file agrees with torch to 1e-5, it was evaluated, and MLflow has all of it.
+    """
+    require(bool(_NAME.fullmatch(name)), f"name={name} must be letters, digits and _-. (at most 250); rename it")
+    rule = "must be letters, digits and _- and neither latest nor a version such as v1"
+    require(bool(_ALIAS.fullmatch(alias)), f"alias={alias} {rule}; champion is usual")
+    record = find_record(spec, outputs, uri)
+    series = record.series()
+    _require_good(record, series)
+    _require_delivered(record, uri and resolve_uri(uri, outputs))
+    store = Store(record.uri, outputs)
+    models = store.models(store.run(str(record.run_id)))
+    require(bool(models), f"run {record.name} has no model in {store.uri}; send it: racing runs sync run={record.name}")
+    tags = version_tags(record, series)
+    return store.ask(lambda: _register(store.client, models[0], name, alias, tags))
+
+
+def version_tags(record: RunRecord, series: Series) -> dict[str, str]:
+    """What the registry says about a version: the run, its results, where and with which car it drives."""
+    results = {key: _last(series, f"eval/{key}") for key in ("finish_rate", "lap_time_s", "lap_ratio")}
+    known = {key: f"{value:.6g}" for key, value in results.items() if value is not None}
+    places = {"track": record.tags.get("racing.tracks"), "vehicle": record.tags.get("racing.vehicle")}
+    return {"run": record.name} | known | {key: value for key, value in places.items() if value}
+
+
+def _require_good(record: RunRecord, series: Series) -> None:
+    name = f"run {record.name}"
+    unfinished = f"{name} is {record.status}, only a finished run is promoted; train it to its end: racing train"
+    require(record.status == "FINISHED", unfinished)
+    difference = _last(series, PARITY)
+    fault = "was not compared with torch" if difference is None else f"differs from torch by {difference:.2g}"
+    agrees = difference is not None and difference <= TOLERANCE  # false for NaN, too
+    require(agrees, f"{name}: its ONNX file {fault}, {PARITY} must be <= {TOLERANCE:g} to be promoted; train it again")
+    judged = _last(series, EVALUATION)
+    rule = f"{name} was not evaluated, {EVALUATION} must be there to be promoted; train it again, with its evaluation"
+    require(judged is not None and math.isfinite(judged), rule)
+
+
+def _require_delivered(record: RunRecord, uri: str | None) -> None:
+    """`uri`: where the user wants it, None where that was not said."""
+    remedy = f"racing runs sync run={record.name}" + (f" tracking.uri={uri}" if uri else "")
+    elsewhere = f"run {record.name} must be in MLflow to be promoted, {uri or 'no store'} does not have it; {remedy}"
+    require(record.uri is not None and uri in (None, record.uri), elsewhere)
+    if record.directory is not None:
+        sent = int(read_json(record.directory.path / "journal.cursor").get("offset", 0))
+        size = (record.directory.path / "journal.jsonl").stat().st_size
+        require(sent >= size, f"run {record.name} must be in MLflow whole, {sent} of {size} bytes are; {remedy}")
+
+
+def _register(client: Any, model: LoggedModel, name: str, alias: str, tags: dict[str, str]) -> Promotion:
+    known = client.search_registered_models(f"name = '{name}'")
+    if not known:
+        client.create_registered_model(name)
+    versions: list[ModelVersion] = client.search_model_versions(f"name = '{name}'")
+    same = [version for version in versions if version.source == model.artifact_location]
+    if same:
+        version = same[0].version
+        for key, value in tags.items():
+            client.set_model_version_tag(name, version, key, value)
+    else:
+        made = client.create_model_version(
+            name, model.artifact_location, model.source_run_id, tags, model_id=model.model_id
+        )
+        version = made.version
+    before = known[0].aliases.get(alias) if known else None
+    client.set_registered_model_alias(name, alias, version)
+    return Promotion(name=name, version=str(version), alias=alias, before=before and str(before), tags=tags)
+
+
+def _last(series: Series, name: str) -> float | None:
+    points = series.get(name)
+    return points[-1][1] if points else None

@@ -1,0 +1,121 @@
+"""Weights & Biases: the journal as a run of the project `tracking.experiment`, online or as offline files.
+
+The number of a line of metrics in the journal is W&B's own step. So a continued run says which lines W&B has already,
+and offline files, of which a killed process leaves a part, are simply made again as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import Any
+
+from racing.runs.directory import RunDirectory, flatten, read_json, write_atomic
+from racing.runs.failures import Refused
+from racing.runs.journal import read_journal
+from racing.runs.sinks.journal_sink import JournalSink, numbers
+
+MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")  # that WANDB_MODE may have
+AXIS = "global_step"  # environment steps: what every metric is drawn over
+MAX_TAG = 64  # [characters] W&B's limit
+
+
+class WandbSink(JournalSink):
+    """Writes <run>/wandb/. WANDB_MODE decides whether online; without it: where somebody is logged in."""
+
+    name = "wandb"
+
+    def __init__(self, run: RunDirectory) -> None:
+        """Nothing is read or written yet."""
+        super().__init__(run)
+        self._cursor = run.path / "wandb" / "journal.cursor"
+        self._wandb: Any = None
+        self._lines = self._there = 0  # lines of metrics: taken, and how many W&B has from an earlier process
+
+    def close(self) -> None:
+        """Close the W&B run, if it is open; a run that has not ended has failed."""
+        self._finish(1)
+
+    def _has_all(self) -> bool:
+        size = (self.run.path / "journal.jsonl").stat().st_size
+        return read_json(self._cursor).get("offset") == size
+
+    def _begin(self) -> None:
+        import wandb
+
+        self._wandb = None
+        wandb.teardown()  # nothing of an attempt that failed goes on writing
+        mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+        offline = mode in ("offline", "dryrun")
+        first = next(read_journal(self.run.path / "journal.jsonl")).record or {}
+        config = self.run.config
+        if offline:
+            for partial in (self.run.path / "wandb").glob(f"offline-run-*-{first['id']}"):
+                shutil.rmtree(partial)
+        try:
+            self._wandb = wandb.init(
+                project=(config.get("tracking") or {}).get("experiment", "racing"),
+                id=first["id"],
+                name=self.run.name,
+                dir=self.run.path,
+                config=config,
+                resume=None if offline else "allow",
+                settings=_settings(mode),
+            )
+        except (wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
+            raise Refused(f"wandb: {error}") from error
+        self._wandb.define_metric("*", step_metric=AXIS)
+        self._known = set(flatten(config))
+        self._lines, self._there = 0, 0 if offline else self._wandb.step
+        self._end = "KILLED"
+
+    def _take(self, record: dict[str, Any]) -> None:
+        if point := numbers(record):
+            step, time, values = point
+            if self._lines >= self._there:
+                self._wandb.log({AXIS: step, "_timestamp": time, **values}, step=self._lines, commit=True)
+            self._lines += 1
+        elif record.get("kind") == "params":
+            late = {name: value for name, value in record["values"].items() if name not in self._known}
+            self._wandb.config.update(late, allow_val_change=True)
+        elif record.get("kind") == "tags":
+            self._wandb.config.update({f"tags.{k}": v for k, v in record["values"].items()}, allow_val_change=True)
+            labels = (f"{name}={value}" for name, value in record["values"].items())
+            shown = [*(self._wandb.tags or ()), *(label for label in labels if len(label) <= MAX_TAG)]
+            self._wandb.tags = tuple(dict.fromkeys(shown))
+        elif record.get("kind") == "end":
+            self._end = record["status"]
+
+    def _settle(self) -> None:
+        if not self.ended:
+            return
+        if self._end == "STOPPED":
+            self._wandb.mark_preempting()
+        if self._end == "FINISHED":
+            self._wandb.summary.update(self.run.summary)
+        self._finish(0 if self._end == "FINISHED" else 1)
+
+    def _finish(self, exit_code: int) -> None:
+        """Close the W&B run and note that all up to here is in it."""
+        if self._wandb is None:
+            return
+        self._wandb.finish(exit_code)
+        self._wandb, self._begun = None, False
+        self._cursor.parent.mkdir(exist_ok=True)
+        write_atomic(self._cursor, json.dumps({"offset": self._offset}) + "\n")
+
+
+def _settings(mode: str) -> Any:
+    """Only what the journal says: no console, no machine statistics of the sender, no words on the terminal."""
+    import wandb
+
+    quiet = {"silent": True, "console": "off", "quiet": True}
+    nothing_else = {"disable_git": True, "save_code": False, "x_disable_stats": True, "x_disable_machine_info": True}
+    return wandb.Settings(**quiet, **nothing_else, mode=mode, x_save_requirements=False)
+
+
+def _logged_in() -> bool:
+    import wandb
+
+    return bool(wandb.login(prompt=False, verify=False))

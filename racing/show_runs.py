@@ -1,0 +1,115 @@
+"""What was trained: `racing runs list | show`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from racing.runs.directory import RunDirectory, all_runs, flatten, read_json
+from racing.runs.journal import read_journal
+from racing.runs.record import RunRecord, metric_points
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+TAIL = 1 << 20  # [bytes] of a journal that a table reads: hours of training, milliseconds of reading
+RESULTS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio"}
+
+
+def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -> int:
+    """Print a table of the runs under `outputs`, or with `uri` of those in that store, newest first."""
+    if uri:
+        from racing.runs.remote import Store
+
+        rows = [_remote_row(run) for run in Store(uri, outputs).runs()]
+    else:
+        rows = [_local_row(run) for run in all_runs(outputs)]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    if not rows:
+        place = f"in {uri}" if uri else f"under {outputs / 'runs'}"
+        print(f"no runs {place}; train one: racing train debug=fast")
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "status", "steps", *RESULTS.values(), "started (UTC)", "MLflow run"):
+        table.add_column(column, overflow="fold")  # names and ids are there to be copied: never cut
+    for row in rows:
+        results = [number(row[name]) for name in RESULTS]
+        steps, started = f"{row['steps']:,}", row["started"][:16].replace("T", " ")
+        table.add_row(row["name"], row["status"], steps, *results, started, row["run_id"] or "-")
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+    return 0
+
+
+def _local_row(run: RunDirectory) -> dict[str, Any]:
+    step, values = 0, {}
+    journal = run.path / "journal.jsonl"
+    for line in read_journal(journal, max(0, journal.stat().st_size - TAIL)):  # what is left of a cut line is no record
+        for at, name, value in metric_points(line):
+            step = max(step, at)
+            values[name] = value
+    results = {name: run.summary.get(name, values.get(f"eval/{name}")) for name in RESULTS}
+    identity = {"name": run.name, "status": run.status, "steps": step}
+    return identity | results | {"started": _clock(run.started), "run_id": run.mlflow.get("run_id")}
+
+
+def _remote_row(run: Run) -> dict[str, Any]:
+    # The public dictionary of metrics has no steps.
+    steps = max((int(point.step) for point in run.data._metric_objs), default=0)
+    results = {name: run.data.metrics.get(f"eval/{name}") for name in RESULTS}
+    identity = {"name": run.info.run_name, "status": run.info.status, "steps": steps}
+    return identity | results | {"started": _clock(run.info.start_time), "run_id": run.info.run_id}
+
+
+def show(record: RunRecord, *, as_json: bool = False) -> int:
+    """Print one run: where it is, how far it came, its results and settings."""
+    series = record.series()
+    values = {name: points[-1][1] for name, points in series.items()} | flatten(record.summary)
+    facts: dict[str, Any] = {
+        "name": record.name,
+        "status": record.status,
+        "steps": max((points[-1][0] for points in series.values()), default=0),
+        "directory": str(record.directory.path) if record.directory else None,
+        "uri": record.uri,
+        "run_id": record.run_id,
+    }
+    if record.directory is not None:
+        facts["started"] = _clock(record.directory.started)
+        facts["delivered"] = _delivered(record.directory)
+    if as_json:
+        sections = {"results": values, "tags": record.tags, "config": record.config, "overrides": record.overrides}
+        print(json.dumps(facts | sections | {"provenance": record.provenance}, indent=2))
+        return 0
+    shown = facts | {"steps": f"{facts['steps']:,}", "uri": record.uri or "not sent yet"}
+    if "delivered" in facts:
+        shown["delivered"] = f"{facts['delivered']:.0%} of the journal"
+    typed = {"overrides": " ".join(record.overrides)} if record.overrides else {}
+    for title, section in (("run", shown | typed), ("results", values), ("config", flatten(record.config))):
+        print(title)
+        for name, value in section.items():
+            text = number(value) if isinstance(value, float) else str(value)
+            if value is not None or section is not shown:
+                print(f"  {name:<32} {textwrap.shorten(text, 200)}")
+    return 0
+
+
+def number(value: object) -> str:
+    """A number as tables show it, `-` where there is none."""
+    return f"{value:.6g}" if isinstance(value, int | float) else "-"
+
+
+def _delivered(run: RunDirectory) -> float:
+    size = (run.path / "journal.jsonl").stat().st_size
+    return int(read_json(run.path / "journal.cursor").get("offset", 0)) / max(1, size)
+
+
+def _clock(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,280 @@
+"""A training continued from its saved state goes on to the same bytes; no part of that state may be missing."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter, Logger
+
+from racing.algos.state import capture, replay_buffer, restore, weights_sha256
+from racing.envs.sensors import SensorsTask
+from racing.envs.vec_env import RacingVecEnv
+from racing.envs.vision import VisionTask
+from racing.keeper import PARTS, replay_log
+from racing.runs.checkpoints import Checkpoint, Checkpoints
+from racing.runs.trees import dump_tree
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
+
+TOTAL, FROM, EVERY = 96, 48, 16  # decisions of each car: all, before the state is taken, between two checkpoints
+STATE = PARTS[:-1]  # without the monitor's
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "ppo": {"n_steps": 16, "batch_size": 128, "n_epochs": 2, "net_arch": [16]},
+    "sac": {
+        "buffer_size": 300,  # 37 rows: 48 are written before the state is taken, 96 in all
+        "learning_starts": 100,
+        "batch_size": 32,
+        "gradient_steps": 1,
+        "net_arch": [16],
+    },
+}
+
+
+class Written(KVWriter):
+    """What Stable-Baselines3's logger wrote, without wall-clock figures."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, str, str]] = []
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, Any], step: int = 0) -> None:
+        self.points += [(step, k, repr(v)) for k, v in sorted(key_values.items()) if not k.startswith("time/")]
+
+    def close(self) -> None:
+        pass
+
+
+class Saver(BaseCallback):
+    """Saves between two rollouts; draws from generators that training leaves alone, as other callbacks might."""
+
+    def __init__(self, checkpoints: Checkpoints | None = None) -> None:
+        super().__init__()
+        self.checkpoints = checkpoints
+
+    def _on_step(self) -> bool:
+        return random.random() + np.random.random() + self.model.action_space.sample().sum() < 100
+
+    def _on_rollout_start(self) -> None:
+        steps = self.model.num_timesteps // self.training_env.num_envs
+        if self.checkpoints is not None and steps and steps % EVERY == 0:
+            self.checkpoints.save(steps, capture(self.model), {}, replay_log(self.model))
+
+
+class Bench:
+    """Makes trainings that differ in nothing, each in its own environment."""
+
+    def __init__(self, make, name: str, track: Track, vehicle: Vehicle) -> None:
+        self.make, self.name, self.track, self.vehicle = make, name, track, vehicle
+        self.races, self.threads, self.eyes = 8, 1, False
+
+    def model(self) -> tuple[BaseAlgorithm, Written]:
+        episodes = {"time_limit": 2.0}  # short: many end
+        options = {"races": self.races, "seed": 3, "threads": self.threads, "episodes": episodes}
+        task: Any = SensorsTask([self.track], self.vehicle, **options)
+        if self.eyes:
+            frames = {"width": 36, "height": 36, "grayscale": True, "frame_stack": 3}
+            task = VisionTask([self.track], self.vehicle, **options, **frames, randomize={"noise": 0.1})
+        network = {"cnn": "small", "features_dim": 16} if self.eyes else {}
+        made = self.make(RacingVecEnv(task), seed=5, **ALGORITHMS[self.name], **network)
+        written = Written()
+        made.set_logger(Logger(None, [written]))
+        return made, written
+
+    def undisturbed(self, folder: Path) -> tuple[dict[str, Any], list[tuple[int, str, str]], Checkpoint]:
+        """The state at the end, the points after step FROM, and the checkpoint made there."""
+        disturb_generators(1)
+        model, written = self.model()
+        checkpoints = Checkpoints(folder)
+        model.learn(TOTAL * self.races, callback=Saver(checkpoints), log_interval=1)
+        (checkpoint,) = [c for c in checkpoints.all() if c.step == FROM]
+        return end_of(model), [point for point in written.points if point[0] > FROM * self.races], checkpoint
+
+    def continued(self, checkpoint: Checkpoint, without: str = "") -> tuple[dict[str, Any], list[tuple[int, str, str]]]:
+        """The state at the end and the points of a training that continues. without: part/key/... left as it is new."""
+        disturb_generators(2)
+        model, written = self.model()
+        fresh = copy.deepcopy(capture(model))
+        state = {part: checkpoint.load(part) for part in STATE}
+        *place, last = without.split("/")
+        if without and without != "replay":
+            target, source = state, fresh
+            for key in place:
+                target, source = target[key], source[key]
+            assert last in target
+            target[last] = source[last]
+        restore(model, state)
+        log, buffer = checkpoint.load_log(), replay_buffer(model)
+        assert (log is None) == (buffer is None)
+        if log is not None and buffer is not None and without != "replay":
+            buffer.restore(*log)
+        left = TOTAL * self.races - model.num_timesteps
+        model.learn(left, callback=Saver(), log_interval=1, reset_num_timesteps=False)
+        return end_of(model), written.points
+
+
+def disturb_generators(seed: int) -> None:
+    """Every process begins with other global generators."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def end_of(model: BaseAlgorithm) -> dict[str, Any]:
+    """Every part of the state as bytes, and of a replay buffer all rows."""
+    parts = {name: dump_tree(state) for name, state in capture(model).items()}
+    buffer = replay_buffer(model)
+    if buffer is not None:
+        parts["replay"] = dump_tree({"rows": buffer.rows(0, buffer.buffer_size), "place": [buffer.pos, buffer.full]})
+    return parts
+
+
+@pytest.fixture(params=ALGORITHMS)
+def bench(request, wavy: Track, kart: Vehicle) -> Bench:
+    return Bench(request.getfixturevalue(request.param), request.param, wavy, kart)
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield 2
+    torch.set_num_threads(before)
+
+
+def test_a_continued_training_ends_with_the_same_bytes(bench: Bench, tmp_path: Path):
+    end, points, checkpoint = bench.undisturbed(tmp_path)
+    again, written = bench.continued(checkpoint)
+    assert again == end
+    assert written == points
+    assert len({step for step, _, _ in points}) >= 3
+
+
+def test_with_threads_too(bench: Bench, threads: int, tmp_path: Path):
+    bench.races, bench.threads = 128, threads  # fewer cars are not split
+    end, points, checkpoint = bench.undisturbed(tmp_path)
+    assert bench.continued(checkpoint) == (end, points)
+
+
+def test_with_frames_too(bench: Bench, tmp_path: Path):
+    bench.eyes = True
+    end, points, checkpoint = bench.undisturbed(tmp_path)
+    assert bench.continued(checkpoint) == (end, points)
+    assert bench.continued(checkpoint, "world/frames") != (end, points)
+
+
+def test_a_state_can_be_continued_more_than_once(bench: Bench, tmp_path: Path):
+    """Training goes on in its own memory, not in the checkpoint's."""
+    end, points, checkpoint = bench.undisturbed(tmp_path)
+    assert bench.continued(checkpoint) == bench.continued(checkpoint) == (end, points)
+
+
+EVERYWHERE = [
+    "policy",
+    "optimizer/modules",
+    "rng",
+    "rng/python",
+    "rng/numpy",
+    "rng/torch",
+    "rng/action_space",
+    "world",
+    "world/world",
+    "world/returns",
+    "world/terms",
+    "world/episodes",
+    "counters",
+    "counters/num_timesteps",
+    "counters/_n_updates",
+    "counters/_last_obs",
+    "counters/ep_info_buffer",
+]
+ONE = {
+    "ppo": ["optimizer/modules/policy.optimizer"],
+    "sac": [
+        "replay",
+        "optimizer/variables",
+        "optimizer/variables/log_ent_coef",
+        "optimizer/modules/actor.optimizer",
+        "optimizer/modules/critic.optimizer",
+        "optimizer/modules/ent_coef_optimizer",
+        "counters/_episode_num",
+        "counters/pending",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_part_is_needed(name: str, request, wavy: Track, kart: Vehicle, tmp_path: Path):
+    bench = Bench(request.getfixturevalue(name), name, wavy, kart)
+    end, points, checkpoint = bench.undisturbed(tmp_path)
+    needless = [part for part in EVERYWHERE + ONE[name] if bench.continued(checkpoint, part) == (end, points)]
+    assert needless == []
+
+
+def test_capture_changes_nothing(bench: Bench, tmp_path: Path):
+    model, _ = bench.model()
+    model.learn(256)
+    before = end_of(model)
+    capture(model)
+    assert end_of(model) == before
+
+
+# the replay buffer
+
+
+@pytest.mark.parametrize("written", [0, 1, 5, 36, 37, 38, 74, 90])
+def test_a_replay_buffer_comes_back_from_its_chunks(written: int, sac, wavy: Track, kart: Vehicle):
+    """37 rows; chunks as checkpoints make them, the first one partly overwritten."""
+
+    def new() -> Any:
+        task = SensorsTask([wavy], kart, races=8)
+        return replay_buffer(sac(RacingVecEnv(task), **ALGORITHMS["sac"]))
+
+    buffer, rng = new(), np.random.default_rng(1)
+    assert buffer.buffer_size == 37
+    chunks: list[tuple[int, int, dict[str, Any]]] = []
+    for row in range(written):
+        observations = rng.normal(size=(2, 8, 10)).astype(np.float32)
+        done = rng.random(8) < 0.3
+        infos = [{"TimeLimit.truncated": bool(limit)} for limit in rng.random(8) < 0.5]
+        buffer.add(*observations, rng.uniform(-1, 1, (8, 2)), rng.normal(size=8), done, infos)
+        if row % 7 == 6 or row == written - 1:
+            begin = chunks[-1][1] if chunks else 0
+            chunks.append((begin, row + 1, buffer.rows(begin, row + 1)))
+    other = new()
+    other.restore(written, [chunk for chunk in chunks if chunk[1] > written - 37])
+    assert (
+        (other.added, other.pos, other.full)
+        == (buffer.added, buffer.pos, buffer.full)
+        == (
+            written,
+            written % 37,
+            written >= 37,
+        )
+    )
+    for name in ("observations", "next_observations", "actions", "rewards", "dones", "timeouts"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(buffer, name), err_msg=name)
+    assert other.timeouts.any() == (written > 0)
+
+
+# the checksum
+
+
+def test_the_checksum_is_of_values_wherever_they_lie():
+    weights = {"a": torch.arange(4.0), "b": {"c": torch.ones(2, 2), "lr": 0.1}}
+    turned = {"b": {"lr": 0.1, "c": torch.ones(2, 4)[:, ::2]}, "a": torch.nn.Parameter(torch.arange(4.0))}
+    assert weights_sha256(weights) == weights_sha256(turned)
+    for changed in (
+        {**weights, "a": torch.tensor([0.0, 1.0, 2.0, 3.0000002])},
+        {**weights, "d": torch.zeros(0)},
+        {"a": weights["a"], "b": {"c": torch.ones(2, 2), "lr": 0.2}},
+        {"b": torch.arange(4.0), "a": weights["b"]},
+    ):
+        assert weights_sha256(changed) != weights_sha256(weights)

@@ -1,0 +1,54 @@
+"""Trainings in this process that get a real signal at a known step, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from racing.cli import main
+from racing.keeper import Keeper
+from racing.runs.directory import RunDirectory, all_runs
+
+
+def train(outputs: Path, *arguments: str) -> int:
+    """`racing train arguments`, without MLflow; its exit code."""
+    return main(["train", "debug=fast", "eval.episodes=2", "tracking=none", *arguments, f"paths.outputs={outputs}"])
+
+
+def train_until(step: int, outputs: Path, *arguments: str, signals: Sequence[int] = (signal.SIGTERM,)) -> int:
+    """As `train`, but the process gets signals, one at each decision from `step` on."""
+    real = Keeper._on_step
+    left = list(signals)
+
+    def on_step(self: Keeper) -> bool:
+        if left and self.model.num_timesteps >= step:
+            os.kill(os.getpid(), left.pop(0))
+        return real(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Keeper, "_on_step", on_step)
+        code = train(outputs, *arguments)
+    assert not left
+    return code
+
+
+def only_run(outputs: Path) -> RunDirectory:
+    (run,) = all_runs(outputs)
+    return run
+
+
+def copied(run: RunDirectory, outputs: Path) -> RunDirectory:
+    """The run in other outputs: the same command with them continues it there."""
+    shutil.copytree(run.path, outputs / "runs" / run.name)
+    return RunDirectory(outputs / "runs" / run.name)
+
+
+def contents(folder: Path, without: Sequence[str] = ("run.lock",)) -> dict[str, bytes]:
+    """Every file below `folder` by its relative path."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in without)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

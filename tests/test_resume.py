@@ -1,0 +1,61 @@
+"""Runs that are killed and continued end as one that nobody disturbed: the same bytes, the same points."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from racing.cli import main
+from racing.runs.directory import RunDirectory
+from tests.killing import PATIENCE, Killer, points, run_of, state_bytes, train_command
+from tests.runs.conftest import Copy
+
+PPO = ["debug=fast", "algo.total_timesteps=212992", "checkpoint.every=4096"]
+PPO += ["eval.every=40960", "eval.from=0", "algo.n_steps=32"]  # half as long an update
+SAC = ["debug=fast", "algo=sac", "env=mlp", "algo.total_timesteps=5120", "checkpoint.every=256"]
+SAC += ["algo.learning_starts=640", "algo.buffer_size=1600", "eval.every=1600", "eval.from=0", "checkpoint.keep_last=2"]
+
+
+def mlflow_points(run: RunDirectory) -> Counter:
+    """What MLflow has. On a busy machine the sender, which yields to everybody, may need longer than a run waits."""
+    deadline = time.monotonic() + PATIENCE
+    while main(["runs", "sync", str(run.path), f"paths.outputs={run.path.parents[1]}"]) != 0:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    copy = Copy(run)
+    assert copy.status == "FINISHED"
+    found: Counter = Counter()
+    for name in copy.run.data.metrics:
+        for (step, value), number in copy.points(name).items():
+            found[name, step, "" if "time/" in name else repr(value)] += number
+    return found
+
+
+def check_equal(disturbed: RunDirectory, calm: RunDirectory, total: int) -> None:
+    assert state_bytes(disturbed, total) == state_bytes(calm, total)
+    for name in ("policy.onnx",):
+        assert (disturbed.path / "export" / name).read_bytes() == (calm.path / "export" / name).read_bytes()
+    assert points(disturbed) == points(calm)
+    assert set(points(disturbed).values()) == {1}
+    assert mlflow_points(disturbed) == mlflow_points(calm) == points(calm)
+    assert without_clock(disturbed) == without_clock(calm)
+
+
+def without_clock(run: RunDirectory) -> dict:
+    clocks = ("learning_s", "steps_per_s", "judging_s", "first_lap", "lap_picture", "onnx", "laps")
+    return {name: value for name, value in run.summary.items() if name not in clocks}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments, total, kills", [(PPO, 212_992, 25), (SAC, 5120, 10)], ids=["ppo", "sac"])
+def test_killed_at_any_instant_it_ends_as_if_it_had_not_been(arguments, total, kills, tmp_path: Path):
+    killer = Killer(tmp_path / "disturbed", arguments, total, kills, seed=1)
+    killer.torment()
+    assert sum(killer.killed.values()) - killer.killed["sender"] == kills, killer.killed
+    done = subprocess.run(train_command(tmp_path / "calm", arguments), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    check_equal(killer.run, run_of(tmp_path / "calm", arguments), total)
