@@ -1,4 +1,4 @@
-"""Writes docs/pictures/camera_*.png, which docs/vision.md shows: `python docs/make_camera_pictures.py [FOLDER]`."""
+"""Writes docs/img/camera_*.png, which docs/vision.md shows: `python docs/make_camera_pictures.py [FOLDER]`."""
 
 from __future__ import annotations
 
@@ -165,4 +165,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "img")

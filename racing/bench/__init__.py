@@ -26,7 +26,7 @@ examples:
   racing bench ppo                            learning steps per second, beside Stable-Baselines3's PPO; a minute
   racing bench vision                         learning steps per second by frames; two minutes
   racing bench startup                        seconds until help, imports, the first update; a minute
-  racing bench tracking                       what MLflow costs training, its server alive and dead; eight minutes
+  racing bench tracking                       what MLflow costs training, server alive and dead; a quarter of an hour
   racing bench seeds seeds=[0,1,2]            finish rate and lap of the default experiment over seeds; a minute each
   racing bench sim lanes=[1,4096] threads=[1] rays=1080
 """
@@ -75,7 +75,7 @@ def check(options: Mapping[str, Any]) -> None:
         ("tracked_steps", 1, 1 << 40),
     ):
         require_number(name, options[name], low, high, whole=True, remedy="see racing bench --help")
-    for name in ("range", "seconds"):
+    for name in ("range", "seconds", "window"):
         require_number(name, options[name], 1e-3, 10_000, remedy="see racing bench --help")
     for name, low, high in (("lanes", 1, 1 << 20), ("threads", 1, 256), ("seeds", 0, (1 << 28) - 1)):
         values = options[name]

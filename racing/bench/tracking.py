@@ -1,4 +1,8 @@
-"""`racing bench tracking`: what tracking costs training."""
+"""`racing bench tracking`: what tracking costs training.
+
+The machine's speed changes by more than tracking costs, within seconds. So the sender of one and the same training is
+frozen (SIGSTOP) and let go in turns, and the speed in each window is compared with that in the windows beside it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from racing.bench.report import Result, Row, say
@@ -25,36 +30,54 @@ if TYPE_CHECKING:
 
     from racing.runs.directory import RunDirectory
 
-NONE, EMBEDDED, SERVER, KILLED = "tracking=none", "embedded store", "server", "server killed halfway"
-KINDS = (NONE, EMBEDDED, SERVER, KILLED)
+EMBEDDED, SERVER, KILLED = "embedded store", "server", "server killed"
+KINDS = (EMBEDDED, SERVER, KILLED)
 LINES, NAMES = 20_000, 10  # journal lines that are timed, metrics in each
-LOOK = 0.25  # [s] between two looks at the training
+LOOK = 0.1  # [s] between two looks at the training
+LEAST = 4  # records in a window that counts
 PATIENCE = 120  # [s] for a server to start
+
+Windows = list[tuple[float, float, bool]]  # begin and end [s] of each, and whether the sender was frozen
 
 
 def tracking(options: Mapping[str, Any]) -> Result:
-    """Learning steps per second without tracking and with it; trainings take turns, so that a change of the machine's
-    load meets them all. The server runs on this machine, too, and takes its part of it.
+    """Speed of learning with the sender at work as a share of that with the sender frozen, and what the sender used.
+
+    At work it also sends what gathered while it was frozen: twice its usual load.
     """
-    measured: dict[str, list[Row]] = {kind: [] for kind in KINDS}
-    for repeat in range(options["repeats"]):
-        for kind in KINDS:
-            with tempfile.TemporaryDirectory(prefix="racing-bench-") as folder:
-                measured[kind].append(training(kind, Path(folder), options))
-            say(f"{kind}, repeat {repeat + 1}: {measured[kind][-1]['steps_per_s']:,.0f} steps/s")
-    base = statistics.median(row["steps_per_s"] for row in measured[NONE])
     rows = []
-    for kind, repeats in measured.items():
-        middle = {key: statistics.median(row[key] for row in repeats) for key in ("steps_per_s", "sender_cpu_s")}
-        share = statistics.median(row["sender_cpu_s"] / row["learning_s"] for row in repeats)
-        complete = None if kind == NONE else all(row["complete"] for row in repeats)
-        ratio = middle["steps_per_s"] / base
-        rates = [row["steps_per_s"] for row in repeats]
+    for kind in KINDS:
+        measured: list[Row] = []
+        for repeat in range(options["repeats"]):
+            with tempfile.TemporaryDirectory(prefix="racing-bench-") as folder:
+                measured.append(training(kind, Path(folder), options))
+            say(f"{kind}, repeat {repeat + 1}: {measured[-1]['pairs']} pairs of windows")
+        ratios = [ratio for row in measured for ratio in row["ratios"]]
+        if not ratios:
+            raise InputError("tracked_steps must last for some windows of window [s], it was too short; give more")
+        low, high = (statistics.quantiles(medians(ratios), n=40)[place] for place in (0, -1))
         rows.append(
-            {"name": kind, "ratio": ratio, **middle, "sender_share": share, "complete": complete, "rates": rates}
+            {
+                "name": kind,
+                "ratio": statistics.median(ratios),
+                "low": low,
+                "high": high,
+                "pairs": len(ratios),
+                "steps_per_s": statistics.median(row["steps_per_s"] for row in measured),
+                "sender_cpu_share": statistics.median(row["sender_cpu_s"] / row["learning_s"] for row in measured),
+                "complete": all(row["complete"] for row in measured),
+                "rates": ratios,
+                "start": statistics.median(row["sender_start_cpu_s"] for row in measured),
+            }
         )
-    first = statistics.median(row["sender_start_cpu_s"] for row in measured[EMBEDDED])
-    return rows, {"us_per_journal_line": journal_line(options["repeats"]), "sender_start_cpu_s": first}
+    spent = {"us_per_journal_line": journal_line(options["repeats"]), "sender_start_cpu_s": rows[0]["start"]}
+    return [{key: value for key, value in row.items() if key != "start"} for row in rows], spent
+
+
+def medians(values: Sequence[float], draws: int = 1000) -> list[float]:
+    """Medians of `draws` samples of `values` drawn with replacement: their spread is that of the median (bootstrap)."""
+    random = Random(0)
+    return [statistics.median(random.choices(values, k=len(values))) for _ in range(draws)]
 
 
 def journal_line(repeats: int) -> float:
@@ -80,26 +103,29 @@ def training(kind: str, folder: Path, options: Mapping[str, Any]) -> Row:
 
     settings = ["eval.every=0", "tracking.close_timeout=5", *options["train"]]
     settings += [f"algo.total_timesteps={options['tracked_steps']}", f"paths.outputs={folder}"]
-    with mlflow_server(folder, wanted=kind in (SERVER, KILLED)) as (uri, server):
-        settings += ["tracking=none" if kind == NONE else "tracking=mlflow", f"tracking.uri={uri or 'null'}"]
+    with mlflow_server(folder, wanted=kind != EMBEDDED) as (uri, server):
+        settings += ["tracking=mlflow", f"tracking.uri={uri or 'null'}"]
         command = [sys.executable, "-m", "racing.cli", "train", *settings]
         with (folder / "said").open("wb") as said:
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
-            watched = watch(process, folder, options["tracked_steps"] // 2, server if kind == KILLED else None)
+            watched, windows = watch(process, folder, options["window"], server if kind == KILLED else None)
     if process.returncode:
         last = (folder / "said").read_text().strip().splitlines()[-1]
         raise InputError(f"train={options['train']} must train: {last}; correct it")
     run = all_runs(folder)[0]
     numbers = {key: run.summary[key] for key in ("learning_s", "steps_per_s")}
-    return numbers | watched | {"complete": delivered(run) == (run.path / "journal.jsonl").stat().st_size}
+    ratios = compared(windows, progress(run))
+    complete = delivered(run) == (run.path / "journal.jsonl").stat().st_size
+    return numbers | watched | {"complete": complete, "ratios": ratios, "pairs": len(ratios)}
 
 
 def watch(
-    process: subprocess.Popen[bytes], folder: Path, halfway: int, server: subprocess.Popen[bytes] | None
-) -> dict[str, float]:
-    """Wait for the training to end and kill `server` when `halfway` steps are done.
+    process: subprocess.Popen[bytes], folder: Path, window: float, server: subprocess.Popen[bytes] | None
+) -> tuple[dict[str, float], Windows]:
+    """Wait for the training to end; once the sender has delivered something, kill `server`, then freeze the sender and
+    let it go, for `window` seconds each.
 
-    Returns CPU seconds of the sender: of all of its life, and until it had delivered the first lines.
+    Returns CPU seconds of the sender: of all of its life, and until it had delivered the first lines; and the windows.
     """
     import psutil
 
@@ -107,17 +133,48 @@ def watch(
 
     sender, spent, first = None, 0.0, 0.0
     trainer = psutil.Process(process.pid)
+    windows: Windows = []
+    began, frozen = 0.0, False
     while process.poll() is None:
         sender = sender or sender_of(trainer)
         spent = max(spent, cpu_seconds(sender))
         run = next(iter(all_runs(folder)), None)
         if not first and run and delivered(run):
-            first = spent
-        if server and run and last_step(run) >= halfway:
-            os.killpg(server.pid, signal.SIGKILL)
-            server = None
+            first, began = spent, time.time()
+            if server:
+                os.killpg(server.pid, signal.SIGKILL)
+        if sender and run and first and not run.summary and time.time() - began >= window:
+            windows.append((began, time.time(), frozen))
+            began, frozen = time.time(), not frozen
+            signal_to(sender, signal.SIGSTOP if frozen else signal.SIGCONT)
+        if sender and frozen and run and run.summary:  # the end of a run waits for its sender
+            frozen = False
+            signal_to(sender, signal.SIGCONT)
         time.sleep(LOOK)
-    return {"sender_cpu_s": spent, "sender_start_cpu_s": first}
+    return {"sender_cpu_s": spent, "sender_start_cpu_s": first}, windows
+
+
+def compared(windows: Windows, records: Sequence[tuple[float, int]]) -> list[float]:
+    """For each window with the sender at work: its speed over the mean speed of the frozen windows beside it."""
+    speeds: list[tuple[float | None, bool]] = []
+    for begin, end, frozen in windows:
+        inside = [(at, step) for at, step in records if begin <= at <= end]
+        enough = len(inside) >= LEAST and inside[-1][0] > inside[0][0]
+        speed = (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0]) if enough else None
+        speeds.append((speed, frozen))
+    ratios = []
+    for (before, _), (speed, frozen), (after, _) in zip(speeds, speeds[1:], speeds[2:], strict=False):
+        if not frozen and speed and before and after:
+            ratios.append(2 * speed / (before + after))
+    return ratios
+
+
+def signal_to(process: psutil.Process, number: int) -> None:
+    """Send a signal to a process that may be gone."""
+    import psutil
+
+    with suppress(psutil.Error):
+        process.send_signal(number)
 
 
 def sender_of(trainer: psutil.Process) -> psutil.Process | None:
@@ -148,11 +205,11 @@ def delivered(run: RunDirectory) -> int:
     return int(read_json(run.path / "journal.cursor").get("offset", 0))
 
 
-def last_step(run: RunDirectory) -> int:
-    """The last step that the journal has metrics of."""
-    tail = (run.path / "journal.jsonl").read_bytes().splitlines()[-3:]
-    records = [json.loads(line) for line in tail if line.endswith(b"}")]
-    return max((int(record.get("step", 0)) for record in records), default=0)
+def progress(run: RunDirectory) -> list[tuple[float, int]]:
+    """Time [s] and step of each record of what the cars did."""
+    lines = (run.path / "journal.jsonl").read_bytes().splitlines()
+    records = [json.loads(line) for line in lines if line.endswith(b"}") and b'"time/steps_per_s"' in line]
+    return [(record["ts"] / 1000, int(record["step"])) for record in records]
 
 
 @contextmanager
