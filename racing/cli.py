@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from racing import __version__
 from racing.errors import InputError
-from racing.stopping import Stopped
+from racing.stopping import JobsFailed, Stopped
 
 # verb -> (module, what it does). Each module has main(argv: list[str]) -> int and is imported only when called.
 VERBS = {
@@ -62,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Stopped as stopped:
         print(f"racing {verb}: {stopped}", file=sys.stderr)
         return STOPPED
+    except JobsFailed as failed:
+        print(failed, file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("racing: interrupted", file=sys.stderr)
         return 130

@@ -57,13 +57,17 @@ class Keeper(BaseCallback):
         if self._due() or asked:
             self.save()
         if asked:
-            raise Stopped(self._run.name, self._monitor.step, self._stop.signal)
+            self._leave()
 
     def _on_training_end(self) -> None:
         asked = self._tell()
         self.save()
         if asked:
-            raise Stopped(self._run.name, self._monitor.step, self._stop.signal)
+            self._leave()
+
+    def _leave(self) -> None:
+        where = f"{self._run.name} stopped at step {self._monitor.step:,} on {self._stop.signal}"
+        raise Stopped(f"{where}, its state is saved; the same command continues it")
 
     def _tell(self) -> bool:
         """Whether the run was asked to leave; the first time, also say that it will."""

@@ -23,9 +23,9 @@ RESULTS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "
 def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -> int:
     """Print a table of the runs under `outputs`, or with `uri` of those in that store, newest first."""
     if uri:
-        from racing.runs.remote import Store
+        from racing.runs.remote import KIND_TAG, Store
 
-        rows = [_remote_row(run) for run in Store(uri, outputs).runs()]
+        rows = [_remote_row(run) for run in Store(uri, outputs).runs() if KIND_TAG not in run.data.tags]
     else:
         rows = [_local_row(run) for run in all_runs(outputs)]
     if as_json:
@@ -64,8 +64,10 @@ def _local_row(run: RunDirectory) -> dict[str, Any]:
 def _remote_row(run: Run) -> dict[str, Any]:
     # The public dictionary of metrics has no steps.
     steps = max((int(point.step) for point in run.data._metric_objs), default=0)
+    from racing.runs.remote import name_of
+
     results = {name: run.data.metrics.get(f"eval/{name}") for name in RESULTS}
-    identity = {"name": run.info.run_name, "status": run.info.status, "steps": steps}
+    identity = {"name": name_of(run), "status": run.info.status, "steps": steps}
     return identity | results | {"started": _clock(run.info.start_time), "run_id": run.info.run_id}
 
 

@@ -12,11 +12,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class Stopped(BaseException):
-    """The run left on request with its state saved. No Exception: Hydra prints a report of its own about those."""
+    """A run, or a sweep, left on request with its state saved: the same command continues it.
 
-    def __init__(self, name: str, step: int, why: str) -> None:
-        """name: of the run. step: at which its state is saved. why: the signal's name."""
-        super().__init__(f"{name} stopped at step {step:,} on {why}, its state is saved; the same command continues it")
+    No Exception: Hydra prints a report of its own about those.
+    """
+
+
+class JobsFailed(BaseException):
+    """Some jobs of a sweep failed; the message says which, and why."""
 
 
 class StopFlag:

@@ -16,7 +16,8 @@ from racing.configs import choices, conf_directory, default_name, explain, plain
 from racing.errors import InputError, require
 from racing.parts import Parts, build_parts, check
 from racing.report import report
-from racing.runs.directory import RunDirectory, open_run
+from racing.runs.directory import RunDirectory, open_run, run_path
+from racing.runs.job import job_of
 from racing.runs.provenance import collect, facts, track_sha256
 from racing.runs.sender import Sender
 from racing.stopping import StopFlag, Stopped
@@ -143,7 +144,13 @@ def train(
         config["algo"]["teacher"] = train_teacher(settings, overrides, train)
     parts = build_parts(cfg, config)
     provenance = collect(parts.tracks) | ({"ancestor": parts.ancestor.provenance()} if parts.ancestor else {})
-    with open_run(outputs, cfg.name, config, list(overrides), provenance, fresh=cfg.fresh, suffix=suffix) as run:
+    job = job_of(config)
+    place = run_path(outputs, cfg.name, config, suffix).relative_to(outputs).as_posix()
+    # A job that is continued has moved the old directory aside already.
+    fresh = cfg.fresh and not (job and place in job.runs)
+    with open_run(outputs, cfg.name, config, list(overrides), provenance, fresh=fresh, suffix=suffix) as run:
+        if job:
+            job.note(place)
         if run.finished:
             report(run, config)
             print("This run was finished before; fresh=true trains it anew and keeps the old directory.")
@@ -156,7 +163,7 @@ def train(
                 run.journal.end("STOPPED")  # refused before anything was done
                 raise
             try:
-                run.journal.tags(all_tags(parts, provenance) | dict(tags or {}))
+                run.journal.tags(all_tags(parts, provenance) | (job.tags if job else {}) | dict(tags or {}))
                 summary = learn(session)
                 write_meta(run, "FINISHED", summary)
                 run.finish(summary)

@@ -19,7 +19,19 @@ from racing.runs.lock import FileLock
 from racing.runs.store import resolve_uri
 
 # What may differ between two processes of one run: where it runs and who watches, not what it computes.
-NOT_IDENTITY = ("hardware", "launcher", "tracking", "checkpoint", "paths", "phases", "hydra", "fresh", "debug", "run")
+NOT_IDENTITY = (
+    "hardware",
+    "launcher",
+    "tracking",
+    "checkpoint",
+    "paths",
+    "phases",
+    "hydra",
+    "fresh",
+    "debug",
+    "run",
+    "sweep",
+)
 FOLDERS = ("checkpoints", "evaluations", "export")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
@@ -99,7 +111,7 @@ class RunDirectory:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, then the journal's FINISHED: in this order a finished run always has its summary."""
-        write_atomic(self.path / "summary.json", json.dumps(dict(summary), indent=2) + "\n")
+        write_json(self.path / "summary.json", summary)
         self.journal.artifact("summary.json")
         self.journal.end("FINISHED")
 
@@ -137,7 +149,7 @@ class RunDirectory:
                 write_atomic(self.path / file_name, text)
                 self._journal.artifact(file_name)
             self._journal.params(flatten(config))
-            self._journal.tags({"racing.config_hash": config_hash(config)})
+            self._journal.tags({"racing.config_hash": config_hash(config), "racing.run": self.name})
         self._journal.start(pid=os.getpid(), overrides=list(overrides), continued=continued)
 
     def _refuse_foreign(self) -> None:
@@ -183,7 +195,7 @@ def open_run(
         f"name {name!r} must be letters, digits and _-. and not begin with a dot; rename it",
     )
     resolve_uri((config.get("tracking") or {}).get("uri"), Path(outputs))  # a password must not even be recorded
-    run = RunDirectory(Path(outputs) / "runs" / f"{name}-{config_hash(config)[:8]}{suffix}")
+    run = RunDirectory(run_path(outputs, name, config, suffix))
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         if fresh and any(run.path.iterdir()):
@@ -201,6 +213,11 @@ def open_run(
         run.close()
         raise
     return run
+
+
+def run_path(outputs: Path, name: str, config: Mapping[str, Any], suffix: str = "") -> Path:
+    """Where the run of this configuration lies; see `open_run`."""
+    return Path(outputs) / "runs" / f"{name}-{config_hash(config)[:8]}{suffix}"
 
 
 def reopen_run(path: Path) -> RunDirectory:
@@ -294,6 +311,11 @@ def write_atomic(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)  # on a full disk it would take what little is left
         raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace `path` by `content` as JSON, as `write_atomic` does."""
+    write_atomic(path, json.dumps(dict(content), indent=2) + "\n")
 
 
 def _documents(config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]) -> dict[str, str]:

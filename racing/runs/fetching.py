@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, write_atomic
-from racing.runs.remote import JOURNAL_TAG, Store
+from racing.runs.remote import JOURNAL_TAG, Store, name_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -32,7 +32,7 @@ def fetch(store: Store, run: Run, folder: Path, *, checkpoints: bool = False) ->
     first file is put in place. checkpoints: also those. Raises InputError if the place is taken by something else, or
     the download fails.
     """
-    run_id, name = run.info.run_id, run.info.run_name or ""
+    run_id, name = run.info.run_id, name_of(run)
     target = RunDirectory(folder / (name if _FOLDER_NAME.fullmatch(name) else run_id))
     mine = target.mlflow.get("run_id") == run_id and is_fetched(target)
     free = mine or not target.path.exists() or not any(target.path.iterdir())

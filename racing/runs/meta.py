@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from racing.runs.checkpoints import Checkpoints
-from racing.runs.directory import RunDirectory, flatten, read_json, write_atomic
+from racing.runs.directory import RunDirectory, flatten, read_json, write_json
 from racing.runs.journal import read_journal
 
 
@@ -19,7 +18,7 @@ def write_meta(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> Pa
     status: that the run is about to have. summary: of a finished run, else empty.
     """
     path = run.path / f"{run.name}.meta.json"
-    write_atomic(path, json.dumps(describe(run, status, summary), indent=2) + "\n")
+    write_json(path, describe(run, status, summary))
     run.journal.artifact(path)
     return path
 

@@ -17,7 +17,7 @@ from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, find_run
 from racing.runs.fetching import fetch
 from racing.runs.journal import Line, read_journal
-from racing.runs.remote import Series, Store
+from racing.runs.remote import KIND_TAG, NAME_TAG, Series, Store, name_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -159,7 +159,11 @@ def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
 def _by_name(store: Store, spec: str) -> Run:
     """The newest run of that name, or of any for `latest`."""
     name = spec.replace("'", "")
-    found = store.runs("" if spec == "latest" else f"attributes.run_name = '{name}'", limit=1)
+    if spec == "latest":
+        found = [run for run in store.runs(limit=1000) if KIND_TAG not in run.data.tags]  # no sweep
+    else:
+        by_tag = store.runs(f"tags.`{NAME_TAG}` = '{name}'", limit=1)
+        found = by_tag or store.runs(f"attributes.run_name = '{name}'", limit=1)
     rule = "must be a run directory, its name, an MLflow run id, or latest"
     require(bool(found), f"run {spec!r} {rule}; there is none here or in {store.uri}: see `racing runs list`")
     return found[0]
@@ -177,7 +181,7 @@ def _remote_record(store: Store, run: Run) -> RunRecord:
             return journal_series(store.download(run_id, "journal.jsonl", Path(folder)))
 
     return RunRecord(
-        name=run.info.run_name,
+        name=name_of(run),
         run_id=run_id,
         uri=store.uri,
         **_parsed(lambda name: store.text(run_id, name) if name in there else None, f"run {run_id} of {store.uri}"),

@@ -24,9 +24,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Series = dict[str, list[tuple[int, float]]]
 JOURNAL_TAG = "racing.journal"  # every run of ours has it, no other program's does
+NAME_TAG = "racing.run"  # name of the run's directory; MLflow may show another one, such as what varies in a sweep
+KIND_TAG = "racing.kind"  # `sweep` of the runs that stand above those of its jobs
 MAX_RUNS = 10_000
 _MODEL = re.compile(r"models:/(?P<name>[^/@:]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 _LOGGED_MODEL = re.compile(r"models:/(?P<id>m-[0-9a-f]+)")
+
+
+def name_of(run: Run) -> str:
+    """Name of the run's directory."""
+    return str(run.data.tags.get(NAME_TAG) or run.info.run_name or "")
 
 
 class Store:

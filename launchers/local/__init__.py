@@ -1,0 +1,1 @@
+"""`launcher=local`: jobs in processes of this machine."""

@@ -1,0 +1,43 @@
+"""What Hydra finds: it takes launchers only from the namespace package `hydra_plugins`, and imports it at every start.
+
+So nothing is imported here that takes time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+ConfigStore.instance().store(
+    group="hydra/launcher",
+    name="racing",
+    node={"_target_": "hydra_plugins.racing_launcher.RacingLauncher", "settings": None},
+    provider="racing",
+)
+
+
+class RacingLauncher(Launcher):
+    """Hands the jobs of a sweep to launchers.launch."""
+
+    def __init__(self, settings: Mapping[str, Any] | None) -> None:
+        """settings: of the launcher, as in conf/launcher; None: the configuration's key `launcher`."""
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """See Hydra."""
+        self.context, self.function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """See Hydra."""
+        from launchers.hydra_jobs import launch_hydra_jobs
+
+        settings = self.config.launcher if self.settings is None else self.settings
+        return launch_hydra_jobs(
+            self.context, self.function, self.config, settings, job_overrides, first=initial_job_idx
+        )
