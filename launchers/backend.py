@@ -34,14 +34,18 @@ class Backend(ABC):
     grace = 5.0  # [s] after which a job that is gone and left no result is dead
     stops_with_us = False  # Ctrl-C in the terminal that waits also stops the jobs
 
-    def __init__(self, *, name: str, wait: bool, retry: int, poll: float, send: str, job: str | None) -> None:
+    def __init__(
+        self, *, name: str, wait: bool, retry: int, poll: float, send: str, job: str | None, dry_run: bool
+    ) -> None:
         """The keys that every file of conf/launcher has. Raises InputError."""
-        require(isinstance(wait, bool), f"launcher.wait must be true or false, got {wait!r}; choose one")
+        for key, value in {"wait": wait, "dry_run": dry_run}.items():
+            require(isinstance(value, bool), f"launcher.{key} must be true or false, got {value!r}; choose one")
         require_number("launcher.retry", retry, 0, 1000, whole=True)
         require_number("launcher.poll", poll, 0.05, 3600, unit="s")
         known = ("auto", "worker", "collector")
         require(send in known, f"launcher.send must be one of {', '.join(known)}, got {send!r}; auto is usual")
         self.name, self.wait, self.retry, self.poll, self.send = name, wait, retry, poll, send
+        self.dry_run = dry_run
 
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """Raise InputError if jobs could not run here; nothing was written yet. jobs: their configurations."""
