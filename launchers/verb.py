@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from launchers.backend import Backend, Look, make_backend
+from launchers.backend import GONE, Backend, Look, make_backend
 from launchers.record import Record, show_results
 from launchers.sweep import DONE, ENDED, Job, Sweep, all_sweeps, find_sweep
 from launchers.table import jobs_table, state_of, summary_line
@@ -127,7 +127,8 @@ def logs(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str,
     """Print what jobs have said; several with their numbers before each line."""
     shown = dict.fromkeys((job.number for job in jobs), 0)
     while True:
-        ended = all(job.ended in ENDED or not job.folder.attempts for job in jobs)
+        states = look(sweep, backend, jobs) if options["follow"] else {}
+        ended = all(looked.state == GONE for looked in states.values())
         for job in jobs:
             lines = list(backend.log(sweep, job))
             for line in lines[shown[job.number] :]:
@@ -171,7 +172,7 @@ def _once(sweep: Sweep, backend: Backend, jobs: Sequence[Job], record: Record) -
     """One look at all jobs; those that are gone are given the backend's grace once."""
     mine = Watch(sweep, backend, jobs, record)
     mine.step()
-    if any(mine.looks[job.number].state == "gone" for job in mine.open):
+    if any(mine.looks[job.number].state == GONE for job in mine.open):
         time.sleep(backend.grace)
         mine.step()
     for job in jobs:

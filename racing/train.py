@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
     except _Refused as refused:
         raise refused.error from None
     except OSError as error:  # Hydra makes the folder of a sweep before there is a job
-        if Path(error.filename or "").name != "sweeps":
+        if "sweeps" not in Path(error.filename or "").parts:
             raise
         raise InputError(f"{error.filename}: {error.strerror}; set paths.outputs=FOLDER to a writable one") from error
     finally:

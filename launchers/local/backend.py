@@ -17,7 +17,7 @@ from typing import Any
 
 from launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt
 from launchers.local.supervisor import LOCK, make_places, process_of, usable_cores
-from launchers.sweep import Job, Sweep
+from launchers.sweep import STOPPED, Job, Sweep
 from racing.errors import require, require_number
 from racing.runs.lock import FileLock
 
@@ -74,6 +74,14 @@ class LocalBackend(Backend):
             process = process_of(job)
             if process is not None:
                 process.send_signal(signal.SIGTERM)
+
+    def bring(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
+        """See Backend. Why a job has stopped is known once its process has left."""
+        until = time.monotonic() + FIRST
+        while last and job.ended == STOPPED and not job.folder.left and time.monotonic() < until:
+            if process_of(job) is None and not FileLock(sweep.path / LOCK).held:
+                return
+            time.sleep(0.05)
 
 
 def look_at(job: Job) -> Look:
