@@ -21,14 +21,13 @@ from launchers.modal.gpus import Prices, listed_prices, live_prices, normalise
 from launchers.modal.sync import bring, bring_log
 from launchers.modal.worker import Order, usage_of
 from launchers.payload import CommandJob, HydraJob
-from launchers.sweep import Job, Sweep
+from launchers.sweep import ASKED, Job, Sweep
 from launchers.worker import read_payload
 from racing.configs import plain
 from racing.errors import InputError, require, require_number
 from racing.remote_tracks import files_of_config, required
 from racing.volumes import Volume, answered, brief, library
 
-ASKED = "cancel"  # a file in a job's folder: somebody asked it to stop
 SAVING = 60.0  # [s] that a cancelled job has to save its state
 MANY = 16  # requests at a time
 DAY = 24 * 60  # [min] Modal lets no attempt be longer
@@ -38,7 +37,7 @@ class ModalBackend(Backend):
     """See conf/launcher/modal.yaml."""
 
     shared = False
-    grace = 15.0
+    grace = 2.0  # results are on the volume before a call ends
 
     def __init__(
         self,
@@ -68,7 +67,9 @@ class ModalBackend(Backend):
     ) -> None:
         """Raises InputError for values off range, and for GPUs that Modal does not offer."""
         super().__init__(**common)
-        gpus = normalise(gpu)
+        secrets, packages, python_source = plain_value(secrets), plain_value(packages), plain_value(python_source)
+        env, env_passthrough, extra = plain_value(env), plain_value(env_passthrough), plain_value(extra)
+        gpus, region = normalise(plain_value(gpu)), plain_value(region)
         require_number("launcher.cpu", cpu, 0.125, 64, unit="cores")
         require_number("launcher.memory", memory, 128, 344_064, whole=True, unit="MiB")
         require_number("launcher.timeout", timeout, 1 / 60, DAY, unit="min")
@@ -168,7 +169,7 @@ class ModalBackend(Backend):
                 about = {"app": app.app_id, "page": app.get_dashboard_url()}
                 sweep.describe(modal=about)  # before anything runs: whoever comes later can stop it
                 for job in jobs:
-                    (job.folder.path / ASKED).unlink(missing_ok=True)
+                    job.ask(stop=False)
                     own = {spec: tracks[spec] for spec in specs[job.number]}
                     call = function.spawn(self._order(sweep, job, own).plain())
                     begin_attempt(job, self.name, {"call": call.object_id, **about})
@@ -194,16 +195,19 @@ class ModalBackend(Backend):
 
     def look(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, Look]:
         """See Backend."""
+        volume = self.runs
         with ThreadPoolExecutor(MANY) as pool:
-            return dict(zip((job.number for job in jobs), pool.map(self._look_at, jobs), strict=True))
+            return dict(
+                zip((job.number for job in jobs), pool.map(lambda job: self._look_at(volume, sweep, job), jobs))
+            )
 
-    def _look_at(self, job: Job) -> Look:
-        started = job.folder.started
-        where = " ".join(str(started[key]) for key in ("container_gpu", "task") if started.get(key))
-        going = Look(RUN, where or "runs") if started else Look(WAIT, "waits for a container")
+    def _look_at(self, volume: Volume, sweep: Sweep, job: Job) -> Look:
         ended = self._ended(job)
+        if not job.folder.started:
+            bring(volume, sweep, job, last=False)
+        started = job.folder.started
         if ended is None:
-            return going
+            return Look(RUN, container_of(job)) if started else Look(WAIT, "waits for a container")
         asked = job.folder.path / ASKED
         if asked.exists() and started and not job.folder.result and time.time() - asked.stat().st_mtime < SAVING:
             return Look(RUN, "cancelled, saves its state")
@@ -238,7 +242,6 @@ class ModalBackend(Backend):
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend."""
         for job in jobs:
-            (job.folder.path / ASKED).touch()
             call = job.folder.attempt.get("handle", {}).get("call")
             if call:
                 with answered(f"call {call}"):
@@ -283,6 +286,19 @@ class ModalBackend(Backend):
                 hours += seconds / 3600
                 cost += seconds * prices.second(str(used["gpu"]), self.needs.cpu, self.needs.memory)
         return {"cost_usd": round(cost, 6), "container_hours": round(hours, 6)}
+
+
+def container_of(job: Job) -> str:
+    """Where a job runs, for people."""
+    used = usage_of(job.folder.path)
+    return f"{used[-1]['gpu'] or 'no GPU'}, container {len(used)}" if used else "runs"
+
+
+def plain_value(value: Any) -> Any:
+    """Lists and dictionaries of a configuration as Python's own."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def track_specs(job: Job) -> list[str]:

@@ -30,16 +30,16 @@ def bring(volume: Volume, sweep: Sweep, job: Job, *, last: bool) -> None:
     said = json.loads(volume.read(f"{there}/attempt.json") or b"{}") if "attempt.json" in files else {}
     if call is None or said.get("call") != call:
         return  # its container has not begun
-    state = [name for name in OWN if name in files and name != "result.json"]
-    rest = [name for name in files if name.startswith("usage/") or name == "log.txt" or (last and _wanted(name))]
-    for name in (*state, *rest):
-        _fetch(volume, files[name], here / name, again=name in state)
+    live = (*OWN, "log.txt")
+    for name, file in files.items():
+        if name != "result.json" and (name in live or name.startswith("usage/") or (last and _wanted(name))):
+            _fetch(volume, file, here / name)
     for run in job.folder.runs:
         _bring_run(volume, sweep, run, last=last)
     if last:
         _bring_sweep(volume, sweep)
     if "result.json" in files:  # the last: it says that the others are there
-        _fetch(volume, files["result.json"], here / "result.json", again=True)
+        _fetch(volume, files["result.json"], here / "result.json")
 
 
 def bring_log(volume: Volume, sweep: Sweep, job: Job) -> None:
@@ -118,9 +118,9 @@ def _bring_sweep(volume: Volume, sweep: Sweep) -> None:
             _fetch(volume, file, sweep.path / name)
 
 
-def _fetch(volume: Volume, file: RemoteFile, place: Path, *, again: bool = False) -> None:
-    """Copy a file unless it is here; again: look into it in any case."""
-    if again or not _same(file, place):
+def _fetch(volume: Volume, file: RemoteFile, place: Path) -> None:
+    """Copy a file unless it is here."""
+    if not _same(file, place):
         volume.fetch(file, place)
 
 

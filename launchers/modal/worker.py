@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tarfile
 import tempfile
 import threading
@@ -243,9 +244,12 @@ def said(log: Path) -> Iterator[None]:
     for number in (1, 2):
         os.dup2(writing, number)
     os.close(writing)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         yield
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         for number, old in zip((1, 2), kept, strict=True):
             os.dup2(old, number)
         thread.join(5)

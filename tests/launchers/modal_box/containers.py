@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.launchers.modal_box.volumes import Copy, commit, private_copy
 if TYPE_CHECKING:
     from tests.launchers.modal_box.server import Box
 
+CODE = Path(tempfile.gettempdir()) / f"modal-box-{os.getuid()}"
 IDLE = 30.0  # [s] that a container which takes several inputs waits for the next
 NAMES = {
     "A100": "A100-SXM4-40GB",
@@ -169,20 +171,27 @@ class Containers:
             )
 
     def _code(self, definition: api_pb2.Function) -> Path:
-        """The files that the image and its mounts bring along, made once for all containers with the same ones."""
+        """The files that the image and its mounts bring along, made once for all containers with the same ones.
+
+        Its name and the times of its files do not change from box to box: else numba would compile the simulator anew.
+        """
         files: dict[str, str] = {}
         for mount in definition.mount_ids:
             files |= self.box.registry.mounts.get(mount, {})
         digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
-        place = self.box.folder / "code" / digest
+        place = CODE / digest
         if not place.exists():
-            part = place.with_name(f"{digest}.part")
+            part = CODE / f"{digest}.{os.getpid()}.{self.box.id('part')}"
+            part.mkdir(parents=True)
             for name, sha256 in files.items():
                 target = part / name.lstrip("/")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.box.web.content(sha256), target)
-            part.mkdir(parents=True, exist_ok=True)
-            part.rename(place)
+                os.utime(target, (1e9, 1e9))
+            try:
+                part.rename(place)
+            except OSError:  # another box was faster
+                shutil.rmtree(part)
         return place
 
     def _environment(self, container: Container, code: Path) -> dict[str, str]:
