@@ -197,9 +197,8 @@ class ModalBackend(Backend):
         """See Backend."""
         volume = self.runs
         with ThreadPoolExecutor(MANY) as pool:
-            return dict(
-                zip((job.number for job in jobs), pool.map(lambda job: self._look_at(volume, sweep, job), jobs))
-            )
+            looks = pool.map(lambda job: self._look_at(volume, sweep, job), jobs)
+            return {job.number: look for job, look in zip(jobs, looks, strict=True)}
 
     def _look_at(self, volume: Volume, sweep: Sweep, job: Job) -> Look:
         ended = self._ended(job)

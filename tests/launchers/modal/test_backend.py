@@ -98,7 +98,7 @@ def test_what_is_sent(make_box: Callable[..., Box], tmp_path: Path, monkeypatch:
 
 def test_a_machine_that_is_taken_away(box: Box, tmp_path: Path):
     """The job saves its state; the same call goes on elsewhere, as the same attempt."""
-    sweep, jobs = run(tmp_path, [Act("last", then="work")], "wait=false")
+    _, jobs = run(tmp_path, [Act("last", then="work")], "wait=false")
     (job,) = jobs
     wait_until(lambda: begun(box, job), "it has begun")
     (first,) = of_job(box, job)

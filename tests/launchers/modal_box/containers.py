@@ -1,4 +1,4 @@
-"""Containers: processes that run the entrypoint of Modal itself, with volumes mounted where their function wants them."""
+"""Containers: processes that run the entrypoint of Modal itself, with volumes where their function wants them."""
 
 from __future__ import annotations
 
