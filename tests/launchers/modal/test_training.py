@@ -20,10 +20,10 @@ from tests.killing import points, run_of, state_bytes
 from tests.launchers.modal_box import Box
 from tests.runs.conftest import Copy, wait_until
 
-TOTAL = 40_960
+TOTAL = 24_576
 PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "seed=1"]
-PPO += ["checkpoint.every=4096", "eval.every=0", "track=file", "track.file=maps/mine"]
-MODAL = ["launcher=modal", "launcher.poll=0.3", "launcher.commit_every=0.2", "launcher.gpu=[A10,T4]"]
+PPO += ["checkpoint.every=2048", "eval.every=0", "track=file", "track.file=maps/mine"]
+MODAL = ["launcher=modal", "launcher.poll=1", "launcher.commit_every=0.3", "launcher.gpu=[A10,T4]"]
 
 
 def steps_of(path: Path) -> int:
@@ -67,9 +67,9 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     journal = lambda: box.volumes.path("racing-runs") / "runs" / run.name / "journal.jsonl"  # noqa: E731
 
     def disturb() -> None:
-        wait_until(lambda: "racing-runs" in box.volumes.named and steps_of(journal()) > 8192, "it trains")
+        wait_until(lambda: "racing-runs" in box.volumes.named and steps_of(journal()) > 4096, "it trains")
         box.containers.preempt(box.containers.alive[0].id)
-        wait_until(lambda: len(box.containers.all) == 2 and steps_of(journal()) > 24_576, "it goes on")
+        wait_until(lambda: len(box.containers.all) == 2 and steps_of(journal()) > 12_288, "it goes on")
         box.containers.lose(box.containers.alive[0].id)
 
     trouble = threading.Thread(target=disturb)
@@ -108,7 +108,9 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     capsys.readouterr()
     assert main([*train, "algo.gamma=0.9"]) == 2
     said = capsys.readouterr().err
-    assert "track 'maps/mine' differs on modal://racing-tracks in checkpoints.json; racing tracks push maps/mine" in said
+    assert (
+        "track 'maps/mine' differs on modal://racing-tracks in checkpoints.json; racing tracks push maps/mine" in said
+    )
     assert len(box.requests("FunctionMap")) == sent
 
     # Files can be had from the volume itself.
