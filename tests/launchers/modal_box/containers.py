@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.launchers.modal_box.server import Box
 
 CODE = Path(tempfile.gettempdir()) / f"modal-box-{os.getuid()}"
+HERE = CODE / "code"
 IDLE = 30.0  # [s] that a container which takes several inputs waits for the next
 NAMES = {
     "A100": "A100-SXM4-40GB",
@@ -136,7 +137,8 @@ class Containers:
         definition, folder = container.definition, container.folder
         code = self._code(definition)
         (folder / "root").mkdir(parents=True)
-        script = []
+        HERE.mkdir(parents=True, exist_ok=True)
+        script = [f"mount --bind {shlex.quote(str(code))} {shlex.quote(str(HERE))}"]
         for number, mount in enumerate(definition.volume_mounts):
             volume = self.box.volumes.all[mount.volume_id]
             copy = private_copy(volume, folder / f"volume{number}", read_only=mount.read_only)
@@ -166,14 +168,14 @@ class Containers:
                 stdout=log,
                 stderr=log,
                 cwd=folder / "root",
-                env=self._environment(container, code),
+                env=self._environment(container),
                 start_new_session=True,
             )
 
     def _code(self, definition: api_pb2.Function) -> Path:
         """The files that the image and its mounts bring along, made once for all containers with the same ones.
 
-        Its name and the times of its files do not change from box to box: else numba would compile the simulator anew.
+        Containers see them at HERE, with times that never change: else numba would compile the simulator anew.
         """
         files: dict[str, str] = {}
         for mount in definition.mount_ids:
@@ -194,7 +196,7 @@ class Containers:
                 shutil.rmtree(part)
         return place
 
-    def _environment(self, container: Container, code: Path) -> dict[str, str]:
+    def _environment(self, container: Container) -> dict[str, str]:
         kept = ("PATH", "LANG", "HOME", "RACING_CACHE", "TMPDIR", "NUMBA_CACHE_DIR", "OMP_NUM_THREADS")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
         tools = container.folder / "bin"
@@ -208,7 +210,7 @@ class Containers:
             environment |= self.box.registry.secrets[secret]
         return environment | {
             "PATH": f"{tools}:{environment.get('PATH', '')}",
-            "PYTHONPATH": str(code / "root"),
+            "PYTHONPATH": str(HERE / "root"),
             "MODAL_CONTAINER_ARGUMENTS_PATH": str(container.folder / "arguments"),
             "MODAL_SERVER_URL": self.box.url,
             "MODAL_TASK_ID": container.id,

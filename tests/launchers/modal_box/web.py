@@ -112,6 +112,7 @@ class Web:
                 elif message["type"] == "http.response.body":
                     body += message.get("body", b"")
                     if not message.get("more_body"):
+                        await self._free(call)
                         found = {bytes(k).decode(): bytes(v).decode() for k, v in headers}
                         found.pop("content-length", None)
                         return web.Response(status=status, headers=found, body=body)
@@ -119,3 +120,10 @@ class Web:
                 return web.Response(status=500, text="modal-http: internal error: function did not answer")
             await asyncio.sleep(0.01)
         return web.Response(status=504, text="modal-http: time is over")
+
+    async def _free(self, call: Any) -> None:
+        """Wait until the container has ended the call: then the next request finds it free."""
+        for _ in range(500):
+            if call.outputs:
+                return
+            await asyncio.sleep(0.01)
