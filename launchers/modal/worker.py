@@ -95,7 +95,7 @@ class Container:
             self.commit()
         if result["status"] == "STOPPED" and not self.cancelled:
             raise KeyboardInterrupt  # the machine is taken away: Modal shall call again
-        self.folder.write("result", result)
+        self.folder.write("result", self.order.attempt, result)
         save_kernels(self.runs)
         self.commit()
         if self.cancelled:
