@@ -114,7 +114,7 @@ def answered(what: str) -> Iterator[None]:
         reachable(modal.config.config["server_url"])
         yield
     except exception.AuthError as error:
-        wrong = f"Modal refused the token ({brief(error)})"
+        wrong = f"Modal refused the token ({brief(error).partition('. ')[0].rstrip('.')})"
         raise InputError(f"{wrong}; run `modal token new`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET") from error
     except exception.PermissionDeniedError as error:
         raise InputError(f"Modal does not allow it: {brief(error)}; ask the owner of the workspace") from error

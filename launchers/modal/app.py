@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -149,6 +150,7 @@ def metadata(scratch: Path) -> Path | None:
     return scratch / "METADATA"
 
 
+@functools.cache
 def pinned(package: str) -> list[str]:
     """Everything that a package needs, in the versions of this machine: `numpy==2.4.1`.
 
@@ -157,16 +159,19 @@ def pinned(package: str) -> list[str]:
     from packaging.requirements import Requirement
 
     found: dict[str, str] = {}
+    asked: set[tuple[str, ...]] = set()  # names with extras
     left = [Requirement(package)]
     while left:
         requirement = left.pop()
+        seen = (requirement.name, *sorted(requirement.extras))
+        if seen in asked:
+            continue
+        asked.add(seen)
         try:
             distribution = importlib.metadata.distribution(requirement.name)
         except importlib.metadata.PackageNotFoundError:
             continue  # of other hardware, or of no use here
         name = distribution.metadata["Name"]
-        if name in found and not requirement.extras:
-            continue
         found[name] = distribution.version.partition("+")[0]
         for line in distribution.requires or ():
             needed = Requirement(line)

@@ -189,6 +189,7 @@ class ModalBackend(Backend):
             gpus=needs.gpu,
             commit_every=self.commit_every,
             continued=bool(job.folder.runs),
+            home=str(sweep.path),
         )
 
     # while it goes on

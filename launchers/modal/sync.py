@@ -53,8 +53,9 @@ def _wanted(name: str) -> bool:
 
 
 def hidden(name: str) -> bool:
-    """Temporary files, locks."""
-    return any(part.startswith(".") for part in PurePosixPath(name).parts) or name.endswith((".lock", ".tmp"))
+    """Temporary files and folders, locks."""
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") and part != ".hydra" for part in parts) or name.endswith((".lock", ".tmp"))
 
 
 def _bring_run(volume: Volume, sweep: Sweep, run: str, *, last: bool) -> None:

@@ -25,7 +25,8 @@ from typing import Any
 
 CACHE = Path(tempfile.gettempdir()) / "racing-cache"
 os.environ.setdefault("RACING_CACHE", str(CACHE))  # before the simulator is imported: a container's home is forgotten
-OWN = ("started.json", "left.json", "result.json", "runs.txt", "return.pkl")  # of a job's folder, by whoever does it
+RETURN = "return.pkl"  # of launchers.payload
+OWN = ("started.json", "left.json", "result.json", "runs.txt", RETURN)  # of a job's folder, by whoever does it
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Order:
     """One job as it is sent. sweep: name. payload: job.pkl. about: job.json. tracks: see remote_tracks.required.
 
     runs, tracks_at: where the volumes are mounted; volume: name of the first. gpus: what may be got. commit_every [s].
-    continued: what an earlier attempt left in the job's folder counts.
+    continued: what an earlier attempt left in the job's folder counts. home: the sweep's folder where it was made.
     """
 
     sweep: str
@@ -48,6 +49,7 @@ class Order:
     gpus: list[str] = field(default_factory=list)
     commit_every: float = 30.0
     continued: bool = False
+    home: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As a dictionary: what travels needs no class on the other side."""
@@ -199,7 +201,9 @@ class Provided:
             provide(order.tracks, Path(order.tracks_at))
         self.move(self.container.runs, sweep, job)
         share_study(self.payload, sweep.name)
-        return self.payload.call(job)
+        value = self.payload.call(job)
+        go_home(job / RETURN, sweep, order.home)
+        return value
 
 
 def share_study(payload: Any, sweep: str) -> None:
@@ -207,6 +211,20 @@ def share_study(payload: Any, sweep: str) -> None:
     config = getattr(payload, "config", None)
     if config is not None and config.get("sweep") and "storage" in config.sweep:
         config.sweep.storage = f"modal-dict://{sweep}"
+
+
+def go_home(path: Path, sweep: Path, home: str) -> None:
+    """Hydra's result of a job names the sweep's folder on the machine that waits for it."""
+    import cloudpickle
+    from omegaconf import open_dict, read_write
+
+    if not path.exists() or not home:
+        return
+    done = cloudpickle.loads(path.read_bytes())
+    done.working_dir = str(done.working_dir).replace(str(sweep), home)
+    with read_write(done.hydra_cfg.hydra), open_dict(done.hydra_cfg.hydra):
+        done.hydra_cfg.hydra.sweep.dir = home
+    path.write_bytes(cloudpickle.dumps(done))
 
 
 def mend(outputs: Path, runs: list[str]) -> None:

@@ -205,11 +205,12 @@ def test_a_wrong_or_missing_token_and_an_unreachable_server(
         [], tmp_path, capsys
     )
     point_at(box, monkeypatch, MODAL_TOKEN_ID="", MODAL_TOKEN_SECRET="")
-    assert "Modal refused the token (Token missing." in refused([], tmp_path, capsys)
+    with pytest.raises(InputError, match=r"Modal refused the token \(Token missing\); run `modal token new`"):
+        run(tmp_path, [Act("work")])
     (port,) = free_ports(1)
     point_at(box, monkeypatch, MODAL_SERVER_URL=f"http://127.0.0.1:{port}")
-    said = refused([], tmp_path, capsys)
-    assert f"Modal at http://127.0.0.1:{port} cannot be reached" in said
+    with pytest.raises(InputError, match=f"Modal at http://127.0.0.1:{port} cannot be reached"):
+        run(tmp_path, [Act("work")])
     assert box.started() == []
 
 
