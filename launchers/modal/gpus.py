@@ -43,11 +43,8 @@ def normalise(wanted: Any) -> list[str]:
     return found
 
 
-def seen(names: Sequence[str]) -> str:
-    """Which of `names` this container has, as its driver says; what the driver says where it is none of them.
-
-    Empty without a GPU.
-    """
+def seen() -> str:
+    """The GPU of this container by Modal's name, `A100-80GB:2`, as its driver says; empty without one."""
     try:
         command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launchers.modal.app import Needs, make_image, settings, volume
+from launchers.modal.app import Needs, make_image, passed_on, settings, volume
 from launchers.modal.worker import Order, run_job
 from launchers.payload import CommandJob
 from launchers.progress import progress_of
@@ -96,8 +96,8 @@ class Service:
         config = compose_run(own)
         name = f"web-{uuid.uuid4().hex[:8]}"
         folder = self.runs / "sweeps" / name / "jobs" / "0"
-        tracked = os.environ.get("MLFLOW_TRACKING_URI")  # without a server its journal is the record: racing runs fetch
-        more = [f"launcher.job={folder}", *([] if tracked else ["tracking.enabled=false"])]
+        # Without a server the journal is the record: racing runs fetch.
+        more = [f"launcher.job={folder}", *([] if self.about["tracked"] else ["tracking.enabled=false"])]
         about = {"number": 0, "overrides": own, "label": " ".join(own), "tags": {"racing.sweep": name}}
         order = Order(
             sweep=name,
@@ -185,7 +185,8 @@ def deploy(needs: Needs, commit_every: float, name: str) -> str:
     """Bring the app to Modal, in the place of an earlier one of that name; returns its address. Raises InputError."""
     modal = library()
     app = modal.App(name, include_source=False)
-    about = {"app": name, "volume": needs.runs_volume, "runs": needs.runs_path, "gpus": needs.gpu}
+    tracked = "MLFLOW_TRACKING_URI" in {**needs.env, **passed_on(needs.env_passthrough)}
+    about = {"app": name, "volume": needs.runs_volume, "runs": needs.runs_path, "gpus": needs.gpu, "tracked": tracked}
     with tempfile.TemporaryDirectory(prefix="racing-modal-") as scratch, answered("the app"):
         app.function(**settings(needs, Path(scratch), with_tracks=False))(run_job)
         function = app.function(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from launchers.modal.worker import OWN
@@ -61,42 +62,70 @@ def hidden(name: str) -> bool:
 def _bring_run(volume: Volume, sweep: Sweep, run: str, *, last: bool) -> None:
     """A run directory: while it goes on its journal, and what the journal names; at the end everything.
 
-    The journal comes last, as the run itself writes it: who reads there of a file finds the file.
+    The journal is read first and put in place last, and only as far as the files that it names are there: who reads
+    there of a file finds the file. A volume need not show all files of one instant.
     """
     here = sweep.outputs / run
-    files = {PurePosixPath(file.path).relative_to(run).as_posix(): file for file in volume.files(run)}
-    ours = () if sweep.manifest.get("workers_send") else OURS
-    files = {name: file for name, file in files.items() if not hidden(name) and name not in ours}
     with tempfile.TemporaryDirectory(prefix=".bringing-", dir=_made(here.parent)) as folder:
-        journal = Path(folder) / JOURNAL
-        new = _new_lines(volume, files.pop(JOURNAL, None), journal, here)
+        part = Path(folder) / JOURNAL
+        new = _new_lines(volume, run, part, here)
+        files = {PurePosixPath(file.path).relative_to(run).as_posix(): file for file in volume.files(run)}
+        ours = () if sweep.manifest.get("workers_send") else OURS
+        files = {name: file for name, file in files.items() if not hidden(name) and name not in (*ours, JOURNAL)}
+        if not last:
+            new = _backed(new, files)
         named = tuple(f"{path}/" for path in artifacts_of(new))
         for name in sorted(files, key=lambda name: (PurePosixPath(name).name == "COMPLETE", name)):
             if last or name in DOCUMENTS or f"{name}/".startswith(named):
                 _fetch(volume, files[name], here / name)
         if new:
-            _made(here)
-            journal.replace(here / JOURNAL)
+            _put(part, here / JOURNAL, new)
 
 
-def _new_lines(volume: Volume, file: RemoteFile | None, part: Path, run: Path) -> bytes:
+def _new_lines(volume: Volume, run: str, part: Path, here: Path) -> bytes:
     """Fetch the journal to `part`; returns what it has beyond ours. Ours only grows.
 
     One that has another beginning is that of another run: ours is moved aside first.
     """
-    place = run / JOURNAL
+    place = here / JOURNAL
+    file = next(iter(volume.files(f"{run}/{JOURNAL}")), None)
     if file is None or _same(file, place) or not volume.fetch(file, part):
         return b""
-    before, now = place.read_bytes() if place.exists() else b"", part.read_bytes()
-    known = before[: before.rfind(b"\n") + 1]  # a last line that was torn is mended by whoever goes on
+    known, now = _whole_lines(place), part.read_bytes()
     if now.startswith(known):
         return now[len(known) :]
     if not known.startswith(now[: now.rfind(b"\n") + 1]):
-        rule = f"{run} is in use here, and on modal://{volume.name} there is another run of that name"
-        require(not RunDirectory(run).in_use, f"{rule}; wait for it, or give one of them another name=")
-        run.rename(aside(run))
+        rule = f"{here} is in use here, and on modal://{volume.name} there is another run of that name"
+        require(not RunDirectory(here).in_use, f"{rule}; wait for it, or give one of them another name=")
+        here.rename(aside(here))
         return now
     return b""  # ours is newer than what we were given
+
+
+def _whole_lines(journal: Path) -> bytes:
+    """What is here; a last line that was torn is mended by whoever goes on."""
+    content = journal.read_bytes() if journal.exists() else b""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _backed(lines: bytes, files: Collection[str]) -> bytes:
+    """The lines before the first one that names something which the volume does not show yet."""
+    end = 0
+    for line in lines.splitlines(keepends=True):
+        named = artifacts_of(line)
+        if any(not any(f"{name}/".startswith(f"{path}/") for name in files) for path in named):
+            return lines[:end]
+        end += len(line)
+    return lines
+
+
+def _put(part: Path, place: Path, new: bytes) -> None:
+    """Put the journal in place: what we had, and `new`. `part`: as it was fetched."""
+    _made(place.parent)
+    wanted = _whole_lines(place) + new
+    if part.read_bytes() != wanted:  # its time stays another than on the volume: it is looked at again
+        part.write_bytes(wanted)
+    part.replace(place)
 
 
 def artifacts_of(lines: bytes) -> list[str]:

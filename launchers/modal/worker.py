@@ -118,14 +118,19 @@ class Container:
                     (path / name).unlink(missing_ok=True)
             (path / "attempt.json").unlink(missing_ok=True)
             self.commit()
-            write_json(path / "job.json", self.order.about)
             (path / "job.pkl").write_bytes(self.order.payload)
             number = {"number": self.order.attempt, "launcher": "modal", "call": self.call}
             write_json(path / "attempt.json", number)
         mend(self.runs, self.folder.runs)
-        self._gpu = seen(self.order.gpus)
+        self._gpu = seen()
+        write_json(path / "job.json", {**self.order.about, "tags": self._tags()})
         self._note()
         self.commit()
+
+    def _tags(self) -> dict[str, str]:
+        """Tags of the job's runs: those that it has, and what it got here."""
+        got = f"{self._gpu or 'none'} (asked for {', '.join(self.order.gpus) or 'none'})"
+        return {**self.order.about.get("tags", {}), "racing.gpu": got, "racing.modal_call": self.call}
 
     def _do(self) -> dict[str, Any]:
         from launchers.worker import read_payload, run

@@ -62,11 +62,16 @@ def test_the_journal_while_it_goes_on_and_everything_at_the_end(home: Home):
     assert home.job.folder.runs == [RUN]
     # What the journal names is there when the journal says so.
     more = line(2, kind="artifact", path="evaluations/01")
-    home.leave({f"{RUN}/journal.jsonl": START + more})
+    late = line(3, kind="artifact", path="evaluations/02")  # the volume does not show it yet
+    home.leave({f"{RUN}/journal.jsonl": START + more + late})
     home.bring()
     assert (home.run / "evaluations/01/lap.png").read_bytes() == b"l"
     assert (home.run / "journal.jsonl").read_bytes() == START + more
     assert not (home.run / "checkpoints").exists()
+    home.leave({f"{RUN}/evaluations/02/lap.png": b"l"})
+    home.bring()
+    assert (home.run / "journal.jsonl").read_bytes() == START + more + late
+    assert (home.run / "evaluations/02/lap.png").exists()
     home.bring(last=True)
     assert (home.run / "checkpoints/01/COMPLETE").exists()
     assert not [name for name in ("run.lock", ".tmp", "journal.cursor", "mlflow.json") if (home.run / name).exists()]

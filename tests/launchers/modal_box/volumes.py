@@ -41,6 +41,7 @@ class Copy:
     path: Path
     read_only: bool
     known: dict[str, Stamp] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
 
 
 class Volumes:
@@ -140,6 +141,10 @@ class Volumes:
 
     def _entries(self, request: Any) -> list[Any]:
         volume = self.all[request.volume_id]
+        with volume.lock:
+            return self._entries_of(volume, request)
+
+    def _entries_of(self, volume: Volume, request: Any) -> list[Any]:
         place = inside(volume.path, request.path)
         if not place.exists():
             raise GRPCError(Status.NOT_FOUND, f"{request.path}: No such file or directory")
@@ -240,16 +245,18 @@ def commit(copy: Copy) -> None:
         for name in set(copy.known) - set(now):
             (copy.volume.path / name).unlink(missing_ok=True)
             del copy.known[name]
-        empty = [
-            p
-            for p in copy.volume.path.rglob("*")
-            if p.is_dir() and not (copy.path / p.relative_to(copy.volume.path)).exists()
-        ]
-        for folder in sorted(empty, reverse=True):
-            if not any(folder.iterdir()):
-                folder.rmdir()
-        for folder in (p for p in copy.path.rglob("*") if p.is_dir()):
-            (copy.volume.path / folder.relative_to(copy.path)).mkdir(parents=True, exist_ok=True)
+        for folder in sorted(copy.folders - folders(copy.path), reverse=True):
+            place = copy.volume.path / folder
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+        copy.folders = folders(copy.path)
+        for folder in copy.folders:
+            (copy.volume.path / folder).mkdir(parents=True, exist_ok=True)
+
+
+def folders(root: Path) -> set[str]:
+    """Every folder below `root`; those that come and go meanwhile do not matter."""
+    return {Path(folder, name).relative_to(root).as_posix() for folder, names, _ in os.walk(root) for name in names}
 
 
 def refresh(copy: Copy) -> None:
@@ -268,4 +275,4 @@ def private_copy(volume: Volume, path: Path, *, read_only: bool) -> Copy:
     """What a new container sees of a volume."""
     with volume.lock:
         shutil.copytree(volume.path, path, symlinks=True)
-    return Copy(volume, path, read_only, stamps(path))
+    return Copy(volume, path, read_only, stamps(path), folders(path))
