@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+from hydra.version import VersionBase, __compat_version__
 
 from tests.launchers.modal.conftest import forget_client, point_at
 from tests.launchers.modal_box import Box
@@ -21,6 +22,12 @@ def modal(able: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
         forget_client()
         assert box.failures == []
+
+
+@pytest.fixture(autouse=True)
+def no_base() -> None:
+    """Whatever ran before in this process has said which Hydra's defaults it wants; these tests want the oldest."""
+    VersionBase.instance().setbase(__compat_version__)
 
 
 @pytest.mark.parametrize("launcher_name, overrides", [("racing", MODAL)])

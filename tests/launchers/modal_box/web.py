@@ -48,7 +48,7 @@ class Web:
         application.router.add_put("/{kind:blob|block}/{name}", self.receive)
         application.router.add_get("/{kind:blob|block}/{name}", self.give)
         application.router.add_route("*", "/web/{function}{path:.*}", self.endpoint)
-        self.runner = web.AppRunner(application)
+        self.runner = web.AppRunner(application, shutdown_timeout=0.1)
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", 0)
         await site.start()
