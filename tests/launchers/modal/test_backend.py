@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,21 @@ def begun(box: Box, job: Job) -> bool:
     return (box.volumes.path("racing-runs") / f"sweeps/acts/jobs/{job.number}/attempts.txt").exists()
 
 
+def results_when_calls_end(box: Box) -> list[int]:
+    """How many results were on the volume whenever a call ended; filled as they do."""
+    found: list[int] = []
+    answer = box.functions.FunctionPutOutputs
+
+    async def watched(request: Any, task: str) -> Any:
+        found.append(len(list(box.volumes.path("racing-runs").glob("sweeps/acts/jobs/*/result.json"))))
+        return await answer(request, task)
+
+    box.handlers["FunctionPutOutputs"] = watched
+    return found
+
+
 def test_every_way_to_end_is_told_and_harms_no_other(box: Box, tmp_path: Path):
+    arrived = results_when_calls_end(box)
     sweep, jobs = run(tmp_path, [Act("work"), Act("fail"), Act("refuse"), Act("die"), Act("work")])
     assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "DEAD", "DONE"]
     assert jobs[0].folder.result["value"] == 0.5
@@ -56,6 +71,7 @@ def test_every_way_to_end_is_told_and_harms_no_other(box: Box, tmp_path: Path):
     assert [len(of_job(box, job)) for job in jobs] == [1, 1, 1, 3, 1]  # what a job raises is not tried again
     assert len(box.requests("FunctionMap")) == 5
     assert len(box.requests("AppCreate")) == 1
+    assert all(count > number for number, count in enumerate(arrived))  # no call ends before its files are committed
 
 
 def test_what_is_sent(make_box: Callable[..., Box], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -48,7 +48,7 @@ class Box:
         self.registry, self.volumes = Registry(self), Volumes(self)
         self.functions, self.containers, self.web = Calls(self), Containers(self), Web(self)
         parts = (self.registry, self.volumes, self.functions, self.containers)
-        self._handlers = {name: getattr(part, name) for part in parts for name in dir(part) if name[0].isupper()}
+        self.handlers = {name: getattr(part, name) for part in parts for name in dir(part) if name[0].isupper()}
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
 
@@ -126,7 +126,7 @@ class Box:
         if name not in QUIET:
             self.calls.append((name, request))
         metadata = dict(stream.metadata)
-        handler: Callable[..., Any] | None = self._handlers.get(name)
+        handler: Callable[..., Any] | None = self.handlers.get(name)
         if handler is None:
             self.unknown.append(name)
             raise GRPCError(Status.UNIMPLEMENTED, f"the box has no {name}")
