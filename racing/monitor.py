@@ -62,7 +62,8 @@ class Monitor(BaseCallback):
         """See the class; finish_rate: a policy that finishes at least so often is ranked by its lap time alone.
 
         before: steps of the runs that this one began from; `begin` does not count them, everything recorded does.
-        improved: called with the step and what was driven, when a policy is the best so far; judged: at every judgement.
+        improved: called with the step and what was driven, when a policy is the best so far; judged: whenever one was
+        judged.
         """
         super().__init__()
         self._journal, self._line, self._judge = journal, line, judge
