@@ -101,10 +101,10 @@ def for_hydra(argv: Sequence[str]) -> list[str]:
     refuse_empty_groups(argv)
     several = [argument for argument in argv if argument in ("-m", "--multirun")]
     rest = [argument for argument in argv if argument not in several]
-    if any(argument.startswith("sweep.space.") for argument in rest):
-        from racing.tune.space import typed_space
+    if any(argument.startswith("sweep.") for argument in rest):
+        from racing.tune.space import typed_search
 
-        rest = [typed_space(argument) for argument in rest]
+        rest = [typed_search(argument) for argument in rest]
     return several[:1] + [part for argument in rest for part in track_by_path(argument)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ def parse_space(space: Any) -> dict[str, BaseDistribution]:
     """Optuna's distributions by key, in the order of `space`.
 
     space: nested or dotted keys -> text. `choice` gives a categorical distribution whose values are override texts;
-    `range`, whose stop is excluded, steps; `interval` bounds, both included; `int(...)` whole numbers; `tag(log, ...)` a
-    logarithmic scale. Raises InputError for anything else, and for keys that change nothing that is computed.
+    `range`, whose stop is excluded, steps; `interval` bounds, both included; `int(...)` whole numbers;
+    `tag(log, ...)` a logarithmic scale. Raises InputError for anything else, and for keys that change nothing that is computed.
     """
     require(isinstance(space, Mapping) and len(space) > 0, f"sweep.space must be KEY: SPACE, got {space!r}; {SYNTAX}")
     return {key: _distribution(key, text) for key, text in flatten(space).items()}
@@ -34,9 +35,8 @@ def _distribution(key: str, text: Any) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution
 
     name = f"{PREFIX}{key}={text}"
-    require(
-        key.lstrip("+").partition(".")[0] not in NOT_IDENTITY, f"{name} changes no result; search for something else"
-    )
+    computes = key.lstrip("+").partition(".")[0] not in NOT_IDENTITY
+    require(computes, f"{name} must be of a key that a result depends on; search for something else")
     rule = f"{name} must be a space of values, such as {SYNTAX}"
     require(isinstance(text, str), rule)
     try:
@@ -63,8 +63,8 @@ def _numbers(name: str, value: IntervalSweep | RangeSweep) -> BaseDistribution:
         require(value.step > 0 and len(steps) > 0, f"{name} must count upwards to more than its start; swap them")
         low, high, step = steps[0], steps[-1], value.step
     else:
-        require(value.start is not None and value.end is not None, f"{name} must have two bounds; interval(1, 2)")
-        low, high, step = value.start, value.end, None  # type: ignore[assignment]
+        bounds: Any = (value.start, value.end)
+        (low, high), step = bounds, None
         require(low <= high, f"{name} must have its lower bound first; swap them")
     log, whole = "log" in value.tags, isinstance(low, int) and isinstance(high, int)
     require(set(value.tags) <= {"log"}, f"{name} has tags {sorted(value.tags)}; the only one is log")
@@ -85,9 +85,14 @@ def example(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     return {key: d.choices[0] if hasattr(d, "choices") else d.low for key, d in space.items()}
 
 
-def typed_space(argument: str) -> str:
-    """`sweep.space.KEY=SPACE` as Hydra takes it: in quotes, as it would sweep itself; KEY may be a new one."""
+def typed_search(argument: str) -> str:
+    """A setting of sweep as Hydra takes it: SPACE of `sweep.space.KEY=SPACE` in quotes, as Hydra would sweep itself.
+
+    KEY may be a new one. Raises InputError for sweep.workers=0, of which Hydra would make no job at all.
+    """
     key, equals, value = argument.partition("=")
+    none = key == "sweep.workers" and not re.fullmatch(r"[1-9]\d*", value)
+    require(not none, f"{argument} must be a whole number, at least 1; 1 is usual on one machine")
     if not key.startswith(PREFIX) or not equals:
         return argument
     quoted = value if value[:1] in ("'", '"') else QuotedString(value, Quote.double).with_quotes()
