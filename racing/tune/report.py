@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from racing.tune.search import Search
 
 SHOWN = 10  # trials on the terminal, the best ones
-FIGURES = ("history", "importances", "parallel_coordinate", "slice")
+FIGURES = {  # file -> what draws it
+    "history": "plot_optimization_history",
+    "importances": "plot_param_importances",
+    "parallel_coordinate": "plot_parallel_coordinate",
+    "slice": "plot_slice",
+}
 DPI = 120
 WIDTH = 160  # [characters] of the table where nobody knows how wide the terminal is, at least
 
@@ -48,7 +53,7 @@ def report(study: Study, search: Search) -> float | None:
 def best_trial(study: Study) -> FrozenTrial | None:
     """The complete trial with the greatest value, the first of equal ones; None without any."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return max(complete, key=lambda trial: trial.value, default=None)  # type: ignore[arg-type, return-value]
+    return max(complete, key=lambda trial: trial.value, default=None)
 
 
 def write_report(
@@ -103,8 +108,9 @@ def show(study: Study, folder: Path) -> None:
         mark = " pruned" if trial.state == TrialState.PRUNED else ""
         cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in (trial.params.get(key, "") for key in keys))
         table.add_row(str(trial.number), value + mark, *cells, str(trial.user_attrs.get(RUN, "")))
-    console = Console(soft_wrap=True)
-    console.print(table, width=max(console.width, WIDTH))
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    console.print(table, soft_wrap=True)
     print(f"report   {folder}")
     best = best_trial(study)
     if best is not None:
@@ -120,11 +126,10 @@ def _draw(study: Study, name: str, path: Path) -> Path | None:
     from optuna.visualization import matplotlib as pictures
 
     plt.switch_backend("agg")
-    functions = {"history": pictures.plot_optimization_history, "importances": pictures.plot_param_importances}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the functions are experimental
         try:
-            axes = functions.get(name, getattr(pictures, f"plot_{name}", None))(study)
+            axes = getattr(pictures, FIGURES[name])(study)
         except (ValueError, RuntimeError) as error:  # too few trials of a kind, found on the way
             print(f"no picture of {name}: {error}")
             return None

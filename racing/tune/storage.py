@@ -17,7 +17,7 @@ from racing.errors import InputError, require
 MODAL = "modal-dict://"
 
 
-class StudyFile(JournalFileBackend):  # type: ignore[misc]
+class StudyFile(JournalFileBackend):
     """Optuna's journal file, with a lock that network file systems know, which mends a torn last line."""
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ def _ends_line(file: Any) -> bool:
     return bool(file.read(1) == b"\n")
 
 
-class StudyDict(BaseJournalBackend):  # type: ignore[misc]
+class StudyDict(BaseJournalBackend):
     """A journal in a modal.Dict: each append is the entry of the next free number.
 
     An entry is never written a second time, and a number is taken only if all before it are: so all workers read the

@@ -33,12 +33,16 @@ def left_over(study: Study, worker: int, workers: int, folder: Path) -> list[Fro
         if owner is None:
             if trial.datetime_start and datetime.now() - trial.datetime_start > NEVER_BEGUN:
                 study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-        elif owner == worker:
+        elif owner == worker or (
+            owner >= workers and owner % workers == worker and not FileLock(lock_path(folder, owner)).held
+        ):
             found.append(trial)
-        elif owner >= workers and owner % workers == worker:
-            if not FileLock(folder / f"worker-{owner}.lock").held:
-                found.append(trial)
     return found
+
+
+def lock_path(folder: Path, worker: int) -> Path:
+    """The lock that a worker holds while it works."""
+    return folder / f"worker-{worker}.lock"
 
 
 def first_twin(study: Study, trial: Trial) -> FrozenTrial | None:
@@ -50,5 +54,5 @@ def first_twin(study: Study, trial: Trial) -> FrozenTrial | None:
 def all_failed(study: Study) -> bool:
     """Whether the first trials that ended, or the last ones in a row, all failed."""
     ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.datetime_complete]
-    last = sorted(ended, key=lambda t: t.datetime_complete)[-ROW:]  # type: ignore[arg-type, return-value]
+    last = sorted(ended, key=lambda t: t.datetime_complete)[-ROW:]
     return len(last) >= (ROW if len(ended) >= ROW else FIRST) and all(t.state == TrialState.FAIL for t in last)

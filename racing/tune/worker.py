@@ -21,15 +21,16 @@ from racing.train import train
 from racing.tune.report import report
 from racing.tune.score import value_of
 from racing.tune.search import Search, read_search
-from racing.tune.trials import DONE, PRUNE, REASON, RUN, SUFFIX, WORKER, all_failed, first_twin, left_over
+from racing.tune.trials import DONE, PRUNE, REASON, RUN, SUFFIX, WORKER, all_failed, first_twin, left_over, lock_path
 
 
 class Watch:
     """Reports what a trial's policies are worth on the way, and gives it up when the study's pruner says so."""
 
-    def __init__(self, stop: StopFlag, trial: Trial, tags: Mapping[str, str], metric: str, judging: Mapping[str, Any]):
-        """judging: the trial's config group eval."""
-        self.stop, self.trial, self.tags, self.metric, self.judging = stop, trial, tags, metric, judging
+    def __init__(self, stop: StopFlag, trial: Trial, study: str, metric: str, judging: Mapping[str, Any]) -> None:
+        """study: its name. judging: the trial's config group eval."""
+        self.stop, self.trial, self.metric, self.judging = stop, trial, metric, judging
+        self.tags: Mapping[str, str] = {"racing.study": study, "racing.trial": str(trial.number)}
         self.reported = set(trial.study.trials[trial.number].intermediate_values)
 
     def opened(self, run: RunDirectory) -> None:
@@ -106,17 +107,14 @@ class Worker:
         try:
             cfg = search.compose(settings)
             cfg.fresh = search.cfg.fresh and not again
-            tags = {"racing.study": search.name, "racing.trial": str(trial.number)}
-            watch = Watch(self.stop, trial, tags, search.metric, cfg.eval)
+            watch = Watch(self.stop, trial, search.name, search.metric, cfg.eval)
             run = train(cfg, settings, suffix=trial.user_attrs.get(SUFFIX, ""), watch=watch)
             value = value_of(search.metric, run.summary, cfg.eval.finish_rate)
         except Stopped:
             if not self.stop.pruned:
                 raise
             self.study.tell(trial, state=TrialState.PRUNED)
-        except (
-            Diverged
-        ) as error:  # told as pruned: samplers keep away from where others have failed for no reason of theirs
+        except Diverged as error:  # told as pruned: samplers avoid such values, but forget those of trials that failed
             trial.set_user_attr(REASON, str(error))
             self.study.tell(trial, state=TrialState.PRUNED)
         except Exception as error:
@@ -148,7 +146,7 @@ def work(cfg: DictConfig, typed: Sequence[str], place: Path | None) -> float | N
     search = read_search(cfg, typed, place)
     try:
         search.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(search.folder / f"worker-{search.worker}.lock")
+        lock = FileLock(lock_path(search.folder, search.worker))
         free = lock.acquire()
     except OSError as error:
         problem = f"{error.filename or search.folder}: {error.strerror}"

@@ -1,0 +1,44 @@
+"""Tiny searches, in this process or others, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from optuna import Study, load_study
+
+from racing.runs.directory import RunDirectory
+from racing.tune.storage import open_storage
+from tests.killing import train_command
+from tests.stopping import train
+
+# Two updates of 2048 decisions, a judgement after the first.
+TINY = ["env=mlp", "algo.n_steps=32", "algo.n_epochs=1", "eval.every=2048", "eval.from=0"]
+ALONE = ["hydra.mode=RUN", "sweep.pruner=null"]  # one worker, in the process itself
+
+
+def search(outputs: Path, *arguments: str) -> int:
+    """`racing train`: one worker in this process; its exit code."""
+    return train(outputs, *TINY, *ALONE, *arguments)
+
+
+def start(outputs: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """The same in a process of its own."""
+    fast = ["debug=fast", "eval.episodes=2", "tracking=none"]
+    command = train_command(outputs, [*fast, *TINY, *ALONE, *arguments])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def study_of(outputs: Path) -> Study:
+    (path,) = [*(outputs / "studies").glob("*.journal"), *(outputs / "sweeps").glob("*.journal")]
+    return load_study(study_name=None, storage=open_storage(str(path)))
+
+
+def states(study: Study) -> list[str]:
+    return [trial.state.name for trial in study.trials]
+
+
+def run_of(outputs: Path, trial) -> RunDirectory:
+    return RunDirectory(outputs / "runs" / trial.user_attrs["run"])
