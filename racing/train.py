@@ -104,7 +104,7 @@ def for_hydra(argv: Sequence[str]) -> list[str]:
     if any(argument.startswith("sweep.") for argument in rest):
         from racing.tune.space import typed_search
 
-        rest = [typed_search(argument) for argument in rest]
+        rest = [part for argument in rest for part in typed_search(argument)]
     return several[:1] + [part for argument in rest for part in track_by_path(argument)]
 
 

@@ -23,13 +23,15 @@ PREFIX = "sweep.space."  # of what is typed
 def parse_space(space: Any) -> dict[str, BaseDistribution]:
     """Optuna's distributions by key, in the order of `space`.
 
-    space: nested or dotted keys -> text. `choice` gives a categorical distribution whose values are override texts;
-    `range`, whose stop is excluded, steps; `interval` bounds, both included; `int(...)` whole numbers;
-    `tag(log, ...)` a logarithmic scale. Raises InputError for anything else, and for keys that change nothing that is
-    computed.
+    space: nested or dotted keys -> text, or None for a key that is not varied after all. `choice` gives a categorical
+    distribution whose values are override texts; `range`, whose stop is excluded, steps; `interval` bounds, both
+    included; `int(...)` whole numbers; `tag(log, ...)` a logarithmic scale. Raises InputError for anything else, and for
+    keys that change nothing that is computed.
     """
     require(isinstance(space, Mapping) and len(space) > 0, f"sweep.space must be KEY: SPACE, got {space!r}; {SYNTAX}")
-    return {key: _distribution(key, text) for key, text in flatten(space).items()}
+    texts = {key: text for key, text in flatten(space).items() if text is not None}
+    require(len(texts) > 0, f"sweep.space must have a key that is not null; {SYNTAX}")
+    return {key: _distribution(key, text) for key, text in texts.items()}
 
 
 def _distribution(key: str, text: Any) -> BaseDistribution:
@@ -86,15 +88,19 @@ def example(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     return {key: d.choices[0] if hasattr(d, "choices") else d.low for key, d in space.items()}
 
 
-def typed_search(argument: str) -> str:
-    """A setting of sweep as Hydra takes it: SPACE of `sweep.space.KEY=SPACE` in quotes, as Hydra would sweep itself.
+def typed_search(argument: str) -> list[str]:
+    """A setting of sweep as Hydra takes it.
 
-    KEY may be a new one. Raises InputError for sweep.workers=0, of which Hydra would make no job at all.
+    SPACE of `sweep.space.KEY=SPACE` is put in quotes, as Hydra would sweep itself; KEY may be a new one. A whole
+    `sweep.space={...}`, or sampler or pruner, replaces what was there, which Hydra would merge. Raises InputError for
+    sweep.workers=0, of which Hydra would make no job at all.
     """
     key, equals, value = argument.partition("=")
     none = key == "sweep.workers" and not re.fullmatch(r"[1-9]\d*", value)
     require(not none, f"{argument} must be a whole number, at least 1; 1 is usual on one machine")
+    if key in ("sweep.space", "sweep.sampler", "sweep.pruner") and value.startswith("{"):
+        return [f"~{key}", f"+{argument}"]
     if not key.startswith(PREFIX) or not equals:
-        return argument
-    quoted = value if value[:1] in ("'", '"') else QuotedString(value, Quote.double).with_quotes()
-    return f"++{key}={quoted}"
+        return [argument]
+    bare = value == "null" or value[:1] in ("'", '"')
+    return [f"++{key}={value if bare else QuotedString(value, Quote.double).with_quotes()}"]

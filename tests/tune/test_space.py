@@ -34,6 +34,7 @@ def test_distributions(text, expected):
     [
         (None, "sweep.space must be KEY: SPACE"),
         ({}, "sweep.space must be KEY: SPACE"),
+        ({"algo.x": None}, "must have a key that is not null"),
         ({"algo.x": 3}, "sweep.space.algo.x=3 must be a space of values, such as choice(a, b)"),
         ({"algo.x": "3"}, "must be a space of values"),
         ({"algo.x": ""}, "must be a space of values"),
@@ -67,19 +68,26 @@ def test_settings_keep_every_digit_and_hydra_reads_them():
 
 
 def test_typed_spaces_are_quoted_and_may_be_new():
-    typed = [
-        typed_search("sweep.space.algo.n_epochs=range(1, 3)"),
-        typed_search("sweep.space.algo.gamma='choice(1,2)'"),
-    ]
-    assert typed == ['++sweep.space.algo.n_epochs="range(1, 3)"', "++sweep.space.algo.gamma='choice(1,2)'"]
-    assert typed_search("sweep.n_trials=3") == "sweep.n_trials=3"
-    cfg = compose("train", ["sweep=tpe", *typed, "~sweep.space.algo.ent_coef"])
+    arguments = ["algo.n_epochs=range(1, 3)", "algo.gamma='choice(1,2)'", "algo.ent_coef=null"]
+    typed = [part for argument in arguments for part in typed_search(f"sweep.space.{argument}")]
+    assert typed[0] == '++sweep.space.algo.n_epochs="range(1, 3)"'
+    assert typed[1] == "++sweep.space.algo.gamma='choice(1,2)'"
+    assert typed_search("sweep.n_trials=3") == ["sweep.n_trials=3"]
+    cfg = compose("train", ["sweep=tpe", *typed])
     assert list(parse_space(plain(cfg)["sweep"]["space"])) == [
         "algo.learning_rate",
         "algo.gamma",
         "algo.gae_lambda",
         "algo.n_epochs",
     ]
+
+
+def test_a_whole_space_replaces_the_one_in_conf():
+    typed = typed_search("sweep.space={algo.gamma: 'interval(0.9, 0.99)'}")
+    sampler = typed_search("sweep.sampler={_target_: optuna.samplers.QMCSampler}")
+    sweep = plain(compose("train", ["sweep=tpe", *typed, *sampler]))["sweep"]
+    assert parse_space(sweep["space"]) == {"algo.gamma": FloatDistribution(0.9, 0.99)}
+    assert sweep["sampler"] == {"_target_": "optuna.samplers.QMCSampler"}
 
 
 @pytest.mark.parametrize("name", choices("sweep"))
