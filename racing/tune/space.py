@@ -25,8 +25,8 @@ def parse_space(space: Any) -> dict[str, BaseDistribution]:
 
     space: nested or dotted keys -> text, or None for a key that is not varied after all. `choice` gives a categorical
     distribution whose values are override texts; `range`, whose stop is excluded, steps; `interval` bounds, both
-    included; `int(...)` whole numbers; `tag(log, ...)` a logarithmic scale. Raises InputError for anything else, and for
-    keys that change nothing that is computed.
+    included; `int(...)` whole numbers; `tag(log, ...)` a logarithmic scale. Raises InputError for anything else, and
+    for keys that change nothing that is computed.
     """
     require(isinstance(space, Mapping) and len(space) > 0, f"sweep.space must be KEY: SPACE, got {space!r}; {SYNTAX}")
     texts = {key: text for key, text in flatten(space).items() if text is not None}

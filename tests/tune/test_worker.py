@@ -225,14 +225,7 @@ def test_through_a_launcher(searched: Path, tmp_path: Path):
     job = JobFolder(tmp_path / "job")
     job.path.mkdir()
     write_json(job.path / "job.json", {"tags": {"racing.sweep": "s"}})
-    arguments = [
-        *TINY,
-        *RANDOM,
-        "sweep.pruner=null",
-        "sweep.workers=2",
-        f"+launcher.job={job.path}",
-        "sweep.n_trials=1",
-    ]
+    arguments = [*TINY, *RANDOM, "sweep.workers=2", "sweep.n_trials=1", f"+launcher.job={job.path}"]
     assert train(tmp_path, *arguments) == 0
     study = study_of(tmp_path)
     assert (tmp_path / "sweeps" / study.study_name / "worker-1.lock").exists()
