@@ -93,7 +93,22 @@ class Search:
         others = differing_keys(before, self.base) if before else []
         rule = f"study {self.name} was begun with another configuration: {listing(others)}"
         require(not others, f"{rule}; its trials cannot be compared with these, set sweep.study to a new name")
+        self._check_space(study)
         return study
+
+    def _check_space(self, study: Study) -> None:
+        """Raise InputError if an older space of the study, of the same keys, is one of another kind."""
+        from optuna.distributions import check_distribution_compatibility
+
+        known: dict[str, BaseDistribution] = {}
+        for trial in study.get_trials(deepcopy=False):
+            known |= trial.distributions
+        for key in self.space.keys() & known.keys():
+            try:
+                check_distribution_compatibility(known[key], self.space[key])
+            except ValueError as error:
+                rule = f"sweep.space.{key} does not fit study {self.name}: {' '.join(str(error).split())}"
+                raise InputError(f"{rule}; only bounds may change, set sweep.study to a new name") from error
 
 
 def read_search(cfg: DictConfig, typed: Sequence[str], place: Path | None) -> Search:

@@ -81,10 +81,7 @@ class Worker:
     def _ask(self) -> Trial:
         own = [t for t in self.study.get_trials(deepcopy=False) if t.user_attrs.get(WORKER) == self.search.worker]
         self.study.sampler = self.search.sampler(len(own))
-        try:
-            trial = self.study.ask(self.search.space)
-        except ValueError as error:  # the space of an older study of that name
-            raise InputError(f"sweep.space does not fit study {self.search.name}: {error}; set sweep.study") from error
+        trial = self.study.ask(self.search.space)
         trial.set_user_attr(WORKER, self.search.worker)
         return trial
 

@@ -271,8 +271,8 @@ def test_a_study_of_another_configuration_or_space(searched: Path, capsys: pytes
     assert "was begun with another configuration: algo.vf_coef is 0.5, not 0.25; its trials" in capsys.readouterr().err
     assert contents(searched / "runs") == before
     assert search(searched, *RANDOM, name, "sweep.space.algo.gamma=choice(0.9, 0.99)", "sweep.n_trials=4") == 2
-    assert "does not fit study" in capsys.readouterr().err
-    assert len(study_of(searched).get_trials(states=(TrialState.COMPLETE,))) == 3
+    assert "sweep.space.algo.gamma does not fit study" in capsys.readouterr().err
+    assert states(study_of(searched)) == ["COMPLETE"] * 3
 
 
 def test_the_same_worker_twice(searched: Path, capsys: pytest.CaptureFixture[str]):

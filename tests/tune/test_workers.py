@@ -18,7 +18,7 @@ from tests.killing import points
 from tests.test_phases import tags_of
 from tests.tune.conftest import run_of, search, start, states, study_of
 
-PATIENCE = 120.0  # [s]
+PATIENCE = 300.0  # [s]
 LONG = ["sweep=random", "sweep.n_trials=1", "algo.total_timesteps=20480", "checkpoint.every=4096"]
 
 
