@@ -112,6 +112,7 @@ def test_samplers_that_learn_and_go_on_after_an_interruption(sampler: str, tmp_p
     calm, often = study_of(tmp_path / "calm").trials, study_of(tmp_path / "often").trials
     assert [trial.params for trial in calm] == [trial.params for trial in often]
     assert states(study_of(tmp_path / "calm")) == ["COMPLETE"] * 16
+    assert len({tuple(trial.params.values()) for trial in calm}) == 16
     error = [abs(trial.params["algo.gamma"] - 0.98) for trial in calm]
     assert sum(error[-4:]) < sum(error[:4])
     assert any("cma" in name for trial in calm for name in trial.system_attrs) == (sampler == "cmaes")
@@ -164,7 +165,8 @@ def test_killed_after_the_decision_to_prune(tmp_path: Path, monkeypatch: pytest.
     assert max(step for step, _ in points(run)) == 2048
 
 
-def test_a_judgement_that_is_repeated_is_reported_once(tmp_path: Path):
+@pytest.mark.filterwarnings("error")
+def test_a_judgement_that_is_repeated_is_reported_once():
     import optuna
 
     study = optuna.create_study(direction="maximize", pruner=ThresholdPruner(lower=0.3))
