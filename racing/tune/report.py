@@ -126,18 +126,30 @@ def _draw(study: Study, name: str, path: Path) -> Path | None:
     from optuna.visualization import matplotlib as pictures
 
     plt.switch_backend("agg")
-    with warnings.catch_warnings():
+    measure = study.user_attrs.get("base", {}).get("search", {}).get("metric", "value")
+    with warnings.catch_warnings(), plt.rc_context():  # Optuna changes the style of all pictures to come
         warnings.simplefilter("ignore")  # that the functions are experimental
         try:
-            axes = getattr(pictures, FIGURES[name])(study)
+            axes = getattr(pictures, FIGURES[name])(study, target_name=measure)
         except (ValueError, RuntimeError) as error:  # too few trials of a kind, found on the way
             print(f"no picture of {name}: {error}")
             return None
         figure = getattr(axes, "figure", None) or axes[0].figure
-        columns = len(axes) if hasattr(axes, "__len__") else 1
-        figure.set_size_inches(max(8.0, 3.2 * columns), 4.5)
+        _tidy(figure, name)
         temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
         figure.savefig(temporary, dpi=DPI, bbox_inches="tight")
         temporary.replace(path)
         plt.close("all")
     return path
+
+
+def _tidy(figure: Any, name: str) -> None:
+    """Room for labels; no grid lines across the lines of the trials."""
+    panels = len(figure.axes) if name == "slice" else 1
+    figure.set_size_inches(max(8.0, 3.0 * panels), 4.5)
+    for axes in figure.axes:
+        if name == "parallel_coordinate":
+            axes.grid(False)
+            axes.set_facecolor("#e5e5e5")  # the poorest trials are drawn nearly white
+        elif name == "slice":
+            axes.tick_params(axis="x", which="both", labelrotation=45)
