@@ -121,8 +121,8 @@ def training(kind: str, folder: Path, options: Mapping[str, Any]) -> Row:
     records = progress(run)
     if len(records) < LEAST:
         raise InputError(f"a training must begin and its sender deliver within {PATIENCE} s; look at train=")
-    (began, first), (ended, last) = records[0], records[-1]
-    numbers = {"learning_s": ended - began, "steps_per_s": (last - first) / (ended - began)}
+    (began, first), (ended, final) = records[0], records[-1]
+    numbers = {"learning_s": ended - began, "steps_per_s": (final - first) / (ended - began)}
     ratios = compared(windows, records)
     complete = delivered(run) == (run.path / "journal.jsonl").stat().st_size
     return numbers | watched | {"complete": complete, "ratios": ratios, "pairs": len(ratios)}
