@@ -16,6 +16,7 @@ from launchers.sweep import Job, Sweep, all_sweeps
 from racing.cli import main
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
+from racing.runs.lock import FileLock
 from racing.runs.store import embedded_uri
 from tests.killing import points, state_bytes
 from tests.runs.conftest import Copy, wait_until
@@ -31,6 +32,21 @@ def command(outputs: Path, *arguments: str) -> list[str]:
 
 def train(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(outputs, *arguments), capture_output=True, text=True, timeout=300)
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, arguments: list[str]) -> Path:
+    """Outputs with what these arguments train; the processes of pytest-xdist have them in common."""
+    root = tmp_path_factory.getbasetemp()
+    outputs = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / f"sweeps-{name}"
+    outputs.mkdir(exist_ok=True)
+    lock = FileLock(outputs / "test.lock")
+    lock.acquire(wait=True)
+    if not (outputs / "said.txt").exists():
+        done = train(outputs, *arguments)
+        assert done.returncode == 0, done.stderr
+        (outputs / "said.txt").write_text(done.stdout)
+    lock.release()
+    return outputs
 
 
 def only_sweep(outputs: Path) -> Sweep:
@@ -54,8 +70,7 @@ def steps(job: Job, outputs: Path) -> int:
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """The training of seed=1 that nobody disturbed."""
-    outputs = tmp_path_factory.mktemp("calm")
-    assert main(["train", *LONG, "seed=1", f"paths.outputs={outputs}"]) == 0
+    outputs = once(tmp_path_factory, "calm", [*LONG, "seed=1"])
     (run,) = all_runs(outputs)
     return run
 
@@ -114,11 +129,8 @@ AXES = ["seed=1,2", "algo.learning_rate=3e-4,1e-3"]
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """A sweep of four jobs in the embedded store."""
-    outputs = tmp_path_factory.mktemp("finished")
-    done = train(outputs, "-m", *SHORT, *AXES)
-    assert done.returncode == 0, done.stderr
-    assert "best     " in done.stdout
-    return only_sweep(outputs)
+    outputs = once(tmp_path_factory, "finished", ["-m", *SHORT, *AXES])
+    return next(sweep for sweep in all_sweeps(outputs) if sweep.name.startswith("s-"))
 
 
 def mlflow_runs(sweep: Sweep) -> dict[str, list]:
@@ -160,6 +172,7 @@ def test_mlflow_has_one_parent_and_children_named_by_what_varied(finished: Sweep
     labels = [f"seed={seed} algo.learning_rate={rate}" for seed in (1, 2) for rate in ("0.0003", "0.001")]
     assert [job.label for job in finished.jobs] == labels
     check_mlflow(finished, 4)
+    assert "best     " in (finished.outputs / "said.txt").read_text()
     (parent,) = mlflow_runs(finished)[""]
     assert parent.data.params == {"seed": "1, 2", "algo.learning_rate": "0.0003, 0.001"}
     assert parent.data.metrics["jobs/done"] == 4
