@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from launchers.sweep import Job, Sweep
-from racing.configs import build
+from racing.configs import build, choices, conf_directory, hint, plain
 from racing.errors import require, require_number
 from racing.runs.directory import write_json
 
@@ -34,14 +36,18 @@ class Backend(ABC):
     grace = 5.0  # [s] after which a job that is gone and left no result is dead
     stops_with_us = False  # Ctrl-C in the terminal that waits also stops the jobs
 
-    def __init__(self, *, name: str, wait: bool, retry: int, poll: float, send: str, job: str | None) -> None:
+    def __init__(
+        self, *, name: str, wait: bool, retry: int, poll: float, send: str, job: str | None, dry_run: bool
+    ) -> None:
         """The keys that every file of conf/launcher has. Raises InputError."""
-        require(isinstance(wait, bool), f"launcher.wait must be true or false, got {wait!r}; choose one")
+        for key, value in {"wait": wait, "dry_run": dry_run}.items():
+            require(isinstance(value, bool), f"launcher.{key} must be true or false, got {value!r}; choose one")
         require_number("launcher.retry", retry, 0, 1000, whole=True)
         require_number("launcher.poll", poll, 0.05, 3600, unit="s")
         known = ("auto", "worker", "collector")
         require(send in known, f"launcher.send must be one of {', '.join(known)}, got {send!r}; auto is usual")
         self.name, self.wait, self.retry, self.poll, self.send = name, wait, retry, poll, send
+        self.dry_run = dry_run
 
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """Raise InputError if jobs could not run here; nothing was written yet. jobs: their configurations."""
@@ -60,7 +66,7 @@ class Backend(ABC):
 
     @abstractmethod
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
-        """Submit jobs and write `attempt.json` of each (`begin_attempt`); returns at once."""
+        """Submit jobs and write `attempt.json` of each (`begin_attempt`); returns at once. Raises InputError."""
 
     @abstractmethod
     def look(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, Look]:
@@ -68,7 +74,7 @@ class Backend(ABC):
 
     @abstractmethod
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
-        """Ask these jobs to stop; those that run save their state. Returns at once."""
+        """Have these jobs, which are `asked` to, stop; those that run save their state. Returns at once."""
 
     def bring(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
         """Copy what the job has written to this machine. last: it has ended, everything is wanted."""
@@ -94,6 +100,17 @@ def begin_attempt(job: Job, launcher: str, handle: Mapping[str, Any] | None = No
     content = {"number": number, "launcher": launcher, "handle": dict(handle or {})}
     write_json(job.folder.path / "attempt.json", content | {"submitted_ms": time.time_ns() // 1_000_000})
     return number
+
+
+def launcher_settings(choice: str, settings: Sequence[str]) -> dict[str, Any]:
+    """conf/launcher/<choice>.yaml with settings such as `n_jobs=2` on top. Raises InputError for unknown ones."""
+    require(choice in choices("launcher"), f"launcher={choice!r} is no choice; {hint(choice, choices('launcher'))}")
+    node = OmegaConf.load(conf_directory() / "launcher" / f"{choice}.yaml")
+    node = node.launcher if "launcher" in node else node
+    keys = [str(key) for key in node if key != "_target_"]
+    for key in (setting.partition("=")[0] for setting in settings):
+        require(key.partition(".")[0] in keys, f"launcher.{key} is no key of launcher={choice}; {hint(key, keys)}")
+    return plain(OmegaConf.merge(node, OmegaConf.from_dotlist(list(settings))))  # type: ignore[arg-type]
 
 
 def make_backend(settings: Mapping[str, Any]) -> Backend:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,7 +42,7 @@ class HydraJob:
         """See Payload."""
         with open_dict(self.config):
             self.config.hydra.sweep.dir = str(sweep)
-            if "paths" in self.config and "launcher" in self.config:  # of racing, not of another program
+            if is_racing(self.config):
                 self.config.paths.outputs = str(outputs)
                 self.config.launcher.job = str(job)
 
@@ -64,6 +63,11 @@ class HydraJob:
             (job / RETURN).write_bytes(cloudpickle.dumps(done))
         value = done.return_value  # raises what the function raised
         return value if isinstance(value, int | float | str | bool | None) else repr(value)
+
+
+def is_racing(config: DictConfig) -> bool:
+    """Whether the configuration is one of racing train, not of another program."""
+    return all(key in config for key in ("paths", "launcher", "algo"))
 
 
 @dataclass
@@ -94,13 +98,3 @@ def hydra_returns(path: Path) -> JobReturn | None:
     with contextlib.suppress(FileNotFoundError):
         return cloudpickle.loads(path.read_bytes())  # type: ignore[no-any-return]
     return None
-
-
-def overrides_of(config: DictConfig) -> Sequence[str]:
-    """The overrides that made a job's configuration."""
-    return [str(override) for override in config.hydra.overrides.task]
-
-
-def unique(values: Sequence[str]) -> Iterator[str]:
-    """Values in order, each once."""
-    yield from dict.fromkeys(values)

@@ -26,6 +26,7 @@ DONE = "DONE"
 # FAILED: it raised. REFUSED: its input is wrong. STOPPED: left on request, state saved. DEAD: ended without a word.
 FAILED, REFUSED, STOPPED, DEAD = "FAILED", "REFUSED", "STOPPED", "DEAD"
 NEW = "NEW"  # never submitted
+ASKED = "cancel"  # a file in a job's folder
 ENDED = (DONE, FAILED, REFUSED, STOPPED, DEAD)
 
 
@@ -40,6 +41,16 @@ class Job:
     def label(self) -> str:
         """What varies: `algo=sac seed=2`; the job's number where nothing does."""
         return str(self.folder.about.get("label") or f"job {self.number}")
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked for it to stop, or not to begin."""
+        return (self.folder.path / ASKED).exists()
+
+    def ask(self, *, stop: bool) -> None:
+        """Ask the job to stop; or take that back."""
+        path = self.folder.path / ASKED
+        path.touch() if stop else path.unlink(missing_ok=True)
 
     @property
     def ended(self) -> str | None:

@@ -19,6 +19,7 @@ VERBS = {
     "reproduce": ("racing.reproduce", "run a past run again and say whether the same comes out; or vary it"),
     "tracks": ("racing.manage_tracks", "list, show, validate, import, preview tracks; reference laps"),
     "runs": ("racing.manage_runs", "list, show, fetch, prune, promote past runs, here and on servers; sync to MLflow"),
+    "jobs": ("launchers.verb", "sweeps and their jobs, wherever they run: status, logs, collect, cancel"),
     "bench": ("racing.bench", "measure the simulator, the learner, the start-up"),
     "ui": ("racing.ui", "open MLflow's UI on the embedded store"),
     "doctor": ("racing.doctor", "say what is installed and usable, and what is missing"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from racing.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent
+# Settings that make no other sweep: where and how its jobs run, and how many of the same kind.
+NOT_SWEEP = ("hardware", "launcher", "tracking", "paths", "checkpoint", "fresh", "hydra")
+MORE = ("sweep.n_trials", "sweep.workers")
 
 
 def conf_directory() -> Path:
@@ -26,6 +30,20 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_directory() / group).glob("*.yaml"))
 
 
+def register_resolvers() -> None:
+    """Make `${racing.sweep:...}` known to OmegaConf."""
+    OmegaConf.register_new_resolver("racing.sweep", sweep_name, replace=True)
+
+
+def sweep_name(settings: Sequence[str]) -> str:
+    """Name of a sweep's folder, `<name>-<hash8>`: the same for the same settings, wherever its jobs run."""
+    own = sorted(str(setting) for setting in settings if key_of(str(setting)).split(".")[0] not in NOT_SWEEP)
+    own = [setting for setting in own if key_of(setting) not in MORE]
+    given = {key_of(setting): setting.partition("=")[2] for setting in own}
+    name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", given.get("name") or given.get("experiment") or "sweep").lstrip("._-")
+    return f"{name or 'sweep'}-{hashlib.sha256(chr(0).join(own).encode()).hexdigest()[:8]}"
+
+
 def compose(name: str, overrides: Sequence[str], folder: str = "", *, hydra_too: bool = False) -> DictConfig:
     """Compose conf/<folder>/<name>.yaml with Hydra overrides. Raises InputError with one line for what Hydra refuses.
 
@@ -35,6 +53,7 @@ def compose(name: str, overrides: Sequence[str], folder: str = "", *, hydra_too:
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
+    register_resolvers()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf_directory() / folder), version_base="1.3"):
         try:

@@ -23,6 +23,16 @@ def train_phases(cfg: DictConfig, settings: Sequence[str]) -> RunDirectory:
     that are finished and continues the one that is not. Raises InputError if phases are no lists of settings by name,
     or one of these is wrong.
     """
+    last: RunDirectory | None = None
+    for own in check_phases(cfg, settings):
+        begin = [f"init_from='{last.name}@policy'"] if last is not None else []
+        last = train(compose("train", [*own, *begin]), [*own, *begin])
+    assert last is not None
+    return last
+
+
+def check_phases(cfg: DictConfig, settings: Sequence[str]) -> list[list[str]]:
+    """The settings of every phase, without where it begins. Raises InputError as `train_phases`."""
     phases: Any = OmegaConf.to_container(cfg.phases) if OmegaConf.is_config(cfg.phases) else cfg.phases
     rule = f"phases must be lists of settings by name, got {phases!r}; e.g. {{first: [track=oval], second: [seed=1]}}"
     require(isinstance(phases, dict) and len(phases) > 0, rule)
@@ -31,12 +41,7 @@ def train_phases(cfg: DictConfig, settings: Sequence[str]) -> RunDirectory:
     first = next(iter(phases))
     several = [_settings(phase, settings, f"{cfg.name}-{name}", name == first) for name, phase in phases.items()]
     _check(several)
-    last: RunDirectory | None = None
-    for own in several:
-        begin = [f"init_from='{last.name}@policy'"] if last is not None else []
-        last = train(compose("train", [*own, *begin]), [*own, *begin])
-    assert last is not None
-    return last
+    return several
 
 
 def _check(several: Sequence[Sequence[str]]) -> None:

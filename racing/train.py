@@ -12,7 +12,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from racing.configs import choices, conf_directory, default_name, explain, plain, refuse_empty_groups
+from racing.configs import (
+    choices,
+    conf_directory,
+    default_name,
+    explain,
+    plain,
+    refuse_empty_groups,
+    register_resolvers,
+)
 from racing.errors import InputError, require
 from racing.parts import Parts, build_parts, check
 from racing.report import report
@@ -61,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and are said in one line
+    register_resolvers()
     own_arguments = sys.argv
     sys.argv = ["racing train", *for_hydra(argv)]
     try:
@@ -70,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
     except _Refused as refused:
         raise refused.error from None
     except OSError as error:  # Hydra makes the folder of a sweep before there is a job
-        if Path(error.filename or "").name != "sweeps":
+        if "sweeps" not in Path(error.filename or "").parts:
             raise
         raise InputError(f"{error.filename}: {error.strerror}; set paths.outputs=FOLDER to a writable one") from error
     finally:
@@ -183,6 +192,28 @@ def train(
         if not complete:
             print(f"{', '.join(sender.incomplete)} did not get all of it yet: racing runs sync {run.name}")
         return run
+
+
+def check_job(cfg: DictConfig, settings: Sequence[str], chosen: Any, *, here: bool, build: bool) -> None:
+    """Raise InputError if `train` would refuse `cfg`, which is a copy that may be changed; nothing is written.
+
+    settings: what was typed. chosen: what Hydra chose, group -> name. here: on this machine, with its hardware. build:
+    also make all parts, which takes a second.
+    """
+    from racing.phases import check_phases
+
+    if not here:
+        cfg.hardware.update(prefer=["cpu"], fallback=True)
+    cfg.name = cfg.name or default_name(cfg, chosen)
+    config = checked(cfg)
+    if not build:
+        return
+    if cfg.phases is not None:
+        check_phases(cfg, settings)
+        return
+    if isinstance(config["algo"].get("teacher"), list):
+        config["algo"]["teacher"] = None
+    build_parts(cfg, config)
 
 
 def checked(cfg: DictConfig) -> dict[str, Any]:

@@ -161,16 +161,6 @@ def test_stopped_in_the_first_and_in_the_last_update(step: int, calm: RunDirecto
     check_equal(run, calm)
 
 
-def test_stopped_a_sweep_stays_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    sweep = ["-m", "seed=1,2", "eval.every=0"]
-    assert train_until(1, tmp_path, *sweep) == 75
-    assert only_run(tmp_path).config["seed"] == 1
-    assert train(tmp_path, *sweep) == 0
-    runs = [RunDirectory(path) for path in (tmp_path / "runs").iterdir()]
-    assert sorted(run.config["seed"] for run in runs) == [1, 2]
-    assert {run.status for run in runs} == {"FINISHED"}
-
-
 # damage
 
 

@@ -77,7 +77,7 @@ def test_in_a_sweep_each_value_has_its_own_phases(tmp_path: Path):
     phases = "phases={a:['track=oval'],b:['seed=9','algo.gamma=0.9']}"
     arguments = [phases, "name=p", "algo.n_steps=32", "eval.every=0", "algo.total_timesteps=2048"]
     assert train(tmp_path, "-m", "seed=1,2", *arguments, "track=mini") == 0
-    runs = runs_of(tmp_path)
+    runs = sorted(runs_of(tmp_path), key=lambda run: (run.config["seed"], run.name))
     assert [run.name[:4] for run in runs] == ["p-a-", "p-b-", "p-a-", "p-b-"]
     assert [run.config["seed"] for run in runs] == [1, 1, 2, 2]  # typed: above the phase's
     assert {tags_of(run)["racing.tracks"] for run in runs} == {"mini"}  # this, too

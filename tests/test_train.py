@@ -255,8 +255,8 @@ def test_a_killed_run_is_completed_by_the_same_command_without_doubled_points(ou
 def test_a_sweep_trains_each_value(tmp_path: Path):
     arguments = ["debug=fast", "-m", "seed=1,2", "eval.episodes=2", "tracking=none", f"paths.outputs={tmp_path}"]
     assert main(["train", *arguments]) == 0
-    runs = all_runs(tmp_path)
-    assert [run.config["seed"] for run in runs] == [2, 1]
+    runs = sorted(all_runs(tmp_path), key=lambda run: run.config["seed"])
+    assert [run.config["seed"] for run in runs] == [1, 2]
     assert [run.status for run in runs] == ["FINISHED", "FINISHED"]
     assert runs[0].mlflow == {}
     policies = [(run.path / "export" / "policy.onnx").read_bytes() for run in runs]

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt
-from launchers.local.supervisor import ASKED, LOCK, cancelled, process_of, usable_cores
-from launchers.sweep import Job, Sweep
+from launchers.local.supervisor import LOCK, make_places, process_of, usable_cores
+from launchers.sweep import STOPPED, Job, Sweep
 from racing.errors import require, require_number
 from racing.runs.lock import FileLock
 
@@ -42,7 +42,7 @@ class LocalBackend(Backend):
             require_number("launcher.timeout", timeout, 0.01, 1e6, unit="min")
         fits = gpus is None or (isinstance(gpus, list) and all(isinstance(gpu, int) and gpu >= 0 for gpu in gpus))
         require(fits, f"launcher.gpus must be a list of numbers, got {gpus!r}; null takes all that nvidia-smi names")
-        self.n_jobs = n_jobs
+        self.n_jobs, self.gpus, self.jobs_per_gpu = n_jobs, gpus, jobs_per_gpu
 
     def workers_send(self, uri: str | None) -> bool:
         """See Backend: workers are on this machine, they reach what we reach."""
@@ -50,12 +50,12 @@ class LocalBackend(Backend):
 
     def plan(self, count: int) -> list[str]:
         """See Backend."""
-        return [f"{min(count, self.n_jobs or usable_cores())} at a time, on {usable_cores()} cores of this machine"]
+        places = len(make_places({"n_jobs": self.n_jobs, "gpus": self.gpus, "jobs_per_gpu": self.jobs_per_gpu}))
+        return [f"{min(count, places)} at a time, on {usable_cores()} cores of this machine"] if count else []
 
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend."""
         for job in jobs:
-            (job.folder.path / ASKED).unlink(missing_ok=True)
             begin_attempt(job, self.name)
         supervise(sweep)
 
@@ -71,10 +71,17 @@ class LocalBackend(Backend):
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend."""
         for job in jobs:
-            (job.folder.path / ASKED).touch()  # before the signal: what has not begun shall not begin
             process = process_of(job)
             if process is not None:
                 process.send_signal(signal.SIGTERM)
+
+    def bring(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
+        """See Backend. Why a job has stopped is known once its process has left."""
+        until = time.monotonic() + FIRST
+        while last and job.ended == STOPPED and not job.folder.left and time.monotonic() < until:
+            if process_of(job) is None and not FileLock(sweep.path / LOCK).held:
+                return
+            time.sleep(0.05)
 
 
 def look_at(job: Job) -> Look:
@@ -84,7 +91,7 @@ def look_at(job: Job) -> Look:
         return Look(GONE, str(left["reason"]))
     started = job.folder.started
     if not started:
-        return Look(GONE, "cancelled before it began") if cancelled(job) else Look(WAIT, "waits for a free place")
+        return Look(GONE, "cancelled before it began") if job.asked else Look(WAIT, "waits for a free place")
     if process_of(job) is not None:
         return Look(RUN, f"process {started['pid']}" + (f", GPU {started['gpu']}" if started.get("gpu") else ""))
     return Look(GONE, f"process {started['pid']} is gone, and nobody saw how it ended")

@@ -24,7 +24,6 @@ from launchers.sweep import Job, Sweep
 from racing.runs.lock import FileLock
 
 LOCK = "supervisor.lock"
-ASKED = "cancel"  # a file in a job's folder: it shall stop, or not begin
 LOOK = 0.1  # [s] between two looks at processes and the queue
 PATIENCE = 60.0  # [s] that a job has to save its state before it is killed
 PLACES = "CUDA_VISIBLE_DEVICES"
@@ -90,12 +89,7 @@ def waits(job: Job) -> bool:
     """Whether the last attempt of a job is one of ours that nobody has begun."""
     attempt = job.folder.attempt
     ours = attempt.get("launcher") == "local" and not job.folder.started and not job.folder.result
-    return ours and not job.folder.left and not cancelled(job)
-
-
-def cancelled(job: Job) -> bool:
-    """Whether somebody asked for the job to stop."""
-    return (job.folder.path / ASKED).exists()
+    return ours and not job.folder.left and not job.asked
 
 
 def begin(sweep: Sweep, place: Place, job: Job) -> None:

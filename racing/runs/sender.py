@@ -72,7 +72,8 @@ class Sender:
         if tracking["enabled"]:
             uri = resolve_uri(tracking["uri"], outputs)
             commands = {MLFLOW: ["--uri", uri, "--experiment", str(tracking["experiment"])], **commands}
-        return cls(run, {name: _spawn(run, arguments, outputs) for name, arguments in commands.items()})
+        me = ["-m", "racing.runs.sender", str(run.path)]
+        return cls(run, {name: spawn(run, [*me, *rest], outputs) for name, rest in commands.items()})
 
     def close(self, timeout: float) -> bool:
         """Wait up to `timeout` [s] until all is delivered; False if it is not: `racing runs sync` completes it.
@@ -87,8 +88,12 @@ class Sender:
         return not self.incomplete
 
 
-def _spawn(run: RunDirectory, arguments: Sequence[str], outputs: Path) -> subprocess.Popen[bytes] | None:
-    command = [sys.executable, "-m", "racing.runs.sender", str(run.path), "--parent", str(os.getpid()), *arguments]
+def spawn(run: RunDirectory, arguments: Sequence[str], outputs: Path) -> subprocess.Popen[bytes] | None:
+    """Start a process that brings the journal somewhere; None where it cannot be started.
+
+    arguments: of Python; `--parent` with our process id is added.
+    """
+    command = [sys.executable, *arguments, "--parent", str(os.getpid())]
     with (run.path / "sender.log").open("ab") as log:
         # The pipe is never written to: its end tells the sender that the trainer is gone, whatever way it went.
         # An own session keeps a Ctrl-C meant for the trainer away.
@@ -149,6 +154,23 @@ def serve(delivery: Sink, parent: int) -> bool:
             return False
 
 
+def attend(delivery: Sink, parent: int) -> int:
+    """What the process of a sender does, from its begin on; returns its exit code: 0 if all was delivered.
+
+    parent: process id of who writes the journal.
+    """
+    # A scheduler signals every process of a job; this one goes when the trainer has gone and all is sent.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _step_back()
+    while not delivery.lock.acquire():  # the sender of a killed predecessor may still be at work
+        if _parent_gone(parent, POLL):
+            if _last_owner(delivery.run) != parent:
+                return 0  # a later trainer has a sender, too; this one would only wait
+            time.sleep(POLL)
+    return 0 if serve(delivery, parent) else 1
+
+
 def log(message: str) -> None:
     """One line with the time in the run directory's sender.log."""
     with contextlib.suppress(OSError):  # a full disk
@@ -164,18 +186,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--uri", help="of MLflow")
     parser.add_argument("--experiment", help="of MLflow")
     options = parser.parse_args(argv)
-    # A scheduler signals every process of a job; this one goes when the trainer has gone and all is sent.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _step_back()
     run, name = RunDirectory(options.run), options.sink
-    delivery: Sink = Delivery(run, options.uri, options.experiment) if name == MLFLOW else SINKS[name](run)
-    while not delivery.lock.acquire():  # the sender of a killed predecessor may still be at work
-        if _parent_gone(options.parent, POLL):
-            if _last_owner(run) != options.parent:
-                return 0  # a later trainer has a sender, too; this one would only wait
-            time.sleep(POLL)
-    return 0 if serve(delivery, options.parent) else 1
+    return attend(
+        Delivery(run, options.uri, options.experiment) if name == MLFLOW else SINKS[name](run), options.parent
+    )
 
 
 def _last_owner(run: RunDirectory) -> int | None:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 ConfigStore.instance().store(
     group="hydra/launcher",
     name="racing",
-    node={"_target_": "hydra_plugins.racing_launcher.RacingLauncher", "settings": None},
+    node={"_target_": "hydra_plugins.racing_launcher.RacingLauncher", "choice": None, "settings": None},
     provider="racing",
 )
 
@@ -25,9 +25,12 @@ ConfigStore.instance().store(
 class RacingLauncher(Launcher):
     """Hands the jobs of a sweep to launchers.launch."""
 
-    def __init__(self, settings: Mapping[str, Any] | None) -> None:
-        """settings: of the launcher, as in conf/launcher; None: the configuration's key `launcher`."""
-        self.settings = settings
+    def __init__(self, choice: str | None, settings: Mapping[str, Any] | None) -> None:
+        """For another program than racing train, which has both in its configuration's key `launcher`.
+
+        choice: a file of conf/launcher. settings: on top of it, such as `{n_jobs: 2}`.
+        """
+        self.choice, self.settings = choice, dict(settings or {})
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See Hydra."""
@@ -35,9 +38,12 @@ class RacingLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """See Hydra."""
+        from launchers.backend import launcher_settings
         from launchers.hydra_jobs import launch_hydra_jobs
 
-        settings = self.config.launcher if self.settings is None else self.settings
-        return launch_hydra_jobs(
-            self.context, self.function, self.config, settings, job_overrides, first=initial_job_idx
+        known = (
+            None
+            if self.choice is None
+            else launcher_settings(self.choice, [f"{key}={value}" for key, value in self.settings.items()])
         )
+        return launch_hydra_jobs(self.context, self.function, self.config, known, job_overrides, first=initial_job_idx)

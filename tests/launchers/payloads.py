@@ -1,0 +1,75 @@
+"""Jobs that end in every way a job can end, without training anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launchers.backend import launcher_settings, make_backend
+from launchers.launch import Planned, Request, launch
+from launchers.sweep import Job, Sweep
+from racing.errors import InputError
+from racing.stopping import StopFlag, Stopped
+
+
+@dataclass
+class Act:
+    """Does what its name says; `then` from the second attempt on."""
+
+    what: str
+    then: str = ""
+
+    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+        pass
+
+    def call(self, job: Path) -> Any:
+        attempts = job / "attempts.txt"
+        with attempts.open("a") as file:
+            file.write(f"{self.what}\n")
+        again = len(attempts.read_text().splitlines()) > 1
+        return getattr(self, self.then if again and self.then else self.what)()
+
+    def work(self) -> float:
+        print("I work")
+        return 0.5
+
+    def fail(self) -> None:
+        raise RuntimeError("the engine\nis broken")
+
+    def refuse(self) -> None:
+        raise InputError("fuel must be > 0, got 0; refuel")
+
+    def leave(self) -> None:
+        raise SystemExit(3)
+
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def last(self) -> None:
+        """Until somebody asks it to stop."""
+        with StopFlag() as stop:
+            while not stop.signal:
+                time.sleep(0.02)
+        raise Stopped(f"stopped on {stop.signal}, state saved")
+
+
+def local(*settings: str) -> dict[str, Any]:
+    return launcher_settings("local", ["poll=0.05", *settings])
+
+
+def run(outputs: Path, acts: Sequence[Act], *settings: str, fresh: bool = False) -> tuple[Sweep, list[Job]]:
+    """A sweep of these jobs on this machine."""
+    known = local(*settings)
+    sweep = Sweep(outputs / "sweeps" / "acts")
+    planned = [Planned(number, [f"act={act.what}"], act) for number, act in enumerate(acts)]
+    request = Request(command="acts", launcher=known, outputs=outputs, fresh=fresh)
+    return sweep, launch(sweep, make_backend(known), planned, request)
+
+
+def endings(jobs: Sequence[Job]) -> list[str | None]:
+    return [job.ended for job in jobs]
