@@ -164,10 +164,8 @@ class Cluster:
         assert version
         old = (int(version[1]), int(version[2])) < (23, 11)
         key = "SlurmctldParameters=preempt_send_user_signal" if old else "PreemptParameters=send_user_signal"
-        nodes = "\n".join(
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={first + 1 + number} CPUs={CPUS} RealMemory=4000"
-            for number, node in enumerate(self.nodes)
-        )
+        own = f"NodeHostname={host} NodeAddr=127.0.0.1 CPUs={CPUS} RealMemory=4000"
+        nodes = "\n".join(f"NodeName={node} Port={first + 1 + number} {own}" for number, node in enumerate(self.nodes))
         return SETTINGS.format(
             host=host,
             port=first,
@@ -178,9 +176,9 @@ class Cluster:
         )
 
 
-# cred_expire: a job that was put back waits about that long [s]; 120 where it is not set. A real cluster takes minutes
-# where this one takes seconds. OverTimeLimit stays 0, AuthInfo must name munged's socket, CPUs are claimed
-# (config_overrides), and without cgroups nothing is limited or bound.
+# cred_expire: a job that was put back waits about that long [s]; 120 where it is not set or less than 5. Other times
+# are short as well: a real cluster takes minutes where this one takes seconds. CPUs are claimed (config_overrides),
+# and without cgroups nothing is limited or bound.
 SETTINGS = """
 ClusterName=racing
 SlurmctldHost={host}(127.0.0.1)
@@ -188,7 +186,7 @@ SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket,cred_expire=3
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
