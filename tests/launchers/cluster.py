@@ -65,6 +65,10 @@ class Cluster:
         self._until(lambda: "UP" in self.call("scontrol", "ping", check=False), "slurmctld does not answer")
         for node in self.nodes:
             self.revive_node(node)
+        self.until_ready()
+
+    def until_ready(self) -> None:
+        """Wait until all nodes take jobs."""
         self._until(lambda: all(self._ready(node) for node in self.nodes), "nodes do not come up")
 
     def stop(self) -> None:
@@ -87,7 +91,7 @@ class Cluster:
                 process.kill()
 
     def revive_node(self, node: str) -> None:
-        """The machine is back; `start` waits for all of them."""
+        """The machine is back; see `until_ready`."""
         self._daemon(f"slurmd.{node}", "slurmd", "-D", "-N", node)
 
     def call(self, *command: str, check: bool = True) -> str:
