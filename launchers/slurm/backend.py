@@ -36,7 +36,7 @@ TEXTS = ("partition", "account", "qos", "constraint", "gres")
 NAMES = {"cpus_per_task": "cpus-per-task", "gpus_per_node": "gpus-per-node", "time_min": "time"}  # as sbatch calls them
 FOLDER = "slurm"  # in the sweep's: what submitit and SLURM write
 AGAIN = 60.0  # [s] after which a job that was asked to stop, and has not, is ended when asked again
-BUSY = "node configuration is not available"  # said of requests too large, and while all nodes are drained
+BUSY = "node configuration is not available"  # said of requests too large, but also while large nodes are drained
 
 
 class SlurmBackend(Backend):
@@ -63,6 +63,7 @@ class SlurmBackend(Backend):
         rule = f"launcher.signal_delay_s must be below launcher.time_min ({longest} s)"
         require(self.wish["signal_delay_s"] < longest, f"{rule}, got {self.wish['signal_delay_s']}; raise time_min")
         self.setup, self.more = setup, additional_parameters
+        self.notes: list[str] = []  # what `check` found that need not be wrong
 
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """See Backend. The request is shown to the cluster, which says whether it could ever be met."""
@@ -78,6 +79,7 @@ class SlurmBackend(Backend):
         except Unanswered as error:
             if BUSY not in str(error):
                 raise InputError(f"the cluster refuses: {error}; see conf/launcher/slurm.yaml") from error
+            self.notes = ["no node that is up is large enough for this: the jobs wait until one is"]
 
     def plan(self, count: int) -> list[str]:
         """See Backend."""
@@ -90,7 +92,7 @@ class SlurmBackend(Backend):
         hours = count * wish["cpus_per_task"] * wish["time_min"] / 60
         where = f"partition {wish['partition']}" if wish["partition"] else "the default partition"
         each = f"each {wish['cpus_per_task']} cores{memory}{gpus} for {wish['time_min']} min"
-        return [f"{where}: {each}, at most {hours:,.1f} core hours before a job is put back into the queue"]
+        return [f"{where}: {each}, at most {hours:,.1f} core hours before one is put back into the queue", *self.notes]
 
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend. A job does nothing before its id is noted in its folder."""

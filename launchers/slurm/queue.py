@@ -20,6 +20,7 @@ REASONS = {  # why a job waits, where SLURM's own word needs one more
     "Priority": "others come first",
     "Resources": "waits for free nodes",
     "None": "waits for the scheduler",
+    "PartitionConfig": "no node that is up is large enough",
 }
 
 

@@ -86,7 +86,10 @@ class Cluster:
         if slurmd:
             slurmd.kill()
             slurmd.wait()
-        for process in self._processes(node):
+        found = sorted(
+            self._processes(node), key=lambda process: "slurmstepd" not in process.name()
+        )  # they would report
+        for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 

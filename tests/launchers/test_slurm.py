@@ -15,7 +15,6 @@ from launchers.launch import Planned, Request, launch
 from launchers.slurm.queue import Known, states
 from launchers.sweep import Job, Sweep
 from racing.cli import main
-from racing.errors import InputError
 from racing.runs.directory import RunDirectory
 from tests.launchers.cluster import CPUS, Cluster, missing
 from tests.launchers.payloads import Act, Drive, endings
@@ -237,7 +236,9 @@ def test_while_slurm_does_not_answer_jobs_are_where_they_were(tmp_path: Path, mo
     job = Sweep(tmp_path).job(0)
     job.folder.path.mkdir(parents=True)
     begin_attempt(job, "slurm", {"slurm": "1"})
-    (tmp_path / "slurm.conf").write_text("ClusterName=none\nSlurmctldHost=localhost\nSlurmctldPort=1\n")
+    (tmp_path / "slurm.conf").write_text(
+        "ClusterName=none\nSlurmctldHost=localhost\nSlurmctldPort=1\nMessageTimeout=1\n"
+    )
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     backend = make_backend(slurm())
     look = backend.look(Sweep(tmp_path), [job])[0]
@@ -292,7 +293,7 @@ def test_wrong_input(settings: list[str], said: str, here: Cluster, tmp_path: Pa
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("racing ")]
     assert said in line
     assert here.call("squeue", "-h", "-t", "pending,running") == ""
-    assert not list((tmp_path / "sweeps").glob("*"))
+    assert not list((tmp_path / "sweeps").glob("*/sweep.json"))
 
 
 def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -302,6 +303,12 @@ def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "launcher=slurm needs sbatch, which is not on PATH; run it where the cluster takes jobs" in line
 
 
-def test_a_request_too_large_is_refused_when_it_is_submitted(here: Cluster, tmp_path: Path):
-    with pytest.raises(InputError, match="the cluster refuses: .*node configuration is not available"):
-        run(tmp_path, [Act("work")], "cpus_per_task=999")
+def test_a_request_larger_than_any_node_is_pointed_out(
+    here: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """It may be met when a node comes back, so it is not refused."""
+    run(tmp_path, [Act("work")], "cpus_per_task=999", "dry_run=true")
+    assert "no node that is up is large enough for this" in capsys.readouterr().err
+    run(tmp_path, [Act("work")], "cpus_per_task=4", "dry_run=true")
+    assert "no node" not in capsys.readouterr().err
+    assert here.call("squeue", "-h", "-t", "pending,running") == ""
