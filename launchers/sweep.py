@@ -59,7 +59,9 @@ class Job:
 
     def end(self, status: str, error: str) -> None:
         """Note that the attempt ended without saying so itself."""
-        self.folder.write("result", {"status": status, "error": error, "ended_ms": time.time_ns() // 1_000_000})
+        self.folder.write(
+            "result", self.folder.attempts, {"status": status, "error": error, "ended_ms": time.time_ns() // 1_000_000}
+        )
 
 
 class Sweep:

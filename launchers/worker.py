@@ -50,7 +50,7 @@ def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
     began = time.time_ns() // 1_000_000
     me = {"pid": os.getpid(), "created": psutil.Process().create_time(), "host": socket.gethostname()}
     about = {"attempt": attempt, **me, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "began_ms": began}
-    folder.write("started", about)
+    folder.write("started", attempt, about)
     error: str | None = None
     value: Any = None
     code: int = DONE
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     folder, attempt = JobFolder(Path(arguments[0])), int(arguments[1])
     result = run(folder, read_payload(folder), attempt)
-    folder.write("result", result)
+    folder.write("result", attempt, result)
     return int(result["exit_code"])
 
 

@@ -35,6 +35,7 @@ class Place:
 
     gpu: str | None
     job: Job | None = None
+    attempt: int = 0
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
     asked: float = 0.0  # when it was told to stop for its time is over
@@ -95,14 +96,15 @@ def waits(job: Job) -> bool:
 def begin(sweep: Sweep, place: Place, job: Job) -> None:
     """Start the process of a job."""
     settings = os.environ | ({} if place.gpu is None else {PLACES: place.gpu})
-    command = [sys.executable, "-m", "launchers.worker", str(job.folder.path), str(job.folder.attempts)]
+    attempt = job.folder.attempts
+    command = [sys.executable, "-m", "launchers.worker", str(job.folder.path), str(attempt)]
     with job.folder.log.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=settings, start_new_session=True
         )
     created = psutil.Process(process.pid).create_time()
-    job.folder.write("started", {"pid": process.pid, "created": created, "gpu": place.gpu})
-    place.job, place.process, place.began, place.asked = job, process, time.monotonic(), 0.0
+    job.folder.write("started", attempt, {"pid": process.pid, "created": created, "gpu": place.gpu})
+    place.job, place.attempt, place.process, place.began, place.asked = job, attempt, process, time.monotonic(), 0.0
 
 
 def watch(place: Place, limit: float | None) -> None:
@@ -112,7 +114,8 @@ def watch(place: Place, limit: float | None) -> None:
     code = place.process.poll()
     now = time.monotonic()
     if code is not None:
-        place.job.folder.write("left", {"exit_code": code, "reason": reason(code, timed_out=place.asked > 0)})
+        left = {"exit_code": code, "reason": reason(code, timed_out=place.asked > 0)}
+        place.job.folder.write("left", place.attempt, left)
         place.process = place.job = None
     elif limit and not place.asked and now - place.began > limit:
         place.asked = now

@@ -75,9 +75,10 @@ class JobFolder:
         path = self.path / "runs.txt"
         return path.read_text().splitlines() if path.exists() else []
 
-    def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write <name>.json, which belongs to the last submission."""
-        write_json(self.path / f"{name}.json", {"attempt": self.attempts, **content})
+    def write(self, name: str, attempt: int, content: Mapping[str, Any]) -> None:
+        """Write <name>.json of an attempt; one that is not the last any more has nothing to say."""
+        if attempt == self.attempts:
+            write_json(self.path / f"{name}.json", {**content, "attempt": attempt})
 
     def note(self, run: str) -> None:
         """Remember that the job has opened this run directory; see `runs`."""

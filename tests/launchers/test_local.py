@@ -64,11 +64,11 @@ def test_no_more_than_n_jobs_at_a_time(tmp_path: Path):
 
 
 def test_a_job_whose_time_is_over_saves_its_state_and_says_so(tmp_path: Path):
-    sweep, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout=0.02")
+    sweep, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout=0.1")
     assert endings(jobs) == ["STOPPED", "DONE"]
     with pytest.raises(JobsFailed, match="time is over .launcher.timeout.: stopped on SIGTERM, state saved"):
         report_failures(sweep, jobs, retry=0)
-    _, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout=0.02")
+    _, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout=0.1")
     assert endings(jobs) == ["DONE", "DONE"]
 
 
