@@ -186,7 +186,7 @@ class SlurmBackend(Backend):
         if noted.get("attempt") == job.folder.attempts:
             return float(noted["at"])
         now = time.time()
-        job.folder.write("asked", {"at": now})
+        job.folder.write("asked", job.folder.attempts, {"at": now})
         return now
 
 

@@ -145,8 +145,8 @@ class Life:
         return OVER if known.get("Reason") == "TimeLimit" else CANCELLED
 
     def _stopped(self, error: str) -> dict[str, Any]:
-        return self._write({"attempt": self.attempt, "status": "STOPPED", "exit_code": STOPPED, "error": error})
+        return self._write({"status": "STOPPED", "exit_code": STOPPED, "error": error})
 
     def _write(self, result: dict[str, Any]) -> dict[str, Any]:
-        self.job.write("result", result)
+        self.job.write("result", self.attempt, result)
         return result

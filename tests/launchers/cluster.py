@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
-INSTALL = "sudo .ci/packages (slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins)"
+INSTALL = "install slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins: sudo make packages"
 SEARCH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 GRACE = 15  # [s] from the signal of a preemption to the end
 PATIENCE = 60.0  # [s] a loaded machine may need it
