@@ -67,9 +67,9 @@ class SlurmBackend(Backend):
 
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """See Backend. The request is shown to the cluster, which says whether it could ever be met."""
-        command("sbatch", "--version")
-        command("srun", "--version")
         try:
+            command("sbatch", "--version")
+            command("srun", "--version")
             known, name = partitions(), self.wish["partition"]
             if name is not None:
                 for part in name.split(","):
@@ -96,7 +96,10 @@ class SlurmBackend(Backend):
 
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend. A job does nothing before its id is noted in its folder."""
-        most = largest_array() if len(jobs) > 1 else 1
+        try:
+            most = largest_array() if len(jobs) > 1 else 1
+        except Unanswered as error:
+            raise InputError(f"{error}; nothing was submitted") from error
         for first in range(0, len(jobs), most):
             part = jobs[first : first + most]
             for job, id in zip(part, self._submit(sweep, part), strict=True):
@@ -113,14 +116,17 @@ class SlurmBackend(Backend):
 
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend. Whoever runs gets SIGTERM and the time that it needs; who is asked again later, KillWait."""
-        late = [job for job in jobs if time.time() - self._first_asked(job) > AGAIN]
-        polite = [id for job in jobs if job not in late and (id := id_of(job))]
-        with contextlib.suppress(Unanswered):  # scancel complains of those that have just ended
-            command("scancel", "--state=PENDING", *polite) if polite else None
-        with contextlib.suppress(Unanswered):
-            command("scancel", "--state=RUNNING", "--signal=TERM", *polite) if polite else None
-        with contextlib.suppress(Unanswered):
-            command("scancel", *filter(None, map(id_of, late))) if late else None
+        ids = {id: time.time() - self._first_asked(job) > AGAIN for job in jobs if (id := id_of(job))}
+        try:
+            known = states(list(ids))
+        except Unanswered as error:
+            raise InputError(f"{error}; those that have not begun will not, give the command again") from error
+        late = [id for id in known if ids[id]]
+        polite = [id for id in known if not ids[id]]
+        for chosen, *options in (polite, "--state=PENDING"), (polite, "--state=RUNNING", "--signal=TERM"), (late,):
+            with contextlib.suppress(Unanswered):  # it complains of those that have just ended
+                if chosen:
+                    command("scancel", *options, *chosen)
 
     def log(self, sweep: Sweep, job: Job) -> Iterable[str]:
         """See Backend: what the job has said, and then what SLURM says of it."""
