@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,6 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 TOTAL = 8192  # four updates
 PPO = ["name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "checkpoint.every=2048", "eval.every=0"]
 HOLD = 5000  # in the third update
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    running = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
-
-
-@pytest.fixture
-def here(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    """SLURM's commands speak to the cluster."""
-    for name, value in cluster.environment.items():
-        monkeypatch.setenv(name, value)
-    return cluster
 
 
 @pytest.fixture(scope="module")
