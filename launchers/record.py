@@ -39,10 +39,15 @@ class Record:
         self._sender: Sender | None = None
         self._counted: Mapping[str, int] = {}
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the sweep has a record: those of racing train do."""
+        return bool(self.sweep.manifest.get("recorded"))
+
     def begin(self) -> None:
         """A process begins to watch; nothing is done where the sweep is not to be recorded."""
         about = self.sweep.manifest
-        if not about.get("recorded"):
+        if not self.wanted:
             return
         self._journal = Journal(self.sweep.path / "journal.jsonl")
         self._journal.params({key: ", ".join(values) for key, values in about["axes"].items()})
@@ -61,7 +66,7 @@ class Record:
 
     def resend(self) -> None:
         """Nothing new is to be said; MLflow may lack some of what was."""
-        if self.sweep.manifest.get("recorded"):
+        if self.wanted:
             self._sender = start_collector(self.sweep, self.run)
 
     def event(self, name: str, **fields: Any) -> None:

@@ -120,10 +120,14 @@ def track_by_path(argument: str) -> list[str]:
 def _job(cfg: DictConfig) -> float | None:
     """What Hydra runs for each job: name the run after its choices, then train, phase by phase if it has phases."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from racing.phases import train_phases
 
     settings = list(HydraConfig.get().overrides.task)
+    if HydraConfig.get().mode == RunMode.RUN and cfg.launcher.get("wait") is False:
+        rule = "launcher.wait=false must come with -m, a single run is trained in this process"
+        raise _Refused(InputError(f"{rule}; add -m, or leave it away"))
     cfg.name = cfg.name or default_name(cfg, HydraConfig.get().runtime.choices)
     try:
         run = train(cfg, settings) if cfg.phases is None else train_phases(cfg, settings)
@@ -154,6 +158,8 @@ def train(
     parts = build_parts(cfg, config)
     provenance = collect(parts.tracks) | ({"ancestor": parts.ancestor.provenance()} if parts.ancestor else {})
     job = job_of(config)
+    if job:
+        config["launcher"]["job"] = None  # where it is noted is of no interest later
     place = run_path(outputs, cfg.name, config, suffix).relative_to(outputs).as_posix()
     # A job that is continued has moved the old directory aside already.
     fresh = cfg.fresh and not (job and place in job.runs)
