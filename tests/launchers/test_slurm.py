@@ -278,7 +278,7 @@ def test_wrong_input(settings: list[str], said: str, here: Cluster, tmp_path: Pa
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("racing ")]
     assert said in line
     assert here.call("squeue", "-h", "-t", "pending,running") == ""
-    assert not list((tmp_path / "sweeps").glob("*/sweep.json"))
+    assert not list((tmp_path / "sweeps").glob("*"))
 
 
 def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
