@@ -16,6 +16,7 @@ from launchers.record import Record, last_run
 from launchers.sweep import DONE, NEW, Job, Sweep, axes_of, jobs_text, label_of
 from launchers.watch import watch
 from launchers.worker import write_payload
+from racing.configs import what_counts
 from racing.errors import InputError, require
 from racing.runs.directory import write_json
 
@@ -127,7 +128,7 @@ def decide(sweep: Sweep, backend: Backend, planned: Sequence[Planned], *, fresh:
     states = {}
     for own in planned:
         job = sweep.job(own.number)
-        same = job.folder.about.get("overrides") == own.overrides
+        same = what_counts(job.folder.about.get("overrides") or []) == what_counts(own.overrides)
         if job in going and looks[job.number].state != GONE:
             rule = f"job {job.number} of {sweep.name} is still at work"
             remedy = f"wait, or racing jobs cancel {sweep.name}"
