@@ -36,6 +36,9 @@ docs: .venv/installed ## write the pages that are made from conf/
 
 install: .venv/installed-dev ## set up only
 
+packages: ## install what tests use beside Python (SLURM), as root on Debian or Ubuntu; without, those tests are skipped
+	@.ci/packages
+
 lock: .venv/bin/pip ## renew requirements.lock: the newest versions that pyproject.toml allows
 	@$(PIP) install --dry-run --ignore-installed --editable '.[dev]' > .venv/lock.log || { cat .venv/lock.log; exit 1; }
 	@echo '# Versions that make train and make test install; a constraints file of pip. Renew it with make lock.' > .venv/lock
@@ -60,4 +63,4 @@ clean: ## remove .venv and what tools left behind; outputs/ stays
 	$(PIP) install --quiet --constraint requirements.lock --editable '.[dev]'
 	@touch .venv/installed $@
 
-.PHONY: help train test check format bench torture docs install lock clean
+.PHONY: help train test check format bench torture docs install packages lock clean

@@ -21,6 +21,7 @@ GROUPS = [
     "eval",
     "checkpoint",
     "paths",
+    "sweep",
     "experiment",
     "debug",
 ]

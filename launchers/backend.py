@@ -115,7 +115,7 @@ def launcher_settings(choice: str, settings: Sequence[str]) -> dict[str, Any]:
 
 def make_backend(settings: Mapping[str, Any]) -> Backend:
     """The backend that a launcher's settings (conf/launcher/*.yaml) describe. Raises InputError."""
-    return build(dict(settings))  # type: ignore[no-any-return]
+    return build({**settings, "_convert_": "all"})  # type: ignore[no-any-return]
 
 
 def is_loopback(uri: str) -> bool:

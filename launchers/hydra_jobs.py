@@ -87,7 +87,7 @@ def _request(
         tracking=tracking,
         workers_send=sends,
         fresh=bool(config.fresh),
-        recorded=bool(tracking["enabled"]),
+        recorded=True,
         checked=True,
     )
 

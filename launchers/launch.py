@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ from omegaconf import OmegaConf, open_dict
 from launchers.backend import GONE, Backend
 from launchers.payload import HydraJob, Payload
 from launchers.record import Record, last_run
-from launchers.sweep import DONE, NEW, Job, Sweep, axes_of, label_of
+from launchers.sweep import DONE, NEW, Job, Sweep, axes_of, jobs_text, label_of
 from launchers.watch import watch
 from launchers.worker import write_payload
+from racing.configs import what_counts
 from racing.errors import InputError, require
 from racing.runs.directory import write_json
 
@@ -80,8 +80,8 @@ def launch(sweep: Sweep, backend: Backend, planned: Sequence[Planned], request: 
         return _launch(sweep, backend, planned, request)
     finally:
         backend.close()
-        if request.checked and not known and not sweep.exists:
-            shutil.rmtree(sweep.path)  # nothing came of it
+        if not known and not sweep.exists:  # nothing came of it
+            sweep.lock.path.unlink(missing_ok=True)
         sweep.lock.release()
 
 
@@ -102,7 +102,7 @@ def _launch(sweep: Sweep, backend: Backend, planned: Sequence[Planned], request:
     try:
         backend.submit(sweep, [sweep.job(own.number) for own in wanted])
         if not backend.wait:
-            print(f"submitted {len(wanted)} jobs; racing jobs status | logs | collect | cancel {sweep.name}")
+            print(f"submitted {jobs_text(len(wanted))}; racing jobs status | logs | collect | cancel {sweep.name}")
             return jobs
         watch(sweep, backend, jobs, record)
         return jobs
@@ -128,7 +128,7 @@ def decide(sweep: Sweep, backend: Backend, planned: Sequence[Planned], *, fresh:
     states = {}
     for own in planned:
         job = sweep.job(own.number)
-        same = job.folder.about.get("overrides") == own.overrides
+        same = what_counts(job.folder.about.get("overrides") or []) == what_counts(own.overrides)
         if job in going and looks[job.number].state != GONE:
             rule = f"job {job.number} of {sweep.name} is still at work"
             remedy = f"wait, or racing jobs cancel {sweep.name}"
@@ -150,7 +150,7 @@ def _kept(sweep: Sweep, job: Job) -> bool:
 def show_plan(sweep: Sweep, backend: Backend, planned: Sequence[Planned], states: Mapping[int, str]) -> None:
     """Print what is going to happen, before it does."""
     axes = axes_of([own.overrides for own in planned])
-    print(f"{sweep.name}: {len(planned)} jobs on {backend.name}", file=sys.stderr)
+    print(f"{sweep.name}: {jobs_text(len(planned))} on {backend.name}", file=sys.stderr)
     for own in planned[:SHOWN]:
         print(f"  {own.number:>3}  {label_of(own.overrides, axes)}  {states[own.number].lower()}", file=sys.stderr)
     if len(planned) > SHOWN:

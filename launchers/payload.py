@@ -13,6 +13,10 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from racing.errors import InputError
+from racing.runs.directory import find_run
+from racing.runs.job import JobFolder
+
 RETURN = "return.pkl"  # in a job's folder: Hydra's JobReturn
 
 
@@ -85,10 +89,19 @@ class CommandJob:
         """See Payload."""
         from racing.cli import main
 
+        self._note(job)
         code = main(self.arguments)
         if code:
             raise SystemExit(code)
         return None
+
+    def _note(self, job: Path) -> None:
+        """Remember which run is meant: what is written there belongs to the job."""
+        given = {key: value for key, _, value in (argument.partition("=") for argument in self.arguments[1:])}
+        outputs = Path(given["paths.outputs"])
+        with contextlib.suppress(InputError):  # an ONNX file, or a run of a server
+            run = find_run(given.get("run", "latest"), outputs)
+            JobFolder(job).note(run.path.relative_to(outputs.resolve()).as_posix())
 
 
 def hydra_returns(path: Path) -> JobReturn | None:

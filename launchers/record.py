@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from launchers.sweep import DONE, ENDED, Job, Sweep
 from racing.runs.directory import RunDirectory, write_atomic
 from racing.runs.journal import Journal
@@ -39,10 +41,15 @@ class Record:
         self._sender: Sender | None = None
         self._counted: Mapping[str, int] = {}
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the sweep has a record: those of racing train do."""
+        return bool(self.sweep.manifest.get("recorded"))
+
     def begin(self) -> None:
         """A process begins to watch; nothing is done where the sweep is not to be recorded."""
         about = self.sweep.manifest
-        if not about.get("recorded"):
+        if not self.wanted:
             return
         self._journal = Journal(self.sweep.path / "journal.jsonl")
         self._journal.params({key: ", ".join(values) for key, values in about["axes"].items()})
@@ -61,7 +68,7 @@ class Record:
 
     def resend(self) -> None:
         """Nothing new is to be said; MLflow may lack some of what was."""
-        if self.sweep.manifest.get("recorded"):
+        if self.wanted:
             self._sender = start_collector(self.sweep, self.run)
 
     def event(self, name: str, **fields: Any) -> None:
@@ -87,10 +94,12 @@ class Record:
         rows = results(self.sweep, jobs)
         write_atomic(self.sweep.path / TABLE, as_csv(rows))
         self._journal.artifact(TABLE)
-        for path in sorted((self.sweep.path / "study").glob("*")):  # pictures of a study (racing/tune)
-            self._journal.artifact(path, "study")
+        study = study_folder(self.sweep)
+        for path in sorted(study.iterdir()) if study else ():
+            if path.suffix in (".csv", ".yaml", ".png") and not path.name.startswith("."):
+                self._journal.artifact(path, "study")
         self._journal.metrics(len(jobs), dict(figures))
-        chosen = best(rows)
+        chosen = best_trial(self.sweep) if study else best(rows)
         if chosen:
             texts = {"racing.best_run": chosen["run"], "racing.best": chosen["label"]}
             self._journal.tags(texts | ({"racing.best_run_id": chosen["run_id"]} if chosen["run_id"] else {}))
@@ -156,6 +165,22 @@ def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     return max((row for row in rows if row["finish_rate"] is not None), key=order, default=None)
 
 
+def study_folder(sweep: Sweep) -> Path | None:
+    """Where the workers of a search (racing/tune) have left its report; None where the sweep is none."""
+    return next((path.parent for path in sweep.path.glob("*/trials.csv")), None)
+
+
+def best_trial(sweep: Sweep) -> dict[str, Any] | None:
+    """As `best`, the best trial of a search; its label is what was found."""
+    path = next(sweep.path.glob("*/best.yaml"), None)
+    about = yaml.safe_load(path.read_text()) if path else {}
+    run = RunDirectory(sweep.outputs / "runs" / str(about.get("run") or ""))
+    if not run.finished:
+        return None
+    known = {"label": " ".join(about["overrides"]), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
+    return known | {name: run.summary.get(name) for name in RESULTS}
+
+
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a table with a head."""
     text = io.StringIO()
@@ -171,8 +196,12 @@ def show_results(sweep: Sweep, jobs: Sequence[Job]) -> None:
     from rich.table import Table
 
     rows = results(sweep, jobs)
-    chosen = best(rows)
+    study = study_folder(sweep)
+    chosen = best_trial(sweep) if study else best(rows)
     if chosen is None:
+        return
+    if study:
+        print(f"best     {chosen['label']}\nreport   {study}")
         return
     table = Table(title=sweep.name, title_justify="left", box=None, pad_edge=False)
     for name in ("job", "", "finish rate", "lap [s]", "lap ratio", "steps", "min", "run"):

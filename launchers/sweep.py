@@ -143,3 +143,8 @@ def find_sweep(spec: str, outputs: Path) -> Sweep:
         bool(known), f"sweep {spec!r} is not there, no sweep is under {outputs / 'sweeps'}; set paths.outputs=FOLDER"
     )
     raise InputError(f"sweep {spec!r} is not under {outputs / 'sweeps'}; {hint(spec, [sweep.name for sweep in known])}")
+
+
+def jobs_text(count: int) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count} job{'' if count == 1 else 's'}"

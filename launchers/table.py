@@ -58,7 +58,8 @@ def detail(job: Job, looks: Mapping[int, Look]) -> str:
     result = job.folder.result
     if job.ended == DONE:
         value = result.get("value")
-        return f"finish rate {value:.2f}" if isinstance(value, float) else ""
+        name = "finish rate" if job.folder.about.get("steps") else "value"
+        return f"{name} {value:.2f}" if isinstance(value, float) else ""
     if job.ended:
         return str(result.get("error") or "")
     look = looks.get(job.number)

@@ -11,7 +11,7 @@ from typing import Any
 
 from launchers.backend import GONE, Backend, Look, make_backend
 from launchers.record import Record, show_results
-from launchers.sweep import DONE, ENDED, Job, Sweep, all_sweeps, find_sweep
+from launchers.sweep import DONE, ENDED, Job, Sweep, all_sweeps, find_sweep, jobs_text
 from launchers.table import jobs_table, state_of, summary_line
 from launchers.watch import Watch, cancel_jobs, report_failures, watch
 from racing.arguments import verb_options
@@ -150,7 +150,8 @@ def collect(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[s
     try:
         if known:
             record.resend()
-            show_results(sweep, jobs)
+            if record.wanted:
+                show_results(sweep, jobs)
         else:
             record.begin()
         if known:
@@ -183,11 +184,13 @@ def _once(sweep: Sweep, backend: Backend, jobs: Sequence[Job], record: Record) -
         print(f"{summary_line(sweep, states)}; run the command again later, or with wait=true")
         return
     record.end(jobs, backend.results(sweep), stopped=all(job.ended == DONE or job.asked for job in jobs))
-    show_results(sweep, jobs)
+    if record.wanted:
+        show_results(sweep, jobs)
 
 
 def cancel(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
     """Ask jobs to stop."""
     chosen = cancel_jobs(sweep, backend, jobs)
-    print(f"asked {len(chosen)} jobs of {sweep.name} to stop; they save their state, the same command continues them")
+    asked = f"asked {jobs_text(len(chosen))} of {sweep.name} to stop"
+    print(f"{asked}; they save their state, the same command continues them")
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from launchers.backend import GONE, Backend, Look
 from launchers.record import Record, show_results
-from launchers.sweep import DEAD, DONE, ENDED, FAILED, REFUSED, STOPPED, Job, Sweep
+from launchers.sweep import DEAD, DONE, ENDED, FAILED, REFUSED, STOPPED, Job, Sweep, jobs_text
 from launchers.table import View
 from racing.stopping import JobsFailed, StopFlag, Stopped
 
@@ -75,17 +75,18 @@ def watch(sweep: Sweep, backend: Backend, jobs: Sequence[Job], record: Record) -
                 break
             if stop.signal and not backend.stops_with_us:
                 hint = f"racing jobs status | logs | collect | cancel {sweep.name}"
-                raise Stopped(f"{stop.signal}: {len(mine.open)} jobs go on on {backend.name}; {hint}")
+                raise Stopped(f"{stop.signal}: {jobs_text(len(mine.open))} left on {backend.name}; {hint}")
             if stop.signal and not asked:
                 asked = True
-                view.say(f"{stop.signal}: {len(mine.open)} jobs save their state")
+                view.say(f"{stop.signal}: {jobs_text(len(mine.open))} asked to save their state")
                 mine.cancel()
             _rest(backend.poll, stop)
     record.end(jobs, backend.results(sweep), stopped=bool(stop.signal))
-    show_results(sweep, jobs)
+    if record.wanted:
+        show_results(sweep, jobs)
     if stop.signal and any(job.ended != DONE for job in jobs):
         left = sum(job.ended != DONE for job in jobs)
-        raise Stopped(f"{sweep.name} stopped on {stop.signal}, {left} of {len(jobs)} jobs are left; {SAME}")
+        raise Stopped(f"{sweep.name} stopped on {stop.signal}, {left} of {jobs_text(len(jobs))} left; {SAME}")
 
 
 SAME = "the same command continues what is not done"
@@ -115,7 +116,7 @@ def report_failures(sweep: Sweep, jobs: Sequence[Job], *, retry: int) -> None:
     failed = [job for job in jobs if job.ended in ENDED and job.ended != DONE]
     if not failed:
         return
-    lines = [f"racing: {len(failed)} of {len(jobs)} jobs of {sweep.name} are not done:"]
+    lines = [f"racing: {len(failed)} of {jobs_text(len(jobs))} of {sweep.name} not done:"]
     for job in failed:
         lines.append(f"  {job.number} {job.label}: {str(job.ended).lower()}, {reason(job)}; log: {job.folder.log}")
     remedies = [f"{SAME}; the others are kept"]

@@ -24,6 +24,7 @@ VERBS = {
     "ui": ("racing.ui", "open MLflow's UI on the embedded store"),
     "doctor": ("racing.doctor", "say what is installed and usable, and what is missing"),
 }
+ELSEWHERE = ("evaluate", "export")  # verbs that take launcher=, besides train, whose Hydra launcher does it
 DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 75  # exit codes; STOPPED: state saved, run the same command again
 
 
@@ -59,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"racing: unknown verb {verb!r}; use one of: {', '.join(VERBS)}", file=sys.stderr)
         return WRONG_INPUT
     try:
+        if any(argument.startswith("launcher") for argument in arguments) and verb in ELSEWHERE:
+            return int(importlib.import_module("launchers.command").run_command(verb, arguments))
         return int(importlib.import_module(VERBS[verb][0]).main(arguments))
     except Stopped as stopped:
         print(f"racing {verb}: {stopped}", file=sys.stderr)

@@ -37,11 +37,15 @@ def register_resolvers() -> None:
 
 def sweep_name(settings: Sequence[str]) -> str:
     """Name of a sweep's folder, `<name>-<hash8>`: the same for the same settings, wherever its jobs run."""
-    own = sorted(str(setting) for setting in settings if key_of(str(setting)).split(".")[0] not in NOT_SWEEP)
-    own = [setting for setting in own if key_of(setting) not in MORE]
+    own = [setting for setting in what_counts(settings) if key_of(setting) not in MORE]
     given = {key_of(setting): setting.partition("=")[2] for setting in own}
     name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", given.get("name") or given.get("experiment") or "sweep").lstrip("._-")
     return f"{name or 'sweep'}-{hashlib.sha256(chr(0).join(own).encode()).hexdigest()[:8]}"
+
+
+def what_counts(settings: Sequence[str]) -> list[str]:
+    """The settings, sorted, that say what a job computes, not where and how it runs."""
+    return sorted(str(setting) for setting in settings if key_of(str(setting)).split(".")[0] not in NOT_SWEEP)
 
 
 def compose(name: str, overrides: Sequence[str], folder: str = "", *, hydra_too: bool = False) -> DictConfig:

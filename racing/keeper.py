@@ -66,14 +66,14 @@ class Keeper(BaseCallback):
             self._leave()
 
     def _leave(self) -> None:
-        where = f"{self._run.name} stopped at step {self._monitor.step:,} on {self._stop.signal}"
+        where = f"{self._run.name} stopped at step {self._monitor.step:,} on {self._stop.reason}"
         raise Stopped(f"{where}, its state is saved; the same command continues it")
 
     def _tell(self) -> bool:
         """Whether the run was asked to leave; the first time, also say that it will."""
-        if self._stop.signal and not self._told:
+        if self._stop.reason and not self._told:
             self._told = True
-            self._line.say(f"{self._stop.signal}: saving after this update, then leaving")
+            self._line.say(f"{self._stop.reason}: saving after this update, then leaving")
         return self._told
 
     def _due(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,18 @@ class Session:
     checkpoint: Checkpoint | None
 
 
-def prepare(run: RunDirectory, parts: Parts, stop: StopFlag, facts: Mapping[str, str]) -> Session:
+def prepare(
+    run: RunDirectory,
+    parts: Parts,
+    stop: StopFlag,
+    facts: Mapping[str, str],
+    judged: Callable[[int, Evaluation], None] | None = None,
+) -> Session:
     """Put a run where its newest checkpoint left it; one without any begins at its start.
 
     facts: code, packages and machine of this process (racing.runs.provenance.facts); where the checkpoint was made by
-    others, that is said and becomes a tag. Raises InputError if what is there cannot be continued.
+    others, that is said and becomes a tag. judged: called with the steps of this run and what was driven, at every
+    judgement before the last one. Raises InputError if what is there cannot be continued.
     """
     config, model, judging = parts.config, parts.model, parts.config["eval"]
     total = config["algo"]["total_timesteps"]
@@ -56,6 +63,7 @@ def prepare(run: RunDirectory, parts: Parts, stop: StopFlag, facts: Mapping[str,
         finish_rate=judging["finish_rate"],
         before=before,
         improved=lambda step, result: film(run, parts, step, result) if step < before + total else None,
+        judged=lambda step, result: judged(step - before, result) if judged and step < before + total else None,
     )
     spaces = {"observation": shape_text(model.observation_space), "action": shape_text(model.action_space)}
     notes = {"config": config, "facts": dict(facts), **spaces}

@@ -57,16 +57,18 @@ class Monitor(BaseCallback):
         finish_rate: float,
         before: int = 0,
         improved: Callable[[int, Evaluation], None] | None = None,
+        judged: Callable[[int, Evaluation], None] | None = None,
     ) -> None:
         """See the class; finish_rate: a policy that finishes at least so often is ranked by its lap time alone.
 
         before: steps of the runs that this one began from; `begin` does not count them, everything recorded does.
-        improved: called with the step and what was driven, when a policy is the best so far.
+        improved: called with the step and what was driven, when a policy is the best so far; judged: whenever one was
+        judged.
         """
         super().__init__()
         self._journal, self._line, self._judge = journal, line, judge
         self._every, self._next_judgement, self._enough = every, max(begin, every), finish_rate
-        self._before, self._improved = before, improved
+        self._before, self._improved, self._judged = before, improved, judged
         self._recent: list[dict[str, Any]] = []
         self._recorded = 0
         self._best: tuple[float, float] = (-1.0, 0.0)
@@ -157,6 +159,8 @@ class Monitor(BaseCallback):
             self.best_parameters = {name: tensor.clone() for name, tensor in state.items()}
             if self._improved is not None:
                 self._improved(self.step, result)
+        if self._judged is not None:
+            self._judged(self.step, result)
         seconds = time.perf_counter() - began
         self.judging_s += seconds
         self._judged_s += seconds

@@ -25,13 +25,20 @@ class JobsFailed(BaseException):
 class StopFlag:
     """While entered, the first signal of SIGNALS only notes its name; a second Ctrl-C interrupts as usual.
 
-    Outside the main thread, where Python allows no handlers, it never becomes set.
+    Outside the main thread, where Python allows no handlers, it never becomes set. Who watches a training can ask it to
+    leave, too: `pruned`.
     """
 
     def __init__(self) -> None:
         """Nothing is installed before it is entered."""
         self.signal = ""  # name of the signal that came
+        self.pruned = False  # a search gives this training up
         self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def reason(self) -> str:
+        """Why to leave; empty while there is no reason."""
+        return self.signal or ("pruning" if self.pruned else "")
 
     def __enter__(self) -> StopFlag:
         if threading.current_thread() is threading.main_thread():

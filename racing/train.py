@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from omegaconf import DictConfig
 
@@ -30,6 +30,9 @@ from racing.runs.provenance import collect, facts, track_sha256
 from racing.runs.sender import Sender
 from racing.stopping import StopFlag, Stopped
 
+if TYPE_CHECKING:
+    from racing.laps import Evaluation
+
 HELP = """usage: racing train [group=choice ...] [key=value ...]      (-m for sweeps)
 
 examples:
@@ -38,6 +41,7 @@ examples:
   racing train experiment=generalist                a named experiment (conf/experiment)
   racing train algo.learning_rate=1e-3 algo.total_timesteps=500000
   racing train -m seed=1,2,3 algo=ppo,sac           a sweep
+  racing train sweep=tpe sweep.n_trials=40          a search for better values (docs/tuning.md)
   racing train debug=fast                           a whole run in seconds, to see that everything works
   racing train --cfg job                            print the composed configuration
 
@@ -106,6 +110,10 @@ def for_hydra(argv: Sequence[str]) -> list[str]:
     refuse_empty_groups(argv)
     several = [argument for argument in argv if argument in ("-m", "--multirun")]
     rest = [argument for argument in argv if argument not in several]
+    if any(argument.startswith("sweep.") for argument in rest):
+        from racing.tune.space import typed_search
+
+        rest = [part for argument in rest for part in typed_search(argument)]
     return several[:1] + [part for argument in rest for part in track_by_path(argument)]
 
 
@@ -120,25 +128,53 @@ def track_by_path(argument: str) -> list[str]:
 def _job(cfg: DictConfig) -> float | None:
     """What Hydra runs for each job: name the run after its choices, then train, phase by phase if it has phases."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from racing.phases import train_phases
 
     settings = list(HydraConfig.get().overrides.task)
+    if HydraConfig.get().mode == RunMode.RUN and cfg.launcher.get("wait") is False:
+        rule = "launcher.wait=false must come with -m, a single run is trained in this process"
+        raise _Refused(InputError(f"{rule}; add -m, or leave it away"))
     cfg.name = cfg.name or default_name(cfg, HydraConfig.get().runtime.choices)
     try:
+        if "sweep" in cfg:
+            from racing.tune.worker import work
+
+            several = HydraConfig.get().mode == RunMode.MULTIRUN
+            return work(cfg, settings, Path(HydraConfig.get().sweep.dir).resolve() if several else None)
         run = train(cfg, settings) if cfg.phases is None else train_phases(cfg, settings)
     except InputError as error:
         raise _Refused(error) from error
     return float(run.summary["finish_rate"])
 
 
+class Watch(Protocol):
+    """Who follows a training, such as the search that it is a trial of."""
+
+    stop: StopFlag  # entered; asks the training to leave
+    tags: Mapping[str, str]  # more of them for the run
+
+    def opened(self, run: RunDirectory) -> None:
+        """The training begins, or goes on, in this directory."""
+
+    def judged(self, step: int, result: Evaluation) -> None:
+        """A policy on the way was judged after `step` decisions of this run."""
+
+
 def train(
-    cfg: DictConfig, overrides: Sequence[str] = (), *, suffix: str = "", tags: Mapping[str, str] | None = None
+    cfg: DictConfig,
+    overrides: Sequence[str] = (),
+    *,
+    suffix: str = "",
+    tags: Mapping[str, str] | None = None,
+    watch: Watch | None = None,
 ) -> RunDirectory:
     """Train what `cfg` (conf/train.yaml, composed) describes, in the run directory that it names; returns that.
 
     A run that was interrupted goes on from its newest checkpoint; one that is finished is not run again, its summary is
-    printed. overrides: what was typed, for the record. suffix: after the directory's name. tags: more of them.
+    printed. overrides: what was typed, for the record. suffix: after the directory's name. tags: more of them. watch:
+    follows it.
     Raises InputError for values that break a rule, before anything is written, and Stopped after a signal.
     """
     from racing.learning import learn, prepare
@@ -154,29 +190,37 @@ def train(
     parts = build_parts(cfg, config)
     provenance = collect(parts.tracks) | ({"ancestor": parts.ancestor.provenance()} if parts.ancestor else {})
     job = job_of(config)
+    if job:
+        config["launcher"]["job"] = None  # where it is noted is of no interest later
     place = run_path(outputs, cfg.name, config, suffix).relative_to(outputs).as_posix()
     # A job that is continued has moved the old directory aside already.
     fresh = cfg.fresh and not (job and place in job.runs)
     with open_run(outputs, cfg.name, config, list(overrides), provenance, fresh=fresh, suffix=suffix) as run:
         if job:
             job.note(place)
+        if watch:
+            watch.opened(run)
         if run.finished:
             report(run, config)
             print("This run was finished before; fresh=true trains it anew and keeps the old directory.")
             return run
-        with StopFlag() as stop:
+        with contextlib.nullcontext(watch.stop) if watch else StopFlag() as stop:
             try:
-                session = prepare(run, parts, stop, facts(provenance) | parts.hardware.facts())
+                now, judged = facts(provenance) | parts.hardware.facts(), watch.judged if watch else None
+                session = prepare(run, parts, stop, now, judged)
                 sender = Sender.start(run, config["tracking"])
             except InputError:
                 run.journal.end("STOPPED")  # refused before anything was done
                 raise
             try:
-                run.journal.tags(all_tags(parts, provenance) | (job.tags if job else {}) | dict(tags or {}))
+                more = (job.tags if job else {}) | dict(tags or {}) | dict(watch.tags if watch else {})
+                run.journal.tags(all_tags(parts, provenance) | more)
                 summary = learn(session)
                 write_meta(run, "FINISHED", summary)
                 run.finish(summary)
             except Stopped:
+                if stop.pruned:
+                    run.journal.tags({"racing.pruned": "true"})
                 write_meta(run, "STOPPED", {})
                 run.journal.end("STOPPED")
                 raise
@@ -208,6 +252,10 @@ def check_job(cfg: DictConfig, settings: Sequence[str], chosen: Any, *, here: bo
     config = checked(cfg)
     if not build:
         return
+    if "sweep" in cfg:
+        from racing.tune.search import read_search
+
+        read_search(cfg, settings, None)
     if cfg.phases is not None:
         check_phases(cfg, settings)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -20,11 +21,28 @@ from racing.runs.journal import read_journal
 from tests.sabotage import KINDS
 
 PATIENCE = 120.0  # [s]
+SAID = "said.txt"  # in the outputs: what the last training said
+Forked = multiprocessing.process.BaseProcess
 STATE = ("policy", "optimizer", "rng", "world", "counters")  # `monitor` holds wall-clock times, too
 
 
-def train_command(outputs: Path, arguments: list[str], module: str = "racing.cli train") -> list[str]:
-    return [sys.executable, "-m", *module.split(), *arguments, f"paths.outputs={outputs}"]
+def train_command(outputs: Path, arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "racing.cli", "train", *arguments, f"paths.outputs={outputs}"]
+
+
+def begin(outputs: Path, arguments: list[str], environment: dict[str, str], sabotage: tuple[str, int] | None) -> None:
+    """What a forked process does: `racing train`."""
+    from racing.cli import main
+
+    os.setsid()
+    os.environ.update(environment)
+    outputs.mkdir(parents=True, exist_ok=True)
+    said = os.open(outputs / SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    if sabotage:
+        KINDS[sabotage[0]](sabotage[1])
+    sys.exit(main(["train", *arguments, f"paths.outputs={outputs}"]))
 
 
 def run_of(outputs: Path, arguments: list[str]) -> RunDirectory:
@@ -75,23 +93,36 @@ class Killer:
         )
         assert done.returncode == 0, done.stderr
 
-    def _start(self, module: str = "racing.cli train") -> subprocess.Popen[bytes]:
-        command = train_command(self.outputs, self.arguments, module)
-        return subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-        )
+    def _start(self, sabotage: tuple[str, int] | None = None) -> Forked:
+        forks = multiprocessing.get_context("forkserver")
+        forks.set_forkserver_preload(["tests.warm"])  # of the first one; it stays for all tests of this process
+        process = forks.Process(target=begin, args=(self.outputs, self.arguments, self.environment, sabotage))
+        process.start()
+        return process
 
     def _sabotage(self, kind: str) -> None:
         count = self.random.randint(1, 3 if kind == "rename" else 12)
-        process = self._start(f"tests.sabotage {kind} {count}")
-        _, said = process.communicate(timeout=PATIENCE)
-        assert process.returncode in (-signal.SIGKILL, 0), said.decode()
-        self.killed[kind] += process.returncode != 0
+        process = self._start((kind, count))
+        process.join(PATIENCE)
+        assert process.exitcode in (-signal.SIGKILL, 0), self._said()
+        self.killed[kind] += process.exitcode != 0
 
     def _kill_while_starting(self) -> None:
-        process = self._start()
+        """In a process of its own, from the first instruction on."""
+        process = subprocess.Popen(
+            train_command(self.outputs, self.arguments),
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         time.sleep(self.random.uniform(0.1, 3.0))
         self._kill(process, "start")
+        process.wait()
+        self.killed["start"] += process.returncode == -signal.SIGKILL
+
+    def _said(self) -> str:
+        return (self.outputs / SAID).read_text()
 
     def _kill_at(self, reached, spread: float, kind: str) -> None:
         process = self._start()
@@ -99,19 +130,19 @@ class Killer:
         started = f'"pid":{process.pid},'.encode()
         while not (started in self._tail(1 << 16) and reached()):
             assert time.monotonic() < deadline
-            if process.poll() is not None:
-                assert process.returncode == 0, process.stderr.read().decode()
+            if not process.is_alive():
+                assert process.exitcode == 0, self._said()
                 return
             time.sleep(0.002)
         time.sleep(self.random.uniform(0, spread))
         self._kill(process, kind)
+        process.join()
+        self.killed[kind] += process.exitcode == -signal.SIGKILL
 
-    def _kill(self, process: subprocess.Popen[bytes], kind: str) -> None:
+    def _kill(self, process: subprocess.Popen[bytes] | Forked, kind: str) -> None:
         """SIGKILL for the trainer and, every other time, for the process that sends its journal."""
         sender = self._sender() if self.random.random() < 0.5 else None
         process.kill()
-        process.wait()
-        self.killed[kind] += process.returncode == -signal.SIGKILL
         if sender is not None:
             try:
                 os.kill(sender, signal.SIGKILL)

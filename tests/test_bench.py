@@ -106,7 +106,7 @@ def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.slow
 def test_tracking(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     settings = "['debug=fast','eval.episodes=2','track=oval']"
-    sizes = ["repeats=1", "tracked_steps=400000", "window=0.7", f"train={settings}"]
+    sizes = ["repeats=1", "windows=6", "window=0.2", f"train={settings}"]
     content, _ = measured("tracking", tmp_path, capsys, *sizes)
     rows = {row["name"]: row for row in content["rows"]}
     assert list(rows) == ["embedded store", "server", "server killed"]

@@ -72,7 +72,7 @@ def check(options: Mapping[str, Any]) -> None:
         ("steps", 1, 1 << 40),
         ("stock_steps", 1, 1 << 40),
         ("seen_steps", 1, 1 << 40),
-        ("tracked_steps", 1, 1 << 40),
+        ("windows", 4, 10_000),
     ):
         require_number(name, options[name], low, high, whole=True, remedy="see racing bench --help")
     for name in ("range", "seconds", "window"):

@@ -35,7 +35,9 @@ KINDS = (EMBEDDED, SERVER, KILLED)
 LINES, NAMES = 20_000, 10  # journal lines that are timed, metrics in each
 LOOK = 0.1  # [s] between two looks at the training
 LEAST = 4  # records in a window that counts
-PATIENCE = 120  # [s] for a server to start
+PATIENCE = 120  # [s] for a server to start, and for a sender to deliver something
+ENDLESS = 10**9  # decisions: a training ends when it has been watched for long enough, on any machine
+STOPPED = 75  # exit code of a training that was asked to leave
 
 Windows = list[tuple[float, float, bool]]  # begin and end [s] of each, and whether the sender was frozen
 
@@ -54,7 +56,7 @@ def tracking(options: Mapping[str, Any]) -> Result:
             say(f"{kind}, repeat {repeat + 1}: {measured[-1]['pairs']} pairs of windows")
         ratios = [ratio for row in measured for ratio in row["ratios"]]
         if not ratios:
-            raise InputError("tracked_steps must last for some windows of window [s], it was too short; give more")
+            raise InputError("window must be some updates long, no two windows could be compared; give more seconds")
         low, high = (statistics.quantiles(medians(ratios), n=40)[place] for place in (0, -1))
         rows.append(
             {
@@ -98,32 +100,41 @@ def journal_line(repeats: int) -> float:
 
 
 def training(kind: str, folder: Path, options: Mapping[str, Any]) -> Row:
-    """Train once in a process of its own; its speed, and what its sender spent. Raises InputError if it fails."""
+    """Train in a process of its own until it was watched for `windows` windows; its speed, and what its sender spent.
+
+    Raises InputError if it fails.
+    """
     from racing.runs.directory import all_runs
 
     settings = ["eval.every=0", "tracking.close_timeout=5", *options["train"]]
-    settings += [f"algo.total_timesteps={options['tracked_steps']}", f"paths.outputs={folder}"]
+    settings += [f"algo.total_timesteps={ENDLESS}", f"paths.outputs={folder}"]
     with mlflow_server(folder, wanted=kind != EMBEDDED) as (uri, server):
         settings += ["tracking=mlflow", f"tracking.uri={uri or 'null'}"]
         command = [sys.executable, "-m", "racing.cli", "train", *settings]
         with (folder / "said").open("wb") as said:
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
-            watched, windows = watch(process, folder, options["window"], server if kind == KILLED else None)
-    if process.returncode:
+            watched, windows = watch(process, folder, options, server if kind == KILLED else None)
+    if process.returncode != STOPPED:
         last = (folder / "said").read_text().strip().splitlines()[-1]
         raise InputError(f"train={options['train']} must train: {last}; correct it")
     run = all_runs(folder)[0]
-    numbers = {key: run.summary[key] for key in ("learning_s", "steps_per_s")}
-    ratios = compared(windows, progress(run))
+    records = progress(run)
+    if len(records) < LEAST:
+        raise InputError(f"a training must begin and its sender deliver within {PATIENCE} s; look at train=")
+    (began, first), (ended, final) = records[0], records[-1]
+    numbers = {"learning_s": ended - began, "steps_per_s": (final - first) / (ended - began)}
+    ratios = compared(windows, records)
     complete = delivered(run) == (run.path / "journal.jsonl").stat().st_size
     return numbers | watched | {"complete": complete, "ratios": ratios, "pairs": len(ratios)}
 
 
 def watch(
-    process: subprocess.Popen[bytes], folder: Path, window: float, server: subprocess.Popen[bytes] | None
+    process: subprocess.Popen[bytes], folder: Path, options: Mapping[str, Any], server: subprocess.Popen[bytes] | None
 ) -> tuple[dict[str, float], Windows]:
-    """Wait for the training to end; once the sender has delivered something, kill `server`, then freeze the sender and
-    let it go, for `window` seconds each.
+    """Once cars drive and the sender has delivered something, kill `server`, then freeze the sender and let it go, for
+    at least `window` seconds and LEAST records each; after `windows` of them ask the training to leave.
+
+    It is also asked to where nothing was delivered in time.
 
     Returns CPU seconds of the sender: of all of its life, and until it had delivered the first lines; and the windows.
     """
@@ -134,22 +145,25 @@ def watch(
     sender, spent, first = None, 0.0, 0.0
     trainer = psutil.Process(process.pid)
     windows: Windows = []
-    began, frozen = 0.0, False
+    started, began, frozen, asked = time.time(), 0.0, False, False
     while process.poll() is None:
         sender = sender or sender_of(trainer)
         spent = max(spent, cpu_seconds(sender))
         run = next(iter(all_runs(folder)), None)
-        if not first and run and delivered(run):
+        if not first and run and delivered(run) and progress(run):
             first, began = spent, time.time()
             if server:
                 os.killpg(server.pid, signal.SIGKILL)
-        if sender and run and first and not run.summary and time.time() - began >= window:
+        long_enough = first and time.time() - began >= options["window"]
+        if sender and run and long_enough and not asked and sum(at >= began for at, _ in progress(run)) >= LEAST:
             windows.append((began, time.time(), frozen))
             began, frozen = time.time(), not frozen
             signal_to(sender, signal.SIGSTOP if frozen else signal.SIGCONT)
-        if sender and frozen and run and run.summary:  # the end of a run waits for its sender
-            frozen = False
-            signal_to(sender, signal.SIGCONT)
+        if not asked and (len(windows) == options["windows"] or (not first and time.time() - started > PATIENCE)):
+            asked = True
+            if sender:  # the end of a run waits for it
+                signal_to(sender, signal.SIGCONT)
+            process.terminate()
         time.sleep(LOOK)
     return {"sender_cpu_s": spent, "sender_start_cpu_s": first}, windows
 

@@ -54,8 +54,8 @@ class Texture:
     def packed(self, gray: bool) -> tuple[Array, npt.NDArray[np.uint32]]:
         """(LEVEL records (L,), all levels as one flat array), as the kernels read them.
 
-        A number of the array is, from its lowest byte on: red, green, blue, 0. In grey: the luma of its pixel, of the
-        next in the row, and of the two above these, so that a bilinear look is one load.
+        A number of the array is, from its lowest byte on: red, green, blue, and the green of the pixel above. In grey:
+        the luma of its pixel, of the next in the row, and of the two above these, so that a bilinear look is one load.
         """
         levels = self.levels()
         table = np.zeros(len(levels), LEVEL)
@@ -74,6 +74,7 @@ def luma(rgb: Array) -> Pixels:
 def _colours(rgb: Pixels) -> npt.NDArray[np.uint32]:
     whole = np.zeros((*rgb.shape[:2], 4), np.uint8)
     whole[..., :3] = rgb
+    whole[:-1, :, 3], whole[-1, :, 3] = rgb[1:, :, 1], rgb[-1, :, 1]
     return whole.view("<u4")
 
 

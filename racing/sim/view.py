@@ -6,7 +6,17 @@ import numpy as np
 
 from racing.sim.boxes import draw_cars
 from racing.sim.develop import POSE, around_zero, develop
-from racing.sim.ground import WORK_ROWS, draw_ground
+from racing.sim.ground import (
+    COLUMN,
+    EIGHT,
+    PLACE,
+    ROW,
+    SIXTEEN,
+    WORK_ROWS,
+    draw_ground,
+    plan_rows,
+    write_colours,
+)
 from racing.sim.precision import inlined, kernel, real
 from racing.sim.trig import sincos
 
@@ -31,7 +41,12 @@ def render(first, last, lanes, cars, rules, lens, chance, body, grounds, levels,
     """Draw what lanes[first..last-1] see to pictures (K, H, W, 3 or 1) of any strides. cars (N,): all lanes."""
     wide = pictures.shape[2]
     eyes = np.zeros(1, EYE)
+    plan, planned, horizon = np.zeros(pictures.shape[1], ROW), -1, 0
     work = np.empty((WORK_ROWS, wide), np.uint32)
+    for c in range(wide):
+        work[COLUMN, c] = c
+    pairs = np.empty((2, wide), np.uint64)
+    halves = work.view(np.uint16)
     order = np.empty(rules.cars_per_race, np.int64)
     corners, outline = np.empty((8, 3), np.float32), np.empty((2, 5, 3), np.float32)
     curve, lines = np.empty((3, 256), np.uint8), np.empty((2, wide), np.uint8)
@@ -40,8 +55,10 @@ def render(first, last, lanes, cars, rules, lens, chance, body, grounds, levels,
         car, eye = cars[lane], eyes[0]
         key = rules.first_lane + lane
         aim(eye, car, lens, chance, rules.seed, key)
-        horizon = draw_ground(eye, grounds[car.track], levels, texels, work, picture)
-        draw_sky(eye, horizon, picture)
+        if chance.moves or car.track != planned:
+            horizon, planned = plan_rows(eye, grounds[car.track], plan), car.track
+        draw_ground(eye, grounds[car.track], levels, texels, horizon, plan, work, halves, pairs, picture)
+        draw_sky(eye, horizon, work, picture)
         if rules.cars_per_race > 1:
             start = lane - lane % rules.cars_per_race
             race = cars[start : start + rules.cars_per_race]
@@ -66,7 +83,7 @@ def aim(eye, car, lens, chance, seed, key):
 
 
 @kernel
-def draw_sky(eye, rows, picture):
+def draw_sky(eye, rows, work, picture):
     """Fill the first `rows` rows: hazy at the horizon, blue above."""
     high, wide, channels = picture.shape
     sin, cos = sincos(eye.pitch)
@@ -78,8 +95,10 @@ def draw_sky(eye, rows, picture):
         grey = np.uint8(real(0.299) * red + real(0.587) * green + real(0.114) * blue + HALF)
         red8, green8, blue8 = np.uint8(red + HALF), np.uint8(green + HALF), np.uint8(blue + HALF)
         if channels == 3:
+            colour = np.uint32(red8) | np.uint32(np.uint32(green8) << EIGHT) | np.uint32(np.uint32(blue8) << SIXTEEN)
             for c in range(wide):
-                picture[r, c, 0], picture[r, c, 1], picture[r, c, 2] = red8, green8, blue8
+                work[PLACE, c] = colour
+            write_colours(work, picture, r)
         else:
             for c in range(wide):
                 picture[r, c, 0] = grey

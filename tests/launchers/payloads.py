@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from launchers.backend import launcher_settings, make_backend
 from launchers.launch import Planned, Request, launch
@@ -73,3 +74,34 @@ def run(outputs: Path, acts: Sequence[Act], *settings: str, fresh: bool = False)
 
 def endings(jobs: Sequence[Job]) -> list[str | None]:
     return [job.ended for job in jobs]
+
+
+@dataclass
+class Drive:
+    """A training. In its first life it waits at step `hold`, until it gets a signal or is killed."""
+
+    arguments: list[str]
+    hold: int | None = None
+
+    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+        pass
+
+    def call(self, job: Path) -> Any:
+        from racing.cli import main
+        from racing.keeper import Keeper
+
+        real, held = Keeper._on_step, job / "held"
+        first = not held.exists()
+
+        def on_step(keeper: Keeper) -> bool:
+            if self.hold is not None and first and keeper.model.num_timesteps >= self.hold:
+                held.touch()
+                while not keeper._stop.signal:
+                    time.sleep(0.02)
+            return real(keeper)
+
+        with patch.object(Keeper, "_on_step", on_step):
+            code = main(["train", *self.arguments])
+        if code:
+            raise SystemExit(code)
+        return 0.5

@@ -30,7 +30,7 @@ def test_every_way_to_end_is_told_and_harms_no_other(tmp_path: Path):
     with pytest.raises(JobsFailed) as told:
         report_failures(sweep, jobs, retry=0)
     lines = str(told.value).splitlines()
-    assert lines[0] == "racing: 4 of 6 jobs of acts are not done:"
+    assert lines[0] == "racing: 4 of 6 jobs of acts not done:"
     assert lines[1].startswith("  1 act=fail: failed, RuntimeError: the engine; log: ")
     assert "2 act=refuse: refused, fuel must be > 0, got 0; refuel" in lines[2]
     assert "left with exit code 3" in lines[3]

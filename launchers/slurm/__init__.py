@@ -1,0 +1,1 @@
+"""`launcher=slurm`: jobs on a SLURM cluster."""

@@ -1,0 +1,267 @@
+"""racing train -m: real trainings in processes, killed, stopped, continued; and what MLflow has of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launchers.sweep import Job, Sweep, all_sweeps
+from racing.cli import main
+from racing.runs.directory import RunDirectory, all_runs
+from racing.runs.journal import read_journal
+from racing.runs.lock import FileLock
+from racing.runs.store import embedded_uri
+from tests.killing import points, state_bytes
+from tests.runs.conftest import Copy, wait_until
+
+SHORT = ["debug=fast", "eval.episodes=2", "name=s", "algo.n_steps=32", "eval.every=0"]
+TOTAL = 98_304
+LONG = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "tracking=none"]
+
+
+def command(outputs: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "racing.cli", "train", *arguments, f"paths.outputs={outputs}"]
+
+
+def train(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(outputs, *arguments), capture_output=True, text=True, timeout=300)
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, arguments: list[str]) -> Path:
+    """Outputs with what these arguments train; the processes of pytest-xdist have them in common."""
+    root = tmp_path_factory.getbasetemp()
+    outputs = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / f"sweeps-{name}"
+    outputs.mkdir(exist_ok=True)
+    lock = FileLock(outputs / "test.lock")
+    lock.acquire(wait=True)
+    if not (outputs / "said.txt").exists():
+        done = train(outputs, *arguments)
+        assert done.returncode == 0, done.stderr
+        (outputs / "said.txt").write_text(done.stdout)
+    lock.release()
+    return outputs
+
+
+def only_sweep(outputs: Path) -> Sweep:
+    (sweep,) = all_sweeps(outputs)
+    return sweep
+
+
+def run_of(sweep: Sweep, number: int) -> RunDirectory:
+    return RunDirectory(sweep.outputs / sweep.job(number).folder.runs[-1])
+
+
+def steps(job: Job, outputs: Path) -> int:
+    """How far the job's run is."""
+    paths = job.folder.runs
+    journal = outputs / paths[-1] / "journal.jsonl" if paths else None
+    if journal is None or not journal.exists():
+        return 0
+    return max((line.record.get("step", 0) for line in read_journal(journal) if line.record), default=0)
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """The training of seed=1 that nobody disturbed."""
+    outputs = once(tmp_path_factory, "calm", [*LONG, "seed=1"])
+    (run,) = all_runs(outputs)
+    return run
+
+
+def check_equal(run: RunDirectory, calm: RunDirectory) -> None:
+    assert run.status == "FINISHED"
+    assert state_bytes(run, TOTAL) == state_bytes(calm, TOTAL)
+    assert points(run) == points(calm)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_only_itself_and_is_continued_to_the_same_bits(calm: RunDirectory, tmp_path: Path):
+    process = subprocess.Popen(command(tmp_path, "-m", "seed=1,2", *LONG), stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: all_sweeps(tmp_path), "the sweep is there")
+    sweep = only_sweep(tmp_path)
+    wait_until(lambda: steps(sweep.job(0), tmp_path) > 20_000, "the first job has learnt a while")
+    os.kill(sweep.job(0).folder.started["pid"], signal.SIGKILL)
+    told = process.communicate(timeout=300)[1].splitlines()
+    assert process.returncode == 1
+    assert [job.ended for job in sweep.jobs] == ["DEAD", "DONE"]
+    assert any(line.startswith("  0 seed=1: dead, killed by SIGKILL") and "log.txt" in line for line in told)
+    other = run_of(sweep, 1).summary
+    # Again: the second job is kept. The first is killed once more, and continued by itself.
+    process = subprocess.Popen(command(tmp_path, "-m", "seed=1,2", *LONG, "launcher.retry=1"))
+    wait_until(lambda: steps(sweep.job(0), tmp_path) > 60_000, "the first job has learnt more")
+    os.kill(sweep.job(0).folder.started["pid"], signal.SIGKILL)
+    assert process.wait(timeout=300) == 0
+    assert [job.folder.attempts for job in sweep.jobs] == [3, 1]
+    assert run_of(sweep, 1).summary == other
+    check_equal(run_of(sweep, 0), calm)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_jobs_with_their_state_saved(calm: RunDirectory, tmp_path: Path):
+    sweep_of = [*LONG, "launcher.n_jobs=1", "seed=1,2"]
+    process = subprocess.Popen(command(tmp_path, "-m", *sweep_of), stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: all_sweeps(tmp_path), "the sweep is there")
+    sweep = only_sweep(tmp_path)
+    wait_until(lambda: steps(sweep.job(0), tmp_path) > 10_000, "the first job has learnt a while")
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=300)[1]
+    assert process.returncode == 75
+    assert "stopped on SIGINT, 2 of 2 jobs left; the same command continues" in told
+    assert [job.ended for job in sweep.jobs] == ["STOPPED", "STOPPED"]
+    assert run_of(sweep, 0).status == "STOPPED"
+    assert not sweep.job(1).folder.runs  # it had not begun
+    again = train(tmp_path, "-m", *sweep_of)
+    assert again.returncode == 0, again.stderr
+    check_equal(run_of(sweep, 0), calm)
+    assert run_of(sweep, 1).status == "FINISHED"
+
+
+AXES = ["seed=1,2", "algo.learning_rate=3e-4,1e-3"]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A sweep of four jobs in the embedded store."""
+    outputs = once(tmp_path_factory, "finished", ["-m", *SHORT, *AXES])
+    return next(sweep for sweep in all_sweeps(outputs) if sweep.name.startswith("s-"))
+
+
+def mlflow_runs(sweep: Sweep) -> dict[str, list]:
+    """The MLflow runs below each parent's id, '' for those that have none."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(embedded_uri(sweep.outputs))
+    found: dict[str, list] = {}
+    for run in client.search_runs([client.get_experiment_by_name("racing").experiment_id]):
+        found.setdefault(run.data.tags.get("mlflow.parentRunId", ""), []).append(run)
+    return found
+
+
+def check_mlflow(sweep: Sweep, children: int) -> None:
+    """One parent, its children below it, each with all that its journal has, once."""
+    found = mlflow_runs(sweep)
+    (parent,) = found.pop("")
+    assert list(found) == [parent.info.run_id]
+    assert len(found[parent.info.run_id]) == children
+    assert parent.data.tags["racing.kind"] == "sweep"
+    assert parent.info.run_name == sweep.name
+    for job in sweep.jobs:
+        run = run_of(sweep, job.number)
+        copy = Copy(run)
+        assert copy.status == "FINISHED"
+        assert copy.run.info.run_name == job.label
+        assert copy.tags["racing.run"] == run.name
+        assert copy.tags["racing.sweep"] == sweep.name
+        written = [line.record for line in read_journal(run.path / "journal.jsonl")]
+        names = {name for line in written if line["kind"] == "metrics" for name in line["values"]}
+        assert names == set(copy.run.data.metrics)
+        for name in names:
+            assert sum(copy.points(name).values()) == sum(
+                name in line["values"] for line in written if line["kind"] == "metrics"
+            )
+
+
+def test_mlflow_has_one_parent_and_children_named_by_what_varied(finished: Sweep):
+    labels = [f"seed={seed} algo.learning_rate={rate}" for seed in (1, 2) for rate in ("0.0003", "0.001")]
+    assert [job.label for job in finished.jobs] == labels
+    check_mlflow(finished, 4)
+    assert "best     " in (finished.outputs / "said.txt").read_text()
+    (parent,) = mlflow_runs(finished)[""]
+    assert parent.data.params == {"seed": "1, 2", "algo.learning_rate": "0.0003, 0.001"}
+    assert parent.data.metrics["jobs/done"] == 4
+    assert parent.data.tags["racing.best"] in labels
+    best = Copy(next(run for run in all_runs(finished.outputs) if run.name == parent.data.tags["racing.best_run"]))
+    assert parent.data.tags["racing.best_run_id"] == best.run_id
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["racing.command"].startswith("racing train -m debug=fast")
+    with (finished.path / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == labels
+    assert {row["status"] for row in rows} == {"DONE"}
+
+
+def test_runs_of_a_sweep_are_found_by_their_own_names(finished: Sweep, capsys: pytest.CaptureFixture[str]):
+    uri = embedded_uri(finished.outputs)
+    capsys.readouterr()
+    assert main(["runs", "list", f"tracking.uri={uri}", "format=json", f"paths.outputs={finished.outputs}"]) == 0
+    names = {row["name"] for row in json.loads(capsys.readouterr().out)}
+    assert names == {run.name for run in all_runs(finished.outputs)}
+
+
+def test_collected_again_nothing_changes(finished: Sweep):
+    before = {run.info.run_id: run.data.metrics for runs in mlflow_runs(finished).values() for run in runs}
+    assert main(["jobs", "collect", finished.name, f"paths.outputs={finished.outputs}"]) == 0
+    after = {run.info.run_id: run.data.metrics for runs in mlflow_runs(finished).values() for run in runs}
+    assert after == before
+    check_mlflow(finished, 4)
+
+
+@pytest.mark.slow
+def test_where_workers_reach_no_store_the_collector_completes_it(tmp_path: Path):
+    """The process that waits is killed; another one collects, twice."""
+    arguments = ["-m", "seed=1,2", *SHORT, "algo.total_timesteps=65536", "launcher.send=collector"]
+    process = subprocess.Popen(command(tmp_path, *arguments))
+    wait_until(lambda: all_sweeps(tmp_path), "the sweep is there")
+    sweep = only_sweep(tmp_path)
+    wait_until(lambda: steps(sweep.job(0), tmp_path) > 10_000, "the first job has learnt a while")
+    process.kill()
+    process.wait()
+    collect = ["jobs", "collect", sweep.name, f"paths.outputs={tmp_path}"]
+    assert main([*collect, "wait=true"]) == 0
+    check_mlflow(sweep, 2)
+    assert main(collect) == 0
+    check_mlflow(sweep, 2)
+
+
+def outputs_of(tmp_path: Path) -> list[str]:
+    return [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-m", "seed=1,2", "algo.gama=0.9,0.8"], "'algo.gama' is no key; did you mean algo.gamma?"),
+        (["-m", "algo=ppo,sca"], "algo=sca is no choice"),
+        (["-m", "seed=range(0,0)"], "the sweep has no jobs, an axis of it is empty"),
+        (["-m", "seed=1,2", "algo.gamma=0.9,1.5"], "seed=1 algo.gamma=1.5: algo.gamma must be"),
+        (["-m", "seed=1,2", "launcher.n_jobs=0"], "launcher.n_jobs must be a whole number in [1, 4096], got 0"),
+        (["-m", "seed=1,2", "launcher.retry=-1"], "launcher.retry must be"),
+        (["-m", "seed=1,2", "launcher.wait=yes"], "launcher.wait must be true or false, got 'yes'"),
+        (["-m", "seed=1,2", "launcher=slrm"], "launcher=slrm is no choice"),
+        (["launcher.wait=false"], "launcher.wait=false must come with -m"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["train", *SHORT, *arguments, f"paths.outputs={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert outputs_of(tmp_path) == []
+
+
+def test_a_dry_run_shows_the_jobs_and_starts_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["train", *SHORT, "-m", "seed=1,2", "launcher.dry_run=true", f"paths.outputs={tmp_path}"]) == 0
+    said = capsys.readouterr()
+    assert "seed=2" in said.err
+    assert "nothing was submitted" in said.out
+    assert outputs_of(tmp_path) == []
+
+
+def test_a_policy_is_evaluated_and_exported_by_a_job(finished: Sweep, capsys: pytest.CaptureFixture[str]):
+    run = run_of(finished, 0)
+    where = [f"run={run.name}", "launcher=local", f"paths.outputs={finished.outputs}"]
+    capsys.readouterr()
+    assert main(["evaluate", *where, "episodes=2", "format=json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["episodes"]) == 2
+    assert main(["export", *where]) == 0
+    assert "policy.onnx" in capsys.readouterr().out
+    assert main(["evaluate", *where, "episodes=0"]) == 2
+    assert "episodes must be" in capsys.readouterr().err
