@@ -67,9 +67,7 @@ class ModalBackend(Backend):
     ) -> None:
         """Raises InputError for values off range, and for GPUs that Modal does not offer."""
         super().__init__(**common)
-        secrets, packages, python_source = plain_value(secrets), plain_value(packages), plain_value(python_source)
-        env, env_passthrough, extra = plain_value(env), plain_value(env_passthrough), plain_value(extra)
-        gpus, region = normalise(plain_value(gpu)), plain_value(region)
+        gpus = normalise(gpu)
         require_number("launcher.cpu", cpu, 0.125, 64, unit="cores")
         require_number("launcher.memory", memory, 128, 344_064, whole=True, unit="MiB")
         require_number("launcher.timeout", timeout, 1 / 60, DAY, unit="min")
@@ -189,6 +187,7 @@ class ModalBackend(Backend):
             gpus=needs.gpu,
             commit_every=self.commit_every,
             continued=bool(job.folder.runs),
+            logged=job.folder.log.exists(),
             home=str(sweep.path),
         )
 
@@ -292,13 +291,6 @@ def container_of(job: Job) -> str:
     """Where a job runs, for people."""
     used = usage_of(job.folder.path)
     return f"{used[-1]['gpu'] or 'no GPU'}, container {len(used)}" if used else "runs"
-
-
-def plain_value(value: Any) -> Any:
-    """Lists and dictionaries of a configuration as Python's own."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def track_specs(job: Job) -> list[str]:

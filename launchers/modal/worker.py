@@ -34,7 +34,8 @@ class Order:
     """One job as it is sent. sweep: name. payload: job.pkl. about: job.json. tracks: see remote_tracks.required.
 
     runs, tracks_at: where the volumes are mounted; volume: name of the first. gpus: what may be got. commit_every [s].
-    continued: what an earlier attempt left in the job's folder counts. home: the sweep's folder where it was made.
+    continued: the runs of an earlier attempt are the job's own. logged: what one said is, too. home: the sweep's folder
+    where it was made.
     """
 
     sweep: str
@@ -49,6 +50,7 @@ class Order:
     gpus: list[str] = field(default_factory=list)
     commit_every: float = 30.0
     continued: bool = False
+    logged: bool = False
     home: str = ""
 
     def plain(self) -> dict[str, Any]:
@@ -112,9 +114,9 @@ class Container:
         path = self.folder.path
         path.mkdir(parents=True, exist_ok=True)
         if read_json(path / "attempt.json").get("call") != self.call:
-            keep = ("runs.txt",) if self.order.continued else ()
-            for name in (*OWN, *(() if self.order.continued else ("log.txt",))):
-                if name not in keep:
+            kept = {"runs.txt": self.order.continued, "log.txt": self.order.logged}
+            for name in {*OWN, *kept}:
+                if not kept.get(name):
                     (path / name).unlink(missing_ok=True)
             (path / "attempt.json").unlink(missing_ok=True)
             self.commit()
@@ -214,7 +216,7 @@ class Provided:
 def share_study(payload: Any, sweep: str) -> None:
     """A study of Optuna lies in a dictionary of Modal: containers share no disk."""
     config = getattr(payload, "config", None)
-    if config is not None and config.get("sweep") and "storage" in config.sweep:
+    if config is not None and config.get("sweep") and config.sweep.get("storage", "") is None:
         config.sweep.storage = f"modal-dict://{sweep}"
 
 
