@@ -26,6 +26,7 @@ from launchers.worker import read_payload
 from racing.configs import plain
 from racing.errors import InputError, require, require_number
 from racing.remote_tracks import files_of_config, required
+from racing.runs.directory import find_run
 from racing.volumes import Volume, answered, brief, library
 
 SAVING = 60.0  # [s] that a cancelled job has to save its state
@@ -302,6 +303,15 @@ def track_specs(job: Job) -> list[str]:
         config = payload.config
         return files_of_config({"track": plain(config.track)}) if "track" in config else []
     if isinstance(payload, CommandJob):
-        given = [argument.removeprefix("track=") for argument in payload.arguments if argument.startswith("track=")]
-        return [spec for spec in given if spec not in shipped()]
+        given = {key: value for key, _, value in (argument.partition("=") for argument in payload.arguments[1:])}
+        if "track" in given:
+            return [given["track"]] if given["track"] not in shipped() else []
+        return [spec for spec in tracks_of_run(given) if Path(spec).exists()]  # elsewhere the volume's own run decides
+    return []
+
+
+def tracks_of_run(given: Mapping[str, str]) -> list[str]:
+    """The tracks of the run that a command is about, where that run is here, too."""
+    with contextlib.suppress(InputError, KeyError):
+        return files_of_config(find_run(given["run"], Path(given["paths.outputs"])).config)
     return []

@@ -104,7 +104,8 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
 
     # A track that differs meanwhile: nothing is begun.
     sent = len(box.requests("FunctionMap"))
-    gates.write_text(gates.read_text() + " ")
+    same = gates.read_text()
+    gates.write_text(f"{same} ")
     capsys.readouterr()
     assert main([*train, "algo.gamma=0.9"]) == 2
     said = capsys.readouterr().err
@@ -120,3 +121,23 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     fetch = ["runs", "fetch", "latest", "--from", "modal://racing-runs", "path=export", f"to={tmp_path / 'there'}"]
     assert main(fetch) == 0
     assert (tmp_path / "there/export/policy.onnx").read_bytes() == (run.path / "export/policy.onnx").read_bytes()
+
+    # A policy is judged where it lies.
+    gates.write_text(same)
+    capsys.readouterr()
+    judge = ["evaluate", f"run={run.name}", "episodes=2", *MODAL, f"paths.outputs={home}"]
+    assert main(judge) == 0
+    assert f"{run.name}: 2 starts" in capsys.readouterr().out
+    assert (run.path / "evaluations/mine-kart-seed0/laps.csv").is_file()
+
+
+@pytest.mark.slow
+def test_workers_of_a_search_share_a_dictionary(box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    search = ["train", "sweep=random", "sweep.n_trials=2", "sweep.workers=2", "debug=fast", "eval.episodes=2"]
+    assert main([*search, "algo.n_steps=32", "tracking=none", *MODAL, f"paths.outputs={tmp_path}"]) == 0
+    (sweep,) = all_sweeps(tmp_path)
+    assert list(box.registry.named_dicts) == [sweep.name]
+    (report,) = sweep.path.glob("*/trials.csv")
+    rows = report.read_text().splitlines()[1:]
+    assert len(rows) >= 2
+    assert sum("COMPLETE" in row for row in rows) >= 2

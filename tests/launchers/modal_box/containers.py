@@ -65,7 +65,6 @@ class Containers:
     def __init__(self, box: Box) -> None:
         self.box = box
         self.all: dict[str, Container] = {}
-        self.mount_points: set[Path] = set()
 
     @property
     def alive(self) -> list[Container]:
@@ -143,10 +142,8 @@ class Containers:
             volume = self.box.volumes.all[mount.volume_id]
             copy = private_copy(volume, folder / f"volume{number}", read_only=mount.read_only)
             container.copies[mount.volume_id] = copy
-            point = Path(mount.mount_path)
-            if not point.exists():
-                point.mkdir(parents=True)
-                self.mount_points.add(point)
+            # It stays, empty: to remove it would unmount what another box has mounted there in its own namespace.
+            Path(mount.mount_path).mkdir(parents=True, exist_ok=True)
             source = copy.path / mount.sub_path.strip("/") if mount.HasField("sub_path") else copy.path
             script.append(f"mount --bind {shlex.quote(str(source))} {shlex.quote(mount.mount_path)}")
             if mount.read_only:
@@ -360,6 +357,3 @@ class Containers:
         for container in self.all.values():
             if container.process is not None:
                 await asyncio.to_thread(container.process.wait)
-        for point in self.mount_points:
-            with contextlib.suppress(OSError):
-                point.rmdir()
