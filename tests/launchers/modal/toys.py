@@ -30,7 +30,9 @@ def count_slowly(goal: int, pause: float) -> list[int]:
     with starts.open("a") as file:
         file.write(f"{begin}\n")
     for value in range(begin, goal + 1):
-        number.write_text(str(value))
+        part = number.with_suffix(".part")
+        part.write_text(str(value))
+        part.replace(number)
         time.sleep(pause)
     return [int(line) for line in starts.read_text().splitlines()]
 
