@@ -25,6 +25,8 @@ examples:
   racing runs show latest                         one run: settings, results
   racing runs artifacts latest                    its files, here and in MLflow
   racing runs fetch run=RUN_ID path=export to=.   from MLflow to this machine; without path= all of it
+  racing runs artifacts --from modal://VOLUME     what lies on a volume of Modal; with RUN only that
+  racing runs fetch RUN --from modal://VOLUME     the same for copying; path= alone names any file or folder there
   racing runs sync latest                         bring what MLflow lacks to the store that the run was made with
   racing runs sync all tracking.uri=http://HOST:5000
   racing runs prune run=latest keep_last=1        delete checkpoints; dry=true only says which
@@ -33,13 +35,13 @@ examples:
 KEYS = {  # action -> keys that it takes besides paths.outputs
     "list": ("format", "tracking.uri"),
     "show": ("run", "format", "tracking.uri"),
-    "artifacts": ("run", "format", "tracking.uri"),
-    "fetch": ("run", "path", "to", "tracking.uri"),
+    "artifacts": ("run", "format", "tracking.uri", "from", "path"),
+    "fetch": ("run", "path", "to", "tracking.uri", "from"),
     "sync": ("run", "tracking.uri"),
     "prune": ("run", "keep_last", "milestones", "remote", "dry"),
     "promote": ("run", "name", "alias", "tracking.uri"),
 }
-TEXTS = ("run", "path", "to", "name", "alias")
+TEXTS = ("run", "path", "to", "name", "alias", "from")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     action, run, outputs = options["action"], options["run"], Path(options["paths"]["outputs"])
     uri, as_json = options["tracking"]["uri"], options["format"] == "json"
+    if options["from"] is not None:
+        return on_volume(options, outputs, as_json=as_json)
     from racing import manage_files, show_runs
 
     if action == "list":
@@ -67,9 +71,22 @@ def main(argv: Sequence[str]) -> int:
     return manage_files.prune(run, outputs, options)
 
 
+def on_volume(options: Mapping[str, Any], outputs: Path, *, as_json: bool) -> int:
+    """The files of runs on a volume of Modal."""
+    from racing import remote_runs
+
+    address, run, path = options["from"], options["run"] if options["chosen"] else None, options["path"]
+    if options["action"] == "artifacts":
+        return remote_runs.artifacts(address, run, path, as_json=as_json)
+    return remote_runs.fetch(address, run, path, options["to"], outputs)
+
+
 def parse(argv: Sequence[str]) -> dict[str, Any] | None:
-    """The options of conf/verbs/runs.yaml, checked, and `action`; None after printing help. Raises InputError."""
-    arguments = list(argv)
+    """The options of conf/verbs/runs.yaml, checked, and `action`; None after printing help. Raises InputError.
+
+    `chosen`: whether a run was named.
+    """
+    arguments = with_from(argv)
     if set(arguments) & {"-h", "--help"}:
         return verb_options("runs", ["--help"], EXAMPLES)
     action = arguments.pop(0) if arguments else ""
@@ -86,8 +103,20 @@ def parse(argv: Sequence[str]) -> dict[str, Any] | None:
     options = verb_options("runs", [quoted(argument) for argument in arguments], EXAMPLES)
     if options is not None:
         check(options)
-        options["action"] = action
+        options["action"], options["chosen"] = action, "run" in given
+        volume = options["from"] is not None
+        require(volume or action != "artifacts" or options["path"] is None, "path= of artifacts needs from=; leave it")
     return options
+
+
+def with_from(argv: Sequence[str]) -> list[str]:
+    """The arguments with `--from ADDRESS` as from=ADDRESS."""
+    arguments = list(argv)
+    if "--from" in arguments[:-1]:
+        at = arguments.index("--from")
+        address = arguments.pop(at + 1)
+        arguments[at:] = [*arguments[at + 1 :], f"from={address}"]  # last: what may stand without a key stays first
+    return [argument.removeprefix("--") if argument.startswith("--from=") else argument for argument in arguments]
 
 
 def quoted(argument: str) -> str:
@@ -99,7 +128,7 @@ def quoted(argument: str) -> str:
 def check(options: Mapping[str, Any]) -> None:
     """Raise InputError unless the values are of the right kind."""
     texts = {"run": options["run"], "alias": options["alias"]}
-    texts |= {key: options[key] for key in ("path", "to", "name") if options[key] is not None}
+    texts |= {key: options[key] for key in ("path", "to", "name", "from") if options[key] is not None}
     if options["tracking"]["uri"] is not None:
         texts["tracking.uri"] = options["tracking"]["uri"]
     for key, value in texts.items():

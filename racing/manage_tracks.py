@@ -28,6 +28,9 @@ EXAMPLES = """examples:
   racing tracks import map.png --name home --metres-per-pixel 0.05
   racing tracks generate --style tight --seed 3 --length 120 --width 2 --name mine
   racing tracks reference circuit --vehicle kart
+  racing tracks push maps/esp.yaml --to modal://racing-tracks
+  racing tracks list --to modal://racing-tracks
+  racing tracks pull esp --to modal://racing-tracks --out tracks
 
 NAME is a track of `racing tracks list`, or the path of a picture, map .yaml, .csv or folder."""
 
@@ -43,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="racing tracks", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
     verbs = parser.add_subparsers(dest="action", required=True, metavar="action")
-    verbs.add_parser("list", help="the tracks that NAME can be").set_defaults(run=list_tracks)
+    verb = verbs.add_parser("list", help="the tracks that NAME can be, or those of a volume")
+    _add_volume(verb, required=False)
+    verb.set_defaults(run=list_tracks)
     for name, run, text in (
         ("show", show, "measures, gates, start, where it came from"),
         ("validate", validate, "check the geometry; exit code 2 if it cannot be raced on"),
@@ -77,7 +82,23 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--shipped", action="store_true", help="draw the circuits that ship again, into --out")
     _add_writing(verb)
     verb.set_defaults(run=generate_track)
+    verb = verbs.add_parser("push", help="bring tracks to a volume of Modal, for jobs that run there")
+    verb.add_argument("names", metavar="NAME", nargs="+")
+    verb.add_argument("--name", help="what the track is called there; default from the file")
+    _add_volume(verb)
+    verb.set_defaults(run=push_tracks)
+    verb = verbs.add_parser("pull", help="copy tracks from a volume of Modal; without NAME all of them")
+    verb.add_argument("names", metavar="NAME", nargs="*")
+    verb.add_argument("--out", type=Path, default=Path("tracks"), help="folder for <name>/; default ./tracks")
+    verb.add_argument("--force", action="store_true", help="replace a track of that name")
+    _add_volume(verb)
+    verb.set_defaults(run=pull_tracks)
     return parser
+
+
+def _add_volume(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    text = "volume of Modal, modal://VOLUME"
+    parser.add_argument("--to", "--from", dest="volume", metavar="ADDRESS", required=required, help=text)
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +139,9 @@ def _vehicle_name(options: argparse.Namespace, track: Track) -> str:
 
 
 def list_tracks(options: argparse.Namespace) -> int:
-    """Print a table of the shipped and imported tracks."""
+    """Print a table of the shipped and imported tracks, or of those on a volume."""
+    if options.volume:
+        return _list_remote(options.volume)
     from rich.console import Console
     from rich.table import Table
 
@@ -271,4 +294,34 @@ def _write(track: Track, options: argparse.Namespace) -> int:
     if "direction" in track.source:
         print(f"direction {track.source['direction']}, start on the longest straight; --reverse turns it round")
     print(f"look at {target / 'overlay.png'}, then: racing train track={target}")
+    return 0
+
+
+def _list_remote(address: str) -> int:
+    from racing.remote_tracks import read_manifest
+    from racing.volumes import Volume, volume_name
+
+    for name, files in sorted(read_manifest(Volume(volume_name(address))).items()):
+        print(f"{name:<20} {', '.join(f'{file} {sha256[:12]}' for file, sha256 in sorted(files.items()))}")
+    return 0
+
+
+def push_tracks(options: argparse.Namespace) -> int:
+    """Bring tracks to a volume, which is made if it is missing."""
+    from racing.remote_tracks import push
+    from racing.volumes import Volume, volume_name
+
+    volume = Volume(volume_name(options.volume), create=True)
+    for name, done in push(volume, options.names, options.name).items():
+        print(f"{name}: {done}, modal://{volume.name}/{name}")
+    return 0
+
+
+def pull_tracks(options: argparse.Namespace) -> int:
+    """Copy tracks from a volume."""
+    from racing.remote_tracks import pull
+    from racing.volumes import Volume, volume_name
+
+    for path in pull(Volume(volume_name(options.volume)), options.names, options.out, force=options.force):
+        print(path)
     return 0

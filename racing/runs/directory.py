@@ -200,7 +200,7 @@ def open_run(
         run.path.mkdir(parents=True, exist_ok=True)
         if fresh and any(run.path.iterdir()):
             run._acquire()
-            run.path.rename(_aside(run.path))
+            run.path.rename(aside(run.path))
             run.close()
             run.path.mkdir()
         run._acquire()
@@ -329,7 +329,7 @@ def _documents(config: dict[str, Any], overrides: list[str], provenance: dict[st
     return texts | ({"diff.patch": provenance["diff"]} if provenance.get("diff") else {})
 
 
-def _aside(path: Path) -> Path:
+def aside(path: Path) -> Path:
     """The first of `<path>.1`, `<path>.2`, ... that is free."""
     number = 1
     while path.with_name(f"{path.name}.{number}").exists():

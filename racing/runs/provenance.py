@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -28,6 +30,7 @@ DIFF = (
     "--src-prefix=a/",
     "--dst-prefix=b/",
 )
+CODE_FILE = "_code.json"  # `git_state` of the machine that a copy of the package comes from
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -51,8 +54,14 @@ def collect(tracks: Iterable[Track] = ()) -> dict[str, Any]:
 
 
 def git_state(package: Path) -> dict[str, Any]:
-    """`commit`, `dirty`, `untracked` (names) and `diff` of the work tree that holds `package`; null outside git."""
+    """`commit`, `dirty`, `untracked` (names) and `diff` of the work tree that holds `package`; null outside git.
+
+    A copy that was sent to another machine (launchers/modal) knows what it is a copy of.
+    """
     nothing: dict[str, Any] = {"commit": None, "dirty": None, "untracked": [], "diff": ""}
+    with contextlib.suppress(FileNotFoundError):
+        known: dict[str, Any] = json.loads((package / CODE_FILE).read_text())
+        return nothing | known
     # A copy installed inside somebody else's repository is not part of it.
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
         return nothing
