@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,25 @@ from racing.sim.track import Points, Track, build_track
 from racing.tracks.geometry import curvature, longest_straight, nearest, start_at
 from racing.tracks.image import Frame, Mask, edge_points
 
+log = logging.getLogger(__name__)
+
 Column = npt.NDArray[np.float64]
+
+USUAL_WIDTH = 10.0  # [m] a road whose scale no file gives is taken as wide as this
 
 
 def digest(path: Path) -> str:
     """sha256 of a file, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def guessed_scale(width: float, scale: float | None, name: str) -> float:
+    """Metres per pixel: as given, or so that a road `width` [px] wide is USUAL_WIDTH."""
+    if scale is not None:
+        return scale
+    guess = USUAL_WIDTH / width
+    log.warning("%s: no metres_per_pixel given; taking the road as %g m wide: %.4g m/px", name, USUAL_WIDTH, guess)
+    return guess
 
 
 def signed_area(points: Points) -> float:

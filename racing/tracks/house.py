@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ import numpy.typing as npt
 
 from racing.errors import InputError, is_number, require
 from racing.sim.track import Track
-from racing.tracks.assemble import default_direction, digest, mask_track
+from racing.tracks.assemble import digest, guessed_scale, mask_track
 from racing.tracks.gates import check_gates, find_road, lap_through_gates
-from racing.tracks.image import Frame, Picture, find_ring, open_picture, ring_centreline
-
-log = logging.getLogger(__name__)
+from racing.tracks.image import Frame, Picture, open_picture
+from racing.tracks.painted import painted_track
+from racing.tracks.unravel import UnclearRoad
 
 GATES_FILE = "checkpoints.json"
-USUAL_WIDTH = 10.0  # [m] a road whose scale no file gives is taken as wide as this
 AXES = ("image", "plot")  # origin top-left and y down | origin bottom-left and y up
 ANGLES = ("ccw", "cw")  # start_angle is counter-clockwise | clockwise from +x, as seen on the picture
 MOST_ASKEW = 75.0  # [deg] between start_angle and the road
@@ -38,10 +36,13 @@ class Entry:
     origin: tuple[float, float]
 
 
-def read_house(picture: Path, *, metres_per_pixel: float | None = None) -> Track:
+def read_house(
+    picture: Path, *, metres_per_pixel: float | None = None, keep: str | None = None, close: int = 0
+) -> Track:
     """The track drawn in `picture`, with the gates and start that checkpoints.json beside it gives for it.
 
-    Without an entry there the road must be plain (two colours); it is driven clockwise from its longest straight.
+    Without an entry there the road is sought by its colour and width, see `racing.tracks.painted.painted_track`, also
+    for `keep` and `close`; it is driven clockwise from its longest straight.
     metres_per_pixel: overrides the file's; where neither says, the road is taken as 10 m wide.
     Raises InputError with what is wrong and where.
     """
@@ -62,50 +63,11 @@ def read_house(picture: Path, *, metres_per_pixel: float | None = None) -> Track
     require(fits, f"metres_per_pixel must be in (0.0001, 1000), got {scale!r}; measure it")
     source: dict[str, Any] = {"format": "house", "picture": str(picture.resolve()), "files": files}
     if entry is None:
-        return _plain(picture.stem, pixels, scale, source)
-    return _gated(picture.stem, pixels, entry, scale, source)
-
-
-def _scale(width: float, scale: float | None, name: str) -> float:
-    """Metres per pixel: as given, or so that a road `width` [px] wide is USUAL_WIDTH."""
-    if scale is not None:
-        return scale
-    guess = USUAL_WIDTH / width
-    log.warning("%s: no metres_per_pixel given; taking the road as %g m wide: %.4g m/px", name, USUAL_WIDTH, guess)
-    return guess
-
-
-def _plain(name: str, pixels: Picture, scale: float | None, source: dict[str, Any]) -> Track:
-    """A picture without gates."""
-    try:
-        road = _plain_ring(pixels)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
-    line, width = ring_centreline(road)
-    scale = _scale(width, scale, name)
-    frame = Frame(scale, pixels.shape[0])
-    points = default_direction(frame.to_world(line), width * scale)
-    known = {"metres_per_pixel": scale, "pixel_origin": [0.0, 0.0], "direction": "assumed clockwise"}
-    return mask_track(name, frame, road, points, {**source, **known})
-
-
-def _plain_ring(pixels: Picture) -> npt.NDArray[np.bool_]:
-    """The road of a plain picture: what differs from the surroundings, or what lies between the lines of an outline."""
-    import cv2
-
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])[:, :3].astype(np.float32)
-    ground = np.median(border, axis=0)
-    distance = np.sqrt(((pixels[..., :3].astype(np.float32) - ground) ** 2).sum(axis=2))
-    level = np.clip(distance, 0, 255).astype(np.uint8)
-    limit, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    drawn = level > limit
-    try:
-        return find_ring(drawn)
-    except InputError as error:
         try:
-            return find_ring(~drawn)
-        except InputError:
-            raise error from None
+            return painted_track(picture.stem, pixels, scale, source, keep=keep, close=close)
+        except UnclearRoad as error:
+            raise UnclearRoad(f"{picture.stem}: {error}", error.marks) from None
+    return _gated(picture.stem, pixels, entry, scale, source)
 
 
 def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source: dict[str, Any]) -> Track:
@@ -126,7 +88,7 @@ def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     width = float(np.median(np.linalg.norm(entry.gates[:, 1] - entry.gates[:, 0], axis=1)))
-    scale = _scale(width, scale, name)
+    scale = guessed_scale(width, scale, name)
     frame = Frame(scale, high, entry.origin)
     world = frame.to_world(points)
     start = None if entry.start is None else frame.to_world(entry.start)

@@ -203,6 +203,11 @@ def ring_centreline(road: Mask) -> tuple[Points, float]:
 
 def edge_points(road: Mask) -> Points:
     """Points (K, 2) [px] a quarter of a pixel apart on the road's edge, smoothed over the steps of its pixels."""
+    return np.concatenate(edge_lines(road))
+
+
+def edge_lines(road: Mask) -> list[Points]:
+    """The closed lines (K, 2) [px] that bound the road, each as in `edge_points`."""
     from contourpy import contour_generator
 
     soft = cv2.GaussianBlur(np.pad(road, 4).astype(np.float32), (0, 0), 1.0)
@@ -210,8 +215,8 @@ def edge_points(road: Mask) -> Points:
     for line in contour_generator(z=soft).lines(0.5):
         (points,) = resample_linear(np.asarray(line[:-1], np.float64), 0.25)
         steps = min(EDGE_SMOOTHING / 0.25, len(points) / 20)
-        pieces.append(smooth_closed(points, steps))
-    return np.concatenate(pieces) - 4.0
+        pieces.append(smooth_closed(points, steps) - 4.0)
+    return pieces
 
 
 def smooth_line(points: Points, sigma: float) -> Points:
