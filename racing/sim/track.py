@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 
 from racing.errors import require
-from racing.sim.clearance import Clearance, clearance_from_edges
+from racing.sim.clearance import Clearance, LateClearance, clearance_from_edges
 
 Points = npt.NDArray[np.float64]
 
@@ -133,7 +133,7 @@ def build_track(
         name, dense, left, right, np.zeros((0, 2, 2)), dense[0], 0.0, Clearance(np.zeros((2, 2), np.float32), (0, 0), 1)
     )
     if clearance is None:
-        clearance = clearance_from_edges(bare.left_edge, bare.right_edge, width / 12)
+        clearance = LateClearance(partial(clearance_from_edges, bare.left_edge, bare.right_edge, width / 12))
     if gates is None:
         count = int(np.clip(round(bare.length / (4 * width)), 8, 200))
         gates = even_gates(dense, bare.left_edge, bare.right_edge, count)

@@ -186,9 +186,9 @@ def _at_full_size(picture: Picture, part: Painted, guess: Guess, shrink: int) ->
     """The area that `part` is in a shrunk picture, found again in the whole one."""
     wanted = cv2.resize(part.mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
     size = 1 if part.bridge == 1 else part.bridge * shrink | 1
-    same = [a for a in areas(guess.bridged(guess.alike(picture), size), size) if a.holes and (a.mask & wanted).sum() > wanted.sum() / 2]
-    if same:
-        return max(same, key=lambda area: int((area.mask & wanted).sum()))
+    for area in areas(guess.bridged(guess.alike(picture), size), size):
+        if area.holes and (area.mask & wanted).sum() > wanted.sum() / 2:
+            return area
     return Painted(wanted, part.holes, part.uneven, part.width * shrink, size)
 
 
@@ -233,7 +233,8 @@ def _judged(picture: Picture, part: Painted) -> Painted:
     on, off = colours[part.mask][::7].astype(np.float64), colours[beside][::7].astype(np.float64)
     spread = np.median(np.abs(on - np.median(on, axis=0)), axis=0).sum() + 1.0
     contrast = float(np.linalg.norm(np.median(on, axis=0) - np.median(off, axis=0)) / spread) if len(off) else 0.0
-    return replace(part, contrast=contrast, line=_edge_line(picture, part, np.median(on, axis=0), np.median(off, axis=0)))
+    line = _edge_line(picture, part, np.median(on, axis=0), np.median(off, axis=0)) if len(off) else 0.0
+    return replace(part, contrast=contrast, line=line)
 
 
 def _edge_line(

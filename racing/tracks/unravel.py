@@ -98,7 +98,7 @@ def _ways(graph: RoadGraph) -> Iterator[Way]:
     count = len(graph.stretches)
     if count > MOST_STRETCHES:
         text = f"the road is a net of {count} stretches, at most {MOST_STRETCHES} are looked through"
-        marks = [Mark(*place, "junction") for place in graph.places]
+        marks = [Mark(float(x), float(y), "junction") for x, y in graph.places]
         raise UnclearRoad(f"{text}; draw one circuit, or give gates in checkpoints.json", marks)
     for number in range(count):
         for left_out in combinations(range(count), number):
@@ -184,8 +184,8 @@ def _choose(graph: RoadGraph, ways: list[Way], keep: str | None, at: tuple[float
     branches = sorted({k for way in ways for k in way.left_out})
     marks = [Mark(*_middle_of(graph.stretches[k]), f"{n}: {width[k]:.0f} px wide") for n, k in enumerate(branches, 1)]
     listed = ", ".join(f"({m.x:.0f}, {m.y:.0f}) {m.text.partition(': ')[2]}" for m in marks[:4])
-    text = f"the road encloses {_enclosed(graph)} large areas and forks; its branches are about equally wide: {listed}"
-    raise UnclearRoad(f"{text}; --keep longest, --keep shortest or --keep X,Y (a pixel of the right one) decides", marks)
+    text = f"the road forks and encloses {_enclosed(graph)} large areas; branches are about equally wide: {listed}"
+    raise UnclearRoad(f"{text}; --keep longest, shortest or X,Y (a pixel of the right one) decides", marks)
 
 
 def _enclosed(graph: RoadGraph) -> int:
