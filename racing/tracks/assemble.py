@@ -53,6 +53,23 @@ def default_direction(points: Points, width: float) -> Points:
     return points
 
 
+def started_at(track: Track, place: tuple[float, float]) -> Track:
+    """The same track with its start line at the point of the centreline nearest to `place` [m], and even gates.
+
+    Raises InputError if `place` is further from the centreline than the road is wide.
+    """
+    (index,), (distance,) = nearest(track.points, np.array([place], float))
+    width = float(track.left[index] + track.right[index])
+    x, y = place
+    require(
+        distance < width,
+        f"start ({x:.1f}, {y:.1f}) m lies {distance:.1f} m from the centreline; give a place on the road",
+    )
+    points, left, right = start_at(track.points, np.array(place, float), track.left, track.right)
+    source = {**track.source, "start_m": [float(x), float(y)]}
+    return build_track(track.name, points, left, right, clearance=track.clearance, source=source)
+
+
 def reversed_track(track: Track) -> Track:
     """The same road driven the other way, from the same start line and start position."""
     points = np.concatenate([track.points[:1], track.points[:0:-1]])

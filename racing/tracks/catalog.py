@@ -44,6 +44,8 @@ def load_track(
     reverse: bool = False,
     metres_per_pixel: float | None = None,
     half_width: float | None = None,
+    keep: str | None = None,
+    close: int = 0,
 ) -> Track:
     """One track.
 
@@ -53,6 +55,7 @@ def load_track(
     reverse: drive it the other way.
     metres_per_pixel: size of a pixel [m] of a picture without a ROS map; None: the file's, else a 10 m wide road.
     half_width: half of the road's width [m], before scaling, for a CSV that has no widths (2 or 7 columns).
+    keep, close: how to read a picture without gates, see `racing.tracks.painted.painted_track`.
     Raises InputError if there is no such track, or its file breaks a rule.
     """
     path = locate(str(spec))
@@ -61,7 +64,7 @@ def load_track(
     elif path.suffix.lower() == ".csv":
         track = read_centreline(path, half_width=half_width)
     else:
-        track = read_house(path, metres_per_pixel=metres_per_pixel)
+        track = read_house(path, metres_per_pixel=metres_per_pixel, keep=keep, close=close)
     track = scaled_track(refuse_unusable(track), scale)
     return reversed_track(track) if reverse else track
 

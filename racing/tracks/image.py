@@ -58,6 +58,14 @@ def open_picture(path: Path) -> Picture:
         raise InputError(f"{path} cannot be read as a picture ({error}); give a PNG, PGM or JPEG") from None
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """(columns, rows) of a picture that could be read before."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return int(picture.width), int(picture.height)
+
+
 @dataclass(frozen=True)
 class Frame:
     """Where a picture lies in the world. Pixel coordinates: column, row of pixel centres, row 0 at the top.

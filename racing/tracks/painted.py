@@ -13,7 +13,7 @@ from racing.tracks.assemble import default_direction, guessed_scale, mask_track
 from racing.tracks.geometry import nearest
 from racing.tracks.graph import road_graph
 from racing.tracks.image import Frame, Mask, Picture, ring_centreline
-from racing.tracks.segment import Guess, Painted, areas, find_painted, paint_guesses, shrunk
+from racing.tracks.segment import Painted, areas, find_painted, paint_guesses, shrunk
 from racing.tracks.unravel import Mark, UnclearRoad, unravel
 
 GAPS = (9, 13, 17, 25, 33, 49, 65, 97)  # [px] that are tried to say where a road is broken, and how far
@@ -81,16 +81,18 @@ def broken_road(pixels: Picture) -> UnclearRoad:
     guesses = [(guess, guess.alike(small)) for guess in paint_guesses(small)]
     for size in GAPS:
         for guess, alike in guesses:
-            ring = next((a for a in areas(guess.bridged(alike, size), size) if a.holes and a.uneven < 0.5), None)
+            ring = next((a for a in guess.rings(alike, size) if a.uneven < 0.5), None)
             if ring is not None and size < 3 * ring.width:
-                x, y = (float(v) * shrink for v in _gap(guess, alike, ring))
-                text = f"no closed ring of road was found in the picture: a gap in an edge, or a line across the road, "
+                x, y = (float(v) * shrink for v in _gap(alike, ring))
+                text = "no closed ring of road was found in the picture: a gap in an edge, or a line across the road, "
                 option = f"draw it closed, or --close {size * shrink | 1} bridges it"
                 mark = Mark(x, y, f"gap, --close {size * shrink | 1}")
                 return UnclearRoad(f"{text}at pixel ({x:.0f}, {y:.0f}); {option}", [mark])
     found = [area for _, alike in guesses for area in areas(alike, 1)]
     best = min(found, key=lambda area: area.uneven, default=None)
-    marks = [Mark(float(x) * shrink, float(y) * shrink, "open end") for x, y in road_graph(best.mask)[1]] if best else []
+    marks = (
+        [Mark(float(x) * shrink, float(y) * shrink, "open end") for x, y in road_graph(best.mask)[1]] if best else []
+    )
     where = " and ".join(f"({m.x:.0f}, {m.y:.0f})" for m in marks)
     text = "no closed ring of road was found in the picture"
     if marks:
@@ -98,15 +100,15 @@ def broken_road(pixels: Picture) -> UnclearRoad:
     return UnclearRoad(f"{text}; draw the road in one colour on a plain ground, or give gates", [])
 
 
-def _gap(guess: Guess, alike: Mask, ring: Painted) -> Points:
-    """Middle (2,) [px] of the largest piece of ground that bridging added along the road's edge."""
+def _gap(alike: Mask, ring: Painted) -> Points:
+    """Middle (2,) [px] of the largest difference that bridging made to the road or to its edge."""
     import cv2
 
-    reach = cv2.dilate(ring.mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    changed = (guess.bridged(alike, ring.bridge) != alike) & reach
-    _, labels, stats, centres = cv2.connectedComponentsWithStats(changed.astype(np.uint8), connectivity=8)
+    added = ring.mask & ~alike
+    if not added.any():  # lines were bridged: where the ring meets ground that looks the same
+        added = alike & ~ring.mask & (cv2.dilate(ring.mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    _, _, stats, centres = cv2.connectedComponentsWithStats(added.astype(np.uint8), connectivity=8)
     if len(stats) < 2:
         rows, columns = np.nonzero(ring.mask)
         return np.array([columns.mean(), rows.mean()])
     return np.asarray(centres[1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))])
-

@@ -29,6 +29,7 @@ TONES = 0.97  # a picture with this share of its pixels in two tones is plain: n
 EVEN = 0.10  # areas whose unevenness differs by less are equally even
 REPAIR = 0.02  # unevenness that speaks as much against an area as having to be bridged
 PARTS = 6  # areas of one guess that are looked at
+WIDEST_STROKE = 12.0  # [px] two areas alike that are no wider are the lines of an outline
 WIDEST_LINE = 0.12  # [road widths] broader stripes along an edge are no edge line
 
 
@@ -37,7 +38,7 @@ class Painted:
     """A road found in a picture. mask (H, W); holes: large areas that it encloses.
 
     uneven: spread of its width, as a share of the width; width [px]. bridge [px]: size of what was bridged, 1: nothing.
-    contrast: how many times their own spread the colours on and beside the road differ.
+    contrast: how many times their own spread the colours on and beside the road differ; 0 where lines bound it.
     line: width [px] of the lines painted along its edges, outside the mask.
     """
 
@@ -61,13 +62,34 @@ class Guess:
     between: bool = False
     coarse: bool = False
 
-    def bridged(self, alike: Mask, size: int) -> Mask:
-        """The pixels `alike` that look like road, with gaps up to `size` [px] bridged; 1: none."""
-        if size <= 1:
-            return alike
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-        how = cv2.MORPH_OPEN if self.between else cv2.MORPH_CLOSE
-        return np.asarray(cv2.morphologyEx(alike.astype(np.uint8), how, kernel) > 0)
+    def rings(self, alike: Mask, bridge: int) -> list[Painted]:
+        """Areas of `alike` that enclose ground, with gaps up to `bridge` [px] bridged; 1: none.
+
+        Lines of an outline are left out: they come in pairs, one along each edge of a road.
+        """
+        if bridge <= 1:
+            every = list(areas(alike, 1))
+        elif self.between:  # each area by itself: where a thin line has a gap, areas on both sides touch again
+            kernel = _disc(bridge)
+            cores = areas(cv2.erode(alike.astype(np.uint8), kernel) > 0, bridge)
+            grown = ((cv2.dilate(core.mask.astype(np.uint8), kernel) > 0) & alike for core in cores)
+            every = [area for mask in grown for area in areas(mask, bridge)]
+        else:
+            closed = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_CLOSE, _disc(bridge)) > 0
+            every = list(areas(closed, bridge))
+        sizes = [int(area.mask.sum()) for area in every]
+
+        def is_line(k: int) -> bool:
+            return every[k].width < WIDEST_STROKE and any(
+                n != k and 0.5 < area.width / every[k].width < 2 and 0.3 < sizes[n] / sizes[k] < 3
+                for n, area in enumerate(every)
+            )
+
+        return [area for k, area in enumerate(every) if area.holes and not is_line(k)]
+
+
+def _disc(size: int) -> Bytes:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
 
 def paint_guesses(picture: Picture) -> list[Guess]:
@@ -159,7 +181,7 @@ def find_painted(picture: Picture, *, close: int = 0) -> Painted | None:
         for guess, alike in zip(guesses, compared, strict=True):
             if step > 1 and guess.between and not close:
                 continue
-            fits = (a for a in areas(guess.bridged(alike, step), step) if a.holes)
+            fits = guess.rings(alike, step)
             found += [(a, guess) for a in fits if step == 1 or close or step <= MOST_BRIDGED * a.width]
     if not found:
         return None
@@ -170,7 +192,8 @@ def find_painted(picture: Picture, *, close: int = 0) -> Painted | None:
     part, guess = min(roads, key=lambda pair: pair[0].uneven + REPAIR * ((pair[0].bridge > 1) + 2 * pair[1].coarse))
     if shrink > 1:
         part = _at_full_size(picture, part, guess, shrink)
-    return _judged(picture, part)
+    judged = _judged(picture, part)
+    return replace(judged, contrast=0.0) if guess.between else judged
 
 
 def shrunk(picture: Picture) -> tuple[Picture, int]:
@@ -186,8 +209,8 @@ def _at_full_size(picture: Picture, part: Painted, guess: Guess, shrink: int) ->
     """The area that `part` is in a shrunk picture, found again in the whole one."""
     wanted = cv2.resize(part.mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
     size = 1 if part.bridge == 1 else part.bridge * shrink | 1
-    for area in areas(guess.bridged(guess.alike(picture), size), size):
-        if area.holes and (area.mask & wanted).sum() > wanted.sum() / 2:
+    for area in guess.rings(guess.alike(picture), size):
+        if (area.mask & wanted).sum() > wanted.sum() / 2:
             return area
     return Painted(wanted, part.holes, part.uneven, part.width * shrink, size)
 

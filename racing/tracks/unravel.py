@@ -68,7 +68,9 @@ def unravel(graph: RoadGraph, keep: str | None = None) -> Lap:
     keep: which way to take where branches are equally wide: "longest", "shortest", or "X,Y", a pixel on it.
     Raises UnclearRoad where the road leaves a choice, and InputError for a `keep` that means nothing.
     """
-    at = parse_keep(keep)
+    at = None
+    if keep not in (None, "longest", "shortest"):
+        at = parse_pixel(str(keep), "keep must be longest, shortest or X,Y (a pixel of the road)")
     ways = list(_ways(graph))
     if not ways:
         raise _no_way(graph)
@@ -77,15 +79,13 @@ def unravel(graph: RoadGraph, keep: str | None = None) -> Lap:
     return Lap(*_line(graph, chosen), [graph.stretches[k] for k in chosen.left_out], len(crossing))
 
 
-def parse_keep(keep: str | None) -> tuple[float, float] | None:
-    """The pixel that `keep` names, if it names one."""
-    if keep in (None, "longest", "shortest"):
-        return None
+def parse_pixel(text: str, rule: str) -> tuple[float, float]:
+    """The pixel "X,Y". Raises InputError(rule) if it is none."""
     try:
-        x, y = (float(part) for part in str(keep).split(","))
+        x, y = (float(part) for part in str(text).split(","))
     except ValueError:
-        raise InputError(f"keep must be longest, shortest or X,Y (a pixel), got {keep!r}; choose one") from None
-    require(bool(np.isfinite([x, y]).all()), f"keep must name a pixel of the picture, got {keep!r}; correct it")
+        raise InputError(f"{rule}, got {text!r}; correct it") from None
+    require(bool(np.isfinite([x, y]).all()), f"{rule}, got {text!r}; correct it")
     return x, y
 
 
