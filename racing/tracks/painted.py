@@ -16,7 +16,7 @@ from racing.tracks.image import Frame, Mask, Picture, ring_centreline
 from racing.tracks.segment import Painted, areas, find_painted, paint_guesses, shrunk
 from racing.tracks.unravel import Mark, UnclearRoad, unravel
 
-GAPS = (9, 13, 17, 25, 33, 49, 65, 97)  # [px] that are tried to say where a road is broken, and how far
+GAPS = (9, 13, 17, 21, 25, 29, 33, 41, 49, 65, 97)  # [px] that are tried to say where a road is broken, and how far
 ASSURED = 6.0  # [times their spread] colours of road and ground that differ by more cannot be mistaken
 
 
