@@ -11,7 +11,7 @@ from racing.sim.track import Track
 from racing.tracks.assemble import reversed_track, scaled_track
 from racing.tracks.centreline import read_centreline
 from racing.tracks.check import refuse_unusable
-from racing.tracks.generate import generate
+from racing.tracks.drawn import drawn_circuit
 from racing.tracks.house import GATES_FILE, read_entries, read_house
 from racing.tracks.rosmap import read_ros_map
 
@@ -152,7 +152,7 @@ def generated_tracks(
     made = []
     for k in range(count):
         kind = styles[k % len(styles)], lengths[k % len(lengths)], widths[k % len(widths)]
-        made.append(scaled_track(generate(seed + k, *kind), scale))
+        made.append(scaled_track(drawn_circuit(seed + k, *kind), scale))
     return made
 
 

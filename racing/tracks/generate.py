@@ -74,11 +74,35 @@ def generate(seed: int, style: str, length: float, width: float, *, name: str | 
     style: one of STYLES. Never touches itself; figure_eight crosses itself once, at 50 degrees or more.
     Raises InputError if the style is unknown, or the length leaves no room for such a circuit (about 25 widths).
     """
+    ratio = checked_ratio(seed, style, length, width)
+    points, attempt = drawing(seed, style, ratio)
+    return circuit(points, attempt, seed, style, length, width, name=name)
+
+
+def checked_ratio(seed: int, style: str, length: float, width: float) -> float:
+    """length / width. Raises InputError if no circuit can be drawn from such arguments."""
     require(style in STYLES, f"style must be one of {', '.join(STYLES)}, got {style!r}; choose one")
     require(seed >= 0, f"seed must be >= 0, got {seed}; give a natural number")
     require(0 < width < 1000, f"width must be in (0, 1000) m, got {width}; a kart road is 6-12 m, a 1:10 road 2 m")
     ratio = length / width
     require(24 <= ratio <= 1500, f"length must be 24 to 1500 road widths, got {ratio:.1f}; change length or width")
+    return ratio
+
+
+def circuit(
+    points: Points, attempt: int, seed: int, style: str, length: float, width: float, *, name: str | None = None
+) -> Track:
+    """The track along `points` (N, 2) [road widths] that `drawing` made."""
+    half = np.full(len(points), width / 2)
+    source = {"generator": style, "seed": seed, "length_m": length, "width_m": width, "attempt": attempt}
+    return build_track(name or f"{style}-{seed}", points * width, half, half, source=source)
+
+
+def drawing(seed: int, style: str, ratio: float) -> tuple[Points, int]:
+    """(centreline (N, 2) [road widths] of a lap of `ratio` road widths, number of tries thrown away before it).
+
+    Raises InputError if no try is good.
+    """
     rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(style.encode())]))
     patch = np.zeros((0, 2))
     for attempt in range(ATTEMPTS):
@@ -86,10 +110,8 @@ def generate(seed: int, style: str, length: float, width: float, *, name: str | 
             patch = _patch(rng, STYLES[style], ratio)
         points = _candidate(rng, style, ratio, patch)
         if points is not None and _good(points, style):
-            half = np.full(len(points), width / 2)
-            source = {"generator": style, "seed": seed, "length_m": length, "width_m": width, "attempt": attempt}
-            return build_track(name or f"{style}-{seed}", points * width, half, half, source=source)
-    raise InputError(f"no {style} circuit of {length:g} m fits a {width:g} m wide road; make it longer or narrower")
+            return points, attempt
+    raise InputError(f"no {style} circuit of {ratio:.0f} road widths was found; make it longer or the road narrower")
 
 
 def _candidate(rng: np.random.Generator, style: str, length: float, patch: Points) -> Points | None:
