@@ -12,6 +12,7 @@ from scipy.interpolate import CubicSpline
 
 from racing.errors import require
 from racing.sim.clearance import Clearance, LateClearance, clearance_from_edges
+from racing.sim.grip import GripMap
 
 Points = npt.NDArray[np.float64]
 
@@ -28,6 +29,7 @@ class Track:
     start_position: (2,), start_angle: pose of a standing start.
     clearance: signed distance to the edge of the road.
     source: where it came from (file names, sha256, scale, ...): recorded with every run.
+    grip: how well the ground grips; None: everywhere as the vehicle's friction says.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Track:
     start_angle: float
     clearance: Clearance
     source: dict[str, Any] = field(default_factory=dict)
+    grip: GripMap | None = None
 
     @cached_property
     def _differences(self) -> Points:
@@ -79,6 +82,11 @@ class Track:
     def right_edge(self) -> Points:
         """(M, 2) the driver's right edge of the road."""
         return np.asarray(self.points - self.normals * self.right[:, None])
+
+
+def grip_along(track: Track, points: Points) -> npt.NDArray[np.float64] | None:
+    """Grip at `points` (N, 2) [m]; None where the track has no grip map."""
+    return None if track.grip is None else track.grip.at(points)
 
 
 def resample_closed(points: Points, spacing: float, *columns: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:

@@ -67,7 +67,8 @@ def started_at(track: Track, place: tuple[float, float]) -> Track:
     )
     points, left, right = start_at(track.points, np.array(place, float), track.left, track.right)
     source = {**track.source, "start_m": [float(x), float(y)]}
-    return build_track(track.name, points, left, right, clearance=track.clearance, source=source)
+    moved = build_track(track.name, points, left, right, clearance=track.clearance, source=source)
+    return replace(moved, grip=track.grip)
 
 
 def reversed_track(track: Track) -> Track:
@@ -92,8 +93,12 @@ def scaled_track(track: Track, scale: float) -> Track:
     clearance = Clearance(
         (grid.values * np.float32(scale)), (grid.origin[0] * scale, grid.origin[1] * scale), grid.resolution * scale
     )
+    grip = track.grip
+    if grip is not None:
+        low = (grip.origin[0] * scale, grip.origin[1] * scale)
+        grip = replace(grip, origin=low, resolution=grip.resolution * scale)
     lengths = {k: getattr(track, k) * scale for k in ("points", "left", "right", "gates", "start_position")}
-    return replace(track, **lengths, clearance=clearance, source={**track.source, "scale": scale})
+    return replace(track, **lengths, clearance=clearance, grip=grip, source={**track.source, "scale": scale})
 
 
 def mask_track(

@@ -12,6 +12,7 @@ from racing.tracks.assemble import reversed_track, scaled_track
 from racing.tracks.centreline import read_centreline
 from racing.tracks.check import refuse_unusable
 from racing.tracks.drawn import drawn_circuit
+from racing.tracks.ground import SUFFIX, with_grip
 from racing.tracks.house import GATES_FILE, read_entries, read_house
 from racing.tracks.rosmap import read_ros_map
 
@@ -46,6 +47,7 @@ def load_track(
     half_width: float | None = None,
     keep: str | None = None,
     close: int = 0,
+    grip: str | float | None = None,
 ) -> Track:
     """One track.
 
@@ -55,6 +57,7 @@ def load_track(
     reverse: drive it the other way.
     metres_per_pixel: size of a pixel [m] of a picture without a ROS map; None: the file's, else a 10 m wide road.
     half_width: half of the road's width [m], before scaling, for a CSV that has no widths (2 or 7 columns).
+    grip: see `racing.tracks.ground.with_grip`.
     keep, close: how to read a picture without gates, see `racing.tracks.painted.painted_track`.
     Raises InputError if there is no such track, or its file breaks a rule.
     """
@@ -65,7 +68,7 @@ def load_track(
         track = read_centreline(path, half_width=half_width)
     else:
         track = read_house(path, metres_per_pixel=metres_per_pixel, keep=keep, close=close)
-    track = scaled_track(refuse_unusable(track), scale)
+    track = scaled_track(with_grip(refuse_unusable(track), grip, beside=path), scale)
     return reversed_track(track) if reverse else track
 
 
@@ -94,7 +97,7 @@ def _in_folder(folder: Path) -> Path:
     """The one track of a folder: a ROS map, else a picture with gates or alone, else a CSV."""
     files = sorted(p for p in folder.iterdir() if p.is_file())
     maps = [p for p in files if p.suffix.lower() in MAPS]
-    pictures = [p for p in files if p.suffix.lower() in PICTURES]
+    pictures = [p for p in files if p.suffix.lower() in PICTURES and not p.stem.endswith(SUFFIX)]
     tables = [p for p in files if p.suffix.lower() == ".csv"]
     if (folder / GATES_FILE).is_file():
         maps, pictures = [], [folder / name for name in read_entries(folder / GATES_FILE)]
@@ -117,12 +120,15 @@ def load_tracks(
     reverse: bool = False,
     metres_per_pixel: float | None = None,
     half_width: float | None = None,
+    grip: str | float | None = None,
 ) -> list[Track]:
     """One track, or several to train on together; arguments as in `load_track`, the same for all."""
     names = [file] if isinstance(file, str) else list(file)
     require(bool(names), "track.file must name at least one track, got an empty list; give a name or a path")
     return [
-        load_track(name, scale=scale, reverse=reverse, metres_per_pixel=metres_per_pixel, half_width=half_width)
+        load_track(
+            name, scale=scale, reverse=reverse, metres_per_pixel=metres_per_pixel, half_width=half_width, grip=grip
+        )
         for name in names
     ]
 
@@ -135,6 +141,7 @@ def generated_tracks(
     length: float | Sequence[float],
     width: float | Sequence[float],
     scale: float = 1.0,
+    grip: str | float | None = None,
 ) -> list[Track]:
     """`count` circuits from seeds seed, seed + 1, ...; arguments as in `racing.tracks.generate.generate`.
 
@@ -152,7 +159,7 @@ def generated_tracks(
     made = []
     for k in range(count):
         kind = styles[k % len(styles)], lengths[k % len(lengths)], widths[k % len(widths)]
-        made.append(scaled_track(drawn_circuit(seed + k, *kind), scale))
+        made.append(scaled_track(with_grip(drawn_circuit(seed + k, *kind), grip), scale))
     return made
 
 

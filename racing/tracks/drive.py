@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from racing.sim.layout import ENDINGS, LAPS_DONE, RUNNING
 from racing.sim.profile import speed_profile
-from racing.sim.track import Track
+from racing.sim.track import Track, grip_along
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes, Rays, World
 from racing.tracks.geometry import smooth_closed
@@ -70,7 +70,7 @@ def drive_round(tracks: Sequence[Track], vehicle: Vehicle) -> list[Drive]:
 def _speeds(track: Track, vehicle: Vehicle) -> Array:
     steps = SETTLE * float(track.left.mean() + track.right.mean()) / track.spacing
     bend = np.maximum(np.abs(track.curvature), np.abs(smooth_closed(track.curvature, steps / 2, keep_size=False)))
-    return PACE * speed_profile(bend, track.spacing, vehicle)
+    return PACE * speed_profile(bend, track.spacing, vehicle, grip_along(track, track.points))
 
 
 def _commands(

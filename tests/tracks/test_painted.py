@@ -42,7 +42,7 @@ def test_colour_renderings_are_read_within_a_quarter_of_a_metre(style, length, w
     assert error.mean() < 0.25
     assert error.max() < 0.8
     assert track.length == pytest.approx(length, rel=0.01)
-    assert (track.left + track.right).mean() == pytest.approx(width, abs=2 * scale)  # kerbs beside an edge line count in part
+    assert (track.left + track.right).mean() == pytest.approx(width, abs=2 * scale)
     assert track.source["confidence"] > 0.8
 
 
