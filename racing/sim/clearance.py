@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,8 +48,9 @@ class Clearance:
 class LateClearance(Clearance):
     """A clearance that is computed when somebody first looks at it: of many circuits only some are driven."""
 
-    def __init__(self, make: Callable[[], Clearance]) -> None:
-        self.__dict__["_make"] = make
+    def __init__(self, make: Callable[[], Clearance] | None = None, **known: Any) -> None:
+        """make: computes it. Without, the fields of Clearance, which `dataclasses.replace` gives."""
+        self.__dict__["_make"] = make or partial(Clearance, **known)
 
     @cached_property
     def _made(self) -> Clearance:

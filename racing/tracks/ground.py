@@ -23,8 +23,8 @@ def with_grip(track: Track, grip: str | float | None = None, *, beside: Path | N
     """`track`, before scaling, with the grip of the ground.
 
     grip: None: that of <name>_grip.png beside the file `beside`, if there is one. "dry": none, whatever lies there.
-    "wet": half of it. A number: so many times it, in [0.05, 2]. Else the path of a grey picture as large as the track's:
-    255 is what the vehicle's friction says, 128 half of it; transparent pixels count as 255.
+    "wet": half of it. A number: so many times it, in [0.05, 2]. Else the path of a grey picture as large as the
+    track's: 255 is what the vehicle's friction says, 128 half of it; transparent pixels count as 255.
     Raises InputError if there is no such picture, its size differs, or the track was not read from a picture.
     """
     if grip == "dry":

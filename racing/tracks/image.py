@@ -140,16 +140,15 @@ def fill_specks(road: Mask) -> tuple[Mask, int]:
     return np.asarray(road | np.isin(labels, specks)[1:-1, 1:-1]), len(holes)
 
 
-def find_ring(free: Mask) -> Mask:
-    """The road among the free areas of a map (H, W): the ring with one large hole.
+def find_ring(free: Mask) -> tuple[Mask, int]:
+    """(the road among the free areas of a map (H, W), number of its large holes): the ring with one, if there is one.
 
     In an outline map outside, infield and road are all free; only the road is a ring that does not reach the picture's
     border. In a filled map it is the only free area, wherever it lies.
-    Raises InputError if no area is such a ring.
+    With several holes the road crosses itself or forks. Raises InputError if no area encloses ground.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=4)
-    rings: list[tuple[bool, int, Mask]] = []
-    most_holes = 0
+    rings: list[tuple[bool, bool, int, Mask, int]] = []
     by_area = sorted(range(1, count), key=lambda k: -stats[k, cv2.CC_STAT_AREA])[:20]
     for k in by_area:
         x, y, w, h, area = stats[k]
@@ -159,21 +158,16 @@ def find_ring(free: Mask) -> Mask:
         border = _border_share(labels == k)
         if 2 * area / _boundary_length(part) < NARROWEST or border > MOST_BORDER:
             continue
-        most_holes = max(most_holes, holes)
-        if holes == 1:
+        if holes:
             mask = np.zeros_like(free)
             mask[y : y + h, x : x + w] = part
-            rings.append((border == 0.0, int(area), mask))
-    if not rings and most_holes > 1:
-        raise InputError(
-            f"the road encloses {most_holes} large areas, one is expected (a crossing or a pit lane?); "
-            "give gates in checkpoints.json, or a centreline CSV"
-        )
+            rings.append((holes == 1, border == 0.0, int(area), mask, holes))
     require(
         bool(rings),
         "no closed ring of road was found in the picture (a gap in an edge, or a line across the road?); repair it",
     )
-    return max(rings, key=lambda ring: ring[:2])[2]
+    *_, road, holes = max(rings, key=lambda ring: ring[:3])
+    return road, holes
 
 
 def _border_share(part: Mask) -> float:

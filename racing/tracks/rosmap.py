@@ -11,10 +11,12 @@ import numpy as np
 
 from racing.errors import InputError, require
 from racing.sim.track import Points, Track
-from racing.tracks.assemble import default_direction, digest, mask_track
+from racing.tracks.assemble import Column, default_direction, digest, mask_track
 from racing.tracks.centreline import read_table
 from racing.tracks.geometry import nearest, start_at
+from racing.tracks.graph import road_graph
 from racing.tracks.image import Frame, Mask, Picture, find_ring, open_picture, ring_centreline
+from racing.tracks.unravel import unravel
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +46,14 @@ def read_ros_map(path: Path) -> Track:
     settings = read_settings(path)
     picture = open_picture(settings.image)
     try:
-        road = find_ring(free_pixels(picture, settings))
+        road, holes = find_ring(free_pixels(picture, settings))
+        line, width, half = ring_or_crossing(road, holes)
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
     corner, yaw = settings.origin[:2], settings.origin[2]
     half_pixel = settings.resolution / 2 * np.array([np.cos(yaw) - np.sin(yaw), np.sin(yaw) + np.cos(yaw)])
     centre = (corner[0] + float(half_pixel[0]), corner[1] + float(half_pixel[1]))
     frame = Frame(settings.resolution, len(picture), centre, yaw)
-    line, width = ring_centreline(road)
     points, width = frame.to_world(line), width * settings.resolution
     files = {p.name: digest(p) for p in (path, settings.image)}
     source: dict[str, Any] = {
@@ -67,7 +69,26 @@ def read_ros_map(path: Path) -> Track:
     else:
         ordered = default_direction(points, width)
         source["direction"] = "assumed clockwise"
-    return mask_track(name, frame, road, ordered, {**source, "files": files, "pixel_origin": list(centre), "yaw": yaw})
+    source |= {"files": files, "pixel_origin": list(centre), "yaw": yaw}
+    if half is not None:
+        index, _ = nearest(points, ordered)
+        half = half[index] * settings.resolution
+    return mask_track(name, frame, road, ordered, source, half=half)
+
+
+def ring_or_crossing(road: Mask, holes: int) -> tuple[Points, float, Column | None]:
+    """(centreline (N, 2), median width, half-widths (N,) if the road crosses itself, else None) of a road mask [px].
+
+    Raises InputError if the road forks: a map has no option to choose.
+    """
+    if holes == 1:
+        return *ring_centreline(road), None
+    graph, _ = road_graph(road)
+    if graph is None:
+        raise InputError("no closed ring of road was found in the picture; repair it")
+    lap = unravel(graph)
+    require(not lap.dropped, f"the road encloses {holes} large areas and has a branch; erase the branch from the map")
+    return lap.points, 2 * float(np.median(lap.half)), lap.half
 
 
 def _ordered_as(table: Path, points: Points, width: float) -> Points:
