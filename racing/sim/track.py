@@ -16,6 +16,8 @@ from racing.sim.grip import GripMap
 
 Points = npt.NDArray[np.float64]
 
+MOST_WIDTHS = 100_000  # length of a lap in half-widths: beyond it memory runs out
+
 
 @dataclass(frozen=True, eq=False)
 class Track:
@@ -136,6 +138,12 @@ def build_track(
     narrow = float(min(left.min(), right.min()))
     require(narrow > 0, f"track {name}: half-widths must be > 0 m, got {narrow:.3f}; repair the widths")
     width = float(np.mean(left) + np.mean(right)) / 2
+    reach = float(np.linalg.norm(np.roll(points, -1, axis=0) - points, axis=1).sum())
+    require(
+        reach / width < MOST_WIDTHS,
+        f"track {name}: the lap is {reach:.4g} m and the road {2 * width:.3g} m wide, at most "
+        f"{MOST_WIDTHS // 2:,} widths fit; correct the scale",
+    )
     dense, left, right = resample_closed(points, width / 4, left, right)
     bare = Track(
         name, dense, left, right, np.zeros((0, 2, 2)), dense[0], 0.0, Clearance(np.zeros((2, 2), np.float32), (0, 0), 1)

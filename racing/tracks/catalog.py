@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from racing.errors import InputError, require, require_number
+from racing.errors import InputError, inside, is_file, require, require_number
 from racing.sim.track import Track
 from racing.tracks.assemble import reversed_track, scaled_track
 from racing.tracks.centreline import read_centreline
@@ -78,19 +78,27 @@ def locate(spec: str) -> Path:
     path = Path(spec).expanduser()
     if spec in named:
         return named[spec] / f"{spec}.png"
-    if path.is_dir():
+    if _is_folder(path):
         return _in_folder(path)
-    if not path.is_file():
+    if not is_file(path):
         near = difflib.get_close_matches(spec, named, n=1, cutoff=0.4)
         names = [*near, *(n for n in named if n not in near)]
         raise InputError(
-            f"track {spec!r} is neither a known track nor a file; known tracks: {', '.join(names)}; or give a path"
+            f"track {spec[:200]!r} is neither a known track nor a file; known tracks: {', '.join(names)}; "
+            "or give a path"
         )
     if path.name == GATES_FILE:
         return _in_folder(path.parent)
     known = (*PICTURES, *MAPS, ".csv")
     require(path.suffix.lower() in known, f"track file {path} must be one of {', '.join(known)}; convert it")
     return path
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _in_folder(folder: Path) -> Path:
@@ -100,7 +108,8 @@ def _in_folder(folder: Path) -> Path:
     pictures = [p for p in files if p.suffix.lower() in PICTURES and not p.stem.endswith(SUFFIX)]
     tables = [p for p in files if p.suffix.lower() == ".csv"]
     if (folder / GATES_FILE).is_file():
-        maps, pictures = [], [folder / name for name in read_entries(folder / GATES_FILE)]
+        names = read_entries(folder / GATES_FILE)
+        maps, pictures = [], [inside(folder, name, GATES_FILE) for name in names]
     for kind in (maps, pictures, tables):
         if len(kind) > 1:
             raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import InputError, is_number, require
+from racing.errors import InputError, is_number, read_text, require
 from racing.sim.track import Track
 from racing.tracks.assemble import digest, guessed_scale, mask_track
 from racing.tracks.gates import check_gates, find_road, lap_through_gates
@@ -19,6 +19,8 @@ from racing.tracks.painted import painted_track
 from racing.tracks.unravel import UnclearRoad
 
 GATES_FILE = "checkpoints.json"
+MOST_JSON = 16_000_000  # [bytes]
+FARTHEST = 1e7  # [m] from the origin
 AXES = ("image", "plot")  # origin top-left and y down | origin bottom-left and y up
 ANGLES = ("ccw", "cw")  # start_angle is counter-clockwise | clockwise from +x, as seen on the picture
 MOST_ASKEW = 75.0  # [deg] between start_angle and the road
@@ -117,7 +119,7 @@ def _check_start(
     world: npt.NDArray[np.float64],
 ) -> None:
     """Raise InputError unless the start pose (`start` in pixels) is on the road and points along it."""
-    x, y = np.round(start).astype(int)
+    x, y = np.round(np.clip(start, -1e6, 1e6)).astype(int)
     inside = 0 <= y < road.shape[0] and 0 <= x < road.shape[1] and bool(road[y, x])
     require(
         inside,
@@ -138,11 +140,14 @@ def _check_start(
 
 def read_entries(path: Path) -> dict[str, Any]:
     """The entries of a checkpoints.json, unchecked. Raises InputError if it is no JSON object."""
+    text = read_text(path, MOST_JSON)
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); give a text file") from None
-    except json.JSONDecodeError as error:
+        entries = json.loads(text)
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply to be read; see docs/tracks.md for the format") from None
+    except ValueError as error:
+        if not isinstance(error, json.JSONDecodeError):  # a number of thousands of digits
+            raise InputError(f"{path}: {str(error)[:80]}; repair the JSON") from None
         raise InputError(f"{path} line {error.lineno} column {error.colno}: {error.msg}; repair the JSON") from None
     shape = isinstance(entries, dict) and bool(entries) and all(isinstance(v, dict) for v in entries.values())
     require(shape, f'{path} must be an object {{"<picture>.png": {{"checkpoints": ...}}}}; see docs/tracks.md')
@@ -179,6 +184,10 @@ def parse_entry(data: dict[str, Any], where: str, height: int) -> Entry:
         scale = float(_numbers(scale, (), f"{where}: metres_per_pixel must be a number"))
         require(scale > 0, f"{where}: metres_per_pixel must be > 0, got {scale}; measure it")
     low = _numbers(data.get("origin", [0, 0]), (2,), f"{where}: origin must be [x, y] in metres")
+    require(
+        bool((np.abs(low) <= FARTHEST).all()),
+        f"{where}: origin must be within {FARTHEST:g} m, got {low.tolist()}; correct it",
+    )
     return Entry(gates, start, angle, scale, (float(low[0]), float(low[1])))
 
 
@@ -186,7 +195,7 @@ def _numbers(value: Any, shape: tuple[int | None, ...], rule: str) -> npt.NDArra
     """`value` as a finite array of `shape` (None: any length). Raises InputError(rule)."""
     try:
         array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{rule}, got {str(value)[:60]}; correct it") from None
     fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
     require(fits, f"{rule}, got {str(value)[:60]}; correct it")
