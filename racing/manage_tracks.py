@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,11 @@ from racing.tracks.measure import difficulty, least_radius, mean_width
 
 if TYPE_CHECKING:
     from racing.sim.track import Track
+    from racing.sim.vehicle import Vehicle
 
 EXAMPLES = """examples:
   racing tracks list
+  racing tracks list --laps
   racing tracks show circuit
   racing tracks preview circuit --out circuit.png
   racing tracks preview --all --out sheet.png
@@ -61,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="racing tracks", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
     verbs = parser.add_subparsers(dest="action", required=True, metavar="action")
-    verbs.add_parser("list", help="the tracks that NAME can be").set_defaults(run=list_tracks)
+    verb = verbs.add_parser("list", help="the tracks that NAME can be")
+    verb.add_argument("--laps", action="store_true", help="with the reference lap of every vehicle in conf/vehicle")
+    verb.set_defaults(run=list_tracks)
     for name, run, text in (
         ("show", show, "measures, gates, start, where it came from"),
         ("reference", reference, "reference lap time"),
@@ -156,22 +161,41 @@ def list_tracks(options: argparse.Namespace) -> int:
     table.add_column("name")
     for column in ("length [m]", "width [m]", "least radius [m]", "difficulty", "gates", "crosses itself"):
         table.add_column(column, justify="right")
+    vehicles = _vehicles() if options.laps else []
+    for vehicle in vehicles:
+        table.add_column(f"{vehicle.name} [s]", justify="right")
     table.add_column("from")
     own = shipped()
     for name in available():
         try:
             track = load_track(name)
         except InputError as error:
-            table.add_row(name, "-", "-", "-", "-", "-", "-", f"unreadable: {error}")
+            table.add_row(name, *["-"] * (6 + len(vehicles)), f"unreadable: {error}")
             continue
         crosses = len(crossings(track.points))
         measures = [track.length, mean_width(track), least_radius(track), difficulty(track)]
         texts = [f"{value:.{digits}f}" for value, digits in zip(measures, (1, 2, 2, 1), strict=True)]
-        table.add_row(
-            name, *texts, str(len(track.gates)), str(crosses or "no"), "shipped" if name in own else "./tracks"
-        )
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        texts += [str(len(track.gates)), str(crosses or "no"), *(_lap(track, vehicle) for vehicle in vehicles)]
+        table.add_row(name, *texts, "shipped" if name in own else "./tracks")
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
     return 0
+
+
+def _vehicles() -> list[Vehicle]:
+    """Every vehicle of conf/vehicle whose reference laps are its own: not those that differ in the tyre model alone."""
+    from racing.configs import choices, load_group
+
+    every: list[Vehicle] = [load_group("vehicle", name) for name in choices("vehicle")]
+    return list({replace(vehicle, name="", model="saturated"): vehicle for vehicle in reversed(every)}.values())[::-1]
+
+
+def _lap(track: Track, vehicle: Vehicle) -> str:
+    """Reference lap [s] for a table; none where the vehicle does not fit the road."""
+    from racing.tracks.reference import reference_lap
+
+    if float((track.left + track.right).min()) < vehicle.width or least_radius(track) < vehicle.min_radius / 2:
+        return "-"
+    return f"{reference_lap(track, vehicle).time_s:.2f}"
 
 
 def show(options: argparse.Namespace) -> int:
