@@ -113,7 +113,7 @@ def _in_folder(folder: Path) -> Path:
     for kind in (maps, pictures, tables):
         if len(kind) > 1:
             raise InputError(
-                f"folder {folder} holds {len(kind)} tracks: {', '.join(p.name for p in kind)}; give the path of one"
+                f"folder {folder} holds {len(kind)} tracks: {', '.join(p.name for p in kind[:8])}; give the path of one"
             )
         if kind:
             return kind[0]

@@ -56,7 +56,7 @@ def read_house(
         entries = read_entries(sidecar)
         require(
             picture.name in entries,
-            f"{sidecar} has no entry {picture.name!r}, it has {', '.join(entries)}; name the entry as the picture",
+            f"{sidecar} has no entry {picture.name!r}, it has {_names(entries)}; name the entry as the picture",
         )
         entry = parse_entry(entries[picture.name], f"{sidecar.name}[{picture.name}]", len(pixels))
         files[sidecar.name] = digest(sidecar)
@@ -138,6 +138,11 @@ def _check_start(
     )
 
 
+def _names(entries: dict[str, Any]) -> str:
+    """The pictures that have entries, for a message."""
+    return ", ".join(repr(name)[1:-1][:60] for name in list(entries)[:8])
+
+
 def read_entries(path: Path) -> dict[str, Any]:
     """The entries of a checkpoints.json, unchecked. Raises InputError if it is no JSON object."""
     text = read_text(path, MOST_JSON)
@@ -196,9 +201,9 @@ def _numbers(value: Any, shape: tuple[int | None, ...], rule: str) -> npt.NDArra
     try:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{rule}, got {str(value)[:60]}; correct it") from None
+        raise InputError(f"{rule}, got {repr(value)[:60]}; correct it") from None
     fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
-    require(fits, f"{rule}, got {str(value)[:60]}; correct it")
+    require(fits, f"{rule}, got {repr(value)[:60]}; correct it")
     require(bool(np.isfinite(array).all()), f"{rule}, got NaN or infinity; correct it")
     return array
 

@@ -148,13 +148,13 @@ def read_settings(path: Path) -> RosMap:
         raise InputError(f"{path} is no YAML: {' '.join(str(error).split())[:160]}; repair it") from None
     require(
         isinstance(data, dict),
-        f"{path.name} must hold keys like 'image: map.png', got {str(data)[:40]!r}; see docs/tracks.md",
+        f"{path.name} must hold keys like 'image: map.png', got {repr(data)[:40]}; see docs/tracks.md",
     )
     for key in ("image", "resolution", "origin"):
         require(key in data, f"{path.name}: key {key} is missing; a ROS map needs image, resolution, origin")
     require(
         isinstance(data["image"], str),
-        f"{path.name}: image must be a file name, got {str(data['image'])[:60]!r}; correct it",
+        f"{path.name}: image must be a file name, got {repr(data['image'])[:60]}; correct it",
     )
     resolution = _number(data["resolution"], f"{path.name}: resolution must be metres per pixel > 0")
     require(resolution > 0, f"{path.name}: resolution must be > 0 m, got {resolution:g}; correct it")
@@ -164,7 +164,7 @@ def read_settings(path: Path) -> RosMap:
     origin = data["origin"]
     require(
         isinstance(origin, list) and len(origin) in (2, 3),
-        f"{path.name}: origin must be [x, y, yaw], got {str(origin)[:60]}; correct it",
+        f"{path.name}: origin must be [x, y, yaw], got {repr(origin)[:60]}; correct it",
     )
     x, y, yaw = (_number(v, f"{path.name}: origin must be three numbers") for v in [*origin, 0.0][:3])
     require(
@@ -178,7 +178,7 @@ def read_settings(path: Path) -> RosMap:
         f"{path.name}: 0 < free_thresh <= occupied_thresh <= 1 must hold, got {free:g} and {occupied:g}; correct them",
     )
     mode = data.get("mode", "trinary")
-    require(mode in MODES, f"{path.name}: mode must be one of {', '.join(MODES)}, got {str(mode)[:40]!r}; choose one")
+    require(mode in MODES, f"{path.name}: mode must be one of {', '.join(MODES)}, got {repr(mode)[:40]}; choose one")
     image = inside(path.parent, data["image"], path.name)
     return RosMap(image, resolution, (x, y, yaw), bool(data.get("negate", 0)), free, mode)
 
@@ -186,6 +186,6 @@ def read_settings(path: Path) -> RosMap:
 def _number(value: Any, rule: str) -> float:
     require(
         isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300,
-        f"{rule}, got {str(value)[:60]}; correct it",
+        f"{rule}, got {repr(value)[:60]}; correct it",
     )
     return float(value)

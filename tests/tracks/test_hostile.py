@@ -1,6 +1,7 @@
 """Two hundred malformed and hostile files: each is refused with one line, in bounded time and memory."""
 
 import json
+import os
 import random
 import resource
 import struct
@@ -214,7 +215,14 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 KEYS = st.sampled_from(["checkpoints", "start_position", "start_angle", "metres_per_pixel", "axes", "angle", "origin"])
-FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = int(os.environ.get("RACING_FUZZ", "120"))  # more of them are drawn anew each time
+FUZZ = settings(
+    max_examples=EXAMPLES,
+    derandomize="RACING_FUZZ" not in os.environ,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @FUZZ
@@ -242,7 +250,7 @@ def test_any_map_is_read_or_refused(keys, tmp_path):
     refused(path, read_settings)
 
 
-@settings(FUZZ, max_examples=40)
+@settings(FUZZ, max_examples=EXAMPLES // 3)
 @given(places=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6))
 def test_any_damaged_picture_is_read_or_refused(places, good, tmp_path):
     data = bytearray(good[0])
