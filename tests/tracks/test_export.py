@@ -6,6 +6,7 @@ import yaml
 from PIL import Image
 
 from racing.cli import main
+from racing.sim.track import build_track
 from racing.tracks.catalog import load_track
 from racing.tracks.export import FORMATS
 from racing.tracks.generate import generate
@@ -47,6 +48,14 @@ def test_a_ros_map_is_what_f1tenth_gym_expects(tmp_path):
     column, row = ((beside - np.array(keys["origin"][:2])) / keys["resolution"]).astype(int).T
     assert not free[row, column].any()
     assert np.loadtxt(table, delimiter=",").shape == (len(track.points), 4)
+
+
+def test_the_two_sides_of_the_road_stay_apart(tmp_path):
+    drawn = generate(4, "kart", 420.0, 7.0)
+    wider_right = build_track("mine", drawn.points, drawn.left, drawn.right + 1.5)
+    read = load_track(FORMATS["csv"](wider_right, tmp_path, None)[0])
+    assert read.left.mean() == pytest.approx(3.5, abs=0.01)
+    assert read.right.mean() == pytest.approx(5.0, abs=0.01)
 
 
 def test_the_verb_writes_every_format_and_refuses_others(tmp_path, capsys):

@@ -202,6 +202,23 @@ def test_two_hundred_hostile_files_are_refused(tmp_path, good):
     assert not (tmp_path / "pwned").exists()
 
 
+def test_files_do_not_lead_out_of_their_folder(tmp_path, good):
+    data, entry = good
+    (tmp_path / "mine.png").write_bytes(data)
+    folder = tmp_path / "given"
+    folder.mkdir()
+    (folder / "map.yaml").write_text("image: ../mine.png\nresolution: 0.05\norigin: [0, 0, 0]\n")
+    with pytest.raises(InputError, match=r"'\.\./mine\.png' leads out of the folder"):
+        load_track(folder / "map.yaml")
+    (folder / "map.yaml").write_text(f"image: {tmp_path / 'mine.png'}\nresolution: 0.05\norigin: [0, 0, 0]\n")
+    with pytest.raises(InputError, match="leads out of the folder"):
+        load_track(folder / "map.yaml")
+    (folder / "map.yaml").unlink()
+    (folder / "checkpoints.json").write_text(json.dumps({"../mine.png": entry}))
+    with pytest.raises(InputError, match="leads out of the folder"):
+        load_track(folder)
+
+
 @pytest.mark.parametrize("spec", ["x" * 10_000, "a\0b", "/dev/zero", "/proc/self/mem", "", "."])
 def test_names_that_are_no_files(spec, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
