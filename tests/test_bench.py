@@ -104,6 +104,15 @@ def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.slow
+def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    content, _ = measured("sweep", tmp_path, capsys, "repeats=1", "jobs=2", f"train={TINY}")
+    one, two = content["rows"]
+    assert one["seconds"] > 0 and two["seconds"] > 0
+    assert one["launcher_s_per_job"] >= 0
+    assert content["summary"]["throughput"] == one["seconds"] / two["seconds"]
+
+
+@pytest.mark.slow
 def test_tracking(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     settings = "['debug=fast','eval.episodes=2','track=oval']"
     sizes = ["repeats=1", "windows=6", "window=0.2", f"train={settings}"]
@@ -153,7 +162,7 @@ def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (["ppo", "train=['algo.gamma=2']"], "algo.gamma must be a number in [0, 1], got 2"),
         (["startup", "train=5"], "train must be a list of texts, got 5"),
         (["seeds", "seeds=[-1]"], "seeds must be a whole number in"),
-        ([], "'' is no benchmark; use one of: sim, camera, ppo, vision, startup, tracking, tracks, seeds"),
+        ([], "'' is no benchmark; use one of: sim, camera, ppo, vision, startup, tracking, tracks, sweep, seeds"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
