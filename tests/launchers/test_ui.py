@@ -64,7 +64,12 @@ def page(finished: Sweep) -> Iterator[str]:
 
 
 def wait_for(browser: webdriver.Chrome, by: str, what: str) -> WebElement:
-    return WebDriverWait(browser, PATIENCE).until(lambda seen: seen.find_element(by, what), f"{what} never came")
+    """The first of these elements that can be seen."""
+
+    def shown(seen: webdriver.Chrome) -> WebElement | None:
+        return next((element for element in seen.find_elements(by, what) if element.is_displayed()), None)
+
+    return WebDriverWait(browser, PATIENCE).until(shown, f"{what} never came")
 
 
 def says(browser: webdriver.Chrome, *texts: str) -> None:
