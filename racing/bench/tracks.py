@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from racing.bench.report import Result, Row, say
-from racing.errors import require
+from racing.errors import is_number, require
 from racing.sim.track import Track, resample_closed
 
 SIZES = {  # style -> (length, width) [m] of what is generated
@@ -29,7 +29,10 @@ TOGETHER = 32  # circuits that are driven in one world
 def workshop(options: Mapping[str, Any]) -> Result:
     """Three tables in one: generated circuits by style, colour pictures by scale, maps with a published centreline."""
     rows = _generated(int(options["circuits"]), str(options["vehicles"][0]))
-    rows += _pictures()
+    scales = options["scales"]
+    fit = isinstance(scales, list) and all(is_number(scale) and 0.05 <= scale <= 2 for scale in scales)
+    require(fit, f"scales must be a list of metres per pixel in [0.05, 2], got {scales!r}; e.g. [0.3, 0.6]")
+    rows += _pictures(scales)
     if options["maps"] is not None:
         folder = Path(str(options["maps"]))
         require(folder.is_dir(), f"maps must be a folder with ROS maps and centrelines, got {folder}; correct it")
@@ -80,7 +83,7 @@ def _generated(circuits: int, vehicle_name: str) -> list[Row]:
     return rows
 
 
-def _pictures() -> list[Row]:
+def _pictures(scales: Sequence[float]) -> list[Row]:
     """One row a scale: drawings of generated circuits with noise, kerbs, lines and a dark start line, read again."""
     import cv2
 
@@ -89,7 +92,7 @@ def _pictures() -> list[Row]:
     from racing.tracks.painted import painted_track
 
     rows = []
-    for scale in (0.3, 0.45, 0.6):
+    for scale in scales:
         means, most, spent = [], [], []
         for seed, (style, (length, width)) in enumerate(SIZES.items()):
             track = generate(seed, style, length, width)

@@ -208,13 +208,13 @@ def check_gates(gates: PixelGates, wide: int, high: int, where: str) -> None:
             f"{where}: gate {k} at ({x:.1f}, {y:.1f}) lies outside the picture of {wide} x {high} px; "
             "give pixels, x right, y down"
         )
-    same = np.linalg.norm(middles - np.roll(middles, 1, axis=0), axis=1) < 0.01
-    if same.any():
-        k = int(np.argmax(same))
-        raise InputError(f"{where}: gate {k} lies on gate {(k - 1) % len(gates)}; remove one of the two")
     length = np.linalg.norm(gates[:, 1] - gates[:, 0], axis=1)
     if (length < 1).any():
         raise InputError(
             f"{where}: gate {int(np.argmin(length))} is {length.min():.2f} px long, at least 1 is needed; "
             "draw it across the road"
         )
+    same = np.linalg.norm(middles - np.roll(middles, 1, axis=0), axis=1) < 0.01
+    if same.any():
+        k = int(np.argmax(same))
+        raise InputError(f"{where}: gate {k} lies on gate {(k - 1) % len(gates)}; remove one of the two")
