@@ -36,7 +36,7 @@ docs: .venv/installed ## write the pages that are made from conf/
 
 install: .venv/installed-dev ## set up only
 
-packages: ## install what tests use beside Python (SLURM), as root on Debian or Ubuntu; without, those tests are skipped
+packages: ## install what tests use beside Python (SLURM, Chromium), as root on Debian or Ubuntu; without, those tests are skipped
 	@.ci/packages
 
 lock: .venv/bin/pip ## renew requirements.lock: the newest versions that pyproject.toml allows

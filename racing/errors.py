@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -19,6 +20,38 @@ def require(condition: bool, message: str) -> None:
     """Raise `InputError(message)` unless `condition` holds."""
     if not condition:
         raise InputError(message)
+
+
+def read_text(path: Path, most_bytes: int, *, encoding: str = "utf-8") -> str:
+    """The text of a file from outside. Raises InputError if it is missing, no text, or larger than `most_bytes`."""
+    try:
+        size = path.stat().st_size
+        require(size <= most_bytes, f"{path} has {size:,} bytes, at most {most_bytes:,} are read; thin it out")
+        return path.read_text(encoding=encoding)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read as text ({error}); give a text file") from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` is a regular file; False also for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def inside(folder: Path, name: str, where: str) -> Path:
+    """folder/name. Raises InputError if that lies outside `folder`: a file from outside may not point elsewhere."""
+    require(len(name) < 256, f"{where}: {name[:40]!r}... is {len(name)} characters long; correct the file's name")
+    path = folder / name
+    try:
+        within = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):
+        within = False
+    require(within, f"{where}: {name[:80]!r} leads out of the folder; put the picture beside the file")
+    return path
 
 
 def is_number(value: Any) -> bool:

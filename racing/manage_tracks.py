@@ -3,42 +3,63 @@
 from __future__ import annotations
 
 import argparse
-import re
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from racing.errors import InputError, require
+from racing.tracks.measure import difficulty, least_radius, mean_width
 
 if TYPE_CHECKING:
     from racing.sim.track import Track
+    from racing.sim.vehicle import Vehicle
 
 EXAMPLES = """examples:
   racing tracks list
+  racing tracks list --laps
   racing tracks show circuit
   racing tracks preview circuit --out circuit.png
   racing tracks preview --all --out sheet.png
   racing tracks validate maps/esp.yaml --vehicle f1tenth
+  racing tracks validate --all
   racing tracks import maps/Monza.csv --name monza --out tracks
-  racing tracks import map.png --name home --metres-per-pixel 0.05
-  racing tracks generate --style tight --seed 3 --length 120 --width 2 --name mine
+  racing tracks import drawing.png --name home --metres-per-pixel 0.5
+  racing tracks import drawing.png --keep longest --start 320,140 --reverse
+  racing tracks generate seed=3 style=tight length=120 width=2 name=mine
+  racing tracks export circuit --format ros --out maps
   racing tracks reference circuit --vehicle kart
   racing tracks push maps/esp.yaml --to modal://racing-tracks
   racing tracks list --to modal://racing-tracks
   racing tracks pull esp --to modal://racing-tracks --out tracks
+
+--key value, --key=value and key=value mean the same.
 
 NAME is a track of `racing tracks list`, or the path of a picture, map .yaml, .csv or folder."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    options = _parser().parse_args(list(argv))
+    options = _parser().parse_args(as_flags(argv))
     return int(options.run(options))
+
+
+def as_flags(argv: Sequence[str]) -> list[str]:
+    """`key=value` arguments as flags: seed=3 -> --seed=3, all=true -> --all, all=false -> nothing."""
+    flags = []
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if not equals or not key.replace("_", "").isalpha():
+            flags.append(argument)
+        elif value in ("true", "false"):
+            flags += [f"--{key.replace('_', '-')}"] if value == "true" else []
+        else:
+            flags.append(f"--{key.replace('_', '-')}={value}")
+    return flags
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,11 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="action", required=True, metavar="action")
     verb = verbs.add_parser("list", help="the tracks that NAME can be, or those of a volume")
+    verb.add_argument("--laps", action="store_true", help="with the reference lap of every vehicle in conf/vehicle")
     _add_volume(verb, required=False)
     verb.set_defaults(run=list_tracks)
     for name, run, text in (
         ("show", show, "measures, gates, start, where it came from"),
-        ("validate", validate, "check the geometry; exit code 2 if it cannot be raced on"),
         ("reference", reference, "reference lap time"),
     ):
         verb = verbs.add_parser(name, help=text)
@@ -60,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         if name != "show":
             verb.add_argument("--vehicle", help="name in conf/vehicle; default kart, or f1tenth on a road under 4 m")
         verb.set_defaults(run=run)
+    verb = verbs.add_parser("validate", help="check the geometry and drive a lap; exit code 2 if it cannot be raced on")
+    verb.add_argument("names", metavar="NAME", nargs="*")
+    verb.add_argument("--all", action="store_true", help="all listed tracks")
+    verb.add_argument("--no-drive", dest="drive", action="store_false", help="look at the geometry only")
+    verb.add_argument("--vehicle", help="name in conf/vehicle; default kart, or f1tenth on a road under 4 m")
+    _add_reading(verb)
+    verb.set_defaults(run=validate)
     verb = verbs.add_parser("preview", help="draw a track, or a sheet of several")
     verb.add_argument("names", metavar="NAME", nargs="*")
     verb.add_argument("--all", action="store_true", help="a sheet of all listed tracks")
@@ -71,10 +99,22 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("file", metavar="FILE")
     _add_writing(verb)
     _add_reading(verb)
+    verb.add_argument("--keep", help="where a road forks: longest, shortest, or X,Y, a pixel of the right branch")
+    verb.add_argument("--close", type=int, default=0, help="bridge gaps in the road or its outline up to this [px]")
+    verb.add_argument("--start", help="X,Y of the start line: a pixel of the picture, else metres")
     verb.set_defaults(run=import_track)
+    verb = verbs.add_parser("export", help="write a track for other programs")
+    verb.add_argument("name_or_path", metavar="NAME")
+    verb.add_argument("--format", default="ros", help="house, ros (map and centreline, as f1tenth_gym reads) or csv")
+    verb.add_argument("--name", help="name of the files; default the track's")
+    verb.add_argument("--out", type=Path, default=Path("export"), help="folder to write to; default ./export")
+    _add_reading(verb)
+    verb.set_defaults(run=export_track)
     verb = verbs.add_parser("generate", help="draw a circuit from a seed")
     verb.add_argument(
-        "--style", default="flowing", help="oval, flowing, tight, hairpin, fast, figure_eight or kart; default flowing"
+        "--style",
+        default="flowing",
+        help="oval, flowing, tight, hairpin, fast, figure_eight, street or kart; default flowing",
     )
     verb.add_argument("--seed", type=int, default=0, help="default 0")
     verb.add_argument("--length", type=float, default=950.0, help="of the centreline [m]; default 950")
@@ -115,6 +155,7 @@ def _add_writing(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(name: str, options: argparse.Namespace) -> Track:
+    """The track of a name or path, read as the options say."""
     from racing.tracks.catalog import load_track
 
     return load_track(
@@ -123,19 +164,9 @@ def _load(name: str, options: argparse.Namespace) -> Track:
         reverse=options.reverse,
         metres_per_pixel=options.metres_per_pixel,
         half_width=options.half_width,
+        keep=getattr(options, "keep", None),
+        close=getattr(options, "close", 0),
     )
-
-
-def _width(track: Track) -> float:
-    return float(track.left.mean() + track.right.mean())
-
-
-def _radius(track: Track) -> float:
-    return 1 / max(float(np.abs(track.curvature).max()), 1e-9)
-
-
-def _vehicle_name(options: argparse.Namespace, track: Track) -> str:
-    return str(options.vehicle or ("f1tenth" if _width(track) < 4.0 else "kart"))
 
 
 def list_tracks(options: argparse.Namespace) -> int:
@@ -150,21 +181,43 @@ def list_tracks(options: argparse.Namespace) -> int:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("name")
-    for column in ("length [m]", "width [m]", "least radius [m]", "gates", "crosses itself"):
+    for column in ("length [m]", "width [m]", "least radius [m]", "difficulty", "gates", "crosses itself"):
         table.add_column(column, justify="right")
+    vehicles = _vehicles() if options.laps else []
+    for vehicle in vehicles:
+        table.add_column(f"{vehicle.name} [s]", justify="right")
     table.add_column("from")
     own = shipped()
     for name in available():
         try:
             track = load_track(name)
         except InputError as error:
-            table.add_row(name, "-", "-", "-", "-", "-", f"unreadable: {error}")
+            table.add_row(name, *["-"] * (6 + len(vehicles)), f"unreadable: {error}")
             continue
         crosses = len(crossings(track.points))
-        measures = (f"{track.length:.1f}", f"{_width(track):.2f}", f"{_radius(track):.2f}", str(len(track.gates)))
-        table.add_row(name, *measures, str(crosses or "no"), "shipped" if name in own else "./tracks")
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+        measures = [track.length, mean_width(track), least_radius(track), difficulty(track)]
+        texts = [f"{value:.{digits}f}" for value, digits in zip(measures, (1, 2, 2, 1), strict=True)]
+        texts += [str(len(track.gates)), str(crosses or "no"), *(_lap(track, vehicle) for vehicle in vehicles)]
+        table.add_row(name, *texts, "shipped" if name in own else "./tracks")
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
     return 0
+
+
+def _vehicles() -> list[Vehicle]:
+    """Every vehicle of conf/vehicle whose reference laps are its own: not those that differ in the tyre model alone."""
+    from racing.configs import choices, load_group
+
+    every: list[Vehicle] = [load_group("vehicle", name) for name in choices("vehicle")]
+    return list({replace(vehicle, name="", model="saturated"): vehicle for vehicle in reversed(every)}.values())[::-1]
+
+
+def _lap(track: Track, vehicle: Vehicle) -> str:
+    """Reference lap [s] for a table; none where the vehicle does not fit the road."""
+    from racing.tracks.reference import reference_lap
+
+    if float((track.left + track.right).min()) < vehicle.width or least_radius(track) < vehicle.min_radius / 2:
+        return "-"
+    return f"{reference_lap(track, vehicle).time_s:.2f}"
 
 
 def show(options: argparse.Namespace) -> int:
@@ -172,7 +225,7 @@ def show(options: argparse.Namespace) -> int:
     from racing.tracks.geometry import crossings, longest_straight
 
     track = _load(options.name, options)
-    _, count = longest_straight(track.curvature, 0.15 / _width(track))
+    _, count = longest_straight(track.curvature, 0.15 / mean_width(track))
     narrow, wide = (track.left + track.right).min(), (track.left + track.right).max()
     x, y = track.start_position
     turned = float((track.curvature * track.spacing).sum())
@@ -180,8 +233,9 @@ def show(options: argparse.Namespace) -> int:
     lines = {
         "name": track.name,
         "length": f"{track.length:.2f} m, {way}",
-        "width": f"{_width(track):.2f} m ({narrow:.2f} to {wide:.2f})",
-        "least radius": f"{_radius(track):.2f} m",
+        "width": f"{mean_width(track):.2f} m ({narrow:.2f} to {wide:.2f})",
+        "least radius": f"{least_radius(track):.2f} m",
+        "difficulty": f"{difficulty(track):g} of 10",
         "longest straight": f"{count * track.spacing:.1f} m",
         "crossings": str(len(crossings(track.points))),
         "gates": f"{len(track.gates)}, the last one is the start line",
@@ -193,108 +247,61 @@ def show(options: argparse.Namespace) -> int:
     return 0
 
 
-def validate(options: argparse.Namespace) -> int:
-    """Print one line per finding; returns 2 if one of them is fatal."""
-    from racing.configs import load_group
-    from racing.tracks.check import findings
-
-    track = _load(options.name, options)
-    vehicle = load_group("vehicle", _vehicle_name(options, track))
-    found = findings(track, vehicle)
-    for finding in found:
-        print(finding)
-    fatal = sum(finding.fatal for finding in found)
-    verdict = f"not valid: {fatal} error{'s' * (fatal > 1)}" if fatal else "valid"
-    print(f"{track.name} for {vehicle.name}: {verdict}, {len(found) - fatal} warnings")
-    return 2 if fatal else 0
-
-
 def reference(options: argparse.Namespace) -> int:
     """Print the reference lap."""
-    from racing.configs import load_group
+    from racing.judge_tracks import vehicle_for
     from racing.tracks.reference import reference_lap
 
     track = _load(options.name, options)
-    vehicle = load_group("vehicle", _vehicle_name(options, track))
+    vehicle = vehicle_for(options.vehicle, track)
     lap = reference_lap(track, vehicle)
     speeds = f"{lap.speed.min():.1f} to {lap.speed.max():.1f} m/s"
     print(f"{track.name}, {vehicle.name}: {lap.time_s:.2f} s on a line of {lap.length_m:.1f} m, {speeds}")
     return 0
 
 
-def preview(options: argparse.Namespace) -> int:
-    """Draw one track with its reference line, or several on a sheet."""
-    from racing.configs import load_group
+def _names(options: argparse.Namespace) -> list[str]:
+    """The tracks that an action is asked for."""
     from racing.tracks.catalog import available
-    from racing.tracks.preview import save_preview, save_sheet
-    from racing.tracks.reference import reference_lap
 
-    names = list(available()) if options.all else options.names
-    require(bool(names), "racing tracks preview needs a NAME or --all; see racing tracks list")
-    tracks = [_load(name, options) for name in names]
-    path = options.out or Path(f"{tracks[0].name if len(tracks) == 1 else 'tracks'}.png")
-    require(path.suffix.lower() == ".png", f"--out must end in .png, got {path}; rename it")
-    if len(tracks) > 1:
-        save_sheet(tracks, path)
-    else:
-        vehicle = load_group("vehicle", _vehicle_name(options, tracks[0]))
-        save_preview(tracks[0], path, reference_lap(tracks[0], vehicle))
-    print(f"wrote {path}")
-    return 0
+    names = list(available()) if options.all else list(options.names)
+    require(bool(names), f"racing tracks {options.action} needs a NAME or --all; see racing tracks list")
+    return names
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Check tracks; see racing.judge_tracks."""
+    from racing import judge_tracks
+
+    return judge_tracks.validate(options, _names(options), partial(_load, options=options))
+
+
+def preview(options: argparse.Namespace) -> int:
+    """Draw tracks; see racing.judge_tracks."""
+    from racing import judge_tracks
+
+    return judge_tracks.preview(options, _names(options), partial(_load, options=options))
 
 
 def import_track(options: argparse.Namespace) -> int:
-    """Read any known format and write the house format."""
-    from racing.tracks.check import findings
+    """Read a track and write it in the house format; see racing.make_tracks."""
+    from racing import make_tracks
 
-    track = _load(options.file, options)
-    for finding in findings(track):
-        print(finding)
-        require(not finding.fatal, f"{options.file} was not imported: {finding.text}; {finding.remedy}")
-    return _write(track, options)
+    return make_tracks.import_track(options, partial(_load, options.file, options))
 
 
 def generate_track(options: argparse.Namespace) -> int:
-    """Draw one circuit, or all that ship."""
-    from racing.tracks.generate import generate
-    from racing.tracks.shipped import draw_shipped
+    """Draw circuits; see racing.make_tracks."""
+    from racing import make_tracks
 
-    if options.shipped:
-        for path in draw_shipped(options.out):
-            print(f"wrote {path}")
-        return 0
-    return _write(generate(options.seed, options.style, options.length, options.width), options)
+    return make_tracks.generate_track(options)
 
 
-def _write(track: Track, options: argparse.Namespace) -> int:
-    """Write <out>/<name>/ whole or not at all, and an overlay beside its picture."""
-    from racing.tracks.house import write_house
-    from racing.tracks.preview import save_preview
+def export_track(options: argparse.Namespace) -> int:
+    """Write a track for other programs; see racing.make_tracks."""
+    from racing import make_tracks
 
-    name = options.name or track.name
-    require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)), f"--name {name!r} must be letters, digits, _ and -")
-    target = options.out / name
-    require(
-        options.force or not target.exists(), f"{target} exists already; choose another --name, or --force replaces it"
-    )
-    part = options.out / f".{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        track = replace(track, name=name)
-        write_house(track, part)
-        save_preview(track, part / "overlay.png", on_source=True)
-        if target.exists():
-            shutil.rmtree(target)
-        part.rename(target)
-    except OSError as error:
-        raise InputError(f"{target} cannot be written ({error}); choose another --out") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    print(f"wrote {target}: {track.length:.1f} m, {_width(track):.2f} m wide, {len(track.gates)} gates")
-    if "direction" in track.source:
-        print(f"direction {track.source['direction']}, start on the longest straight; --reverse turns it round")
-    print(f"look at {target / 'overlay.png'}, then: racing train track={target}")
-    return 0
+    return make_tracks.export_track(options, partial(_load, options.name_or_path, options))
 
 
 def _list_remote(address: str) -> int:

@@ -51,6 +51,16 @@ def test_sim(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "kart_kinematic" in table
 
 
+def test_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    content, table = measured("tracks", tmp_path, capsys, "circuits=8", "scales=[0.6]")
+    rows = {row["what"]: row for row in content["rows"]}
+    assert len(rows) == 9
+    assert all(row["invalid"] == 0 and row["driven"] == 1 for what, row in rows.items() if what.startswith("generated"))
+    assert rows["colour pictures, 0.6 m/px"]["mean_m"] < 0.25
+    assert content["summary"] == {"generated": 8, "invalid": 0, "completed_share": 1.0}
+    assert "generated street" in table
+
+
 def test_the_recorded_drive_is_a_drive_and_repeats_itself():
     options = {"track": "circuit", "rays": 9, "range": 120.0}
     task = make_task(options, vehicle_called("kart"), 64, 1)
@@ -104,6 +114,15 @@ def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.slow
+def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    content, _ = measured("sweep", tmp_path, capsys, "repeats=1", "jobs=2", f"train={TINY}")
+    one, two = content["rows"]
+    assert one["seconds"] > 0 and two["seconds"] > 0
+    assert one["launcher_s_per_job"] >= 0
+    assert content["summary"]["throughput"] == one["seconds"] / two["seconds"]
+
+
+@pytest.mark.slow
 def test_tracking(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     settings = "['debug=fast','eval.episodes=2','track=oval']"
     sizes = ["repeats=1", "windows=6", "window=0.2", f"train={settings}"]
@@ -153,7 +172,7 @@ def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (["ppo", "train=['algo.gamma=2']"], "algo.gamma must be a number in [0, 1], got 2"),
         (["startup", "train=5"], "train must be a list of texts, got 5"),
         (["seeds", "seeds=[-1]"], "seeds must be a whole number in"),
-        ([], "'' is no benchmark; use one of: sim, camera, ppo, vision, startup, tracking, seeds"),
+        ([], "'' is no benchmark; use one of: sim, camera, ppo, vision, startup, tracking, tracks, sweep, seeds"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -19,7 +19,7 @@ from racing.runs.directory import flatten
 from tests.conftest import REPOSITORY
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
-KINDS = ("A track", "A vehicle", "An environment", "An algorithm")
+KINDS = ("A track", "A vehicle", "An environment", "An algorithm", "A launcher")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def section(title: str) -> str:
 def checkout(tmp_path_factory):
     """A copy of the checkout as a newcomer has it, with the drawing that the page imports."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("racing", "conf", "tracks"):
+    for name in ("racing", "launchers", "conf", "tracks"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pyproject.toml", folder)
     kernels = REPOSITORY / "racing/sim"  # used in place: what numba compiled is known by the path of its source

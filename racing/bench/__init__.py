@@ -12,11 +12,13 @@ from racing.bench.learning import learner, over_seeds
 from racing.bench.report import Result, make_folder, print_table, show, write
 from racing.bench.simulator import simulator
 from racing.bench.startup import startup
+from racing.bench.sweep import sweeps
 from racing.bench.tracking import tracking
+from racing.bench.tracks import workshop
 from racing.bench.vision import eyes
 from racing.errors import require, require_number
 
-EXAMPLES = """usage: racing bench sim|camera|ppo|vision|startup|tracking|seeds [key=value ...]
+EXAMPLES = """usage: racing bench sim|camera|ppo|vision|startup|tracking|tracks|sweep|seeds [key=value ...]
 
 Measure on this machine; prints a table and writes JSON. Nothing else should be running.
 
@@ -27,6 +29,8 @@ examples:
   racing bench vision                         learning steps per second by frames; two minutes
   racing bench startup                        seconds until help, imports, the first update; a minute
   racing bench tracking                       what MLflow costs training, server alive and dead; a quarter of an hour
+  racing bench tracks circuits=1000           pictures read, circuits generated and driven; five minutes
+  racing bench sweep                          16 short jobs side by side, beside one after another; ten minutes
   racing bench seeds seeds=[0,1,2]            finish rate and lap of the default experiment over seeds; a minute each
   racing bench sim lanes=[1,4096] threads=[1] rays=1080
 """
@@ -42,6 +46,8 @@ def main(argv: Sequence[str]) -> int:
         "vision": eyes,
         "startup": startup,
         "tracking": tracking,
+        "tracks": workshop,
+        "sweep": sweeps,
         "seeds": over_seeds,
     }
     name = argv[0] if argv else ""
@@ -65,6 +71,7 @@ def check(options: Mapping[str, Any]) -> None:
     """Raise InputError unless the options of conf/verbs/bench.yaml are in their ranges."""
     for name, low, high in (
         ("repeats", 1, 100),
+        ("circuits", 1, 100_000),
         ("rays", 1, 4096),
         ("cameras", 1, 1 << 16),
         ("pixels", 8, 1024),
@@ -73,6 +80,8 @@ def check(options: Mapping[str, Any]) -> None:
         ("stock_steps", 1, 1 << 40),
         ("seen_steps", 1, 1 << 40),
         ("windows", 4, 10_000),
+        ("jobs", 1, 1000),
+        ("places", 1, 256),
     ):
         require_number(name, options[name], low, high, whole=True, remedy="see racing bench --help")
     for name in ("range", "seconds", "window"):

@@ -14,7 +14,7 @@ from racing.errors import is_number, require, require_number
 from racing.sim.layout import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
 from racing.sim.precision import kernel
 from racing.sim.profile import speed_profile
-from racing.sim.track import Track
+from racing.sim.track import Track, grip_along
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes, Guide, Rays, World
 
@@ -189,7 +189,8 @@ class SensorsTask:
 
 def centre_line(track: Track, vehicle: Vehicle) -> Guide:
     """The centreline, as fast as the vehicle can follow it."""
-    return Guide(np.zeros(len(track.points)), speed_profile(track.curvature, track.spacing, vehicle))
+    grip = grip_along(track, track.points)
+    return Guide(np.zeros(len(track.points)), speed_profile(track.curvature, track.spacing, vehicle, grip))
 
 
 def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[Guide]:

@@ -134,6 +134,8 @@ def track_sha256(track: Track) -> str:
     for array in (track.points, track.left, track.right, track.gates, track.start_position, track.clearance.values):
         digest.update(array.tobytes())
     digest.update(repr(track.start_angle).encode())
+    if track.grip is not None:
+        digest.update(track.grip.values.tobytes())
     return digest.hexdigest()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from racing.sim.precision import kernel
 
@@ -41,6 +43,33 @@ class Clearance:
         low = grid[i, j] * (1 - fu) + grid[i, j + 1] * fu
         high = grid[i + 1, j] * (1 - fu) + grid[i + 1, j + 1] * fu
         return np.asarray(low * (1 - fv) + high * fv)
+
+
+class LateClearance(Clearance):
+    """A clearance that is computed when somebody first looks at it: of many circuits only some are driven."""
+
+    def __init__(self, make: Callable[[], Clearance] | None = None, **known: Any) -> None:
+        """make: computes it. Without, the fields of Clearance, which `dataclasses.replace` gives."""
+        self.__dict__["_make"] = make or partial(Clearance, **known)
+
+    @cached_property
+    def _made(self) -> Clearance:
+        return self.__dict__["_make"]()  # type: ignore[no-any-return]
+
+    @property
+    def values(self) -> npt.NDArray[np.float32]:
+        """As in Clearance."""
+        return self._made.values
+
+    @property
+    def origin(self) -> tuple[float, float]:
+        """As in Clearance."""
+        return self._made.origin
+
+    @property
+    def resolution(self) -> float:
+        """As in Clearance."""
+        return self._made.resolution
 
 
 def clearance_from_mask(road: npt.NDArray[np.bool_], resolution: float, origin: tuple[float, float]) -> Clearance:
@@ -121,8 +150,52 @@ def _boundary(coarse: Clearance, edge: FloatArray, opposite: FloatArray) -> npt.
 def sharpened(coarse: Clearance, edge: npt.NDArray[np.float64]) -> Clearance:
     """`coarse` with distances to `edge` (K, 2) on the road and close beside it: those of a mask err by half a cell."""
     values = coarse.values.copy()
-    rows, columns = np.nonzero(values > -SHARP_CELLS * coarse.resolution)
-    cells = np.stack([columns, rows], axis=1) * coarse.resolution + np.asarray(coarse.origin)
-    distance = cKDTree(edge).query(cells)[0]
-    values[rows, columns] = np.copysign(distance, values[rows, columns])
-    return Clearance(values, coarse.origin, coarse.resolution)
+    ny, nx = values.shape
+    cell = coarse.resolution
+    at = np.clip(((edge - coarse.origin) / cell).astype(np.int64), 0, [nx - 1, ny - 1])
+    bucket = at[:, 1] * nx + at[:, 0]
+    order = np.argsort(bucket, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(bucket, minlength=ny * nx))])
+    _sharpen(values, np.asarray(coarse.origin, np.float64), cell, np.ascontiguousarray(edge[order]), first)
+    return Clearance(values, coarse.origin, cell)
+
+
+@kernel
+def _sharpen(
+    values: npt.NDArray[np.float32],
+    origin: npt.NDArray[np.float64],
+    cell: float,
+    edge: npt.NDArray[np.float64],
+    first: npt.NDArray[np.int64],
+) -> None:
+    """Put distances to the nearest of `edge` (K, 2) into `values` (ny, nx), on the road and SHARP_CELLS beside it.
+
+    edge is sorted by the cell that it lies in; first (ny * nx + 1,) says where each cell's points begin. The distance
+    that is there tells how far to look: it errs by no more than a cell or two.
+    """
+    ny, nx = values.shape
+    for row in range(ny):
+        for column in range(nx):
+            known = values[row, column]
+            if known <= -SHARP_CELLS * cell:
+                continue
+            x, y = column * cell + origin[0], row * cell + origin[1]
+            reach = int(np.ceil(abs(known) / cell)) + 2
+            best = np.inf
+            while True:
+                for n in range(2 * reach + 1):
+                    i = row + ((n + 1) // 2 if n % 2 else -(n // 2))  # rows from the cell outwards
+                    away = max(0, abs(i - row) - 1) * cell
+                    if away * away > best:
+                        break
+                    if i < 0 or i >= ny:
+                        continue
+                    wide = min(reach, int(np.sqrt(best - away * away) / cell) + 1) if best < np.inf else reach
+                    left, right = max(0, column - wide), min(nx, column + wide + 1)
+                    for k in range(first[i * nx + left], first[i * nx + right]):
+                        dx, dy = edge[k, 0] - x, edge[k, 1] - y
+                        best = min(best, dx * dx + dy * dy)
+                if best <= (reach * cell) ** 2 or reach > max(ny, nx):
+                    break
+                reach *= 2
+            values[row, column] = np.copysign(np.sqrt(best), known)

@@ -52,18 +52,18 @@ def kinematic_rhs(state, rate, a, grip, car):
 
 
 @inlined
-def kinematic_grip(state, a, car):
+def kinematic_grip(state, a, mu, car):
     """Factor that brings lateral and longitudinal demand together onto the friction circle."""
     _, _, steer, v, _, _, _ = state
     lateral = v * v * math.tan(steer) / (car.front_axle + car.rear_axle)
     a = limit_acceleration(a, v, car)
     demand = math.sqrt(lateral * lateral + a * a)
-    limit = car.friction * G
+    limit = mu * G
     return limit / demand if demand > limit else ONE
 
 
 @inlined
-def linear_rhs(state, rate, a, car):
+def linear_rhs(state, rate, a, mu, car):
     """Derivative of the linear single-track; below car.kinematic_below and in reverse the car rolls."""
     _, _, steer, v, yaw, r, beta = state
     lf, lr, h, g = car.front_axle, car.rear_axle, car.cg_height, G
@@ -84,20 +84,20 @@ def linear_rhs(state, rate, a, car):
     rear = car.stiffness_rear * (g * lf + a * h)
     slip_f = steer - beta - lf * r / v
     slip_r = lr * r / v - beta
-    turn_rate = car.friction * car.mass / (car.yaw_inertia * length) * (lf * front * slip_f - lr * rear * slip_r)
-    beta_rate = car.friction / (v * length) * (front * slip_f + rear * slip_r) - r
+    turn_rate = mu * car.mass / (car.yaw_inertia * length) * (lf * front * slip_f - lr * rear * slip_r)
+    beta_rate = mu / (v * length) * (front * slip_f + rear * slip_r) - r
     return v * math.cos(beta + yaw), v * math.sin(beta + yaw), rate, a, r, turn_rate, beta_rate
 
 
 @inlined
-def axle_force(along, sideways, push, load, bend, car):
+def axle_force(along, sideways, push, load, bend, mu, car):
     """Force of one axle in the wheel's frame (longitudinal, lateral) [N].
 
     along, sideways: velocity of the wheel in its own frame [m/s]. push: demanded longitudinal force [N]. bend:
     Pacejka's B, normalised stiffness / shape [1/rad]. The two demands are scaled together onto the friction circle: a
     driver who steers keeps his brakes.
     """
-    limit = car.friction * load
+    limit = mu * load
     rolling = max(abs(along), car.kinematic_below)
     sliding = abs(sideways) * bend
     steep = sliding > rolling
@@ -113,7 +113,7 @@ def axle_force(along, sideways, push, load, bend, car):
 
 
 @inlined
-def saturated_rhs(state, rate, a, car):
+def saturated_rhs(state, rate, a, mu, car):
     """Derivative of the single-track with saturating tyres, load transfer, drag and rolling resistance."""
     _, _, steer, vx, yaw, r, vy = state
     lf, lr = car.front_axle, car.rear_axle
@@ -123,16 +123,16 @@ def saturated_rhs(state, rate, a, car):
         push_f, push_r = a * car.mass * car.drive_front, a * car.mass * (ONE - car.drive_front)
     else:
         push_f, push_r = a * car.mass * car.brake_front, a * car.mass * (ONE - car.brake_front)
-    shift = min(max(a, -car.friction * G), car.friction * G) * car.cg_height
+    shift = min(max(a, -mu * G), mu * G) * car.cg_height
     load_f = car.mass_per_length * (G * lr - shift)
     load_r = car.mass_per_length * (G * lf + shift)
     sin_s, cos_s = sincos_small(steer)
     sin_y, cos_y = sincos(yaw)
     front = vy + lf * r
     long_f, side_f = axle_force(
-        vx * cos_s + front * sin_s, front * cos_s - vx * sin_s, push_f, load_f, car.bend_front, car
+        vx * cos_s + front * sin_s, front * cos_s - vx * sin_s, push_f, load_f, car.bend_front, mu, car
     )
-    long_r, side_r = axle_force(vx, vy - lr * r, push_r, load_r, car.bend_rear, car)
+    long_r, side_r = axle_force(vx, vy - lr * r, push_r, load_r, car.bend_rear, mu, car)
     across = side_f * cos_s + long_f * sin_s
     speed = math.sqrt(vx * vx + vy * vy)
     resist = car.drag * speed + car.rolling * car.mass * G / max(speed, ROLLING_SPEED)  # [N s/m] along the velocity
@@ -150,20 +150,24 @@ def saturated_rhs(state, rate, a, car):
 
 
 @inlined
-def derivative(state, rate, a, car):
-    """Derivative of `state` under steering rate [rad/s] and demanded acceleration [m/s^2], by the car's model."""
+def derivative(state, rate, a, mu, car):
+    """Derivative of `state` under steering rate [rad/s] and demanded acceleration [m/s^2], by the car's model.
+
+    mu: peak friction coefficient of the tyres on the ground where they are [-].
+    """
     if car.model == SATURATED:
-        return saturated_rhs(state, rate, a, car)
+        return saturated_rhs(state, rate, a, mu, car)
     if car.model == LINEAR:
-        return linear_rhs(state, rate, a, car)
-    return kinematic_rhs(state, rate, a, kinematic_grip(state, a, car), car)
+        return linear_rhs(state, rate, a, mu, car)
+    return kinematic_rhs(state, rate, a, kinematic_grip(state, a, mu, car), car)
 
 
 @kernel
-def rk4(states, work, rates, pushes, step, car, count):
+def rk4(states, work, rates, pushes, mus, step, car, count):
     """Move the first `count` columns of states (7, B) by one classical Runge-Kutta step [s] with constant commands.
 
-    rates, pushes (B,): steering rate [rad/s], demanded acceleration [m/s^2]. work (2, 7, B): trial states, sums.
+    rates, pushes, mus (B,): steering rate [rad/s], demanded acceleration [m/s^2], friction coefficient.
+    work (2, 7, B): trial states, sums.
     Stage by stage over all cars: one car's equations are a chain in which each number waits for the one before, and
     the processor fills the waits with the next car's.
     """
@@ -176,7 +180,7 @@ def rk4(states, work, rates, pushes, step, car, count):
         weight = step / SIX if stage == 0 or stage == 3 else step / (SIX * HALF)
         for j in range(count):
             state = trial[0, j], trial[1, j], trial[2, j], trial[3, j], trial[4, j], trial[5, j], trial[6, j]
-            k0, k1, k2, k3, k4, k5, k6 = derivative(state, rates[j], pushes[j], car)
+            k0, k1, k2, k3, k4, k5, k6 = derivative(state, rates[j], pushes[j], mus[j], car)
             total[0, j] += weight * k0
             total[1, j] += weight * k1
             total[2, j] += weight * k2

@@ -51,8 +51,11 @@ _VEHICLE_REALS = (
     "max_steer_rate max_drive max_brake switch_speed max_speed min_speed drag rolling drive_front brake_front "
     "kinematic_below mass_per_length per_mass per_inertia bend_front bend_rear"
 ).split()
-_TRACK_REALS = "spacing length grid_x grid_y cells_per_metre cell last_u last_v".split()
-_TRACK_INTS = "point_start point_count grid_start grid_width gate_start gate_count".split()
+_TRACK_REALS = (
+    "spacing length grid_x grid_y cells_per_metre cell last_u last_v "
+    "grip_x grip_y grip_per_metre grip_last_u grip_last_v"
+).split()
+_TRACK_INTS = "point_start point_count grid_start grid_width gate_start gate_count grip_start grip_width".split()
 _POINT_REALS = "x y heading curvature left right speed line_x line_y line_speed".split()
 _GATE_REALS = "left_x left_y right_x right_y s".split()
 _RULE_REALS = (

@@ -23,20 +23,22 @@ TOLERANCE = 1e-9  # [m^2/s^2] change of squared speed at which it has converged
 
 
 @kernel
-def _reachable(squared: Array, curvature: Array, steps: Array, car: Array, forward: bool) -> float:
+def _reachable(
+    squared: Array, curvature: Array, steps: Array, lateral: Array, longitudinal: Array, car: Array, forward: bool
+) -> float:
     """One lap of lowering `squared` (M,) [m^2/s^2] to what its neighbour allows; returns the greatest change.
 
-    car: lateral and longitudinal half-axis of the ellipse, engine limit, power, drag, rolling resistance (SI, per kg).
+    lateral, longitudinal: (M,) half-axes of the ellipse. car: engine limit, power, drag, rolling (SI, per kg).
     """
-    lateral, longitudinal, engine, power, drag, rolling = car
+    engine, power, drag, rolling = car
     count = squared.shape[0]
     first = np.argmin(squared)  # the slowest point binds its neighbours, never the other way round
     change = 0.0
     for n in range(count):
         here = (first + n) % count if forward else (first - n) % count
         there = (here + 1) % count if forward else (here - 1) % count
-        share = min(1.0, squared[here] * abs(curvature[here]) / lateral)
-        push = longitudinal * np.sqrt(1.0 - share * share)
+        share = min(1.0, squared[here] * abs(curvature[here]) / lateral[here])
+        push = longitudinal[here] * np.sqrt(1.0 - share * share)
         resistance = drag * squared[here] + rolling
         if forward:
             push = min(push, engine, power / np.sqrt(squared[here])) - resistance
@@ -56,10 +58,11 @@ def _steps(spacing: float | Array, count: int) -> Array:
     return steps
 
 
-def speed_profile(curvature: Array, spacing: float | Array, vehicle: Vehicle) -> Array:
+def speed_profile(curvature: Array, spacing: float | Array, vehicle: Vehicle, grip: Array | None = None) -> Array:
     """Greatest speeds [m/s] (M,) of `vehicle` on a closed line, flying lap.
 
     curvature: (M,) [1/m], either sign. spacing: distance [m] from each point to the next one, a number or (M,).
+    grip: (M,) factor on the friction; None: 1.
     Limits: lateral friction * g; drive max_drive and, above switch_speed, constant power; brake max_brake; air drag and
     rolling resistance slow the car and help it to brake; max_speed. Acceleration between two points is that of the
     point where the speed is known. The tyre model does not matter: `linear` has the same friction-limited reference.
@@ -68,15 +71,17 @@ def speed_profile(curvature: Array, spacing: float | Array, vehicle: Vehicle) ->
     bend = np.ascontiguousarray(curvature, np.float64)
     require(bool(np.isfinite(bend).all()), "curvature must be finite, got NaN or infinity; drop repeated points")
     steps = _steps(spacing, len(bend))
-    squared = np.minimum(vehicle.max_speed**2, vehicle.max_lateral / np.maximum(np.abs(bend), 1e-12))
-    tyres = min(max(vehicle.max_brake, vehicle.max_drive), vehicle.max_lateral)
+    lateral = vehicle.max_lateral * (np.ones(len(bend)) if grip is None else np.asarray(grip, np.float64))
+    squared = np.minimum(vehicle.max_speed**2, lateral / np.maximum(np.abs(bend), 1e-12))
+    tyres = np.minimum(max(vehicle.max_brake, vehicle.max_drive), lateral)
+    brakes = np.minimum(vehicle.max_brake, tyres)
     power = vehicle.max_drive * vehicle.switch_speed
     resistance = (vehicle.drag / vehicle.mass, vehicle.rolling * GRAVITY)
-    drive = np.array([vehicle.max_lateral, tyres, vehicle.max_drive, power, *resistance])
-    brake = np.array([vehicle.max_lateral, min(vehicle.max_brake, tyres), 0.0, 0.0, *resistance])
+    drive = np.array([vehicle.max_drive, power, *resistance])
+    brake = np.array([0.0, 0.0, *resistance])
     for _ in range(MAX_PASSES):
-        change = _reachable(squared, bend, steps, drive, True)
-        change = max(change, _reachable(squared, bend, steps, brake, False))
+        change = _reachable(squared, bend, steps, lateral, tyres, drive, True)
+        change = max(change, _reachable(squared, bend, steps, lateral, brakes, brake, False))
         if change < TOLERANCE:
             break
     return np.asarray(np.sqrt(squared))

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from racing.sim.dynamics import KINEMATIC, LINEAR, SATURATED, derivative, rk4, settle
+from racing.sim.grip import grip_at
 from racing.sim.layout import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
 from racing.sim.precision import kernel, real
 from racing.sim.progress import gate_crossing, heading_error, locate, shortest
@@ -16,18 +17,18 @@ from racing.sim.trig import arctan, sincos, wrap
 
 ZERO, ONE, TWO, FIVE = real(0), real(1), real(2), real(5)
 SLOW = real(0.1)  # [m/s] below it the slip angle is not resolved
-BLOCK, BLOCK_ROWS = 16, 27  # cars whose equations are solved together; numbers kept for each
+BLOCK, BLOCK_ROWS = 16, 28  # cars whose equations are solved together; numbers kept for each
 GATES_PER_DECISION = 4
 BACKWARDS = real(20.0)  # [m] or a tenth of the lap: so much progress lost is the wrong way
 
 
 @kernel
-def physics(cars, actions, first, count, vehicle, rules, block):
+def physics(cars, actions, first, count, vehicle, rules, block, tracks, grip):
     """Move cars first..first+count-1 by one decision under their actions (N, 2): steering, throttle/brake in [-1, 1].
 
     block (BLOCK_ROWS, BLOCK): work space; afterwards its rows 24 and 25 hold where the cars were.
     """
-    states, rates, pushes, targets = block[0:7], block[7], block[8], block[9]
+    states, rates, pushes, targets, mus = block[0:7], block[7], block[8], block[9], block[27]
     work = block[10:24].reshape((2, 7, BLOCK))
     for j in range(count):
         car = cars[first + j]
@@ -40,12 +41,13 @@ def physics(cars, actions, first, count, vehicle, rules, block):
         for j in range(count):
             rates[j] = (targets[j] - states[2, j]) / rules.step
             block[26, j] = states[3, j]
-        rk4(states, work, rates, pushes, rules.step, vehicle, count)
+            mus[j] = vehicle.friction * grip_at(grip, tracks[cars[first + j].track], states[0, j], states[1, j])
+        rk4(states, work, rates, pushes, mus, rules.step, vehicle, count)
         for j in range(count):
             settle(states, j, block[26, j], vehicle)
     for j in range(count):
         car = cars[first + j]
-        pack(car, vehicle, states, j, pushes[j])
+        pack(car, vehicle, states, j, pushes[j], mus[j])
         car.steering_change = abs(actions[first + j, 0] - car.steering_command)
         car.steering_command, car.throttle_command = actions[first + j, 0], actions[first + j, 1]
 
@@ -64,10 +66,10 @@ def unpack(car, vehicle, states, j):
 
 
 @kernel
-def pack(car, vehicle, states, j, push):
-    """The car from column j of `states`, with its accelerations under the demand `push` [m/s^2]."""
+def pack(car, vehicle, states, j, push, mu):
+    """The car from column j of `states`, with its accelerations under the demand `push` [m/s^2] at friction `mu`."""
     state = states[0, j], states[1, j], states[2, j], states[3, j], states[4, j], states[5, j], states[6, j]
-    slope = derivative(state, ZERO, push, vehicle)
+    slope = derivative(state, ZERO, push, mu, vehicle)
     x, y, car.steer, car.v, yaw, car.yaw_rate, w = state
     car.yaw = wrap(yaw)
     if vehicle.model == SATURATED:
@@ -216,7 +218,9 @@ def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):
 
 
 @kernel
-def step(first, last, actions, cars, final_cars, points, gates, grid, tracks, vehicle, rules, ranges, final_ranges):
+def step(
+    first, last, actions, cars, final_cars, points, gates, grid, grip, tracks, vehicle, rules, ranges, final_ranges
+):
     """Advance lanes first..last-1 by one decision.
 
     actions (N, 2): steering, throttle/brake. cars, ranges (N, R): state and rays after the decision; where an episode
@@ -228,7 +232,7 @@ def step(first, last, actions, cars, final_cars, points, gates, grid, tracks, ve
     for lane in range(first, last):
         place_in_block = (lane - first) % BLOCK
         if place_in_block == 0:
-            physics(cars, actions, lane, min(BLOCK, last - lane), vehicle, rules, block)
+            physics(cars, actions, lane, min(BLOCK, last - lane), vehicle, rules, block, tracks, grip)
         car = cars[lane]
         track = tracks[car.track]
         s0 = car.s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,12 @@ import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 
 from racing.errors import require
-from racing.sim.clearance import Clearance, clearance_from_edges
+from racing.sim.clearance import Clearance, LateClearance, clearance_from_edges
+from racing.sim.grip import GripMap
 
 Points = npt.NDArray[np.float64]
+
+MOST_WIDTHS = 100_000  # length of a lap in half-widths: beyond it memory runs out
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,7 @@ class Track:
     start_position: (2,), start_angle: pose of a standing start.
     clearance: signed distance to the edge of the road.
     source: where it came from (file names, sha256, scale, ...): recorded with every run.
+    grip: how well the ground grips; None: everywhere as the vehicle's friction says.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Track:
     start_angle: float
     clearance: Clearance
     source: dict[str, Any] = field(default_factory=dict)
+    grip: GripMap | None = None
 
     @cached_property
     def _differences(self) -> Points:
@@ -79,6 +84,11 @@ class Track:
     def right_edge(self) -> Points:
         """(M, 2) the driver's right edge of the road."""
         return np.asarray(self.points - self.normals * self.right[:, None])
+
+
+def grip_along(track: Track, points: Points) -> npt.NDArray[np.float64] | None:
+    """Grip at `points` (N, 2) [m]; None where the track has no grip map."""
+    return None if track.grip is None else track.grip.at(points)
 
 
 def resample_closed(points: Points, spacing: float, *columns: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
@@ -128,12 +138,18 @@ def build_track(
     narrow = float(min(left.min(), right.min()))
     require(narrow > 0, f"track {name}: half-widths must be > 0 m, got {narrow:.3f}; repair the widths")
     width = float(np.mean(left) + np.mean(right)) / 2
+    reach = float(np.linalg.norm(np.roll(points, -1, axis=0) - points, axis=1).sum())
+    require(
+        reach / width < MOST_WIDTHS,
+        f"track {name}: the lap is {reach:.4g} m and the road {2 * width:.3g} m wide, at most "
+        f"{MOST_WIDTHS // 2:,} widths fit; correct the scale",
+    )
     dense, left, right = resample_closed(points, width / 4, left, right)
     bare = Track(
         name, dense, left, right, np.zeros((0, 2, 2)), dense[0], 0.0, Clearance(np.zeros((2, 2), np.float32), (0, 0), 1)
     )
     if clearance is None:
-        clearance = clearance_from_edges(bare.left_edge, bare.right_edge, width / 12)
+        clearance = LateClearance(partial(clearance_from_edges, bare.left_edge, bare.right_edge, width / 12))
     if gates is None:
         count = int(np.clip(round(bare.length / (4 * width)), 8, 200))
         gates = even_gates(dense, bare.left_edge, bare.right_edge, count)

@@ -131,6 +131,7 @@ class World:
         points: list[Any] = []
         gates: list[Any] = []
         grids: list[Any] = []
+        grips: list[Any] = [np.ones(1, np.float32)]  # kernels take no empty array
         for row, track, speed, line in zip(self.track_table, self.tracks, speeds, lines, strict=True):
             row["point_start"], row["point_count"] = sum(len(a) for a in points), len(track.points)
             row["gate_start"], row["gate_count"] = sum(len(a) for a in gates), len(track.gates)
@@ -142,8 +143,14 @@ class World:
             points.append(pack_points(track, speed, line, self.real))
             gates.append(pack_gates(track, self.real))
             grids.append(track.clearance.values.ravel())
+            if track.grip is not None:
+                row["grip_start"], row["grip_width"] = sum(len(a) for a in grips), track.grip.values.shape[1]
+                row["grip_x"], row["grip_y"] = track.grip.origin
+                row["grip_per_metre"] = 1 / track.grip.resolution
+                row["grip_last_v"], row["grip_last_u"] = np.array(track.grip.values.shape) - 1.001
+                grips.append(track.grip.values.ravel())
         self.points, self._gates, self._grid = np.concatenate(points), np.concatenate(gates), np.concatenate(grids)
-        self._grid = self._grid.astype(self.real)
+        self._grid, self._grip = self._grid.astype(self.real), np.concatenate(grips).astype(self.real)
 
     def _pack_rules(self, substeps: int, seed: int, first_lane: int) -> Array:
         rules = np.zeros((), layout.rules(self.real))
@@ -220,6 +227,7 @@ class World:
             self.points,
             self._gates,
             self._grid,
+            self._grip,
             self.track_table,
             self._vehicle[()],
             self._rules[()],

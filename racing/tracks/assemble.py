@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,25 @@ from racing.sim.track import Points, Track, build_track
 from racing.tracks.geometry import curvature, longest_straight, nearest, start_at
 from racing.tracks.image import Frame, Mask, edge_points
 
+log = logging.getLogger(__name__)
+
 Column = npt.NDArray[np.float64]
+
+USUAL_WIDTH = 10.0  # [m] a road whose scale no file gives is taken as wide as this
 
 
 def digest(path: Path) -> str:
     """sha256 of a file, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def guessed_scale(width: float, scale: float | None, name: str) -> float:
+    """Metres per pixel: as given, or so that a road `width` [px] wide is USUAL_WIDTH."""
+    if scale is not None:
+        return scale
+    guess = USUAL_WIDTH / width
+    log.warning("%s: no metres_per_pixel given; taking the road as %g m wide: %.4g m/px", name, USUAL_WIDTH, guess)
+    return guess
 
 
 def signed_area(points: Points) -> float:
@@ -37,6 +51,24 @@ def default_direction(points: Points, width: float) -> Points:
     first, count = longest_straight(curvature(points), 0.1 / width)
     (points,) = start_at(points, points[(first + count // 2) % len(points)])
     return points
+
+
+def started_at(track: Track, place: tuple[float, float]) -> Track:
+    """The same track with its start line at the point of the centreline nearest to `place` [m], and even gates.
+
+    Raises InputError if `place` is further from the centreline than the road is wide.
+    """
+    (index,), (distance,) = nearest(track.points, np.array([place], float))
+    width = float(track.left[index] + track.right[index])
+    x, y = place
+    require(
+        distance < width,
+        f"start ({x:.1f}, {y:.1f}) m lies {distance:.1f} m from the centreline; give a place on the road",
+    )
+    points, left, right = start_at(track.points, np.array(place, float), track.left, track.right)
+    source = {**track.source, "start_m": [float(x), float(y)]}
+    moved = build_track(track.name, points, left, right, clearance=track.clearance, source=source)
+    return replace(moved, grip=track.grip)
 
 
 def reversed_track(track: Track) -> Track:
@@ -61,8 +93,12 @@ def scaled_track(track: Track, scale: float) -> Track:
     clearance = Clearance(
         (grid.values * np.float32(scale)), (grid.origin[0] * scale, grid.origin[1] * scale), grid.resolution * scale
     )
+    grip = track.grip
+    if grip is not None:
+        low = (grip.origin[0] * scale, grip.origin[1] * scale)
+        grip = replace(grip, origin=low, resolution=grip.resolution * scale)
     lengths = {k: getattr(track, k) * scale for k in ("points", "left", "right", "gates", "start_position")}
-    return replace(track, **lengths, clearance=clearance, source={**track.source, "scale": scale})
+    return replace(track, **lengths, clearance=clearance, grip=grip, source={**track.source, "scale": scale})
 
 
 def mask_track(

@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from racing.errors import InputError, require, require_number
+from racing.errors import InputError, inside, is_file, require, require_number
 from racing.sim.track import Track
 from racing.tracks.assemble import reversed_track, scaled_track
 from racing.tracks.centreline import read_centreline
 from racing.tracks.check import refuse_unusable
-from racing.tracks.generate import generate
+from racing.tracks.drawn import drawn_circuit
+from racing.tracks.ground import SUFFIX, with_grip
 from racing.tracks.house import GATES_FILE, read_entries, read_house
 from racing.tracks.rosmap import read_ros_map
 
@@ -44,6 +45,9 @@ def load_track(
     reverse: bool = False,
     metres_per_pixel: float | None = None,
     half_width: float | None = None,
+    keep: str | None = None,
+    close: int = 0,
+    grip: str | float | None = None,
 ) -> Track:
     """One track.
 
@@ -53,6 +57,8 @@ def load_track(
     reverse: drive it the other way.
     metres_per_pixel: size of a pixel [m] of a picture without a ROS map; None: the file's, else a 10 m wide road.
     half_width: half of the road's width [m], before scaling, for a CSV that has no widths (2 or 7 columns).
+    grip: see `racing.tracks.ground.with_grip`.
+    keep, close: how to read a picture without gates, see `racing.tracks.painted.painted_track`.
     Raises InputError if there is no such track, or its file breaks a rule.
     """
     path = locate(str(spec))
@@ -61,8 +67,8 @@ def load_track(
     elif path.suffix.lower() == ".csv":
         track = read_centreline(path, half_width=half_width)
     else:
-        track = read_house(path, metres_per_pixel=metres_per_pixel)
-    track = scaled_track(refuse_unusable(track), scale)
+        track = read_house(path, metres_per_pixel=metres_per_pixel, keep=keep, close=close)
+    track = scaled_track(with_grip(refuse_unusable(track), grip, beside=path), scale)
     return reversed_track(track) if reverse else track
 
 
@@ -72,13 +78,14 @@ def locate(spec: str) -> Path:
     path = Path(spec).expanduser()
     if spec in named:
         return named[spec] / f"{spec}.png"
-    if path.is_dir():
+    if _is_folder(path):
         return _in_folder(path)
-    if not path.is_file():
+    if not is_file(path):
         near = difflib.get_close_matches(spec, named, n=1, cutoff=0.4)
         names = [*near, *(n for n in named if n not in near)]
         raise InputError(
-            f"track {spec!r} is neither a known track nor a file; known tracks: {', '.join(names)}; or give a path"
+            f"track {spec[:200]!r} is neither a known track nor a file; known tracks: {', '.join(names)}; "
+            "or give a path"
         )
     if path.name == GATES_FILE:
         return _in_folder(path.parent)
@@ -87,18 +94,26 @@ def locate(spec: str) -> Path:
     return path
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _in_folder(folder: Path) -> Path:
     """The one track of a folder: a ROS map, else a picture with gates or alone, else a CSV."""
     files = sorted(p for p in folder.iterdir() if p.is_file())
     maps = [p for p in files if p.suffix.lower() in MAPS]
-    pictures = [p for p in files if p.suffix.lower() in PICTURES]
+    pictures = [p for p in files if p.suffix.lower() in PICTURES and not p.stem.endswith(SUFFIX)]
     tables = [p for p in files if p.suffix.lower() == ".csv"]
     if (folder / GATES_FILE).is_file():
-        maps, pictures = [], [folder / name for name in read_entries(folder / GATES_FILE)]
+        names = read_entries(folder / GATES_FILE)
+        maps, pictures = [], [inside(folder, name, GATES_FILE) for name in names]
     for kind in (maps, pictures, tables):
         if len(kind) > 1:
             raise InputError(
-                f"folder {folder} holds {len(kind)} tracks: {', '.join(p.name for p in kind)}; give the path of one"
+                f"folder {folder} holds {len(kind)} tracks: {', '.join(p.name for p in kind[:8])}; give the path of one"
             )
         if kind:
             return kind[0]
@@ -114,12 +129,15 @@ def load_tracks(
     reverse: bool = False,
     metres_per_pixel: float | None = None,
     half_width: float | None = None,
+    grip: str | float | None = None,
 ) -> list[Track]:
     """One track, or several to train on together; arguments as in `load_track`, the same for all."""
     names = [file] if isinstance(file, str) else list(file)
     require(bool(names), "track.file must name at least one track, got an empty list; give a name or a path")
     return [
-        load_track(name, scale=scale, reverse=reverse, metres_per_pixel=metres_per_pixel, half_width=half_width)
+        load_track(
+            name, scale=scale, reverse=reverse, metres_per_pixel=metres_per_pixel, half_width=half_width, grip=grip
+        )
         for name in names
     ]
 
@@ -132,6 +150,7 @@ def generated_tracks(
     length: float | Sequence[float],
     width: float | Sequence[float],
     scale: float = 1.0,
+    grip: str | float | None = None,
 ) -> list[Track]:
     """`count` circuits from seeds seed, seed + 1, ...; arguments as in `racing.tracks.generate.generate`.
 
@@ -149,7 +168,7 @@ def generated_tracks(
     made = []
     for k in range(count):
         kind = styles[k % len(styles)], lengths[k % len(lengths)], widths[k % len(widths)]
-        made.append(scaled_track(generate(seed + k, *kind), scale))
+        made.append(scaled_track(with_grip(drawn_circuit(seed + k, *kind), grip), scale))
     return made
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import InputError, is_number, require
+from racing.errors import is_number, read_text, require
 from racing.sim.track import Track, build_track, resample_closed
 from racing.tracks.assemble import digest
 from racing.tracks.geometry import smooth_closed
@@ -15,6 +15,9 @@ from racing.tracks.geometry import smooth_closed
 SMOOTHING = 0.25  # Gaussian deviation in road widths: 0.5 m on a 2 m wide 1:10 road
 FAR = 10_000.0  # [m] beyond it the world's float32 resolves less than a millimetre, so the track is moved to the origin
 MAX_ROWS = 1_000_000
+MOST_BYTES = 200_000_000
+FARTHEST = 1e7  # [m] from the origin
+MOST_STEPS = 2_000_000  # points of the smoothed line
 
 
 def read_centreline(path: Path, *, half_width: float | None = None) -> Track:
@@ -38,7 +41,12 @@ def _smoothed(
     points: npt.NDArray[np.float64], left: npt.NDArray[np.float64], right: npt.NDArray[np.float64], width: float
 ) -> list[npt.NDArray[np.float64]]:
     """The line without the noise that tables made from maps have."""
-    spacing = min(width / 12, float(np.linalg.norm(np.diff(points, axis=0), axis=1).mean()))
+    steps_given = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    spacing = min(width / 12, float(steps_given.mean()))
+    require(
+        float(steps_given.sum()) / spacing < MOST_STEPS,
+        f"the line is {steps_given.sum():.4g} m long and the road {width:.3g} m wide: too thin; are both in metres?",
+    )
     points, left, right = resample_closed(points, spacing, left, right)
     steps = SMOOTHING * width / spacing
     return [
@@ -67,6 +75,9 @@ def read_table(
         fits = is_number(half_width) and 0 < float(half_width or 0) < 1e3
         require(fits, f"half_width must be in (0, 1000) m, got {half_width!r}; correct it")
         right = left = np.full(len(table), float(half_width or 0))
+    far = float(np.abs(points).max())
+    require(far <= FARTHEST, f"{path.name}: coordinates must be within {FARTHEST:g} m, got {far:.3g}; give metres")
+    require(float(max(right.max(), left.max())) < 1e4, f"{path.name}: half-widths must be < 10,000 m; give metres")
     keep = np.concatenate([[True], np.linalg.norm(np.diff(points, axis=0), axis=1) > 1e-9])
     points, right, left = points[keep], right[keep], left[keep]
     if len(points) > 8 and np.linalg.norm(points[0] - points[-1]) < 1e-6 + 0.01 * np.linalg.norm(points[1] - points[0]):
@@ -86,10 +97,7 @@ def read_table(
 
 def _numbers(path: Path) -> npt.NDArray[np.float64]:
     """The table's numbers (N, 2 | 4 | 7), all finite."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text ({error}); give a CSV file") from None
+    lines = read_text(path, MOST_BYTES, encoding="utf-8-sig").splitlines()
     require(len(lines) <= MAX_ROWS, f"{path.name} has {len(lines)} lines, at most {MAX_ROWS} are read; thin it out")
     rows: list[list[float]] = []
     header_allowed = True

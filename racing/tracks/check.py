@@ -11,6 +11,7 @@ import numpy.typing as npt
 from racing.errors import InputError
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
+from racing.tracks.drive import Drive
 from racing.tracks.geometry import MIN_CROSSING_ANGLE, Crossing, arc_lengths, crossings
 
 LARGE_HOLE = 0.25  # [road widths squared] smaller ground inside the road is a fold of a tight hairpin's inner edge
@@ -177,3 +178,12 @@ def vehicle_findings(track: Track, vehicle: Vehicle) -> list[Finding]:
         text = f"the centreline has {radius:.2f} m radius, {vehicle.name} turns on {vehicle.min_radius:.2f} m"
         found.append(Finding(False, at(track, k), text, "it must swing out; use --scale if that is not meant"))
     return found
+
+
+def drive_findings(track: Track, vehicle: Vehicle, drive: Drive) -> list[Finding]:
+    """The reference controller must come round."""
+    if drive.completed:
+        return []
+    what = {"off_track": "leaves the road", "time_limit": "does not come round in time"}.get(drive.ending, drive.ending)
+    remedy = "widen the road or the bend there, use --scale, or another --vehicle"
+    return [Finding(True, at(track, drive.at), f"{vehicle.name} under the reference controller {what}", remedy)]

@@ -18,6 +18,7 @@ PixelGates = npt.NDArray[np.float64]
 
 CLOSINGS = (1, 3, 5, 7, 9, 13, 17, 25)  # [px] kernels that bridge lines painted across the road, smallest first
 OUTLINE_CONTRAST = 40.0  # [levels] a wall differs from the road by more, where road and surroundings look alike
+MOST_GATES = 10_000
 SEEN_GATES = 0.9  # share of gates that must lie on the road that was found
 
 
@@ -193,6 +194,7 @@ def _reach(signed: npt.NDArray[np.float32], points: Points, normal: Points, limi
 
 def check_gates(gates: PixelGates, wide: int, high: int, where: str) -> None:
     """Raise InputError unless there are at least 4 gates, inside the picture, with length."""
+    require(len(gates) <= MOST_GATES, f"{where}: {len(gates)} gates, at most {MOST_GATES} are read; leave some out")
     require(len(gates) >= 4, f"{where}: {len(gates)} gates, at least 4 are needed to know the lap; add checkpoints")
     require(
         bool(np.isfinite(gates).all()), f"{where}: gate coordinates must be finite, got NaN or infinity; repair them"
@@ -212,3 +214,7 @@ def check_gates(gates: PixelGates, wide: int, high: int, where: str) -> None:
             f"{where}: gate {int(np.argmin(length))} is {length.min():.2f} px long, at least 1 is needed; "
             "draw it across the road"
         )
+    same = np.linalg.norm(middles - np.roll(middles, 1, axis=0), axis=1) < 0.01
+    if same.any():
+        k = int(np.argmax(same))
+        raise InputError(f"{where}: gate {k} lies on gate {(k - 1) % len(gates)}; remove one of the two")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.errors import InputError, require
+from racing.sim.precision import kernel
 from racing.sim.track import Points, Track, build_track
 from racing.tracks.geometry import (
     closest_approach,
@@ -24,9 +25,13 @@ from racing.tracks.geometry import (
     smooth_closed,
 )
 
+Column = npt.NDArray[np.float64]
+Cell = tuple[int, int]
+
 ATTEMPTS = 600
 TRIES_PER_PATCH = 8
 CLEAR = 1.2  # distance between the centrelines of two parts of the lap, in road widths
+AROUND = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))  # a cell's neighbours in turn
 STRAIGHT = 0.15  # |curvature| * road width below which a road counts as straight
 
 
@@ -58,6 +63,7 @@ STYLES = {
     "fast": Style((5.5, 9.0), 0.0, (2.4, 12.0), 0.35, 0.20, 0.6, 7),
     "figure_eight": Style((0, 0), 0, (1.5, 4.0), 0, 0, 0, 2),
     "hairpin": Style((2.2, 3.2), -0.5, (0.42, 1.5), 0.25, 0.10, 0.4, 9),
+    "street": Style((3.0, 4.5), -0.3, (0.8, 1.4), 0.06, 0.03, 0.1, 9),
     "kart": Style((2.5, 3.4), -0.5, (0.75, 2.4), 0.25, 0.10, 0.4, 9),
 }
 
@@ -68,11 +74,35 @@ def generate(seed: int, style: str, length: float, width: float, *, name: str | 
     style: one of STYLES. Never touches itself; figure_eight crosses itself once, at 50 degrees or more.
     Raises InputError if the style is unknown, or the length leaves no room for such a circuit (about 25 widths).
     """
+    ratio = checked_ratio(seed, style, length, width)
+    points, attempt = drawing(seed, style, ratio)
+    return circuit(points, attempt, seed, style, length, width, name=name)
+
+
+def checked_ratio(seed: int, style: str, length: float, width: float) -> float:
+    """length / width. Raises InputError if no circuit can be drawn from such arguments."""
     require(style in STYLES, f"style must be one of {', '.join(STYLES)}, got {style!r}; choose one")
     require(seed >= 0, f"seed must be >= 0, got {seed}; give a natural number")
     require(0 < width < 1000, f"width must be in (0, 1000) m, got {width}; a kart road is 6-12 m, a 1:10 road 2 m")
     ratio = length / width
     require(24 <= ratio <= 1500, f"length must be 24 to 1500 road widths, got {ratio:.1f}; change length or width")
+    return ratio
+
+
+def circuit(
+    points: Points, attempt: int, seed: int, style: str, length: float, width: float, *, name: str | None = None
+) -> Track:
+    """The track along `points` (N, 2) [road widths] that `drawing` made."""
+    half = np.full(len(points), width / 2)
+    source = {"generator": style, "seed": seed, "length_m": length, "width_m": width, "attempt": attempt}
+    return build_track(name or f"{style}-{seed}", points * width, half, half, source=source)
+
+
+def drawing(seed: int, style: str, ratio: float) -> tuple[Points, int]:
+    """(centreline (N, 2) [road widths] of a lap of `ratio` road widths, number of tries thrown away before it).
+
+    Raises InputError if no try is good.
+    """
     rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(style.encode())]))
     patch = np.zeros((0, 2))
     for attempt in range(ATTEMPTS):
@@ -80,10 +110,8 @@ def generate(seed: int, style: str, length: float, width: float, *, name: str | 
             patch = _patch(rng, STYLES[style], ratio)
         points = _candidate(rng, style, ratio, patch)
         if points is not None and _good(points, style):
-            half = np.full(len(points), width / 2)
-            source = {"generator": style, "seed": seed, "length_m": length, "width_m": width, "attempt": attempt}
-            return build_track(name or f"{style}-{seed}", points * width, half, half, source=source)
-    raise InputError(f"no {style} circuit of {length:g} m fits a {width:g} m wide road; make it longer or narrower")
+            return points, attempt
+    raise InputError(f"no {style} circuit of {ratio:.0f} road widths was found; make it longer or the road narrower")
 
 
 def _candidate(rng: np.random.Generator, style: str, length: float, patch: Points) -> Points | None:
@@ -115,15 +143,16 @@ def _good(points: Points, style: str) -> bool:
     look, bend = STYLES[style], curvature(points)
     if np.abs(bend).max() > 1 / (0.9 * look.radius[0]):
         return False
+    count, left, right = _count_corners(bend)
+    _, straight = longest_straight(bend, STRAIGHT)
+    both_ways = style in ("oval", "figure_eight") or min(left, right) >= 2
+    least = 0.0 if style == "figure_eight" else 4.0 if style in ("tight", "kart", "street") else 5.5
+    if count < look.corners or not both_ways or straight * 0.2 <= least:
+        return False
     crossed = crossings(points[::2])
     if style == "figure_eight":
         return len(crossed) == 1 and crossed[0].angle > np.radians(50) and _eight_is_clear(points, crossed[0].place)
-    if crossed or closest_approach(points[::2], 3.0) < CLEAR:
-        return False
-    count, left, right = _count_corners(bend)
-    _, straight = longest_straight(bend, STRAIGHT)
-    both_ways = style == "oval" or min(left, right) >= 2
-    return count >= look.corners and both_ways and straight * 0.2 > (4.0 if style in ("tight", "kart") else 5.5)
+    return not crossed and closest_approach(points[::2], 3.0) >= CLEAR
 
 
 def _count_corners(bend: npt.NDArray[np.float64]) -> tuple[int, int, int]:
@@ -186,42 +215,48 @@ def _loosened(rng: np.random.Generator, look: Style, corners: Points) -> Points:
     return np.asarray(np.array(out) * stretch)
 
 
-def _grow_patch(rng: np.random.Generator, perimeter: int, compact: float) -> set[tuple[int, int]]:
+def _grow_patch(rng: np.random.Generator, perimeter: int, compact: float) -> set[Cell]:
     """A patch of grid cells with about `perimeter` sides, in one piece, without holes or touching corners."""
     cells = {(0, 0)}
     wide, high = round(0.2 * perimeter) + 1, round(0.12 * perimeter) + 1  # leaves a third of the sides for notches
+    frontier = dict.fromkeys([(1, 0), (-1, 0), (0, 1), (0, -1)], 1)  # cell beside the patch -> sides that touch it
+    west = east = south = north = 0
     sides = 4
     while sides < perimeter:
-        frontier = sorted({(x + dx, y + dy) for x, y in cells for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1))} - cells)
-        free = [c for c in frontier if _keeps_one_outline(cells, c) and _fits(cells, c, wide, high)]
+        free = [
+            (x, y)
+            for x, y in sorted(frontier)
+            if max(east, x) - min(west, x) < wide
+            and max(north, y) - min(south, y) < high
+            and _keeps_one_outline(cells, x, y)
+        ]
         if not free:
             break
-        touch = np.array([_neighbours(cells, c) for c in free])
-        weight = np.exp(compact * (touch - 1.0))
-        chosen = free[int(rng.choice(len(free), p=weight / weight.sum()))]
-        sides += 4 - 2 * _neighbours(cells, chosen)
+        weight = np.exp(compact * (np.array([frontier[c] for c in free]) - 1.0))
+        share = np.cumsum(weight / weight.sum())
+        chosen = free[int(np.searchsorted(share / share[-1], rng.random(), side="right"))]
+        sides += 4 - 2 * frontier.pop(chosen)
         cells.add(chosen)
+        x, y = chosen
+        west, east, south, north = min(west, x), max(east, x), min(south, y), max(north, y)
+        for beside in ((x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)):
+            if beside not in cells:
+                frontier[beside] = frontier.get(beside, 0) + 1
     return cells
 
 
-def _neighbours(cells: set[tuple[int, int]], cell: tuple[int, int]) -> int:
-    return sum((cell[0] + dx, cell[1] + dy) in cells for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)))
+def _keeps_one_outline(cells: set[Cell], x: int, y: int) -> bool:
+    """Whether the cells around (x, y) form one run: then adding it neither closes a hole nor touches at a corner."""
+    last = (x + 1, y - 1) in cells
+    runs = 0
+    for dx, dy in AROUND:
+        taken = (x + dx, y + dy) in cells
+        runs += taken and not last
+        last = taken
+    return runs == 1
 
 
-def _fits(cells: set[tuple[int, int]], cell: tuple[int, int], wide: int, high: int) -> bool:
-    """Whether the patch with `cell` is at most `wide` x `high` cells."""
-    xs, ys = [c[0] for c in cells] + [cell[0]], [c[1] for c in cells] + [cell[1]]
-    return max(xs) - min(xs) < wide and max(ys) - min(ys) < high
-
-
-def _keeps_one_outline(cells: set[tuple[int, int]], cell: tuple[int, int]) -> bool:
-    """Whether the cells around `cell` form one run: then adding it neither closes a hole nor touches at a corner."""
-    ring = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))
-    taken = [(cell[0] + dx, cell[1] + dy) in cells for dx, dy in ring]
-    return sum(taken[k] and not taken[k - 1] for k in range(8)) == 1
-
-
-def _outline(cells: set[tuple[int, int]]) -> Points:
+def _outline(cells: set[Cell]) -> Points:
     """Corners of the patch's outline, counter-clockwise."""
     follows: dict[tuple[int, int], tuple[int, int]] = {}
     for x, y in cells:
@@ -256,15 +291,26 @@ def _round_corners(polygon: Points, wanted: npt.NDArray[np.float64], least: floa
     radius = cut / np.maximum(half, 1e-6)
     if ((radius < least) & (np.abs(turn) > 0.1)).any():
         return None
-    pieces = []
+    count = np.maximum(2, np.ceil(np.abs(turn) * radius / 0.2).astype(int) + 1)
+    return np.asarray(_arcs(polygon, behind, turn, radius, cut, count))
+
+
+@kernel
+def _arcs(
+    polygon: Points, behind: Points, turn: Column, radius: Column, cut: Column, count: npt.NDArray[np.int64]
+) -> Points:
+    """The arcs of all corners, `count` (N,) points each."""
+    out = np.empty((count.sum(), 2))
+    row = 0
     for k in range(len(polygon)):
-        count = max(2, int(np.ceil(np.abs(turn[k]) * radius[k] / 0.2)) + 1)
-        angle = np.linspace(0, turn[k], count)
-        left = np.array([-behind[k, 1], behind[k, 0]]) * np.sign(turn[k])
-        centre = polygon[k] - behind[k] * cut[k] + left * radius[k]
-        out = -left
-        spun = np.stack(
-            [out[0] * np.cos(angle) - out[1] * np.sin(angle), out[0] * np.sin(angle) + out[1] * np.cos(angle)], 1
-        )
-        pieces.append(centre + radius[k] * spun)
-    return np.concatenate(pieces)
+        sign = np.sign(turn[k])
+        left_x, left_y = -behind[k, 1] * sign, behind[k, 0] * sign
+        x = polygon[k, 0] - behind[k, 0] * cut[k] + left_x * radius[k]
+        y = polygon[k, 1] - behind[k, 1] * cut[k] + left_y * radius[k]
+        for n in range(count[k]):
+            angle = turn[k] * n / (count[k] - 1)
+            cos, sin = np.cos(angle), np.sin(angle)
+            out[row, 0] = x + radius[k] * (-left_x * cos + left_y * sin)
+            out[row, 1] = y + radius[k] * (-left_x * sin - left_y * cos)
+            row += 1
+    return out

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from racing.sim.precision import kernel
+
 Points = npt.NDArray[np.float64]
 Column = npt.NDArray[np.float64]
 
@@ -86,11 +88,22 @@ def crossings(points: Points) -> list[Crossing]:
 
 def closest_approach(points: Points, apart: float) -> float:
     """Least distance [m] between two points of a closed curve with more than `apart` [m] of road between them."""
-    arc = arc_lengths(points)
-    along = np.abs(arc[:-1, None] - arc[None, :-1])
-    along = np.minimum(along, arc[-1] - along)
-    squared = ((points[:, None] - points[None]) ** 2).sum(axis=2)
-    return float(np.sqrt(squared[along > apart].min())) if (along > apart).any() else float("inf")
+    return float(np.sqrt(_closest_squared(np.ascontiguousarray(points, np.float64), arc_lengths(points), apart)))
+
+
+@kernel
+def _closest_squared(points: Points, arc: Column, apart: float) -> float:
+    count = len(points)
+    best = np.inf
+    for i in range(count):
+        for j in range(i + 1, count):
+            dx, dy = points[i, 0] - points[j, 0], points[i, 1] - points[j, 1]
+            squared = dx * dx + dy * dy
+            if squared < best:
+                along = arc[j] - arc[i]
+                if min(along, arc[count] - along) > apart:
+                    best = squared
+    return best
 
 
 def nearest(points: Points, query: Points) -> tuple[npt.NDArray[np.int64], Column]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import InputError, is_number, require
+from racing.errors import InputError, is_number, read_text, require
 from racing.sim.track import Track
-from racing.tracks.assemble import default_direction, digest, mask_track
+from racing.tracks.assemble import digest, guessed_scale, mask_track
 from racing.tracks.gates import check_gates, find_road, lap_through_gates
-from racing.tracks.image import Frame, Picture, find_ring, open_picture, ring_centreline
-
-log = logging.getLogger(__name__)
+from racing.tracks.image import Frame, Picture, open_picture
+from racing.tracks.painted import painted_track
+from racing.tracks.unravel import UnclearRoad
 
 GATES_FILE = "checkpoints.json"
-USUAL_WIDTH = 10.0  # [m] a road whose scale no file gives is taken as wide as this
+MOST_JSON = 16_000_000  # [bytes]
+FARTHEST = 1e7  # [m] from the origin
 AXES = ("image", "plot")  # origin top-left and y down | origin bottom-left and y up
 ANGLES = ("ccw", "cw")  # start_angle is counter-clockwise | clockwise from +x, as seen on the picture
 MOST_ASKEW = 75.0  # [deg] between start_angle and the road
@@ -38,10 +38,13 @@ class Entry:
     origin: tuple[float, float]
 
 
-def read_house(picture: Path, *, metres_per_pixel: float | None = None) -> Track:
+def read_house(
+    picture: Path, *, metres_per_pixel: float | None = None, keep: str | None = None, close: int = 0
+) -> Track:
     """The track drawn in `picture`, with the gates and start that checkpoints.json beside it gives for it.
 
-    Without an entry there the road must be plain (two colours); it is driven clockwise from its longest straight.
+    Without an entry there the road is sought by its colour and width, see `racing.tracks.painted.painted_track`, also
+    for `keep` and `close`; it is driven clockwise from its longest straight.
     metres_per_pixel: overrides the file's; where neither says, the road is taken as 10 m wide.
     Raises InputError with what is wrong and where.
     """
@@ -53,7 +56,7 @@ def read_house(picture: Path, *, metres_per_pixel: float | None = None) -> Track
         entries = read_entries(sidecar)
         require(
             picture.name in entries,
-            f"{sidecar} has no entry {picture.name!r}, it has {', '.join(entries)}; name the entry as the picture",
+            f"{sidecar} has no entry {picture.name!r}, it has {_names(entries)}; name the entry as the picture",
         )
         entry = parse_entry(entries[picture.name], f"{sidecar.name}[{picture.name}]", len(pixels))
         files[sidecar.name] = digest(sidecar)
@@ -62,50 +65,11 @@ def read_house(picture: Path, *, metres_per_pixel: float | None = None) -> Track
     require(fits, f"metres_per_pixel must be in (0.0001, 1000), got {scale!r}; measure it")
     source: dict[str, Any] = {"format": "house", "picture": str(picture.resolve()), "files": files}
     if entry is None:
-        return _plain(picture.stem, pixels, scale, source)
-    return _gated(picture.stem, pixels, entry, scale, source)
-
-
-def _scale(width: float, scale: float | None, name: str) -> float:
-    """Metres per pixel: as given, or so that a road `width` [px] wide is USUAL_WIDTH."""
-    if scale is not None:
-        return scale
-    guess = USUAL_WIDTH / width
-    log.warning("%s: no metres_per_pixel given; taking the road as %g m wide: %.4g m/px", name, USUAL_WIDTH, guess)
-    return guess
-
-
-def _plain(name: str, pixels: Picture, scale: float | None, source: dict[str, Any]) -> Track:
-    """A picture without gates."""
-    try:
-        road = _plain_ring(pixels)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
-    line, width = ring_centreline(road)
-    scale = _scale(width, scale, name)
-    frame = Frame(scale, pixels.shape[0])
-    points = default_direction(frame.to_world(line), width * scale)
-    known = {"metres_per_pixel": scale, "pixel_origin": [0.0, 0.0], "direction": "assumed clockwise"}
-    return mask_track(name, frame, road, points, {**source, **known})
-
-
-def _plain_ring(pixels: Picture) -> npt.NDArray[np.bool_]:
-    """The road of a plain picture: what differs from the surroundings, or what lies between the lines of an outline."""
-    import cv2
-
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])[:, :3].astype(np.float32)
-    ground = np.median(border, axis=0)
-    distance = np.sqrt(((pixels[..., :3].astype(np.float32) - ground) ** 2).sum(axis=2))
-    level = np.clip(distance, 0, 255).astype(np.uint8)
-    limit, _ = cv2.threshold(level, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    drawn = level > limit
-    try:
-        return find_ring(drawn)
-    except InputError as error:
         try:
-            return find_ring(~drawn)
-        except InputError:
-            raise error from None
+            return painted_track(picture.stem, pixels, scale, source, keep=keep, close=close)
+        except UnclearRoad as error:
+            raise UnclearRoad(f"{picture.stem}: {error}", error.marks) from None
+    return _gated(picture.stem, pixels, entry, scale, source)
 
 
 def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source: dict[str, Any]) -> Track:
@@ -126,7 +90,7 @@ def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     width = float(np.median(np.linalg.norm(entry.gates[:, 1] - entry.gates[:, 0], axis=1)))
-    scale = _scale(width, scale, name)
+    scale = guessed_scale(width, scale, name)
     frame = Frame(scale, high, entry.origin)
     world = frame.to_world(points)
     start = None if entry.start is None else frame.to_world(entry.start)
@@ -155,7 +119,7 @@ def _check_start(
     world: npt.NDArray[np.float64],
 ) -> None:
     """Raise InputError unless the start pose (`start` in pixels) is on the road and points along it."""
-    x, y = np.round(start).astype(int)
+    x, y = np.round(np.clip(start, -1e6, 1e6)).astype(int)
     inside = 0 <= y < road.shape[0] and 0 <= x < road.shape[1] and bool(road[y, x])
     require(
         inside,
@@ -174,13 +138,21 @@ def _check_start(
     )
 
 
+def _names(entries: dict[str, Any]) -> str:
+    """The pictures that have entries, for a message."""
+    return ", ".join(repr(name)[1:-1][:60] for name in list(entries)[:8])
+
+
 def read_entries(path: Path) -> dict[str, Any]:
     """The entries of a checkpoints.json, unchecked. Raises InputError if it is no JSON object."""
+    text = read_text(path, MOST_JSON)
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); give a text file") from None
-    except json.JSONDecodeError as error:
+        entries = json.loads(text)
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply to be read; see docs/tracks.md for the format") from None
+    except ValueError as error:
+        if not isinstance(error, json.JSONDecodeError):  # a number of thousands of digits
+            raise InputError(f"{path}: {str(error)[:80]}; repair the JSON") from None
         raise InputError(f"{path} line {error.lineno} column {error.colno}: {error.msg}; repair the JSON") from None
     shape = isinstance(entries, dict) and bool(entries) and all(isinstance(v, dict) for v in entries.values())
     require(shape, f'{path} must be an object {{"<picture>.png": {{"checkpoints": ...}}}}; see docs/tracks.md')
@@ -217,6 +189,10 @@ def parse_entry(data: dict[str, Any], where: str, height: int) -> Entry:
         scale = float(_numbers(scale, (), f"{where}: metres_per_pixel must be a number"))
         require(scale > 0, f"{where}: metres_per_pixel must be > 0, got {scale}; measure it")
     low = _numbers(data.get("origin", [0, 0]), (2,), f"{where}: origin must be [x, y] in metres")
+    require(
+        bool((np.abs(low) <= FARTHEST).all()),
+        f"{where}: origin must be within {FARTHEST:g} m, got {low.tolist()}; correct it",
+    )
     return Entry(gates, start, angle, scale, (float(low[0]), float(low[1])))
 
 
@@ -224,10 +200,10 @@ def _numbers(value: Any, shape: tuple[int | None, ...], rule: str) -> npt.NDArra
     """`value` as a finite array of `shape` (None: any length). Raises InputError(rule)."""
     try:
         array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{rule}, got {str(value)[:60]}; correct it") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{rule}, got {repr(value)[:60]}; correct it") from None
     fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
-    require(fits, f"{rule}, got {str(value)[:60]}; correct it")
+    require(fits, f"{rule}, got {repr(value)[:60]}; correct it")
     require(bool(np.isfinite(array).all()), f"{rule}, got NaN or infinity; correct it")
     return array
 

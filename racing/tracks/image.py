@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import InputError, require
+from racing.errors import InputError, is_file, require
 from racing.sim.clearance import MAX_CELLS, Clearance, clearance_from_mask, sharpened
 from racing.sim.track import Points
 from racing.tracks.geometry import arc_lengths, nearest, resample_linear, smooth_closed
@@ -23,6 +23,7 @@ Mask = npt.NDArray[np.bool_]
 Picture = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64_000_000
+DECODERS = ("PNG", "PPM", "JPEG", "BMP")  # no others: some run programs
 SPECK = 0.02  # holes and islands smaller than this share of the road's area are filled
 SMALLEST_ROAD = 0.001  # [share of the picture] smaller areas are not looked at
 SMOOTHING = 0.25  # Gaussian deviation in road widths: takes the pixels out of a line, leaves hairpins where they are
@@ -37,11 +38,11 @@ def open_picture(path: Path) -> Picture:
 
     Raises InputError if the file is missing, is no picture, or is larger than 64 Mpx.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    require(path.is_file(), f"picture {path} does not exist; check the path")
+    require(is_file(path), f"picture {path} does not exist; check the path")
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=DECODERS) as picture:
             wide, high = picture.size
             require(
                 wide * high <= MAX_PIXELS,
@@ -52,10 +53,19 @@ def open_picture(path: Path) -> Picture:
                 levels = np.round(grey / (257 if grey.max() > 255 else 1)).astype(np.uint8)
                 return np.dstack([levels, levels, levels, np.full_like(levels, 255)])
             return np.asarray(picture.convert("RGBA"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read as a picture ({error}); give a PNG, PGM or JPEG") from None
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise whatever they stumble over: zlib, struct, index, memory errors
+        what = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"{path} cannot be read as a picture ({what}); give a PNG, PGM or JPEG") from None
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(columns, rows) of a picture that could be read before."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return int(picture.width), int(picture.height)
 
 
 @dataclass(frozen=True)
@@ -132,16 +142,15 @@ def fill_specks(road: Mask) -> tuple[Mask, int]:
     return np.asarray(road | np.isin(labels, specks)[1:-1, 1:-1]), len(holes)
 
 
-def find_ring(free: Mask) -> Mask:
-    """The road among the free areas of a map (H, W): the ring with one large hole.
+def find_ring(free: Mask) -> tuple[Mask, int]:
+    """(the road among the free areas of a map (H, W), number of its large holes): the ring with one, if there is one.
 
     In an outline map outside, infield and road are all free; only the road is a ring that does not reach the picture's
     border. In a filled map it is the only free area, wherever it lies.
-    Raises InputError if no area is such a ring.
+    With several holes the road crosses itself or forks. Raises InputError if no area encloses ground.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=4)
-    rings: list[tuple[bool, int, Mask]] = []
-    most_holes = 0
+    rings: list[tuple[bool, bool, int, Mask, int]] = []
     by_area = sorted(range(1, count), key=lambda k: -stats[k, cv2.CC_STAT_AREA])[:20]
     for k in by_area:
         x, y, w, h, area = stats[k]
@@ -151,21 +160,16 @@ def find_ring(free: Mask) -> Mask:
         border = _border_share(labels == k)
         if 2 * area / _boundary_length(part) < NARROWEST or border > MOST_BORDER:
             continue
-        most_holes = max(most_holes, holes)
-        if holes == 1:
+        if holes:
             mask = np.zeros_like(free)
             mask[y : y + h, x : x + w] = part
-            rings.append((border == 0.0, int(area), mask))
-    if not rings and most_holes > 1:
-        raise InputError(
-            f"the road encloses {most_holes} large areas, one is expected (a crossing or a pit lane?); "
-            "give gates in checkpoints.json, or a centreline CSV"
-        )
+            rings.append((holes == 1, border == 0.0, int(area), mask, holes))
     require(
         bool(rings),
         "no closed ring of road was found in the picture (a gap in an edge, or a line across the road?); repair it",
     )
-    return max(rings, key=lambda ring: ring[:2])[2]
+    *_, road, holes = max(rings, key=lambda ring: ring[:3])
+    return road, holes
 
 
 def _border_share(part: Mask) -> float:
@@ -203,6 +207,11 @@ def ring_centreline(road: Mask) -> tuple[Points, float]:
 
 def edge_points(road: Mask) -> Points:
     """Points (K, 2) [px] a quarter of a pixel apart on the road's edge, smoothed over the steps of its pixels."""
+    return np.concatenate(edge_lines(road))
+
+
+def edge_lines(road: Mask) -> list[Points]:
+    """The closed lines (K, 2) [px] that bound the road, each as in `edge_points`."""
     from contourpy import contour_generator
 
     soft = cv2.GaussianBlur(np.pad(road, 4).astype(np.float32), (0, 0), 1.0)
@@ -210,8 +219,8 @@ def edge_points(road: Mask) -> Points:
     for line in contour_generator(z=soft).lines(0.5):
         (points,) = resample_linear(np.asarray(line[:-1], np.float64), 0.25)
         steps = min(EDGE_SMOOTHING / 0.25, len(points) / 20)
-        pieces.append(smooth_closed(points, steps))
-    return np.concatenate(pieces) - 4.0
+        pieces.append(smooth_closed(points, steps) - 4.0)
+    return pieces
 
 
 def smooth_line(points: Points, sigma: float) -> Points:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from racing.sim.track import Track
 from racing.tracks.draw import draw_track, frame_for
 from racing.tracks.image import open_picture
+from racing.tracks.unravel import Mark
 
 if TYPE_CHECKING:
     from racing.tracks.reference import ReferenceLap
@@ -56,6 +57,25 @@ def save_sheet(tracks: Sequence[Track], path: Path, columns: int = 4) -> None:
         axis.set_title(f"{track.name}\n{track.length:.0f} m, {width:.1f} m wide", fontsize=11)
     for axis in axes[len(tracks) :]:
         axis.set_visible(False)
+    _save(figure, path)
+
+
+def save_marks(picture: Path, marks: Sequence[Mark], path: Path) -> None:
+    """Write `picture` as a PNG with rings around the places `marks` and their texts, to show why it was refused."""
+    pixels = open_picture(picture)
+    high, wide = pixels.shape[:2]
+    scale = 9.0 / max(high, wide)
+    figure, (axis,) = _figure(1, 1, (max(3.0, wide * scale), max(3.0, high * scale)))
+    axis.imshow(pixels[..., :3], interpolation="antialiased")
+    for mark in marks:
+        axis.plot(
+            mark.x, mark.y, "o", markersize=26, markerfacecolor="none", markeredgecolor="red", markeredgewidth=2.5
+        )
+        box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "red"}
+        away = (14 if mark.x < 0.7 * wide else -14, 18 if mark.y > 0.2 * high else -26)
+        side = "left" if away[0] > 0 else "right"
+        text = f"{mark.text}\n({mark.x:.0f}, {mark.y:.0f})"
+        axis.annotate(text, (mark.x, mark.y), away, textcoords="offset points", ha=side, fontsize=9, bbox=box)
     _save(figure, path)
 
 

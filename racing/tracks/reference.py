@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from racing.sim.precision import cache_directory
 from racing.sim.profile import lap_time, speed_profile
-from racing.sim.track import Track, resample_closed
+from racing.sim.track import Track, grip_along, resample_closed
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Guide
 from racing.tracks.line import Line, closed_line, half_width, settle
@@ -96,7 +96,7 @@ def compute_reference_lap(track: Track, vehicle: Vehicle) -> ReferenceLap:
     candidates: list[tuple[float, float, Line]] = []
     for price in SHORTNESS:
         line = settle(line, track, margin, price * unit, NEXT_ROUNDS if candidates else FIRST_ROUNDS)
-        time = lap_time(speed_profile(line.curvature, line.spacing, vehicle), line.spacing)
+        time = lap_time(_speeds(line, track, vehicle), line.spacing)
         candidates.append((time, price * unit, line))
     time, shortness, line = min(candidates, key=lambda candidate: candidate[0])
     return ReferenceLap(
@@ -104,10 +104,14 @@ def compute_reference_lap(track: Track, vehicle: Vehicle) -> ReferenceLap:
         length_m=line.spacing * len(line.points),
         points=line.points,
         curvature=line.curvature,
-        speed=speed_profile(line.curvature, line.spacing, vehicle),
+        speed=_speeds(line, track, vehicle),
         clearance_min_m=float(track.clearance.at(resample_closed(line.points, line.spacing / 4)[0]).min()),
         shortness=shortness,
     )
+
+
+def _speeds(line: Line, track: Track, vehicle: Vehicle) -> Array:
+    return speed_profile(line.curvature, line.spacing, vehicle, grip_along(track, line.points))
 
 
 def cache_path(track: Track, vehicle: Vehicle) -> Path:
@@ -119,6 +123,9 @@ def cache_path(track: Track, vehicle: Vehicle) -> Path:
         digest.update(np.ascontiguousarray(array).tobytes())
     parameters = [float(getattr(vehicle, name)) for name in _PARAMETERS]
     digest.update(repr((grid.origin, grid.resolution, parameters)).encode())
+    if track.grip is not None:
+        digest.update(track.grip.values.tobytes())
+        digest.update(repr((track.grip.values.shape, track.grip.origin, track.grip.resolution)).encode())
     return cache_directory().parent / "reference" / f"{digest.hexdigest()[:32]}.npz"
 
 

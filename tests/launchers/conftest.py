@@ -1,12 +1,18 @@
-"""A SLURM cluster for all tests of one process."""
+"""What the tests of launchers share: a SLURM cluster for each process of pytest, a finished sweep for all."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from launchers.sweep import Sweep, all_sweeps
+from racing.runs.directory import RunDirectory, all_runs
+from racing.runs.lock import FileLock
 from tests.launchers.cluster import Cluster, missing
+from tests.launchers.sweeping import LEARNT, LONG, train
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +33,33 @@ def here(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     return cluster
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, arguments: list[str]) -> Path:
+    """Outputs with what these arguments train; the processes of pytest-xdist have them in common."""
+    root = tmp_path_factory.getbasetemp()
+    outputs = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / f"sweeps-{name}"
+    outputs.mkdir(exist_ok=True)
+    lock = FileLock(outputs / "test.lock")
+    lock.acquire(wait=True)
+    if not (outputs / "said.txt").exists():
+        done = train(outputs, *arguments)
+        assert done.returncode == 0, done.stderr
+        (outputs / "said.txt").write_text(done.stdout)
+    lock.release()
+    return outputs
+
+
+@pytest.fixture(scope="session")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """The training of seed=1 that nobody disturbed."""
+    outputs = once(tmp_path_factory, "calm", [*LONG, "seed=1"])
+    (run,) = all_runs(outputs)
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A sweep of four jobs in the embedded store."""
+    outputs = once(tmp_path_factory, "finished", LEARNT)
+    return next(sweep for sweep in all_sweeps(outputs) if sweep.name.startswith("s-"))

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,37 +15,10 @@ from launchers.sweep import Job, Sweep, all_sweeps
 from racing.cli import main
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
-from racing.runs.lock import FileLock
 from racing.runs.store import embedded_uri
 from tests.killing import points, state_bytes
+from tests.launchers.sweeping import LONG, SHORT, TOTAL, command, train
 from tests.runs.conftest import Copy, wait_until
-
-SHORT = ["debug=fast", "eval.episodes=2", "name=s", "algo.n_steps=32", "eval.every=0"]
-TOTAL = 98_304
-LONG = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "tracking=none"]
-
-
-def command(outputs: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "racing.cli", "train", *arguments, f"paths.outputs={outputs}"]
-
-
-def train(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(outputs, *arguments), capture_output=True, text=True, timeout=300)
-
-
-def once(tmp_path_factory: pytest.TempPathFactory, name: str, arguments: list[str]) -> Path:
-    """Outputs with what these arguments train; the processes of pytest-xdist have them in common."""
-    root = tmp_path_factory.getbasetemp()
-    outputs = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / f"sweeps-{name}"
-    outputs.mkdir(exist_ok=True)
-    lock = FileLock(outputs / "test.lock")
-    lock.acquire(wait=True)
-    if not (outputs / "said.txt").exists():
-        done = train(outputs, *arguments)
-        assert done.returncode == 0, done.stderr
-        (outputs / "said.txt").write_text(done.stdout)
-    lock.release()
-    return outputs
 
 
 def only_sweep(outputs: Path) -> Sweep:
@@ -65,14 +37,6 @@ def steps(job: Job, outputs: Path) -> int:
     if journal is None or not journal.exists():
         return 0
     return max((line.record.get("step", 0) for line in read_journal(journal) if line.record), default=0)
-
-
-@pytest.fixture(scope="session")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """The training of seed=1 that nobody disturbed."""
-    outputs = once(tmp_path_factory, "calm", [*LONG, "seed=1"])
-    (run,) = all_runs(outputs)
-    return run
 
 
 def check_equal(run: RunDirectory, calm: RunDirectory) -> None:
@@ -123,16 +87,6 @@ def test_ctrl_c_stops_all_jobs_with_their_state_saved(calm: RunDirectory, tmp_pa
     assert run_of(sweep, 1).status == "FINISHED"
 
 
-AXES = ["seed=1,2", "algo.learning_rate=3e-4,1e-3"]
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """A sweep of four jobs in the embedded store."""
-    outputs = once(tmp_path_factory, "finished", ["-m", *SHORT, *AXES])
-    return next(sweep for sweep in all_sweeps(outputs) if sweep.name.startswith("s-"))
-
-
 def mlflow_runs(sweep: Sweep) -> dict[str, list]:
     """The MLflow runs below each parent's id, '' for those that have none."""
     from mlflow import MlflowClient
@@ -169,12 +123,12 @@ def check_mlflow(sweep: Sweep, children: int) -> None:
 
 
 def test_mlflow_has_one_parent_and_children_named_by_what_varied(finished: Sweep):
-    labels = [f"seed={seed} algo.learning_rate={rate}" for seed in (1, 2) for rate in ("0.0003", "0.001")]
+    labels = [f"seed={seed} algo.learning_rate={rate}" for seed in (1, 2) for rate in ("0.001", "0.003")]
     assert [job.label for job in finished.jobs] == labels
     check_mlflow(finished, 4)
     assert "best     " in (finished.outputs / "said.txt").read_text()
     (parent,) = mlflow_runs(finished)[""]
-    assert parent.data.params == {"seed": "1, 2", "algo.learning_rate": "0.0003, 0.001"}
+    assert parent.data.params == {"seed": "1, 2", "algo.learning_rate": "0.001, 0.003"}
     assert parent.data.metrics["jobs/done"] == 4
     assert parent.data.tags["racing.best"] in labels
     best = Copy(next(run for run in all_runs(finished.outputs) if run.name == parent.data.tags["racing.best_run"]))

@@ -40,7 +40,7 @@ def test_right_hand_sides_meet_published_vectors():
             x = tuple(case["x"])
             rolling = D.kinematic_rhs((*x[:5], 0.0, 0.0), *case["u"], 1.0, car)
             np.testing.assert_allclose(rolling[:5], case["ks"], rtol=0, atol=1e-9)
-            np.testing.assert_allclose(D.linear_rhs(x, *case["u"], car), case["st"], rtol=0, atol=1e-9)
+            np.testing.assert_allclose(D.linear_rhs(x, *case["u"], car["friction"], car), case["st"], rtol=0, atol=1e-9)
             count += 1
     assert count == 600
 
@@ -59,7 +59,7 @@ MANOEUVRES = {
 def one_step(state, rate: float, a: float, step: float, car, *, mend: bool = False) -> tuple[float, ...]:
     """One car's state after one Runge-Kutta step, and after `settle` if wanted."""
     column = np.array(state, np.float64).reshape(7, 1)
-    D.rk4(column, np.empty((2, 7, 1)), np.array([rate]), np.array([a]), step, car, 1)
+    D.rk4(column, np.empty((2, 7, 1)), np.array([rate]), np.array([a]), np.array([car["friction"]]), step, car, 1)
     if mend:
         D.settle(column, 0, state[3], car)
     return tuple(column[:, 0])
@@ -130,7 +130,7 @@ def test_lateral_acceleration_never_exceeds_grip(name: str, request: pytest.Fixt
         )
         fast = rows[rows[:, 3] > 2 * vehicle.kinematic_below]
         for state in fast:
-            rates = D.saturated_rhs(tuple(state), 0.0, 0.0, car)
+            rates = D.saturated_rhs(tuple(state), 0.0, 0.0, car["friction"], car)
             greatest = max(greatest, abs(rates[6] + state[5] * state[3]))
     assert 0.8 * vehicle.max_lateral < greatest <= 1.02 * vehicle.max_lateral
 
@@ -168,7 +168,7 @@ def test_power_limit_and_drag_set_top_speed(kart: Vehicle):
 def test_kinematic_model_is_capped_by_grip(kart: Vehicle):
     rolling = dataclasses.replace(kart, model="kinematic")
     _, car = simulate(rolling, (0, 0, 0, 20, 0, 0, 0), 0.0, 0.0, 0.01)
-    turn = D.derivative((0.0, 0.0, 0.4, 20.0, 0.0, 0.0, 0.0), 0.0, -8.5, car)
+    turn = D.derivative((0.0, 0.0, 0.4, 20.0, 0.0, 0.0, 0.0), 0.0, -8.5, car["friction"], car)
     assert np.hypot(turn[4] * 20.0, turn[3]) == pytest.approx(kart.max_lateral, rel=1e-6)
     assert turn[3] < 0  # a car that steers still brakes
 

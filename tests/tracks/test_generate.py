@@ -1,13 +1,18 @@
 """The generator: what every circuit that it makes keeps."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from racing.errors import InputError
+from racing.tracks import drawn
 from racing.tracks.catalog import generated_tracks
 from racing.tracks.check import findings
+from racing.tracks.drive import drive_round
 from racing.tracks.generate import CLEAR, STYLES, generate
 from racing.tracks.geometry import closest_approach, crossings
+from racing.tracks.measure import difficulty
 
 SIZES = {
     "oval": (560.0, 12.0),
@@ -17,6 +22,17 @@ SIZES = {
     "fast": (1900.0, 14.0),
     "figure_eight": (700.0, 11.0),
     "kart": (420.0, 7.0),
+    "street": (900.0, 10.0),
+}
+KNOWN = {
+    "oval": "d4c2a2426387",
+    "flowing": "7a2a4f218170",
+    "tight": "f84fa7832932",
+    "hairpin": "508e75ce4a9d",
+    "fast": "a9c2d1ae1373",
+    "figure_eight": "2ef13965ec7a",
+    "kart": "2cc0dc135163",
+    "street": "34d1f330fcab",
 }
 
 
@@ -60,6 +76,58 @@ def test_equal_arguments_give_equal_bytes_and_other_seeds_other_circuits():
     assert first.points.tobytes() == again.points.tobytes()
     assert first.clearance.values.tobytes() == again.clearance.values.tobytes()
     assert len(first.points) != len(other.points) or not np.allclose(first.points, other.points)
+
+
+def test_circuits_are_the_same_on_every_machine():
+    """Coordinates to the millimetre: processors differ in the last bit of a sine."""
+    digests = {}
+    for style, size in SIZES.items():
+        points = np.round(generate(11, style, *size).points * 1000).astype(np.int64)
+        digests[style] = hashlib.sha256(points.tobytes()).hexdigest()[:12]
+    assert digests == KNOWN
+
+
+def test_a_circuit_comes_back_from_disk_bit_for_bit(tmp_path, monkeypatch):
+    monkeypatch.setenv("RACING_CACHE", str(tmp_path))
+    made = drawn.drawn_circuit(5, "kart", 420.0, 7.0)
+    assert made.points.tobytes() == generate(5, "kart", 420.0, 7.0).points.tobytes()
+    (file,) = (tmp_path / "circuits").iterdir()
+    monkeypatch.setattr(drawn, "drawing", lambda *_: pytest.fail("drawn again"))
+    again = drawn.drawn_circuit(5, "kart", 420.0, 7.0)
+    assert again.points.tobytes() == made.points.tobytes()
+    assert again.clearance.values.tobytes() == made.clearance.values.tobytes()
+    assert (again.name, again.source) == (made.name, made.source)
+    monkeypatch.undo()
+    monkeypatch.setenv("RACING_CACHE", str(tmp_path))
+    file.write_bytes(file.read_bytes()[:100])
+    assert drawn.drawn_circuit(5, "kart", 420.0, 7.0).points.tobytes() == made.points.tobytes()
+    monkeypatch.setenv("RACING_CACHE", "/proc/nowhere")
+    assert drawn.drawn_circuit(5, "kart", 420.0, 7.0).points.tobytes() == made.points.tobytes()
+
+
+def test_the_reference_controller_goes_round_and_says_where_it_does_not(kart, f1tenth, monkeypatch):
+    tracks = [generate(seed, style, *size) for style, size in SIZES.items() for seed in (21, 22) if size[1] > 4]
+    drives = drive_round(tracks, kart)
+    assert all(drive.completed for drive in drives)
+    assert all(
+        track.length / 30 < drive.lap_time_s < track.length / 4 for track, drive in zip(tracks, drives, strict=True)
+    )
+    small = generate(1, "tight", 120.0, 2.0)
+    assert drive_round([small], f1tenth)[0].completed
+    monkeypatch.setattr("racing.tracks.drive.PACE", 3.0)  # too fast for any bend
+    (stuck,) = drive_round(tracks[2:3], kart)
+    assert not stuck.completed
+    assert stuck.ending == "off_track"
+    before = np.arange(stuck.at - 12, stuck.at + 1)
+    assert np.abs(tracks[2].curvature.take(before, mode="wrap")).max() > 0.02  # in a bend or just after
+
+
+def test_difficulty_follows_the_style_and_not_the_scale():
+    mean = {s: np.mean([difficulty(generate(k, s, *SIZES[s])) for k in range(4)]) for s in SIZES}
+    assert mean["fast"] < mean["oval"] < mean["flowing"] < mean["street"] < mean["hairpin"] <= 10
+    assert difficulty(generate(3, "kart", 420.0, 7.0)) == pytest.approx(
+        difficulty(generate(3, "kart", 120.0, 2.0)), abs=0.2
+    )
 
 
 def test_the_start_line_is_on_a_straight():

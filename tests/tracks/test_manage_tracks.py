@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from racing.cli import main
-from racing.tracks.catalog import load_track
+from racing.manage_tracks import as_flags
+from racing.tracks.catalog import load_track, shipped
 from racing.tracks.generate import generate
 
 
@@ -81,6 +82,46 @@ def test_validate_says_what_is_wrong_and_returns_2(table, capsys):
     assert "not valid: " in out
 
 
+def test_validate_drives_a_lap_and_takes_several(table, capsys):
+    assert tracks("validate", table, "oval", "absent.csv") == 2
+    out = capsys.readouterr().out
+    assert "club for kart: valid, 0 warnings, driven in" in out
+    assert "oval for kart: valid, 0 warnings, driven in" in out
+    assert "error: absent.csv: track 'absent.csv' is neither" in out
+    assert "3 tracks: 2 valid, 1 not" in out
+    assert tracks("validate") == 2
+    assert "needs a NAME or --all" in capsys.readouterr().err
+
+
+def test_a_track_that_cannot_be_driven_is_named_with_the_place(table, capsys, monkeypatch):
+    monkeypatch.setattr("racing.tracks.drive.PACE", 3.0)  # a controller that is too fast for any bend
+    assert tracks("validate", table) == 2
+    out = capsys.readouterr().out
+    assert "m into the lap, at (" in out
+    assert "kart under the reference controller leaves the road" in out
+    assert tracks("validate", table, "--no-drive") == 0
+
+
+def test_keys_and_flags_mean_the_same():
+    assert as_flags(["seed=3", "metres_per_pixel=0.5", "all=true", "force=false", "a.csv", "--x=1", "./a=b.csv"]) == [
+        "--seed=3",
+        "--metres-per-pixel=0.5",
+        "--all",
+        "a.csv",
+        "--x=1",
+        "./a=b.csv",
+    ]
+
+
+def test_list_with_laps_has_every_vehicle(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("racing.tracks.catalog.available", lambda: {"oval": shipped()["oval"]})
+    assert tracks("list", "laps=true") == 0
+    out = capsys.readouterr().out
+    assert "kart [s]" in out
+    assert "18.9" in out
+
+
 def test_gates_that_are_wrong_are_named(table, capsys):
     assert tracks("import", table, "--name", "club") == 0
     path = Path("tracks/club/checkpoints.json")
@@ -110,7 +151,7 @@ def test_preview_and_reference(tmp_path, capsys):
 
 
 def test_generate_is_the_generator(tmp_path, capsys):
-    arguments = ["--style", "tight", "--seed", "9", "--length", "120", "--width", "2", "--out", str(tmp_path)]
+    arguments = ["style=tight", "seed=9", "length=120", "--width", "2", "--out", str(tmp_path)]
     assert tracks("generate", *arguments) == 0
     drawn, read = generate(9, "tight", 120, 2), load_track(tmp_path / "tight-9")
     assert np.abs(read.gates - drawn.gates).max() < 1e-3

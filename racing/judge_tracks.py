@@ -1,0 +1,91 @@
+"""`racing tracks validate | preview`: the actions that judge tracks, by rule and by eye."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from racing.errors import InputError, require
+from racing.tracks.measure import mean_width
+
+if TYPE_CHECKING:
+    from racing.sim.track import Track
+    from racing.sim.vehicle import Vehicle
+
+SMALL = 4.0  # [m] narrower roads are for 1:10 cars
+
+
+def vehicle_for(name: str | None, track: Track) -> Vehicle:
+    """The vehicle of that name, else the one that suits the road's width."""
+    from racing.configs import load_group
+
+    vehicle: Vehicle = load_group("vehicle", str(name or ("f1tenth" if mean_width(track) < SMALL else "kart")))
+    return vehicle
+
+
+def validate(options: argparse.Namespace, names: Sequence[str], load: Callable[[str], Track]) -> int:
+    """Print one line per finding; returns 2 if one of them is fatal or a track cannot be read."""
+    unfit = 0
+    for name in names:
+        try:
+            track = load(name)
+        except InputError as error:
+            if len(names) == 1:
+                raise
+            print(f"error: {name}: {error}")
+            unfit += 1
+            continue
+        unfit += _validate(track, options)
+    if len(names) > 1:
+        print(f"{len(names)} tracks: {len(names) - unfit} valid, {unfit} not")
+    return 2 if unfit else 0
+
+
+def _validate(track: Track, options: argparse.Namespace) -> bool:
+    """Whether `track` is unfit; prints its findings, the drive-through and the verdict."""
+    from racing.tracks.check import drive_findings, findings
+    from racing.tracks.drive import drive_round
+
+    vehicle = vehicle_for(options.vehicle, track)
+    found = findings(track, vehicle)
+    driven = ""
+    if options.drive and not any(finding.fatal for finding in found):
+        (drive,) = drive_round([track], vehicle)
+        found += drive_findings(track, vehicle, drive)
+        driven = f", driven in {drive.lap_time_s:.1f} s from standing" if drive.lap_time_s is not None else ""
+    for finding in found:
+        print(finding)
+    fatal = sum(finding.fatal for finding in found)
+    verdict = f"not valid: {fatal} error{'s' * (fatal > 1)}" if fatal else "valid"
+    print(f"{track.name} for {vehicle.name}: {verdict}, {len(found) - fatal} warnings{driven}")
+    return fatal > 0
+
+
+def preview(options: argparse.Namespace, names: Sequence[str], load: Callable[[str], Track]) -> int:
+    """Draw one track with its reference line, or several on a sheet."""
+    from racing.tracks.preview import save_preview, save_sheet
+    from racing.tracks.reference import reference_lap
+
+    require(bool(names), "racing tracks preview needs a NAME or --all; see racing tracks list")
+    tracks = []
+    for name in names:
+        try:
+            tracks.append(load(name))
+        except InputError as error:
+            if not options.all:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+    path = options.out or Path(f"{tracks[0].name if len(tracks) == 1 else 'tracks'}.png")
+    require(path.suffix.lower() == ".png", f"--out must end in .png, got {path}; rename it")
+    try:
+        if len(tracks) > 1:
+            save_sheet(tracks, path)
+        else:
+            save_preview(tracks[0], path, reference_lap(tracks[0], vehicle_for(options.vehicle, tracks[0])))
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error}); choose another --out") from None
+    print(f"wrote {path}")
+    return 0

@@ -1,0 +1,158 @@
+"""`racing tracks import | generate | export`: the actions that write tracks."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from racing.errors import InputError, require
+from racing.tracks.measure import difficulty, least_radius, mean_width
+from racing.tracks.unravel import UnclearRoad
+
+if TYPE_CHECKING:
+    from racing.sim.track import Track
+
+SURE = 0.7  # confidence below which a reading is called unsure
+
+
+def import_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
+    """Read any known format and write the house format."""
+    from racing.tracks.check import findings
+
+    name = _name(options, Path(options.file).stem)
+    try:
+        track = load()
+    except UnclearRoad as error:
+        raise InputError(f"{error}{_marked(options, name, error)}") from None
+    if options.start is not None:
+        track = _restarted(track, options)
+    found = findings(track)
+    for finding in found:
+        print(finding)
+    fatal = next((finding for finding in found if finding.fatal), None)
+    if fatal is not None:
+        raise InputError(f"{options.file} was not imported: {fatal.text}; {fatal.remedy}")
+    return _write(track, options)
+
+
+def _marked(options: argparse.Namespace, name: str, error: UnclearRoad) -> str:
+    """Write the picture with the places marked; returns what to say about it."""
+    from racing.tracks.preview import save_marks
+
+    if not error.marks:
+        return ""
+    path = options.out / f"{name}-refused.png"
+    try:
+        save_marks(Path(options.file), error.marks, path)
+    except OSError as trouble:
+        return f" (the marked picture cannot be written: {trouble})"
+    return f"; marked in {path}"
+
+
+def _restarted(track: Track, options: argparse.Namespace) -> Track:
+    """The track with its start line at --start: a pixel of a picture, else metres."""
+    from racing.tracks.assemble import started_at
+    from racing.tracks.image import Frame, picture_size
+    from racing.tracks.unravel import parse_pixel
+
+    place = parse_pixel(options.start, "start must be X,Y (a pixel of the picture)")
+    source = track.source
+    if "picture" not in source:
+        return started_at(track, place)
+    scale = float(source.get("scale", 1.0))
+    _, rows = picture_size(Path(source["picture"]))
+    origin = tuple(float(v) * scale for v in source["pixel_origin"])
+    frame = Frame(float(source["metres_per_pixel"]) * scale, rows, (origin[0], origin[1]), source.get("yaw", 0.0))
+    import numpy as np
+
+    x, y = frame.to_world(np.array(place, float))
+    return started_at(track, (float(x), float(y)))
+
+
+def generate_track(options: argparse.Namespace) -> int:
+    """Draw one circuit, or all that ship."""
+    from racing.tracks.generate import generate
+    from racing.tracks.shipped import draw_shipped
+
+    if options.shipped:
+        for path in draw_shipped(options.out):
+            print(f"wrote {path}")
+        return 0
+    return _write(generate(options.seed, options.style, options.length, options.width), options)
+
+
+def export_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
+    """Write a track in one of the formats that other programs read."""
+    from racing.tracks.export import FORMATS
+
+    require(
+        options.format in FORMATS, f"--format must be one of {', '.join(FORMATS)}, got {options.format!r}; choose one"
+    )
+    track = load()
+    name = _name(options, track.name)
+    try:
+        for path in FORMATS[options.format](replace(track, name=name), options.out, options.metres_per_pixel):
+            print(f"wrote {path}")
+    except OSError as error:
+        raise InputError(f"{options.out} cannot be written ({error}); choose another --out") from None
+    return 0
+
+
+def _name(options: argparse.Namespace, default: str) -> str:
+    name = str(options.name or re.sub(r"[^A-Za-z0-9_-]+", "_", default).lstrip("_-") or "track")
+    require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)), f"--name {name!r} must be letters, digits, _ and -")
+    return name
+
+
+def _write(track: Track, options: argparse.Namespace) -> int:
+    """Write <out>/<name>/ whole or not at all, and an overlay beside its picture."""
+    from racing.tracks.house import write_house
+    from racing.tracks.preview import save_preview
+
+    name = _name(options, track.name)
+    target = options.out / name
+    require(
+        options.force or not target.exists(), f"{target} exists already; choose another --name, or --force replaces it"
+    )
+    part = options.out / f".{name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        track = replace(track, name=name)
+        write_house(track, part)
+        save_preview(track, part / "overlay.png", on_source=True)
+        if target.exists():
+            shutil.rmtree(target)
+        part.rename(target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error}); choose another --out") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    _report(track, target)
+    return 0
+
+
+def _report(track: Track, target: Path) -> None:
+    """What was written, and how sure it is."""
+    widths = track.left + track.right
+    print(
+        f"wrote {target}: {track.length:.1f} m, {mean_width(track):.2f} m wide ({widths.min():.2f} to "
+        f"{widths.max():.2f}), tightest radius {least_radius(track):.1f} m, {len(track.gates)} gates, "
+        f"difficulty {difficulty(track):g} of 10"
+    )
+    source = track.source
+    if "confidence" in source:
+        holes, sure = source["holes"], source["confidence"]
+        print(f"the road encloses {holes} large area{'s' * (holes > 1)}; confidence {sure:.2f}", end="")
+        print(": unsure, look closely" if sure < SURE else "")
+        if source.get("bridged_px"):
+            print(f"a line or gap across the road of up to {source['bridged_px']} px was bridged")
+        if source.get("dropped_branches"):
+            print(f"{source['dropped_branches']} branch(es) left out; --keep chooses another way")
+    if "direction" in source:
+        print(f"direction {source['direction']}, start on the longest straight; --reverse, --start X,Y change them")
+    print(f"look at {target / 'overlay.png'}, then: racing train track={target}")

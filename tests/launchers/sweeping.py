@@ -1,0 +1,32 @@
+"""`racing train -m` in a process, with small trainings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SHORT = ["debug=fast", "eval.episodes=2", "name=s", "algo.n_steps=32", "eval.every=0"]
+TOTAL = 98_304
+LONG = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "tracking=none"]
+
+
+def command(outputs: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "racing.cli", "train", *arguments, f"paths.outputs={outputs}"]
+
+
+def train(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(outputs, *arguments), capture_output=True, text=True, timeout=300)
+
+
+# A circle that is learnt quickly: laps are driven after half of it.
+LEARNT = [
+    "-m",
+    "debug=fast",
+    "eval.episodes=2",
+    "name=s",
+    "track=oval",
+    "algo.total_timesteps=163840",
+    "eval.every=40960",
+]
+LEARNT += ["eval.from=0.2", "seed=1,2", "algo.learning_rate=1e-3,3e-3"]

@@ -1,0 +1,111 @@
+"""A finished sweep in MLflow's own pages, opened by a browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from launchers.sweep import Sweep
+from tests.launchers.test_sweep import mlflow_runs
+from tests.runs.conftest import PATIENCE
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+ALONE = "headless=new no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium is not here: .ci/packages installs it"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in (*ALONE.split(), "disable-sync", "window-size=1500,1000"):
+        options.add_argument(f"--{argument}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(finished: Sweep) -> Iterator[str]:
+    """Address of `racing ui` on the sweep's store."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "racing.cli", "ui", f"port={port}", f"paths.outputs={finished.outputs}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                break
+        except OSError:
+            assert process.poll() is None
+            time.sleep(0.2)
+    yield address
+    process.terminate()
+    process.wait()
+
+
+def wait_for(browser: webdriver.Chrome, by: str, what: str) -> WebElement:
+    """The first of these elements that can be seen."""
+
+    def shown(seen: webdriver.Chrome) -> WebElement | None:
+        return next((element for element in seen.find_elements(by, what) if element.is_displayed()), None)
+
+    return WebDriverWait(browser, PATIENCE).until(shown, f"{what} never came")
+
+
+def says(browser: webdriver.Chrome, *texts: str) -> None:
+    """Wait until the page says all of these."""
+
+    def missing(seen: webdriver.Chrome) -> bool:
+        said = seen.execute_script("return document.body.textContent")
+        return all(text in said for text in texts)
+
+    WebDriverWait(browser, PATIENCE).until(missing, f"the page does not say all of {texts}")
+
+
+def test_the_jobs_of_a_sweep_hang_below_it_and_are_compared(
+    browser: webdriver.Chrome,
+    page: str,
+    finished: Sweep,
+):
+    found = mlflow_runs(finished)
+    (parent,) = found[""]
+    children = [run.info.run_id for run in found[parent.info.run_id]]
+    labels = [job.label for job in finished.jobs]
+    experiment = parent.info.experiment_id
+    # The list of runs: the sweep; its jobs once it is opened. Their charts beside it.
+    browser.get(f"{page}/#/experiments/{experiment}/runs?compareRunsMode=CHART")
+    says(browser, finished.name)
+    assert not any(label in browser.execute_script("return document.body.textContent") for label in labels)
+    row = f"//div[@role='gridcell'][.//a[contains(., '{finished.name}')]]//button"
+    wait_for(browser, By.XPATH, row).click()
+    says(browser, *labels)
+    # The chart of a metric over steps.
+    browser.get(f"{page}/#/experiments/{experiment}/runs/{children[0]}/model-metrics")
+    wait_for(browser, By.CSS_SELECTOR, "input[placeholder='Search metric charts']").send_keys("eval/lap_time_s")
+    says(browser, "eval/lap_time_s_best")
+    wait_for(browser, By.CSS_SELECTOR, ".js-plotly-plot .scatterlayer .trace")
+    # Compared: parallel coordinates over what was varied.
+    query = f"runs={json.dumps(children)}&experiments={json.dumps([experiment])}"
+    browser.get(f"{page}/#/compare-runs?{query}".replace(" ", ""))
+    wait_for(browser, By.CSS_SELECTOR, ".js-plotly-plot .parcoords")
+    says(browser, "Parallel Coordinates Plot", "algo.learning_rate", "seed", *labels)

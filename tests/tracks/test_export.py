@@ -1,0 +1,66 @@
+"""Tracks written for other programs come back within half a pixel."""
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from racing.cli import main
+from racing.sim.track import build_track
+from racing.tracks.catalog import load_track
+from racing.tracks.export import FORMATS
+from racing.tracks.generate import generate
+from tests.tracks.painting import distances
+
+CIRCUITS = [("kart", 420.0, 7.0), ("street", 120.0, 1.6), ("figure_eight", 700.0, 11.0)]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(("style", "length", "width"), CIRCUITS, ids=[c[0] for c in CIRCUITS])
+def test_round_trip(tmp_path, form, style, length, width):
+    drawn = generate(4, style, length, width, name="mine")
+    pixel = width / 30
+    paths = FORMATS[form](drawn, tmp_path, pixel)
+    once = load_track(paths[0])
+    again = load_track(FORMATS[form](once, tmp_path / "again", pixel)[0])
+    for read, from_ in ((once, drawn), (again, once)):
+        assert distances(read.points, from_.points).max() < 0.5 * pixel
+        assert read.length == pytest.approx(from_.length, rel=2e-3)
+        assert np.abs((read.left + read.right).mean() - (from_.left + from_.right).mean()) < 0.5 * pixel
+        assert np.linalg.norm(read.points[0] - from_.points[0]) < pixel  # the same start line, driven the same way
+        assert np.cos(read.heading[0] - from_.heading[0]) > 0.99
+
+
+def test_a_ros_map_is_what_f1tenth_gym_expects(tmp_path):
+    track = generate(3, "tight", 120.0, 2.0, name="mine")
+    settings, picture, table = FORMATS["ros"](track, tmp_path, None)
+    keys = yaml.safe_load(settings.read_text())
+    assert keys["image"] == "mine.png"
+    assert keys["negate"] == 0
+    grey = np.asarray(Image.open(picture))
+    assert grey.dtype == np.uint8
+    assert set(np.unique(grey)) == {0, 255}
+    # As the gym reads it: rows flipped, free above 128, the origin at the lower left corner.
+    free = np.flipud(grey) > 128
+    column, row = ((track.points - np.array(keys["origin"][:2])) / keys["resolution"]).astype(int).T
+    assert free[row, column].all()
+    beside = track.points + track.normals * (track.left + 2.5 * keys["resolution"])[:, None]
+    column, row = ((beside - np.array(keys["origin"][:2])) / keys["resolution"]).astype(int).T
+    assert not free[row, column].any()
+    assert np.loadtxt(table, delimiter=",").shape == (len(track.points), 4)
+
+
+def test_the_two_sides_of_the_road_stay_apart(tmp_path):
+    drawn = generate(4, "kart", 420.0, 7.0)
+    wider_right = build_track("mine", drawn.points, drawn.left, drawn.right + 1.5)
+    read = load_track(FORMATS["csv"](wider_right, tmp_path, None)[0])
+    assert read.left.mean() == pytest.approx(3.5, abs=0.01)
+    assert read.right.mean() == pytest.approx(5.0, abs=0.01)
+
+
+def test_the_verb_writes_every_format_and_refuses_others(tmp_path, capsys):
+    for form in FORMATS:
+        assert main(["tracks", "export", "mini", f"format={form}", f"out={tmp_path / form}", "name=small"]) == 0
+    assert sorted(p.name for p in (tmp_path / "ros").iterdir()) == ["small.png", "small.yaml", "small_centerline.csv"]
+    assert main(["tracks", "export", "mini", "format=xml", f"out={tmp_path}"]) == 2
+    assert "--format must be one of house, ros, csv, got 'xml'" in capsys.readouterr().err
