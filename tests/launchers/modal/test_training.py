@@ -20,9 +20,9 @@ from tests.killing import points, run_of, state_bytes
 from tests.launchers.modal_box import Box
 from tests.runs.conftest import Copy, wait_until
 
-TOTAL = 24_576
+TOTAL = 61_440
 PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "seed=1"]
-PPO += ["checkpoint.every=2048", "eval.every=0", "track=file", "track.file=maps/mine"]
+PPO += ["checkpoint.every=4096", "eval.every=0", "track=file", "track.file=maps/mine"]
 MODAL = ["launcher=modal", "launcher.poll=1", "launcher.commit_every=0.3", "launcher.gpu=[A10,T4]"]
 
 
@@ -66,10 +66,15 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     expected, run = run_of(calm, PPO), run_of(home, PPO)
     journal = lambda: box.volumes.path("racing-runs") / "runs" / run.name / "journal.jsonl"  # noqa: E731
 
+    def containers_at_work() -> int:
+        return len(list(box.volumes.path("racing-runs").glob("sweeps/*/jobs/0/usage/*.json")))
+
     def disturb() -> None:
         wait_until(lambda: "racing-runs" in box.volumes.named and steps_of(journal()) > 4096, "it trains")
         box.containers.preempt(box.containers.alive[0].id)
-        wait_until(lambda: len(box.containers.all) == 2 and steps_of(journal()) > 12_288, "it goes on")
+        wait_until(lambda: containers_at_work() == 2, "another container has begun")
+        saved = steps_of(journal())
+        wait_until(lambda: steps_of(journal()) > saved + 4096, "it goes on")
         box.containers.lose(box.containers.alive[0].id)
 
     trouble = threading.Thread(target=disturb)
