@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import pytest
 from racing.runs.directory import RunDirectory
 from racing.tune.report import FIGURES
 from racing.tune.storage import open_storage
-from tests.killing import train_command
 from tests.stopping import train
 from tests.tune.plain import leave_out_pictures
 
@@ -39,7 +39,7 @@ def search(outputs: Path, *arguments: str) -> int:
 def start(outputs: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """The same in a process of its own."""
     fast = ["debug=fast", "eval.episodes=2", "tracking=none"]
-    command = train_command(outputs, [*fast, *TINY, *ALONE, *arguments], "tests.tune.plain")
+    command = [sys.executable, "-m", "tests.tune.plain", *fast, *TINY, *ALONE, *arguments, f"paths.outputs={outputs}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
