@@ -90,9 +90,21 @@ def open_client(uri: str, outputs: Path) -> MlflowClient:
     if uri.startswith("sqlite"):
         lock.acquire(wait=True)
     try:
+        if uri.startswith("sqlite") and not sqlite_file(uri).exists():
+            _make_tables(sqlite_file(uri))
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
     finally:
         lock.release()
+
+
+def _make_tables(file: Path) -> None:
+    """A new database, whole or not at all: one whose migrations were cut off could never be opened again."""
+    from mlflow import MlflowClient
+
+    part = file.with_name(f".{file.name}.new")
+    part.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{part}", registry_uri=f"sqlite:///{part}").search_experiments()
+    part.rename(file)
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from optuna.pruners import ThresholdPruner
 from optuna.trial import TrialState
 
+from launchers.sweep import all_sweeps
 from racing.laps import Diverged
-from racing.runs.directory import RunDirectory, all_runs, write_json
-from racing.runs.job import JobFolder
+from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
 from racing.tune.score import score
@@ -222,18 +222,15 @@ def test_a_training_that_raises_or_diverges(tmp_path: Path, monkeypatch: pytest.
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_through_a_launcher(searched: Path, tmp_path: Path):
+def test_through_a_launcher(tmp_path: Path):
     """Jobs of a sweep: the study lies in its folder, runs are noted in the job's, the number of workers makes jobs."""
-    job = JobFolder(tmp_path / "job")
-    job.path.mkdir()
-    write_json(job.path / "job.json", {"tags": {"racing.sweep": "s"}})
-    arguments = [*TINY, *RANDOM, "sweep.workers=2", "sweep.n_trials=1", f"+launcher.job={job.path}"]
-    assert train(tmp_path, *arguments) == 0
-    study = study_of(tmp_path)
-    assert (tmp_path / "sweeps" / study.study_name / "worker-1.lock").exists()
-    assert [t.params for t in study.trials] == [study_of(searched).trials[0].params]
-    assert job.runs == [f"runs/{t.user_attrs['run']}" for t in study.trials]
-    assert tags_of(run_of(tmp_path, study.trials[0]))["racing.sweep"] == "s"
+    assert train(tmp_path, *TINY, *RANDOM, "sweep.workers=2", "sweep.n_trials=1") == 0
+    (sweep,) = all_sweeps(tmp_path)
+    assert len(sweep.jobs) == 2
+    noted = {path for job in sweep.jobs for path in job.folder.runs}
+    assert noted == {f"runs/{path.name}" for path in (tmp_path / "runs").iterdir()}
+    assert (sweep.path / "study.journal").exists()
+    assert list(sweep.path.glob("*/trials.csv"))
 
 
 @pytest.mark.parametrize(
