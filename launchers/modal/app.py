@@ -124,7 +124,8 @@ def add_code(image: Any, needs: Needs, scratch: Path) -> Any:
     image = image.add_local_dir(launchers, f"{ROOT}/launchers", ignore=noise)
     image = image.add_local_file(scratch / CODE_FILE, f"{ROOT}/racing/{CODE_FILE}")
     if plugin is not None and plugin.origin:
-        image = image.add_local_file(plugin.origin, f"{ROOT}/hydra_plugins/racing_launcher.py")
+        for path in sorted(Path(plugin.origin).parent.glob("racing_*.py")):  # others' plugins lie beside them
+            image = image.add_local_file(path, f"{ROOT}/hydra_plugins/{path.name}")
     if PACKAGE not in conf_directory().parents:  # in a wheel they are inside the package, as they are to be there
         circuits = next(iter(shipped().values())).parent
         image = image.add_local_dir(conf_directory(), f"{ROOT}/racing/_conf", ignore=noise)

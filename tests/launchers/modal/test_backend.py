@@ -101,7 +101,8 @@ def test_what_is_sent(make_box: Callable[..., Box], tmp_path: Path, monkeypatch:
     assert "numpy==" in layers
     files = {name for mount in box.registry.mounts.values() for name in mount}
     assert {"/root/racing/train.py", "/root/racing/_conf/train.yaml", "/root/racing/_tracks/oval/oval.png"} <= files
-    assert {"/root/launchers/worker.py", "/root/hydra_plugins/racing_launcher.py"} <= files
+    plugins = {f"/root/hydra_plugins/racing_{name}.py" for name in ("launcher", "sweeper")}
+    assert {"/root/launchers/worker.py", *plugins} <= files
     assert not [name for name in files if "__pycache__" in name]
     # The first choice is not there, the second is there once.
     assert sorted(of_job(box, job)[0].gpu for job in jobs) == ["A100:1", "A10:1"]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 
+from tests.conftest import REPOSITORY
 from tests.launchers.modal_box.calls import Function, Input, Result
 from tests.launchers.modal_box.volumes import Copy, commit, private_copy
 
@@ -207,7 +208,7 @@ class Containers:
             environment |= self.box.registry.secrets[secret]
         return environment | {
             "PATH": f"{tools}:{environment.get('PATH', '')}",
-            "PYTHONPATH": str(HERE / "root"),
+            "PYTHONPATH": os.pathsep.join([str(HERE / "root"), str(self._blinkers(container))]),
             "MODAL_CONTAINER_ARGUMENTS_PATH": str(container.folder / "arguments"),
             "MODAL_SERVER_URL": self.box.url,
             "MODAL_TASK_ID": container.id,
@@ -217,6 +218,15 @@ class Containers:
             "MODAL_HEARTBEAT_INTERVAL": "1",
             "MODAL_CONFIG_PATH": str(self.box.folder / "no-settings.toml"),
         }
+
+    def _blinkers(self, container: Container) -> Path:
+        """A folder with a module that Python imports at its start: the checkout, which is installed, is not seen."""
+        hidden = [str(REPOSITORY), str(REPOSITORY / "launchers" / "plugin")]
+        folder = container.folder / "blinkers"
+        folder.mkdir()
+        code = f"import sys\nsys.path[:] = [path for path in sys.path if path not in {hidden!r}]\n"
+        (folder / "sitecustomize.py").write_text(code)
+        return folder
 
     # what containers say
 
