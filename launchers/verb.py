@@ -14,8 +14,7 @@ from launchers.record import Record, show_results
 from launchers.sweep import DONE, ENDED, Job, Sweep, all_sweeps, find_sweep, jobs_text
 from launchers.table import jobs_table, state_of, summary_line
 from launchers.watch import Watch, cancel_jobs, report_failures, watch
-from racing.arguments import verb_options
-from racing.configs import hint
+from racing.arguments import action_options
 from racing.errors import InputError, require
 
 EXAMPLES = """usage: racing jobs list | status | logs | collect | cancel  [SWEEP] [key=value ...]
@@ -64,28 +63,16 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> dict[str, Any] | None:
     """The options of conf/verbs/jobs.yaml, checked, and `action`; None after printing help. Raises InputError."""
-    arguments = list(argv)
-    if set(arguments) & {"-h", "--help"}:
-        return verb_options("jobs", ["--help"], EXAMPLES)
-    action = arguments.pop(0) if arguments else ""
-    require(bool(action), f"racing jobs needs an action: {', '.join(KEYS)}; see racing jobs --help")
-    require(action in KEYS, f"{action!r} is no action of racing jobs; {hint(action, list(KEYS))}")
-    if arguments and "=" not in arguments[0] and not arguments[0].startswith("-"):
-        arguments[0] = f"sweep={arguments[0]}"
-    for argument in arguments:
-        key = argument.partition("=")[0]
-        takes = ", ".join((*KEYS[action], "paths.outputs"))
-        require(key in (*KEYS[action], "paths.outputs"), f"{key!r} is no key of racing jobs {action}; it takes {takes}")
-    options = verb_options("jobs", arguments, EXAMPLES)
-    if options is not None:
-        job = options["job"]
-        number = job is None or (isinstance(job, int) and not isinstance(job, bool))
-        require(number, f"job must be a number, got {job!r}; racing jobs status shows them")
-        for key in ("follow", "wait"):
-            require(isinstance(options[key], bool), f"{key} must be true or false, got {options[key]!r}; choose one")
-        options["sweep"] = str(options["sweep"])
-        options["action"] = action
-    return options
+    parsed = action_options("jobs", argv, EXAMPLES, KEYS, "sweep")
+    if parsed is None:
+        return None
+    options, _ = parsed
+    job = options["job"]
+    number = job is None or (isinstance(job, int) and not isinstance(job, bool))
+    require(number, f"job must be a number, got {job!r}; racing jobs status shows them")
+    for key in ("follow", "wait"):
+        require(isinstance(options[key], bool), f"{key} must be true or false, got {options[key]!r}; choose one")
+    return options | {"sweep": str(options["sweep"])}
 
 
 def show_list(outputs: Path) -> int:
@@ -154,12 +141,7 @@ def collect(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[s
                 show_results(sweep, jobs)
         else:
             record.begin()
-        if known:
-            pass
-        elif options["wait"]:
-            watch(sweep, backend, begun, record)
-        else:
-            _once(sweep, backend, begun, record)
+            (watch if options["wait"] else _once)(sweep, backend, begun, record)
     finally:
         complete = record.close()
         sweep.lock.release()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from racing.configs import compose, conf_directory, plain
+from racing.configs import compose, conf_directory, hint, plain
 from racing.errors import require
 
 
@@ -18,6 +18,37 @@ def key_values(argv: Sequence[str], defaults: Mapping[str, str]) -> dict[str, st
         require(bool(equals) and key in defaults, f"{argument!r} must be {known}; see --help")
         values[key] = value
     return values
+
+
+def action_options(
+    verb: str,
+    argv: Sequence[str],
+    examples: str,
+    keys: Mapping[str, Sequence[str]],
+    short: str,
+    quoted: Callable[[str], str] = str,
+) -> tuple[dict[str, Any], set[str]] | None:
+    """As `verb_options`, for `racing <verb> <action> [VALUE] [key=value ...]`; also which keys were given.
+
+    keys: action -> the keys that it takes besides paths.outputs; the options get `action`. short: the key that VALUE is
+    of. quoted: what Hydra is given for an argument.
+    """
+    arguments = list(argv)
+    if set(arguments) & {"-h", "--help"}:
+        verb_options(verb, ["--help"], examples)
+        return None
+    action = arguments.pop(0) if arguments else ""
+    require(bool(action), f"racing {verb} needs an action: {', '.join(keys)}; see racing {verb} --help")
+    require(action in keys, f"{action!r} is no action of racing {verb}; {hint(action, list(keys))}")
+    if arguments and "=" not in arguments[0] and not arguments[0].startswith("-"):
+        arguments[0] = f"{short}={arguments[0]}"
+    known = (*keys[action], "paths.outputs")
+    given = {argument.partition("=")[0] for argument in arguments}
+    for key in given:
+        require(key in known, f"{key!r} is no key of racing {verb} {action}; it takes {', '.join(known)}")
+    options = verb_options(verb, [quoted(argument) for argument in arguments], examples)
+    assert options is not None
+    return options | {"action": action}, given
 
 
 def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any] | None:

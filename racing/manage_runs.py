@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from racing.arguments import verb_options
-from racing.configs import hint
+from racing.arguments import action_options
 from racing.errors import require
 from racing.runs.directory import RunDirectory, all_runs, find_run
 from racing.runs.fetching import is_fetched
@@ -86,27 +85,17 @@ def parse(argv: Sequence[str]) -> dict[str, Any] | None:
 
     `chosen`: whether a run was named.
     """
-    arguments = with_from(argv)
-    if set(arguments) & {"-h", "--help"}:
-        return verb_options("runs", ["--help"], EXAMPLES)
-    action = arguments.pop(0) if arguments else ""
-    require(bool(action), f"racing runs needs an action: {', '.join(KEYS)}; see racing runs --help")
-    require(action in KEYS, f"{action!r} is no action of racing runs; {hint(action, list(KEYS))}")
-    if arguments and "=" not in arguments[0] and not arguments[0].startswith("-"):
-        arguments[0] = f"run={arguments[0]}"
-    given = {argument.partition("=")[0] for argument in arguments}
-    for key in given:
-        known = key in (*KEYS[action], "paths.outputs")
-        require(known, f"{key!r} is no key of racing runs {action}; it takes {', '.join(KEYS[action])}, paths.outputs")
+    parsed = action_options("runs", with_from(argv), EXAMPLES, KEYS, "run", quoted)
+    if parsed is None:
+        return None
+    options, given = parsed
+    action = options["action"]
     for key in ("run", "name") if action == "promote" else ("run",) if action == "prune" else ():
         require(key in given, f"racing runs {action} needs {key}=...; say which")
-    options = verb_options("runs", [quoted(argument) for argument in arguments], EXAMPLES)
-    if options is not None:
-        check(options)
-        options["action"], options["chosen"] = action, "run" in given
-        volume = options["from"] is not None
-        require(volume or action != "artifacts" or options["path"] is None, "path= of artifacts needs from=; leave it")
-    return options
+    check(options)
+    volume = options["from"] is not None
+    require(volume or action != "artifacts" or options["path"] is None, "path= of artifacts needs from=; leave it")
+    return options | {"chosen": "run" in given}
 
 
 def with_from(argv: Sequence[str]) -> list[str]:
