@@ -89,6 +89,14 @@ def default_name(cfg: DictConfig, chosen: Any) -> str:
     return str(chosen["experiment"] or f"{chosen['env']}-{track}-{chosen['algo']}")
 
 
+def track_by_path(argument: str) -> list[str]:
+    """`track=/some/map.yaml` means `track=file track.file=/some/map.yaml`: a track argument is a name or a path."""
+    key, _, value = argument.partition("=")
+    if key != "track" or all(name in choices("track") for name in value.split(",")):
+        return [argument]
+    return ["track=file", f"track.file={value}"]
+
+
 def refuse_empty_groups(overrides: Sequence[str]) -> None:
     """Raise InputError for `group=null`, which Hydra answers with a traceback."""
     for override in overrides:

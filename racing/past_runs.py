@@ -53,7 +53,7 @@ class Task:
 
 def plan(options: Mapping[str, Any], settings: Sequence[str], outputs_given: bool) -> Task:
     """Find the original and sort the settings. Raises InputError."""
-    from racing.train import track_by_path
+    from racing.configs import track_by_path
 
     for setting in settings:
         require(bool(_SETTING.fullmatch(setting)), f"{setting!r} must be key=value; see racing reproduce --help")

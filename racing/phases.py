@@ -7,12 +7,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from racing.configs import compose, key_of
+from racing.checks import checked
+from racing.configs import compose, key_of, track_by_path
 from racing.errors import require
 from racing.lineage import require_fit, shape_text
 from racing.parts import build_parts
 from racing.runs.directory import RunDirectory
-from racing.train import checked, track_by_path, train
+from racing.train import train
 
 
 def train_phases(cfg: DictConfig, settings: Sequence[str]) -> RunDirectory:

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from omegaconf import DictConfig
 
+from racing.checks import checked
 from racing.configs import (
     choices,
     conf_directory,
     default_name,
     explain,
-    plain,
     refuse_empty_groups,
     register_resolvers,
+    track_by_path,
 )
 from racing.errors import InputError, require
-from racing.parts import Parts, build_parts, check
+from racing.parts import Parts, build_parts
 from racing.report import report
 from racing.runs.directory import RunDirectory, open_run, run_path
 from racing.runs.job import job_of
@@ -32,6 +33,7 @@ from racing.stopping import StopFlag, Stopped
 
 if TYPE_CHECKING:
     from racing.laps import Evaluation
+    from racing.learning import Session
 
 HELP = """usage: racing train [group=choice ...] [key=value ...]      (-m for sweeps)
 
@@ -47,19 +49,8 @@ examples:
 
 groups (details: docs/configuration.md):
 """
-HYDRA_OPTIONS = (
-    "-m",
-    "--multirun",
-    "-c",
-    "--cfg",
-    "--resolve",
-    "-p",
-    "--package",
-    "-i",
-    "--info",
-    "-cd",
-    "--config-dir",
-)
+# Hydra's.
+OPTIONS = ("-m", "--multirun", "-c", "--cfg", "--resolve", "-p", "--package", "-i", "--info", "-cd", "--config-dir")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -105,7 +96,7 @@ def for_hydra(argv: Sequence[str]) -> list[str]:
     Raises InputError for an option that it does not know, or a group without a choice.
     """
     for argument in argv:
-        known = not argument.startswith("-") or argument.partition("=")[0] in HYDRA_OPTIONS
+        known = not argument.startswith("-") or argument.partition("=")[0] in OPTIONS
         require(known, f"{argument!r} is no option of racing train; write key=value, see racing train --help")
     refuse_empty_groups(argv)
     several = [argument for argument in argv if argument in ("-m", "--multirun")]
@@ -115,14 +106,6 @@ def for_hydra(argv: Sequence[str]) -> list[str]:
 
         rest = [part for argument in rest for part in typed_search(argument)]
     return several[:1] + [part for argument in rest for part in track_by_path(argument)]
-
-
-def track_by_path(argument: str) -> list[str]:
-    """`track=/some/map.yaml` means `track=file track.file=/some/map.yaml`: a track argument is a name or a path."""
-    key, _, value = argument.partition("=")
-    if key != "track" or all(name in choices("track") for name in value.split(",")):
-        return [argument]
-    return ["track=file", f"track.file={value}"]
 
 
 def _job(cfg: DictConfig) -> float | None:
@@ -177,8 +160,7 @@ def train(
     follows it.
     Raises InputError for values that break a rule, before anything is written, and Stopped after a signal.
     """
-    from racing.learning import learn, prepare
-    from racing.runs.meta import write_meta
+    from racing.learning import prepare
     from racing.teacher import train_teacher
 
     config = checked(cfg)
@@ -214,22 +196,7 @@ def train(
                 raise
             try:
                 more = (job.tags if job else {}) | dict(tags or {}) | dict(watch.tags if watch else {})
-                run.journal.tags(all_tags(parts, provenance) | more)
-                summary = learn(session)
-                write_meta(run, "FINISHED", summary)
-                run.finish(summary)
-            except Stopped:
-                if stop.pruned:
-                    run.journal.tags({"racing.pruned": "true"})
-                write_meta(run, "STOPPED", {})
-                run.journal.end("STOPPED")
-                raise
-            except Exception:  # a second Ctrl-C is none: such a run counts as killed
-                failure = traceback.format_exc()
-                with contextlib.suppress(OSError):  # a full disk must not hide what failed
-                    write_meta(run, "FAILED", {})
-                run.journal.end("FAILED", failure)
-                raise
+                _learn(session, stop, all_tags(parts, provenance) | more)
             finally:
                 complete = sender.close(config["tracking"]["close_timeout"])
         report(run, config)
@@ -238,40 +205,29 @@ def train(
         return run
 
 
-def check_job(cfg: DictConfig, settings: Sequence[str], chosen: Any, *, here: bool, build: bool) -> None:
-    """Raise InputError if `train` would refuse `cfg`, which is a copy that may be changed; nothing is written.
+def _learn(session: Session, stop: StopFlag, tags: Mapping[str, str]) -> None:
+    """Learn to the end. The journal says how it ended, whatever happens. Raises what learning raises."""
+    from racing.learning import learn
+    from racing.runs.meta import write_meta
 
-    settings: what was typed. chosen: what Hydra chose, group -> name. here: on this machine, with its hardware. build:
-    also make all parts, which takes a second.
-    """
-    from racing.phases import check_phases
-
-    if not here:
-        cfg.hardware.update(prefer=["cpu"], fallback=True)
-    cfg.name = cfg.name or default_name(cfg, chosen)
-    config = checked(cfg)
-    if not build:
-        return
-    if "sweep" in cfg:
-        from racing.tune.search import read_search
-
-        read_search(cfg, settings, None)
-    if cfg.phases is not None:
-        check_phases(cfg, settings)
-        return
-    if isinstance(config["algo"].get("teacher"), list):
-        config["algo"]["teacher"] = None
-    build_parts(cfg, config)
-
-
-def checked(cfg: DictConfig) -> dict[str, Any]:
-    """`cfg` as plain data. Raises InputError where a value breaks a rule that no part checks itself."""
-    config = plain(cfg)
+    run = session.run
     try:
-        check(config)
-    except KeyError as error:
-        raise InputError(f"{error} must be in the configuration, it was removed; leave its ~ away") from error
-    return config
+        run.journal.tags(tags)
+        summary = learn(session)
+        write_meta(run, "FINISHED", summary)
+        run.finish(summary)
+    except Stopped:
+        if stop.pruned:
+            run.journal.tags({"racing.pruned": "true"})
+        write_meta(run, "STOPPED", {})
+        run.journal.end("STOPPED")
+        raise
+    except Exception:  # a second Ctrl-C is none: such a run counts as killed
+        failure = traceback.format_exc()
+        with contextlib.suppress(OSError):  # a full disk must not hide what failed
+            write_meta(run, "FAILED", {})
+        run.journal.end("FAILED", failure)
+        raise
 
 
 def all_tags(parts: Parts, provenance: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from racing.algos.state import weights_sha256
+from racing.checks import checked
 from racing.cli import main
 from racing.configs import compose
 from racing.lineage import find_ancestor
@@ -18,7 +19,6 @@ from racing.runs.checkpoints import read_checkpoint
 from racing.runs.directory import RunDirectory, all_runs, reopen_run
 from racing.runs.journal import read_journal
 from racing.runs.registry import promote
-from racing.train import checked
 from tests.killing import points, state_bytes
 from tests.runs.conftest import Copy
 from tests.stopping import contents, only_run, train, train_until

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from racing.configs import build, compose, explain, key_of, plain
+from racing.checks import checked
+from racing.configs import build, compose, explain, key_of, plain, track_by_path
 from racing.errors import InputError, require, require_number
 from racing.runs.directory import differing_keys, identity, listing
-from racing.train import checked, track_by_path
 from racing.tune.score import METRICS
 from racing.tune.space import example, parse_space, settings_of
 

@@ -1,0 +1,48 @@
+"""What is wrong with a training is said before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+
+from racing.configs import default_name, plain
+from racing.errors import InputError
+from racing.parts import build_parts, check
+
+
+def check_job(cfg: DictConfig, settings: Sequence[str], chosen: Any, *, here: bool, build: bool) -> None:
+    """Raise InputError if `train` would refuse `cfg`, which is a copy that may be changed; nothing is written.
+
+    settings: what was typed. chosen: what Hydra chose, group -> name. here: on this machine, with its hardware. build:
+    also make all parts, which takes a second.
+    """
+    from racing.phases import check_phases
+
+    if not here:
+        cfg.hardware.update(prefer=["cpu"], fallback=True)
+    cfg.name = cfg.name or default_name(cfg, chosen)
+    config = checked(cfg)
+    if not build:
+        return
+    if "sweep" in cfg:
+        from racing.tune.search import read_search
+
+        read_search(cfg, settings, None)
+    if cfg.phases is not None:
+        check_phases(cfg, settings)
+        return
+    if isinstance(config["algo"].get("teacher"), list):
+        config["algo"]["teacher"] = None
+    build_parts(cfg, config)
+
+
+def checked(cfg: DictConfig) -> dict[str, Any]:
+    """`cfg` as plain data. Raises InputError where a value breaks a rule that no part checks itself."""
+    config = plain(cfg)
+    try:
+        check(config)
+    except KeyError as error:
+        raise InputError(f"{error} must be in the configuration, it was removed; leave its ~ away") from error
+    return config
