@@ -32,6 +32,18 @@ from racing.volumes import Volume, answered, brief, library
 SAVING = 60.0  # [s] that a cancelled job has to save its state
 MANY = 16  # requests at a time
 DAY = 24 * 60  # [min] Modal lets no attempt be longer
+NUMBERS = {  # key of conf/launcher/modal.yaml: lowest, highest, whole numbers only, unit
+    "cpu": (0.125, 64, False, "cores"),
+    "memory": (128, 344_064, True, "MiB"),
+    "timeout": (1 / 60, DAY, False, "min"),
+    "retries": (0, 10, True, ""),
+    "commit_every": (0.1, 3600, False, "s"),
+    "max_containers": (1, 10_000, True, ""),
+}
+NAMES, PATHS = ("app", "runs_volume", "tracks_volume"), ("runs_path", "tracks_path")
+LISTS, TABLES = ("secrets", "packages", "env_passthrough", "python_source"), ("env", "extra")
+AS_THEY_ARE = ("environment", "gpu", "region", "image")
+OPTIONAL = ("max_containers", "tracks_volume")  # null is fine
 
 
 class ModalBackend(Backend):
@@ -40,77 +52,17 @@ class ModalBackend(Backend):
     shared = False
     grace = 2.0  # results are on the volume before a call ends
 
-    def __init__(
-        self,
-        *,
-        app: str,
-        environment: str | None,
-        gpu: str | list[str] | None,
-        cpu: float,
-        memory: int,
-        timeout: float,
-        retries: int,
-        max_containers: int | None,
-        region: str | list[str] | None,
-        runs_volume: str,
-        tracks_volume: str | None,
-        runs_path: str,
-        tracks_path: str,
-        secrets: list[str],
-        env: Mapping[str, str],
-        env_passthrough: list[str],
-        packages: list[str],
-        python_source: list[str],
-        image: str | None,
-        commit_every: float,
-        extra: Mapping[str, Any],
-        **common: Any,
-    ) -> None:
+    def __init__(self, **known: Any) -> None:
         """Raises InputError for values off range, and for GPUs that Modal does not offer."""
-        super().__init__(**common)
-        gpus = normalise(gpu)
-        require_number("launcher.cpu", cpu, 0.125, 64, unit="cores")
-        require_number("launcher.memory", memory, 128, 344_064, whole=True, unit="MiB")
-        require_number("launcher.timeout", timeout, 1 / 60, DAY, unit="min")
-        require_number("launcher.retries", retries, 0, 10, whole=True)
-        require_number("launcher.commit_every", commit_every, 0.1, 3600, unit="s")
-        if max_containers is not None:
-            require_number("launcher.max_containers", max_containers, 1, 10_000, whole=True)
-        for key, value in {"app": app, "runs_volume": runs_volume, "tracks_volume": tracks_volume or "-"}.items():
-            require(isinstance(value, str) and value != "", f"launcher.{key} must be a name, got {value!r}; give one")
-        for key, value in {"runs_path": runs_path, "tracks_path": tracks_path}.items():
-            rule = f"launcher.{key} must be an absolute path in the container, got {value!r}; /{key.partition('_')[0]}"
-            require(isinstance(value, str) and value.startswith("/") and value.strip("/") != "", rule)
-        lists = {"secrets": secrets, "packages": packages, "env_passthrough": env_passthrough}
-        for key, texts in (lists | {"python_source": python_source}).items():
-            fits = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
-            require(fits, f"launcher.{key} must be a list of texts, got {texts!r}; write [a, b]")
-        for key, table in {"env": env, "extra": extra}.items():
-            require(
-                isinstance(table, Mapping), f"launcher.{key} must be keys and values, got {table!r}; write {{a: b}}"
-            )
-        self.commit_every = commit_every
+        wish = {key: known.pop(key) for key in (*NUMBERS, *NAMES, *PATHS, *LISTS, *TABLES, *AS_THEY_ARE)}
+        super().__init__(**known)
+        check_wish(wish)
+        self.commit_every = wish.pop("commit_every")
         self.needs = Needs(
-            app=app,
-            environment=environment,
-            gpu=gpus,
-            cpu=cpu,
-            memory=memory,
-            timeout=round(timeout * 60),
-            retries=retries,
-            max_containers=max_containers,
-            region=region,
-            runs_volume=runs_volume,
-            runs_path=runs_path.rstrip("/"),
-            tracks_volume=tracks_volume,
-            tracks_path=tracks_path.rstrip("/"),
-            secrets=list(secrets),
-            env={str(key): str(value) for key, value in env.items()},
-            env_passthrough=list(env_passthrough),
-            packages=list(packages),
-            python_source=list(python_source),
-            image=image,
-            extra=dict(extra),
+            **wish
+            | {"gpu": normalise(wish["gpu"]), "timeout": round(wish["timeout"] * 60)}
+            | {key: wish[key].rstrip("/") for key in PATHS}
+            | {"env": {str(key): str(value) for key, value in wish["env"].items()}}
         )
         self._runs: Volume | None = None
         self._prices: Prices | None = None
@@ -168,7 +120,6 @@ class ModalBackend(Backend):
                 about = {"app": app.app_id, "page": app.get_dashboard_url()}
                 sweep.describe(modal=about)  # before anything runs: whoever comes later can stop it
                 for job in jobs:
-                    job.ask(stop=False)
                     own = {spec: tracks[spec] for spec in specs[job.number]}
                     call = function.spawn(self._order(sweep, job, own).plain())
                     begin_attempt(job, self.name, {"call": call.object_id, **about})
@@ -286,6 +237,27 @@ class ModalBackend(Backend):
                 hours += seconds / 3600
                 cost += seconds * prices.second(str(used["gpu"]), self.needs.cpu, self.needs.memory)
         return {"cost_usd": round(cost, 6), "container_hours": round(hours, 6)}
+
+
+def check_wish(wish: Mapping[str, Any]) -> None:
+    """Raise InputError unless the values of conf/launcher/modal.yaml are of the right kind and in their ranges."""
+    given = {key: value for key, value in wish.items() if value is not None or key not in OPTIONAL}
+    for key, (low, high, whole, unit) in NUMBERS.items():
+        if key in given:
+            require_number(f"launcher.{key}", given[key], low, high, whole=whole, unit=unit)
+    for key in NAMES:
+        value = given.get(key, "-")
+        require(isinstance(value, str) and value != "", f"launcher.{key} must be a name, got {value!r}; give one")
+    for key in PATHS:
+        value = given[key]
+        rule = f"launcher.{key} must be an absolute path in the container, got {value!r}; /{key.partition('_')[0]}"
+        require(isinstance(value, str) and value.startswith("/") and value.strip("/") != "", rule)
+    for key in LISTS:
+        fits = isinstance(given[key], list) and all(isinstance(text, str) for text in given[key])
+        require(fits, f"launcher.{key} must be a list of texts, got {given[key]!r}; write [a, b]")
+    for key in TABLES:
+        rule = f"launcher.{key} must be keys and values, got {given[key]!r}; write {{a: b}}"
+        require(isinstance(given[key], Mapping), rule)
 
 
 def container_of(job: Job) -> str:
