@@ -18,11 +18,13 @@ from pathlib import Path
 from mlflow import MlflowClient
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from racing.runs.store import embedded_uri
 
 PICTURES = Path(__file__).resolve().parent / "img"
-PATIENCE = 20.0  # [s] for a page to draw its charts
+PATIENCE = 120.0  # [s] for a page to come
+SETTLE = 8.0  # [s] for its charts to be drawn
 
 
 def main() -> None:
@@ -34,20 +36,21 @@ def main() -> None:
     parent = next(run for run in runs if "racing.kind" in run.data.tags)
     children = [run.info.run_id for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     options = webdriver.ChromeOptions()
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1600,1000", "force-dark-mode=0"):
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1600,1000"):
         options.add_argument(f"--{argument}")
     browser = webdriver.Chrome(options=options)
     browser.get(f"{address}/#/experiments/{experiment}/runs?compareRunsMode=CHART")
-    time.sleep(PATIENCE)
-    close_assistant(browser)
     row = f"//div[@role='gridcell'][.//a[contains(., '{parent.info.run_name}')]]//button"
-    browser.find_element(By.XPATH, row).click()
-    search(browser, "lap_time_s")
-    time.sleep(PATIENCE / 2)
+    WebDriverWait(browser, PATIENCE).until(lambda seen: seen.find_elements(By.XPATH, row))[0].click()
+    close_assistant(browser)
+    time.sleep(SETTLE)
+    search(browser, "rollout/lap_time_s")
+    time.sleep(SETTLE)
     browser.save_screenshot(str(PICTURES / "sweep_runs.png"))
     chosen = f"runs={json.dumps(children)}&experiments={json.dumps([experiment])}".replace(" ", "")
     browser.get(f"{address}/#/compare-runs?{chosen}")
-    time.sleep(PATIENCE)
+    WebDriverWait(browser, PATIENCE).until(lambda seen: seen.find_elements(By.CSS_SELECTOR, ".parcoords"))
+    time.sleep(SETTLE)
     browser.save_screenshot(str(PICTURES / "sweep_compare.png"))
     browser.quit()
 
