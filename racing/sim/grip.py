@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.errors import require
+from racing.sim.bilinear import bilinear
 from racing.sim.precision import kernel, real
 
 LEAST, MOST = 0.05, 2.0  # [-] factors beyond which no road is
@@ -58,10 +59,4 @@ def grip_at(grip, track, x, y):
         return real(1)
     u = min(max((x - track.grip_x) * track.grip_per_metre, ZERO), track.grip_last_u)
     v = min(max((y - track.grip_y) * track.grip_per_metre, ZERO), track.grip_last_v)
-    j, i = int(u), int(v)
-    fu, fv = u - real(j), v - real(i)
-    at = track.grip_start + i * track.grip_width + j
-    low = grip[at] + fu * (grip[at + 1] - grip[at])
-    at += track.grip_width
-    high = grip[at] + fu * (grip[at + 1] - grip[at])
-    return low + fv * (high - low)
+    return bilinear(grip, track.grip_start, track.grip_width, u, v)

@@ -51,7 +51,7 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return njit(forceinline=True, **options)(function)  # type: ignore[no-any-return]
 
 
-KERNEL_MODULES = ("trig", "rng", "dynamics", "rays", "grip", "progress", "step")
+KERNEL_MODULES = ("trig", "rng", "dynamics", "bilinear", "rays", "grip", "progress", "step")
 
 
 def in_float64(module: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from racing.sim.bilinear import bilinear
 from racing.sim.precision import kernel, real
 from racing.sim.trig import sincos
 
@@ -18,13 +19,7 @@ def clearance(grid, track, x, y):
     """Bilinear signed distance [m] to the road's edge at (x, y); outside the grid that of the nearest border cell."""
     u = min(max((x - track.grid_x) * track.cells_per_metre, ZERO), track.last_u)
     v = min(max((y - track.grid_y) * track.cells_per_metre, ZERO), track.last_v)
-    j, i = int(u), int(v)
-    fu, fv = u - real(j), v - real(i)
-    at = track.grid_start + i * track.grid_width + j
-    low = grid[at] + fu * (grid[at + 1] - grid[at])
-    at += track.grid_width
-    high = grid[at] + fu * (grid[at + 1] - grid[at])
-    return low + fv * (high - low)
+    return bilinear(grid, track.grid_start, track.grid_width, u, v)
 
 
 @kernel
