@@ -115,7 +115,7 @@ def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.slow
 def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    content, _ = measured("sweep", tmp_path, capsys, "repeats=1", "jobs=2", f"train={TINY}")
+    content, _ = measured("sweep", tmp_path, capsys, "repeats=1", "jobs=1", f"train={TINY}")
     one, two = content["rows"]
     assert one["seconds"] > 0 and two["seconds"] > 0
     assert one["launcher_s_per_job"] >= 0

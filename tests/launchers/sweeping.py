@@ -26,7 +26,7 @@ LEARNT = [
     "eval.episodes=2",
     "name=s",
     "track=oval",
-    "algo.total_timesteps=163840",
+    "algo.total_timesteps=114688",
     "eval.every=40960",
 ]
 LEARNT += ["eval.from=0.2", "seed=1,2", "algo.learning_rate=1e-3,3e-3"]
