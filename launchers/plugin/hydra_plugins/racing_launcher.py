@@ -41,9 +41,6 @@ class RacingLauncher(Launcher):
         from launchers.backend import launcher_settings
         from launchers.hydra_jobs import launch_hydra_jobs
 
-        known = (
-            None
-            if self.choice is None
-            else launcher_settings(self.choice, [f"{key}={value}" for key, value in self.settings.items()])
-        )
+        texts = [f"{key}={'null' if value is None else value}" for key, value in self.settings.items()]
+        known = None if self.choice is None else launcher_settings(self.choice, texts)
         return launch_hydra_jobs(self.context, self.function, self.config, known, job_overrides, first=initial_job_idx)
