@@ -20,7 +20,10 @@ from racing.tracks.geometry import (
     closest_approach,
     crossings,
     curvature,
+    following,
     longest_straight,
+    perimeter,
+    preceding,
     resample_linear,
     smooth_closed,
 )
@@ -28,8 +31,10 @@ from racing.tracks.geometry import (
 Column = npt.NDArray[np.float64]
 Cell = tuple[int, int]
 
-ATTEMPTS = 600
+ATTEMPTS = 400
 TRIES_PER_PATCH = 8
+STRICT = 24  # tries that are thrown away where a corner does not fit; later ones are mended, and few are needed then
+FEWEST = 5  # corners
 CLEAR = 1.2  # distance between the centrelines of two parts of the lap, in road widths
 AROUND = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))  # a cell's neighbours in turn
 STRAIGHT = 0.15  # |curvature| * road width below which a road counts as straight
@@ -106,34 +111,39 @@ def drawing(seed: int, style: str, ratio: float) -> tuple[Points, int]:
     rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(style.encode())]))
     patch = np.zeros((0, 2))
     for attempt in range(ATTEMPTS):
-        if attempt % TRIES_PER_PATCH == 0 and style not in ("oval", "figure_eight"):
+        if (attempt % TRIES_PER_PATCH == 0 or attempt > STRICT) and style not in ("oval", "figure_eight"):
             patch = _patch(rng, STYLES[style], ratio)
-        points = _candidate(rng, style, ratio, patch)
+        points = _candidate(rng, style, ratio, patch, mend=attempt >= STRICT)
         if points is not None and _good(points, style):
             return points, attempt
     raise InputError(f"no {style} circuit of {ratio:.0f} road widths was found; make it longer or the road narrower")
 
 
-def _candidate(rng: np.random.Generator, style: str, length: float, patch: Points) -> Points | None:
-    """One try, in road widths; evenly spaced, starting on its longest straight. None if its corners do not fit."""
+def _candidate(rng: np.random.Generator, style: str, length: float, patch: Points, *, mend: bool) -> Points | None:
+    """One try, in road widths; evenly spaced, starting on its longest straight. None if its corners do not fit.
+
+    mend: cut off the corners that do not fit, and make the others no wider than their sides allow.
+    """
     look = STYLES[style]
     makers = {"oval": _oval_polygon, "figure_eight": _eight_polygon}
     polygon = makers[style](rng) if style in makers else _loosened(rng, look, patch)
     low, high = look.radius
     wanted = low * (high / low) ** rng.random(len(polygon))
-    size = length / float(np.linalg.norm(np.roll(polygon, -1, 0) - polygon, axis=1).sum())
+    if mend:
+        polygon, wanted = _mended(polygon, wanted, length, low)
+    size = length / perimeter(polygon)
     for _ in range(4):
         rounded = _round_corners(polygon * size, wanted, low)
         if rounded is None:
             return None
         (points,) = resample_linear(rounded, 0.2)
         points = smooth_closed(points, 0.45 * min(1.0, low) / 0.2, keep_size=False)
-        size *= length / float(np.linalg.norm(np.roll(points, -1, 0) - points, axis=1).sum())
+        size *= length / perimeter(points)
     turn = rng.uniform(0, 2 * np.pi)
     points = points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     if rng.random() < 0.65:
         points = points[::-1]  # most circuits run clockwise
-    points = points * (length / float(np.linalg.norm(np.roll(points, -1, 0) - points, axis=1).sum()))
+    points = points * (length / perimeter(points))
     first, count = longest_straight(curvature(points), STRAIGHT)
     return np.asarray(np.roll(points, -(first + int(0.6 * count)), axis=0))
 
@@ -166,9 +176,9 @@ def _count_corners(bend: npt.NDArray[np.float64]) -> tuple[int, int, int]:
 
 
 def _eight_is_clear(points: Points, place: tuple[float, float]) -> bool:
-    """Whether the strands of a figure of eight keep apart, except where they cross."""
-    away = points[np.linalg.norm(points - np.array(place), axis=1) > 2.0]
-    return closest_approach(away[::2], 6.0) > CLEAR
+    """Whether the strands of a figure of eight keep apart, except where they cross, and the start is not there."""
+    distance = np.linalg.norm(points - np.array(place), axis=1)
+    return bool(distance[0] > 1.5) and closest_approach(points[distance > 2.0][::2], 6.0) > CLEAR
 
 
 def _oval_polygon(rng: np.random.Generator) -> Points:
@@ -203,10 +213,10 @@ def _loosened(rng: np.random.Generator, look: Style, corners: Points) -> Points:
     """The outline made less regular: corners cut off and moved, long sides bent."""
     stretch = np.array([rng.uniform(1.0, 1.35), 1.0])
     keep = rng.random(len(corners)) > look.drop
-    corners = corners[keep] if keep.sum() >= 5 else corners
+    corners = corners[keep] if keep.sum() >= FEWEST else corners
     moved = corners + look.jitter * rng.uniform(-1, 1, corners.shape)
     out: list[npt.NDArray[np.float64]] = []
-    for here, ahead in zip(moved, np.roll(moved, -1, axis=0), strict=True):
+    for here, ahead in zip(moved, following(moved), strict=True):
         out.append(here)
         side = ahead - here
         if np.linalg.norm(side) > 2.2 and rng.random() < look.kink:
@@ -268,26 +278,54 @@ def _outline(cells: set[Cell]) -> Points:
     while (after := follows[walk[-1]]) != walk[0]:
         walk.append(after)
     points = np.array(walk, float)
-    ahead, behind = np.roll(points, -1, axis=0) - points, points - np.roll(points, 1, axis=0)
+    ahead, behind = following(points) - points, points - preceding(points)
     return np.asarray(points[(ahead != behind).any(axis=1)])
 
 
-def _round_corners(polygon: Points, wanted: npt.NDArray[np.float64], least: float) -> Points | None:
+def _mended(polygon: Points, wanted: Column, length: float, least: float) -> tuple[Points, Column]:
+    """Corners (M, 2) and radii (M,) [road widths] that fit a lap of `length`, of `polygon` (N, 2) [cells], M <= N.
+
+    Corners too close for an arc of radius `least` are dropped, tightest first. The others get what their sides have
+    left over, shared by what is `wanted`.
+    """
+    while True:
+        _, side, turn = _corners(polygon)
+        side = side * (length / side.sum())
+        half = np.tan(np.abs(turn) / 2)
+        room = side / np.maximum(least * (half + following(half)), 1e-9)  # >= 1: both corners of the side fit
+        fits = np.minimum(room, preceding(room))
+        if fits.min() >= 1 or len(polygon) <= FEWEST:
+            break
+        keep = np.arange(len(polygon)) != np.argmin(fits)
+        polygon, wanted = polygon[keep], wanted[keep]
+    more = np.maximum(wanted - least, 0.0) * half
+    left_over = np.maximum(side - least * (half + following(half)), 0.0)
+    share = np.minimum(1.0, left_over / np.maximum(more + following(more), 1e-9))
+    return polygon, least + (wanted - least) * np.minimum(share, preceding(share))
+
+
+def _corners(polygon: Points) -> tuple[Points, Column, Column]:
+    """(direction in which corner k is reached (N, 2), length of side k to k+1 (N,), turn in corner k (N,) [rad])."""
+    ahead = following(polygon) - polygon
+    side = np.linalg.norm(ahead, axis=1)
+    ahead = ahead / side[:, None]
+    behind = preceding(ahead)
+    turn = np.arctan2(behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0], (behind * ahead).sum(axis=1))
+    return behind, side, turn
+
+
+def _round_corners(polygon: Points, wanted: Column, least: float) -> Points | None:
     """The polygon with arcs of radius `wanted` (N,) in its corners, smaller where sides are short.
 
     None if a corner would have to be tighter than `least`.
     """
-    ahead = np.roll(polygon, -1, axis=0) - polygon
-    side = np.linalg.norm(ahead, axis=1)
-    ahead = ahead / side[:, None]
-    behind = np.roll(ahead, 1, axis=0)
-    turn = np.arctan2(behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0], (behind * ahead).sum(axis=1))
+    behind, side, turn = _corners(polygon)
     half = np.tan(np.abs(turn) / 2)
     if half.max() > 8:  # turns back on itself
         return None
     cut = wanted * half
-    share = np.minimum(1.0, side / (cut + np.roll(cut, -1)))  # of side k, between corners k and k+1
-    cut = cut * np.minimum(share, np.roll(share, 1))
+    share = np.minimum(1.0, side / (cut + following(cut)))  # of side k, between corners k and k+1
+    cut = cut * np.minimum(share, preceding(share))
     radius = cut / np.maximum(half, 1e-6)
     if ((radius < least) & (np.abs(turn) > 0.1)).any():
         return None

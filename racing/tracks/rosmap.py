@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from racing.errors import InputError, inside, read_text, require
-from racing.sim.track import Points, Track
+from racing.sim.track import Points, Track, resample_closed
 from racing.tracks.assemble import Column, default_direction, digest, mask_track
 from racing.tracks.centreline import read_table
 from racing.tracks.geometry import nearest, start_at
@@ -66,7 +66,7 @@ def read_ros_map(path: Path) -> Track:
     name = path.stem.removesuffix("_map")
     table = path.with_name(f"{name}_centerline.csv")
     if table.is_file():
-        ordered = _ordered_as(table, points, width)
+        ordered = _ordered_as(table, points, width, crossing_pixel=settings.resolution if half is not None else None)
         files[table.name] = digest(table)
     else:
         ordered = default_direction(points, width)
@@ -97,8 +97,12 @@ def ring_or_crossing(road: Mask, holes: int) -> tuple[Points, float, Column | No
     return lap.points, 2 * float(np.median(lap.half)), lap.half
 
 
-def _ordered_as(table: Path, points: Points, width: float) -> Points:
-    """The picture's line in the direction and from the start of a table beside it."""
+def _ordered_as(table: Path, points: Points, width: float, *, crossing_pixel: float | None) -> Points:
+    """The picture's line in the direction and from the start of a table beside it.
+
+    crossing_pixel: [m] of a map whose road crosses itself. Over a crossing a picture does not say where the middle is:
+    a table that agrees with it elsewhere, to a pixel, is taken instead.
+    """
     given, right, left = read_table(table, half_width=width / 2)
     index, distance = nearest(points, given)
     if float(np.mean(distance)) > width / 2:
@@ -109,6 +113,11 @@ def _ordered_as(table: Path, points: Points, width: float) -> Points:
         log.warning(
             "%s says the road is %.2f m wide, the picture %.2f m; the picture counts", table.name, stated, width
         )
+    if crossing_pixel is not None:
+        (line,) = resample_closed(given, crossing_pixel)
+        off = nearest(line, points)[1]
+        if float(np.median(off)) < crossing_pixel and float(off.max()) < width / 4:
+            return line
     ahead = np.diff(np.append(index, index[0])) % len(points)
     if float((ahead <= len(points) / 2).mean()) < 0.5:
         points = points[::-1]

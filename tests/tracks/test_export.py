@@ -31,6 +31,18 @@ def test_round_trip(tmp_path, form, style, length, width):
         assert np.cos(read.heading[0] - from_.heading[0]) > 0.99
 
 
+def test_over_a_crossing_the_table_says_where_the_lap_runs_unless_it_is_another_lap(tmp_path):
+    drawn = generate(4, "figure_eight", 700.0, 11.0, name="mine")
+    settings, _, table = FORMATS["ros"](drawn, tmp_path, 11 / 30)
+    assert distances(load_track(settings).points, drawn.points).max() < 0.02
+    table.unlink()
+    by_picture = load_track(settings)
+    assert 0.2 < distances(by_picture.points, drawn.points).max() < 1.0  # all that a picture tells
+    rows = np.column_stack([drawn.points + np.array([0.0, 3.0]), drawn.right, drawn.left])
+    np.savetxt(table, rows, delimiter=",")  # a line beside the middle: only its order is used
+    assert distances(load_track(settings).points, by_picture.points).max() < 0.05
+
+
 def test_a_ros_map_is_what_f1tenth_gym_expects(tmp_path):
     track = generate(3, "tight", 120.0, 2.0, name="mine")
     settings, picture, table = FORMATS["ros"](track, tmp_path, None)

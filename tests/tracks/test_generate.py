@@ -10,8 +10,8 @@ from racing.tracks import drawn
 from racing.tracks.catalog import generated_tracks
 from racing.tracks.check import findings
 from racing.tracks.drive import drive_round
-from racing.tracks.generate import CLEAR, STYLES, generate
-from racing.tracks.geometry import closest_approach, crossings
+from racing.tracks.generate import CLEAR, STRICT, STYLES, drawing, generate
+from racing.tracks.geometry import closest_approach, crossings, curvature
 from racing.tracks.measure import difficulty
 
 SIZES = {
@@ -26,12 +26,12 @@ SIZES = {
 }
 KNOWN = {
     "oval": "d4c2a2426387",
-    "flowing": "7a2a4f218170",
+    "flowing": "846ce2b668a4",
     "tight": "f84fa7832932",
     "hairpin": "508e75ce4a9d",
     "fast": "a9c2d1ae1373",
-    "figure_eight": "2ef13965ec7a",
-    "kart": "2cc0dc135163",
+    "figure_eight": "13386650124d",
+    "kart": "1f0ecdb274a0",
     "street": "34d1f330fcab",
 }
 
@@ -69,6 +69,29 @@ def test_all_but_ovals_turn_both_ways():
         turned = track.curvature * track.spacing
         assert turned[turned > 0].sum() > np.radians(50)
         assert turned[turned < 0].sum() < -np.radians(50)
+
+
+@pytest.mark.parametrize("style", ["flowing", "fast", "kart"])
+def test_a_circuit_is_found_within_few_tries_and_mended_ones_are_roads_too(style):
+    tries, mended = [], []
+    for seed in range(40):
+        points, attempt = drawing(seed, style, SIZES[style][0] / SIZES[style][1])
+        tries.append(attempt)
+        if attempt >= STRICT:
+            mended.append(points)
+    assert max(tries) < 2 * STRICT  # hundreds, before corners were mended
+    assert len(mended) >= 2
+    for points in mended:
+        assert np.abs(curvature(points)).max() <= 1 / (0.9 * STYLES[style].radius[0])
+        assert crossings(points) == []
+        assert closest_approach(points, 3.0) > 0.98 * CLEAR
+
+
+def test_a_figure_of_eight_starts_away_from_its_crossing():
+    for seed in range(10):
+        track = generate(seed, "figure_eight", *SIZES["figure_eight"])
+        (crossed,) = crossings(track.points)
+        assert np.linalg.norm(track.points[0] - np.array(crossed.place)) > 1.5 * SIZES["figure_eight"][1]
 
 
 def test_equal_arguments_give_equal_bytes_and_other_seeds_other_circuits():
