@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.arguments import verb_options
-from racing.errors import InputError, require
+from racing.errors import InputError, is_number, require
 
 EXAMPLES = """usage: racing evaluate [key=value ...]
 
@@ -35,8 +35,15 @@ ROWS = {  # of the table -> digits
     "reward": 2,
 }
 FILES = ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png")
-
 VIDEO = "lap.mp4"
+# How `track` is read, see racing.tracks.catalog.load_tracks -> what means as it is.
+READING: dict[str, Any] = {
+    "scale": 1.0,
+    "reverse": False,
+    "half_width": None,
+    "metres_per_pixel": None,
+    "grip": None,
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -67,12 +74,11 @@ def check(options: Mapping[str, Any]) -> None:
         require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
     seen = options["telemetry"] or not options["video"]
     require(seen, "video=true must come with telemetry=true, it is made from it; leave telemetry=false away")
-    for name in ("scale", "half_width"):
+    for name in ("scale", "half_width", "metres_per_pixel"):
         value = options[name]
-        number = (value is None and name == "half_width") or (isinstance(value, int | float) and value > 0)
+        number = (value is None and name != "scale") or (is_number(value) and value > 0)
         require(number, f"{name} must be a number > 0, got {value!r}; see racing evaluate --help")
-    for name in ("scale", "reverse", "half_width"):
-        default = {"scale": 1.0, "reverse": False, "half_width": None}[name]
+    for name, default in READING.items():
         own = options["track"] is None and options[name] != default
         require(not own, f"{name}={options[name]} must come with track=...; the run's own track keeps its settings")
 
@@ -84,7 +90,7 @@ def evaluate(options: Mapping[str, Any]) -> int:
     from racing.tracks.reference import reference_lap
 
     policy = load_policy(str(options["run"]), Path(options["paths"]["outputs"]), options["backend"])
-    reading = {name: options[name] for name in ("scale", "reverse", "half_width")}
+    reading = {name: options[name] for name in READING}
     tracks, vehicle = surroundings(policy, options["track"], options["vehicle"], **reading)
     tracks = tracks[: options["episodes"]]
     laps = [reference_lap(track, vehicle) for track in tracks]
@@ -113,6 +119,7 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         change = ("-reverse" if options["reverse"] else "") + (
             f"-x{options['scale']:g}" if options["scale"] != 1 else ""
         )
+        change += "" if options["grip"] is None else f"-grip_{Path(str(options['grip'])).name}"
         label = f"{place}{change}-{vehicle}-seed{options['seed']}"
         if policy.run is None:
             label = f"{policy.name}-{label}"

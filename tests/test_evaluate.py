@@ -146,6 +146,9 @@ def test_other_tracks_other_cars_other_starts(bare: Path, tmp_path: Path, capsys
     assert (small["summary"]["vehicle"], small["summary"]["tyre_model"]) == ("f1tenth_linear", "linear")
     back = evaluated(capsys, *common, "track=oval", "reverse=true")
     assert back["episodes"] != first["episodes"]
+    dry, wet = (evaluated(capsys, *common, "track=oval", f"grip={grip}") for grip in ("dry", "wet"))
+    assert Path(wet["files"][0]).parent.name == "driver-oval-grip_wet-kart-seed0"
+    assert wet["summary"]["reference_s"][0] > 1.15 * dry["summary"]["reference_s"][0]
 
 
 def test_a_torch_file_outside_a_run_cannot_say_what_it_observes(kart: Vehicle, tmp_path: Path):
@@ -220,13 +223,16 @@ def test_damaged_files_are_refused(bare: Path, tmp_path: Path, capsys: pytest.Ca
         ("seed=-1", "seed must be a whole number"),
         ("scale=0", "scale must be a number > 0"),
         ("scale=2", "must come with track="),
+        ("metres_per_pixel=0", "metres_per_pixel must be a number > 0"),
+        ("grip=wet", "must come with track="),
+        ("track=oval grip=3", "must be wet, dry, a picture, or a factor in [0.05, 2.0]"),
         ("track=ovel", "neither a known track nor a file"),
         ("track=[]", "at least one track"),
         ("track=3", "track must be a name, a path or a list"),
         ("vehicle=bike", "is not in conf/vehicle"),
         ("vehicle=3", "vehicle must be a name"),
         ("backend=tf", "backend must be one of onnx, torch"),
-        ("telemetry=yes please", "telemetry must be true or false"),
+        ("telemetry=yes_please", "telemetry must be true or false"),
         ("video=4k", "video must be true or false"),
         ("episode=3", "'episode' is no key; did you mean episodes?"),
         ("--help-me", "must be key=value"),
@@ -239,7 +245,7 @@ def test_wrong_input_is_one_line(
     argument: str, message: str, bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     capsys.readouterr()
-    assert main(["evaluate", f"run={bare}", "episodes=2", f"paths.outputs={tmp_path}", argument]) == 2
+    assert main(["evaluate", f"run={bare}", "episodes=2", f"paths.outputs={tmp_path}", *argument.split(" ")]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
