@@ -118,6 +118,12 @@ def make_backend(settings: Mapping[str, Any]) -> Backend:
     return build({**settings, "_convert_": "all"})  # type: ignore[no-any-return]
 
 
+def insists_on_gpu(config: Mapping[str, Any]) -> bool:
+    """Whether a job of that configuration ends with an error where there is no GPU."""
+    hardware = config.get("hardware") or {}
+    return not hardware.get("fallback", True) and list(hardware.get("prefer") or [])[:1] == ["gpu"]
+
+
 def is_loopback(uri: str) -> bool:
     """Whether only this machine can reach that address."""
     from urllib.parse import urlsplit

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt
+from launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt, insists_on_gpu
 from launchers.modal.app import Needs, described, make_app
 from launchers.modal.gpus import Prices, listed_prices, live_prices, normalise
 from launchers.modal.sync import bring, bring_log
@@ -71,6 +71,8 @@ class ModalBackend(Backend):
 
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """See Backend: the server answers, takes the token, and has the tracks as they are here."""
+        futile = not self.needs.gpu and any(insists_on_gpu(config) for config in jobs)
+        require(not futile, "hardware.fallback=false wants a GPU, launcher.gpu=null is none; launcher.gpu=[L40S,T4]")
         with answered("the request"):
             library().Client.from_env().hello()
         self._tracks([spec for config in jobs for spec in files_of_config(config)])

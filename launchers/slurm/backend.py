@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt
+from launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt, insists_on_gpu
 from launchers.slurm.queue import Unanswered, command, largest_array, partitions, states
 from launchers.slurm.task import Task
 from launchers.sweep import Job, Sweep
@@ -67,6 +67,11 @@ class SlurmBackend(Backend):
 
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """See Backend. The request is shown to the cluster, which says whether it could ever be met."""
+        self.notes = []
+        asked = self.wish["gpus_per_node"] or self.wish["gres"] or any("gpu" in str(key) for key in self.more)
+        if not asked and any(insists_on_gpu(config) for config in jobs):
+            note = "no GPU is asked for (launcher.gpus_per_node=1), and hardware.fallback=false: jobs fail"
+            self.notes.append(f"{note} where the cluster shows them none")
         try:
             command("sbatch", "--version")
             command("srun", "--version")
@@ -79,7 +84,7 @@ class SlurmBackend(Backend):
         except Unanswered as error:
             if BUSY not in str(error):
                 raise InputError(f"the cluster refuses: {error}; see conf/launcher/slurm.yaml") from error
-            self.notes = ["no node that is up is large enough for this: the jobs wait until one is"]
+            self.notes += ["no node that is up is large enough for this: the jobs wait until one is"]
 
     def plan(self, count: int) -> list[str]:
         """See Backend."""

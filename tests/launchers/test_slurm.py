@@ -288,6 +288,17 @@ def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "launcher=slurm needs sbatch, which is not on PATH; run it where the cluster takes jobs" in line
 
 
+def test_jobs_that_need_a_gpu_which_is_not_asked_for_are_pointed_out(
+    here: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A cluster may show its GPUs to everybody, so it is not refused."""
+    wish = ["train", "launcher=slurm", "launcher.dry_run=true", f"paths.outputs={tmp_path}", "hardware=gpu"]
+    assert main([*wish, "hardware.fallback=false"]) == 0
+    assert "no GPU is asked for (launcher.gpus_per_node=1)" in capsys.readouterr().err
+    assert main(wish) == 0
+    assert "no GPU is asked for" not in capsys.readouterr().err
+
+
 def test_a_request_larger_than_any_node_is_pointed_out(
     here: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -200,6 +200,7 @@ def refused(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[
         (["launcher.runs_path=runs"], "launcher.runs_path must be an absolute path in the container, got 'runs'"),
         (["launcher.secrets=[none-such]"], "Secret 'none-such' not found"),
         (["launcher.image=launchers.none"], "launcher.image=launchers.none cannot be imported"),
+        (["launcher.gpu=null", "hardware=gpu", "hardware.fallback=false"], "hardware.fallback=false wants a GPU"),
         (["launcher.gpus=T4"], "'launcher.gpus' is no key; another choice of launcher has it"),
     ],
 )
