@@ -7,6 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before torch and BLAS are loaded: several test processes share the cores, and threads that wait for each other at
+# every small operation would spend half the time of a run. Tests about threads set their number themselves.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
