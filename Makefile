@@ -14,7 +14,7 @@ train: .venv/installed ## set up, then racing train: make train ARGS="track=oval
 	@$(BIN)/racing train $(ARGS)
 
 test: .venv/installed-dev ## set up, then all tests: make test ARGS="tests/sim -x"
-	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 check: .venv/installed-dev ## lint, format and types, changing nothing
 	@$(BIN)/ruff check
