@@ -22,13 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests last: what is broken mostly shows in the fast ones. Of these the longest first: they end together."""
-
-    def seconds(item: pytest.Item) -> float:
-        slow = item.get_closest_marker("slow")
-        return 0 if slow is None else slow.args[0] if slow.args else 10
-
-    items.sort(key=lambda item: (seconds(item) > 0, -seconds(item)))
+    """Slow tests last: what is broken mostly shows in the fast ones."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
 @pytest.fixture(autouse=True)

@@ -113,7 +113,7 @@ def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert {"racing --help", "import racing", "python, nothing"} <= set(seconds)
 
 
-@pytest.mark.slow(45)
+@pytest.mark.slow
 def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     content, _ = measured("sweep", tmp_path, capsys, "repeats=1", "jobs=1", f"train={TINY}")
     one, two = content["rows"]
@@ -122,7 +122,7 @@ def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert content["summary"]["throughput"] == one["seconds"] / two["seconds"]
 
 
-@pytest.mark.slow(100)
+@pytest.mark.slow
 def test_tracking(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     settings = "['debug=fast','eval.episodes=2','track=oval']"
     sizes = ["repeats=1", "windows=6", "window=0.2", f"train={settings}"]

@@ -90,7 +90,7 @@ def checkout(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow(45)
+@pytest.mark.slow
 @pytest.mark.parametrize("title", KINDS)
 def test_adding_page_works_as_written(checkout, title):
     text = section(title)

@@ -292,7 +292,7 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-@pytest.mark.slow(60)
+@pytest.mark.slow
 def test_checkout_brings_back_commit_and_uncommitted_changes(clone: Path):
     """Trained with a change to conf/ and one to the code, neither committed; then both went other ways."""
     replace(clone / "conf/algo/ppo.yaml", "gamma: 0.99", "gamma: 0.97")

@@ -50,7 +50,7 @@ def without_clock(run: RunDirectory) -> dict:
     return {name: value for name, value in run.summary.items() if name not in clocks}
 
 
-@pytest.mark.slow(100)
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments, total, kills", [(PPO, 212_992, 25), (SAC, 5120, 10)], ids=["ppo", "sac"])
 def test_killed_at_any_instant_it_ends_as_if_it_had_not_been(arguments, total, kills, tmp_path: Path):
     killer = Killer(tmp_path / "disturbed", arguments, total, kills, seed=1)

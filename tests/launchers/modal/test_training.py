@@ -42,7 +42,7 @@ def tags(run: RunDirectory) -> dict[str, str]:
     return found
 
 
-@pytest.mark.slow(60)
+@pytest.mark.slow
 def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     make_box: Callable[..., Box], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
