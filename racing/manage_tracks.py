@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,6 +67,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="racing tracks", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
     verbs = parser.add_subparsers(dest="action", required=True, metavar="action")
+    _add_looking(verbs)
+    _add_making(verbs)
+    _add_remote(verbs)
+    return parser
+
+
+def _add_looking(verbs: Any) -> None:
+    """The verbs that look at tracks."""
     verb = verbs.add_parser("list", help="the tracks that NAME can be, or those of a volume")
     verb.add_argument("--laps", action="store_true", help="with the reference lap of every vehicle in conf/vehicle")
     _add_volume(verb, required=False)
@@ -95,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--vehicle", help="whose reference lap is drawn; default as for reference")
     _add_reading(verb)
     verb.set_defaults(run=preview)
+
+
+def _add_making(verbs: Any) -> None:
+    """The verbs that write tracks."""
     verb = verbs.add_parser("import", help="write a track in the house format, with an overlay to check it")
     verb.add_argument("file", metavar="FILE")
     _add_writing(verb)
@@ -122,6 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--shipped", action="store_true", help="draw the circuits that ship again, into --out")
     _add_writing(verb)
     verb.set_defaults(run=generate_track)
+
+
+def _add_remote(verbs: Any) -> None:
+    """The verbs that copy tracks to and from a volume."""
     verb = verbs.add_parser("push", help="bring tracks to a volume of Modal, for jobs that run there")
     verb.add_argument("names", metavar="NAME", nargs="+")
     verb.add_argument("--name", help="what the track is called there; default from the file")
@@ -133,7 +149,6 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--force", action="store_true", help="replace a track of that name")
     _add_volume(verb)
     verb.set_defaults(run=pull_tracks)
-    return parser
 
 
 def _add_volume(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
