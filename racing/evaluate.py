@@ -116,10 +116,9 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         folder = Path(str(options["out"]))
     else:
         place = "+".join(tracks) if len(tracks) <= 3 else f"{len(tracks)}-tracks"
-        change = ("-reverse" if options["reverse"] else "") + (
-            f"-x{options['scale']:g}" if options["scale"] != 1 else ""
-        )
-        change += "" if options["grip"] is None else f"-grip_{Path(str(options['grip'])).name}"
+        change = "-reverse" if options["reverse"] else ""
+        change += f"-x{options['scale']:g}" if options["scale"] != 1 else ""
+        change += f"-grip_{Path(str(options['grip'])).name}" if options["grip"] is not None else ""
         label = f"{place}{change}-{vehicle}-seed{options['seed']}"
         if policy.run is None:
             label = f"{policy.name}-{label}"

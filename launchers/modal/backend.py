@@ -70,7 +70,7 @@ class ModalBackend(Backend):
     # before
 
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
-        """See Backend: the server answers, takes the token, and has the tracks as they are here."""
+        """See Backend: a needed GPU is asked for; the server answers, takes the token, and has the tracks."""
         futile = not self.needs.gpu and any(insists_on_gpu(config) for config in jobs)
         require(not futile, "hardware.fallback=false wants a GPU, launcher.gpu=null is none; launcher.gpu=[L40S,T4]")
         with answered("the request"):

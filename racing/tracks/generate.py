@@ -2,7 +2,8 @@
 
 The polygon is the outline of a random patch of grid cells: fingers of the patch become hairpins, its long sides
 straights, its steps chicanes. Corners are then moved, dropped or bent, rounded with arcs, and the curve is smoothed so
-that curvature has no jumps. A candidate that comes too near to itself or bends too tightly is thrown away.
+that curvature has no jumps. A candidate that comes too near to itself or bends too tightly is thrown away; after some
+of them, corners that do not fit are cut off instead.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ Cell = tuple[int, int]
 
 ATTEMPTS = 400
 TRIES_PER_PATCH = 8
-STRICT = 24  # tries that are thrown away where a corner does not fit; later ones are mended, and few are needed then
-FEWEST = 5  # corners
+STRICT = 24  # tries that are thrown away where a corner does not fit; later ones, each of a new patch, are mended
+FEWEST = 5  # corners that are left when others are cut off
 CLEAR = 1.2  # distance between the centrelines of two parts of the lap, in road widths
 AROUND = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))  # a cell's neighbours in turn
 STRAIGHT = 0.15  # |curvature| * road width below which a road counts as straight
@@ -111,9 +112,10 @@ def drawing(seed: int, style: str, ratio: float) -> tuple[Points, int]:
     rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(style.encode())]))
     patch = np.zeros((0, 2))
     for attempt in range(ATTEMPTS):
-        if (attempt % TRIES_PER_PATCH == 0 or attempt > STRICT) and style not in ("oval", "figure_eight"):
+        mend = attempt >= STRICT
+        if (mend or attempt % TRIES_PER_PATCH == 0) and style not in ("oval", "figure_eight"):
             patch = _patch(rng, STYLES[style], ratio)
-        points = _candidate(rng, style, ratio, patch, mend=attempt >= STRICT)
+        points = _candidate(rng, style, ratio, patch, mend=mend)
         if points is not None and _good(points, style):
             return points, attempt
     raise InputError(f"no {style} circuit of {ratio:.0f} road widths was found; make it longer or the road narrower")

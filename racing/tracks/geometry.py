@@ -27,7 +27,7 @@ class Crossing:
 
 
 def following(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Of each entry (M, ...) of a closed curve the next one: `np.roll(values, -1, axis=0)` at a fifth of its price."""
+    """Of each entry (M, ...) of a closed curve the next one: `np.roll(values, -1, axis=0)`, faster."""
     return np.concatenate((values[1:], values[:1]))
 
 
