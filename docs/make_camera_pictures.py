@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from racing.configs import load_group
+from racing.config import load_group
 from racing.sim.camera import Camera, make_lens, make_randomize
 from racing.sim.track import Track
 from racing.sim.world import Episodes, World

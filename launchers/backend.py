@@ -11,9 +11,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from launchers.sweep import Job, Sweep
-from racing.configs import build, choices, conf_directory, hint, plain
+from racing.config import build, choices, conf_directory, hint, plain
 from racing.errors import require, require_number
-from racing.runs.directory import write_json
+from racing.files import write_json
 
 WAIT, RUN, GONE = "wait", "run", "gone"  # what a backend knows of an attempt
 

@@ -13,7 +13,7 @@ from launchers.launch import Planned, Request, launch
 from launchers.payload import CommandJob
 from launchers.sweep import DONE, REFUSED, Sweep
 from launchers.watch import report_failures
-from racing.cli import WRONG_INPUT
+from racing.errors import ExitCode
 
 
 def run_command(verb: str, argv: Sequence[str]) -> int:
@@ -36,7 +36,7 @@ def run_command(verb: str, argv: Sequence[str]) -> int:
     jobs = launch(sweep, backend, [Planned(0, own, payload)], request)
     if jobs and jobs[0].ended == REFUSED:
         print("\n".join(list(backend.log(sweep, jobs[0]))[before:-1]), file=sys.stderr)
-        return WRONG_INPUT
+        return ExitCode.WRONG_INPUT
     if jobs and jobs[0].ended == DONE:
         print("\n".join(list(backend.log(sweep, jobs[0]))[before:]))
     report_failures(sweep, jobs, retry=backend.retry)

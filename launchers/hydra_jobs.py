@@ -17,7 +17,7 @@ from launchers.launch import Planned, Request, launch
 from launchers.payload import RETURN, HydraJob, hydra_returns
 from launchers.sweep import DONE, Job, Sweep
 from launchers.watch import report_failures
-from racing.configs import plain
+from racing.config import plain
 from racing.errors import require
 from racing.runs.store import resolve_uri
 

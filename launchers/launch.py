@@ -16,9 +16,9 @@ from launchers.record import Record, last_run
 from launchers.sweep import DONE, NEW, Job, Sweep, axes_of, jobs_text, label_of
 from launchers.watch import watch
 from launchers.worker import write_payload
-from racing.configs import what_counts
+from racing.config import what_counts
 from racing.errors import InputError, require
-from racing.runs.directory import write_json
+from racing.files import write_json
 
 CHECKED = 8  # jobs whose parts are built before the sweep is submitted, at most
 SHOWN = 20  # jobs that the plan shows; the others are counted

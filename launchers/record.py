@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from launchers.sweep import DONE, ENDED, Job, Sweep
-from racing.runs.directory import RunDirectory, write_atomic
+from racing.files import write_atomic
+from racing.runs.directory import RunDirectory
 from racing.runs.journal import Journal
 from racing.runs.remote import KIND_TAG
 from racing.runs.sender import Sender, spawn

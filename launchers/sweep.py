@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from racing.configs import hint
+from racing.config import hint
 from racing.errors import InputError, require
-from racing.runs.directory import read_json, write_json
+from racing.files import read_json, write_json
 from racing.runs.job import JobFolder
 from racing.runs.lock import FileLock
 

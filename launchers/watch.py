@@ -9,7 +9,8 @@ from launchers.backend import GONE, Backend, Look
 from launchers.record import Record, show_results
 from launchers.sweep import DEAD, DONE, ENDED, FAILED, REFUSED, STOPPED, Job, Sweep, jobs_text
 from launchers.table import View
-from racing.stopping import JobsFailed, StopFlag, Stopped
+from racing.errors import JobsFailed, Stopped
+from racing.stopping import StopFlag
 
 
 class Watch:

@@ -19,11 +19,15 @@ from typing import Any
 import psutil
 
 from launchers.payload import Payload
-from racing.cli import DONE, FAILED, STOPPED, WRONG_INPUT, input_error
+from racing.errors import ExitCode, Stopped, input_error
 from racing.runs.job import JobFolder
-from racing.stopping import Stopped
 
-STATUS = {DONE: "DONE", FAILED: "FAILED", WRONG_INPUT: "REFUSED", STOPPED: "STOPPED"}
+STATUS: dict[int, str] = {
+    ExitCode.DONE: "DONE",
+    ExitCode.FAILED: "FAILED",
+    ExitCode.WRONG_INPUT: "REFUSED",
+    ExitCode.STOPPED: "STOPPED",
+}
 
 
 def write_payload(folder: JobFolder, payload: Payload) -> None:
@@ -53,19 +57,19 @@ def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
     folder.write("started", attempt, about)
     error: str | None = None
     value: Any = None
-    code: int = DONE
+    code: int = ExitCode.DONE
     try:
         value = payload.call(folder.path)
     except KeyboardInterrupt:
         raise
     except Stopped as stopped:
-        code, error = STOPPED, str(stopped)
+        code, error = ExitCode.STOPPED, str(stopped)
     except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else FAILED
-        error = None if code in (DONE, STOPPED) else f"left with exit code {code}; see {folder.log}"
+        code = left.code if isinstance(left.code, int) else ExitCode.FAILED
+        error = None if code in (ExitCode.DONE, ExitCode.STOPPED) else f"left with exit code {code}; see {folder.log}"
     except BaseException as raised:
         wrong = input_error(raised)
-        code = WRONG_INPUT if wrong else FAILED
+        code = ExitCode.WRONG_INPUT if wrong else ExitCode.FAILED
         error = str(wrong) if wrong else f"{type(raised).__name__}: {first_line(raised)}"
         if not wrong:
             traceback.print_exc()

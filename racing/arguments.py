@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from racing.configs import compose, conf_directory, hint, plain
+from racing.config import compose, conf_directory, hint, plain
 from racing.errors import require
 
 

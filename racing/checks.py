@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from racing.configs import default_name, plain
+from racing.config import default_name, plain
 from racing.errors import InputError
 from racing.parts import build_parts, check
 

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from racing import __version__
-from racing.errors import InputError
-from racing.stopping import JobsFailed, Stopped
+from racing.errors import ExitCode, JobsFailed, Stopped, input_error
 
 # verb -> (module, what it does). Each module has main(argv: list[str]) -> int and is imported only when called.
 VERBS = {
@@ -25,7 +24,6 @@ VERBS = {
     "doctor": ("racing.doctor", "say what is installed and usable, and what is missing"),
 }
 ELSEWHERE = ("evaluate", "export")  # verbs that take launcher=, besides train, whose Hydra launcher does it
-DONE, FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 75  # exit codes; STOPPED: state saved, run the same command again
 
 
 def usage() -> str:
@@ -36,51 +34,41 @@ def usage() -> str:
     return "\n".join(lines)
 
 
-def input_error(error: BaseException) -> InputError | None:
-    """The InputError behind `error`, looking through the exceptions that Hydra wraps around it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, InputError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code (0 done, 1 a run failed, 2 wrong input, 75 stopped with state saved)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
-        return DONE if arguments else WRONG_INPUT
+        return ExitCode.DONE if arguments else ExitCode.WRONG_INPUT
     if arguments[0] in ("-V", "--version"):
         print(f"racing {__version__}")
-        return DONE
+        return ExitCode.DONE
     verb = arguments.pop(0)
     if verb not in VERBS:
         print(f"racing: unknown verb {verb!r}; use one of: {', '.join(VERBS)}", file=sys.stderr)
-        return WRONG_INPUT
+        return ExitCode.WRONG_INPUT
     try:
         if any(argument.startswith("launcher") for argument in arguments) and verb in ELSEWHERE:
             return int(importlib.import_module("launchers.command").run_command(verb, arguments))
         return int(importlib.import_module(VERBS[verb][0]).main(arguments))
     except Stopped as stopped:
         print(f"racing {verb}: {stopped}", file=sys.stderr)
-        return STOPPED
+        return ExitCode.STOPPED
     except JobsFailed as failed:
         print(failed, file=sys.stderr)
-        return FAILED
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         print("racing: interrupted", file=sys.stderr)
-        return 130
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:  # `racing runs list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        return ExitCode.DONE
     except Exception as error:
         wrong = input_error(error)
         if wrong is None or os.environ.get("RACING_DEBUG") == "1":
             raise
         print(f"racing {verb}: {wrong}", file=sys.stderr)
-        return WRONG_INPUT
+        return ExitCode.WRONG_INPUT
 
 
 if __name__ == "__main__":

@@ -1,11 +1,22 @@
-"""The one error that means "the user's input is wrong", and the checks that raise it most often."""
+"""Exit codes, the error that means "the user's input is wrong", and the checks that raise it most often."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
+
+
+class ExitCode(IntEnum):
+    """What a process leaves with."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_INPUT = 2
+    INTERRUPTED = 130  # Ctrl-C, by the shell's convention
+    STOPPED = 75  # on request, with its state saved: the same command continues it (EX_TEMPFAIL of sysexits.h)
 
 
 class InputError(ValueError):
@@ -83,3 +94,24 @@ def require_numbers(group: str, values: Mapping[str, Any], rules: Mapping[str, t
     """`require_number` for several keys of a config group; rules: name -> (lowest, highest, whole numbers only)."""
     for name, (low, high, whole) in rules.items():
         require_number(f"{group}.{name}", values[name], low, high, whole=whole)
+
+
+def input_error(error: BaseException) -> InputError | None:
+    """The InputError behind `error`, looking through the exceptions that Hydra wraps around it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, InputError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+class Stopped(BaseException):
+    """A run, or a sweep, left on request with its state saved: the same command continues it.
+
+    No Exception: Hydra prints a report of its own about those.
+    """
+
+
+class JobsFailed(BaseException):
+    """Some jobs of a sweep failed; the message says which, and why."""

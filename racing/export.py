@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from racing import __version__
+from racing.algos.extractors import use_float32
 from racing.arguments import verb_options
 from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import InputError, require
@@ -177,13 +178,6 @@ def _on_cpu(model: BaseAlgorithm) -> Any:
     policy = copy.deepcopy(model.policy).to("cpu").eval()
     use_float32(policy)
     return policy
-
-
-def use_float32(policy: Any) -> None:
-    """Switch the low precision of a torch policy off that learning may have used: exported files have none."""
-    for module in policy.modules():
-        if getattr(module, "low_precision", False):
-            module.low_precision = False
 
 
 def largest_difference(model: BaseAlgorithm, path: Path, observations: Any) -> float:

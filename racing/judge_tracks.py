@@ -20,7 +20,7 @@ SMALL = 4.0  # [m] narrower roads are for 1:10 cars
 
 def vehicle_for(name: str | None, track: Track) -> Vehicle:
     """The vehicle of that name, else the one that suits the road's width."""
-    from racing.configs import load_group
+    from racing.config import load_group
 
     vehicle: Vehicle = load_group("vehicle", str(name or ("f1tenth" if mean_width(track) < SMALL else "kart")))
     return vehicle

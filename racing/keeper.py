@@ -10,12 +10,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from racing.algos.state import capture, replay_buffer, restore
-from racing.errors import InputError, require
+from racing.errors import InputError, Stopped, require
 from racing.monitor import Monitor
 from racing.progress import ProgressLine
 from racing.runs.checkpoints import Checkpoint, Checkpoints, Log, milestones
 from racing.runs.directory import RunDirectory, differing_keys, identity, listing
-from racing.stopping import StopFlag, Stopped
+from racing.stopping import StopFlag
 
 PARTS = ("policy", "optimizer", "rng", "world", "counters", "monitor")
 

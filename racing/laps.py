@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.configs import build
+from racing.config import build
 from racing.envs.sensors import TERMS, SensorsTask, evaluation_episodes
 from racing.envs.vision import VisionTask
+from racing.files import write_atomic
 from racing.intervals import mean_interval, wilson
 from racing.observations import rows_of
-from racing.runs.directory import write_atomic
 from racing.sim.layout import ENDINGS, LAPS_DONE, OFF_TRACK
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle

@@ -10,9 +10,10 @@ from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 from torch.backends import cudnn
 
+from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
 from racing.evaluate import VIDEO, facts_of, write_files
-from racing.export import describe, export_policy, record_observations, use_float32
+from racing.export import describe, export_policy, record_observations
 from racing.keeper import Keeper
 from racing.laps import REPORT_SEEDS, SELECTION_SEEDS, Evaluation, drive, evaluation_task, flat_metrics
 from racing.lineage import shape_text

@@ -10,9 +10,10 @@ from typing import Any
 
 from racing.algos.state import weights_sha256
 from racing.errors import InputError, require
+from racing.files import read_json
 from racing.policies import TORCH_FILE, load_model
 from racing.runs.checkpoints import Checkpoints, read_checkpoint
-from racing.runs.directory import RunDirectory, read_json
+from racing.runs.directory import RunDirectory
 from racing.runs.record import local_run
 
 # <run>@policy or <run>@<step>, with the weights' checksum once they are known

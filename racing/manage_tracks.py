@@ -220,7 +220,7 @@ def list_tracks(options: argparse.Namespace) -> int:
 
 def _vehicles() -> list[Vehicle]:
     """Every vehicle of conf/vehicle whose reference laps are its own: not those that differ in the tyre model alone."""
-    from racing.configs import choices, load_group
+    from racing.config import choices, load_group
 
     every: list[Vehicle] = [load_group("vehicle", name) for name in choices("vehicle")]
     return list({replace(vehicle, name="", model="saturated"): vehicle for vehicle in reversed(every)}.values())[::-1]

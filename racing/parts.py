@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from racing.configs import build
+from racing.config import build
 from racing.errors import InputError, require, require_number
 from racing.runs.sinks import check_sinks
 

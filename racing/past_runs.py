@@ -11,7 +11,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from racing.compare_runs import config_differences
-from racing.configs import build, choices, compose, compose_run, key_of, plain, refuse_empty_groups
+from racing.config import build, choices, compose, compose_run, key_of, plain, refuse_empty_groups
 from racing.errors import InputError, require
 from racing.runs.directory import NOT_IDENTITY, RunDirectory, flatten, identity
 from racing.runs.provenance import collect, differences
@@ -53,7 +53,7 @@ class Task:
 
 def plan(options: Mapping[str, Any], settings: Sequence[str], outputs_given: bool) -> Task:
     """Find the original and sort the settings. Raises InputError."""
-    from racing.configs import track_by_path
+    from racing.config import track_by_path
 
     for setting in settings:
         require(bool(_SETTING.fullmatch(setting)), f"{setting!r} must be key=value; see racing reproduce --help")

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from racing.checks import checked
-from racing.configs import compose, key_of, track_by_path
+from racing.config import compose, key_of, track_by_path
 from racing.errors import require
 from racing.lineage import require_fit, shape_text
 from racing.parts import build_parts

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.configs import build, load_group
+from racing.config import build, load_group
 from racing.errors import InputError, require
 from racing.laps import Policy, Task, evaluation_task
 from racing.observations import VECTOR, parts_of, shapes_of
@@ -153,7 +153,7 @@ def load_model(path: Path) -> Any:
 
 
 def _from_zip(path: Path, run: RunDirectory | None = None) -> LoadedPolicy:
-    from racing.export import use_float32
+    from racing.algos.extractors import use_float32
 
     model = load_model(path)
     use_float32(model.policy)

@@ -13,8 +13,9 @@ from rich.markup import escape
 
 from racing.arguments import verb_options
 from racing.compare_runs import compare, config_differences, print_results, results
-from racing.configs import compose_run, key_of
+from racing.config import compose_run, key_of
 from racing.errors import InputError, require
+from racing.files import write_atomic
 from racing.past_runs import (
     Rows,
     Task,
@@ -25,14 +26,7 @@ from racing.past_runs import (
     plan,
     recorded_config,
 )
-from racing.runs.directory import (
-    RunDirectory,
-    all_runs,
-    config_hash,
-    identity,
-    reopen_run,
-    write_atomic,
-)
+from racing.runs.directory import RunDirectory, all_runs, config_hash, identity, reopen_run
 from racing.runs.provenance import collect, differences
 from racing.runs.record import local_record
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from racing.runs.directory import RunDirectory, all_runs, flatten, read_json
+from racing.files import read_json
+from racing.runs.directory import RunDirectory, all_runs, flatten
 from racing.runs.journal import read_journal
 from racing.runs.record import RunRecord, metric_points
 

@@ -11,17 +11,6 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
-class Stopped(BaseException):
-    """A run, or a sweep, left on request with its state saved: the same command continues it.
-
-    No Exception: Hydra prints a report of its own about those.
-    """
-
-
-class JobsFailed(BaseException):
-    """Some jobs of a sweep failed; the message says which, and why."""
-
-
 class StopFlag:
     """While entered, the first signal of SIGNALS only notes its name; a second Ctrl-C interrupts as usual.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from racing.configs import compose_run, key_of
+from racing.config import compose_run, key_of
 from racing.errors import require
 from racing.lineage import find_ancestor
 from racing.policies import load_model

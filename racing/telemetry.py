@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.envs.sensors import TERMS
-from racing.runs.directory import write_atomic
+from racing.files import write_atomic
 from racing.sim import layout
 from racing.sim.layout import OFF_TRACK
 from racing.sim.vehicle import GRAVITY

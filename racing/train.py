@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from omegaconf import DictConfig
 
 from racing.checks import checked
-from racing.configs import (
+from racing.config import (
     choices,
     conf_directory,
     default_name,
@@ -22,14 +22,14 @@ from racing.configs import (
     register_resolvers,
     track_by_path,
 )
-from racing.errors import InputError, require
+from racing.errors import InputError, Stopped, require
 from racing.parts import Parts, build_parts
 from racing.report import report
 from racing.runs.directory import RunDirectory, open_run, run_path
 from racing.runs.job import job_of
 from racing.runs.provenance import collect, facts, track_sha256
 from racing.runs.sender import Sender
-from racing.stopping import StopFlag, Stopped
+from racing.stopping import StopFlag
 
 if TYPE_CHECKING:
     from racing.laps import Evaluation

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from racing.configs import build, compose, conf_directory
+from racing.config import build, compose, conf_directory
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
 from racing.runs.directory import RunDirectory, open_run

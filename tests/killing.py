@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from racing.configs import compose_run
+from racing.config import compose_run
 from racing.runs.directory import RunDirectory, config_hash
 from racing.runs.journal import read_journal
 from tests.sabotage import KINDS

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from racing.cli import main
-from racing.configs import load_group
+from racing.config import load_group
 from racing.tracks.catalog import load_track
 from racing.tracks.generate import generate
 from racing.tracks.house import write_house

@@ -6,7 +6,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
-from racing.configs import build, choices, compose, conf_directory, load_group, plain
+from racing.config import build, choices, compose, conf_directory, load_group, plain
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 

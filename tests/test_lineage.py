@@ -11,7 +11,7 @@ import torch
 from racing.algos.state import weights_sha256
 from racing.checks import checked
 from racing.cli import main
-from racing.configs import compose
+from racing.config import compose
 from racing.lineage import find_ancestor
 from racing.parts import build_parts
 from racing.policies import load_model

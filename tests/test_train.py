@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from racing.cli import main
-from racing.configs import compose, plain
+from racing.config import compose, plain
 from racing.runs.directory import RunDirectory, all_runs, config_hash, flatten
 from racing.runs.journal import as_text, read_journal
 from tests.runs.conftest import PATIENCE, Copy

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launchers.modal.worker import run_job
-from racing.configs import PACKAGE, conf_directory
+from racing.config import PACKAGE, conf_directory
 from racing.errors import require
 from racing.runs.provenance import CODE_FILE, git_state
 from racing.tracks.catalog import shipped

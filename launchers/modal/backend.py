@@ -23,7 +23,7 @@ from launchers.modal.worker import Order, usage_of
 from launchers.payload import CommandJob, HydraJob
 from launchers.sweep import ASKED, Job, Sweep
 from launchers.worker import read_payload
-from racing.configs import plain
+from racing.config import plain
 from racing.errors import InputError, require, require_number
 from racing.remote_tracks import files_of_config, required
 from racing.runs.directory import find_run

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from racing.configs import conf_directory, hint
+from racing.config import conf_directory, hint
 from racing.errors import InputError, require
 
 # Modal does not refuse a name that it does not know before a job waits for it in vain.

@@ -27,9 +27,8 @@ from launchers.modal.worker import Order, run_job
 from launchers.payload import CommandJob
 from launchers.progress import progress_of
 from launchers.sweep import Sweep
-from racing.cli import input_error
-from racing.configs import choices, compose_run
-from racing.errors import InputError, require
+from racing.config import choices, compose_run
+from racing.errors import InputError, input_error, require
 from racing.tracks.catalog import shipped
 from racing.volumes import answered, library
 

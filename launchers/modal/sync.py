@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from launchers.modal.worker import OWN
 from launchers.sweep import Job, Sweep
 from racing.errors import require
-from racing.runs.directory import RunDirectory, aside
+from racing.files import aside
+from racing.runs.directory import RunDirectory
 from racing.volumes import RemoteFile, Volume
 
 JOURNAL = "journal.jsonl"

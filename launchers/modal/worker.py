@@ -109,7 +109,7 @@ class Container:
     def _prepare(self) -> None:
         """The job's folder is made this attempt's: nobody may take what an earlier one left for it."""
         from launchers.modal.gpus import seen
-        from racing.runs.directory import read_json, write_json
+        from racing.files import read_json, write_json
 
         path = self.folder.path
         path.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ class Container:
 
     def _cancel(self, number: int, frame: FrameType | None) -> None:
         """Modal's signal for a call that was cancelled. Training saves its state; what cannot, stops here."""
-        from racing.stopping import Stopped
+        from racing.errors import Stopped
 
         self.cancelled = True
         stop = signal.getsignal(signal.SIGUSR2)
@@ -155,7 +155,7 @@ class Container:
 
     def _note(self) -> None:
         """How long this container has been at work, and with what: it is paid for, however it ends."""
-        from racing.runs.directory import write_json
+        from racing.files import write_json
 
         usage = self.folder.path / "usage"
         usage.mkdir(exist_ok=True)

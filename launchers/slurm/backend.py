@@ -18,9 +18,9 @@ from launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt, ins
 from launchers.slurm.queue import Unanswered, command, largest_array, partitions, states
 from launchers.slurm.task import Task
 from launchers.sweep import Job, Sweep
-from racing.configs import hint
+from racing.config import hint
 from racing.errors import InputError, require, require_number
-from racing.runs.directory import read_json
+from racing.files import read_json
 
 NUMBERS = {  # key: lowest, highest, whole numbers only, unit; null is fine where the file says so
     "time_min": (1, 525_600, True, "min"),

@@ -25,8 +25,7 @@ from typing import Any
 from launchers.slurm.queue import Unanswered, shown
 from launchers.sweep import ASKED
 from launchers.worker import read_payload, run
-from racing.cli import STOPPED
-from racing.errors import InputError
+from racing.errors import ExitCode, InputError
 from racing.runs.job import JobFolder
 
 REQUEUE, REQUEUED, CANCELLED, OVER = "requeue", "requeued", "cancelled", "over"  # what a signal meant
@@ -45,10 +44,10 @@ class Task:
         life = Life(job, attempt)
         if not life.wanted():
             print(f"job {life.id} of SLURM is not attempt {attempt} at {folder}: it leaves", flush=True)
-            raise SystemExit(STOPPED)
+            raise SystemExit(ExitCode.STOPPED)
         result = job.result or life.live()
         if result["status"] != "DONE":
-            raise SystemExit(result["exit_code"] or STOPPED)
+            raise SystemExit(result["exit_code"] or ExitCode.STOPPED)
         return result["value"]
 
     def checkpoint(self, folder: str, attempt: int) -> Any:
@@ -89,7 +88,7 @@ class Life:
             return self._stopped("cancelled before it began")
         result = run(self.job, read_payload(self.job), self.attempt)
         self._leaving = True
-        return self._leave(result) if result["exit_code"] == STOPPED else self._write(result)
+        return self._leave(result) if result["exit_code"] == ExitCode.STOPPED else self._write(result)
 
     def _leave(self, result: dict[str, Any]) -> dict[str, Any]:
         """The job has saved its state and stopped."""
@@ -106,7 +105,7 @@ class Life:
                 return self._write(result | {"error": f"{result['error']}; {said}"})
             except (subprocess.SubprocessError, OSError) as error:
                 return self._write(result | {"error": f"{result['error']}; it could not be put back: {error}"})
-        raise SystemExit(STOPPED)
+        raise SystemExit(ExitCode.STOPPED)
 
     def _now(self, number: int, frame: FrameType | None) -> None:
         """A signal while no training listens: there is nothing to be saved, and every instant is a safe one to leave.
@@ -126,7 +125,7 @@ class Life:
                 pass
             except Exception as error:
                 self._stopped(f"{signal.Signals(number).name}, and it could not be put back into the queue: {error}")
-        os._exit(STOPPED)
+        os._exit(ExitCode.STOPPED)
 
     def _meaning(self) -> str:
         """Why we were asked to stop."""
@@ -145,7 +144,7 @@ class Life:
         return OVER if known.get("Reason") == "TimeLimit" else CANCELLED
 
     def _stopped(self, error: str) -> dict[str, Any]:
-        return self._write({"status": "STOPPED", "exit_code": STOPPED, "error": error})
+        return self._write({"status": "STOPPED", "exit_code": ExitCode.STOPPED, "error": error})
 
     def _write(self, result: dict[str, Any]) -> dict[str, Any]:
         self.job.write("result", self.attempt, result)

@@ -137,3 +137,10 @@ def gains_by_bfloat16(device: str) -> bool:
     if device.startswith("cuda"):
         return bool(th.cuda.is_available() and th.cuda.get_device_capability()[0] >= 8)
     return bool(th.cpu._is_avx512_bf16_supported() or th.cpu._is_amx_tile_supported())
+
+
+def use_float32(policy: Any) -> None:
+    """Switch the low precision of a torch policy off that learning may have used: exported files have none."""
+    for module in policy.modules():
+        if getattr(module, "low_precision", False):
+            module.low_precision = False

@@ -21,7 +21,7 @@ def learner(options: Mapping[str, Any]) -> Result:
 
     The three take turns, so that a change of the machine's load meets them all.
     """
-    from racing.configs import compose, plain
+    from racing.config import compose, plain
     from racing.parts import build_parts, check
 
     cfg = compose("train", options["train"])
@@ -50,7 +50,7 @@ def stock_models(built: Any, options: Mapping[str, Any]) -> dict[str, tuple[Any,
     """Stable-Baselines3's PPO on the same world: name -> model, steps of one measurement."""
     from stable_baselines3 import PPO
 
-    from racing.configs import build
+    from racing.config import build
     from racing.envs.vec_env import RacingVecEnv
 
     def world(lanes: int) -> RacingVecEnv:
@@ -72,7 +72,7 @@ def stock_models(built: Any, options: Mapping[str, Any]) -> dict[str, tuple[Any,
 
 def over_seeds(options: Mapping[str, Any]) -> Result:
     """Train the experiment with each seed, one after another; the runs stay below outputs/bench."""
-    from racing.configs import compose
+    from racing.config import compose
     from racing.runs.directory import all_runs
     from racing.train import train
 

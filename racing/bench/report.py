@@ -32,7 +32,7 @@ def make_folder(folder: Path) -> Path:
 
 def write(folder: Path, name: str, options: Mapping[str, Any], rows: Sequence[Row], summary: Mapping[str, Any]) -> Path:
     """Write <folder>/<name>-<UTC time>.json: the result, the options, the machine, the versions."""
-    from racing.runs.directory import write_atomic
+    from racing.files import write_atomic
     from racing.runs.provenance import collect
 
     where = {key: value for key, value in collect().items() if key not in ("diff", "untracked", "tracks")}

@@ -36,7 +36,7 @@ def simulator(options: Mapping[str, Any]) -> Result:
 
 def vehicle_called(name: str) -> Vehicle:
     """conf/vehicle/<name>.yaml, or the kinematic variant NAME_kinematic. Raises InputError if there is none."""
-    from racing.configs import load_group
+    from racing.config import load_group
 
     base = name.removesuffix("_kinematic")
     vehicle: Vehicle = load_group("vehicle", base)
@@ -45,7 +45,7 @@ def vehicle_called(name: str) -> Vehicle:
 
 def make_task(options: Mapping[str, Any], vehicle: Vehicle, lanes: int, threads: int, rays: int = 0) -> SensorsTask:
     """The sensors task of conf/env/mlp.yaml on the benchmark's track; rays: another number of them."""
-    from racing.configs import build, compose
+    from racing.config import build, compose
     from racing.tracks.catalog import load_track
 
     make = build(compose("train", ["env=mlp"]).env)

@@ -214,7 +214,7 @@ def cpu_seconds(process: psutil.Process | None) -> float:
 
 def delivered(run: RunDirectory) -> int:
     """Bytes of the journal that MLflow has."""
-    from racing.runs.directory import read_json
+    from racing.files import read_json
 
     return int(read_json(run.path / "journal.cursor").get("offset", 0))
 

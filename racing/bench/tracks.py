@@ -50,7 +50,7 @@ def _row(what: str, **values: Any) -> Row:
 
 def _generated(circuits: int, vehicle_name: str) -> list[Row]:
     """One row a style: seeds 0, 1, ...; findings; laps of the reference controller; CPU time of a circuit."""
-    from racing.configs import load_group
+    from racing.config import load_group
     from racing.tracks.check import findings
     from racing.tracks.drive import drive_round
     from racing.tracks.generate import generate

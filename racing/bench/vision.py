@@ -20,7 +20,7 @@ SETTINGS = {
 
 def eyes(options: Mapping[str, Any]) -> Result:
     """learn() of algo=ppo_cnn with each of SETTINGS in turns, `train` added: rendering, driving, updating."""
-    from racing.configs import compose, plain
+    from racing.config import compose, plain
     from racing.parts import build_parts, check
 
     built = {}

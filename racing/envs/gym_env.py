@@ -10,7 +10,7 @@ import numpy.typing as npt
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from racing.configs import build, compose, explain
+from racing.config import build, compose, explain
 from racing.envs.picture import driver_camera, top_down
 from racing.envs.vec_env import action_space
 from racing.errors import InputError, require

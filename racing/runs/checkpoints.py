@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
-from racing.runs.directory import read_json
+from racing.files import read_json
 from racing.runs.trees import dump_tree, load_tree
 
 MARKER = "COMPLETE"

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from racing.runs.directory import RunDirectory, read_json, write_atomic
+from racing.files import read_json, write_atomic
+from racing.runs.directory import RunDirectory
 from racing.runs.failures import Refused, Unreachable, classify, http_status
 from racing.runs.journal import Line, read_journal
 from racing.runs.lock import FileLock

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from racing.errors import InputError, require
+from racing.files import aside, read_json, write_atomic, write_json
 from racing.runs.journal import Journal, read_journal
 from racing.runs.lock import FileLock
 from racing.runs.store import resolve_uri
@@ -288,36 +289,6 @@ def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; empty where there is no such file. Raises ValueError where it is something else."""
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object")
-    return value
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace `path` by `text` so that no reader, and no power cut, ever sees a part of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)  # on a full disk it would take what little is left
-        raise
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace `path` by `content` as JSON, as `write_atomic` does."""
-    write_atomic(path, json.dumps(dict(content), indent=2) + "\n")
-
-
 def _documents(config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]) -> dict[str, str]:
     """File name -> text of what describes the run. The patch is a file of its own: it can be applied."""
     rest = {key: value for key, value in provenance.items() if key != "diff"}
@@ -327,11 +298,3 @@ def _documents(config: dict[str, Any], overrides: list[str], provenance: dict[st
         "provenance.json": json.dumps(rest, indent=2) + "\n",
     }
     return texts | ({"diff.patch": provenance["diff"]} if provenance.get("diff") else {})
-
-
-def aside(path: Path) -> Path:
-    """The first of `<path>.1`, `<path>.2`, ... that is free."""
-    number = 1
-    while path.with_name(f"{path.name}.{number}").exists():
-        number += 1
-    return path.with_name(f"{path.name}.{number}")

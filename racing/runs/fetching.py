@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from racing.errors import InputError, require
-from racing.runs.directory import RunDirectory, write_atomic
+from racing.files import write_atomic
+from racing.runs.directory import RunDirectory
 from racing.runs.remote import JOURNAL_TAG, Store, name_of
 
 if TYPE_CHECKING:

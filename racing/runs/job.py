@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from racing.runs.directory import read_json, write_atomic, write_json
+from racing.files import read_json, write_atomic, write_json
 
 
 class JobFolder:

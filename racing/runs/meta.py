@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from racing.files import read_json, write_json
 from racing.runs.checkpoints import Checkpoints
-from racing.runs.directory import RunDirectory, flatten, read_json, write_json
+from racing.runs.directory import RunDirectory, flatten
 from racing.runs.journal import read_journal
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from racing.errors import require
-from racing.runs.directory import read_json
+from racing.files import read_json
 from racing.runs.record import RunRecord, find_record
 from racing.runs.remote import Series, Store
 from racing.runs.store import resolve_uri

@@ -15,7 +15,7 @@ import yaml
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from racing.runs.directory import write_atomic
+from racing.files import write_atomic
 from racing.runs.lock import FileLock
 from racing.tune.space import settings_of
 from racing.tune.trials import REASON, RUN, WORKER

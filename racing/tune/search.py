@@ -14,7 +14,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from racing.checks import checked
-from racing.configs import build, compose, explain, key_of, plain, track_by_path
+from racing.config import build, compose, explain, key_of, plain, track_by_path
 from racing.errors import InputError, require, require_number
 from racing.runs.directory import differing_keys, identity, listing
 from racing.tune.score import METRICS

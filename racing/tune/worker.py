@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from optuna import Study, Trial, logging
 from optuna.trial import FrozenTrial, TrialState
 
-from racing.errors import InputError
+from racing.errors import InputError, Stopped
 from racing.laps import Diverged, Evaluation
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
-from racing.stopping import StopFlag, Stopped
+from racing.stopping import StopFlag
 from racing.train import train
 from racing.tune.report import report
 from racing.tune.score import value_of

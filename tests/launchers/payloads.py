@@ -14,8 +14,8 @@ from unittest.mock import patch
 from launchers.backend import launcher_settings, make_backend
 from launchers.launch import Planned, Request, launch
 from launchers.sweep import Job, Sweep
-from racing.errors import InputError
-from racing.stopping import StopFlag, Stopped
+from racing.errors import InputError, Stopped
+from racing.stopping import StopFlag
 
 
 @dataclass

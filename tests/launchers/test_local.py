@@ -17,7 +17,7 @@ from launchers.local.supervisor import make_places
 from launchers.sweep import Sweep
 from launchers.watch import report_failures
 from racing.cli import main
-from racing.stopping import JobsFailed
+from racing.errors import JobsFailed
 from tests.launchers.payloads import Act, endings, run
 from tests.runs.conftest import wait_until
 

@@ -130,7 +130,9 @@ def push_away(cluster: Cluster, outputs: Path) -> Job:
     _, (job,) = run(outputs, [drive(outputs / "run")], "partition=low", f"cpus_per_task={CPUS}")
     wait_until_held([job])
     node = cluster.show(id_of(job))["NodeList"]
-    other = cluster.call("sbatch", "--parsable", "-p", "high", "-c", f"{CPUS}", "-w", node, "--wrap", "true").strip()
+    other = cluster.call(
+        "sbatch", "--parsable", "-p", "high", "-c", f"{CPUS}", "-w", node, "-o", "/dev/null", "--wrap", "true"
+    ).strip()
     assert collect(outputs) == 0
     assert cluster.show(other)["JobState"] == "COMPLETED"
     assert cluster.show(id_of(job))["Restarts"] == "1"

@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from racing.runs.directory import open_run, read_json, write_atomic
+from racing.files import read_json, write_atomic
+from racing.runs.directory import open_run
 from racing.runs.sender import Sender
 from racing.runs.store import connect
 

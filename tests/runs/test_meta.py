@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from racing.files import read_json
 from racing.runs.checkpoints import Checkpoints, Log
-from racing.runs.directory import RunDirectory, flatten, open_run, read_json
+from racing.runs.directory import RunDirectory, flatten, open_run
 from racing.runs.journal import read_journal
 from racing.runs.meta import clock, describe, write_meta
 from tests.stopping import only_run, train, train_until

@@ -14,7 +14,7 @@ import pytest
 
 from racing import doctor, manage_runs, ui
 from racing.cli import main
-from racing.configs import compose, plain
+from racing.config import compose, plain
 from racing.errors import InputError
 
 from .conftest import PATIENCE

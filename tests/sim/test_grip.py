@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from racing.configs import load_group
+from racing.config import load_group
 from racing.errors import InputError
 from racing.sim.grip import GripMap, uniform_grip
 from racing.sim.world import World

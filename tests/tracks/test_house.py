@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from racing.configs import choices, load_group
+from racing.config import choices, load_group
 from racing.sim.track import resample_closed
 from racing.tracks.catalog import load_track, load_tracks, shipped
 from racing.tracks.check import findings

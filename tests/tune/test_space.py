@@ -3,7 +3,7 @@
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from racing.configs import choices, compose, plain
+from racing.config import choices, compose, plain
 from racing.errors import InputError
 from racing.tune.space import example, parse_space, settings_of, typed_search
 

@@ -11,7 +11,8 @@ import os
 import shutil
 from typing import Any
 
-from racing.runs.directory import RunDirectory, flatten, read_json, write_atomic
+from racing.files import read_json, write_atomic
+from racing.runs.directory import RunDirectory, flatten
 from racing.runs.failures import Refused
 from racing.runs.journal import read_journal
 from racing.runs.sinks.journal_sink import JournalSink, numbers

@@ -15,8 +15,7 @@ from launchers.backend import launcher_settings, make_backend
 from launchers.sweep import Job, Sweep
 from launchers.watch import report_failures
 from racing.cli import main
-from racing.errors import InputError
-from racing.stopping import JobsFailed
+from racing.errors import InputError, JobsFailed
 from tests.launchers.modal.conftest import point_at
 from tests.launchers.modal.driving import FAST, run
 from tests.launchers.modal_box import Box

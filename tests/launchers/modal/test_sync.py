@@ -12,8 +12,8 @@ from launchers.modal.sync import bring
 from launchers.modal.worker import mend
 from launchers.sweep import Job, Sweep
 from racing.errors import InputError
+from racing.files import write_json
 from racing.runs.checkpoints import Checkpoints
-from racing.runs.directory import write_json
 from racing.runs.job import JobFolder
 from racing.volumes import Volume, volume_name
 from tests.launchers.modal_box import Box
