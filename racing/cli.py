@@ -18,7 +18,7 @@ VERBS = {
     "reproduce": ("racing.reproduce", "run a past run again and say whether the same comes out; or vary it"),
     "tracks": ("racing.manage_tracks", "list, show, validate, import, preview tracks; reference laps"),
     "runs": ("racing.manage_runs", "list, show, fetch, prune, promote past runs, here and on servers; sync to MLflow"),
-    "jobs": ("launchers.verb", "sweeps and their jobs, wherever they run: status, logs, collect, cancel"),
+    "jobs": ("racing.commands.jobs", "sweeps and their jobs, wherever they run: status, logs, collect, cancel"),
     "bench": ("racing.bench", "measure the simulator, the learner, the start-up"),
     "ui": ("racing.ui", "open MLflow's UI on the embedded store"),
     "doctor": ("racing.doctor", "say what is installed and usable, and what is missing"),
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.WRONG_INPUT
     try:
         if any(argument.startswith("launcher") for argument in arguments) and verb in ELSEWHERE:
-            return int(importlib.import_module("launchers.command").run_command(verb, arguments))
+            return int(importlib.import_module("racing.commands.submit").run_command(verb, arguments))
         return int(importlib.import_module(VERBS[verb][0]).main(arguments))
     except Stopped as stopped:
         print(f"racing {verb}: {stopped}", file=sys.stderr)

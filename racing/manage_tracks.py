@@ -320,8 +320,8 @@ def export_track(options: argparse.Namespace) -> int:
 
 
 def _list_remote(address: str) -> int:
-    from racing.remote_tracks import read_manifest
-    from racing.volumes import Volume, volume_name
+    from racing_launchers.modal.tracks import read_manifest
+    from racing_launchers.modal.volume import Volume, volume_name
 
     for name, files in sorted(read_manifest(Volume(volume_name(address))).items()):
         print(f"{name:<20} {', '.join(f'{file} {sha256[:12]}' for file, sha256 in sorted(files.items()))}")
@@ -330,8 +330,8 @@ def _list_remote(address: str) -> int:
 
 def push_tracks(options: argparse.Namespace) -> int:
     """Bring tracks to a volume, which is made if it is missing."""
-    from racing.remote_tracks import push
-    from racing.volumes import Volume, volume_name
+    from racing_launchers.modal.tracks import push
+    from racing_launchers.modal.volume import Volume, volume_name
 
     volume = Volume(volume_name(options.volume), create=True)
     for name, done in push(volume, options.names, options.name).items():
@@ -341,8 +341,8 @@ def push_tracks(options: argparse.Namespace) -> int:
 
 def pull_tracks(options: argparse.Namespace) -> int:
     """Copy tracks from a volume."""
-    from racing.remote_tracks import pull
-    from racing.volumes import Volume, volume_name
+    from racing_launchers.modal.tracks import pull
+    from racing_launchers.modal.volume import Volume, volume_name
 
     for path in pull(Volume(volume_name(options.volume)), options.names, options.out, force=options.force):
         print(path)

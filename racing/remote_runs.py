@@ -9,7 +9,7 @@ from pathlib import Path
 from racing.errors import require
 from racing.manage_files import size_text
 from racing.runs.fetching import staging
-from racing.volumes import RemoteFile, Volume, volume_name
+from racing_launchers.modal.volume import RemoteFile, Volume, volume_name
 
 RUNS = "runs"  # folder of run directories on the volume, as in the outputs folder here
 

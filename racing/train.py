@@ -26,10 +26,10 @@ from racing.errors import InputError, Stopped, require
 from racing.parts import Parts, build_parts
 from racing.report import report
 from racing.runs.directory import RunDirectory, open_run, run_path
-from racing.runs.job import job_of
 from racing.runs.provenance import collect, facts, track_sha256
 from racing.runs.sender import Sender
 from racing.stopping import StopFlag
+from racing_launchers.job import job_of
 
 if TYPE_CHECKING:
     from racing.laps import Evaluation

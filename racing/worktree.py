@@ -61,7 +61,7 @@ def run_there(tree: Path, arguments: Sequence[str]) -> int:
     Signals that ask for a stop are left to it: it saves its state, and leaves with the code that says so.
     """
     # PYTHONSAFEPATH: without it -m puts the present folder, which may hold another racing, before PYTHONPATH.
-    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, import_paths(tree))), "PYTHONSAFEPATH": "1"}
     sys.stdout.flush()
     process = subprocess.Popen([sys.executable, "-m", "racing.cli", *arguments], env=environment)
     passed_on = (signal.SIGTERM, signal.SIGUSR2)
@@ -72,6 +72,14 @@ def run_there(tree: Path, arguments: Sequence[str]) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def import_paths(tree: Path) -> list[Path]:
+    """The folders that Python must search to run the code of `tree`, which may be older than this code."""
+    packages = tree / "launchers"
+    if (packages / "racing_launchers").is_dir():
+        return [tree, packages]
+    return [tree, packages / "plugin"]  # until 0.6; launchers/ itself holds packages called modal and local there
 
 
 def _make(root: Path, commit: str, patch: str, tree: Path) -> None:

@@ -95,7 +95,7 @@ def checkout(tmp_path_factory):
 def test_adding_page_works_as_written(checkout, title):
     text = section(title)
     assert re.findall(r"^(\d)\. ", text, re.MULTILINE) == ["1", "2", "3", "4", "5"]
-    environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'launchers'}", "OMP_NUM_THREADS": "1"}
     commands = 0
     for language, block in re.findall(r"^ *```(\w+)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE):
         block = textwrap.dedent(block)

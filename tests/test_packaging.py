@@ -32,7 +32,7 @@ def imported(folder: str) -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(node.module.partition(".")[0])
-    found -= {*sys.stdlib_module_names, "racing", "launchers", "hydra_plugins", "tests", *OPTIONAL}
+    found -= {*sys.stdlib_module_names, "racing", "racing_launchers", "hydra_plugins", "tests", *OPTIONAL}
     owners = packages_distributions()
     return {distribution(name, [canonical(owner) for owner in owners.get(name, [])]) for name in found}
 

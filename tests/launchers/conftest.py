@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hydra.version import VersionBase, __compat_version__
 
-from launchers.sweep import Sweep, all_sweeps
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.lock import FileLock
+from racing_launchers.sweep import Sweep, all_sweeps
 from tests.launchers.cluster import Cluster, missing
 from tests.launchers.sweeping import LEARNT, LONG, train
 

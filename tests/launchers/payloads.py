@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from launchers.backend import launcher_settings, make_backend
-from launchers.launch import Planned, Request, launch
-from launchers.sweep import Job, Sweep
 from racing.errors import InputError, Stopped
 from racing.stopping import StopFlag
+from racing_launchers.backend import launcher_settings, make_backend
+from racing_launchers.launch import Planned, Request, launch
+from racing_launchers.sweep import Job, Sweep
 
 
 @dataclass

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launchers.local.supervisor import make_places
-from launchers.sweep import Sweep
-from launchers.watch import report_failures
 from racing.cli import main
 from racing.errors import JobsFailed
+from racing_launchers.local.supervisor import make_places
+from racing_launchers.sweep import Sweep
+from racing_launchers.watch import report_failures
 from tests.launchers.payloads import Act, endings, run
 from tests.runs.conftest import wait_until
 
@@ -135,7 +135,10 @@ def test_the_machine_that_submitted_dies_and_the_jobs_go_on(tmp_path: Path):
     process.kill()
     process.wait()
     for other in psutil.process_iter(["cmdline"]):
-        if str(sweep.path) in (other.info["cmdline"] or []) and "launchers.local.supervisor" in other.info["cmdline"]:
+        if (
+            str(sweep.path) in (other.info["cmdline"] or [])
+            and "racing_launchers.local.supervisor" in other.info["cmdline"]
+        ):
             other.kill()
     os.kill(sweep.job(0).folder.started["pid"], signal.SIGTERM)
     assert jobs_verb(tmp_path, "collect", "acts", "wait=true") == 1

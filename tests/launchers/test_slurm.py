@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from launchers.backend import GONE, RUN, WAIT, Look, begin_attempt, launcher_settings, make_backend
-from launchers.launch import Planned, Request, launch
-from launchers.slurm.queue import Known, states
-from launchers.sweep import Job, Sweep
 from racing.cli import main
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
+from racing_launchers.backend import GONE, RUN, WAIT, Look, begin_attempt, launcher_settings, make_backend
+from racing_launchers.launch import Planned, Request, launch
+from racing_launchers.slurm.queue import Known, states
+from racing_launchers.sweep import Job, Sweep
 from tests.launchers.cluster import CPUS, Cluster, missing
 from tests.launchers.payloads import Act, Drive, endings
 from tests.runs.conftest import wait_until

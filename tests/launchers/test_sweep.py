@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from launchers.sweep import Job, Sweep, all_sweeps
 from racing.cli import main
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
 from racing.runs.store import embedded_uri
+from racing_launchers.sweep import Job, Sweep, all_sweeps
 from tests.killing import points, state_bytes
 from tests.launchers.sweeping import LONG, SHORT, TOTAL, command, train
 from tests.runs.conftest import Copy, wait_until

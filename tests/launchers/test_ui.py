@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from launchers.sweep import Sweep
+from racing_launchers.sweep import Sweep
 from tests.launchers.test_sweep import mlflow_runs
 from tests.runs.conftest import PATIENCE
 

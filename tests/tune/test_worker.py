@@ -12,13 +12,13 @@ from omegaconf import OmegaConf
 from optuna.pruners import ThresholdPruner
 from optuna.trial import TrialState
 
-from launchers.sweep import all_sweeps
 from racing.laps import Diverged
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
 from racing.tune.score import score
 from racing.tune.worker import Watch
+from racing_launchers.sweep import all_sweeps
 from tests.stopping import contents, train, train_until
 from tests.test_phases import tags_of
 from tests.tune.conftest import ALL_FIGURES, ALONE, TINY, run_of, search, states, study_of

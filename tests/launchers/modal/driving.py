@@ -8,9 +8,9 @@ from pathlib import Path
 
 import cloudpickle
 
-from launchers.backend import launcher_settings, make_backend
-from launchers.launch import Planned, Request, launch
-from launchers.sweep import Job, Sweep
+from racing_launchers.backend import launcher_settings, make_backend
+from racing_launchers.launch import Planned, Request, launch
+from racing_launchers.sweep import Job, Sweep
 from tests.launchers import payloads
 from tests.launchers.payloads import Act
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from launchers.backend import launcher_settings, make_backend
-from launchers.sweep import Job, Sweep
-from launchers.watch import report_failures
 from racing.cli import main
 from racing.errors import InputError, JobsFailed
+from racing_launchers.backend import launcher_settings, make_backend
+from racing_launchers.sweep import Job, Sweep
+from racing_launchers.watch import report_failures
 from tests.launchers.modal.conftest import point_at
 from tests.launchers.modal.driving import FAST, run
 from tests.launchers.modal_box import Box
@@ -101,7 +101,7 @@ def test_what_is_sent(make_box: Callable[..., Box], tmp_path: Path, monkeypatch:
     files = {name for mount in box.registry.mounts.values() for name in mount}
     assert {"/root/racing/train.py", "/root/racing/_conf/train.yaml", "/root/racing/_tracks/oval/oval.png"} <= files
     plugins = {f"/root/hydra_plugins/racing_{name}.py" for name in ("launcher", "sweeper")}
-    assert {"/root/launchers/worker.py", *plugins} <= files
+    assert {"/root/racing_launchers/worker.py", *plugins} <= files
     assert not [name for name in files if "__pycache__" in name]
     # The first choice is not there, the second is there once.
     assert sorted(of_job(box, job)[0].gpu for job in jobs) == ["A100:1", "A10:1"]
@@ -198,7 +198,7 @@ def refused(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[
         (["launcher.retries=11"], "launcher.retries must be a whole number in [0, 10], got 11"),
         (["launcher.runs_path=runs"], "launcher.runs_path must be an absolute path in the container, got 'runs'"),
         (["launcher.secrets=[none-such]"], "Secret 'none-such' not found"),
-        (["launcher.image=launchers.none"], "launcher.image=launchers.none cannot be imported"),
+        (["launcher.image=racing_launchers.none"], "launcher.image=racing_launchers.none cannot be imported"),
         (["launcher.gpu=null", "hardware=gpu", "hardware.fallback=false"], "hardware.fallback=false wants a GPU"),
         (["launcher.gpus=T4"], "'launcher.gpus' is no key; another choice of launcher has it"),
     ],

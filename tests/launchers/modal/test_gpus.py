@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from launchers.modal.gpus import Prices, listed_prices, live_prices, modal_name, normalise
 from racing.errors import InputError
+from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, modal_name, normalise
 from tests.launchers.modal_box import Box
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from launchers.modal import service
 from racing.errors import InputError
+from racing_launchers.modal import service
 from tests.launchers.modal_box import Box
 from tests.launchers.modal_box.web import PROXY_TOKEN
 from tests.runs.conftest import wait_until

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from launchers.modal.sync import bring
-from launchers.modal.worker import mend
-from launchers.sweep import Job, Sweep
 from racing.errors import InputError
 from racing.files import write_json
 from racing.runs.checkpoints import Checkpoints
-from racing.runs.job import JobFolder
-from racing.volumes import Volume, volume_name
+from racing_launchers.job import JobFolder
+from racing_launchers.modal.sync import bring
+from racing_launchers.modal.volume import Volume, volume_name
+from racing_launchers.modal.worker import mend
+from racing_launchers.sweep import Job, Sweep
 from tests.launchers.modal_box import Box
 
 RUN, JOB = "runs/c-1", "sweeps/s/jobs/0"

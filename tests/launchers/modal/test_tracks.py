@@ -9,9 +9,9 @@ import pytest
 
 from racing.cli import main
 from racing.errors import InputError
-from racing.remote_tracks import files_of_config, hashes, provide, read_manifest, required
 from racing.tracks.catalog import load_track, shipped
-from racing.volumes import Volume
+from racing_launchers.modal.tracks import files_of_config, hashes, provide, read_manifest, required
+from racing_launchers.modal.volume import Volume
 from tests.launchers.modal_box import Box
 
 TO = ["--to", "modal://racing-tracks"]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from launchers.sweep import all_sweeps
 from racing.cli import main
 from racing.runs.delivery import REJECTED
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
 from racing.tracks.catalog import shipped
+from racing_launchers.sweep import all_sweeps
 from tests.killing import points, run_of, state_bytes
 from tests.launchers.modal_box import Box
 from tests.runs.conftest import Copy, wait_until

@@ -221,7 +221,7 @@ class Containers:
 
     def _blinkers(self, container: Container) -> Path:
         """A folder with a module that Python imports at its start: the checkout, which is installed, is not seen."""
-        hidden = [str(REPOSITORY), str(REPOSITORY / "launchers" / "plugin")]
+        hidden = [str(REPOSITORY), str(REPOSITORY / "launchers")]
         folder = container.folder / "blinkers"
         folder.mkdir()
         code = f"import sys\nsys.path[:] = [path for path in sys.path if path not in {hidden!r}]\n"

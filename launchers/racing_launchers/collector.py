@@ -1,0 +1,103 @@
+"""The process beside the one that watches a sweep: brings the sweep's journal to MLflow, and hangs its runs below it.
+
+    python -m racing_launchers.collector SWEEP --uri URI --experiment NAME --parent PID
+
+Where workers reach no store (`send` in the manifest), it brings their runs there, too, as far as their journals are on
+this disk. All that it does can be repeated, so it may be killed at any instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from racing.runs.delivery import Delivery
+from racing.runs.directory import RunDirectory
+from racing.runs.failures import Unreachable
+from racing.runs.sender import attend
+from racing.runs.store import open_client
+from racing_launchers.sweep import ENDED, Job, Sweep
+
+PARENT = "mlflow.parentRunId"
+
+
+class SweepDelivery:
+    """Delivers a sweep and its runs to one store. A Sink of racing.runs.sender."""
+
+    def __init__(self, sweep: Sweep, uri: str, experiment: str) -> None:
+        """Nothing is sent yet."""
+        self.sweep, self.uri, self.experiment = sweep, uri, experiment
+        self.run = RunDirectory(sweep.path)
+        self.own = Delivery(self.run, uri, experiment)
+        self.lock = self.own.lock
+        self.ended = False
+        self._children: dict[Path, Delivery] = {}
+        self._below: set[str] = set()  # ids of MLflow runs that are known to hang below ours
+        self._client: Any = None
+
+    def deliver(self) -> bool:
+        """See Sink."""
+        more = self.own.deliver()
+        for job, run in self.runs():
+            if not self.sweep.manifest.get("workers_send"):
+                more = self._bring(job, run) or more
+            self._hang(run)
+        self.ended = self.own.ended and not more
+        return more
+
+    def mark_killed(self) -> None:
+        """See Sink. A sweep whose watcher is gone goes on: nothing is to be said."""
+
+    def runs(self) -> Iterator[tuple[Job, RunDirectory]]:
+        """The runs of all jobs that are on this disk."""
+        for job in self.sweep.jobs:
+            for path in job.folder.runs:
+                run = RunDirectory(self.sweep.outputs / path)
+                if run.exists:
+                    yield job, run
+
+    def _bring(self, job: Job, run: RunDirectory) -> bool:
+        """Deliver what is new of a run; False if nothing is."""
+        delivery = self._children.setdefault(run.path, Delivery(run, self.uri, self.experiment))
+        if not delivery.lock.acquire():
+            return False
+        try:
+            more = delivery.deliver()
+            dead = not more and job.ended in ENDED and not delivery.ended and run.last_end() is None
+            if dead and not run.in_use:
+                delivery.mark_killed()
+                delivery.ended = True
+            return more
+        finally:
+            delivery.lock.release()
+
+    def _hang(self, run: RunDirectory) -> None:
+        """Put a run below ours, once both are in the store."""
+        known = run.mlflow
+        child = known.get("run_id", "")
+        if not self.own.run_id or not child or known.get("uri") != self.uri or child in self._below:
+            return
+        try:
+            self._client = self._client or open_client(self.uri, self.sweep.outputs)
+            self._client.set_tag(child, PARENT, self.own.run_id)
+        except Exception as error:
+            raise Unreachable(f"{self.uri}: {error}") from error
+        self._below.add(child)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The process: 0 if all was delivered."""
+    parser = argparse.ArgumentParser(prog="python -m racing_launchers.collector")
+    parser.add_argument("sweep", type=Path)
+    for name in ("uri", "experiment"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    options = parser.parse_args(argv)
+    return attend(SweepDelivery(Sweep(options.sweep), options.uri, options.experiment), options.parent)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

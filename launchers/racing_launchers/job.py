@@ -1,0 +1,100 @@
+"""The folder of one job of a sweep: what its launcher says to the process that does it, and what that one answers.
+
+    job.json       number, overrides, label, tags, steps: what the job is; written when the sweep is made
+    job.pkl        what is to be called (launchers/racing_launchers/payload.py)
+    attempt.json   number, launcher, handle: the last time that it was submitted
+    started.json   attempt, pid, created, host: a process has begun with it
+    left.json      attempt, exit_code, reason: that process is gone; written by who started it
+    runs.txt       run directories that the attempts have opened, relative to the outputs folder, the newest last
+    result.json    attempt, status, error, value, ...: how the attempt ended
+    log.txt        what the attempts said
+
+Every file is written whole (`write_atomic`) by one side only, and `attempt` tells which submission it belongs to. So
+both sides may die at any instant, and whoever looks later finds out how far the job is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from racing.files import read_json, write_atomic, write_json
+
+
+class JobFolder:
+    """A view of the folder; nothing is created."""
+
+    def __init__(self, path: Path) -> None:
+        """path: of the folder."""
+        self.path = path
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """job.json; empty where there is none."""
+        return read_json(self.path / "job.json")
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags that the runs of this job get."""
+        return dict(self.about.get("tags", {}))
+
+    @property
+    def attempt(self) -> dict[str, Any]:
+        """The last submission; empty before the first."""
+        return read_json(self.path / "attempt.json")
+
+    @property
+    def attempts(self) -> int:
+        """How often the job was submitted."""
+        return int(self.attempt.get("number", 0))
+
+    @property
+    def started(self) -> dict[str, Any]:
+        """Who began with the last submission; empty before somebody did."""
+        return self._of_attempt("started.json")
+
+    @property
+    def left(self) -> dict[str, Any]:
+        """How the process of the last submission left; empty where nobody saw it."""
+        return self._of_attempt("left.json")
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """How the last submission ended; empty before."""
+        return self._of_attempt("result.json")
+
+    @property
+    def log(self) -> Path:
+        """What the job says."""
+        return self.path / "log.txt"
+
+    @property
+    def runs(self) -> list[str]:
+        """Run directories that the job has opened, relative to the outputs folder, the newest last."""
+        path = self.path / "runs.txt"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def write(self, name: str, attempt: int, content: Mapping[str, Any]) -> None:
+        """Write <name>.json of an attempt; one that is not the last any more has nothing to say."""
+        if attempt == self.attempts:
+            write_json(self.path / f"{name}.json", {**content, "attempt": attempt})
+
+    def note(self, run: str) -> None:
+        """Remember that the job has opened this run directory; see `runs`."""
+        order = [*(path for path in self.runs if path != run), run]
+        write_atomic(self.path / "runs.txt", "".join(f"{path}\n" for path in order))
+
+    def forget(self) -> None:
+        """Begin afresh: what earlier attempts left no longer counts."""
+        (self.path / "runs.txt").unlink(missing_ok=True)
+
+    def _of_attempt(self, name: str) -> dict[str, Any]:
+        content = read_json(self.path / name)
+        return content if content.get("attempt") == self.attempts and self.attempts else {}
+
+
+def job_of(config: Mapping[str, Any]) -> JobFolder | None:
+    """The job that a training with this configuration is; None outside sweeps."""
+    path = (config.get("launcher") or {}).get("job")
+    return JobFolder(Path(path)) if path else None

@@ -1,0 +1,45 @@
+"""How far a job is, from the journal of the run that it has opened last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from racing.runs.journal import read_journal
+from racing.runs.record import metric_points
+from racing_launchers.sweep import Job
+
+TAIL = 1 << 15  # [bytes] of the journal that are read: some seconds of training
+
+
+@dataclass(frozen=True)
+class Progress:
+    """step, total [decisions]; rate [decisions/s]; lap [s] of the last laps in training; None: not known yet."""
+
+    run: str = ""
+    step: int | None = None
+    total: int | None = None
+    rate: float | None = None
+    lap: float | None = None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds of learning that are left."""
+        known = self.step is not None and self.total and self.rate
+        return max(0.0, (self.total - self.step) / self.rate) if known else None  # type: ignore[operator]
+
+
+def progress_of(job: Job, outputs: Path) -> Progress:
+    """How far the job is."""
+    total = job.folder.about.get("steps")
+    run = next(reversed(job.folder.runs), "")
+    journal = outputs / run / "journal.jsonl"
+    if not run or not journal.is_file():
+        return Progress(run=run, total=total)
+    step: int | None = None
+    values: dict[str, float] = {}
+    for line in read_journal(journal, max(0, journal.stat().st_size - TAIL)):
+        for at, name, value in metric_points(line):
+            step = max(step or 0, at)
+            values[name] = value
+    return Progress(run, step, total, values.get("time/steps_per_s"), values.get("rollout/lap_time_s"))

@@ -1,0 +1,209 @@
+"""What is sent to Modal: an image with the packages and the code of this machine, and the function that does a job."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from racing.config import PACKAGE, conf_directory
+from racing.errors import require
+from racing.runs.provenance import CODE_FILE, git_state
+from racing.tracks.catalog import shipped
+from racing_launchers.modal.volume import library
+from racing_launchers.modal.worker import run_job
+
+ROOT = "/root"  # where Modal puts code: it is on the path of Python there
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a job gets; the keys of conf/launcher/modal.yaml. gpu: normalised. timeout [s]."""
+
+    app: str
+    environment: str | None
+    gpu: list[str]
+    cpu: float
+    memory: int
+    timeout: int
+    retries: int
+    max_containers: int | None
+    region: Any
+    runs_volume: str
+    runs_path: str
+    tracks_volume: str | None
+    tracks_path: str
+    secrets: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    env_passthrough: list[str] = field(default_factory=list)
+    packages: list[str] = field(default_factory=list)
+    python_source: list[str] = field(default_factory=list)
+    image: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def make_app(needs: Needs, scratch: Path, *, with_tracks: bool) -> tuple[Any, Any]:
+    """An app and its function, neither of them sent yet. scratch: a folder for files that are made for the image."""
+    modal = library()
+    app = modal.App(needs.app, include_source=False)
+    return app, app.function(**settings(needs, scratch, with_tracks=with_tracks))(run_job)
+
+
+def settings(needs: Needs, scratch: Path, *, with_tracks: bool) -> dict[str, Any]:
+    """What Modal's decorator is given."""
+    modal = library()
+    volumes = {needs.runs_path: volume(needs.runs_volume, needs, create_if_missing=True, version=2)}
+    if with_tracks and needs.tracks_volume:
+        volumes[needs.tracks_path] = volume(needs.tracks_volume, needs).with_mount_options(read_only=True)
+    secrets = [modal.Secret.from_name(name, environment_name=needs.environment) for name in needs.secrets]
+    passed = passed_on(needs.env_passthrough)
+    if passed:
+        secrets.append(modal.Secret.from_dict(passed))
+    return {
+        "name": "job",
+        "image": make_image(needs, scratch),
+        "gpu": (needs.gpu[0] if len(needs.gpu) == 1 else needs.gpu) or None,
+        "cpu": needs.cpu,
+        "memory": needs.memory,
+        "timeout": needs.timeout,
+        # Only time-outs and lost containers come to that: what a job raises is returned.
+        "retries": modal.Retries(max_retries=needs.retries, initial_delay=0.0, backoff_coefficient=1.0),
+        "max_containers": needs.max_containers,
+        "region": needs.region,
+        "volumes": volumes,
+        "secrets": secrets,
+        "env": needs.env or None,
+        "single_use_containers": True,  # Hydra and torch keep state in the process
+        "include_source": False,
+        **needs.extra,
+    }
+
+
+def volume(name: str, needs: Needs, **options: Any) -> Any:
+    """A volume by name, not looked up yet."""
+    return library().Volume.from_name(name, environment_name=needs.environment, **options)
+
+
+def passed_on(names: list[str]) -> dict[str, str]:
+    """Variables of this environment that jobs get, too; an address that only this machine can reach is none."""
+    from racing_launchers.backend import is_loopback
+
+    found = {name: os.environ[name] for name in names if os.environ.get(name)}
+    uri = found.get("MLFLOW_TRACKING_URI", "")
+    if uri and not (uri == "databricks" or (uri.startswith("http") and not is_loopback(uri))):
+        del found["MLFLOW_TRACKING_URI"]
+    return found
+
+
+def make_image(needs: Needs, scratch: Path) -> Any:
+    """The image: the packages of this machine in the same versions, then the code."""
+    modal = library()
+    if needs.image:
+        given = imported(needs.image)
+        image = given() if callable(given) else given
+        require(isinstance(image, modal.Image), f"launcher.image={needs.image} must be a modal.Image; correct it")
+        image = image.uv_pip_install(*needs.packages) if needs.packages else image
+    else:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        image = modal.Image.debian_slim(python_version=version).uv_pip_install(*pinned("racing"), *needs.packages)
+    return add_code(image, needs, scratch)
+
+
+def add_code(image: Any, needs: Needs, scratch: Path) -> Any:
+    """The image with racing, its configuration and circuits, and what else is wanted, as this machine has them."""
+    launchers = Path(__file__).resolve().parents[1]
+    plugin = importlib.util.find_spec("hydra_plugins.racing_launcher")
+    (scratch / CODE_FILE).write_text(json.dumps(git_state(PACKAGE)))
+    image = image.add_local_dir(PACKAGE, f"{ROOT}/racing", ignore=noise)
+    image = image.add_local_dir(launchers, f"{ROOT}/racing_launchers", ignore=noise)
+    image = image.add_local_file(scratch / CODE_FILE, f"{ROOT}/racing/{CODE_FILE}")
+    if plugin is not None and plugin.origin:
+        for path in sorted(Path(plugin.origin).parent.glob("racing_*.py")):  # others' plugins lie beside them
+            image = image.add_local_file(path, f"{ROOT}/hydra_plugins/{path.name}")
+    if PACKAGE not in conf_directory().parents:  # in a wheel they are inside the package, as they are to be there
+        circuits = next(iter(shipped().values())).parent
+        image = image.add_local_dir(conf_directory(), f"{ROOT}/racing/_conf", ignore=noise)
+        image = image.add_local_dir(circuits, f"{ROOT}/racing/_tracks", ignore=noise)
+    about = metadata(scratch)
+    if about is not None:
+        image = image.add_local_file(about, f"{ROOT}/racing-{importlib.metadata.version('racing')}.dist-info/METADATA")
+    return image.add_local_python_source(*needs.python_source, ignore=[]) if needs.python_source else image
+
+
+def noise(path: Path) -> bool:
+    """Files that Python and editors leave."""
+    return "__pycache__" in path.parts or path.suffix in (".pyc", ".nbi", ".nbc") or path.name.startswith(".")
+
+
+def metadata(scratch: Path) -> Path | None:
+    """What racing's installation says of itself: with it a container knows which packages racing asks for."""
+    try:
+        text = importlib.metadata.distribution("racing").read_text("METADATA")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    (scratch / "METADATA").write_text(text or "")
+    return scratch / "METADATA"
+
+
+@functools.cache
+def pinned(package: str) -> list[str]:
+    """Everything that a package needs, in the versions of this machine: `numpy==2.4.1`.
+
+    Builds of torch for one kind of hardware (2.13.0+cpu) are named without it: the image gets the usual one.
+    """
+    from packaging.requirements import Requirement
+
+    found: dict[str, str] = {}
+    asked: set[tuple[str, ...]] = set()  # names with extras
+    left = [Requirement(package)]
+    while left:
+        requirement = left.pop()
+        seen = (requirement.name, *sorted(requirement.extras))
+        if seen in asked:
+            continue
+        asked.add(seen)
+        try:
+            distribution = importlib.metadata.distribution(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of other hardware, or of no use here
+        name = distribution.metadata["Name"]
+        found[name] = distribution.version.partition("+")[0]
+        for line in distribution.requires or ():
+            needed = Requirement(line)
+            extras = requirement.extras or {""}
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                left.append(needed)
+    found.pop(package, None)
+    return sorted((f"{name}=={version}" for name, version in found.items()), key=str.lower)
+
+
+def imported(path: str) -> Any:
+    """What a dotted path names. Raises InputError."""
+    from hydra.utils import get_object
+
+    try:
+        return get_object(path)
+    except Exception as error:
+        require(False, f"launcher.image={path} cannot be imported ({error}); give module.name")
+
+
+def described(needs: Needs, scratch: Path) -> list[str]:
+    """Lines about what would be sent, for a dry run."""
+    passed = {**needs.env, **passed_on(needs.env_passthrough)}
+    source = needs.image or f"debian slim, Python {sys.version_info.major}.{sys.version_info.minor}"
+    packages = [] if needs.image else pinned("racing")
+    code = ", ".join(["racing", "racing_launchers", "conf", "tracks", *needs.python_source])
+    return [
+        f"app {needs.app}, a call for each job, one container for each call",
+        f"image {source}, {len(packages) + len(needs.packages)} packages; code: {code}",
+        f"GPU {', '.join(needs.gpu) or 'none'}, {needs.cpu:g} cores, {needs.memory} MiB",
+        f"{needs.timeout / 60:g} min for an attempt, {needs.retries} further attempts",
+        f"volumes {needs.runs_volume} at {needs.runs_path}, {needs.tracks_volume} at {needs.tracks_path} (read-only)",
+        f"secrets {', '.join(needs.secrets) or 'none'}; environment {', '.join(passed) or 'none'}",
+    ]

@@ -1,0 +1,291 @@
+"""Jobs of a sweep in containers of Modal, one call for each.
+
+Calls are spawned in a detached app and their ids written down, so that any process with the same token can go on with
+the sweep. Jobs work on a volume, from which results are brought here.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from racing.config import plain
+from racing.errors import InputError, require, require_number
+from racing.runs.directory import find_run
+from racing_launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt, insists_on_gpu
+from racing_launchers.modal.app import Needs, described, make_app
+from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, normalise
+from racing_launchers.modal.sync import bring, bring_log
+from racing_launchers.modal.tracks import files_of_config, required
+from racing_launchers.modal.volume import Volume, answered, brief, library
+from racing_launchers.modal.worker import Order, usage_of
+from racing_launchers.payload import CommandJob, HydraJob
+from racing_launchers.sweep import ASKED, Job, Sweep
+from racing_launchers.worker import read_payload
+
+SAVING = 60.0  # [s] that a cancelled job has to save its state
+MANY = 16  # requests at a time
+DAY = 24 * 60  # [min] Modal lets no attempt be longer
+NUMBERS = {  # key of conf/launcher/modal.yaml: lowest, highest, whole numbers only, unit
+    "cpu": (0.125, 64, False, "cores"),
+    "memory": (128, 344_064, True, "MiB"),
+    "timeout": (1 / 60, DAY, False, "min"),
+    "retries": (0, 10, True, ""),
+    "commit_every": (0.1, 3600, False, "s"),
+    "max_containers": (1, 10_000, True, ""),
+}
+NAMES, PATHS = ("app", "runs_volume", "tracks_volume"), ("runs_path", "tracks_path")
+LISTS, TABLES = ("secrets", "packages", "env_passthrough", "python_source"), ("env", "extra")
+AS_THEY_ARE = ("environment", "gpu", "region", "image")
+OPTIONAL = ("max_containers", "tracks_volume")  # null is fine
+
+
+class ModalBackend(Backend):
+    """See conf/launcher/modal.yaml."""
+
+    shared = False
+    grace = 2.0  # results are on the volume before a call ends
+
+    def __init__(self, **known: Any) -> None:
+        """Raises InputError for values off range, and for GPUs that Modal does not offer."""
+        wish = {key: known.pop(key) for key in (*NUMBERS, *NAMES, *PATHS, *LISTS, *TABLES, *AS_THEY_ARE)}
+        super().__init__(**known)
+        check_wish(wish)
+        self.commit_every = wish.pop("commit_every")
+        self.needs = Needs(
+            **wish
+            | {"gpu": normalise(wish["gpu"]), "timeout": round(wish["timeout"] * 60)}
+            | {key: wish[key].rstrip("/") for key in PATHS}
+            | {"env": {str(key): str(value) for key, value in wish["env"].items()}}
+        )
+        self._runs: Volume | None = None
+        self._prices: Prices | None = None
+
+    # before
+
+    def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
+        """See Backend: a needed GPU is asked for; the server answers, takes the token, and has the tracks."""
+        futile = not self.needs.gpu and any(insists_on_gpu(config) for config in jobs)
+        require(not futile, "hardware.fallback=false wants a GPU, launcher.gpu=null is none; launcher.gpu=[L40S,T4]")
+        with answered("the request"):
+            library().Client.from_env().hello()
+        self._tracks([spec for config in jobs for spec in files_of_config(config)])
+
+    def plan(self, count: int) -> list[str]:
+        """See Backend."""
+        needs, prices = self.needs, self.prices
+        dearest = max(needs.gpu, key=prices.gpu, default="")
+        attempt = prices.second(dearest, needs.cpu, needs.memory) * needs.timeout
+        gpus = f"the first free of {', '.join(needs.gpu)}" if needs.gpu else "no GPU"
+        once, ever = count * attempt, count * attempt * (1 + needs.retries)
+        lines = [
+            f"containers of Modal with {gpus}, {needs.cpu:g} cores, {needs.memory / 1024:g} GiB",
+            f"at most {once:,.2f} USD if each job takes its {needs.timeout / 60:g} min once, "
+            f"{ever:,.2f} USD if it takes all {needs.retries} retries; {prices.source}",
+        ]
+        if self.dry_run:
+            lines += described(needs, Path())
+        return lines
+
+    @property
+    def prices(self) -> Prices:
+        """Of today where Modal tells them."""
+        if self._prices is None:
+            self._prices = live_prices(listed_prices())
+        return self._prices
+
+    def _tracks(self, specs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What must be on the tracks volume. Raises InputError if it is not."""
+        if not specs:
+            return {}
+        named = f"track {specs[0]!r} does not travel with the code"
+        require(self.needs.tracks_volume is not None, f"{named}; name a volume with launcher.tracks_volume=NAME")
+        return required(
+            list(dict.fromkeys(specs)), Volume(str(self.needs.tracks_volume), environment=self.needs.environment)
+        )
+
+    # submitting
+
+    def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
+        """See Backend."""
+        specs = {job.number: track_specs(job) for job in jobs}
+        tracks = self._tracks([spec for several in specs.values() for spec in several])
+        with tempfile.TemporaryDirectory(prefix="racing-modal-") as scratch, answered("the app"):
+            app, function = make_app(self.needs, Path(scratch), with_tracks=bool(tracks))
+            with app.run(detach=True, environment_name=self.needs.environment):
+                about = {"app": app.app_id, "page": app.get_dashboard_url()}
+                sweep.describe(modal=about)  # before anything runs: whoever comes later can stop it
+                for job in jobs:
+                    own = {spec: tracks[spec] for spec in specs[job.number]}
+                    call = function.spawn(self._order(sweep, job, own).plain())
+                    begin_attempt(job, self.name, {"call": call.object_id, **about})
+
+    def _order(self, sweep: Sweep, job: Job, tracks: dict[str, dict[str, Any]]) -> Order:
+        needs = self.needs
+        return Order(
+            sweep=sweep.name,
+            number=job.number,
+            attempt=job.folder.attempts + 1,
+            payload=(job.folder.path / "job.pkl").read_bytes(),
+            about=job.folder.about,
+            volume=needs.runs_volume,
+            runs=needs.runs_path,
+            tracks_at=needs.tracks_path if tracks else None,
+            tracks=tracks,
+            gpus=needs.gpu,
+            commit_every=self.commit_every,
+            continued=bool(job.folder.runs),
+            logged=job.folder.log.exists(),
+            home=str(sweep.path),
+        )
+
+    # while it goes on
+
+    def look(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, Look]:
+        """See Backend."""
+        volume = self.runs
+        with ThreadPoolExecutor(MANY) as pool:
+            looks = pool.map(lambda job: self._look_at(volume, sweep, job), jobs)
+            return {job.number: look for job, look in zip(jobs, looks, strict=True)}
+
+    def _look_at(self, volume: Volume, sweep: Sweep, job: Job) -> Look:
+        ended = self._ended(job)
+        if not job.folder.started:
+            bring(volume, sweep, job, last=False)
+        started = job.folder.started
+        if ended is None:
+            return Look(RUN, container_of(job)) if started else Look(WAIT, "waits for a container")
+        asked = job.folder.path / ASKED
+        if asked.exists() and started and not job.folder.result and time.time() - asked.stat().st_mtime < SAVING:
+            return Look(RUN, "cancelled, saves its state")
+        return Look(GONE, ended)
+
+    def _ended(self, job: Job) -> str | None:
+        """How the job's call ended; None while it goes on."""
+        from modal import exception
+
+        call = job.folder.attempt.get("handle", {}).get("call")
+        if not call:
+            return "it was never sent"
+        try:
+            with answered(f"call {call}"):
+                library().FunctionCall.from_id(call).get(timeout=0)
+            return "has ended"
+        except builtins.TimeoutError:
+            return None
+        except exception.OutputExpiredError:
+            return f"Modal no longer knows call {call}"
+        except exception.FunctionTimeoutError:
+            return f"time is over (launcher.timeout), {self.needs.retries} retries included"
+        except exception.InternalFailure as error:
+            return f"its containers were lost: {brief(error)}"
+        except (exception.InputCancellation, exception.RemoteError) as error:
+            return "cancelled" if "cancel" in str(error).lower() or not str(error) else brief(error)
+        except InputError:
+            raise
+        except Exception as error:  # what the container raised before or beside the job
+            return f"{type(error).__name__}: {brief(error)}"
+
+    def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
+        """See Backend."""
+        for job in jobs:
+            call = job.folder.attempt.get("handle", {}).get("call")
+            if call:
+                with answered(f"call {call}"):
+                    library().FunctionCall.from_id(call).cancel()
+
+    def bring(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
+        """See Backend."""
+        bring(self.runs, sweep, job, last=last)
+
+    @property
+    def runs(self) -> Volume:
+        """The volume that jobs write to."""
+        if self._runs is None:
+            self._runs = Volume(self.needs.runs_volume, create=True, environment=self.needs.environment)
+        return self._runs
+
+    def log(self, sweep: Sweep, job: Job) -> Iterable[str]:
+        """See Backend. What Modal has of the container where the job itself has said nothing."""
+        if job.folder.attempts:
+            bring_log(self.runs, sweep, job)
+        return super().log(sweep, job) or self._said_by_container(job)
+
+    def _said_by_container(self, job: Job) -> list[str]:
+        call = job.folder.attempt.get("handle", {}).get("call")
+        if not call:
+            return []
+        with answered(f"call {call}"):
+            entries = library().FunctionCall.from_id(call).logs.tail(1000)
+        return "".join(entry.data for entry in entries).splitlines()
+
+    # after
+
+    def results(self, sweep: Sweep) -> dict[str, float]:
+        """See Backend: what the containers of all jobs have cost, and for how long they worked."""
+        hours = cost = 0.0
+        with contextlib.suppress(InputError):  # without the server the listed prices do
+            self._prices = self.prices
+        prices = self._prices or listed_prices()
+        for job in sweep.jobs:
+            for used in usage_of(job.folder.path):
+                seconds = max(0.0, float(used["until"]) - float(used["began"]))
+                hours += seconds / 3600
+                cost += seconds * prices.second(str(used["gpu"]), self.needs.cpu, self.needs.memory)
+        return {"cost_usd": round(cost, 6), "container_hours": round(hours, 6)}
+
+
+def check_wish(wish: Mapping[str, Any]) -> None:
+    """Raise InputError unless the values of conf/launcher/modal.yaml are of the right kind and in their ranges."""
+    given = {key: value for key, value in wish.items() if value is not None or key not in OPTIONAL}
+    for key, (low, high, whole, unit) in NUMBERS.items():
+        if key in given:
+            require_number(f"launcher.{key}", given[key], low, high, whole=whole, unit=unit)
+    for key in NAMES:
+        value = given.get(key, "-")
+        require(isinstance(value, str) and value != "", f"launcher.{key} must be a name, got {value!r}; give one")
+    for key in PATHS:
+        value = given[key]
+        rule = f"launcher.{key} must be an absolute path in the container, got {value!r}; /{key.partition('_')[0]}"
+        require(isinstance(value, str) and value.startswith("/") and value.strip("/") != "", rule)
+    for key in LISTS:
+        fits = isinstance(given[key], list) and all(isinstance(text, str) for text in given[key])
+        require(fits, f"launcher.{key} must be a list of texts, got {given[key]!r}; write [a, b]")
+    for key in TABLES:
+        rule = f"launcher.{key} must be keys and values, got {given[key]!r}; write {{a: b}}"
+        require(isinstance(given[key], Mapping), rule)
+
+
+def container_of(job: Job) -> str:
+    """Where a job runs, for people."""
+    used = usage_of(job.folder.path)
+    return f"{used[-1]['gpu'] or 'no GPU'}, container {len(used)}" if used else "runs"
+
+
+def track_specs(job: Job) -> list[str]:
+    """The tracks of a job that do not travel with the code, as its configuration or its arguments name them."""
+    from racing.tracks.catalog import shipped
+
+    payload = read_payload(job.folder)
+    if isinstance(payload, HydraJob):
+        config = payload.config
+        return files_of_config({"track": plain(config.track)}) if "track" in config else []
+    if isinstance(payload, CommandJob):
+        given = {key: value for key, _, value in (argument.partition("=") for argument in payload.arguments[1:])}
+        if "track" in given:
+            return [given["track"]] if given["track"] not in shipped() else []
+        return [spec for spec in tracks_of_run(given) if Path(spec).exists()]  # elsewhere the volume's own run decides
+    return []
+
+
+def tracks_of_run(given: Mapping[str, str]) -> list[str]:
+    """The tracks of the run that a command is about, where that run is here, too."""
+    with contextlib.suppress(InputError, KeyError):
+        return files_of_config(find_run(given["run"], Path(given["paths.outputs"])).config)
+    return []

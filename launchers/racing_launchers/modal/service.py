@@ -1,0 +1,226 @@
+"""An app on Modal that trains on a web request: python -m racing_launchers.modal.service [gpu=T4 timeout=60 ...]
+
+    POST /train        {"experiment": "generalist", "overrides": {"seed": 3, "algo.total_timesteps": 500000}}
+    GET  /runs/<id>    how far it is, how it ended, where its files are
+
+Modal lets in only who shows a proxy token of the workspace (headers Modal-Key and Modal-Secret). What may be asked for
+is a list (ALLOWED): a configuration can name any Python object, so nothing else of it comes in from outside.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import json
+import os
+import pickle
+import re
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from racing.config import choices, compose_run
+from racing.errors import InputError, input_error, require
+from racing.tracks.catalog import shipped
+from racing_launchers.job_progress import progress_of
+from racing_launchers.modal.app import Needs, make_image, passed_on, settings, volume
+from racing_launchers.modal.volume import answered, library
+from racing_launchers.modal.worker import Order, run_job
+from racing_launchers.payload import CommandJob
+from racing_launchers.sweep import Sweep
+
+GROUPS = ("env", "track", "vehicle", "algo", "hardware", "debug")  # a choice of conf/<group>
+OF_ALGO = ("total_timesteps", "n_envs", "learning_rate", "gamma", "batch_size", "features_dim")
+NUMBERS = (
+    "seed",
+    *(f"algo.{name}" for name in OF_ALGO),
+    "env.frame_stack",
+    "eval.episodes",
+    "eval.laps",
+    "checkpoint.every",
+)
+SWITCHES = ("env.grayscale", "fresh")
+ALLOWED = (*GROUPS, *NUMBERS, *SWITCHES, "name")
+MOST = 1 << 14  # [bytes] of a request
+ABOUT = "RACING_SERVICE"  # variable that tells the container what it serves
+
+
+def accepted(body: Any) -> list[str]:
+    """The settings that a request asks for. Raises InputError for anything that is not on the list."""
+    rule = 'the request must be {"experiment": NAME, "overrides": {KEY: VALUE}}'
+    require(isinstance(body, dict) and set(body) <= {"experiment", "overrides"} and bool(body), f"{rule}; see the docs")
+    experiment, overrides = body.get("experiment"), body.get("overrides") or {}
+    require(isinstance(overrides, dict), f"{rule}, got overrides {overrides!r}; name keys and values")
+    found = []
+    if experiment is not None:
+        known = choices("experiment")
+        require(experiment in known, f"experiment {experiment!r} is not known; it can be {', '.join(known)}")
+        found.append(f"experiment={experiment}")
+    return found + [f"{key}={allowed(key, value)}" for key, value in overrides.items()]
+
+
+def allowed(key: str, value: Any) -> str:
+    """The value of one key as Hydra takes it. Raises InputError unless both are on the list."""
+    require(key in ALLOWED, f"{key!r} may not be set; these may: {', '.join(ALLOWED)}")
+    if key in GROUPS:
+        known = sorted(shipped()) if key == "track" else choices(key)
+        require(isinstance(value, str) and value in known, f"{key} must be one of {', '.join(known)}, got {value!r}")
+        return str(value)
+    if key in SWITCHES:
+        require(isinstance(value, bool), f"{key} must be true or false, got {value!r}; choose one")
+        return str(value).lower()
+    if key == "name":
+        fits = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_\-]{0,63}", value) is not None
+        require(fits, f"name must be letters, digits, _ and -, got {value!r}; choose another")
+        return str(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    require(number, f"{key} must be a number, got {value!r}; give one")
+    return repr(value)
+
+
+class Service:
+    """What the web container does. about: of the deployment, see `deploy`."""
+
+    def __init__(self, about: Mapping[str, Any]) -> None:
+        """Nothing is asked of Modal yet."""
+        self.about = about
+        self.runs = Path(about["runs"])
+
+    def train(self, body: Any) -> dict[str, Any]:
+        """Begin what a request asks for; returns its id. Raises InputError."""
+        own = accepted(body)
+        config = compose_run(own)
+        name = f"web-{uuid.uuid4().hex[:8]}"
+        folder = self.runs / "sweeps" / name / "jobs" / "0"
+        # Without a server the journal is the record: racing runs fetch.
+        more = [f"launcher.job={folder}", *([] if self.about["tracked"] else ["tracking.enabled=false"])]
+        about = {"number": 0, "overrides": own, "label": " ".join(own), "tags": {"racing.sweep": name}}
+        order = Order(
+            sweep=name,
+            number=0,
+            attempt=1,
+            payload=packed(CommandJob(["train", *own, *more])),
+            about=about | {"steps": int(config["algo"]["total_timesteps"])},
+            volume=self.about["volume"],
+            runs=self.about["runs"],
+            gpus=list(self.about["gpus"]),
+            commit_every=float(self.about["commit_every"]),
+        )
+        with answered("the job"):
+            call = library().Function.from_name(self.about["app"], "job").spawn(order.plain())
+        return {"id": f"{name}.{call.object_id}", "name": config["name"], "settings": own}
+
+    def show(self, name: str) -> dict[str, Any] | None:
+        """How far a training is; None if there is none of that id."""
+        known = re.fullmatch(r"(web-[0-9a-f]{8})\.(fc-[A-Za-z0-9]{1,40})", name)
+        if known is None:
+            return None
+        library().Volume.from_name(self.about["volume"]).reload()
+        job = Sweep(self.runs / "sweeps" / known[1]).job(0)
+        progress = progress_of(job, self.runs)
+        about = {"id": name, "run": Path(progress.run).name, "step": progress.step, "total": progress.total}
+        return about | self._state(known[2])
+
+    def _state(self, call: str) -> dict[str, Any]:
+        try:
+            result = library().FunctionCall.from_id(call).get(timeout=0)
+        except builtins.TimeoutError:
+            return {"state": "RUNNING", "error": None}
+        except Exception as error:
+            return {"state": "DEAD", "error": f"{type(error).__name__}: {error}"[:300]}
+        return {"state": result["status"], "error": result["error"], "value": result["value"]}
+
+
+def packed(payload: CommandJob) -> bytes:
+    """As racing_launchers.worker.write_payload writes it; the paths of this machine do not matter."""
+    import cloudpickle
+
+    return bytes(pickle.dumps([]) + cloudpickle.dumps(payload))
+
+
+def web() -> Any:
+    """The ASGI application; Modal calls this in a container."""
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    service = Service(json.loads(os.environ[ABOUT]))
+
+    async def train(request: Request) -> JSONResponse:
+        content = await request.body()
+        try:
+            require(len(content) <= MOST, f"a request may have {MOST} bytes, got {len(content)}; leave something out")
+            with refused_if_wrong():
+                body = json.loads(content)
+            return JSONResponse(await run_in_threadpool(service.train, body))
+        except Exception as error:
+            wrong = input_error(error)
+            if wrong is None:
+                raise
+            return JSONResponse({"error": str(wrong)}, status_code=400)
+
+    async def show(request: Request) -> JSONResponse:
+        found = await run_in_threadpool(service.show, request.path_params["name"])
+        return JSONResponse(found or {"error": "there is no such run"}, status_code=200 if found else 404)
+
+    return Starlette(routes=[Route("/train", train, methods=["POST"]), Route("/runs/{name}", show, methods=["GET"])])
+
+
+@contextlib.contextmanager
+def refused_if_wrong() -> Any:
+    """What is no JSON is the sender's mistake."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"the request must be JSON, {error}; correct it") from error
+
+
+def deploy(needs: Needs, commit_every: float, name: str) -> str:
+    """Bring the app to Modal, in the place of an earlier one of that name; returns its address. Raises InputError."""
+    modal = library()
+    app = modal.App(name, include_source=False)
+    tracked = "MLFLOW_TRACKING_URI" in {**needs.env, **passed_on(needs.env_passthrough)}
+    about = {"app": name, "volume": needs.runs_volume, "runs": needs.runs_path, "gpus": needs.gpu, "tracked": tracked}
+    with tempfile.TemporaryDirectory(prefix="racing-modal-") as scratch, answered("the app"):
+        app.function(**settings(needs, Path(scratch), with_tracks=False))(run_job)
+        function = app.function(
+            name="web",
+            image=make_image(needs, Path(scratch)),
+            volumes={needs.runs_path: volume(needs.runs_volume, needs, create_if_missing=True, version=2)},
+            env={ABOUT: json.dumps({**about, "commit_every": commit_every}), **needs.env},
+            cpu=0.5,
+            timeout=60,
+            include_source=False,
+        )(modal.asgi_app(requires_proxy_auth=True)(web))
+        app.deploy(environment_name=needs.environment)
+        return str(function.get_web_url())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command: settings are those of conf/launcher/modal.yaml, such as gpu=T4 timeout=60."""
+    from racing_launchers.backend import launcher_settings, make_backend
+    from racing_launchers.modal.backend import ModalBackend
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if set(arguments) & {"-h", "--help"}:
+        print(__doc__)
+        return 0
+    try:
+        known = launcher_settings("modal", arguments)
+        backend = make_backend({**known, "app": f"{known['app']}-service"})
+        assert isinstance(backend, ModalBackend)
+        backend.check([])
+        print(deploy(backend.needs, backend.commit_every, backend.needs.app))
+    except InputError as error:
+        print(f"racing: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""Files of a sweep from the runs volume to the outputs folder: what is new, whole files only, as often as one likes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+
+from racing.errors import require
+from racing.files import aside
+from racing.runs.directory import RunDirectory
+from racing_launchers.modal.volume import RemoteFile, Volume
+from racing_launchers.modal.worker import OWN
+from racing_launchers.sweep import Job, Sweep
+
+JOURNAL = "journal.jsonl"
+DOCUMENTS = ("config.yaml", "overrides.yaml", "provenance.json", "diff.patch")  # of a run, from its beginning
+OURS = ("mlflow.json", "journal.cursor")  # of who brings a run to MLflow
+SETTLED = 5  # [s] after which a file on the volume cannot change unnoticed
+
+
+def bring(volume: Volume, sweep: Sweep, job: Job, *, last: bool) -> None:
+    """Copy what the job has written, and its runs; `last`: all of it, else what shows how far it is.
+
+    Nothing is shortened, and nothing of another job's, or of an earlier attempt's, is taken for this one's.
+    """
+    here, there = job.folder.path, f"sweeps/{sweep.name}/jobs/{job.number}"
+    files = {PurePosixPath(file.path).relative_to(there).as_posix(): file for file in volume.files(there)}
+    call = job.folder.attempt.get("handle", {}).get("call")
+    said = json.loads(volume.read(f"{there}/attempt.json") or b"{}") if "attempt.json" in files else {}
+    if call is None or said.get("call") != call:
+        return  # its container has not begun
+    live = (*OWN, "log.txt")
+    for name, file in files.items():
+        if name != "result.json" and (name in live or name.startswith("usage/") or (last and _wanted(name))):
+            _fetch(volume, file, here / name)
+    for run in job.folder.runs:
+        _bring_run(volume, sweep, run, last=last)
+    if last:
+        _bring_sweep(volume, sweep)
+    if "result.json" in files:  # the last: it says that the others are there
+        _fetch(volume, files["result.json"], here / "result.json")
+
+
+def bring_log(volume: Volume, sweep: Sweep, job: Job) -> None:
+    """Copy what a job has said so far."""
+    for file in volume.files(f"sweeps/{sweep.name}/jobs/{job.number}/log.txt"):
+        _fetch(volume, file, job.folder.log)
+
+
+def _wanted(name: str) -> bool:
+    return name not in (*OWN, "job.json", "job.pkl", "attempt.json", "cancel") and not hidden(name)
+
+
+def hidden(name: str) -> bool:
+    """Temporary files and folders, locks."""
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") and part != ".hydra" for part in parts) or name.endswith((".lock", ".tmp"))
+
+
+def _bring_run(volume: Volume, sweep: Sweep, run: str, *, last: bool) -> None:
+    """A run directory: while it goes on its journal, and what the journal names; at the end everything.
+
+    The journal is read first and put in place last, and only as far as the files that it names are there: who reads
+    there of a file finds the file. A volume need not show all files of one instant.
+    """
+    here = sweep.outputs / run
+    with tempfile.TemporaryDirectory(prefix=".bringing-", dir=_made(here.parent)) as folder:
+        part = Path(folder) / JOURNAL
+        new = _new_lines(volume, run, part, here)
+        files = {PurePosixPath(file.path).relative_to(run).as_posix(): file for file in volume.files(run)}
+        ours = () if sweep.manifest.get("workers_send") else OURS
+        files = {name: file for name, file in files.items() if not hidden(name) and name not in (*ours, JOURNAL)}
+        if not last:
+            new = _backed(new, files)
+        named = tuple(f"{path}/" for path in artifacts_of(new))
+        for name in sorted(files, key=lambda name: (PurePosixPath(name).name == "COMPLETE", name)):
+            if last or name in DOCUMENTS or f"{name}/".startswith(named):
+                _fetch(volume, files[name], here / name)
+        if new:
+            _put(part, here / JOURNAL, new)
+
+
+def _new_lines(volume: Volume, run: str, part: Path, here: Path) -> bytes:
+    """Fetch the journal to `part`; returns what it has beyond ours. Ours only grows.
+
+    One that has another beginning is that of another run: ours is moved aside first.
+    """
+    place = here / JOURNAL
+    file = next(iter(volume.files(f"{run}/{JOURNAL}")), None)
+    if file is None or _same(file, place) or not volume.fetch(file, part):
+        return b""
+    known, now = _whole_lines(place), part.read_bytes()
+    if now.startswith(known):
+        return now[len(known) :]
+    if not known.startswith(now[: now.rfind(b"\n") + 1]):
+        rule = f"{here} is in use here, and on modal://{volume.name} there is another run of that name"
+        require(not RunDirectory(here).in_use, f"{rule}; wait for it, or give one of them another name=")
+        here.rename(aside(here))
+        return now
+    return b""  # ours is newer than what we were given
+
+
+def _whole_lines(journal: Path) -> bytes:
+    """What is here; a last line that was torn is mended by whoever goes on."""
+    content = journal.read_bytes() if journal.exists() else b""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _backed(lines: bytes, files: Collection[str]) -> bytes:
+    """The lines before the first one that names something which the volume does not show yet."""
+    end = 0
+    for line in lines.splitlines(keepends=True):
+        named = artifacts_of(line)
+        if any(not any(f"{name}/".startswith(f"{path}/") for name in files) for path in named):
+            return lines[:end]
+        end += len(line)
+    return lines
+
+
+def _put(part: Path, place: Path, new: bytes) -> None:
+    """Put the journal in place: what we had, and `new`. `part`: as it was fetched."""
+    _made(place.parent)
+    wanted = _whole_lines(place) + new
+    if part.read_bytes() != wanted:  # its time stays another than on the volume: it is looked at again
+        part.write_bytes(wanted)
+    part.replace(place)
+
+
+def artifacts_of(lines: bytes) -> list[str]:
+    """Files and folders of the run directory that lines of a journal name."""
+    found = []
+    for line in lines.splitlines():
+        if b'"kind":"artifact"' in line or b'"kind":"model"' in line:
+            with contextlib.suppress(ValueError, KeyError):
+                found.append(str(json.loads(line)["path"]))
+    return found
+
+
+def _bring_sweep(volume: Volume, sweep: Sweep) -> None:
+    """What jobs have written into the sweep's folder outside their own, such as those of another program."""
+    root = f"sweeps/{sweep.name}"
+    ours = ("sweep.json", "journal.jsonl", "journal.cursor", "mlflow.json")
+    for file in volume.files(root):
+        name = PurePosixPath(file.path).relative_to(root)
+        if name.parts[0] != "jobs" and name.as_posix() not in ours and not hidden(name.as_posix()):
+            _fetch(volume, file, sweep.path / name)
+
+
+def _fetch(volume: Volume, file: RemoteFile, place: Path) -> None:
+    """Copy a file unless it is here."""
+    if not _same(file, place):
+        volume.fetch(file, place)
+
+
+def _same(file: RemoteFile, place: Path) -> bool:
+    """Whether `place` is that file: size and time agree, and it was fetched when the file could no longer change."""
+    try:
+        here = place.stat()
+    except FileNotFoundError:
+        return False
+    fetched_late = here.st_ctime - file.changed > SETTLED
+    return (here.st_size, int(here.st_mtime)) == (file.size, file.changed) and fetched_late
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,326 @@
+"""What a container of Modal does: one job, whose results are on the runs volume before it returns.
+
+Modal calls the same input again, in another container, when it takes the machine away (SIGINT), when the job's time is
+over, or when the machine is lost: the job then continues from its last checkpoint on the volume. What the job itself
+raises is no reason for that; it is returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+CACHE = Path(tempfile.gettempdir()) / "racing-cache"
+os.environ.setdefault("RACING_CACHE", str(CACHE))  # before the simulator is imported: a container's home is forgotten
+RETURN = "return.pkl"  # of racing_launchers.payload
+OWN = ("started.json", "left.json", "result.json", "runs.txt", RETURN)  # of a job's folder, by whoever does it
+
+
+@dataclass
+class Order:
+    """One job as it is sent. sweep: name. payload: job.pkl. about: job.json. tracks: see remote_tracks.required.
+
+    runs, tracks_at: where the volumes are mounted; volume: name of the first. gpus: what may be got. commit_every [s].
+    continued: the runs of an earlier attempt are the job's own. logged: what one said is, too. home: the sweep's folder
+    where it was made.
+    """
+
+    sweep: str
+    number: int
+    attempt: int
+    payload: bytes
+    about: dict[str, Any]
+    volume: str
+    runs: str
+    tracks_at: str | None = None
+    tracks: dict[str, Any] = field(default_factory=dict)
+    gpus: list[str] = field(default_factory=list)
+    commit_every: float = 30.0
+    continued: bool = False
+    logged: bool = False
+    home: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As a dictionary: what travels needs no class on the other side."""
+        return asdict(self)
+
+
+def run_job(order: dict[str, Any]) -> dict[str, Any]:
+    """Do a job; returns what result.json holds. Modal calls this."""
+    return Container(Order(**order)).work()
+
+
+class Container:
+    """This container, and its job."""
+
+    def __init__(self, order: Order) -> None:
+        """Nothing is written yet."""
+        import modal
+        from racing_launchers.job import JobFolder
+
+        self.order = order
+        self.runs = Path(order.runs)
+        self.sweep = self.runs / "sweeps" / order.sweep
+        self.folder = JobFolder(self.sweep / "jobs" / str(order.number))
+        self.call = str(modal.current_function_call_id())
+        self.task = os.environ.get("MODAL_TASK_ID", "")
+        self.cancelled = False
+        self._volume = modal.Volume.from_name(order.volume)
+        self._began = time.time()
+        self._gpu = ""
+
+    def work(self) -> dict[str, Any]:
+        """The whole life of the container."""
+        from modal.exception import InputCancellation
+
+        self._prepare()
+        before = signal.signal(signal.SIGUSR1, self._cancel)
+        restore_kernels(self.runs)
+        try:
+            with said(self.folder.log), self._commits():
+                result = self._do()
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+            self._note()
+            self.commit()
+        if result["status"] == "STOPPED" and not self.cancelled:
+            raise KeyboardInterrupt  # the machine is taken away: Modal shall call again
+        self.folder.write("result", self.order.attempt, result)
+        save_kernels(self.runs)
+        self.commit()
+        if self.cancelled:
+            raise InputCancellation("cancelled, its state is saved")
+        return result
+
+    def _prepare(self) -> None:
+        """The job's folder is made this attempt's: nobody may take what an earlier one left for it."""
+        from racing.files import read_json, write_json
+        from racing_launchers.modal.gpus import seen
+
+        path = self.folder.path
+        path.mkdir(parents=True, exist_ok=True)
+        if read_json(path / "attempt.json").get("call") != self.call:
+            kept = {"runs.txt": self.order.continued, "log.txt": self.order.logged}
+            for name in {*OWN, *kept}:
+                if not kept.get(name):
+                    (path / name).unlink(missing_ok=True)
+            (path / "attempt.json").unlink(missing_ok=True)
+            self.commit()
+            (path / "job.pkl").write_bytes(self.order.payload)
+            number = {"number": self.order.attempt, "launcher": "modal", "call": self.call}
+            write_json(path / "attempt.json", number)
+        mend(self.runs, self.folder.runs)
+        self._gpu = seen()
+        write_json(path / "job.json", {**self.order.about, "tags": self._tags()})
+        self._note()
+        self.commit()
+
+    def _tags(self) -> dict[str, str]:
+        """Tags of the job's runs: those that it has, and what it got here."""
+        got = f"{self._gpu or 'none'} (asked for {', '.join(self.order.gpus) or 'none'})"
+        return {**self.order.about.get("tags", {}), "racing.gpu": got, "racing.modal_call": self.call}
+
+    def _do(self) -> dict[str, Any]:
+        from racing_launchers.worker import read_payload, run
+
+        payload = Provided(read_payload(self.folder, paths=False), self)
+        about = {"call": self.call, "task": self.task, "container_gpu": self._gpu}
+        print(f"container {self.task}, {self._gpu or 'no GPU'}, {os.cpu_count()} cores", flush=True)
+        return run(self.folder, payload, self.order.attempt) | about
+
+    def _cancel(self, number: int, frame: FrameType | None) -> None:
+        """Modal's signal for a call that was cancelled. Training saves its state; what cannot, stops here."""
+        from racing.errors import Stopped
+
+        self.cancelled = True
+        stop = signal.getsignal(signal.SIGUSR2)
+        if callable(stop):
+            stop(signal.SIGUSR2, frame)
+        else:
+            raise Stopped("cancelled before it began to train; the same command begins anew")
+
+    def _note(self) -> None:
+        """How long this container has been at work, and with what: it is paid for, however it ends."""
+        from racing.files import write_json
+
+        usage = self.folder.path / "usage"
+        usage.mkdir(exist_ok=True)
+        used = {"gpu": self._gpu, "began": self._began, "until": time.time(), "attempt": self.order.attempt}
+        write_json(usage / f"{self.task or self.call}.json", used)
+
+    def commit(self) -> None:
+        """Bring the volume up to date; others, and the next container, see only that."""
+        self._volume.commit()
+
+    @contextlib.contextmanager
+    def _commits(self) -> Iterator[None]:
+        """Commit now and then."""
+        ended = threading.Event()
+
+        def go_on() -> None:
+            while not ended.wait(self.order.commit_every):
+                try:
+                    self._note()
+                    self.commit()
+                except Exception as error:  # the next one may do
+                    print(f"commit of the volume failed: {error}", flush=True)
+
+        thread = threading.Thread(target=go_on, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+class Provided:
+    """A payload that finds its tracks and its folders in a container. See racing_launchers.payload.Payload."""
+
+    def __init__(self, payload: Any, container: Container) -> None:
+        """payload: as it was made on another machine."""
+        self.payload, self.container = payload, container
+
+    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+        """See Payload."""
+        self.payload.move(outputs, sweep, job)
+
+    def call(self, job: Path) -> Any:
+        """See Payload."""
+        from racing_launchers.modal.tracks import provide
+
+        order, sweep = self.container.order, self.container.sweep
+        if order.tracks_at:
+            provide(order.tracks, Path(order.tracks_at))
+        self.move(self.container.runs, sweep, job)
+        share_study(self.payload, sweep.name)
+        value = self.payload.call(job)
+        go_home(job / RETURN, sweep, order.home)
+        return value
+
+
+def share_study(payload: Any, sweep: str) -> None:
+    """A study of Optuna lies in a dictionary of Modal: containers share no disk."""
+    config = getattr(payload, "config", None)
+    if config is not None and config.get("sweep") and config.sweep.get("storage", "") is None:
+        config.sweep.storage = f"modal-dict://{sweep}"
+
+
+def go_home(path: Path, sweep: Path, home: str) -> None:
+    """Hydra's result of a job names the sweep's folder on the machine that waits for it."""
+    import cloudpickle
+    from omegaconf import open_dict, read_write
+
+    if not path.exists() or not home:
+        return
+    done = cloudpickle.loads(path.read_bytes())
+    done.working_dir = str(done.working_dir).replace(str(sweep), home)
+    with read_write(done.hydra_cfg.hydra), open_dict(done.hydra_cfg.hydra):
+        done.hydra_cfg.hydra.sweep.dir = home
+    path.write_bytes(cloudpickle.dumps(done))
+
+
+def mend(outputs: Path, runs: list[str]) -> None:
+    """Set aside checkpoints that know more of the journal than there is.
+
+    A volume need not commit all files at one instant. Such a checkpoint cannot be continued, the one before it can.
+    """
+    from racing.runs.checkpoints import Checkpoints
+
+    for run in runs:
+        path = outputs / run
+        journal = path / "journal.jsonl"
+        size = journal.stat().st_size if journal.is_file() else 0
+        for checkpoint in Checkpoints(path).all() if path.is_dir() else ():
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                if int(checkpoint.notes["journal"]) > size:
+                    print(f"{checkpoint.path} is ahead of the journal on the volume; the one before it is used")
+                    checkpoint.path.rename(checkpoint.path.with_name(f"{checkpoint.path.name}.ahead"))
+
+
+@contextlib.contextmanager
+def said(log: Path) -> Iterator[None]:
+    """What this process says also goes to a file, as it is said."""
+    reading, writing = os.pipe()
+    kept = [os.dup(number) for number in (1, 2)]
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def copy() -> None:
+        while data := os.read(reading, 1 << 16):
+            os.write(kept[0], data)
+            os.write(file, data)
+
+    thread = threading.Thread(target=copy, daemon=True)
+    thread.start()
+    for number in (1, 2):
+        os.dup2(writing, number)
+    os.close(writing)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, old in zip((1, 2), kept, strict=True):
+            os.dup2(old, number)
+        thread.join(5)
+        if not thread.is_alive():  # else a process that we began still speaks
+            for number in (*kept, file, reading):
+                os.close(number)
+
+
+def kernels(runs: Path) -> tuple[Path, Path]:
+    """Where compiled kernels lie here, and the file of them on the volume, which is of this kind of processor only."""
+    from racing.runs.provenance import cpu_model
+    from racing.sim.precision import cache_directory
+
+    kind = "".join(letter if letter.isalnum() else "_" for letter in cpu_model())
+    here = cache_directory()
+    return here, runs / ".kernels" / f"{here.name}-{kind}.tar"
+
+
+def restore_kernels(runs: Path) -> None:
+    """Take kernels that another container has compiled: it saves half a minute. What fails is compiled anew."""
+    here, there = kernels(runs)
+    if there.is_file() and not here.exists():
+        here.parent.mkdir(parents=True, exist_ok=True)
+        part = here.with_name(f".{here.name}.{os.getpid()}")
+        with contextlib.suppress(OSError, tarfile.TarError):
+            with tarfile.open(there) as archive:
+                archive.extractall(part, filter="data")
+            part.rename(here)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def save_kernels(runs: Path) -> None:
+    """Keep compiled kernels for later containers, as one file: files of several containers would not fit together."""
+    here, there = kernels(runs)
+    if there.exists() or not here.is_dir():
+        return
+    there.parent.mkdir(parents=True, exist_ok=True)
+    part = there.with_name(f".{there.name}.{os.getpid()}")
+    with tarfile.open(part, "w") as archive:
+        archive.add(here, ".")
+    part.replace(there)
+
+
+def usage_of(folder: Path) -> list[Mapping[str, Any]]:
+    """What the containers of a job have used, from its folder."""
+    found = []
+    for path in sorted((folder / "usage").glob("*.json")):
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(path.read_text()))
+    return found

@@ -1,0 +1,113 @@
+"""What a job calls. Payloads travel as pickles: to another process, a compute node, a container."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from racing.errors import InputError
+from racing.runs.directory import find_run
+from racing_launchers.job import JobFolder
+
+RETURN = "return.pkl"  # in a job's folder: Hydra's JobReturn
+
+
+class Payload(Protocol):
+    """A call that may be made in another process, on another machine."""
+
+    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+        """Work below these folders: where the job runs they have other names than where it was made."""
+
+    def call(self, job: Path) -> Any:
+        """Do the job, whose folder is `job`; returns what is to be known of its result, as JSON can hold it.
+
+        Raises what the job raises.
+        """
+
+
+@dataclass
+class HydraJob:
+    """One job of a Hydra sweep: its composed configuration, and the function that takes it."""
+
+    context: HydraContext
+    function: TaskFunction
+    config: DictConfig  # with `hydra`, which needs Hydra's own types: not a plain dict
+    state: Any = field(default_factory=lambda: copy.copy(Singleton.get_state()))  # Hydra's singletons, resolvers
+
+    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+        """See Payload."""
+        with open_dict(self.config):
+            self.config.hydra.sweep.dir = str(sweep)
+            if is_racing(self.config):
+                self.config.paths.outputs = str(outputs)
+                self.config.launcher.job = str(job)
+
+    def call(self, job: Path) -> Any:
+        """See Payload. Hydra's own result is kept in the folder for `launch`, which returns it to Hydra."""
+        import cloudpickle
+
+        setup_globals()
+        Singleton.set_state(self.state)
+        done = run_job(
+            hydra_context=self.context,
+            task_function=self.function,
+            config=self.config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        if done.status == JobStatus.COMPLETED:
+            (job / RETURN).write_bytes(cloudpickle.dumps(done))
+        value = done.return_value  # raises what the function raised
+        return value if isinstance(value, int | float | str | bool | None) else repr(value)
+
+
+def is_racing(config: DictConfig) -> bool:
+    """Whether the configuration is one of racing train, not of another program."""
+    return all(key in config for key in ("paths", "launcher", "algo"))
+
+
+@dataclass
+class CommandJob:
+    """A verb of the command line."""
+
+    arguments: list[str]
+
+    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+        """See Payload."""
+        kept = [argument for argument in self.arguments if not argument.startswith("paths.outputs=")]
+        self.arguments = [*kept, f"paths.outputs={outputs}"]
+
+    def call(self, job: Path) -> Any:
+        """See Payload."""
+        from racing.cli import main
+
+        self._note(job)
+        code = main(self.arguments)
+        if code:
+            raise SystemExit(code)
+        return None
+
+    def _note(self, job: Path) -> None:
+        """Remember which run is meant: what is written there belongs to the job."""
+        given = {key: value for key, _, value in (argument.partition("=") for argument in self.arguments[1:])}
+        outputs = Path(given["paths.outputs"])
+        with contextlib.suppress(InputError):  # an ONNX file, or a run of a server
+            run = find_run(given.get("run", "latest"), outputs)
+            JobFolder(job).note(run.path.relative_to(outputs.resolve()).as_posix())
+
+
+def hydra_returns(path: Path) -> JobReturn | None:
+    """Hydra's result of a job that ended well; None where there is none."""
+    import cloudpickle
+
+    with contextlib.suppress(FileNotFoundError):
+        return cloudpickle.loads(path.read_bytes())  # type: ignore[no-any-return]
+    return None

@@ -1,0 +1,150 @@
+"""A sweep on disk: what was asked for, its jobs, and how far each is.
+
+outputs/sweeps/<name>-<hash8>/
+  sweep.json           name, command, axes, launcher (its settings), outputs, created; written before a job starts
+  jobs/<number>/       see launchers/racing_launchers/job.py
+  journal.jsonl        the sweep's own record, which becomes its run in MLflow (record.py)
+  sweep.lock           held by the process that watches
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from racing.config import hint
+from racing.errors import InputError, require
+from racing.files import read_json, write_json
+from racing.runs.lock import FileLock
+from racing_launchers.job import JobFolder
+
+WAITING, RUNNING = "WAITING", "RUNNING"  # what goes on
+DONE = "DONE"
+# FAILED: it raised. REFUSED: its input is wrong. STOPPED: left on request, state saved. DEAD: ended without a word.
+FAILED, REFUSED, STOPPED, DEAD = "FAILED", "REFUSED", "STOPPED", "DEAD"
+NEW = "NEW"  # never submitted
+ASKED = "cancel"  # a file in a job's folder
+ENDED = (DONE, FAILED, REFUSED, STOPPED, DEAD)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep."""
+
+    number: int
+    folder: JobFolder
+
+    @property
+    def label(self) -> str:
+        """What varies: `algo=sac seed=2`; the job's number where nothing does."""
+        return str(self.folder.about.get("label") or f"job {self.number}")
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked for it to stop, or not to begin."""
+        return (self.folder.path / ASKED).exists()
+
+    def ask(self, *, stop: bool) -> None:
+        """Ask the job to stop; or take that back."""
+        path = self.folder.path / ASKED
+        path.touch() if stop else path.unlink(missing_ok=True)
+
+    @property
+    def ended(self) -> str | None:
+        """How the last attempt ended, one of ENDED; None while it has not."""
+        return self.folder.result.get("status") if self.folder.attempts else None
+
+    def end(self, status: str, error: str) -> None:
+        """Note that the attempt ended without saying so itself."""
+        self.folder.write(
+            "result", self.folder.attempts, {"status": status, "error": error, "ended_ms": time.time_ns() // 1_000_000}
+        )
+
+
+class Sweep:
+    """A view of the sweep at `path`; nothing is created."""
+
+    def __init__(self, path: Path) -> None:
+        """path: its folder."""
+        self.path = path.resolve()
+        self.lock = FileLock(self.path / "sweep.lock")
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.name
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """sweep.json; empty where there is none."""
+        return read_json(self.path / "sweep.json")
+
+    @property
+    def exists(self) -> bool:
+        """Whether this is a sweep."""
+        return (self.path / "sweep.json").is_file()
+
+    @property
+    def outputs(self) -> Path:
+        """Folder of everything that its jobs write, as this machine knows it."""
+        return Path(self.manifest["outputs"])
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All jobs by number."""
+        found = [path.parent for path in (self.path / "jobs").glob("*/job.json")]
+        return [Job(int(path.name), JobFolder(path)) for path in sorted(found, key=lambda path: int(path.name))]
+
+    def job(self, number: int) -> Job:
+        """The job of that number, which may not be there yet."""
+        return Job(number, JobFolder(self.path / "jobs" / str(number)))
+
+    def describe(self, **about: Any) -> None:
+        """Write the manifest, on top of what stands there."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        created = {"created_ms": time.time_ns() // 1_000_000}
+        write_json(self.path / "sweep.json", created | self.manifest | {"name": self.name} | about)
+
+
+def axes_of(several: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """What varies between jobs: key -> its values in order, from the overrides of each."""
+    values: dict[str, list[str]] = {}
+    for overrides in several:
+        for override in overrides:
+            key, _, value = override.partition("=")
+            if value not in values.setdefault(key, []):
+                values[key].append(value)
+    return {key: found for key, found in values.items() if len(found) > 1}
+
+
+def label_of(overrides: Sequence[str], axes: Mapping[str, Sequence[str]]) -> str:
+    """`algo=sac seed=2`: the overrides that tell a job from the others."""
+    return " ".join(override for override in overrides if override.partition("=")[0] in axes)
+
+
+def all_sweeps(outputs: Path) -> list[Sweep]:
+    """The sweeps under `outputs`, newest first."""
+    found = [Sweep(path.parent) for path in (outputs / "sweeps").glob("*/sweep.json")]
+    return sorted(found, key=lambda sweep: (sweep.manifest.get("created_ms", 0), sweep.name), reverse=True)
+
+
+def find_sweep(spec: str, outputs: Path) -> Sweep:
+    """The sweep meant by `spec`: its folder, the folder's name, or `latest`. Raises InputError if there is none."""
+    for path in (outputs / "sweeps" / spec, Path(spec)):
+        if Sweep(path).exists:
+            return Sweep(path)
+    known = all_sweeps(outputs)
+    if spec == "latest" and known:
+        return known[0]
+    require(
+        bool(known), f"sweep {spec!r} is not there, no sweep is under {outputs / 'sweeps'}; set paths.outputs=FOLDER"
+    )
+    raise InputError(f"sweep {spec!r} is not under {outputs / 'sweeps'}; {hint(spec, [sweep.name for sweep in known])}")
+
+
+def jobs_text(count: int) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count} job{'' if count == 1 else 's'}"

@@ -1,0 +1,220 @@
+"""A sweep's own run in MLflow, above those of its jobs: what was asked for, how far it is, which job was best."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from racing.files import write_atomic
+from racing.runs.directory import RunDirectory
+from racing.runs.journal import Journal
+from racing.runs.remote import KIND_TAG
+from racing.runs.sender import Sender, spawn
+from racing.runs.store import resolve_uri
+from racing_launchers.sweep import DONE, ENDED, Job, Sweep
+
+RESULTS = ("finish_rate", "lap_time_s", "lap_ratio", "steps", "steps_per_s", "learning_s")  # of a run's summary
+DIGITS = {"finish_rate": 2, "lap_time_s": 2, "lap_ratio": 3}  # in the printed table
+TABLE = "results.csv"
+FINISHED, FAILED, STOPPED = "FINISHED", "FAILED", "STOPPED"  # of the journal
+
+
+class Record:
+    """Writes the sweep's journal, and has a process (collector.py) that brings it to MLflow. A context manager.
+
+    Only the process that watches the sweep has one: it holds `sweep.lock`.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
+        """sweep: whose manifest says how it is tracked."""
+        self.sweep = sweep
+        self.run = RunDirectory(sweep.path)
+        self.tracking = sweep.manifest.get("tracking") or {}
+        self._journal: Journal | None = None
+        self._sender: Sender | None = None
+        self._counted: Mapping[str, int] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the sweep has a record: those of racing train do."""
+        return bool(self.sweep.manifest.get("recorded"))
+
+    def begin(self) -> None:
+        """A process begins to watch; nothing is done where the sweep is not to be recorded."""
+        about = self.sweep.manifest
+        if not self.wanted:
+            return
+        self._journal = Journal(self.sweep.path / "journal.jsonl")
+        self._journal.params({key: ", ".join(values) for key, values in about["axes"].items()})
+        self._journal.tags(
+            {
+                KIND_TAG: "sweep",
+                "racing.sweep": self.sweep.name,
+                "racing.launcher": about["launcher"]["name"],
+                "racing.command": about["command"],
+                "racing.axes": ", ".join(about["axes"]) or "none",
+                "mlflow.runName": self.sweep.name,
+            }
+        )
+        self._journal.start(pid=os.getpid(), jobs=len(self.sweep.jobs))
+        self._sender = start_collector(self.sweep, self.run)
+
+    def resend(self) -> None:
+        """Nothing new is to be said; MLflow may lack some of what was."""
+        if self.wanted:
+            self._sender = start_collector(self.sweep, self.run)
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Something happened to a job."""
+        if self._journal:
+            self._journal.event(name, **fields)
+
+    def count(self, jobs: Sequence[Job]) -> None:
+        """How many jobs have ended, and how, if that has changed."""
+        counts = {"jobs/done": 0, "jobs/failed": 0}
+        for job in jobs:
+            if job.ended in ENDED:
+                counts["jobs/done" if job.ended == DONE else "jobs/failed"] += 1
+        if self._journal and counts != self._counted:
+            self._counted = counts
+            self._journal.metrics(sum(counts.values()), counts)
+
+    def end(self, jobs: Sequence[Job], figures: Mapping[str, float], *, stopped: bool = False) -> None:
+        """All jobs have ended, or the sweep was stopped: results, the best, the end. figures: such as the cost."""
+        if self._journal is None:
+            return
+        self.count(jobs)
+        rows = results(self.sweep, jobs)
+        write_atomic(self.sweep.path / TABLE, as_csv(rows))
+        self._journal.artifact(TABLE)
+        study = study_folder(self.sweep)
+        for path in sorted(study.iterdir()) if study else ():
+            if path.suffix in (".csv", ".yaml", ".png") and not path.name.startswith("."):
+                self._journal.artifact(path, "study")
+        self._journal.metrics(len(jobs), dict(figures))
+        chosen = best_trial(self.sweep) if study else best(rows)
+        if chosen:
+            texts = {"racing.best_run": chosen["run"], "racing.best": chosen["label"]}
+            self._journal.tags(texts | ({"racing.best_run_id": chosen["run_id"]} if chosen["run_id"] else {}))
+            numbers = {f"best/{name}": chosen[name] for name in RESULTS[:3] if chosen[name] is not None}
+            self._journal.metrics(len(jobs), numbers)
+        done = all(job.ended == DONE for job in jobs)
+        self._journal.end(FINISHED if done else STOPPED if stopped else FAILED)
+
+    def close(self) -> bool:
+        """Let go of the journal, and wait until MLflow has it; False if it does not: `racing jobs collect`."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        return self._sender is None or self._sender.close(float(self.tracking["close_timeout"]))
+
+
+def start_collector(sweep: Sweep, run: RunDirectory) -> Sender | None:
+    """The process that brings the sweep to MLflow; None where nothing is to be brought."""
+    tracking = sweep.manifest.get("tracking") or {}
+    if not tracking.get("enabled"):
+        return None
+    uri = resolve_uri(tracking["uri"], sweep.outputs)
+    where = ["--uri", uri, "--experiment", str(tracking["experiment"])]
+    return Sender(
+        run, {"mlflow": spawn(run, ["-m", "racing_launchers.collector", str(sweep.path), *where], sweep.outputs)}
+    )
+
+
+def results(sweep: Sweep, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """One row a job: what varied, how it ended, what its run reached (None where it did not)."""
+    rows = []
+    for job in jobs:
+        run = last_run(sweep, job)
+        summary = run.summary if run and run.finished else {}
+        took = job.folder.result.get("ended_ms", 0) - job.folder.result.get("began_ms", time.time_ns())
+        rows.append(
+            {
+                "job": job.number,
+                "label": job.label,
+                "status": job.ended or "",
+                "run": run.name if run else "",
+                "run_id": run.mlflow.get("run_id", "") if run else "",
+                **{name: summary.get(name) for name in RESULTS},
+                "minutes": round(took / 60_000, 2) if took > 0 else None,
+                "attempts": job.folder.attempts,
+                "error": job.folder.result.get("error") or "",
+            }
+        )
+    return rows
+
+
+def last_run(sweep: Sweep, job: Job) -> RunDirectory | None:
+    """The run that the job has opened last."""
+    paths = job.folder.runs
+    return RunDirectory(sweep.outputs / paths[-1]) if paths else None
+
+
+def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The row with the highest finish rate, among equals that with the shortest lap; None if none has any."""
+
+    def order(row: Mapping[str, Any]) -> tuple[float, float]:
+        ratio = row["lap_ratio"]  # to the reference lap: tracks may differ between jobs
+        return row["finish_rate"], -ratio if ratio is not None else float("-inf")
+
+    return max((row for row in rows if row["finish_rate"] is not None), key=order, default=None)
+
+
+def study_folder(sweep: Sweep) -> Path | None:
+    """Where the workers of a search (racing/tune) have left its report; None where the sweep is none."""
+    return next((path.parent for path in sweep.path.glob("*/trials.csv")), None)
+
+
+def best_trial(sweep: Sweep) -> dict[str, Any] | None:
+    """As `best`, the best trial of a search; its label is what was found."""
+    path = next(sweep.path.glob("*/best.yaml"), None)
+    about = yaml.safe_load(path.read_text()) if path else {}
+    run = RunDirectory(sweep.outputs / "runs" / str(about.get("run") or ""))
+    if not run.finished:
+        return None
+    known = {"label": " ".join(about["overrides"]), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
+    return known | {name: run.summary.get(name) for name in RESULTS}
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a table with a head."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["job"])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def show_results(sweep: Sweep, jobs: Sequence[Job]) -> None:
+    """Print what the jobs of racing reached, and which was best."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = results(sweep, jobs)
+    study = study_folder(sweep)
+    chosen = best_trial(sweep) if study else best(rows)
+    if chosen is None:
+        return
+    if study:
+        print(f"best     {chosen['label']}\nreport   {study}")
+        return
+    table = Table(title=sweep.name, title_justify="left", box=None, pad_edge=False)
+    for name in ("job", "", "finish rate", "lap [s]", "lap ratio", "steps", "min", "run"):
+        table.add_column(name, justify="left" if name in ("", "run") else "right", no_wrap=name != "")
+    for row in rows:
+        lap = ["" if row[name] is None else f"{row[name]:.{digits}f}" for name, digits in DIGITS.items()]
+        steps = f"{row['steps']:,}" if row["steps"] else ""
+        style = "bold" if row is chosen else ""
+        minutes = "" if row["minutes"] is None else f"{row['minutes']:.1f}"
+        table.add_row(str(row["job"]), row["label"], *lap, steps, minutes, row["run"], style=style)
+    Console(file=sys.stdout, soft_wrap=True, width=200 if not sys.stdout.isatty() else None).print(table)
+    print(f"best     {chosen['label'] or chosen['run']}")
+    print(f"table    {Path(sweep.path / TABLE)}")

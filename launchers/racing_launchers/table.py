@@ -1,0 +1,130 @@
+"""The jobs of a sweep for the eye: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from racing_launchers.backend import Look
+from racing_launchers.job_progress import Progress, progress_of
+from racing_launchers.sweep import DONE, ENDED, NEW, RUNNING, WAITING, Job, Sweep
+
+COLOURS = {WAITING: "dim", RUNNING: "cyan", DONE: "green", "STOPPED": "yellow"}
+PLAIN_EVERY = 10.0  # [s] between two plain lines
+MOST = 40  # jobs that a live table shows; the others are counted
+
+
+def state_of(job: Job, look: Look | None = None) -> str:
+    """One word for a job: NEW, WAITING, RUNNING, or how it ended."""
+    if job.ended or not job.folder.attempts:
+        return job.ended or NEW
+    return RUNNING if (look.state == "run" if look else bool(job.folder.started)) else WAITING
+
+
+def jobs_table(sweep: Sweep, jobs: Sequence[Job], looks: Mapping[int, Look], *, title: str = "") -> Table:
+    """One row for each job: what varies, how far it is, where it runs or why it failed."""
+    table = Table(title=title or sweep.name, title_justify="left", box=None, pad_edge=False)
+    for name, justify in (("job", "right"), ("", "left"), ("state", "left"), ("steps", "right"), ("steps/s", "right")):
+        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
+    for name in ("lap", "left"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for job in jobs:
+        state = state_of(job, looks.get(job.number))
+        colour = COLOURS.get(state, "red")
+        cells = progress_cells(progress_of(job, sweep.outputs), state)
+        table.add_row(str(job.number), job.label, f"[{colour}]{state.lower()}", *cells, detail(job, looks))
+    return table
+
+
+def progress_cells(progress: Progress, state: str) -> list[str]:
+    """Steps, speed, lap and time left as texts."""
+    share = f" {progress.step / progress.total:4.0%}" if progress.step is not None and progress.total else ""
+    steps = "" if progress.step is None else f"{progress.step:,}{share}"
+    left = clock(progress.left_s) if state == RUNNING and progress.left_s is not None else ""
+    speed = f"{progress.rate:,.0f}" if progress.rate else ""
+    return [steps, speed, f"{progress.lap:.1f} s" if progress.lap else "", left]
+
+
+def detail(job: Job, looks: Mapping[int, Look]) -> str:
+    """Where a job runs, what it reached, or why it failed."""
+    result = job.folder.result
+    if job.ended == DONE:
+        value = result.get("value")
+        name = "finish rate" if job.folder.about.get("steps") else "value"
+        return f"{name} {value:.2f}" if isinstance(value, float) else ""
+    if job.ended:
+        return str(result.get("error") or "")
+    look = looks.get(job.number)
+    again = f", attempt {job.folder.attempts}" if job.folder.attempts > 1 else ""
+    return (look.detail if look else "") + again
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:23 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class View:
+    """Shows jobs while they go on. A context manager."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        """sweep: whose jobs are shown."""
+        self.sweep = sweep
+        self.console = Console(stderr=True)
+        self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self._said: dict[int, str] = {}
+        self._last = time.monotonic()
+
+    def __enter__(self) -> View:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def show(self, jobs: Sequence[Job], looks: Mapping[int, Look]) -> None:
+        """How it is now."""
+        states = {job.number: state_of(job, looks.get(job.number)) for job in jobs}
+        if self._live:
+            lively = sorted(jobs, key=lambda job: (states[job.number] in ENDED, job.number))[:MOST]
+            shown = sorted(lively, key=lambda job: job.number)
+            self._live.update(
+                jobs_table(self.sweep, shown, looks, title=summary_line(self.sweep, states)), refresh=True
+            )
+            return
+        for job in jobs:
+            state = states[job.number]
+            if state != self._said.get(job.number) and state != WAITING:
+                self._said[job.number] = state
+                self.plain(f"{job.number}: {job.label}: {state.lower()}  {detail(job, looks)}".rstrip())
+        if time.monotonic() - self._last > PLAIN_EVERY:
+            self._last = time.monotonic()
+            self.plain(summary_line(self.sweep, states))
+
+    def plain(self, text: str) -> None:
+        """A line on stderr."""
+        print(text, file=sys.stderr, flush=True)
+
+
+def summary_line(sweep: Sweep, states: Mapping[int, str]) -> str:
+    """`sweep-1a2b3c4d: 3 done, 2 running, 11 waiting`."""
+    counts = Counter(states.values())
+    order = (DONE, RUNNING, WAITING, *(state for state in ENDED if state != DONE), NEW)
+    parts = [f"{counts[state]} {state.lower()}" for state in order if counts[state]]
+    return f"{sweep.name}: {', '.join(parts)}"

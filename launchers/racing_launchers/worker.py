@@ -1,0 +1,97 @@
+"""The process that does one job: python -m racing_launchers.worker FOLDER ATTEMPT
+
+It leaves with the exit code of the command line (0 done, 1 failed, 2 wrong input, 75 stopped with state saved), and
+result.json says the same.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from racing.errors import ExitCode, Stopped, input_error
+from racing_launchers.job import JobFolder
+from racing_launchers.payload import Payload
+
+STATUS: dict[int, str] = {
+    ExitCode.DONE: "DONE",
+    ExitCode.FAILED: "FAILED",
+    ExitCode.WRONG_INPUT: "REFUSED",
+    ExitCode.STOPPED: "STOPPED",
+}
+
+
+def write_payload(folder: JobFolder, payload: Payload) -> None:
+    """Keep what the job is to call, and where its modules are found."""
+    import cloudpickle
+
+    paths = [path for path in sys.path if path]
+    temporary = folder.path / ".job.pkl.tmp"
+    temporary.write_bytes(pickle.dumps(paths) + cloudpickle.dumps(payload))
+    temporary.replace(folder.path / "job.pkl")
+
+
+def read_payload(folder: JobFolder, *, paths: bool = True) -> Payload:
+    """What the job calls. paths: its modules lie where they lay when it was made."""
+    with (folder.path / "job.pkl").open("rb") as file:
+        known = pickle.load(file)
+        if paths:
+            sys.path += [path for path in known if path not in sys.path]
+        return pickle.load(file)  # type: ignore[no-any-return]
+
+
+def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
+    """Do the job; returns what result.json holds, which is not written yet. KeyboardInterrupt passes."""
+    began = time.time_ns() // 1_000_000
+    me = {"pid": os.getpid(), "created": psutil.Process().create_time(), "host": socket.gethostname()}
+    about = {"attempt": attempt, **me, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "began_ms": began}
+    folder.write("started", attempt, about)
+    error: str | None = None
+    value: Any = None
+    code: int = ExitCode.DONE
+    try:
+        value = payload.call(folder.path)
+    except KeyboardInterrupt:
+        raise
+    except Stopped as stopped:
+        code, error = ExitCode.STOPPED, str(stopped)
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else ExitCode.FAILED
+        error = None if code in (ExitCode.DONE, ExitCode.STOPPED) else f"left with exit code {code}; see {folder.log}"
+    except BaseException as raised:
+        wrong = input_error(raised)
+        code = ExitCode.WRONG_INPUT if wrong else ExitCode.FAILED
+        error = str(wrong) if wrong else f"{type(raised).__name__}: {first_line(raised)}"
+        if not wrong:
+            traceback.print_exc()
+    if error:
+        print(error, file=sys.stderr, flush=True)
+    ended = {"ended_ms": time.time_ns() // 1_000_000, "exit_code": code}
+    return about | ended | {"status": STATUS.get(code, "FAILED"), "error": error, "value": value, "runs": folder.runs}
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, on one line."""
+    return (str(error).strip().splitlines() or [""])[0][:300]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The process."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    folder, attempt = JobFolder(Path(arguments[0])), int(arguments[1])
+    result = run(folder, read_payload(folder), attempt)
+    folder.write("result", attempt, result)
+    return int(result["exit_code"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""`racing jobs`: sweeps and their jobs, wherever they run; from any shell, whether or not one waits for them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from racing.arguments import action_options
+from racing.errors import InputError, require
+from racing_launchers.backend import GONE, Backend, Look, make_backend
+from racing_launchers.sweep import DONE, ENDED, Job, Sweep, all_sweeps, find_sweep, jobs_text
+from racing_launchers.sweep_record import Record, show_results
+from racing_launchers.table import jobs_table, state_of, summary_line
+from racing_launchers.watch import Watch, cancel_jobs, report_failures, watch
+
+EXAMPLES = """usage: racing jobs list | status | logs | collect | cancel  [SWEEP] [key=value ...]
+
+Sweeps and their jobs, wherever they run. SWEEP is short for sweep=SWEEP, a name or a folder; the newest if left away.
+
+examples:
+  racing jobs list                      every sweep under outputs/, newest first
+  racing jobs status                    the jobs of the newest one: how far, where, how they ended
+  racing jobs logs SWEEP job=3          what a job has said; follow=true goes on until it has ended
+  racing jobs collect SWEEP             bring what is there to this machine and to MLflow, note what has died
+  racing jobs collect SWEEP wait=true   the same until all have ended, as racing train -m does
+  racing jobs cancel SWEEP job=3        stop a job, or without job= all of them; state is saved
+"""
+KEYS = {  # action -> keys that it takes besides paths.outputs
+    "list": (),
+    "status": ("sweep",),
+    "logs": ("sweep", "job", "follow"),
+    "collect": ("sweep", "wait"),
+    "cancel": ("sweep", "job"),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of the verb; returns the exit code."""
+    options = parse(argv)
+    if options is None:
+        return 0
+    outputs = Path(options["paths"]["outputs"]).resolve()
+    if options["action"] == "list":
+        return show_list(outputs)
+    sweep = find_sweep(options["sweep"], outputs)
+    jobs = sweep.jobs
+    if options["job"] is not None:
+        known = ", ".join(str(job.number) for job in jobs)
+        jobs = [job for job in jobs if job.number == options["job"]]
+        require(len(jobs) > 0, f"job={options['job']} is not in {sweep.name}; it has {known}")
+    backend = make_backend(sweep.manifest["launcher"])
+    try:
+        return {"status": status, "logs": logs, "collect": collect, "cancel": cancel}[options["action"]](
+            sweep, backend, jobs, options
+        )
+    finally:
+        backend.close()
+
+
+def parse(argv: Sequence[str]) -> dict[str, Any] | None:
+    """The options of conf/verbs/jobs.yaml, checked, and `action`; None after printing help. Raises InputError."""
+    parsed = action_options("jobs", argv, EXAMPLES, KEYS, "sweep")
+    if parsed is None:
+        return None
+    options, _ = parsed
+    job = options["job"]
+    number = job is None or (isinstance(job, int) and not isinstance(job, bool))
+    require(number, f"job must be a number, got {job!r}; racing jobs status shows them")
+    for key in ("follow", "wait"):
+        require(isinstance(options[key], bool), f"{key} must be true or false, got {options[key]!r}; choose one")
+    return options | {"sweep": str(options["sweep"])}
+
+
+def show_list(outputs: Path) -> int:
+    """Print the sweeps, newest first."""
+    for sweep in all_sweeps(outputs):
+        began = datetime.fromtimestamp(sweep.manifest["created_ms"] / 1000, UTC)
+        states = {job.number: state_of(job) for job in sweep.jobs}
+        print(f"{began:%Y-%m-%d %H:%M}  {sweep.manifest['launcher']['name']:<8} {summary_line(sweep, states)}")
+    return 0
+
+
+def look(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> dict[int, Look]:
+    """What the backend knows; where it does not answer, that is said and the record is all there is."""
+    going = [job for job in jobs if job.folder.attempts and job.ended is None]
+    try:
+        return backend.look(sweep, going) if going else {}
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return {}
+
+
+def status(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
+    """Print how far the jobs are."""
+    from rich.console import Console
+
+    looks = look(sweep, backend, jobs)
+    for job in jobs:
+        if job.number in looks:
+            backend.bring(sweep, job)
+    states = {job.number: state_of(job, looks.get(job.number)) for job in jobs}
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width).print(jobs_table(sweep, jobs, looks, title=summary_line(sweep, states)))
+    watched = f"watched by {sweep.lock.owner}" if sweep.lock.held else "nobody waits for it"
+    print(f"launcher {backend.name}, {watched}; {sweep.path}")
+    return 0
+
+
+def logs(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
+    """Print what jobs have said; several with their numbers before each line."""
+    shown = dict.fromkeys((job.number for job in jobs), 0)
+    while True:
+        states = look(sweep, backend, jobs) if options["follow"] else {}
+        ended = all(looked.state == GONE for looked in states.values())
+        for job in jobs:
+            lines = list(backend.log(sweep, job))
+            for line in lines[shown[job.number] :]:
+                print(line if len(jobs) == 1 else f"{job.number}: {line}")
+            shown[job.number] = len(lines)
+        if ended or not options["follow"]:
+            return 0
+        sys.stdout.flush()
+        time.sleep(backend.poll)
+
+
+def collect(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
+    """Bring what there is, note what has died, complete MLflow; 1 if a job is not done."""
+    owner = f"{sweep.path} is watched by {sweep.lock.owner}"
+    require(sweep.lock.acquire(), f"{owner}, which collects; look at it with racing jobs status {sweep.name}")
+    record = Record(sweep)
+    begun = [job for job in jobs if job.folder.attempts]
+    known = record.run.last_end() is not None and all(job.ended for job in begun)
+    try:
+        if known:
+            record.resend()
+            if record.wanted:
+                show_results(sweep, jobs)
+        else:
+            record.begin()
+            (watch if options["wait"] else _once)(sweep, backend, begun, record)
+    finally:
+        complete = record.close()
+        sweep.lock.release()
+    if not complete:
+        print(f"{sweep.name}: MLflow does not have all of it yet; run the command again when it answers")
+    report_failures(sweep, begun, retry=backend.retry)
+    return 0 if complete else 1
+
+
+def _once(sweep: Sweep, backend: Backend, jobs: Sequence[Job], record: Record) -> None:
+    """One look at all jobs; those that are gone are given the backend's grace once."""
+    mine = Watch(sweep, backend, jobs, record)
+    mine.step()
+    if any(mine.looks[job.number].state == GONE for job in mine.open):
+        time.sleep(backend.grace)
+        mine.step()
+    for job in jobs:
+        if job.ended in ENDED:
+            backend.bring(sweep, job, last=True)
+    if mine.open:
+        states = {job.number: state_of(job, mine.looks.get(job.number)) for job in jobs}
+        print(f"{summary_line(sweep, states)}; run the command again later, or with wait=true")
+        return
+    record.end(jobs, backend.results(sweep), stopped=all(job.ended == DONE or job.asked for job in jobs))
+    if record.wanted:
+        show_results(sweep, jobs)
+
+
+def cancel(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
+    """Ask jobs to stop."""
+    chosen = cancel_jobs(sweep, backend, jobs)
+    asked = f"asked {jobs_text(len(chosen))} of {sweep.name} to stop"
+    print(f"{asked}; they save their state, the same command continues them")
+    return 0
