@@ -20,7 +20,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from racing.runs.store import embedded_uri
+from racing.tracking.store import embedded_uri
 
 PICTURES = Path(__file__).resolve().parent / "img"
 PATIENCE = 120.0  # [s] for a page to come

@@ -14,7 +14,8 @@ from racing.errors import InputError, Stopped, require
 from racing.monitor import Monitor
 from racing.progress import ProgressLine
 from racing.runs.checkpoints import Checkpoint, Checkpoints, Log, milestones
-from racing.runs.directory import RunDirectory, differing_keys, identity, listing
+from racing.runs.directory import RunDirectory
+from racing.runs.identity import differing_keys, identity, listing
 from racing.stopping import StopFlag
 
 PARTS = ("policy", "optimizer", "rng", "world", "counters", "monitor")

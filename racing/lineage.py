@@ -14,7 +14,7 @@ from racing.files import read_json
 from racing.policies import TORCH_FILE, load_model
 from racing.runs.checkpoints import Checkpoints, read_checkpoint
 from racing.runs.directory import RunDirectory
-from racing.runs.record import local_run
+from racing.tracking.run_record import local_run
 
 # <run>@policy or <run>@<step>, with the weights' checksum once they are known
 _PLACE = re.compile(r"(?P<run>.+)@(?P<what>policy|\d+)(#(?P<sha>[0-9a-f]{12}))?")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, find_run, reopen_run
-from racing.runs.fetching import fetch as fetch_record
-from racing.runs.fetching import fetch_part
-from racing.runs.record import locate
-from racing.runs.remote import Store
+from racing.tracking.client import Store
+from racing.tracking.fetch import fetch as fetch_record
+from racing.tracking.fetch import fetch_part
+from racing.tracking.run_record import locate
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

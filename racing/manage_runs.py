@@ -11,8 +11,8 @@ from typing import Any
 from racing.arguments import action_options
 from racing.errors import require
 from racing.runs.directory import RunDirectory, all_runs, find_run
-from racing.runs.fetching import is_fetched
-from racing.runs.record import find_record
+from racing.tracking.fetch import is_fetched
+from racing.tracking.run_record import find_record
 
 EXAMPLES = """usage: racing runs list | show | artifacts | fetch | sync | prune | promote  [RUN] [key=value ...]
 
@@ -134,7 +134,7 @@ def check(options: Mapping[str, Any]) -> None:
 
 def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None) -> int:
     """Register a run's policy and say under which name it is found."""
-    from racing.runs.registry import promote as register
+    from racing.tracking.model_registry import promote as register
 
     done = register(spec, name, alias, outputs, uri)
     before = f", before it version {done.before}" if done.before not in (None, done.version) else ""
@@ -146,9 +146,9 @@ def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None) ->
 
 def sync(run: RunDirectory, uri: str | None = None) -> int:
     """Send what MLflow and the run's other sinks lack, in the foreground; 0 if they have all, 1 if not (yet)."""
-    from racing.runs.delivery import REJECTED, Delivery
-    from racing.runs.failures import Refused, Unreachable
-    from racing.runs.sinks import sync_sinks
+    from racing.tracking.errors import Refused, Unreachable
+    from racing.tracking.mlflow_sink import REJECTED, Delivery
+    from racing.tracking.sinks import sync_sinks
 
     require(not is_fetched(run), f"{run.path} was fetched from {run.mlflow.get('uri')}, it has nothing to send")
     delivery = Delivery(run, target_uri(run, uri), run.config.get("tracking", {}).get("experiment", "racing"))
@@ -183,7 +183,7 @@ def target_uri(run: RunDirectory, uri: str | None) -> str:
 
     A database file that the run was sent to before does not count: the directory may come from another machine.
     """
-    from racing.runs.store import resolve_uri
+    from racing.tracking.store import resolve_uri
 
     known = str(run.mlflow.get("uri", ""))
     remote = known if not known.startswith("sqlite") else ""

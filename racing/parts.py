@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from racing.config import build
 from racing.errors import InputError, require, require_number
-from racing.runs.sinks import check_sinks
+from racing.tracking.sinks import check_sinks
 
 MAX_TASK_SEED = 1 << 28  # above it are the seeds of evaluation starts (racing.laps)
 

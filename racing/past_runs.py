@@ -10,12 +10,13 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from racing.compare_runs import config_differences
 from racing.config import build, choices, compose, compose_run, key_of, plain, refuse_empty_groups
 from racing.errors import InputError, require
-from racing.runs.directory import NOT_IDENTITY, RunDirectory, flatten, identity
+from racing.runs.directory import RunDirectory
+from racing.runs.identity import NOT_IDENTITY, flatten, identity
 from racing.runs.provenance import collect, differences
-from racing.runs.record import RunRecord, find_record, local_record
+from racing.tracking.compare import config_differences
+from racing.tracking.run_record import RunRecord, find_record, local_record
 
 # Where a run is executed and who watches it: may be chosen anew without making it another run.
 PLACE = tuple(key for key in NOT_IDENTITY if key not in ("phases", "hydra", "fresh", "debug", "run"))

@@ -22,11 +22,11 @@ from racing.errors import InputError, require
 from racing.laps import Policy, Task, evaluation_task
 from racing.observations import VECTOR, parts_of, shapes_of
 from racing.runs.directory import RunDirectory
-from racing.runs.fetching import is_fetched
-from racing.runs.record import local_run
-from racing.runs.remote import Store
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
+from racing.tracking.client import Store
+from racing.tracking.fetch import is_fetched
+from racing.tracking.run_record import local_run
 from racing.tracks.catalog import load_tracks
 
 ONNX_FILE, TORCH_FILE = "export/policy.onnx", "export/policy.zip"  # in a run directory

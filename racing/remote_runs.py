@@ -8,7 +8,7 @@ from pathlib import Path
 
 from racing.errors import require
 from racing.manage_files import size_text
-from racing.runs.fetching import staging
+from racing.tracking.fetch import staging
 from racing_launchers.modal.volume import RemoteFile, Volume, volume_name
 
 RUNS = "runs"  # folder of run directories on the volume, as in the outputs folder here

@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from rich.markup import escape
 
 from racing.arguments import verb_options
-from racing.compare_runs import compare, config_differences, print_results, results
 from racing.config import compose_run, key_of
 from racing.errors import InputError, require
 from racing.files import write_atomic
@@ -26,9 +25,11 @@ from racing.past_runs import (
     plan,
     recorded_config,
 )
-from racing.runs.directory import RunDirectory, all_runs, config_hash, identity, reopen_run
+from racing.runs.directory import RunDirectory, all_runs, reopen_run
+from racing.runs.identity import config_hash, identity
 from racing.runs.provenance import collect, differences
-from racing.runs.record import local_record
+from racing.tracking.compare import compare, config_differences, print_results, results
+from racing.tracking.run_record import local_record
 
 EXAMPLES = """usage: racing reproduce [run=...] [key=value ...]
 
@@ -175,7 +176,7 @@ def quoted(text: str) -> str:
 
 def amend(run: RunDirectory, tags: Mapping[str, str], file: str = "", **event: str) -> None:
     """Add to the record of a run that has ended, also in MLflow."""
-    from racing.runs.sender import Sender
+    from racing.tracking.sender import Sender
 
     with reopen_run(run.path) as ended:
         sender = Sender.start(ended, ended.config["tracking"])

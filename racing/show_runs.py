@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from racing.files import read_json
-from racing.runs.directory import RunDirectory, all_runs, flatten
+from racing.runs.directory import RunDirectory, all_runs
+from racing.runs.identity import flatten
 from racing.runs.journal import read_journal
-from racing.runs.record import RunRecord, metric_points
+from racing.tracking.run_record import RunRecord, metric_points
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -24,7 +25,7 @@ RESULTS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "
 def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -> int:
     """Print a table of the runs under `outputs`, or with `uri` of those in that store, newest first."""
     if uri:
-        from racing.runs.remote import KIND_TAG, Store
+        from racing.tracking.client import KIND_TAG, Store
 
         rows = [_remote_row(run) for run in Store(uri, outputs).runs() if KIND_TAG not in run.data.tags]
     else:
@@ -65,7 +66,7 @@ def _local_row(run: RunDirectory) -> dict[str, Any]:
 def _remote_row(run: Run) -> dict[str, Any]:
     # The public dictionary of metrics has no steps.
     steps = max((int(point.step) for point in run.data._metric_objs), default=0)
-    from racing.runs.remote import name_of
+    from racing.tracking.client import name_of
 
     results = {name: run.data.metrics.get(f"eval/{name}") for name in RESULTS}
     identity = {"name": name_of(run), "status": run.info.status, "steps": steps}

@@ -27,8 +27,8 @@ from racing.parts import Parts, build_parts
 from racing.report import report
 from racing.runs.directory import RunDirectory, open_run, run_path
 from racing.runs.provenance import collect, facts, track_sha256
-from racing.runs.sender import Sender
 from racing.stopping import StopFlag
+from racing.tracking.sender import Sender
 from racing_launchers.job import job_of
 
 if TYPE_CHECKING:

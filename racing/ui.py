@@ -50,7 +50,7 @@ def parse(argv: Sequence[str]) -> tuple[int, Path]:
 
 def server(port: int, outputs: Path) -> tuple[list[str], dict[str, str]]:
     """Command and environment of the server; makes the store first, under the lock that trainers use."""
-    from racing.runs.store import artifact_root, connect, embedded_uri, environment
+    from racing.tracking.store import artifact_root, connect, embedded_uri, environment
 
     uri = embedded_uri(outputs)
     connect(uri, "racing", outputs)

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from racing.config import compose_run
-from racing.runs.directory import RunDirectory, config_hash
+from racing.runs.directory import RunDirectory
+from racing.runs.identity import config_hash
 from racing.runs.journal import read_journal
 from tests.sabotage import KINDS
 

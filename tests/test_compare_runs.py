@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from racing.compare_runs import Difference, compare, config_differences, first_difference, same
-from racing.runs.directory import identity
+from racing.runs.identity import identity
+from racing.tracking.compare import Difference, compare, config_differences, first_difference, same
 
 SERIES = {"eval/reward": [(200, 1.5)], "train/loss": [(100, 0.1), (200, math.nan), (300, -0.0)]}
 TAGS = {"racing.weights_sha256": "a1", "racing.final_sha256": "b2"}

@@ -276,8 +276,8 @@ def test_loaded_policies_take_any_batch(bare: Path, tmp_path: Path):
 
 
 def test_a_registered_model_is_driven_by_its_alias(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from racing.runs.onnx_model import write_mlflow_model
-    from racing.runs.store import connect, embedded_uri
+    from racing.tracking.mlflow_model import write_mlflow_model
+    from racing.tracking.store import connect, embedded_uri
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     client, _ = connect(embedded_uri(tmp_path), "racing", tmp_path)

@@ -18,7 +18,7 @@ from racing.policies import load_model
 from racing.runs.checkpoints import read_checkpoint
 from racing.runs.directory import RunDirectory, all_runs, reopen_run
 from racing.runs.journal import read_journal
-from racing.runs.registry import promote
+from racing.tracking.model_registry import promote
 from tests.killing import points, state_bytes
 from tests.runs.conftest import Copy
 from tests.stopping import contents, only_run, train, train_until

@@ -18,7 +18,8 @@ import yaml
 
 from racing.cli import main
 from racing.config import compose, plain
-from racing.runs.directory import RunDirectory, all_runs, config_hash, flatten
+from racing.runs.directory import RunDirectory, all_runs
+from racing.runs.identity import config_hash, flatten
 from racing.runs.journal import as_text, read_journal
 from tests.runs.conftest import PATIENCE, Copy
 

@@ -14,18 +14,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from racing.runs.delivery import Delivery
 from racing.runs.directory import RunDirectory
-from racing.runs.failures import Unreachable
-from racing.runs.sender import attend
-from racing.runs.store import open_client
+from racing.tracking.errors import Unreachable
+from racing.tracking.mlflow_sink import Delivery
+from racing.tracking.sender import attend
+from racing.tracking.store import open_client
 from racing_launchers.sweep import ENDED, Job, Sweep
 
 PARENT = "mlflow.parentRunId"
 
 
 class SweepDelivery:
-    """Delivers a sweep and its runs to one store. A Sink of racing.runs.sender."""
+    """Delivers a sweep and its runs to one store. A Sink of racing.tracking.sender."""
 
     def __init__(self, sweep: Sweep, uri: str, experiment: str) -> None:
         """Nothing is sent yet."""

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 
 from racing.config import plain
 from racing.errors import require
-from racing.runs.store import resolve_uri
+from racing.tracking.store import resolve_uri
 from racing_launchers.backend import Backend, make_backend
 from racing_launchers.launch import Planned, Request, launch
 from racing_launchers.payload import RETURN, HydraJob, hydra_returns

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from racing.runs.journal import read_journal
-from racing.runs.record import metric_points
+from racing.tracking.run_record import metric_points
 from racing_launchers.sweep import Job
 
 TAIL = 1 << 15  # [bytes] of the journal that are read: some seconds of training

@@ -16,9 +16,9 @@ import yaml
 from racing.files import write_atomic
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import Journal
-from racing.runs.remote import KIND_TAG
-from racing.runs.sender import Sender, spawn
-from racing.runs.store import resolve_uri
+from racing.tracking.client import KIND_TAG
+from racing.tracking.sender import Sender, spawn
+from racing.tracking.store import resolve_uri
 from racing_launchers.sweep import DONE, ENDED, Job, Sweep
 
 RESULTS = ("finish_rate", "lap_time_s", "lap_ratio", "steps", "steps_per_s", "learning_s")  # of a run's summary

@@ -196,7 +196,7 @@ def sender_of(trainer: psutil.Process) -> psutil.Process | None:
     import psutil
 
     try:
-        return next((p for p in trainer.children() if "racing.runs.sender" in p.cmdline()), None)
+        return next((p for p in trainer.children() if "racing.tracking.sender" in p.cmdline()), None)
     except psutil.Error:
         return None
 
@@ -232,7 +232,7 @@ def mlflow_server(folder: Path, *, wanted: bool) -> Iterator[tuple[str, subproce
     if not wanted:
         yield "", None
         return
-    from racing.runs.store import environment
+    from racing.tracking.store import environment
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

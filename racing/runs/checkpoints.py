@@ -21,7 +21,7 @@ from typing import Any
 
 from racing.errors import InputError, require
 from racing.files import read_json
-from racing.runs.trees import dump_tree, load_tree
+from racing.runs.archive import dump_tree, load_tree
 
 MARKER = "COMPLETE"
 FORMAT = 1

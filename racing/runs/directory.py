@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,24 +14,11 @@ import yaml
 
 from racing.errors import InputError, require
 from racing.files import aside, read_json, write_atomic, write_json
+from racing.runs.identity import config_hash, differing_keys, flatten, listing
 from racing.runs.journal import Journal, read_journal
 from racing.runs.lock import FileLock
-from racing.runs.store import resolve_uri
+from racing.tracking.store import resolve_uri
 
-# What may differ between two processes of one run: where it runs and who watches, not what it computes.
-NOT_IDENTITY = (
-    "hardware",
-    "launcher",
-    "tracking",
-    "checkpoint",
-    "paths",
-    "phases",
-    "hydra",
-    "fresh",
-    "debug",
-    "run",
-    "sweep",
-)
 FOLDERS = ("checkpoints", "evaluations", "export")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
@@ -248,45 +234,6 @@ def find_run(spec: str, outputs: Path) -> RunDirectory:
             return run
     rule = "must be a run directory, its name, an MLflow run id of a run here, or latest"
     raise InputError(f"run {spec!r} {rule}; see `racing runs list paths.outputs={outputs}`")
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """sha256 of what the run computes: the canonical JSON of `config` without the keys in NOT_IDENTITY."""
-    return hashlib.sha256(json.dumps(identity(config), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `config` that says what is computed."""
-    return {key: value for key, value in config.items() if key not in NOT_IDENTITY}
-
-
-def differing_keys(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """`algo.gamma is 0.9, not 0.99` for each key of the two identities that differs; `recorded` is named first."""
-    before, now = flatten(identity(recorded)), flatten(identity(present))
-
-    def shown(config: Mapping[str, Any], key: str) -> str:
-        return repr(config[key]) if key in config else "absent"
-
-    keys = [key for key in now | before if shown(before, key) != shown(now, key)]
-    return [f"{key} is {shown(before, key)}, not {shown(now, key)}" for key in keys]
-
-
-def listing(parts: Sequence[str]) -> str:
-    """The first three of `parts` as text, and how many more there are."""
-    return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names: {"algo": {"gamma": 0.99}} gives {"algo.gamma": 0.99}; lists stay values."""
-    return dict(_leaves(config, prefix))
-
-
-def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _documents(config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]) -> dict[str, str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from racing.files import read_json, write_json
 from racing.runs.checkpoints import Checkpoints
-from racing.runs.directory import RunDirectory, flatten
+from racing.runs.directory import RunDirectory
+from racing.runs.identity import flatten
 from racing.runs.journal import read_journal
 
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from racing.checks import checked
 from racing.config import build, compose, explain, key_of, plain, track_by_path
 from racing.errors import InputError, require, require_number
-from racing.runs.directory import differing_keys, identity, listing
+from racing.runs.identity import differing_keys, identity, listing
 from racing.tune.score import METRICS
 from racing.tune.space import example, parse_space, settings_of
 

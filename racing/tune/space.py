@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import IntervalSweep, Quote, QuotedString,
 from hydra.errors import HydraException
 
 from racing.errors import InputError, require
-from racing.runs.directory import NOT_IDENTITY, flatten
+from racing.runs.identity import NOT_IDENTITY, flatten
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

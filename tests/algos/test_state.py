@@ -20,8 +20,8 @@ from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
 from racing.envs.vision import VisionTask
 from racing.keeper import PARTS, replay_log
+from racing.runs.archive import dump_tree
 from racing.runs.checkpoints import Checkpoint, Checkpoints
-from racing.runs.trees import dump_tree
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 

@@ -14,7 +14,7 @@ import pytest
 from racing.cli import main
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
-from racing.runs.store import embedded_uri
+from racing.tracking.store import embedded_uri
 from racing_launchers.sweep import Job, Sweep, all_sweeps
 from tests.killing import points, state_bytes
 from tests.launchers.sweeping import LONG, SHORT, TOTAL, command, train

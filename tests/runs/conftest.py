@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from racing.runs.directory import open_run
-from racing.runs.sender import Sender
-from racing.runs.store import embedded_uri, environment
+from racing.tracking.sender import Sender
+from racing.tracking.store import embedded_uri, environment
 
 TRACKING = {"enabled": True, "uri": None, "experiment": "racing"}
 PATIENCE = 120  # [s] a loaded machine may need it; nothing here waits that long otherwise

@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from racing import manage_runs
-from racing.runs.delivery import Delivery, rejected
-from racing.runs.failures import Refused, Unreachable, classify
-from racing.runs.store import connect, embedded_uri
+from racing.tracking.errors import Refused, Unreachable, classify
+from racing.tracking.mlflow_sink import Delivery, rejected
+from racing.tracking.store import connect, embedded_uri
 
 
 def raw(run, **record):

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from racing.errors import InputError
-from racing.runs.directory import RunDirectory, all_runs, config_hash, find_run, flatten, open_run
+from racing.runs.directory import RunDirectory, all_runs, find_run, open_run
+from racing.runs.identity import config_hash, flatten
 from racing.runs.journal import read_journal
 
 CONFIG = {"name": "demo", "seed": 0, "algo": {"gamma": 0.99, "layers": [64, 64]}, "hardware": {"device": "cpu"}}

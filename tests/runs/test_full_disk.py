@@ -9,8 +9,8 @@ import pytest
 
 from racing.files import read_json, write_atomic
 from racing.runs.directory import open_run
-from racing.runs.sender import Sender
-from racing.runs.store import connect
+from racing.tracking.sender import Sender
+from racing.tracking.store import connect
 
 from .conftest import PATIENCE, TRACKING, wait_until
 

@@ -12,7 +12,8 @@ import pytest
 
 from racing.files import read_json
 from racing.runs.checkpoints import Checkpoints, Log
-from racing.runs.directory import RunDirectory, flatten, open_run
+from racing.runs.directory import RunDirectory, open_run
+from racing.runs.identity import flatten
 from racing.runs.journal import read_journal
 from racing.runs.meta import clock, describe, write_meta
 from tests.stopping import only_run, train, train_until

@@ -9,8 +9,8 @@ import pytest
 
 from racing.errors import InputError
 from racing.manage_runs import sync
-from racing.runs.record import find_record, local_run
-from racing.runs.store import connect
+from racing.tracking.run_record import find_record, local_run
+from racing.tracking.store import connect
 
 POINTS = {"loss": [(1, math.inf), (2, -math.inf), (3, 0.1)], "odd": [(1, math.nan)], "many": []}
 POINTS["many"] = [(step, step / 7) for step in range(1200)]  # more than one of MLflow's pages holds at its smallest
@@ -200,7 +200,7 @@ def test_a_failed_fetch_leaves_what_was_there(begin, tmp_path):
 def test_a_run_is_here_before_mlflow_is_imported(begin, tmp_path):
     run = write(begin())
     code = (
-        "import sys\nfrom pathlib import Path\nfrom racing.runs.record import find_record\n"
+        "import sys\nfrom pathlib import Path\nfrom racing.tracking.run_record import find_record\n"
         f"find_record({run.name!r}, Path({str(tmp_path / 'outputs')!r})).series()\n"
         "print(sorted({'mlflow', 'torch', 'numba'} & set(sys.modules)))"
     )

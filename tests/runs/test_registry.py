@@ -13,8 +13,8 @@ from racing.manage_runs import sync
 from racing.policies import load_policy, surroundings
 from racing.runs.directory import open_run
 from racing.runs.journal import read_journal
-from racing.runs.record import find_record, local_run
-from racing.runs.registry import promote
+from racing.tracking.model_registry import promote
+from racing.tracking.run_record import find_record, local_run
 from tests.drivers import linear_driver, make_run
 
 RESULTS = {"eval/finish_rate": 0.97, "eval/lap_time_s": 41.5, "eval/lap_ratio": 1.25, "export/max_difference": 2e-7}
@@ -135,7 +135,7 @@ def test_what_mlflow_has_not_is_not_promoted(drivable, server, tmp_path):
 
 
 def test_a_model_whose_run_is_gone_still_drives(drivable, tmp_path):
-    from racing.runs.store import connect
+    from racing.tracking.store import connect
 
     outputs = tmp_path / "outputs"
     run = drivable()
@@ -156,7 +156,7 @@ def test_a_model_of_another_program_drives(trained, begin, server, tmp_path, at,
     import mlflow
     import onnx
 
-    from racing.runs.store import connect, embedded_uri
+    from racing.tracking.store import connect, embedded_uri
 
     uri = server.uri if at == "server" else embedded_uri(tmp_path / "outputs")
     name = f"foreign-{tmp_path.name}"
@@ -292,6 +292,6 @@ def test_prune_thins_checkpoints_here_and_in_mlflow(begin, server, tmp_path, rem
 
 
 def find_remote(run, server):
-    from racing.runs.remote import Store
+    from racing.tracking.client import Store
 
     return [path for path, _ in Store(server.uri, run.path).files(run.mlflow["run_id"])]

@@ -16,7 +16,7 @@ from racing import manage_runs
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
-from racing.runs.sender import NICE, Sender
+from racing.tracking.sender import NICE, Sender
 
 from .conftest import PATIENCE, TRACKING, wait_until
 

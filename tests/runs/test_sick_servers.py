@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from racing import manage_runs
-from racing.runs.delivery import rejected
-from racing.runs.sender import Sender
+from racing.tracking.mlflow_sink import rejected
+from racing.tracking.sender import Sender
 
 from .conftest import PATIENCE, TRACKING, wait_until
 from .proxy import Proxy

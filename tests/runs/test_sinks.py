@@ -13,11 +13,11 @@ import pytest
 
 from racing.cli import main
 from racing.errors import InputError
-from racing.runs import sinks
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
-from racing.runs.sender import Sender
-from racing.runs.sinks import check_sinks, sync_sinks
+from racing.tracking import sinks
+from racing.tracking.sender import Sender
+from racing.tracking.sinks import check_sinks, sync_sinks
 
 from .conftest import PATIENCE, wait_until
 
@@ -269,7 +269,7 @@ def test_missing_package_is_said_before_anything_is_trained(monkeypatch):
 
 def test_the_senders_of_other_sinks_do_without_mlflow(begin):
     run = begin(tracking=BOTH)
-    code = "import sys, racing.runs.sender as s; s.main(sys.argv[1:]); print([m for m in sys.modules if m == 'mlflow'])"
+    code = "import sys, racing.tracking.sender as s; s.main(sys.argv[1:]); print([m for m in sys.modules if m == 'mlflow'])"
     run.finish({"a": 1})
     for name in ("tensorboard", "wandb"):
         command = [sys.executable, "-c", code, str(run.path), "--parent", "1", "--sink", name]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from racing.runs.store import embedded_uri, open_client, sqlite_file
+from racing.tracking.store import embedded_uri, open_client, sqlite_file
 
 
 def test_what_a_killed_process_left_of_a_new_database_is_no_hindrance(tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from racing.errors import InputError
-from racing.runs.trees import dump_tree, load_tree
+from racing.runs.archive import dump_tree, load_tree
 
 STATES = {
     "nothing": None,

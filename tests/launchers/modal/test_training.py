@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from racing.cli import main
-from racing.runs.delivery import REJECTED
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
+from racing.tracking.mlflow_sink import REJECTED
 from racing.tracks.catalog import shipped
 from racing_launchers.sweep import all_sweeps
 from tests.killing import points, run_of, state_bytes

@@ -15,9 +15,9 @@ import yaml
 
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, find_run
-from racing.runs.fetching import fetch
 from racing.runs.journal import Line, read_journal
-from racing.runs.remote import KIND_TAG, NAME_TAG, Series, Store, name_of
+from racing.tracking.client import KIND_TAG, NAME_TAG, Series, Store, name_of
+from racing.tracking.fetch import fetch
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -20,13 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from racing.runs.delivery import Delivery
 from racing.runs.directory import RunDirectory
-from racing.runs.failures import Refused, Unreachable
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
-from racing.runs.sinks import SINKS, wanted_sinks
-from racing.runs.store import environment, resolve_uri
+from racing.tracking.errors import Refused, Unreachable
+from racing.tracking.mlflow_sink import Delivery
+from racing.tracking.sinks import SINKS, wanted_sinks
+from racing.tracking.store import environment, resolve_uri
 
 MLFLOW = "mlflow"  # name of the sink that is no other
 POLL = 1.0  # [s] between two looks at the journal, at least
@@ -65,14 +65,14 @@ class Sender:
         """Start sending the run's journal; returns at once.
 
         tracking: `enabled` (MLflow), `uri` (null: the embedded store), `experiment`, and the keys of
-        `racing.runs.sinks`, which may be missing. Raises InputError if the URI is none.
+        `racing.tracking.sinks`, which may be missing. Raises InputError if the URI is none.
         """
         outputs = run.path.parents[1]
         commands = {name: ["--sink", name] for name in wanted_sinks(tracking)}
         if tracking["enabled"]:
             uri = resolve_uri(tracking["uri"], outputs)
             commands = {MLFLOW: ["--uri", uri, "--experiment", str(tracking["experiment"])], **commands}
-        me = ["-m", "racing.runs.sender", str(run.path)]
+        me = ["-m", "racing.tracking.sender", str(run.path)]
         return cls(run, {name: spawn(run, [*me, *rest], outputs) for name, rest in commands.items()})
 
     def close(self, timeout: float) -> bool:
@@ -179,7 +179,7 @@ def log(message: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process: 0 if all was delivered."""
-    parser = argparse.ArgumentParser(prog="python -m racing.runs.sender")
+    parser = argparse.ArgumentParser(prog="python -m racing.tracking.sender")
     parser.add_argument("run", type=Path)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--sink", choices=[MLFLOW, *SINKS], default=MLFLOW)

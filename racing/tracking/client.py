@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from racing.errors import InputError, require
-from racing.runs.failures import http_status
-from racing.runs.store import open_client, resolve_uri, sqlite_file
+from racing.tracking.errors import http_status
+from racing.tracking.store import open_client, resolve_uri, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow.entities import FileInfo, LoggedModel, Run

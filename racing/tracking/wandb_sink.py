@@ -12,10 +12,11 @@ import shutil
 from typing import Any
 
 from racing.files import read_json, write_atomic
-from racing.runs.directory import RunDirectory, flatten
-from racing.runs.failures import Refused
+from racing.runs.directory import RunDirectory
+from racing.runs.identity import flatten
 from racing.runs.journal import read_journal
-from racing.runs.sinks.journal_sink import JournalSink, numbers
+from racing.tracking.errors import Refused
+from racing.tracking.journal_sink import JournalSink, numbers
 
 MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")  # that WANDB_MODE may have
 AXIS = "global_step"  # environment steps: what every metric is drawn over

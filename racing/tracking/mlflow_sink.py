@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from racing.files import read_json, write_atomic
 from racing.runs.directory import RunDirectory
-from racing.runs.failures import Refused, Unreachable, classify, http_status
 from racing.runs.journal import Line, read_journal
 from racing.runs.lock import FileLock
-from racing.runs.store import connect
+from racing.tracking.errors import Refused, Unreachable, classify, http_status
+from racing.tracking.store import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -227,7 +227,7 @@ class Delivery:
 
     def _model(self, record: dict[str, Any]) -> None:
         """Log the policy as an MLflow model of the run, unless these bytes are there already."""
-        from racing.runs.onnx_model import write_mlflow_model
+        from racing.tracking.mlflow_model import write_mlflow_model
 
         path = self.run.path / record["path"]
         tags = {"racing.sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from racing.errors import InputError, require
 from racing.files import write_atomic
 from racing.runs.directory import RunDirectory
-from racing.runs.remote import JOURNAL_TAG, Store, name_of
+from racing.tracking.client import JOURNAL_TAG, Store, name_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from racing.runs.directory import RunDirectory
-from racing.runs.failures import Refused, Unreachable
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
+from racing.tracking.errors import Refused, Unreachable
 
 
 class JournalSink(ABC):

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from racing.runs.directory import flatten
+from racing.runs.identity import flatten
 from racing.runs.journal import as_text
 
 if TYPE_CHECKING:
-    from racing.runs.record import RunRecord
+    from racing.tracking.run_record import RunRecord
 
 Series = Mapping[str, Sequence[tuple[int, float]]]  # metric name -> (step, value) in the order of the steps
 CHECKSUMS = {"racing.weights_sha256": "policy", "racing.final_sha256": "policy and optimizer after the last update"}

@@ -1,6 +1,6 @@
 """Where a run's journal goes beside MLflow: TensorBoard, Weights & Biases.
 
-Each sink is fed by a sender process of its own (racing/runs/sender.py), so that none of them can hold back another.
+Each sink is fed by a sender process of its own (racing/tracking/sender.py), so that none of them can hold back another.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 from racing.errors import require
 from racing.runs.directory import RunDirectory
-from racing.runs.failures import Refused, Unreachable
 from racing.runs.provenance import version
-from racing.runs.sinks.journal_sink import JournalSink
-from racing.runs.sinks.tensorboard import TensorBoardSink
-from racing.runs.sinks.wandb import MODES, WandbSink
+from racing.tracking.errors import Refused, Unreachable
+from racing.tracking.journal_sink import JournalSink
+from racing.tracking.tensorboard_sink import TensorBoardSink
+from racing.tracking.wandb_sink import MODES, WandbSink
 
 SINKS: dict[str, type[JournalSink]] = {"tensorboard": TensorBoardSink, "wandb": WandbSink}  # key of tracking -> class
 

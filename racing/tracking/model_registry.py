@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from racing.errors import require
 from racing.files import read_json
-from racing.runs.record import RunRecord, find_record
-from racing.runs.remote import Series, Store
-from racing.runs.store import resolve_uri
+from racing.tracking.client import Series, Store
+from racing.tracking.run_record import RunRecord, find_record
+from racing.tracking.store import resolve_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel

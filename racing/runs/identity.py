@@ -1,0 +1,62 @@
+"""Identity of a run: which keys of its configuration say what is computed, and how two configurations differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# What may differ between two processes of one run: where it runs and who watches, not what it computes.
+NOT_IDENTITY = (
+    "hardware",
+    "launcher",
+    "tracking",
+    "checkpoint",
+    "paths",
+    "phases",
+    "hydra",
+    "fresh",
+    "debug",
+    "run",
+    "sweep",
+)
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """sha256 of what the run computes: the canonical JSON of `config` without the keys in NOT_IDENTITY."""
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `config` that says what is computed."""
+    return {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+
+
+def differing_keys(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """`algo.gamma is 0.9, not 0.99` for each key of the two identities that differs; `recorded` is named first."""
+    before, now = flatten(identity(recorded)), flatten(identity(present))
+
+    def shown(config: Mapping[str, Any], key: str) -> str:
+        return repr(config[key]) if key in config else "absent"
+
+    keys = [key for key in now | before if shown(before, key) != shown(now, key)]
+    return [f"{key} is {shown(before, key)}, not {shown(now, key)}" for key in keys]
+
+
+def listing(parts: Sequence[str]) -> str:
+    """The first three of `parts` as text, and how many more there are."""
+    return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted names: {"algo": {"gamma": 0.99}} gives {"algo.gamma": 0.99}; lists stay values."""
+    return dict(_leaves(config, prefix))
+
+
+def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
