@@ -13,8 +13,8 @@ from racing.errors import ExitCode, JobsFailed, Stopped, input_error
 # verb -> (module, what it does). Each module has main(argv: list[str]) -> int and is imported only when called.
 VERBS = {
     "train": ("racing.train", "train, evaluate, export and record one experiment (or a sweep with -m)"),
-    "evaluate": ("racing.evaluate", "drive a trained policy from unseen starts and report its laps"),
-    "export": ("racing.export", "write a run's policy as ONNX and check it against torch"),
+    "evaluate": ("racing.commands.evaluate", "drive a trained policy from unseen starts and report its laps"),
+    "export": ("racing.policies.export", "write a run's policy as ONNX and check it against torch"),
     "reproduce": ("racing.reproduce", "run a past run again and say whether the same comes out; or vary it"),
     "tracks": ("racing.manage_tracks", "list, show, validate, import, preview tracks; reference laps"),
     "runs": ("racing.manage_runs", "list, show, fetch, prune, promote past runs, here and on servers; sync to MLflow"),

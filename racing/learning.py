@@ -12,13 +12,15 @@ from torch.backends import cudnn
 
 from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
-from racing.evaluate import VIDEO, facts_of, write_files
-from racing.export import describe, export_policy, record_observations
+from racing.evaluation.evaluate import drive, evaluation_task
+from racing.evaluation.files import VIDEO, facts_of, write_files
+from racing.evaluation.result import Evaluation, flat_metrics
+from racing.evaluation.seeds import REPORT_SEEDS, SELECTION_SEEDS
 from racing.keeper import Keeper
-from racing.laps import REPORT_SEEDS, SELECTION_SEEDS, Evaluation, drive, evaluation_task, flat_metrics
-from racing.lineage import shape_text
 from racing.monitor import JournalWriter, Monitor
 from racing.parts import Parts
+from racing.policies.export import describe, export_policy, record_observations
+from racing.policies.init_from import shape_text
 from racing.progress import ProgressLine
 from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.runs.directory import RunDirectory
@@ -145,7 +147,7 @@ def film(run: RunDirectory, parts: Parts, step: int, result: Evaluation) -> None
     """Write and journal the video of a best lap on the way, if the configuration wants it."""
     if not parts.config["eval"]["video"]:
         return
-    from racing.video import write_video
+    from racing.evaluation.video import write_video
 
     lane = result.best_lane()
     track = parts.judged[lane % len(parts.judged)]

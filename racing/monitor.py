@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter
 
-from racing.laps import Evaluation, flat_metrics
+from racing.evaluation.result import Evaluation, flat_metrics
 from racing.progress import ProgressLine
 from racing.runs.journal import Journal
 

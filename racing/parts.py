@@ -12,9 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from racing.config import build
 from racing.errors import InputError, require, require_number
+from racing.evaluation.seeds import MAX_TASK_SEED
 from racing.tracking.sinks import check_sinks
-
-MAX_TASK_SEED = 1 << 28  # above it are the seeds of evaluation starts (racing.laps)
 
 
 @dataclass(kw_only=True)
@@ -29,7 +28,7 @@ class Parts:
     references: list[float]  # [s] reference lap of each of them
     env: Any
     model: Any
-    ancestor: Any  # racing.lineage.Ancestor that the model's weights come from; None without init_from
+    ancestor: Any  # racing.policies.init_from.Ancestor that the model's weights come from; None without init_from
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -73,7 +72,7 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
 
     ancestor = None
     if config["init_from"] is not None:
-        from racing.lineage import find_ancestor, inherit
+        from racing.policies.init_from import find_ancestor, inherit
 
         outputs = Path(config["paths"]["outputs"]).resolve()
         ancestor = find_ancestor(config["init_from"], outputs, config["tracking"]["uri"])

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from racing.checks import checked
 from racing.config import compose, key_of, track_by_path
 from racing.errors import require
-from racing.lineage import require_fit, shape_text
 from racing.parts import build_parts
+from racing.policies.init_from import require_fit, shape_text
 from racing.runs.directory import RunDirectory
 from racing.train import train
 

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from racing.config import compose_run, key_of
 from racing.errors import require
-from racing.lineage import find_ancestor
-from racing.policies import load_model
+from racing.policies.init_from import find_ancestor
+from racing.policies.loading import load_model
 from racing.runs.directory import RunDirectory
 
 SHARED = ("track", "vehicle", "seed", "paths", "tracking", "hardware", "checkpoint", "debug", "fresh")

@@ -32,7 +32,7 @@ from racing.tracking.sender import Sender
 from racing_launchers.job import job_of
 
 if TYPE_CHECKING:
-    from racing.laps import Evaluation
+    from racing.evaluation.result import Evaluation
     from racing.learning import Session
 
 HELP = """usage: racing train [group=choice ...] [key=value ...]      (-m for sweeps)

@@ -79,7 +79,10 @@ def import_paths(tree: Path) -> list[Path]:
     packages = tree / "launchers"
     if (packages / "racing_launchers").is_dir():
         return [tree, packages]
-    return [tree, packages / "plugin"]  # of earlier commits; launchers/ itself holds packages called modal and local there
+    return [
+        tree,
+        packages / "plugin",
+    ]  # of earlier commits; launchers/ itself holds packages called modal and local there
 
 
 def _make(root: Path, commit: str, patch: str, tree: Path) -> None:

@@ -15,10 +15,11 @@ import pytest
 from stable_baselines3 import PPO
 
 from racing.cli import main
+from racing.commands.evaluate import episode_line
 from racing.errors import InputError
-from racing.evaluate import episode_line
-from racing.laps import REPORT_SEEDS, drive
-from racing.policies import load_policy, own_task, refuse_foreign_code, surroundings
+from racing.evaluation.evaluate import drive
+from racing.evaluation.seeds import REPORT_SEEDS
+from racing.policies.loading import load_policy, own_task, refuse_foreign_code, surroundings
 from racing.runs.directory import RunDirectory
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
@@ -166,7 +167,7 @@ def test_a_policy_of_another_size_is_refused_with_both_shapes(kart: Vehicle, tmp
 
 
 def main_raising(*arguments: str) -> None:
-    from racing.evaluate import main as verb
+    from racing.commands.evaluate import main as verb
 
     verb(list(arguments))
 

@@ -10,13 +10,13 @@ import onnxruntime
 import pytest
 import torch
 
-from racing import export
 from racing.cli import main
 from racing.envs.sensors import SensorsTask
 from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import InputError
-from racing.export import ExportFailed, describe, export_policy, record_observations
-from racing.policies import onnx_policy, onnx_session
+from racing.policies import export
+from racing.policies.export import ExportFailed, describe, export_policy, record_observations
+from racing.policies.loading import onnx_policy, onnx_session
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from tests.drivers import group, linear_driver, make_run, random_model, seeing_model
@@ -182,7 +182,7 @@ def test_the_verb_fails_if_the_two_differ(
     kart: Vehicle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     run = make_run(tmp_path, linear_driver(kart, 15.0))
-    monkeypatch.setattr("racing.export.TOLERANCE", -1.0)
+    monkeypatch.setattr("racing.policies.export.TOLERANCE", -1.0)
     assert main(["export", f"run={run.path}"]) == 1
     assert "onnxruntime and torch differ" in capsys.readouterr().err
     assert not (run.path / "export" / "policy.onnx").exists()

@@ -12,13 +12,15 @@ import pytest
 
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
-from racing.intervals import mean_interval, wilson
-from racing.laps import REPORT_SEEDS, Diverged, Evaluation, drive, evaluation_task, flat_metrics, summarise
+from racing.evaluation.evaluate import Diverged, drive, evaluation_task
+from racing.evaluation.intervals import mean_interval, wilson
+from racing.evaluation.result import Evaluation, flat_metrics, summarise
+from racing.evaluation.seeds import REPORT_SEEDS
+from racing.evaluation.telemetry import COLUMNS
 from racing.sim.camera import Randomize
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes
-from racing.telemetry import COLUMNS
 from tests.drivers import follower, group
 
 PACE, REFERENCE = 8.0, 60.0  # [m/s], [s]

@@ -12,9 +12,9 @@ from racing.algos.state import weights_sha256
 from racing.checks import checked
 from racing.cli import main
 from racing.config import compose
-from racing.lineage import find_ancestor
 from racing.parts import build_parts
-from racing.policies import load_model
+from racing.policies.init_from import find_ancestor
+from racing.policies.loading import load_model
 from racing.runs.checkpoints import read_checkpoint
 from racing.runs.directory import RunDirectory, all_runs, reopen_run
 from racing.runs.journal import read_journal
@@ -136,7 +136,7 @@ def test_where_it_came_from_is_recorded(parent: RunDirectory, child: RunDirector
     expected = {
         "racing.init_from": f"{parent.name}@policy#{sha[:12]}",
         "racing.ancestor": parent.mlflow["run_id"],
-        "racing.lineage": parent.name,
+        "racing.policies.init_from": parent.name,
         "racing.steps_before": "6144",
     }
     copy = Copy(child)
@@ -152,7 +152,7 @@ def test_a_third_run_has_two_before_it(parent: RunDirectory, child: RunDirectory
     assert train(outputs, *SHORT, *from_step) == 0
     third = called("third", outputs)
     tags = tags_of(third)
-    assert tags["racing.lineage"] == f"{parent.name} > {child.name}"
+    assert tags["racing.policies.init_from"] == f"{parent.name} > {child.name}"
     assert tags["racing.steps_before"] == "8192"
     assert third.summary["total_steps"] == 10_240
 

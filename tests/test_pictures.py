@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from racing.laps import drive, evaluation_task
-from racing.pictures import braking_zones, channels_picture, lap_picture, speed_unit
+from racing.evaluation.evaluate import drive, evaluation_task
+from racing.evaluation.plots import braking_zones, channels_picture, lap_picture, speed_unit
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.reference import reference_lap, stations
@@ -73,7 +73,7 @@ def test_pyplot_stays_away(wavy: Track, kart: Vehicle, tmp_path: Path):
     import subprocess
     import sys
 
-    code = "import racing.pictures, sys; assert 'matplotlib' not in sys.modules"
+    code = "import racing.evaluation.plots, sys; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 

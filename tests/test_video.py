@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from racing.envs.vision import VisionTask
-from racing.laps import drive, evaluation_task
+from racing.evaluation.evaluate import drive, evaluation_task
+from racing.evaluation.video import VIEW, encode, write_video
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.video import VIEW, encode, write_video
 from tests.drivers import follow, group
 
 ROAD, GRASS = (94, 96, 100), (92, 145, 66)

@@ -13,7 +13,8 @@ from optuna import Study, Trial, logging
 from optuna.trial import FrozenTrial, TrialState
 
 from racing.errors import InputError, Stopped
-from racing.laps import Diverged, Evaluation
+from racing.evaluation.evaluate import Diverged
+from racing.evaluation.result import Evaluation
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
 from racing.stopping import StopFlag

@@ -10,7 +10,7 @@ import pytest
 from racing.cli import main
 from racing.errors import InputError
 from racing.manage_runs import sync
-from racing.policies import load_policy, surroundings
+from racing.policies.loading import load_policy, surroundings
 from racing.runs.directory import open_run
 from racing.runs.journal import read_journal
 from racing.tracking.model_registry import promote

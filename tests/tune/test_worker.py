@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from optuna.pruners import ThresholdPruner
 from optuna.trial import TrialState
 
-from racing.laps import Diverged
+from racing.evaluation.evaluate import Diverged
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock

@@ -48,7 +48,7 @@ def lap_picture(
 ) -> Path:
     """Draw the driven line on the track, coloured by speed; returns `path`, a PNG.
 
-    lap: columns of racing.laps.Evaluation.lap_table. facts: short texts under the title (lap time, ratio, tyre model).
+    lap: columns of racing.evaluation.result.Evaluation.lap_table. facts: short texts under the title (lap time, ratio, tyre model).
     Braking zones are underlaid in red, each with a mark where it begins.
     """
     from matplotlib.collections import LineCollection

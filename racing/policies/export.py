@@ -18,7 +18,7 @@ from racing.algos.extractors import use_float32
 from racing.arguments import verb_options
 from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import InputError, require
-from racing.laps import Policy, Task
+from racing.evaluation.evaluate import Policy, Task
 from racing.observations import VECTOR, count, joined, parts_of, rows_of, shapes_of
 
 EXAMPLES = """usage: racing export [key=value ...]
@@ -157,7 +157,7 @@ def _greedy(model: BaseAlgorithm, names: Sequence[str]) -> Any:
         last = (policy.actor.mu, torch.nn.Tanh())
     else:
         raise ValueError(
-            f"export knows the policies of PPO and SAC, got {type(policy).__name__}; add it to racing/export.py"
+            f"export knows the policies of PPO and SAC, got {type(policy).__name__}; add it to racing/policies/export.py"
         )
 
     class Greedy(torch.nn.Module):
@@ -185,7 +185,7 @@ def largest_difference(model: BaseAlgorithm, path: Path, observations: Any) -> f
 
     NaN if any action is.
     """
-    from racing.policies import onnx_policy, onnx_session
+    from racing.policies.loading import onnx_policy, onnx_session
 
     policy, act = _on_cpu(model), onnx_policy(onnx_session(path))
     worst = []
@@ -265,7 +265,7 @@ def main(argv: Sequence[str]) -> int:
 
 def export_run(spec: str, outputs: Path, out: str | None, opset: int) -> int:
     """Export the torch policy of a run anew; prints what was written and returns the exit code."""
-    from racing.policies import ONNX_FILE, load_policy, own_task, surroundings
+    from racing.policies.loading import ONNX_FILE, load_policy, own_task, surroundings
     from racing.tracks.reference import reference_lap
 
     require(not spec.endswith(".onnx"), f"run={spec} must be a run or a .zip, it is exported already; name its run")

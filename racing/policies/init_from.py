@@ -11,7 +11,7 @@ from typing import Any
 from racing.algos.state import weights_sha256
 from racing.errors import InputError, require
 from racing.files import read_json
-from racing.policies import TORCH_FILE, load_model
+from racing.policies.loading import TORCH_FILE, load_model
 from racing.runs.checkpoints import Checkpoints, read_checkpoint
 from racing.runs.directory import RunDirectory
 from racing.tracking.run_record import local_run
@@ -45,7 +45,7 @@ class Ancestor:
         return {
             "racing.init_from": self.spec,
             "racing.ancestor": self.run_id or self.name,
-            "racing.lineage": " > ".join(self.lineage),
+            "racing.policies.init_from": " > ".join(self.lineage),
             "racing.steps_before": str(self.steps),
         }
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from racing.pictures import speed_unit
+from racing.evaluation.plots import speed_unit
 from racing.sim.track import Track
 
 Array = npt.NDArray[Any]
@@ -115,7 +115,7 @@ class Strip:
     """Speed, pedals, steering and lateral acceleration over the lap, drawn once and uncovered as the lap goes on."""
 
     def __init__(self, lap: Mapping[str, Array], width: int, height: int) -> None:
-        """lap: columns of racing.laps.Evaluation.lap_table."""
+        """lap: columns of racing.evaluation.result.Evaluation.lap_table."""
         self._bright, self._left, self._right = _draw(lap, width, height)
         behind = np.array(BACKGROUND)
         self._faded: U = (behind + AHEAD * (self._bright - behind)).astype(np.uint8)

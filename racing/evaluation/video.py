@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.envs.vision import VisionTask
-from racing.laps import Task
-from racing.pictures import speed_unit
+from racing.evaluation.evaluate import Task
+from racing.evaluation.plots import speed_unit
+from racing.evaluation.video_panels import BACKGROUND, INK, Map, Strip, dashboard, write
 from racing.sim.camera import Camera, Lens, make_lens
 from racing.sim.track import Track
 from racing.sim.world import World
 from racing.tracks.texture import make_textures
-from racing.video_panels import BACKGROUND, INK, Map, Strip, dashboard, write
 
 Array = npt.NDArray[Any]
 U = npt.NDArray[np.uint8]
@@ -42,7 +42,7 @@ def write_video(
     """Write a video of `lap` in real time, 1280 x 720 at 30 frames/s, H.264; returns `path`.
 
     task: what the policy drove; with a camera, the video shows what that saw in a corner, and the driver's view is
-    taken from its place, in colour and wider. lap: columns of racing.laps.Evaluation.lap_table, at most LONGEST
+    taken from its place, in colour and wider. lap: columns of racing.evaluation.result.Evaluation.lap_table, at most LONGEST
     seconds are shown. title, facts: stand beside the map. The file appears when it is complete.
     """
     moments, rows = _moments(lap)

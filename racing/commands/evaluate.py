@@ -10,6 +10,7 @@ from typing import Any
 
 from racing.arguments import verb_options
 from racing.errors import InputError, is_number, require
+from racing.evaluation.files import write_files
 
 EXAMPLES = """usage: racing evaluate [key=value ...]
 
@@ -34,8 +35,6 @@ ROWS = {  # of the table -> digits
     "mean_speed": 2,
     "reward": 2,
 }
-FILES = ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png")
-VIDEO = "lap.mp4"
 # How `track` is read, see racing.tracks.catalog.load_tracks -> what means as it is.
 READING: dict[str, Any] = {
     "scale": 1.0,
@@ -85,8 +84,9 @@ def check(options: Mapping[str, Any]) -> None:
 
 def evaluate(options: Mapping[str, Any]) -> int:
     """Load, drive, report, write files. Raises InputError for a policy that cannot drive here."""
-    from racing.laps import REPORT_SEEDS, Diverged, drive
-    from racing.policies import load_policy, own_task, surroundings
+    from racing.evaluation.evaluate import Diverged, drive
+    from racing.evaluation.seeds import REPORT_SEEDS
+    from racing.policies.loading import load_policy, own_task, surroundings
     from racing.tracks.reference import reference_lap
 
     policy = load_policy(str(options["run"]), Path(options["paths"]["outputs"]), options["backend"])
@@ -129,45 +129,6 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
     except OSError as error:
         raise InputError(f"out={folder} must be a writable folder, {error.strerror}; name another") from error
     return folder
-
-
-def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any, filmed: Any = None) -> list[Path]:
-    """Write laps.csv and, if telemetry was kept, its files and the pictures of the best lap.
-
-    result: racing.laps.Evaluation. track, reference: those of its best lane. filmed: what was driven, a task, for a
-    video of that lap; None: none. Returns the paths.
-    """
-    laps, table, sheet, lap, channels = (folder / name for name in FILES)
-    result.write_laps(laps)
-    if result.telemetry is None:
-        return [laps]
-    from racing.pictures import channels_picture, lap_picture
-
-    result.write_telemetry(table, sheet)
-    driven = result.lap_table(result.best_lane())
-    facts = facts_of(result, policy, reference)
-    lap_picture(track, driven, track.name, lap, facts=facts, reference=reference)
-    channels_picture(track, driven, track.name, channels, facts=facts, reference=reference)
-    files = [laps, table, sheet, lap, channels]
-    if filmed is not None:
-        from racing.video import write_video
-
-        files.append(write_video(folder / VIDEO, filmed, track, driven, track.name, facts))
-    return files
-
-
-def facts_of(result: Any, policy: str, reference: Any) -> list[str]:
-    """Short texts about the best lap, to stand above its pictures."""
-    episode, summary = result.episodes[result.best_lane()], result.summary
-    if episode["lap_time_s"] is None:
-        facts = [f"no complete flying lap: {episode['ended'].replace('_', ' ')} after {episode['progress_m']:.0f} m"]
-    else:
-        facts = [
-            f"lap {episode['lap_time_s']:.2f} s",
-            f"{episode['lap_ratio']:.3f} x reference {reference.time_s:.2f} s",
-        ]
-    car = f"{summary['vehicle']}, {summary['tyre_model']} tyres"
-    return [*facts, car, f"max {episode['max_lateral_g']:.2f} g", policy]
 
 
 def report(result: Any, options: Mapping[str, Any], policy: str, files: Sequence[Path]) -> None:

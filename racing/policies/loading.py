@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from racing.config import build, load_group
 from racing.errors import InputError, require
-from racing.laps import Policy, Task, evaluation_task
+from racing.evaluation.evaluate import Policy, Task, evaluation_task
 from racing.observations import VECTOR, parts_of, shapes_of
 from racing.runs.directory import RunDirectory
 from racing.sim.track import Track

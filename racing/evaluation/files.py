@@ -1,0 +1,48 @@
+"""The files of an evaluation: tables, telemetry, pictures, video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+FILES = ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png")
+VIDEO = "lap.mp4"
+
+
+def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any, filmed: Any = None) -> list[Path]:
+    """Write laps.csv and, if telemetry was kept, its files and the pictures of the best lap.
+
+    result: racing.evaluation.result.Evaluation. track, reference: those of its best lane. filmed: what was driven, a task, for a
+    video of that lap; None: none. Returns the paths.
+    """
+    laps, table, sheet, lap, channels = (folder / name for name in FILES)
+    result.write_laps(laps)
+    if result.telemetry is None:
+        return [laps]
+    from racing.evaluation.plots import channels_picture, lap_picture
+
+    result.write_telemetry(table, sheet)
+    driven = result.lap_table(result.best_lane())
+    facts = facts_of(result, policy, reference)
+    lap_picture(track, driven, track.name, lap, facts=facts, reference=reference)
+    channels_picture(track, driven, track.name, channels, facts=facts, reference=reference)
+    files = [laps, table, sheet, lap, channels]
+    if filmed is not None:
+        from racing.evaluation.video import write_video
+
+        files.append(write_video(folder / VIDEO, filmed, track, driven, track.name, facts))
+    return files
+
+
+def facts_of(result: Any, policy: str, reference: Any) -> list[str]:
+    """Short texts about the best lap, to stand above its pictures."""
+    episode, summary = result.episodes[result.best_lane()], result.summary
+    if episode["lap_time_s"] is None:
+        facts = [f"no complete flying lap: {episode['ended'].replace('_', ' ')} after {episode['progress_m']:.0f} m"]
+    else:
+        facts = [
+            f"lap {episode['lap_time_s']:.2f} s",
+            f"{episode['lap_ratio']:.3f} x reference {reference.time_s:.2f} s",
+        ]
+    car = f"{summary['vehicle']}, {summary['tyre_model']} tyres"
+    return [*facts, car, f"max {episode['max_lateral_g']:.2f} g", policy]

@@ -1,0 +1,150 @@
+"""What an evaluation measured: the episodes, their averages, their telemetry."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.evaluation.intervals import mean_interval, wilson
+from racing.evaluation.telemetry import COLUMNS, write_csv, write_parquet
+from racing.files import write_atomic
+from racing.sim.layout import ENDINGS, OFF_TRACK
+
+Array = npt.NDArray[Any]
+PER_TRACK = ("finish_rate", "lap_time_s", "lap_ratio")  # what a journal keeps of every single track
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `drive` measured.
+
+    episodes: one dict per lane, see `drive`. summary: averages with 95 % intervals, see `summarise`.
+    telemetry: (T + 1, N, K) float32, K as in racing.evaluation.telemetry.COLUMNS, row 0 is the start; NaN after a lane's end. None
+    if not kept. decision: [s] between two rows.
+    """
+
+    episodes: list[dict[str, Any]]
+    summary: dict[str, Any]
+    telemetry: npt.NDArray[np.float32] | None
+    decision: float
+
+    def best_lane(self) -> int:
+        """The lane with the best flying lap (least ratio to the reference, or time); without one, the furthest."""
+
+        def rank(lane: int) -> tuple[bool, float]:
+            episode = self.episodes[lane]
+            lap = episode["lap_ratio"] if episode["lap_ratio"] is not None else episode["lap_time_s"]
+            return (lap is None, -episode["progress_m"] if lap is None else lap)
+
+        return min(range(len(self.episodes)), key=rank)
+
+    def telemetry_table(self, lane: int) -> dict[str, Array]:
+        """Columns of one lane's drive, start to end: time_s [s] and COLUMNS, each (steps + 1,) float32.
+
+        Raises ValueError if no telemetry was kept.
+        """
+        if self.telemetry is None:
+            raise ValueError("drive(..., telemetry=True) keeps the telemetry; this evaluation has none")
+        rows = self.episodes[lane]["steps"] + 1
+        table: dict[str, Array] = {"time_s": (np.arange(rows) * self.decision).astype(np.float32)}
+        return table | {name: self.telemetry[:rows, lane, k] for k, name in enumerate(COLUMNS)}
+
+    def lap_table(self, lane: int) -> dict[str, Array]:
+        """Columns of one lane's flying lap, closed by the first row after it; the whole drive where it has none.
+
+        As `telemetry_table`; `distance` counts from the lap's first row.
+        """
+        table = self.telemetry_table(lane)
+        lap = self.episodes[lane]["flying_lap"]
+        if lap is not None:
+            rows = np.flatnonzero(table["lap"] == lap)
+            last = min(rows[-1] + 2, len(table["lap"]))
+            table = {name: values[rows[0] : last] for name, values in table.items()}
+        return table | {"distance": table["distance"] - table["distance"][0]}
+
+    def write_laps(self, path: Path) -> None:
+        """Write one CSV row per episode; lap_1_s, lap_2_s, ... are its lap times, reward_* its weighted terms."""
+        laps = max(len(episode["lap_times_s"]) for episode in self.episodes)
+        rows = []
+        for episode in self.episodes:
+            row = {key: value for key, value in episode.items() if not isinstance(value, list | dict)}
+            times = dict(enumerate(episode["lap_times_s"], 1))
+            row |= {f"lap_{k}_s": times.get(k) for k in range(1, laps + 1)}
+            rows.append(row | {f"reward_{name}": value for name, value in episode["reward_terms"].items()})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomic(path, text.getvalue())
+
+    def write_telemetry(self, table: Path, sheet: Path) -> None:
+        """Write every lane's drive as the parquet file `table`, the best lane's as the CSV file `sheet`."""
+        write_parquet([self.telemetry_table(lane) for lane in range(len(self.episodes))], table)
+        write_csv(self.telemetry_table(self.best_lane()), sheet)
+
+
+def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Averages over episodes; NAME_low and NAME_high bound a 95 % interval; None where there is nothing to average.
+
+    episodes, finished; finish_rate (Wilson interval); lap_time_s and lap_ratio (mean over the episodes that have a
+    flying lap, Student's t) and their best; off_track_rate, off_track_m (mean over all episodes, see `drive`),
+    max_lateral_g (greatest), mean_speed, reward (mean, t), reward_terms (means); endings (count by name); per_track:
+    the same for each track, if there are several.
+    """
+    count, finished = len(episodes), sum(episode["finished"] for episode in episodes)
+    out: dict[str, Any] = {"episodes": count, "finished": finished, "finish_rate": finished / count}
+    out["finish_rate_low"], out["finish_rate_high"] = wilson(finished, count)
+    for name in ("lap_time_s", "lap_ratio"):
+        values = [episode[name] for episode in episodes if episode[name] is not None]
+        out |= _mean(name, values) | {f"{name}_best": min(values, default=None)}
+    out["off_track_rate"] = sum(episode["ended"] == ENDINGS[OFF_TRACK] for episode in episodes) / count
+    out["off_track_m"] = float(np.mean([episode["off_track_m"] for episode in episodes]))
+    out["max_lateral_g"] = max(episode["max_lateral_g"] for episode in episodes)
+    out["mean_speed"] = float(np.mean([episode["mean_speed"] for episode in episodes]))
+    out |= _mean("reward", [episode["reward"] for episode in episodes])
+    out["reward_terms"] = {
+        name: float(np.mean([episode["reward_terms"][name] for episode in episodes]))
+        for name in episodes[0]["reward_terms"]
+    }
+    endings = [episode["ended"] for episode in episodes]
+    out["endings"] = {name: endings.count(name) for name in ENDINGS if name in endings}
+    tracks = list(dict.fromkeys(episode["track"] for episode in episodes))
+    if len(tracks) > 1:
+        out["per_track"] = {t: summarise([e for e in episodes if e["track"] == t]) for t in tracks}
+    return out
+
+
+def _mean(name: str, values: Sequence[float]) -> dict[str, float | None]:
+    mean, low, high = mean_interval(values)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def flat_metrics(evaluation: Evaluation, prefix: str = "eval/") -> dict[str, float]:
+    """The summary's numbers by name, for the journal: eval/finish_rate, eval/reward_terms/progress, ...
+
+    What could not be measured (None, such as a lap time without a lap) is left out. Of the single tracks there are
+    PER_TRACK only: eval/per_track/NAME/lap_ratio; characters that no metric name may hold become "_".
+    """
+    summary = dict(evaluation.summary)
+    tracks = {t: {key: v[key] for key in PER_TRACK} for t, v in summary.pop("per_track", {}).items()}
+    return _flatten(summary | ({"per_track": tracks} if tracks else {}), prefix)
+
+
+def _flatten(values: dict[str, Any], prefix: str) -> dict[str, float]:
+    out: dict[str, float] = {}
+    for key, value in values.items():
+        name = prefix + re.sub(r"[^A-Za-z0-9_.\-]", "_", key)
+        if isinstance(value, dict):
+            out |= _flatten(value, f"{name}/")
+        elif isinstance(value, int | float) and math.isfinite(value):
+            out[name] = float(value)
+    return out
