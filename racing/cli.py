@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from racing import __version__
 from racing.errors import ExitCode, JobsFailed, Stopped, input_error
 
-# verb -> (module, what it does). Each module has main(argv: list[str]) -> int and is imported only when called.
+# verb -> what it does. Its module has main(argv: list[str]) -> int and is imported only when called.
 VERBS = {
-    "train": ("racing.train", "train, evaluate, export and record one experiment (or a sweep with -m)"),
-    "evaluate": ("racing.commands.evaluate", "drive a trained policy from unseen starts and report its laps"),
-    "export": ("racing.policies.export", "write a run's policy as ONNX and check it against torch"),
-    "reproduce": ("racing.reproduce", "run a past run again and say whether the same comes out; or vary it"),
-    "tracks": ("racing.manage_tracks", "list, show, validate, import, preview tracks; reference laps"),
-    "runs": ("racing.manage_runs", "list, show, fetch, prune, promote past runs, here and on servers; sync to MLflow"),
-    "jobs": ("racing.commands.jobs", "sweeps and their jobs, wherever they run: status, logs, collect, cancel"),
-    "bench": ("racing.bench", "measure the simulator, the learner, the start-up"),
-    "ui": ("racing.ui", "open MLflow's UI on the embedded store"),
-    "doctor": ("racing.doctor", "say what is installed and usable, and what is missing"),
+    "train": "train, evaluate, export and record one experiment (or a sweep with -m)",
+    "evaluate": "drive a trained policy from unseen starts and report its laps",
+    "export": "write a run's policy as ONNX and check it against torch",
+    "reproduce": "run a past run again and say whether the same comes out; or vary it",
+    "tracks": "list, show, validate, import, preview tracks; reference laps",
+    "runs": "list, show, fetch, prune, promote past runs, here and on servers; sync to MLflow",
+    "jobs": "sweeps and their jobs, wherever they run: status, logs, collect, cancel",
+    "bench": "measure the simulator, the learner, the start-up",
+    "ui": "open MLflow's UI on the embedded store",
+    "doctor": "say what is installed and usable, and what is missing",
 }
-ELSEWHERE = ("evaluate", "export")  # verbs that take launcher=, besides train, whose Hydra launcher does it
+LAUNCHABLE_VERBS = ("evaluate", "export")  # take launcher=, besides train, whose Hydra launcher does it
 
 
 def usage() -> str:
     """The text of `racing --help`."""
     lines = ["usage: racing <verb> [key=value ...]", "", "verbs:"]
-    lines += [f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items()]
+    lines += [f"  {verb:<10}{text}" for verb, text in VERBS.items()]
     lines += ["", "racing <verb> --help shows examples.  Docs: docs/configuration.md"]
     return "\n".join(lines)
+
+
+def _main_of(verb: str, arguments: Sequence[str]) -> Callable[[list[str]], int]:
+    """The function that does a verb: racing/commands/<verb>.py or racing/commands/<verb>/main.py."""
+    keys = {argument.partition("=")[0].partition(".")[0] for argument in arguments}
+    if verb in LAUNCHABLE_VERBS and "launcher" in keys:
+        from racing.commands.submit import submit
+
+        return functools.partial(submit, verb)
+    module = importlib.import_module(f"racing.commands.{verb}")
+    if hasattr(module, "__path__"):  # a folder
+        module = importlib.import_module(f"racing.commands.{verb}.main")
+    return module.main  # type: ignore[no-any-return]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,9 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"racing: unknown verb {verb!r}; use one of: {', '.join(VERBS)}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
     try:
-        if any(argument.startswith("launcher") for argument in arguments) and verb in ELSEWHERE:
-            return int(importlib.import_module("racing.commands.submit").run_command(verb, arguments))
-        return int(importlib.import_module(VERBS[verb][0]).main(arguments))
+        return _main_of(verb, arguments)(arguments)
     except Stopped as stopped:
         print(f"racing {verb}: {stopped}", file=sys.stderr)
         return ExitCode.STOPPED

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from racing.cli import main
-from racing.keeper import Keeper
 from racing.runs.directory import RunDirectory, all_runs
+from racing.training.checkpoint_callback import Keeper
 
 
 def train(outputs: Path, *arguments: str) -> int:

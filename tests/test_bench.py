@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from racing.bench import camera
-from racing.bench.report import make_folder
-from racing.bench.simulator import make_task, record_drive, vehicle_called
-from racing.bench.tracking import compared
 from racing.cli import main
+from racing.commands.bench import camera
+from racing.commands.bench.report import make_folder
+from racing.commands.bench.simulator import make_task, record_drive, vehicle_called
+from racing.commands.bench.tracking import compared
 from racing.errors import InputError
 
 TINY = "['debug=fast','eval.episodes=2','tracking=none']"

@@ -37,7 +37,7 @@ SAC += ["algo.learning_starts=320", "algo.buffer_size=640", "algo.batch_size=64"
 def same_code() -> Iterator[None]:
     """The code stays the same, whatever is done in this checkout meanwhile; see tests/runs/test_provenance.py."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("racing.train.facts", lambda _: FACTS)
+        patch.setattr("racing.training.trainer.facts", lambda _: FACTS)
         patch.setattr("racing.runs.provenance.git_state", lambda _: CODE)
         yield
 
@@ -348,7 +348,7 @@ def test_fresh_moves_a_foreign_directory_aside(stopped: RunDirectory, calm: RunD
 def test_other_code_or_machine_is_told(
     stopped: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("racing.train.facts", lambda _: FACTS | {"package torch": "2.1"})
+    monkeypatch.setattr("racing.training.trainer.facts", lambda _: FACTS | {"package torch": "2.1"})
     assert goes_on(stopped, "hardware.torch_threads=2") == 0
     changed = "package torch: 2.0 -> 2.1; torch threads: 1 -> 2"
     warning = f"{stopped.name}: the same bits are not promised, the checkpoint was made with other {changed}"

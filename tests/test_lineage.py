@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from racing.algos.state import weights_sha256
-from racing.checks import checked
 from racing.cli import main
 from racing.config import compose
-from racing.parts import build_parts
 from racing.policies.init_from import find_ancestor
 from racing.policies.loading import load_model
 from racing.runs.checkpoints import read_checkpoint
 from racing.runs.directory import RunDirectory, all_runs, reopen_run
 from racing.runs.journal import read_journal
 from racing.tracking.model_registry import promote
+from racing.training.build import build_parts
+from racing.training.checks import checked
 from tests.killing import points, state_bytes
 from tests.runs.conftest import Copy
 from tests.stopping import contents, only_run, train, train_until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from racing import worktree
+from racing.commands.reproduce import worktree
 from racing.errors import InputError
 from racing.runs.provenance import git_state
 

@@ -194,7 +194,7 @@ def check_jobs(planned: Sequence[Planned], *, here: bool) -> None:
 
     here: they will run on this machine, with its hardware; elsewhere a GPU may be there that is none here.
     """
-    from racing.checks import check_job
+    from racing_launchers.preflight import check_job
 
     axes = axes_of([own.overrides for own in planned])
     built = {own.number for own in different(planned)[:CHECKED]}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from racing.errors import JobsFailed, Stopped
-from racing.stopping import StopFlag
+from racing.training.stop_flag import StopFlag
 from racing_launchers.backend import GONE, Backend, Look
 from racing_launchers.sweep import DEAD, DONE, ENDED, FAILED, REFUSED, STOPPED, Job, Sweep, jobs_text
 from racing_launchers.sweep_record import Record, show_results

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from racing.arguments import action_options
+from racing.commands.options import action_options
 from racing.errors import InputError, require
 from racing_launchers.backend import GONE, Backend, Look, make_backend
 from racing_launchers.sweep import DONE, ENDED, Job, Sweep, all_sweeps, find_sweep, jobs_text

@@ -16,7 +16,7 @@ from racing_launchers.sweep import DONE, REFUSED, Sweep
 from racing_launchers.watch import report_failures
 
 
-def run_command(verb: str, argv: Sequence[str]) -> int:
+def submit(verb: str, argv: Sequence[str]) -> int:
     """Do a verb as the one job of a sweep, and print what it said; returns the exit code.
 
     Raises InputError if the launcher refuses, JobsFailed if the job fails, Stopped after Ctrl-C.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,28 +14,16 @@ import numpy as np
 
 from racing import __version__
 from racing.algos.extractors import use_float32
-from racing.arguments import verb_options
 from racing.envs.vision import TELEMETRY, VisionTask
-from racing.errors import InputError, require
+from racing.errors import require
 from racing.evaluation.evaluate import Policy, Task
 from racing.observations import VECTOR, count, joined, parts_of, rows_of, shapes_of
-
-EXAMPLES = """usage: racing export [key=value ...]
-
-Write a run's policy as ONNX and check it against torch; exit code 1 if the two differ.
-
-examples:
-  racing export                              the newest run, to export/policy.onnx in its directory
-  racing export run=my-run-1a2b3c4d out=policy.onnx
-  racing export run=latest opset=17          for older runtimes
-"""
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
 TOLERANCE = 1e-5  # greatest difference between onnxruntime and torch, of actions in [-1, 1]
 OBSERVATIONS = 1000  # least number of observations that the two are compared on
-PARITY_LANES = 16  # few, so that each drives some way
 OPSET = 20  # ONNX operator set: the newest that the exporter writes
 OPSETS = (13, 20)
 ACTION_NAMES = ("steering", "throttle")
@@ -250,45 +237,3 @@ def _seen(task: VisionTask) -> dict[str, Any]:
             "forward_m": lens.forward,
         },
     }
-
-
-def main(argv: Sequence[str]) -> int:
-    """Entry point of the verb; returns the exit code."""
-    options = verb_options("export", argv, EXAMPLES)
-    if options is None:
-        return 0
-    opset = options["opset"]
-    whole = isinstance(opset, int) and not isinstance(opset, bool)
-    require(whole, f"opset must be a whole number, got {opset!r}; {OPSET} is the default")
-    return export_run(str(options["run"]), Path(options["paths"]["outputs"]), options["out"], opset)
-
-
-def export_run(spec: str, outputs: Path, out: str | None, opset: int) -> int:
-    """Export the torch policy of a run anew; prints what was written and returns the exit code."""
-    from racing.policies.loading import ONNX_FILE, load_policy, own_task, surroundings
-    from racing.tracks.reference import reference_lap
-
-    require(not spec.endswith(".onnx"), f"run={spec} must be a run or a .zip, it is exported already; name its run")
-    policy = load_policy(spec, outputs, "torch")
-    require(policy.model is not None, f"run={spec} must be a run or a .zip with the torch policy; name its run")
-    tracks, vehicle = surroundings(policy)
-    times = [reference_lap(track, vehicle).time_s for track in tracks]
-    task = own_task(policy, tracks, vehicle, times, races=PARITY_LANES, laps=2, seed=0)
-    path = Path(out) if out else (policy.run.path / ONNX_FILE if policy.run else Path(spec).with_suffix(".onnx"))
-    run_id = str(policy.run.mlflow.get("run_id", "")) if policy.run else ""
-    try:
-        parity = export_policy(
-            policy.model,
-            path,
-            metadata=describe(task, policy.config, run_id),
-            observations=record_observations(policy.predict, task, 2 * OBSERVATIONS),
-            opset=opset,
-        )
-    except ExportFailed as error:
-        print(f"racing export: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        raise InputError(f"out={path} must be a file that can be written, {error.strerror}; name another") from error
-    agreement = f"agrees with torch to {parity.max_difference:.1e} on {parity.observations} observations"
-    print(f"{parity.path}  {parity.size / 1000:.1f} kB  opset {parity.opset}  {agreement}")
-    return 0

@@ -19,11 +19,11 @@ from racing.algos.state import capture, replay_buffer, restore, weights_sha256
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
 from racing.envs.vision import VisionTask
-from racing.keeper import PARTS, replay_log
 from racing.runs.archive import dump_tree
 from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
+from racing.training.checkpoint_callback import PARTS, replay_log
 
 TOTAL, FROM, EVERY = 96, 48, 16  # decisions of each car: all, before the state is taken, between two checkpoints
 STATE = PARTS[:-1]  # without the monitor's

@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from racing.errors import InputError, Stopped
-from racing.stopping import StopFlag
+from racing.training.stop_flag import StopFlag
 from racing_launchers.backend import launcher_settings, make_backend
 from racing_launchers.launch import Planned, Request, launch
 from racing_launchers.sweep import Job, Sweep
@@ -88,7 +88,7 @@ class Drive:
 
     def call(self, job: Path) -> Any:
         from racing.cli import main
-        from racing.keeper import Keeper
+        from racing.training.checkpoint_callback import Keeper
 
         real, held = Keeper._on_step, job / "held"
         first = not held.exists()

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from racing import manage_runs
+from racing.commands.runs.main import sync
 from racing.tracking.errors import Refused, Unreachable, classify
 from racing.tracking.mlflow_sink import Delivery, rejected
 from racing.tracking.store import connect, embedded_uri
@@ -36,7 +36,7 @@ def test_bad_lines_are_named_and_all_others_arrive(begin, copy_of, capsys):
     run.journal.model("export/policy.onnx", "policy")
     run.finish({"a": 1})
 
-    assert manage_runs.sync(run) == 0
+    assert sync(run) == 0
     assert "MLflow refused 8 entries" in capsys.readouterr().out
     copy = copy_of(run)
     assert copy.status == "FINISHED"
@@ -54,14 +54,14 @@ def test_bad_lines_are_named_and_all_others_arrive(begin, copy_of, capsys):
     assert "missing.csv does not exist" in " ".join(entry["reason"] for entry in found)
 
     (run.path / "journal.cursor").unlink()  # once more: nothing is named twice
-    assert manage_runs.sync(run) == 0
+    assert sync(run) == 0
     assert list(rejected(run)) == found
 
 
 def test_failure_is_shown_with_its_traceback(begin, copy_of):
     run = begin()
     run.journal.end("FAILED", "Traceback (most recent call last):\nZeroDivisionError: division by zero\n")
-    assert manage_runs.sync(run) == 0
+    assert sync(run) == 0
     assert copy_of(run).status == "FAILED"
     assert "ZeroDivisionError" in copy_of(run).text("error.txt")
 
@@ -70,7 +70,7 @@ def test_stopped_run_is_no_failure_and_continues_in_the_same_mlflow_run(begin, c
     run = begin()
     run.journal.metrics(1, {"loss": 1.0})
     run.journal.end("STOPPED")
-    assert manage_runs.sync(run) == 0
+    assert sync(run) == 0
     assert copy_of(run).status == "KILLED"
     stopped = (run.path / "journal.jsonl").read_text()
     assert copy_of(run).text("journal.jsonl") == stopped
@@ -78,13 +78,13 @@ def test_stopped_run_is_no_failure_and_continues_in_the_same_mlflow_run(begin, c
     run.close()
     again = begin()
     again.journal.metrics(2, {"loss": 2.0})
-    assert manage_runs.sync(again) == 0
+    assert sync(again) == 0
     assert again.mlflow == first
     assert copy_of(again).status == "RUNNING"
     assert copy_of(again).points("loss") == {(1, 1.0): 1, (2, 2.0): 1}
     assert copy_of(again).text("journal.jsonl") == stopped  # up to the last end
     again.finish({"a": 1})
-    assert manage_runs.sync(again) == 0
+    assert sync(again) == 0
     assert copy_of(again).text("journal.jsonl") == (run.path / "journal.jsonl").read_text()
 
 
@@ -93,36 +93,36 @@ def test_another_store_gets_the_whole_record(begin, copy_of, server):
     run = begin()
     run.journal.metrics(1, {"loss": 1.0})
     run.finish({"a": 1})
-    assert manage_runs.sync(run) == 0
-    assert manage_runs.sync(run, server.uri) == 0
+    assert sync(run) == 0
+    assert sync(run, server.uri) == 0
     assert run.mlflow["uri"] == server.uri
     assert copy_of(run).points("loss") == {(1, 1.0): 1}
-    assert manage_runs.target_uri(run, None) == server.uri  # from now on it belongs there
+    assert target_uri(run, None) == server.uri  # from now on it belongs there
 
 
 def test_moved_outputs_are_found_again_in_the_moved_store(begin, copy_of, tmp_path):
     run = begin()
     run.journal.metrics(1, {"loss": 1.0})
     run.finish({"a": 1})
-    assert manage_runs.sync(run) == 0
+    assert sync(run) == 0
     (tmp_path / "outputs").rename(tmp_path / "elsewhere")
-    assert manage_runs.main(["sync", "all", f"paths.outputs={tmp_path / 'elsewhere'}"]) == 0
-    moved = manage_runs.find_run("latest", tmp_path / "elsewhere")
+    assert main(["sync", "all", f"paths.outputs={tmp_path / 'elsewhere'}"]) == 0
+    moved = find_run("latest", tmp_path / "elsewhere")
     assert moved.mlflow["uri"] == embedded_uri(tmp_path / "elsewhere")
     assert moved.mlflow["run_id"] == copy_of(moved).run_id
 
 
 def test_run_deleted_in_mlflow_stops_its_delivery_and_says_so(begin, copy_of, capsys):
     run = begin()
-    assert manage_runs.sync(run) == 0
+    assert sync(run) == 0
     client, _ = connect(run.mlflow["uri"], "racing", run.path.parents[1])
     client.delete_run(run.mlflow["run_id"])
     run.journal.metrics(1, {"loss": 1.0})
-    assert manage_runs.sync(run) == 1
+    assert sync(run) == 1
     assert "was deleted in MLflow; restore it" in capsys.readouterr().out
     assert not list(rejected(run))
     client.restore_run(run.mlflow["run_id"])
-    assert manage_runs.sync(run) == 0
+    assert sync(run) == 0
     assert copy_of(run).points("loss") == {(1, 1.0): 1}
 
 

@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, dic
     """A run that was stopped once, and its page of that time; its best policy is that of step 4096."""
     outputs = tmp_path_factory.mktemp("meta")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("racing.monitor.rank_of", lambda *_: (0.0, 0.0))  # no later one is better
+        patch.setattr("racing.training.evaluation_callback.rank_of", lambda *_: (0.0, 0.0))  # no later one is better
         assert train_until(9000, outputs, *ARGUMENTS, signals=[signal.SIGTERM]) == 75
         run = only_run(outputs)
         stopped = read_json(run.path / f"{run.name}.meta.json")
@@ -121,7 +121,7 @@ def test_a_run_that_failed_has_its_page(tmp_path: Path, monkeypatch: pytest.Monk
     def broken(*_):
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr("racing.learning.record", broken)
+    monkeypatch.setattr("racing.training.session.record", broken)
     with pytest.raises(RuntimeError, match="on fire"):
         train(tmp_path, "algo.n_steps=32", "algo.total_timesteps=2048", "eval.every=0")
     run = only_run(tmp_path)

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from racing.commands.runs.main import sync
 from racing.errors import InputError
-from racing.manage_runs import sync
 from racing.tracking.run_record import find_record, local_run
 from racing.tracking.store import connect
 

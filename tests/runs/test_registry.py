@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from racing.cli import main
+from racing.commands.runs.main import sync
 from racing.errors import InputError
-from racing.manage_runs import sync
 from racing.policies.loading import load_policy, surroundings
 from racing.runs.directory import open_run
 from racing.runs.journal import read_journal

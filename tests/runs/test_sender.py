@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from racing import manage_runs
+from racing.commands.runs.main import sync
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
@@ -105,7 +105,7 @@ def test_everything_arrives_and_again_changes_nothing(where, request, begin, cop
     for lost in (["journal.cursor"], ["journal.cursor", "mlflow.json"]):
         for name in lost:
             (run.path / name).unlink()
-        assert manage_runs.sync(run, uri) == 0
+        assert sync(run, uri) == 0
         assert run.mlflow["run_id"] == first
         check_everything(copy_of(run), run)
 
@@ -116,7 +116,7 @@ def test_policy_with_two_inputs_predicts_from_a_dict(begin, copy_of):
     run = begin()
     run.journal.model(small_policy(run.path / "export/two.onnx", (("image", [4]), ("telemetry", [4]))), "two")
     run.finish({"a": 1})
-    assert manage_runs.sync(run) == 0
+    assert sync(run) == 0
     mlflow.set_tracking_uri(run.mlflow["uri"])
     loaded = mlflow.pyfunc.load_model(f"models:/{copy_of(run).models()[0].model_id}")
     ones = np.ones((2, 4), np.float32)
@@ -151,9 +151,9 @@ def test_absent_server_does_not_fail_the_run_and_sync_completes_it(server, begin
     run.finish({"a": 1})
     assert not sender.close(4)
     assert run.finished
-    assert manage_runs.sync(run, "http://127.0.0.1:9") == 1
+    assert sync(run, "http://127.0.0.1:9") == 1
     assert "run the command again" in capsys.readouterr().out
-    assert manage_runs.sync(run, server.uri) == 0
+    assert sync(run, server.uri) == 0
     assert "is complete" in capsys.readouterr().out
     assert copy_of(run).points("loss") == {(1, 1.0): 1}
     assert copy_of(run).status == "FINISHED"
@@ -237,7 +237,7 @@ def test_trainer_and_sender_killed_between_append_and_send(tmp_path, copy_of):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     run = only_run(tmp_path / "outputs")
-    assert manage_runs.main(["sync", "latest", f"paths.outputs={tmp_path / 'outputs'}"]) == 0
+    assert main(["sync", "latest", f"paths.outputs={tmp_path / 'outputs'}"]) == 0
     assert copy_of(run).status == "KILLED"
     assert copy_of(run).points("loss") == {(step, float(step)): 1 for step in range(200)}
     assert copy_of(run).text("journal.jsonl") == (run.path / "journal.jsonl").read_text()
@@ -289,6 +289,6 @@ def test_two_senders_never_work_on_one_journal(begin, capsys):
     run = begin()
     lock = FileLock(run.path / "sender.lock")
     assert lock.acquire()
-    assert manage_runs.sync(run) == 1
+    assert sync(run) == 1
     assert f"is being sent by process {os.getpid()}" in capsys.readouterr().out
     lock.release()

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from racing import manage_runs
+from racing.commands.runs.main import sync
 from racing.tracking.mlflow_sink import rejected
 from racing.tracking.sender import Sender
 
@@ -75,7 +75,7 @@ def test_hanging_server_delays_the_end_of_a_run_no_longer_than_asked(proxy, begi
     assert not sender.close(0.5)
     assert sender.processes["mlflow"].returncode == -signal.SIGKILL
     proxy.mode = "pass"
-    assert manage_runs.sync(run, proxy.uri) == 0
+    assert sync(run, proxy.uri) == 0
     assert copy_of(run).points("loss") == once(range(20))
     assert copy_of(run).status == "FINISHED"
 
@@ -93,7 +93,7 @@ def test_sender_killed_in_the_middle_of_an_upload(proxy, begin, copy_of, start_s
     proxy.mode = "pass"
     run.finish({"a": 1})
     assert not sender.close(PATIENCE)
-    assert manage_runs.sync(run, proxy.uri) == 0
+    assert sync(run, proxy.uri) == 0
     copy = copy_of(run)
     assert copy.files("export") == {"export/big.bin"}
     with open(copy.client.download_artifacts(copy.run_id, "export/big.bin"), "rb") as file:  # noqa: PTH123
@@ -114,6 +114,6 @@ def test_server_killed_in_the_middle_and_not_back_before_the_end(own_server, beg
     assert sender.incomplete == ["mlflow"]
     assert run.finished
     own_server.start()
-    assert manage_runs.sync(run) == 0
+    assert sync(run) == 0
     assert copy_of(run).points("loss") == once(range(400))
     assert copy_of(run).status == "FINISHED"

@@ -12,8 +12,9 @@ import urllib.request
 
 import pytest
 
-from racing import doctor, manage_runs, ui
 from racing.cli import main
+from racing.commands import doctor, ui
+from racing.commands.runs.main import sync
 from racing.config import compose, plain
 from racing.errors import InputError
 
@@ -97,7 +98,7 @@ sys.exit(any(heavy in sys.modules for heavy in ("torch", "mlflow", "numba", "sci
 def test_page_shows_the_embedded_runs_and_ends_with_ctrl_c(begin, tmp_path):
     run = begin(0)
     run.finish({"a": 1})
-    assert manage_runs.sync(run) == 0
+    assert sync(run) == 0
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

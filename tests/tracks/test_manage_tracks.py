@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from racing.cli import main
-from racing.manage_tracks import as_flags
+from racing.commands.tracks.main import as_flags
 from racing.tracks.catalog import load_track, shipped
 from racing.tracks.generate import generate
 

@@ -12,8 +12,8 @@ import optuna
 import pytest
 
 from racing.runs.directory import RunDirectory
-from racing.tune.report import FIGURES
-from racing.tune.storage import open_storage
+from racing.tuning.report import FIGURES
+from racing.tuning.storage import open_storage
 from tests.stopping import train
 from tests.tune.plain import leave_out_pictures
 

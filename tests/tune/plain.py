@@ -12,7 +12,7 @@ from racing.cli import main
 def leave_out_pictures(patch: pytest.MonkeyPatch) -> None:
     for name in ("lap_picture", "channels_picture"):
         patch.setattr(f"racing.evaluation.plots.{name}", lambda *arguments, **_: arguments[3].write_bytes(b""))
-    patch.setattr("racing.tune.report.FIGURES", {})
+    patch.setattr("racing.tuning.report.FIGURES", {})
 
 
 if __name__ == "__main__":

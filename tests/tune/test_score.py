@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from racing.monitor import rank_of
-from racing.tune.score import score, value_of
+from racing.training.evaluation_callback import rank_of
+from racing.tuning.score import score, value_of
 
 RATES, RATIOS = (0.0, 0.01, 0.5, 0.89, 0.9, 0.95, 1.0), (None, 0.98, 1.0, 1.3, 4.0)
 

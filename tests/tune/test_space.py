@@ -5,7 +5,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from racing.config import choices, compose, plain
 from racing.errors import InputError
-from racing.tune.space import example, parse_space, settings_of, typed_search
+from racing.tuning.space import example, parse_space, settings_of, typed_search
 
 
 @pytest.mark.parametrize(

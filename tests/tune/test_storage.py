@@ -12,7 +12,7 @@ import pytest
 from optuna.storages import JournalStorage
 
 from racing.errors import InputError
-from racing.tune.storage import StudyDict, open_storage
+from racing.tuning.storage import StudyDict, open_storage
 
 
 class Entries:

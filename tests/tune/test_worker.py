@@ -16,8 +16,8 @@ from racing.evaluation.evaluate import Diverged
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
-from racing.tune.score import score
-from racing.tune.worker import Watch
+from racing.tuning.score import score
+from racing.tuning.worker import Watch
 from racing_launchers.sweep import all_sweeps
 from tests.stopping import contents, train, train_until
 from tests.test_phases import tags_of
@@ -66,7 +66,7 @@ def test_trials_are_ordinary_runs(searched: Path, tmp_path: Path, capsys: pytest
 
 
 def test_the_report(searched: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("racing.tune.report.FIGURES", ALL_FIGURES)
+    monkeypatch.setattr("racing.tuning.report.FIGURES", ALL_FIGURES)
     study = study_of(searched)
     folder = searched / "studies" / study.study_name
     (folder / "trials.csv").unlink()
@@ -97,8 +97,8 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
                 OmegaConf.update(cfg, key, float(value))
         return cfg
 
-    monkeypatch.setattr("racing.tune.worker.train", train)
-    monkeypatch.setattr("racing.tune.search.Search.compose", compose)
+    monkeypatch.setattr("racing.tuning.worker.train", train)
+    monkeypatch.setattr("racing.tuning.search.Search.compose", compose)
 
 
 @pytest.mark.usefixtures("no_training")
@@ -214,7 +214,7 @@ def test_a_training_that_raises_or_diverges(tmp_path: Path, monkeypatch: pytest.
             raise error
         return SimpleNamespace(summary={"finish_rate": 0.5, "lap_ratio": None})
 
-    monkeypatch.setattr("racing.tune.worker.train", train)
+    monkeypatch.setattr("racing.tuning.worker.train", train)
     assert search(tmp_path, *RANDOM, "sweep.n_trials=2") == 0
     trials = study_of(tmp_path).trials
     assert [t.state.name for t in trials] == ["FAIL", "PRUNED", "COMPLETE"]

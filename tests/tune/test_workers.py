@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from racing.runs.directory import all_runs
 from racing.runs.lock import FileLock
-from racing.tune.trials import all_failed, first_twin, left_over, lock_path
+from racing.tuning.trials import all_failed, first_twin, left_over, lock_path
 from tests.killing import points
 from tests.test_phases import tags_of
 from tests.tune.conftest import run_of, search, start, states, study_of

@@ -99,7 +99,11 @@ def test_what_is_sent(make_box: Callable[..., Box], tmp_path: Path, monkeypatch:
     assert "einops" in layers
     assert "numpy==" in layers
     files = {name for mount in box.registry.mounts.values() for name in mount}
-    assert {"/root/racing/train.py", "/root/racing/_conf/train.yaml", "/root/racing/_tracks/oval/oval.png"} <= files
+    assert {
+        "/root/racing/training/trainer.py",
+        "/root/racing/_conf/train.yaml",
+        "/root/racing/_tracks/oval/oval.png",
+    } <= files
     plugins = {f"/root/hydra_plugins/racing_{name}.py" for name in ("launcher", "sweeper")}
     assert {"/root/racing_launchers/worker.py", *plugins} <= files
     assert not [name for name in files if "__pycache__" in name]

@@ -1,0 +1,64 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from racing.commands.options import verb_options
+from racing.errors import InputError, require
+from racing.policies.export import OBSERVATIONS, OPSET, ExportFailed, describe, export_policy, record_observations
+
+EXAMPLES = """usage: racing export [key=value ...]
+
+Write a run's policy as ONNX and check it against torch; exit code 1 if the two differ.
+
+examples:
+  racing export                              the newest run, to export/policy.onnx in its directory
+  racing export run=my-run-1a2b3c4d out=policy.onnx
+  racing export run=latest opset=17          for older runtimes
+"""
+PARITY_LANES = 16  # few, so that each drives some way
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of the verb; returns the exit code."""
+    options = verb_options("export", argv, EXAMPLES)
+    if options is None:
+        return 0
+    opset = options["opset"]
+    whole = isinstance(opset, int) and not isinstance(opset, bool)
+    require(whole, f"opset must be a whole number, got {opset!r}; {OPSET} is the default")
+    return export_run(str(options["run"]), Path(options["paths"]["outputs"]), options["out"], opset)
+
+
+def export_run(spec: str, outputs: Path, out: str | None, opset: int) -> int:
+    """Export the torch policy of a run anew; prints what was written and returns the exit code."""
+    from racing.policies.loading import ONNX_FILE, load_policy, own_task, surroundings
+    from racing.tracks.reference import reference_lap
+
+    require(not spec.endswith(".onnx"), f"run={spec} must be a run or a .zip, it is exported already; name its run")
+    policy = load_policy(spec, outputs, "torch")
+    require(policy.model is not None, f"run={spec} must be a run or a .zip with the torch policy; name its run")
+    tracks, vehicle = surroundings(policy)
+    times = [reference_lap(track, vehicle).time_s for track in tracks]
+    task = own_task(policy, tracks, vehicle, times, races=PARITY_LANES, laps=2, seed=0)
+    path = Path(out) if out else (policy.run.path / ONNX_FILE if policy.run else Path(spec).with_suffix(".onnx"))
+    run_id = str(policy.run.mlflow.get("run_id", "")) if policy.run else ""
+    try:
+        parity = export_policy(
+            policy.model,
+            path,
+            metadata=describe(task, policy.config, run_id),
+            observations=record_observations(policy.predict, task, 2 * OBSERVATIONS),
+            opset=opset,
+        )
+    except ExportFailed as error:
+        print(f"racing export: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        raise InputError(f"out={path} must be a file that can be written, {error.strerror}; name another") from error
+    agreement = f"agrees with torch to {parity.max_difference:.1e} on {parity.observations} observations"
+    print(f"{parity.path}  {parity.size / 1000:.1f} kB  opset {parity.opset}  {agreement}")
+    return 0

@@ -1,0 +1,71 @@
+"""Files of runs where they lie on a volume of Modal: `racing runs artifacts | fetch from=modal://<volume>`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from racing.commands.runs.files import size_text
+from racing.errors import require
+from racing.tracking.fetch import staging
+from racing_launchers.modal.volume import RemoteFile, Volume, volume_name
+
+RUNS = "runs"  # folder of run directories on the volume, as in the outputs folder here
+
+
+def artifacts(address: str, run: str | None, path: str | None, *, as_json: bool = False) -> int:
+    """Print the files of a run on the volume, or below a path of it, or all; with their sizes."""
+    volume = Volume(volume_name(address))
+    place, files = find(volume, run, path)
+    if as_json:
+        print(json.dumps([{"path": file.path, "size": file.size} for file in files], indent=2))
+        return 0
+    for file in files:
+        print(f"{size_text(file.size):>8}  {file.path}")
+    print(f"{size_text(sum(file.size for file in files)):>8}  {len(files)} files in {address}/{place}")
+    return 0
+
+
+def fetch(address: str, run: str | None, path: str | None, to: str | None, outputs: Path) -> int:
+    """Copy files from the volume to this machine, whole or not at all; prints where they are."""
+    volume = Volume(volume_name(address))
+    place, files = find(volume, run, path)
+    require(place != "", f"say what is to be fetched from {address}: run=RUN or path=PATH; racing runs artifacts lists")
+    folder = Path(to) if to else outputs / "fetched" / volume.name
+    target = folder / Path(place).name
+    require(not target.exists(), f"{target} is there already; name another folder with to=FOLDER, or move it away")
+    with staging(folder) as temporary:
+        for file in files:
+            inside = Path(file.path).relative_to(place)
+            require(".." not in inside.parts, f"{file.path} leads out of {place}; it is not fetched")
+            whole = volume.fetch(file, Path(temporary) / "it" / inside)
+            require(whole, f"{file.path} went away meanwhile; run the command again")
+        shutil.move(Path(temporary) / "it", target)
+    print(target)
+    return 0
+
+
+def find(volume: Volume, run: str | None, path: str | None) -> tuple[str, list[RemoteFile]]:
+    """What is meant: a place on the volume, and the files there. Raises InputError if there are none.
+
+    run: its name, the beginning of it, or `latest`; path: inside it, or of the volume where no run is said.
+    """
+    place = (path or "").strip("/")
+    if run is not None:
+        found = sorted({Path(file.path).parts[1] for file in volume.files(RUNS) if len(Path(file.path).parts) > 2})
+        names = [name for name in found if name == run] or [name for name in found if name.startswith(run)]
+        if run == "latest" and found:
+            names = [newest(volume)]
+        known = ", ".join(found) or "none"
+        require(len(names) == 1, f"run {run!r} must be one of those on modal://{volume.name}: {known}; name it whole")
+        place = f"{RUNS}/{names[0]}/{place}".rstrip("/")
+    files = volume.files(place)
+    require(bool(files) or not place, f"{place} is not on modal://{volume.name}; racing runs artifacts lists what is")
+    return place, files
+
+
+def newest(volume: Volume) -> str:
+    """The run whose files were changed last."""
+    inside = [file for file in volume.files(RUNS) if len(Path(file.path).parts) > 2]
+    return Path(max(inside, key=lambda file: file.changed).path).parts[1]

@@ -1,0 +1,349 @@
+"""`racing tracks`: look at, check, import and draw circuits."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from racing.errors import InputError, require
+from racing.tracks.measure import difficulty, least_radius, mean_width
+
+if TYPE_CHECKING:
+    from racing.sim.track import Track
+    from racing.sim.vehicle import Vehicle
+
+EXAMPLES = """examples:
+  racing tracks list
+  racing tracks list --laps
+  racing tracks show circuit
+  racing tracks preview circuit --out circuit.png
+  racing tracks preview --all --out sheet.png
+  racing tracks validate maps/esp.yaml --vehicle f1tenth
+  racing tracks validate --all
+  racing tracks import maps/Monza.csv --name monza --out tracks
+  racing tracks import drawing.png --name home --metres-per-pixel 0.5
+  racing tracks import drawing.png --keep longest --start 320,140 --reverse
+  racing tracks generate seed=3 style=tight length=120 width=2 name=mine
+  racing tracks export circuit --format ros --out maps
+  racing tracks reference circuit --vehicle kart
+  racing tracks push maps/esp.yaml --to modal://racing-tracks
+  racing tracks list --to modal://racing-tracks
+  racing tracks pull esp --to modal://racing-tracks --out tracks
+
+--key value, --key=value and key=value mean the same.
+
+NAME is a track of `racing tracks list`, or the path of a picture, map .yaml, .csv or folder."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of the verb; returns the exit code."""
+    options = _parser().parse_args(as_flags(argv))
+    return int(options.run(options))
+
+
+def as_flags(argv: Sequence[str]) -> list[str]:
+    """`key=value` arguments as flags: seed=3 -> --seed=3, all=true -> --all, all=false -> nothing."""
+    flags = []
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if not equals or not key.replace("_", "").isalpha():
+            flags.append(argument)
+        elif value in ("true", "false"):
+            flags += [f"--{key.replace('_', '-')}"] if value == "true" else []
+        else:
+            flags.append(f"--{key.replace('_', '-')}={value}")
+    return flags
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="racing tracks", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
+    )
+    verbs = parser.add_subparsers(dest="action", required=True, metavar="action")
+    _add_looking(verbs)
+    _add_making(verbs)
+    _add_remote(verbs)
+    return parser
+
+
+def _add_looking(verbs: Any) -> None:
+    """The verbs that look at tracks."""
+    verb = verbs.add_parser("list", help="the tracks that NAME can be, or those of a volume")
+    verb.add_argument("--laps", action="store_true", help="with the reference lap of every vehicle in conf/vehicle")
+    _add_volume(verb, required=False)
+    verb.set_defaults(run=list_tracks)
+    for name, run, text in (
+        ("show", show, "measures, gates, start, where it came from"),
+        ("reference", reference, "reference lap time"),
+    ):
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("name", metavar="NAME")
+        _add_reading(verb)
+        if name != "show":
+            verb.add_argument("--vehicle", help="name in conf/vehicle; default kart, or f1tenth on a road under 4 m")
+        verb.set_defaults(run=run)
+    verb = verbs.add_parser("validate", help="check the geometry and drive a lap; exit code 2 if it cannot be raced on")
+    verb.add_argument("names", metavar="NAME", nargs="*")
+    verb.add_argument("--all", action="store_true", help="all listed tracks")
+    verb.add_argument("--no-drive", dest="drive", action="store_false", help="look at the geometry only")
+    verb.add_argument("--vehicle", help="name in conf/vehicle; default kart, or f1tenth on a road under 4 m")
+    _add_reading(verb)
+    verb.set_defaults(run=validate)
+    verb = verbs.add_parser("preview", help="draw a track, or a sheet of several")
+    verb.add_argument("names", metavar="NAME", nargs="*")
+    verb.add_argument("--all", action="store_true", help="a sheet of all listed tracks")
+    verb.add_argument("--out", type=Path, help="PNG to write; default <name>.png")
+    verb.add_argument("--vehicle", help="whose reference lap is drawn; default as for reference")
+    _add_reading(verb)
+    verb.set_defaults(run=preview)
+
+
+def _add_making(verbs: Any) -> None:
+    """The verbs that write tracks."""
+    verb = verbs.add_parser("import", help="write a track in the house format, with an overlay to check it")
+    verb.add_argument("file", metavar="FILE")
+    _add_writing(verb)
+    _add_reading(verb)
+    verb.add_argument("--keep", help="where a road forks: longest, shortest, or X,Y, a pixel of the right branch")
+    verb.add_argument("--close", type=int, default=0, help="bridge gaps in the road or its outline up to this [px]")
+    verb.add_argument("--start", help="X,Y of the start line: a pixel of the picture, else metres")
+    verb.set_defaults(run=import_track)
+    verb = verbs.add_parser("export", help="write a track for other programs")
+    verb.add_argument("name_or_path", metavar="NAME")
+    verb.add_argument("--format", default="ros", help="house, ros (map and centreline, as f1tenth_gym reads) or csv")
+    verb.add_argument("--name", help="name of the files; default the track's")
+    verb.add_argument("--out", type=Path, default=Path("export"), help="folder to write to; default ./export")
+    _add_reading(verb)
+    verb.set_defaults(run=export_track)
+    verb = verbs.add_parser("generate", help="draw a circuit from a seed")
+    verb.add_argument(
+        "--style",
+        default="flowing",
+        help="oval, flowing, tight, hairpin, fast, figure_eight, street or kart; default flowing",
+    )
+    verb.add_argument("--seed", type=int, default=0, help="default 0")
+    verb.add_argument("--length", type=float, default=950.0, help="of the centreline [m]; default 950")
+    verb.add_argument("--width", type=float, default=11.5, help="of the road [m]; default 11.5")
+    verb.add_argument("--shipped", action="store_true", help="draw the circuits that ship again, into --out")
+    _add_writing(verb)
+    verb.set_defaults(run=generate_track)
+
+
+def _add_remote(verbs: Any) -> None:
+    """The verbs that copy tracks to and from a volume."""
+    verb = verbs.add_parser("push", help="bring tracks to a volume of Modal, for jobs that run there")
+    verb.add_argument("names", metavar="NAME", nargs="+")
+    verb.add_argument("--name", help="what the track is called there; default from the file")
+    _add_volume(verb)
+    verb.set_defaults(run=push_tracks)
+    verb = verbs.add_parser("pull", help="copy tracks from a volume of Modal; without NAME all of them")
+    verb.add_argument("names", metavar="NAME", nargs="*")
+    verb.add_argument("--out", type=Path, default=Path("tracks"), help="folder for <name>/; default ./tracks")
+    verb.add_argument("--force", action="store_true", help="replace a track of that name")
+    _add_volume(verb)
+    verb.set_defaults(run=pull_tracks)
+
+
+def _add_volume(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    text = "volume of Modal, modal://VOLUME"
+    parser.add_argument("--to", "--from", dest="volume", metavar="ADDRESS", required=required, help=text)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply all lengths; 0.1 makes a 1:10 track")
+    parser.add_argument("--reverse", action="store_true", help="drive it the other way")
+    parser.add_argument("--metres-per-pixel", type=float, help="of a picture; default what its file says")
+    parser.add_argument("--half-width", type=float, help="of a CSV without widths [m]")
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="name of the new track; default from the file or seed")
+    parser.add_argument("--out", type=Path, default=Path("tracks"), help="folder for <name>/; default ./tracks")
+    parser.add_argument("--force", action="store_true", help="replace a track of that name")
+
+
+def _load(name: str, options: argparse.Namespace) -> Track:
+    """The track of a name or path, read as the options say."""
+    from racing.tracks.catalog import load_track
+
+    return load_track(
+        name,
+        scale=options.scale,
+        reverse=options.reverse,
+        metres_per_pixel=options.metres_per_pixel,
+        half_width=options.half_width,
+        keep=getattr(options, "keep", None),
+        close=getattr(options, "close", 0),
+    )
+
+
+def list_tracks(options: argparse.Namespace) -> int:
+    """Print a table of the shipped and imported tracks, or of those on a volume."""
+    if options.volume:
+        return _list_remote(options.volume)
+    from rich.console import Console
+    from rich.table import Table
+
+    from racing.tracks.catalog import available, load_track, shipped
+    from racing.tracks.geometry import crossings
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name")
+    for column in ("length [m]", "width [m]", "least radius [m]", "difficulty", "gates", "crosses itself"):
+        table.add_column(column, justify="right")
+    vehicles = _vehicles() if options.laps else []
+    for vehicle in vehicles:
+        table.add_column(f"{vehicle.name} [s]", justify="right")
+    table.add_column("from")
+    own = shipped()
+    for name in available():
+        try:
+            track = load_track(name)
+        except InputError as error:
+            table.add_row(name, *["-"] * (6 + len(vehicles)), f"unreadable: {error}")
+            continue
+        crosses = len(crossings(track.points))
+        measures = [track.length, mean_width(track), least_radius(track), difficulty(track)]
+        texts = [f"{value:.{digits}f}" for value, digits in zip(measures, (1, 2, 2, 1), strict=True)]
+        texts += [str(len(track.gates)), str(crosses or "no"), *(_lap(track, vehicle) for vehicle in vehicles)]
+        table.add_row(name, *texts, "shipped" if name in own else "./tracks")
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+    return 0
+
+
+def _vehicles() -> list[Vehicle]:
+    """Every vehicle of conf/vehicle whose reference laps are its own: not those that differ in the tyre model alone."""
+    from racing.config import choices, load_group
+
+    every: list[Vehicle] = [load_group("vehicle", name) for name in choices("vehicle")]
+    return list({replace(vehicle, name="", model="saturated"): vehicle for vehicle in reversed(every)}.values())[::-1]
+
+
+def _lap(track: Track, vehicle: Vehicle) -> str:
+    """Reference lap [s] for a table; none where the vehicle does not fit the road."""
+    from racing.tracks.reference import reference_lap
+
+    if float((track.left + track.right).min()) < vehicle.width or least_radius(track) < vehicle.min_radius / 2:
+        return "-"
+    return f"{reference_lap(track, vehicle).time_s:.2f}"
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print what is known about one track."""
+    from racing.tracks.geometry import crossings, longest_straight
+
+    track = _load(options.name, options)
+    _, count = longest_straight(track.curvature, 0.15 / mean_width(track))
+    narrow, wide = (track.left + track.right).min(), (track.left + track.right).max()
+    x, y = track.start_position
+    turned = float((track.curvature * track.spacing).sum())
+    way = "crosses itself" if abs(turned) < np.pi else "counter-clockwise" if turned > 0 else "clockwise"
+    lines = {
+        "name": track.name,
+        "length": f"{track.length:.2f} m, {way}",
+        "width": f"{mean_width(track):.2f} m ({narrow:.2f} to {wide:.2f})",
+        "least radius": f"{least_radius(track):.2f} m",
+        "difficulty": f"{difficulty(track):g} of 10",
+        "longest straight": f"{count * track.spacing:.1f} m",
+        "crossings": str(len(crossings(track.points))),
+        "gates": f"{len(track.gates)}, the last one is the start line",
+        "start": f"({x:.2f}, {y:.2f}) m, {np.degrees(track.start_angle) % 360:.2f} deg",
+        **{key.replace("_", " "): str(value) for key, value in track.source.items()},
+    }
+    for key, value in lines.items():
+        print(f"{key:18}{value}")
+    return 0
+
+
+def reference(options: argparse.Namespace) -> int:
+    """Print the reference lap."""
+    from racing.commands.tracks.inspect import vehicle_for
+    from racing.tracks.reference import reference_lap
+
+    track = _load(options.name, options)
+    vehicle = vehicle_for(options.vehicle, track)
+    lap = reference_lap(track, vehicle)
+    speeds = f"{lap.speed.min():.1f} to {lap.speed.max():.1f} m/s"
+    print(f"{track.name}, {vehicle.name}: {lap.time_s:.2f} s on a line of {lap.length_m:.1f} m, {speeds}")
+    return 0
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    """The tracks that an action is asked for."""
+    from racing.tracks.catalog import available
+
+    names = list(available()) if options.all else list(options.names)
+    require(bool(names), f"racing tracks {options.action} needs a NAME or --all; see racing tracks list")
+    return names
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Check tracks; see racing.commands.tracks.inspect."""
+    from racing.commands.tracks import inspect
+
+    return inspect.validate(options, _names(options), partial(_load, options=options))
+
+
+def preview(options: argparse.Namespace) -> int:
+    """Draw tracks; see racing.commands.tracks.inspect."""
+    from racing.commands.tracks import inspect
+
+    return inspect.preview(options, _names(options), partial(_load, options=options))
+
+
+def import_track(options: argparse.Namespace) -> int:
+    """Read a track and write it in the house format; see racing.commands.tracks.make."""
+    from racing.commands.tracks import make
+
+    return make.import_track(options, partial(_load, options.file, options))
+
+
+def generate_track(options: argparse.Namespace) -> int:
+    """Draw circuits; see racing.commands.tracks.make."""
+    from racing.commands.tracks import make
+
+    return make.generate_track(options)
+
+
+def export_track(options: argparse.Namespace) -> int:
+    """Write a track for other programs; see racing.commands.tracks.make."""
+    from racing.commands.tracks import make
+
+    return make.export_track(options, partial(_load, options.name_or_path, options))
+
+
+def _list_remote(address: str) -> int:
+    from racing_launchers.modal.tracks import read_manifest
+    from racing_launchers.modal.volume import Volume, volume_name
+
+    for name, files in sorted(read_manifest(Volume(volume_name(address))).items()):
+        print(f"{name:<20} {', '.join(f'{file} {sha256[:12]}' for file, sha256 in sorted(files.items()))}")
+    return 0
+
+
+def push_tracks(options: argparse.Namespace) -> int:
+    """Bring tracks to a volume, which is made if it is missing."""
+    from racing_launchers.modal.tracks import push
+    from racing_launchers.modal.volume import Volume, volume_name
+
+    volume = Volume(volume_name(options.volume), create=True)
+    for name, done in push(volume, options.names, options.name).items():
+        print(f"{name}: {done}, modal://{volume.name}/{name}")
+    return 0
+
+
+def pull_tracks(options: argparse.Namespace) -> int:
+    """Copy tracks from a volume."""
+    from racing_launchers.modal.tracks import pull
+    from racing_launchers.modal.volume import Volume, volume_name
+
+    for path in pull(Volume(volume_name(options.volume)), options.names, options.out, force=options.force):
+        print(path)
+    return 0

@@ -1,0 +1,70 @@
+"""`racing ui`: MLflow's web page on the embedded store."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from racing.commands.options import key_values
+from racing.errors import require
+
+HELP = """usage: racing ui [port=5000] [paths.outputs=outputs]
+
+Opens MLflow's web page on the runs under paths.outputs, on this machine only; Ctrl-C ends it.
+Runs that were sent to a server are seen on that server's page.
+
+examples:
+  racing ui
+  racing ui port=5001 paths.outputs=/data/racing
+  ssh -L 5000:localhost:5000 HOST racing ui         # the runs of another machine"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of the verb; becomes the server."""
+    if set(argv) & {"-h", "--help"}:
+        print(HELP)
+        return 0
+    port, outputs = parse(argv)
+    require(_free(port), f"port {port} is taken, the page needs a free one; use `racing ui port={port + 1}`")
+    command, environment = server(port, outputs)
+    print(f"http://localhost:{port}  shows the runs in {outputs.resolve()}  (Ctrl-C ends it)", flush=True)
+    os.execve(command[0], command, environment)  # signals reach the server itself
+
+
+def parse(argv: Sequence[str]) -> tuple[int, Path]:
+    """Port and outputs folder. Raises InputError on anything else."""
+    values = key_values(argv, {"port": "5000", "paths.outputs": "outputs"})
+    number = values["port"]
+    valid = number.isdecimal() and 0 < int(number) < 65536
+    require(valid, f"port={number} must be a whole number from 1 to 65535; use port=5000")
+    outputs = Path(values["paths.outputs"])
+    require(
+        outputs.is_dir(),
+        f"paths.outputs={outputs} must be a folder with runs; train one first: racing train debug=fast",
+    )
+    return int(number), outputs
+
+
+def server(port: int, outputs: Path) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of the server; makes the store first, under the lock that trainers use."""
+    from racing.tracking.store import artifact_root, connect, embedded_uri, environment
+
+    uri = embedded_uri(outputs)
+    connect(uri, "racing", outputs)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", uri, "--default-artifact-root", artifact_root(outputs).as_uri()]
+    # MLflow's job runner is seven more processes (1.4 GB), for features that are of no use here.
+    return command, environment(outputs) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,53 @@
+"""What is wrong with a training is said before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig
+
+from racing.config import plain
+from racing.errors import InputError, require, require_number
+from racing.evaluation.seeds import MAX_TASK_SEED
+from racing.tracking.sinks import check_sinks
+
+
+def checked(cfg: DictConfig) -> dict[str, Any]:
+    """`cfg` as plain data. Raises InputError where a value breaks a rule that no part checks itself."""
+    config = plain(cfg)
+    try:
+        check(config)
+    except KeyError as error:
+        raise InputError(f"{error} must be in the configuration, it was removed; leave its ~ away") from error
+    return config
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse values that no part checks itself. Raises InputError."""
+    for name in ("env", "track", "vehicle", "algo", "hardware", "tracking", "eval", "checkpoint", "paths"):
+        group = config.get(name)
+        require(isinstance(group, dict), f"{name}={group!r} must be a group of keys; choose a file of conf/{name}")
+    require_number("seed", config["seed"], 0, MAX_TASK_SEED - 1, whole=True)
+    for key, low, high in (("n_envs", 1, 1 << 20), ("total_timesteps", 1, 1 << 40)):
+        require_number(f"algo.{key}", config["algo"].get(key), low, high, whole=True)
+    judging, tracking = config["eval"], config["tracking"]
+    for key, low, high in (("episodes", 1, 100_000), ("laps", 1, 1000), ("every", 0, 1 << 40), ("holdout", 0, 10_000)):
+        require_number(f"eval.{key}", judging[key], low, high, whole=True)
+    for key in ("from", "finish_rate"):
+        require_number(f"eval.{key}", judging[key], 0, 1, remedy="it is a share")
+    keeping = config["checkpoint"]
+    for key, low in (("every", 0), ("milestone_every", 0), ("keep_last", 1)):
+        require_number(f"checkpoint.{key}", keeping[key], low, 1 << 40, whole=True)
+    require_number("checkpoint.minutes", keeping["minutes"], 0, 1 << 20)
+    require_number("tracking.close_timeout", tracking["close_timeout"], 0, 86_400, unit="s")
+    check_sinks(tracking)
+    hardware = config["hardware"]
+    switches = {"fresh": config["fresh"], "tracking.enabled": tracking["enabled"], "eval.video": judging["video"]}
+    for key, value in (switches | {"hardware.fallback": hardware["fallback"]}).items():
+        require(isinstance(value, bool), f"{key} must be true or false, got {value!r}; choose one")
+    texts = {"tracking.experiment": tracking["experiment"], "paths.outputs": config["paths"]["outputs"]}
+    if tracking["uri"] is not None:
+        texts["tracking.uri"] = tracking["uri"]
+    for key, value in texts.items():
+        require(isinstance(value, str) and value != "", f"{key} must be a text, got {value!r}; write {key}=TEXT")

@@ -1,0 +1,25 @@
+"""One number that says how good a policy is: what a search maximises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+METRICS = ("score", "finish_rate", "reward", "mean_speed")  # the greater, the better; every evaluation has them
+
+
+def score(summary: Mapping[str, Any], enough: float) -> float:
+    """The order in which a training ranks its policies (racing.training.evaluation_callback.rank_of), as one number.
+
+    summary: of an evaluation. enough: eval.finish_rate. A policy that finishes less often has the share of it that it
+    reaches, in [0, 1); one that does has 1 + reference lap / lap, so about 2 as fast as the reference, and 1 without a
+    lap to compare. Samplers and pruners only ask which of two trials is better: the step at 1 does not mislead them.
+    """
+    share = min(1.0, float(summary["finish_rate"]) / enough) if enough > 0 else 1.0
+    ratio = summary["lap_ratio"]
+    return share if share < 1 or ratio is None else 1 + 1 / float(ratio)
+
+
+def value_of(metric: str, summary: Mapping[str, Any], enough: float) -> float:
+    """The value of `metric`, one of METRICS, for an evaluation."""
+    return score(summary, enough) if metric == "score" else float(summary[metric])

@@ -1,0 +1,174 @@
+"""A worker of a search: it takes trial after trial from the study that all workers share, and trains each here."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from optuna import Study, Trial, logging
+from optuna.trial import FrozenTrial, TrialState
+
+from racing.errors import InputError, Stopped
+from racing.evaluation.evaluate import Diverged
+from racing.evaluation.result import Evaluation
+from racing.runs.directory import RunDirectory
+from racing.runs.lock import FileLock
+from racing.training.stop_flag import StopFlag
+from racing.training.trainer import train
+from racing.tuning.report import report
+from racing.tuning.score import value_of
+from racing.tuning.search import Search, read_search
+from racing.tuning.trials import (
+    DONE,
+    PRUNE,
+    REASON,
+    RUN,
+    SUFFIX,
+    WORKER,
+    all_failed,
+    first_twin,
+    left_over,
+    lock_path,
+)
+
+
+class Watch:
+    """Reports what a trial's policies are worth on the way, and gives it up when the study's pruner says so."""
+
+    def __init__(self, stop: StopFlag, trial: Trial, study: str, metric: str, judging: Mapping[str, Any]) -> None:
+        """study: its name. judging: the trial's config group eval."""
+        self.stop, self.trial, self.metric, self.judging = stop, trial, metric, judging
+        number = str(trial.number)
+        shown = {"mlflow.runName": f"trial {number}"}  # of the runs below a sweep's
+        self.tags: Mapping[str, str] = {"racing.study": study, "racing.trial": number, **shown}
+        self.reported = set(trial.study.trials[trial.number].intermediate_values)
+
+    def opened(self, run: RunDirectory) -> None:
+        """See racing.training.trainer.Watch."""
+        self.trial.set_user_attr(RUN, run.name)
+
+    def judged(self, step: int, result: Evaluation) -> None:
+        """See racing.training.trainer.Watch. A judgement that a continued run repeats is not reported again.
+
+        Steps are reported as multiples of eval.every, which all trials have in common: a judgement waits for the end
+        of a rollout, and trials may differ in how long these are.
+        """
+        every = self.judging["every"]
+        place = max(1, round(step / every)) * every
+        if place not in self.reported:
+            self.reported.add(place)
+            self.trial.report(value_of(self.metric, result.summary, self.judging["finish_rate"]), place)
+        if self.trial.should_prune():
+            self.trial.set_user_attr(PRUNE, step)  # before the run leaves: who continues it knows
+            self.stop.pruned = True
+
+
+class Worker:
+    """One of the workers of a search."""
+
+    def __init__(self, search: Search, study: Study, stop: StopFlag) -> None:
+        """stop: entered; looked at after each trial, and by each training."""
+        self.search, self.study, self.stop = search, study, stop
+
+    def work(self) -> None:
+        """Continue what was left over, then take new trials until the study has enough of them.
+
+        Raises Stopped after a signal, and what a trial raised if the first ones, or many in a row, came to nothing.
+        """
+        for left in left_over(self.study, self.search.worker, self.search.workers, self.search.folder):
+            self.study.sampler = self.search.sampler(0)
+            self._run(Trial(self.study, left._trial_id), again=True)
+        while len(self.study.get_trials(deepcopy=False, states=DONE)) < self.search.n_trials:
+            trial = self._ask()
+            twin = first_twin(self.study, trial)
+            if twin is not None and twin.state.is_finished():
+                self._copy(twin, trial)
+                continue
+            if twin is not None:
+                trial.set_user_attr(SUFFIX, f".trial{trial.number}")
+            self._run(trial, again=False)
+
+    def _ask(self) -> Trial:
+        own = [t for t in self.study.get_trials(deepcopy=False) if t.user_attrs.get(WORKER) == self.search.worker]
+        self.study.sampler = self.search.sampler(len(own))
+        trial = self.study.ask(self.search.space)
+        trial.set_user_attr(WORKER, self.search.worker)
+        return trial
+
+    def _copy(self, twin: FrozenTrial, trial: Trial) -> None:
+        """The same values were tried before, and would give the same result."""
+        if twin.state == TrialState.FAIL:
+            self._failed(trial, InputError(twin.user_attrs.get(REASON, f"as trial {twin.number}")))
+            return
+        for name in (RUN, REASON):
+            if name in twin.user_attrs:
+                trial.set_user_attr(name, twin.user_attrs[name])
+        for step, value in twin.intermediate_values.items():
+            trial.report(value, step)
+        self.study.tell(trial, twin.values if twin.state == TrialState.COMPLETE else None, state=twin.state)
+
+    def _run(self, trial: Trial, *, again: bool) -> None:
+        """Train a trial to its end and tell the study. again: another process has begun with it."""
+        search, settings = self.search, self.search.trial_settings(trial.params)
+        self.stop.pruned = PRUNE in trial.user_attrs
+        try:
+            cfg = search.compose(settings)
+            cfg.fresh = search.cfg.fresh and not again
+            watch = Watch(self.stop, trial, search.name, search.metric, cfg.eval)
+            run = train(cfg, settings, suffix=trial.user_attrs.get(SUFFIX, ""), watch=watch)
+            value = value_of(search.metric, run.summary, cfg.eval.finish_rate)
+        except Stopped:
+            if not self.stop.pruned:
+                raise
+            self.study.tell(trial, state=TrialState.PRUNED)
+        except Diverged as error:  # told as pruned: samplers avoid such values, but forget those of trials that failed
+            trial.set_user_attr(REASON, str(error))
+            self.study.tell(trial, state=TrialState.PRUNED)
+        except Exception as error:
+            self._failed(trial, error)
+        else:
+            self.study.tell(trial, value)
+        if self.stop.signal:
+            raise Stopped(f"{search.name} stopped on {self.stop.signal}; the same command continues it")
+
+    def _failed(self, trial: Trial, error: Exception) -> None:
+        """Record why a trial came to nothing; raises `error` if that is no matter of this trial."""
+        if not isinstance(error, InputError):
+            traceback.print_exc()
+        reason = " ".join(str(error).split()) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        trial.set_user_attr(REASON, reason[:1000])
+        self.study.tell(trial, state=TrialState.FAIL)
+        print(f"trial {trial.number} failed: {reason}", file=sys.stderr, flush=True)
+        if all_failed(self.study):
+            raise error
+
+
+def work(cfg: DictConfig, typed: Sequence[str], place: Path | None) -> float | None:
+    """Work on the search that `cfg` describes until it has enough trials; returns the best value so far.
+
+    typed: all settings. place: the sweep's folder; None outside one. Raises InputError for what is wrong with it,
+    Stopped after a signal.
+    """
+    logging.set_verbosity(logging.WARNING)
+    search = read_search(cfg, typed, place)
+    try:
+        search.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(lock_path(search.folder, search.worker))
+        free = lock.acquire()
+    except OSError as error:
+        problem = f"{error.filename or search.folder}: {error.strerror}"
+        raise InputError(f"{problem}; paths.outputs must be a writable folder: set paths.outputs=FOLDER") from error
+    if not free:
+        rule = f"worker {search.worker} of {search.name} is at work already ({lock.owner})"
+        raise InputError(f"{rule}; wait for it, stop it, or set sweep.study to begin another study")
+    try:
+        study = search.open()
+        with StopFlag() as stop:
+            Worker(search, study, stop).work()
+        return report(study, search)
+    finally:
+        lock.release()
