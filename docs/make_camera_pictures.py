@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from racing.config import load_group
-from racing.sim.camera import Camera, make_lens, make_randomize
+from racing.sim.camera.camera import Camera, make_lens, make_randomize
 from racing.sim.track import Track
 from racing.sim.world import Episodes, World
 from racing.tracks.catalog import load_track
@@ -55,7 +55,7 @@ def take(
     seed: int = 0,
     **lens: Any,
 ) -> Picture:
-    """What the first of the cars at `places` sees, (H, W, 3). lens: as in racing.sim.camera.make_lens."""
+    """What the first of the cars at `places` sees, (H, W, 3). lens: as in racing.sim.camera.camera.make_lens."""
     car = load_group("vehicle", vehicle)
     world = World([track], car, races=1, cars_per_race=len(places), seed=seed, episodes=Episodes())
     world.reset()

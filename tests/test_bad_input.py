@@ -14,8 +14,8 @@ import torch
 from racing.cli import main
 from racing.config import load_group
 from racing.tracks.catalog import load_track
-from racing.tracks.generate import generate
-from racing.tracks.house import write_house
+from racing.tracks.formats.native import write_house
+from racing.tracks.generator import generate
 from tests.drivers import seeing_model
 
 SEE = "env=vision env.line=centre algo=ppo_cnn"

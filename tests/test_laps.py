@@ -17,7 +17,7 @@ from racing.evaluation.intervals import mean_interval, wilson
 from racing.evaluation.result import Evaluation, flat_metrics, summarise
 from racing.evaluation.seeds import REPORT_SEEDS
 from racing.evaluation.telemetry import COLUMNS
-from racing.sim.camera import Randomize
+from racing.sim.camera.camera import Randomize
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes

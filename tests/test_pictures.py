@@ -12,7 +12,7 @@ from racing.evaluation.evaluate import drive, evaluation_task
 from racing.evaluation.plots import braking_zones, channels_picture, lap_picture, speed_unit
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.tracks.reference import reference_lap, stations
+from racing.tracks.reference_lap import reference_lap, stations
 from tests.drivers import follower, group
 
 
@@ -59,7 +59,7 @@ def test_a_drive_that_ended_early_is_drawn_too(wavy: Track, kart: Vehicle, tmp_p
 
 
 def test_small_and_large_tracks_fill_the_page(f1tenth: Vehicle, wavy: Track, tmp_path: Path):
-    from racing.tracks.assemble import scaled_track
+    from racing.tracks.images.assemble import scaled_track
 
     lap = lap_of(wavy, f1tenth)
     sizes = []

@@ -111,7 +111,7 @@ def launchers() -> Iterator[Finding]:
 
 def places(outputs: Path) -> Iterator[Finding]:
     """Folders that are written to, and the embedded MLflow store."""
-    from racing.sim.precision import cache_directory
+    from racing.sim.kernels.kernel import cache_directory
 
     yield writable("outputs", outputs, "set paths.outputs=FOLDER")
     base = _nearest(outputs)

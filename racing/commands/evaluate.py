@@ -87,7 +87,7 @@ def evaluate(options: Mapping[str, Any]) -> int:
     from racing.evaluation.evaluate import Diverged, drive
     from racing.evaluation.seeds import REPORT_SEEDS
     from racing.policies.loading import load_policy, own_task, surroundings
-    from racing.tracks.reference import reference_lap
+    from racing.tracks.reference_lap import reference_lap
 
     policy = load_policy(str(options["run"]), Path(options["paths"]["outputs"]), options["backend"])
     reading = {name: options[name] for name in READING}

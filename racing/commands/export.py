@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
 def export_run(spec: str, outputs: Path, out: str | None, opset: int) -> int:
     """Export the torch policy of a run anew; prints what was written and returns the exit code."""
     from racing.policies.loading import ONNX_FILE, load_policy, own_task, surroundings
-    from racing.tracks.reference import reference_lap
+    from racing.tracks.reference_lap import reference_lap
 
     require(not spec.endswith(".onnx"), f"run={spec} must be a run or a .zip, it is exported already; name its run")
     policy = load_policy(spec, outputs, "torch")

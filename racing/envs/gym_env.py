@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from racing.config import build, compose, explain
-from racing.envs.picture import driver_camera, top_down
+from racing.envs.rendering import driver_camera, top_down
 from racing.envs.vec_env import action_space
 from racing.errors import InputError, require
 from racing.observations import rows_of
-from racing.sim.camera import Camera
-from racing.sim.layout import ENDINGS
+from racing.sim.camera.camera import Camera
+from racing.sim.records import ENDINGS
 
 RENDER_MODES = ("rgb_array",)
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.errors import is_number, require, require_number
-from racing.sim.layout import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
-from racing.sim.precision import kernel
-from racing.sim.profile import speed_profile
+from racing.sim.kernels.kernel import kernel
+from racing.sim.records import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
+from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes, Guide, Rays, World
@@ -194,7 +194,7 @@ def centre_line(track: Track, vehicle: Vehicle) -> Guide:
 
 
 def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[Guide]:
-    from racing.tracks.reference import reference_line  # clarabel and scipy, only where the line is wanted
+    from racing.tracks.reference_lap import reference_line  # clarabel and scipy, only where the line is wanted
 
     return [reference_line(track, vehicle) for track in tracks]
 

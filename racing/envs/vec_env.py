@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from racing.envs.sensors import TERMS, SensorsTask, Step
 from racing.observations import rows_of
-from racing.sim.layout import ENDINGS
+from racing.sim.records import ENDINGS
 
 
 def action_space() -> spaces.Box:
@@ -147,6 +147,6 @@ class RacingVecEnv(VecEnv):
 
     def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
         """Top-down pictures (H, W, 3) of the first lanes."""
-        from racing.envs.picture import top_down
+        from racing.envs.rendering import top_down
 
         return [top_down(self.task.world, 0)]

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from racing.envs.sensors import SensorsTask, Step
 from racing.errors import require, require_number
-from racing.sim.camera import Camera, make_lens, make_randomize
+from racing.sim.camera.camera import Camera, make_lens, make_randomize
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
 from racing.sim.world import World

@@ -19,7 +19,7 @@ from racing.envs.vision import VisionTask
 from racing.evaluation.result import Array, Evaluation, summarise
 from racing.evaluation.telemetry import row_of
 from racing.observations import rows_of
-from racing.sim.layout import ENDINGS, LAPS_DONE, OFF_TRACK
+from racing.sim.records import ENDINGS, LAPS_DONE, OFF_TRACK
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
 
@@ -147,7 +147,7 @@ def drive(
     racing.envs.sensors.evaluation_episodes); each call drives the same starts. references: reference lap [s] of each
     of the task's tracks. telemetry: keep the rows of every lane.
 
-    An episode's dict: episode (lane), track, ended (racing.sim.layout.ENDINGS), finished (all laps driven), laps and
+    An episode's dict: episode (lane), track, ended (racing.sim.records.ENDINGS), finished (all laps driven), laps and
     gates passed, lap_times_s of all complete laps, flying_lap (number of the best lap after the first, of the only
     one if one was asked for; None without one), its lap_time_s and lap_ratio to the reference; reward, reward_terms
     (weighted sums by name), steps (decisions), time_s, progress_m (centreline length driven), off_track_m (length of

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.sim.track import Track
-from racing.tracks.reference import ReferenceLap, stations
+from racing.tracks.reference_lap import ReferenceLap, stations
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,8 +48,8 @@ def lap_picture(
 ) -> Path:
     """Draw the driven line on the track, coloured by speed; returns `path`, a PNG.
 
-    lap: columns of racing.evaluation.result.Evaluation.lap_table. facts: short texts under the title (lap time, ratio, tyre model).
-    Braking zones are underlaid in red, each with a mark where it begins.
+    lap: columns of racing.evaluation.result.Evaluation.lap_table. facts: short texts under the title (lap time, ratio,
+    tyre model). Braking zones are underlaid in red, each with a mark where it begins.
     """
     from matplotlib.collections import LineCollection
 

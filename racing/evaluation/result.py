@@ -17,7 +17,7 @@ import numpy.typing as npt
 from racing.evaluation.intervals import mean_interval, wilson
 from racing.evaluation.telemetry import COLUMNS, write_csv, write_parquet
 from racing.files import write_atomic
-from racing.sim.layout import ENDINGS, OFF_TRACK
+from racing.sim.records import ENDINGS, OFF_TRACK
 
 Array = npt.NDArray[Any]
 PER_TRACK = ("finish_rate", "lap_time_s", "lap_ratio")  # what a journal keeps of every single track
@@ -28,8 +28,8 @@ class Evaluation:
     """What `drive` measured.
 
     episodes: one dict per lane, see `drive`. summary: averages with 95 % intervals, see `summarise`.
-    telemetry: (T + 1, N, K) float32, K as in racing.evaluation.telemetry.COLUMNS, row 0 is the start; NaN after a lane's end. None
-    if not kept. decision: [s] between two rows.
+    telemetry: (T + 1, N, K) float32, K as in racing.evaluation.telemetry.COLUMNS, row 0 is the start; NaN after a
+    lane's end. None if not kept. decision: [s] between two rows.
     """
 
     episodes: list[dict[str, Any]]

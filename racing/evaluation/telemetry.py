@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from racing.envs.sensors import TERMS
 from racing.files import write_atomic
-from racing.sim import layout
-from racing.sim.layout import OFF_TRACK
+from racing.sim import records
+from racing.sim.records import OFF_TRACK
 from racing.sim.vehicle import GRAVITY
 
 Array = npt.NDArray[Any]
@@ -39,7 +39,7 @@ COLUMNS = {  # name -> unit
     "reward": "1",  # of the decision that led to this row
     **{f"reward_{name}": "1" for name in TERMS},  # its terms, weighted
 }
-_CAR = frozenset(layout.car(np.float32).names or ())
+_CAR = frozenset(records.car(np.float32).names or ())
 
 
 def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None) -> F:

@@ -16,7 +16,7 @@ from racing.envs.vision import VisionTask
 from racing.evaluation.evaluate import Task
 from racing.evaluation.plots import speed_unit
 from racing.evaluation.video_panels import BACKGROUND, INK, Map, Strip, dashboard, write
-from racing.sim.camera import Camera, Lens, make_lens
+from racing.sim.camera.camera import Camera, Lens, make_lens
 from racing.sim.track import Track
 from racing.sim.world import World
 from racing.tracks.texture import make_textures
@@ -42,8 +42,8 @@ def write_video(
     """Write a video of `lap` in real time, 1280 x 720 at 30 frames/s, H.264; returns `path`.
 
     task: what the policy drove; with a camera, the video shows what that saw in a corner, and the driver's view is
-    taken from its place, in colour and wider. lap: columns of racing.evaluation.result.Evaluation.lap_table, at most LONGEST
-    seconds are shown. title, facts: stand beside the map. The file appears when it is complete.
+    taken from its place, in colour and wider. lap: columns of racing.evaluation.result.Evaluation.lap_table, at most
+    LONGEST seconds are shown. title, facts: stand beside the map. The file appears when it is complete.
     """
     moments, rows = _moments(lap)
     poses = _poses(lap, moments)

@@ -143,9 +143,7 @@ def _greedy(model: BaseAlgorithm, names: Sequence[str]) -> Any:
         features, hidden = policy.actor.features_extractor, policy.actor.latent_pi
         last = (policy.actor.mu, torch.nn.Tanh())
     else:
-        raise ValueError(
-            f"export knows the policies of PPO and SAC, got {type(policy).__name__}; add it to racing/policies/export.py"
-        )
+        raise ValueError(f"export knows the policies of PPO and SAC, got {type(policy).__name__}; add it to {__name__}")
 
     class Greedy(torch.nn.Module):
         def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """The journal of a run: one append-only file of JSON lines that holds every metric, parameter and event.
 
-It is the truth about the run. MLflow gets a copy of it (racing/tracking/sender.py), so writing never waits for a server:
-one line is one `os.write` on a file opened with O_APPEND, a few microseconds. Killing the process loses no line that
-was written. Line kinds (every line also has `ts`, UTC milliseconds):
+It is the truth about the run. MLflow gets a copy of it (racing/tracking/sender.py), so writing never waits for a
+server: one line is one `os.write` on a file opened with O_APPEND, a few microseconds. Killing the process loses no line
+that was written. Line kinds (every line also has `ts`, UTC milliseconds):
 
     journal   id, version            the first line; `id` names the run in MLflow
     start     ...                    a process begins or continues the run

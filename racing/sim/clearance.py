@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from racing.sim.precision import kernel
+from racing.sim.kernels.kernel import kernel
 
 FloatArray = npt.NDArray[np.floating]
 

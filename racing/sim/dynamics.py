@@ -4,7 +4,7 @@ All models share one state tuple (x, y, steer, v, yaw, yaw_rate, w):
   kinematic  x, y of the REAR axle, v along the car, yaw_rate and w unused
   linear     x, y of the centre of gravity, v its speed, w the slip angle beta [rad]
   saturated  x, y of the centre of gravity, v longitudinal and w lateral body velocity [m/s]
-SI units; steering and yaw counter-clockwise. `car` is a record of racing.sim.layout.VEHICLE.
+SI units; steering and yaw counter-clockwise. `car` is a record of racing.sim.records.VEHICLE.
 
 Sources: kinematic and linear single-track, constraints: Althoff, CommonRoad vehicle models 2020 (as f1tenth_gym).
 Tyre curve: Pacejka's magic formula with its slip argument tan(alpha), B = C_S / C so that the slope at zero equals the
@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import math
 
-from racing.sim.precision import inlined, kernel, real
-from racing.sim.trig import HALF_PI, arctan_unit, sincos, sincos_small, sine
+from racing.sim.kernels.kernel import inlined, kernel, real
+from racing.sim.kernels.trig import HALF_PI, arctan_unit, sincos, sincos_small, sine
 
 KINEMATIC, LINEAR, SATURATED = 0, 1, 2  # index in racing.sim.vehicle.MODELS
 G = real(9.81)

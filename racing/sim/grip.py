@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.errors import require
-from racing.sim.bilinear import bilinear
-from racing.sim.precision import kernel, real
+from racing.sim.kernels.bilinear import bilinear
+from racing.sim.kernels.kernel import kernel, real
 
 LEAST, MOST = 0.05, 2.0  # [-] factors beyond which no road is
 

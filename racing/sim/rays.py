@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from racing.sim.bilinear import bilinear
-from racing.sim.precision import kernel, real
-from racing.sim.trig import sincos
+from racing.sim.kernels.bilinear import bilinear
+from racing.sim.kernels.kernel import kernel, real
+from racing.sim.kernels.trig import sincos
 
 ZERO, HALF, ONE, TWO = real(0), real(0.5), real(1), real(2)
 DX, DY, FREE, STEP = 0, 1, 2, 3  # columns of the work space

@@ -8,12 +8,12 @@ import numpy as np
 
 from racing.sim.dynamics import KINEMATIC, LINEAR, SATURATED, derivative, rk4, settle
 from racing.sim.grip import grip_at
-from racing.sim.layout import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
-from racing.sim.precision import kernel, real
-from racing.sim.progress import gate_crossing, heading_error, locate, shortest
+from racing.sim.kernels.kernel import kernel, real
+from racing.sim.kernels.rng import uniform
+from racing.sim.kernels.trig import arctan, sincos, wrap
+from racing.sim.localisation import gate_crossing, heading_error, locate, shortest
 from racing.sim.rays import clearance, scan
-from racing.sim.rng import uniform
-from racing.sim.trig import arctan, sincos, wrap
+from racing.sim.records import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
 
 ZERO, ONE, TWO, FIVE = real(0), real(1), real(2), real(5)
 SLOW = real(0.1)  # [m/s] below it the slip angle is not resolved

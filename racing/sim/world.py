@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.errors import require
-from racing.sim import layout, step
+from racing.sim import records, step
 from racing.sim.track import Track
 from racing.sim.vehicle import MODELS, Vehicle
 
@@ -77,7 +77,7 @@ class World:
     i of a large world does what lane i of a small one does. Cars of one race do not touch each other yet.
 
     Arrays to read after `step` (views, overwritten by the next step):
-      cars (W, C) records (racing.sim.layout.car), ranges (W, C, R) [m]: the state now, after automatic restarts.
+      cars (W, C) records (racing.sim.records.car), ranges (W, C, R) [m]: the state now, after automatic restarts.
       final_cars (W, C): the state before restarts. final_ranges: its rays, valid where final_cars["ended"] > 0.
     Fixed: points (P,) centreline records of all tracks, track_table (K,) where each track's lie in them.
     """
@@ -116,7 +116,7 @@ class World:
         self._vehicle = pack_vehicle(vehicle, self.real)
         self._rules = self._pack_rules(substeps, seed, first_race * cars_per_race)
         shape = (races, cars_per_race)
-        self.cars = np.zeros(shape, layout.car(self.real))
+        self.cars = np.zeros(shape, records.car(self.real))
         self.cars["episode"] = -1
         self.final_cars = self.cars.copy()
         self.ranges = np.zeros((*shape, self.rays.number), self.real)
@@ -127,7 +127,7 @@ class World:
         top = self.vehicle.max_speed
         lines = lines or [Guide(np.zeros(len(t.points)), np.full(len(t.points), top)) for t in self.tracks]
         speeds = start_speeds or [np.full(len(t.points), 0.1 * self.vehicle.max_speed) for t in self.tracks]
-        self.track_table = np.zeros(len(self.tracks), layout.track(self.real))
+        self.track_table = np.zeros(len(self.tracks), records.track(self.real))
         points: list[Any] = []
         gates: list[Any] = []
         grids: list[Any] = []
@@ -153,7 +153,7 @@ class World:
         self._grid, self._grip = self._grid.astype(self.real), np.concatenate(grips).astype(self.real)
 
     def _pack_rules(self, substeps: int, seed: int, first_lane: int) -> Array:
-        rules = np.zeros((), layout.rules(self.real))
+        rules = np.zeros((), records.rules(self.real))
         episodes = self.episodes
         rules["step"], rules["substeps"] = self.vehicle.physics_step, substeps
         rules["field_of_view"], rules["range"] = self.rays.field_of_view, self.rays.range
@@ -192,7 +192,7 @@ class World:
 
     @property
     def rules(self) -> Array:
-        """What holds for every car, as a kernel record (racing.sim.layout.rules)."""
+        """What holds for every car, as a kernel record (racing.sim.records.rules)."""
         return self._rules[()]
 
     def reseed(self, seed: int) -> None:
@@ -255,7 +255,7 @@ class World:
 
 def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
     """The vehicle as a kernel record (0-d array)."""
-    record = np.zeros((), layout.vehicle(real))
+    record = np.zeros((), records.vehicle(real))
     for name in record.dtype.names or ():
         if hasattr(vehicle, name):
             value = getattr(vehicle, name)
@@ -269,7 +269,7 @@ def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
 
 def pack_points(track: Track, speed: Array, line: Guide, real: Any) -> Array:
     """The centreline as kernel records (M,)."""
-    record = np.zeros(len(track.points), layout.point(real))
+    record = np.zeros(len(track.points), records.point(real))
     record["x"], record["y"] = track.points.T
     record["heading"], record["curvature"] = track.heading, track.curvature
     record["left"], record["right"], record["speed"] = track.left, track.right, speed
@@ -280,7 +280,7 @@ def pack_points(track: Track, speed: Array, line: Guide, real: Any) -> Array:
 
 def pack_gates(track: Track, real: Any) -> Array:
     """The gates as kernel records (G,), with their arc lengths, found in driving order (a track may cross itself)."""
-    record = np.zeros(len(track.gates), layout.gate(real))
+    record = np.zeros(len(track.gates), records.gate(real))
     record["left_x"], record["left_y"] = track.gates[:, 0].T
     record["right_x"], record["right_y"] = track.gates[:, 1].T
     count, at = len(track.points), 0

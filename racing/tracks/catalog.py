@@ -8,13 +8,13 @@ from pathlib import Path
 
 from racing.errors import InputError, inside, is_file, require, require_number
 from racing.sim.track import Track
-from racing.tracks.assemble import reversed_track, scaled_track
-from racing.tracks.centreline import read_centreline
-from racing.tracks.check import refuse_unusable
-from racing.tracks.drawn import drawn_circuit
-from racing.tracks.ground import SUFFIX, with_grip
-from racing.tracks.house import GATES_FILE, read_entries, read_house
-from racing.tracks.rosmap import read_ros_map
+from racing.tracks.formats.centreline import read_centreline
+from racing.tracks.formats.native import GATES_FILE, read_entries, read_house
+from racing.tracks.formats.ros_map import read_ros_map
+from racing.tracks.generated import drawn_circuit
+from racing.tracks.grip_map import SUFFIX, with_grip
+from racing.tracks.images.assemble import reversed_track, scaled_track
+from racing.tracks.validation import refuse_unusable
 
 PICTURES = (".png", ".pgm", ".jpg", ".jpeg", ".bmp")
 MAPS = (".yaml", ".yml")
@@ -57,8 +57,8 @@ def load_track(
     reverse: drive it the other way.
     metres_per_pixel: size of a pixel [m] of a picture without a ROS map; None: the file's, else a 10 m wide road.
     half_width: half of the road's width [m], before scaling, for a CSV that has no widths (2 or 7 columns).
-    grip: see `racing.tracks.ground.with_grip`.
-    keep, close: how to read a picture without gates, see `racing.tracks.painted.painted_track`.
+    grip: see `racing.tracks.grip_map.with_grip`.
+    keep, close: how to read a picture without gates, see `racing.tracks.images.painted.painted_track`.
     Raises InputError if there is no such track, or its file breaks a rule.
     """
     path = locate(str(spec))
@@ -152,7 +152,7 @@ def generated_tracks(
     scale: float = 1.0,
     grip: str | float | None = None,
 ) -> list[Track]:
-    """`count` circuits from seeds seed, seed + 1, ...; arguments as in `racing.tracks.generate.generate`.
+    """`count` circuits from seeds seed, seed + 1, ...; arguments as in `racing.tracks.generator.generate`.
 
     Lists of styles, lengths [m] and widths [m] must be equally long; the circuits go through them in turn.
     """

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.sim.precision import kernel
+from racing.sim.kernels.kernel import kernel
 
 Points = npt.NDArray[np.float64]
 Column = npt.NDArray[np.float64]

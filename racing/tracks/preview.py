@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.sim.track import Track
-from racing.tracks.draw import draw_track, frame_for
-from racing.tracks.image import open_picture
-from racing.tracks.unravel import Mark
+from racing.tracks.images.image import open_picture
+from racing.tracks.images.lap import Mark
+from racing.tracks.render import draw_track, frame_for
 
 if TYPE_CHECKING:
-    from racing.tracks.reference import ReferenceLap
+    from racing.tracks.reference_lap import ReferenceLap
 
 Extent = tuple[float, float, float, float]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from racing.sim.track import Track
-from racing.tracks.generate import generate
-from racing.tracks.house import write_house
+from racing.tracks.formats.native import write_house
+from racing.tracks.generator import generate
 
 
 @dataclass(frozen=True)

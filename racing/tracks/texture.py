@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.errors import require
-from racing.sim.texture import Texture
+from racing.sim.camera.mipmap import Texture
 from racing.sim.track import Track
-from racing.tracks.draw import draw_track, frame_for
-from racing.tracks.image import Picture, open_picture
+from racing.tracks.images.image import Picture, open_picture
+from racing.tracks.render import draw_track, frame_for
 
 SOURCES = ("drawn", "picture")
 PIXELS_PER_WIDTH = 40  # of a drawn road

@@ -34,7 +34,7 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
     config: `cfg` as plain data; its init_from is replaced by the name of exactly these weights.
     """
     from racing.envs.vec_env import RacingVecEnv
-    from racing.tracks.reference import reference_lap
+    from racing.tracks.reference_lap import reference_lap
     from racing.training.hardware import choose
 
     ancestor = None

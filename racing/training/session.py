@@ -20,7 +20,7 @@ from racing.policies.export import describe, export_policy, record_observations
 from racing.policies.init_from import shape_text
 from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.runs.directory import RunDirectory
-from racing.tracks.reference import reference_lap
+from racing.tracks.reference_lap import reference_lap
 from racing.training.build import Parts
 from racing.training.checkpoint_callback import Keeper
 from racing.training.evaluation_callback import JournalWriter, Monitor

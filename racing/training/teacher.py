@@ -23,7 +23,8 @@ MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spaci
 def train_teacher(settings: Sequence[str], typed: Sequence[str], train: Callable[..., RunDirectory]) -> str:
     """Train the run that `settings` describe, or continue it, or find it finished; returns its policy's name.
 
-    typed: what was typed for the pupil; what of it concerns both goes to the teacher, too. train: racing.training.trainer.train.
+    typed: what was typed for the pupil; what of it concerns both goes to the teacher, too. train:
+    racing.training.trainer.train.
     """
     own = {key_of(setting) for setting in settings}
     shared = [s for s in typed if key_of(s).partition(".")[0] in SHARED and key_of(s) not in own]

@@ -106,7 +106,7 @@ def test_preview_of_the_speeds_of_the_line(make_task):
 
 
 def test_preview_of_the_reference_line(make_task, stadium: Track, kart: Vehicle):
-    from racing.tracks.reference import reference_lap
+    from racing.tracks.reference_lap import reference_lap
 
     task = make_task(preview=8, line="reference")
     seen = standing(task, x=280.0, y=0.0, yaw=0.0)[10:18]

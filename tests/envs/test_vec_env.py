@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from racing.envs.sensors import TERMS
 from racing.envs.vec_env import RacingVecEnv
-from racing.sim.layout import ENDINGS
+from racing.sim.records import ENDINGS
 from tests.envs.conftest import place
 
 

@@ -6,7 +6,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from racing.commands.runs.main import sync
+from racing.cli import main as cli
+from racing.commands.runs.main import sync, target_uri
+from racing.runs.directory import find_run
 from racing.tracking.errors import Refused, Unreachable, classify
 from racing.tracking.mlflow_sink import Delivery, rejected
 from racing.tracking.store import connect, embedded_uri
@@ -106,7 +108,7 @@ def test_moved_outputs_are_found_again_in_the_moved_store(begin, copy_of, tmp_pa
     run.finish({"a": 1})
     assert sync(run) == 0
     (tmp_path / "outputs").rename(tmp_path / "elsewhere")
-    assert main(["sync", "all", f"paths.outputs={tmp_path / 'elsewhere'}"]) == 0
+    assert cli(["sync", "all", f"paths.outputs={tmp_path / 'elsewhere'}"]) == 0
     moved = find_run("latest", tmp_path / "elsewhere")
     assert moved.mlflow["uri"] == embedded_uri(tmp_path / "elsewhere")
     assert moved.mlflow["run_id"] == copy_of(moved).run_id

@@ -269,7 +269,8 @@ def test_missing_package_is_said_before_anything_is_trained(monkeypatch):
 
 def test_the_senders_of_other_sinks_do_without_mlflow(begin):
     run = begin(tracking=BOTH)
-    code = "import sys, racing.tracking.sender as s; s.main(sys.argv[1:]); print([m for m in sys.modules if m == 'mlflow'])"
+    code = "import sys, racing.tracking.sender as s; s.main(sys.argv[1:]); "
+    code += "print([m for m in sys.modules if m == 'mlflow'])"
     run.finish({"a": 1})
     for name in ("tensorboard", "wandb"):
         command = [sys.executable, "-c", code, str(run.path), "--parent", "1", "--sink", name]

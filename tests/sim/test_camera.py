@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from racing.errors import InputError
-from racing.sim.camera import Camera, Lens, Randomize, make_lens, make_randomize
-from racing.sim.texture import Texture, luma
+from racing.sim.camera.camera import Camera, Lens, Randomize, make_lens, make_randomize
+from racing.sim.camera.mipmap import Texture, luma
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes, World

@@ -9,8 +9,8 @@ import json
 import numpy as np
 import pytest
 
-from racing.sim import layout
-from racing.sim.precision import in_float64
+from racing.sim import records
+from racing.sim.kernels.kernel import in_float64
 from racing.sim.vehicle import GRAVITY, Vehicle
 from racing.sim.world import pack_vehicle
 from tests.conftest import shared
@@ -20,7 +20,7 @@ LINEAR = 1
 
 
 def oracle_record(p: dict[str, float]):
-    record = np.zeros((), layout.vehicle(np.float64))
+    record = np.zeros((), records.vehicle(np.float64))
     record["mass"], record["yaw_inertia"], record["friction"] = p["m"], p["I"], p["mu"]
     record["front_axle"], record["rear_axle"], record["cg_height"] = p["lf"], p["lr"], p["h"]
     record["stiffness_front"], record["stiffness_rear"] = p["C_Sf"], p["C_Sr"]

@@ -11,10 +11,10 @@ from racing.errors import InputError
 from racing.sim.grip import GripMap, uniform_grip
 from racing.sim.world import World
 from racing.tracks.catalog import generated_tracks, load_track
-from racing.tracks.drive import drive_round
-from racing.tracks.generate import generate
-from racing.tracks.house import write_house
-from racing.tracks.reference import compute_reference_lap
+from racing.tracks.formats.native import write_house
+from racing.tracks.generator import generate
+from racing.tracks.reference_driver import drive_round
+from racing.tracks.reference_lap import compute_reference_lap
 
 
 def drive(tracks, vehicle, steps=60):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from racing.errors import InputError
-from racing.sim.profile import acceleration, lap_time, speed_profile
+from racing.sim.speed_profile import acceleration, lap_time, speed_profile
 from racing.sim.vehicle import GRAVITY, Vehicle
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "vehicle"

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from racing.errors import InputError
-from racing.sim import layout
+from racing.sim import records
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes, Rays, World
 from tests.drivers import follow
 
-ENDED = {name: code for code, name in enumerate(layout.ENDINGS)}
+ENDED = {name: code for code, name in enumerate(records.ENDINGS)}
 
 
 def make(track: Track, vehicle: Vehicle, **options) -> World:
@@ -164,7 +164,7 @@ def test_episodes_end_for_the_stated_reasons(wavy: Track, kart: Vehicle):
             world.step(np.tile(command, (16, 1)))
             codes = world.final_cars["ended"]
             if codes.any():
-                return {layout.ENDINGS[c] for c in np.unique(codes) if c}
+                return {records.ENDINGS[c] for c in np.unique(codes) if c}
         return set()
 
     assert first_ending([1.0, 1.0]) == {"off_track"}
@@ -181,7 +181,7 @@ def test_turning_back_is_the_wrong_way(wavy: Track, kart: Vehicle):
         world.step(np.array([[0.0, 0.3]]))
         if world.final_cars["ended"][0, 0]:
             break
-    assert layout.ENDINGS[world.final_cars["ended"][0, 0]] in ("wrong_way", "off_track")
+    assert records.ENDINGS[world.final_cars["ended"][0, 0]] in ("wrong_way", "off_track")
     assert world.final_cars["progress"][0, 0] < -5
 
 

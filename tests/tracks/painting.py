@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from racing.sim.track import resample_closed
-from racing.tracks.draw import draw_track, frame_for
-from racing.tracks.generate import generate
+from racing.tracks.generator import generate
 from racing.tracks.geometry import nearest
+from racing.tracks.render import draw_track, frame_for
 
 ROUND = np.linspace(0, 2 * np.pi, 600, endpoint=False)
 OVAL = np.stack([400 + 300 * np.cos(ROUND), 220 + 150 * np.sin(ROUND)], axis=1)

@@ -8,8 +8,8 @@ from PIL import Image
 
 from racing.errors import InputError
 from racing.tracks.catalog import load_track
-from racing.tracks.generate import generate
-from racing.tracks.house import write_house
+from racing.tracks.formats.native import write_house
+from racing.tracks.generator import generate
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from PIL import Image
 from racing.cli import main
 from racing.sim.track import build_track
 from racing.tracks.catalog import load_track
-from racing.tracks.export import FORMATS
-from racing.tracks.generate import generate
+from racing.tracks.formats.writers import FORMATS
+from racing.tracks.generator import generate
 from tests.tracks.painting import distances
 
 CIRCUITS = [("kart", 420.0, 7.0), ("street", 120.0, 1.6), ("figure_eight", 700.0, 11.0)]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from racing.errors import InputError
-from racing.tracks import drawn
+from racing.tracks import generated
 from racing.tracks.catalog import generated_tracks
-from racing.tracks.check import findings
-from racing.tracks.drive import drive_round
-from racing.tracks.generate import CLEAR, STRICT, STYLES, drawing, generate
+from racing.tracks.generator import CLEAR, STRICT, STYLES, drawing, generate
 from racing.tracks.geometry import closest_approach, crossings, curvature
 from racing.tracks.measure import difficulty
+from racing.tracks.reference_driver import drive_round
+from racing.tracks.validation import findings
 
 SIZES = {
     "oval": (560.0, 12.0),
@@ -112,20 +112,20 @@ def test_circuits_are_the_same_on_every_machine():
 
 def test_a_circuit_comes_back_from_disk_bit_for_bit(tmp_path, monkeypatch):
     monkeypatch.setenv("RACING_CACHE", str(tmp_path))
-    made = drawn.drawn_circuit(5, "kart", 420.0, 7.0)
+    made = generated.drawn_circuit(5, "kart", 420.0, 7.0)
     assert made.points.tobytes() == generate(5, "kart", 420.0, 7.0).points.tobytes()
     (file,) = (tmp_path / "circuits").iterdir()
-    monkeypatch.setattr(drawn, "drawing", lambda *_: pytest.fail("drawn again"))
-    again = drawn.drawn_circuit(5, "kart", 420.0, 7.0)
+    monkeypatch.setattr(generated, "drawing", lambda *_: pytest.fail("drawn again"))
+    again = generated.drawn_circuit(5, "kart", 420.0, 7.0)
     assert again.points.tobytes() == made.points.tobytes()
     assert again.clearance.values.tobytes() == made.clearance.values.tobytes()
     assert (again.name, again.source) == (made.name, made.source)
     monkeypatch.undo()
     monkeypatch.setenv("RACING_CACHE", str(tmp_path))
     file.write_bytes(file.read_bytes()[:100])
-    assert drawn.drawn_circuit(5, "kart", 420.0, 7.0).points.tobytes() == made.points.tobytes()
+    assert generated.drawn_circuit(5, "kart", 420.0, 7.0).points.tobytes() == made.points.tobytes()
     monkeypatch.setenv("RACING_CACHE", "/proc/nowhere")
-    assert drawn.drawn_circuit(5, "kart", 420.0, 7.0).points.tobytes() == made.points.tobytes()
+    assert generated.drawn_circuit(5, "kart", 420.0, 7.0).points.tobytes() == made.points.tobytes()
 
 
 def test_the_reference_controller_goes_round_and_says_where_it_does_not(kart, f1tenth, monkeypatch):
@@ -137,7 +137,7 @@ def test_the_reference_controller_goes_round_and_says_where_it_does_not(kart, f1
     )
     small = generate(1, "tight", 120.0, 2.0)
     assert drive_round([small], f1tenth)[0].completed
-    monkeypatch.setattr("racing.tracks.drive.PACE", 3.0)  # too fast for any bend
+    monkeypatch.setattr("racing.tracks.reference_driver.PACE", 3.0)  # too fast for any bend
     (stuck,) = drive_round(tracks[2:3], kart)
     assert not stuck.completed
     assert stuck.ending == "off_track"

@@ -16,9 +16,9 @@ from PIL import Image
 from racing.cli import main
 from racing.errors import InputError
 from racing.tracks.catalog import load_track
-from racing.tracks.generate import generate
-from racing.tracks.house import write_house
-from racing.tracks.rosmap import read_settings
+from racing.tracks.formats.native import write_house
+from racing.tracks.formats.ros_map import read_settings
+from racing.tracks.generator import generate
 
 MOST_MEMORY = 600_000  # [KiB] that all of it together may add to the process's peak
 

@@ -10,11 +10,11 @@ from PIL import Image
 from racing.config import choices, load_group
 from racing.sim.track import resample_closed
 from racing.tracks.catalog import load_track, load_tracks, shipped
-from racing.tracks.check import findings
-from racing.tracks.generate import generate
+from racing.tracks.formats.native import parse_entry, read_house, write_house
+from racing.tracks.generator import generate
 from racing.tracks.geometry import nearest
-from racing.tracks.house import parse_entry, read_house, write_house
 from racing.tracks.shipped import SHIPPED, draw_shipped, shipped_track
+from racing.tracks.validation import findings
 
 
 def distances(points, line, pixel):

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from racing.cli import main
 from racing.commands.tracks.main import as_flags
 from racing.tracks.catalog import load_track, shipped
-from racing.tracks.generate import generate
+from racing.tracks.generator import generate
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_validate_drives_a_lap_and_takes_several(table, capsys):
 
 
 def test_a_track_that_cannot_be_driven_is_named_with_the_place(table, capsys, monkeypatch):
-    monkeypatch.setattr("racing.tracks.drive.PACE", 3.0)  # a controller that is too fast for any bend
+    monkeypatch.setattr("racing.tracks.reference_driver.PACE", 3.0)  # a controller that is too fast for any bend
     assert tracks("validate", table) == 2
     out = capsys.readouterr().out
     assert "m into the lap, at (" in out

@@ -8,8 +8,8 @@ from PIL import Image
 from racing.cli import main
 from racing.errors import InputError
 from racing.tracks.catalog import load_track
-from racing.tracks.painted import painted_track
-from racing.tracks.unravel import UnclearRoad
+from racing.tracks.images.lap import UnclearRoad
+from racing.tracks.images.painted import painted_track
 from tests.conftest import shared
 from tests.tracks.painting import EIGHT, OVAL, PIT_LANE, coloured, distances, four, outline, rendering, stroke
 

@@ -10,8 +10,8 @@ import pytest
 from racing.errors import InputError
 from racing.sim.track import resample_closed
 from racing.tracks.catalog import load_track
-from racing.tracks.centreline import read_table
-from racing.tracks.generate import generate
+from racing.tracks.formats.centreline import read_table
+from racing.tracks.generator import generate
 from racing.tracks.geometry import nearest
 from tests.conftest import shared
 

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from racing.sim.profile import lap_time, speed_profile
+from racing.sim.speed_profile import lap_time, speed_profile
 from racing.sim.track import Track, build_track, resample_closed
 from racing.sim.vehicle import Vehicle
-from racing.tracks import reference
 from racing.tracks.catalog import load_track
-from racing.tracks.line import closed_line, offset_bounds
-from racing.tracks.reference import cache_path, compute_reference_lap, reference_lap
+from racing.tracks.racing_line import closed_line, offset_bounds
+from racing.tracks.reference_lap import ReferenceLap, cache_path, compute_reference_lap, reference_lap
 from tests.conftest import REPOSITORY, shared
 
 PUBLISHED = REPOSITORY.parent / "shared" / "tracks" / "reference_laps.csv"
@@ -113,12 +112,12 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """An empty cache; the list grows with every lap that is computed."""
     computed: list[str] = []
 
-    def compute(track: Track, car: Vehicle) -> reference.ReferenceLap:
+    def compute(track: Track, car: Vehicle) -> ReferenceLap:
         computed.append(car.name)
         return compute_reference_lap(track, car)
 
     monkeypatch.setenv("RACING_CACHE", str(tmp_path))
-    monkeypatch.setattr(reference, "compute_reference_lap", compute)
+    monkeypatch.setattr("racing.tracks.reference_lap.compute_reference_lap", compute)
     return computed
 
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from racing.errors import InputError
-from racing.sim.texture import MOST_SIDE, Texture, luma
+from racing.sim.camera.mipmap import MOST_SIDE, Texture, luma
 from racing.sim.track import Track
-from racing.tracks.assemble import scaled_track
 from racing.tracks.catalog import load_track
-from racing.tracks.draw import ASPHALT, GRASS, MOWN
+from racing.tracks.images.assemble import scaled_track
+from racing.tracks.render import ASPHALT, GRASS, MOWN
 from racing.tracks.texture import drawn_texture, make_textures, picture_texture
 
 

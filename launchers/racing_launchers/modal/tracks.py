@@ -31,8 +31,8 @@ def track_files(path: Path) -> list[Path]:
     Raises InputError if they do not lie in one folder.
     """
     from racing.tracks.catalog import MAPS
-    from racing.tracks.house import GATES_FILE
-    from racing.tracks.rosmap import read_settings
+    from racing.tracks.formats.native import GATES_FILE
+    from racing.tracks.formats.ros_map import read_settings
 
     if path.suffix.lower() in MAPS:
         table = path.with_name(f"{path.stem.removesuffix('_map')}_centerline.csv")

@@ -285,7 +285,7 @@ def said(log: Path) -> Iterator[None]:
 def kernels(runs: Path) -> tuple[Path, Path]:
     """Where compiled kernels lie here, and the file of them on the volume, which is of this kind of processor only."""
     from racing.runs.provenance import cpu_model
-    from racing.sim.precision import cache_directory
+    from racing.sim.kernels.kernel import cache_directory
 
     kind = "".join(letter if letter.isalnum() else "_" for letter in cpu_model())
     here = cache_directory()

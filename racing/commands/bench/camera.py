@@ -11,7 +11,7 @@ from racing.commands.bench.report import Result, Row, say
 from racing.commands.bench.simulator import vehicle_called
 
 if TYPE_CHECKING:
-    from racing.sim.camera import Camera
+    from racing.sim.camera.camera import Camera
 
 PLACES = 8  # that each car takes in turn, so that no picture is drawn from a warm cache only
 ABSENT = "CarRacing-v3 is not installed: pip install 'gymnasium[box2d]'"
@@ -20,7 +20,7 @@ DRIVE = 60  # steps of CarRacing after which its opening zoom is over
 
 def pictures(options: Mapping[str, Any]) -> Result:
     """Pictures per second of Camera.render, in colour and grey, and of CarRacing's rendering where it is installed."""
-    from racing.sim.camera import Camera, make_lens
+    from racing.sim.camera.camera import Camera, make_lens
     from racing.sim.world import World
     from racing.tracks.catalog import load_track
     from racing.tracks.texture import make_textures

@@ -51,9 +51,9 @@ def _row(what: str, **values: Any) -> Row:
 def _generated(circuits: int, vehicle_name: str) -> list[Row]:
     """One row a style: seeds 0, 1, ...; findings; laps of the reference controller; CPU time of a circuit."""
     from racing.config import load_group
-    from racing.tracks.check import findings
-    from racing.tracks.drive import drive_round
-    from racing.tracks.generate import generate
+    from racing.tracks.generator import generate
+    from racing.tracks.reference_driver import drive_round
+    from racing.tracks.validation import findings
 
     vehicle = load_group("vehicle", vehicle_name)
     rows = []
@@ -87,9 +87,9 @@ def _pictures(scales: Sequence[float]) -> list[Row]:
     """One row a scale: drawings of generated circuits with noise, kerbs, lines and a dark start line, read again."""
     import cv2
 
-    from racing.tracks.draw import draw_track, frame_for
-    from racing.tracks.generate import generate
-    from racing.tracks.painted import painted_track
+    from racing.tracks.generator import generate
+    from racing.tracks.images.painted import painted_track
+    from racing.tracks.render import draw_track, frame_for
 
     rows = []
     for scale in scales:
@@ -124,7 +124,7 @@ def _pictures(scales: Sequence[float]) -> list[Row]:
 def _maps(folder: Path) -> list[Row]:
     """One row for each ROS map under `folder` that has a centreline table beside it."""
     from racing.tracks.catalog import load_track
-    from racing.tracks.centreline import read_table
+    from racing.tracks.formats.centreline import read_table
 
     rows = []
     for path in sorted(folder.rglob("*.yaml")):

@@ -46,8 +46,8 @@ def validate(options: argparse.Namespace, names: Sequence[str], load: Callable[[
 
 def _validate(track: Track, options: argparse.Namespace) -> bool:
     """Whether `track` is unfit; prints its findings, the drive-through and the verdict."""
-    from racing.tracks.check import drive_findings, findings
-    from racing.tracks.drive import drive_round
+    from racing.tracks.reference_driver import drive_round
+    from racing.tracks.validation import drive_findings, findings
 
     vehicle = vehicle_for(options.vehicle, track)
     found = findings(track, vehicle)
@@ -67,7 +67,7 @@ def _validate(track: Track, options: argparse.Namespace) -> bool:
 def preview(options: argparse.Namespace, names: Sequence[str], load: Callable[[str], Track]) -> int:
     """Draw one track with its reference line, or several on a sheet."""
     from racing.tracks.preview import save_preview, save_sheet
-    from racing.tracks.reference import reference_lap
+    from racing.tracks.reference_lap import reference_lap
 
     require(bool(names), "racing tracks preview needs a NAME or --all; see racing tracks list")
     tracks = []

@@ -228,7 +228,7 @@ def _vehicles() -> list[Vehicle]:
 
 def _lap(track: Track, vehicle: Vehicle) -> str:
     """Reference lap [s] for a table; none where the vehicle does not fit the road."""
-    from racing.tracks.reference import reference_lap
+    from racing.tracks.reference_lap import reference_lap
 
     if float((track.left + track.right).min()) < vehicle.width or least_radius(track) < vehicle.min_radius / 2:
         return "-"
@@ -265,7 +265,7 @@ def show(options: argparse.Namespace) -> int:
 def reference(options: argparse.Namespace) -> int:
     """Print the reference lap."""
     from racing.commands.tracks.inspect import vehicle_for
-    from racing.tracks.reference import reference_lap
+    from racing.tracks.reference_lap import reference_lap
 
     track = _load(options.name, options)
     vehicle = vehicle_for(options.vehicle, track)

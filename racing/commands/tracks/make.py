@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from racing.errors import InputError, require
+from racing.tracks.images.lap import UnclearRoad
 from racing.tracks.measure import difficulty, least_radius, mean_width
-from racing.tracks.unravel import UnclearRoad
 
 if TYPE_CHECKING:
     from racing.sim.track import Track
@@ -22,7 +22,7 @@ SURE = 0.7  # confidence below which a reading is called unsure
 
 def import_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
     """Read any known format and write the house format."""
-    from racing.tracks.check import findings
+    from racing.tracks.validation import findings
 
     name = _name(options, Path(options.file).stem)
     try:
@@ -56,9 +56,9 @@ def _marked(options: argparse.Namespace, name: str, error: UnclearRoad) -> str:
 
 def _restarted(track: Track, options: argparse.Namespace) -> Track:
     """The track with its start line at --start: a pixel of a picture, else metres."""
-    from racing.tracks.assemble import started_at
-    from racing.tracks.image import Frame, picture_size
-    from racing.tracks.unravel import parse_pixel
+    from racing.tracks.images.assemble import started_at
+    from racing.tracks.images.image import Frame, picture_size
+    from racing.tracks.images.lap import parse_pixel
 
     place = parse_pixel(options.start, "start must be X,Y (a pixel of the picture)")
     source = track.source
@@ -76,7 +76,7 @@ def _restarted(track: Track, options: argparse.Namespace) -> Track:
 
 def generate_track(options: argparse.Namespace) -> int:
     """Draw one circuit, or all that ship."""
-    from racing.tracks.generate import generate
+    from racing.tracks.generator import generate
     from racing.tracks.shipped import draw_shipped
 
     if options.shipped:
@@ -88,7 +88,7 @@ def generate_track(options: argparse.Namespace) -> int:
 
 def export_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
     """Write a track in one of the formats that other programs read."""
-    from racing.tracks.export import FORMATS
+    from racing.tracks.formats.writers import FORMATS
 
     require(
         options.format in FORMATS, f"--format must be one of {', '.join(FORMATS)}, got {options.format!r}; choose one"
@@ -111,7 +111,7 @@ def _name(options: argparse.Namespace, default: str) -> str:
 
 def _write(track: Track, options: argparse.Namespace) -> int:
     """Write <out>/<name>/ whole or not at all, and an overlay beside its picture."""
-    from racing.tracks.house import write_house
+    from racing.tracks.formats.native import write_house
     from racing.tracks.preview import save_preview
 
     name = _name(options, track.name)

@@ -1,0 +1,200 @@
+"""ROS maps (map_server): a .yaml beside a picture. The widths always come from the picture."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from racing.errors import InputError, inside, read_text, require
+from racing.sim.track import Points, Track, resample_closed
+from racing.tracks.formats.centreline import read_table
+from racing.tracks.geometry import nearest, start_at
+from racing.tracks.images.assemble import Column, default_direction, digest, mask_track
+from racing.tracks.images.image import Frame, Mask, Picture, find_ring, open_picture, ring_centreline
+from racing.tracks.images.lap import UnclearRoad, unravel
+from racing.tracks.images.skeleton import road_graph
+
+log = logging.getLogger(__name__)
+
+MOST_YAML = 100_000  # [bytes]
+FARTHEST = 1e7  # [m] from the origin
+UNKNOWN_GREY = 205  # what map_saver writes for ground that was not seen
+MODES = ("trinary", "scale", "raw")
+DISAGREES = 0.10  # a table whose width differs by more from the picture's is reported
+
+
+@dataclass(frozen=True)
+class RosMap:
+    """The keys of a map's yaml. resolution [m], origin x, y [m] and yaw [rad] of the picture's lower-left corner."""
+
+    image: Path
+    resolution: float
+    origin: tuple[float, float, float]
+    negate: bool
+    free: float
+    mode: str
+
+
+def read_ros_map(path: Path) -> Track:
+    """The track of a ROS map; direction and start from `<name>_centerline.csv` beside it, if there is one.
+
+    Without a table it is driven clockwise from its longest straight. A table whose width differs by more than 10 % from
+    the picture's gets a warning. Raises InputError with what is wrong.
+    """
+    settings = read_settings(path)
+    picture = open_picture(settings.image)
+    try:
+        road, holes = find_ring(free_pixels(picture, settings))
+        line, width, half = ring_or_crossing(road, holes)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from None
+    corner, yaw = settings.origin[:2], settings.origin[2]
+    half_pixel = settings.resolution / 2 * np.array([np.cos(yaw) - np.sin(yaw), np.sin(yaw) + np.cos(yaw)])
+    centre = (corner[0] + float(half_pixel[0]), corner[1] + float(half_pixel[1]))
+    frame = Frame(settings.resolution, len(picture), centre, yaw)
+    points, width = frame.to_world(line), width * settings.resolution
+    files = {p.name: digest(p) for p in (path, settings.image)}
+    source: dict[str, Any] = {
+        "format": "ros",
+        "picture": str(settings.image.resolve()),
+        "metres_per_pixel": settings.resolution,
+    }
+    name = path.stem.removesuffix("_map")
+    table = path.with_name(f"{name}_centerline.csv")
+    if table.is_file():
+        ordered = _ordered_as(table, points, width, crossing_pixel=settings.resolution if half is not None else None)
+        files[table.name] = digest(table)
+    else:
+        ordered = default_direction(points, width)
+        source["direction"] = "assumed clockwise"
+    source |= {"files": files, "pixel_origin": list(centre), "yaw": yaw}
+    if half is not None:
+        index, _ = nearest(points, ordered)
+        half = half[index] * settings.resolution
+    return mask_track(name, frame, road, ordered, source, half=half)
+
+
+def ring_or_crossing(road: Mask, holes: int) -> tuple[Points, float, Column | None]:
+    """(centreline (N, 2), median width, half-widths (N,) if the road crosses itself, else None) of a road mask [px].
+
+    Raises InputError if the road forks: a map has no option to choose.
+    """
+    if holes == 1:
+        return *ring_centreline(road), None
+    graph, _ = road_graph(road)
+    if graph is None:
+        raise InputError("no closed ring of road was found in the picture; repair it")
+    try:
+        lap = unravel(graph)
+    except UnclearRoad as error:
+        fork = str(error).partition("; --keep")[0]
+        raise InputError(f"{fork}; erase the branch from the map, or give a centreline CSV") from None
+    require(not lap.dropped, f"the road encloses {holes} large areas and has a branch; erase the branch from the map")
+    return lap.points, 2 * float(np.median(lap.half)), lap.half
+
+
+def _ordered_as(table: Path, points: Points, width: float, *, crossing_pixel: float | None) -> Points:
+    """The picture's line in the direction and from the start of a table beside it.
+
+    crossing_pixel: [m] of a map whose road crosses itself. Over a crossing a picture does not say where the middle is:
+    a table that agrees with it elsewhere, to a pixel, is taken instead.
+    """
+    given, right, left = read_table(table, half_width=width / 2)
+    index, distance = nearest(points, given)
+    if float(np.mean(distance)) > width / 2:
+        log.warning("%s lies %.2f m off the picture's road on average; ignored", table.name, float(distance.mean()))
+        return default_direction(points, width)
+    stated = float(right.mean() + left.mean())
+    if abs(stated - width) > DISAGREES * width:
+        log.warning(
+            "%s says the road is %.2f m wide, the picture %.2f m; the picture counts", table.name, stated, width
+        )
+    if crossing_pixel is not None:
+        (line,) = resample_closed(given, crossing_pixel)
+        off = nearest(line, points)[1]
+        if float(np.median(off)) < crossing_pixel and float(off.max()) < width / 4:
+            return line
+    ahead = np.diff(np.append(index, index[0])) % len(points)
+    if float((ahead <= len(points) / 2).mean()) < 0.5:
+        points = points[::-1]
+    return start_at(points, given[0])[0]
+
+
+def free_pixels(picture: Picture, settings: RosMap) -> Mask:
+    """Where a map (H, W, 4) says that the ground is free. Transparent pixels are unknown."""
+    grey = picture[..., :3].mean(axis=2)
+    occupancy = grey / 255.0 if settings.negate else (255.0 - grey) / 255.0
+    if settings.mode == "raw":
+        occupancy = grey / 100.0  # 0 free .. 100 occupied, above: unknown
+    unknown = picture[..., 3] < 128
+    if settings.mode != "raw":
+        unknown |= (picture[..., :3] == UNKNOWN_GREY).all(axis=2)
+    return np.asarray((occupancy < settings.free) & ~unknown)
+
+
+def read_settings(path: Path) -> RosMap:
+    """The checked contents of a map's yaml. Raises InputError naming key, rule and remedy."""
+    import yaml
+
+    text = read_text(path, MOST_YAML)
+    try:
+        aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader))
+        require(
+            not aliases, f"{path.name}: references (*name) are not read: they can grow without bound; write them out"
+        )
+        data = yaml.safe_load(text)
+    except RecursionError:
+        raise InputError(
+            f"{path.name} is nested too deeply to be read; a map needs image, resolution, origin"
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())[:160]}; repair it") from None
+    require(
+        isinstance(data, dict),
+        f"{path.name} must hold keys like 'image: map.png', got {repr(data)[:40]}; see docs/tracks.md",
+    )
+    for key in ("image", "resolution", "origin"):
+        require(key in data, f"{path.name}: key {key} is missing; a ROS map needs image, resolution, origin")
+    require(
+        isinstance(data["image"], str),
+        f"{path.name}: image must be a file name, got {repr(data['image'])[:60]}; correct it",
+    )
+    resolution = _number(data["resolution"], f"{path.name}: resolution must be metres per pixel > 0")
+    require(resolution > 0, f"{path.name}: resolution must be > 0 m, got {resolution:g}; correct it")
+    require(
+        1e-4 < resolution < 1e3, f"{path.name}: resolution must be in (0.0001, 1000) m, got {resolution:g}; correct it"
+    )
+    origin = data["origin"]
+    require(
+        isinstance(origin, list) and len(origin) in (2, 3),
+        f"{path.name}: origin must be [x, y, yaw], got {repr(origin)[:60]}; correct it",
+    )
+    x, y, yaw = (_number(v, f"{path.name}: origin must be three numbers") for v in [*origin, 0.0][:3])
+    require(
+        max(abs(x), abs(y)) <= FARTHEST and abs(yaw) < 1e3,
+        f"{path.name}: origin must be within {FARTHEST:g} m, got [{x:g}, {y:g}, {yaw:g}]; correct it",
+    )
+    free = _number(data.get("free_thresh", 0.196), f"{path.name}: free_thresh must be a number")
+    occupied = _number(data.get("occupied_thresh", 0.65), f"{path.name}: occupied_thresh must be a number")
+    require(
+        0 < free <= occupied <= 1,
+        f"{path.name}: 0 < free_thresh <= occupied_thresh <= 1 must hold, got {free:g} and {occupied:g}; correct them",
+    )
+    mode = data.get("mode", "trinary")
+    require(mode in MODES, f"{path.name}: mode must be one of {', '.join(MODES)}, got {repr(mode)[:40]}; choose one")
+    image = inside(path.parent, data["image"], path.name)
+    return RosMap(image, resolution, (x, y, yaw), bool(data.get("negate", 0)), free, mode)
+
+
+def _number(value: Any, rule: str) -> float:
+    require(
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300,
+        f"{rule}, got {repr(value)[:60]}; correct it",
+    )
+    return float(value)

@@ -1,0 +1,67 @@
+"""Generated circuits kept on disk: drawn once for each seed, style and size, and again only by another generator."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from racing.sim.kernels.kernel import cache_directory
+from racing.sim.track import Points, Track
+from racing.tracks import generator as generator
+from racing.tracks import geometry
+from racing.tracks.generator import checked_ratio, circuit, drawing
+
+
+def drawn_circuit(seed: int, style: str, length: float, width: float) -> Track:
+    """`generate(seed, style, length, width)`, from disk where it was drawn before.
+
+    The files lie in the folder `circuits` beside the compiled kernels; a damaged one is drawn anew, and a folder that
+    cannot be written costs only time.
+    """
+    ratio = checked_ratio(seed, style, length, width)
+    path = circuit_path(seed, style, ratio)
+    points, attempt = _read(path) or (None, 0)
+    if points is None:
+        points, attempt = drawing(seed, style, ratio)
+        with contextlib.suppress(OSError):
+            _write(path, points, attempt)
+    return circuit(points, attempt, seed, style, length, width)
+
+
+def circuit_path(seed: int, style: str, ratio: float) -> Path:
+    """The file that keeps exactly this drawing of exactly this generator. ratio: length / width."""
+    key = hashlib.sha256(f"{_sources()} {seed!r} {style} {float(ratio)!r}".encode())
+    return cache_directory().parent / "circuits" / f"{key.hexdigest()[:32]}.npz"
+
+
+@cache
+def _sources() -> str:
+    """Hash of the code that a circuit follows from."""
+    digest = hashlib.sha256()
+    for module in (generator, geometry):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[Points, int] | None:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            points, attempt = stored["points"], int(stored["attempt"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    sound = points.ndim == 2 and points.shape[1] == 2 and bool(np.isfinite(points).all())
+    return (points, attempt) if sound else None
+
+
+def _write(path: Path, points: Points, attempt: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
+    with unfinished.open("wb") as file:
+        np.savez(file, points=points, attempt=attempt)
+    unfinished.replace(path)
