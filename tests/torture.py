@@ -8,8 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.killing import Killer, run_of, train_command
-from tests.test_resume import PPO, SAC, check_equal
+from tests.support.processes import Killer, run_of, train_command
+from tests.training.test_resume import PPO, SAC, check_equal
 
 
 def torture(name: str, arguments: list[str], total: int, kills: int) -> None:

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from racing.algos.ppo import make_ppo
 from racing.algos.sac import make_sac
 from racing.envs.sensors import Step
-from tests.drivers import group
+from tests.support.drivers import group
 
 LANES, SIZE = 3, 4
 

@@ -19,7 +19,7 @@ from racing_launchers.local.supervisor import make_places
 from racing_launchers.sweep import Sweep
 from racing_launchers.watch import report_failures
 from tests.launchers.payloads import Act, endings, run
-from tests.runs.conftest import wait_until
+from tests.support.mlflow_server import wait_until
 
 
 def test_every_way_to_end_is_told_and_harms_no_other(tmp_path: Path):

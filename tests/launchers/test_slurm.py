@@ -19,9 +19,9 @@ from racing_launchers.slurm.queue import Known, states
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.cluster import CPUS, Cluster, missing
 from tests.launchers.payloads import Act, Drive, endings
-from tests.runs.conftest import wait_until
-from tests.stopping import only_run, train
-from tests.test_continue import check_equal
+from tests.support.mlflow_server import wait_until
+from tests.support.signals import only_run, train
+from tests.training.test_continue import check_equal
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 

@@ -16,9 +16,9 @@ from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
 from racing.tracking.store import embedded_uri
 from racing_launchers.sweep import Job, Sweep, all_sweeps
-from tests.killing import points, state_bytes
 from tests.launchers.sweeping import LONG, SHORT, TOTAL, command, train
-from tests.runs.conftest import Copy, wait_until
+from tests.support.mlflow_server import Copy, wait_until
+from tests.support.processes import points, state_bytes
 
 
 def only_sweep(outputs: Path) -> Sweep:

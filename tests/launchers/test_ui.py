@@ -20,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from racing_launchers.sweep import Sweep
 from tests.launchers.test_sweep import mlflow_runs
-from tests.runs.conftest import PATIENCE
+from tests.support.mlflow_server import PATIENCE
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ALONE = "headless=new no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update"

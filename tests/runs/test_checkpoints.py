@@ -12,8 +12,7 @@ import pytest
 
 from racing.errors import InputError
 from racing.runs.checkpoints import MARKER, Checkpoints, Log, milestones, read_checkpoint, seal
-
-from .test_full_disk import fill, small_disk  # noqa: F401  # a fixture
+from tests.runs.test_full_disk import fill, small_disk  # noqa: F401  # a fixture
 
 NOTES = {"config": {"seed": 0, "algo": {"gamma": 0.99}}, "journal": 123}
 

@@ -11,8 +11,7 @@ from racing.files import read_json, write_atomic
 from racing.runs.directory import open_run
 from racing.tracking.sender import Sender
 from racing.tracking.store import connect
-
-from .conftest import PATIENCE, TRACKING, wait_until
+from tests.support.mlflow_server import PATIENCE, TRACKING, wait_until
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from racing.runs.directory import RunDirectory, open_run
 from racing.runs.identity import flatten
 from racing.runs.journal import read_journal
 from racing.runs.meta import clock, describe, write_meta
-from tests.stopping import only_run, train, train_until
+from tests.support.signals import only_run, train, train_until
 
 ARGUMENTS = ["name=m", "algo.n_steps=32", "algo.total_timesteps=16384", "checkpoint.every=2048"]
 ARGUMENTS += ["checkpoint.keep_last=2", "checkpoint.milestone_every=6000", "eval.every=4096", "eval.from=0"]

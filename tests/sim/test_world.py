@@ -12,7 +12,7 @@ from racing.sim import records
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes, Rays, World
-from tests.drivers import follow
+from tests.support.drivers import follow
 
 ENDED = {name: code for code, name in enumerate(records.ENDINGS)}
 

@@ -22,7 +22,7 @@ from tests.launchers.modal_box import Box
 from tests.launchers.modal_box.containers import Container
 from tests.launchers.modal_box.server import free_ports
 from tests.launchers.payloads import Act, endings
-from tests.runs.conftest import wait_until
+from tests.support.mlflow_server import wait_until
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import modal
 from tests.launchers.modal import toys
 from tests.launchers.modal_box import Box
-from tests.runs.conftest import wait_until
+from tests.support.mlflow_server import wait_until
 
 TESTS = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from racing.errors import InputError
 from racing_launchers.modal import service
 from tests.launchers.modal_box import Box
 from tests.launchers.modal_box.web import PROXY_TOKEN
-from tests.runs.conftest import wait_until
+from tests.support.mlflow_server import wait_until
 
 KEYS = {"Modal-Key": PROXY_TOKEN[0], "Modal-Secret": PROXY_TOKEN[1]}
 

@@ -16,9 +16,9 @@ from racing.runs.journal import read_journal
 from racing.tracking.mlflow_sink import REJECTED
 from racing.tracks.catalog import shipped
 from racing_launchers.sweep import all_sweeps
-from tests.killing import points, run_of, state_bytes
 from tests.launchers.modal_box import Box
-from tests.runs.conftest import Copy, wait_until
+from tests.support.mlflow_server import Copy, wait_until
+from tests.support.processes import points, run_of, state_bytes
 
 TOTAL = 61_440
 PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "seed=1"]

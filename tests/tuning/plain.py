@@ -1,4 +1,4 @@
-"""python -m tests.tune.plain ARGUMENTS: racing train without pictures, which take longer than a tiny training."""
+"""python -m tests.tuning.plain ARGUMENTS: racing train without pictures, which take longer than a tiny training."""
 
 from __future__ import annotations
 

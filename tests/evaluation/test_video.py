@@ -14,7 +14,7 @@ from racing.evaluation.evaluate import drive, evaluation_task
 from racing.evaluation.video import VIEW, encode, write_video
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from tests.drivers import follow, group
+from tests.support.drivers import follow, group
 
 ROAD, GRASS = (94, 96, 100), (92, 145, 66)
 

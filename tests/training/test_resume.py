@@ -11,8 +11,8 @@ import pytest
 
 from racing.cli import main
 from racing.runs.directory import RunDirectory
-from tests.killing import PATIENCE, Killer, points, run_of, state_bytes, train_command
-from tests.runs.conftest import Copy
+from tests.support.mlflow_server import Copy
+from tests.support.processes import PATIENCE, Killer, points, run_of, state_bytes, train_command
 
 PPO = ["debug=fast", "algo.total_timesteps=212992", "checkpoint.every=4096"]
 PPO += ["eval.every=40960", "eval.from=0", "algo.n_steps=32"]  # half as long an update

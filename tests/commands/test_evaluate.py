@@ -23,7 +23,7 @@ from racing.policies.loading import load_policy, own_task, refuse_foreign_code, 
 from racing.runs.directory import RunDirectory
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
-from tests.drivers import group, linear_driver, make_run, seeing_model
+from tests.support.drivers import group, linear_driver, make_run, seeing_model
 
 PACE = 15.0  # [m/s]
 FILES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png"}

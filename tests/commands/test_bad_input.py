@@ -16,7 +16,7 @@ from racing.config import load_group
 from racing.tracks.catalog import load_track
 from racing.tracks.formats.native import write_house
 from racing.tracks.generator import generate
-from tests.drivers import seeing_model
+from tests.support.drivers import seeing_model
 
 SEE = "env=vision env.line=centre algo=ppo_cnn"
 # arguments, then what the line must say: the key or value, the rule, the remedy

@@ -20,7 +20,7 @@ from racing.commands.reproduce.plan import Task, fitting_settings
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
 from tests.conftest import REPOSITORY
-from tests.runs.conftest import Copy
+from tests.support.mlflow_server import Copy
 
 ARGUMENTS = ["debug=fast", "seed=5", "algo.total_timesteps=8192", "eval.episodes=2"]
 

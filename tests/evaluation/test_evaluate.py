@@ -21,7 +21,7 @@ from racing.sim.camera.camera import Randomize
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Episodes
-from tests.drivers import follower, group
+from tests.support.drivers import follower, group
 
 PACE, REFERENCE = 8.0, 60.0  # [m/s], [s]
 

@@ -18,8 +18,7 @@ from racing.runs.lock import FileLock
 from racing.tracking import sinks
 from racing.tracking.sender import Sender
 from racing.tracking.sinks import check_sinks, sync_sinks
-
-from .conftest import PATIENCE, wait_until
+from tests.support.mlflow_server import PATIENCE, wait_until
 
 OFF = {"enabled": False, "uri": None, "experiment": "karts"}
 BOTH = OFF | {"tensorboard": True, "wandb": True}

@@ -18,8 +18,7 @@ from racing.errors import InputError
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
 from racing.tracking.sender import NICE, Sender
-
-from .conftest import PATIENCE, TRACKING, wait_until
+from tests.support.mlflow_server import PATIENCE, TRACKING, wait_until
 
 
 def small_policy(path, inputs=(("sensors", [4]),)):

@@ -21,7 +21,7 @@ from racing.config import compose, plain
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import config_hash, flatten
 from racing.runs.journal import as_text, read_journal
-from tests.runs.conftest import PATIENCE, Copy
+from tests.support.mlflow_server import PATIENCE, Copy
 
 ARGUMENTS = ["debug=fast", "seed=3", "algo.total_timesteps=8192"]  # two updates
 FILES = {"config.yaml", "overrides.yaml", "provenance.json", "summary.json", "journal.jsonl", "mlflow.json"}

@@ -19,7 +19,7 @@ from racing.policies.export import ExportFailed, describe, export_policy, record
 from racing.policies.loading import onnx_policy, onnx_session
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from tests.drivers import group, linear_driver, make_run, random_model, seeing_model
+from tests.support.drivers import group, linear_driver, make_run, random_model, seeing_model
 
 
 def recorded(count: int = 1000, size: int = 10) -> np.ndarray:

@@ -13,7 +13,7 @@ from racing.evaluation.plots import braking_zones, channels_picture, lap_picture
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.reference_lap import reference_lap, stations
-from tests.drivers import follower, group
+from tests.support.drivers import follower, group
 
 
 def lap_of(track: Track, vehicle: Vehicle, *, crash: bool = False) -> dict[str, np.ndarray]:

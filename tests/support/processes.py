@@ -19,7 +19,7 @@ from racing.config import compose_run
 from racing.runs.directory import RunDirectory
 from racing.runs.identity import config_hash
 from racing.runs.journal import read_journal
-from tests.sabotage import KINDS
+from tests.support.faults import KINDS
 
 PATIENCE = 120.0  # [s]
 SAID = "said.txt"  # in the outputs: what the last training said
@@ -96,7 +96,9 @@ class Killer:
 
     def _start(self, sabotage: tuple[str, int] | None = None) -> Forked:
         forks = multiprocessing.get_context("forkserver")
-        forks.set_forkserver_preload(["tests.warm"])  # of the first one; it stays for all tests of this process
+        forks.set_forkserver_preload(
+            ["tests.support.fork_server"]
+        )  # of the first one; it stays for all tests of this process
         process = forks.Process(target=begin, args=(self.outputs, self.arguments, self.environment, sabotage))
         process.start()
         return process

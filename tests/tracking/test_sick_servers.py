@@ -8,9 +8,8 @@ import pytest
 from racing.commands.runs.main import sync
 from racing.tracking.mlflow_sink import rejected
 from racing.tracking.sender import Sender
-
-from .conftest import PATIENCE, TRACKING, wait_until
-from .proxy import Proxy
+from tests.support.mlflow_server import PATIENCE, TRACKING, wait_until
+from tests.support.proxy import Proxy
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from racing.commands import doctor, ui
 from racing.commands.runs.main import sync
 from racing.config import compose, plain
 from racing.errors import InputError
-
-from .conftest import PATIENCE
+from tests.support.mlflow_server import PATIENCE
 
 
 def test_list_shows_every_run_newest_first(begin, tmp_path, capsys):

@@ -14,8 +14,8 @@ import pytest
 from racing.runs.directory import RunDirectory
 from racing.tuning.report import FIGURES
 from racing.tuning.storage import open_storage
-from tests.stopping import train
-from tests.tune.plain import leave_out_pictures
+from tests.support.signals import train
+from tests.tuning.plain import leave_out_pictures
 
 # Two updates of 2048 decisions, a judgement after the first.
 TINY = ["env=mlp", "algo.n_steps=32", "algo.n_epochs=1", "eval.every=2048", "eval.from=0"]
@@ -39,7 +39,7 @@ def search(outputs: Path, *arguments: str) -> int:
 def start(outputs: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """The same in a process of its own."""
     fast = ["debug=fast", "eval.episodes=2", "tracking=none"]
-    command = [sys.executable, "-m", "tests.tune.plain", *fast, *TINY, *ALONE, *arguments, f"paths.outputs={outputs}"]
+    command = [sys.executable, "-m", "tests.tuning.plain", *fast, *TINY, *ALONE, *arguments, f"paths.outputs={outputs}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 

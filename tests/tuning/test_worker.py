@@ -19,9 +19,9 @@ from racing.runs.lock import FileLock
 from racing.tuning.score import score
 from racing.tuning.worker import Watch
 from racing_launchers.sweep import all_sweeps
-from tests.stopping import contents, train, train_until
-from tests.test_phases import tags_of
-from tests.tune.conftest import ALL_FIGURES, ALONE, TINY, run_of, search, states, study_of
+from tests.support.signals import contents, train, train_until
+from tests.training.test_curriculum import tags_of
+from tests.tuning.conftest import ALL_FIGURES, ALONE, TINY, run_of, search, states, study_of
 
 RANDOM = ["sweep=random", "sweep.n_trials=3"]
 SEARCHED = ("algo.gamma", "algo.learning_rate")

@@ -10,8 +10,9 @@ from racing.algos.state import weights_sha256
 from racing.policies.loading import load_model
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
-from tests.killing import state_bytes
-from tests.stopping import contents, train, train_until
+from tests.conftest import REPOSITORY
+from tests.support.processes import state_bytes
+from tests.support.signals import contents, train, train_until
 
 PHASES = "phases={a:['track=oval','algo.total_timesteps=2048'],b:['seed=5','algo.total_timesteps=4096']}"
 OWN = [PHASES, "name=p", "algo.n_steps=32", "eval.every=0"]
@@ -96,7 +97,7 @@ def test_the_first_phase_may_begin_from_another_run(tmp_path: Path):
 
 
 def test_a_phase_takes_a_track_by_its_path(tmp_path: Path):
-    track = Path(__file__).resolve().parents[1] / "tracks" / "oval" / "oval.png"
+    track = REPOSITORY / "tracks" / "oval" / "oval.png"
     phases = f"phases={{a:['track={track}','algo.total_timesteps=2048']}}"
     for typed, driven in (([], "oval"), (["track=mini"], "mini")):
         assert train(tmp_path / driven, phases, "name=p", "algo.n_steps=32", "eval.every=0", *typed) == 0

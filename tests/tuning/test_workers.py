@@ -14,9 +14,9 @@ from optuna.trial import TrialState, create_trial
 from racing.runs.directory import all_runs
 from racing.runs.lock import FileLock
 from racing.tuning.trials import all_failed, first_twin, left_over, lock_path
-from tests.killing import points
-from tests.test_phases import tags_of
-from tests.tune.conftest import run_of, search, start, states, study_of
+from tests.support.processes import points
+from tests.training.test_curriculum import tags_of
+from tests.tuning.conftest import run_of, search, start, states, study_of
 
 PATIENCE = 300.0  # [s]
 LONG = ["sweep=random", "sweep.n_trials=1", "algo.total_timesteps=20480", "checkpoint.every=4096"]

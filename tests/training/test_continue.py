@@ -18,10 +18,10 @@ from racing.cli import main
 from racing.runs.checkpoints import Checkpoints
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
-from tests.killing import points, run_of, state_bytes, train_command
-from tests.runs.conftest import PATIENCE, Copy
 from tests.runs.test_full_disk import fill, small_disk  # noqa: F401  # a fixture
-from tests.stopping import contents, copied, only_run, train, train_until
+from tests.support.mlflow_server import PATIENCE, Copy
+from tests.support.processes import points, run_of, state_bytes, train_command
+from tests.support.signals import contents, copied, only_run, train, train_until
 
 FACTS = {"commit": "27066771d6c9", "package torch": "2.0"}
 CODE = {"commit": "27066771d6c9", "dirty": False, "untracked": [], "diff": ""}

@@ -19,9 +19,9 @@ from racing.runs.journal import read_journal
 from racing.tracking.model_registry import promote
 from racing.training.build import build_parts
 from racing.training.checks import checked
-from tests.killing import points, state_bytes
-from tests.runs.conftest import Copy
-from tests.stopping import contents, only_run, train, train_until
+from tests.support.mlflow_server import Copy
+from tests.support.processes import points, state_bytes
+from tests.support.signals import contents, only_run, train, train_until
 
 SHORT = ["algo.n_steps=32", "eval.every=0", "checkpoint.every=2048"]  # 2048 steps an update
 

@@ -12,7 +12,7 @@ import pytest
 
 from racing.cli import main
 from racing.runs.directory import RunDirectory, all_runs
-from tests.runs.conftest import Copy
+from tests.support.mlflow_server import Copy
 
 pytestmark = pytest.mark.slow
 ARGUMENTS = [
