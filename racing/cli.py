@@ -81,7 +81,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"racing {verb}: {wrong}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
-
-
-if __name__ == "__main__":
-    sys.exit(main())

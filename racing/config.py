@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,27 @@ PACKAGE = Path(__file__).resolve().parent
 # Settings that make no other sweep: where and how its jobs run, and how many of the same kind.
 NOT_SWEEP = ("hardware", "launcher", "tracking", "paths", "checkpoint", "fresh", "hydra")
 MORE = ("sweep.n_trials", "sweep.workers")
+
+
+# Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
+RENAMED_KEYS: dict[str, str] = {}
+
+
+def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded configuration, or some groups of one, with today's names for the keys of RENAMED_KEYS."""
+    out: dict[str, Any] = {key: upgraded_group(key, value) for key, value in config.items()}
+    return out
+
+
+def upgraded_group(group: str, node: Any) -> Any:
+    """What `group` (a dotted key) of a recorded configuration holds, as `upgraded`."""
+    if not isinstance(node, Mapping):
+        return node
+    out: dict[str, Any] = {}
+    for key, value in node.items():
+        new = RENAMED_KEYS.get(f"{group}.{key}", f"{group}.{key}")
+        out[new.rpartition(".")[2]] = upgraded_group(f"{group}.{key}", value)
+    return out
 
 
 def conf_directory() -> Path:
@@ -139,6 +160,8 @@ def hint(wrong: str, known: Sequence[str]) -> str:
 
 def key_hint(wrong: str, folder: str = "") -> str:
     """What to write instead of the dotted key `wrong`: the nearest key there is, or those beside it."""
+    if wrong in RENAMED_KEYS:
+        return f"it is called {RENAMED_KEYS[wrong]} now"
     keys = known_keys(folder)
     place, _, name = wrong.rpartition(".")
     beside = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == place]

@@ -103,7 +103,7 @@ def test_adding_page_works_as_written(checkout, title):
             for line in block.splitlines():
                 program, *arguments = shlex.split(line)
                 assert program == "racing"
-                command = [sys.executable, "-m", "racing.cli", *arguments]
+                command = [sys.executable, "-m", "racing", *arguments]
                 done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
                 assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
                 commands += 1

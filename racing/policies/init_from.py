@@ -45,7 +45,7 @@ class Ancestor:
         return {
             "racing.init_from": self.spec,
             "racing.ancestor": self.run_id or self.name,
-            "racing.policies.init_from": " > ".join(self.lineage),
+            "racing.lineage": " > ".join(self.lineage),
             "racing.steps_before": str(self.steps),
         }
 

@@ -281,7 +281,7 @@ def test_no_arguments_show_the_usage_and_leave_with_2(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_in_a_process_of_its_own(debug: bool, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "racing.cli", "train", "algo.gamma=1.5", f"paths.outputs={tmp_path / 'outputs'}"]
+    command = [sys.executable, "-m", "racing", "train", "algo.gamma=1.5", f"paths.outputs={tmp_path / 'outputs'}"]
     environment = {"RACING_DEBUG": "1"} if debug else {}
     import os
 

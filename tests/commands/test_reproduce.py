@@ -283,7 +283,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 def racing(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(clone)}
-    command = [sys.executable, "-m", "racing.cli", *arguments]
+    command = [sys.executable, "-m", "racing", *arguments]
     return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
 
 

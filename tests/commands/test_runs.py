@@ -101,7 +101,7 @@ def test_page_shows_the_embedded_runs_and_ends_with_ctrl_c(begin, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "racing.cli", "ui", f"port={port}", f"paths.outputs={tmp_path / 'outputs'}"]
+    command = [sys.executable, "-m", "racing", "ui", f"port={port}", f"paths.outputs={tmp_path / 'outputs'}"]
     with (tmp_path / "ui.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:

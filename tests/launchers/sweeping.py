@@ -12,7 +12,7 @@ LONG = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "track
 
 
 def command(outputs: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "racing.cli", "train", *arguments, f"paths.outputs={outputs}"]
+    return [sys.executable, "-m", "racing", "train", *arguments, f"paths.outputs={outputs}"]
 
 
 def train(outputs: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

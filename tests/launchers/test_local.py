@@ -160,7 +160,7 @@ def test_a_sweep_is_watched_by_one_process(tmp_path: Path, capsys: pytest.Captur
 def test_logs_follow_a_job_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     sweep, jobs = run(tmp_path, [Act("last")], "wait=false")
     wait_until(lambda: at_work(sweep, 0), "the job has begun")
-    command = [sys.executable, "-m", "racing.cli", "jobs", "logs", "acts", "follow=true", f"paths.outputs={tmp_path}"]
+    command = [sys.executable, "-m", "racing", "jobs", "logs", "acts", "follow=true", f"paths.outputs={tmp_path}"]
     follower = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     time.sleep(0.5)
     assert follower.poll() is None

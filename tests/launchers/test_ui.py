@@ -48,7 +48,7 @@ def page(finished: Sweep) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "racing.cli", "ui", f"port={port}", f"paths.outputs={finished.outputs}"]
+    command = [sys.executable, "-m", "racing", "ui", f"port={port}", f"paths.outputs={finished.outputs}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
     while time.monotonic() < deadline:

@@ -136,7 +136,7 @@ def test_where_it_came_from_is_recorded(parent: RunDirectory, child: RunDirector
     expected = {
         "racing.init_from": f"{parent.name}@policy#{sha[:12]}",
         "racing.ancestor": parent.mlflow["run_id"],
-        "racing.policies.init_from": parent.name,
+        "racing.lineage": parent.name,
         "racing.steps_before": "6144",
     }
     copy = Copy(child)
@@ -152,7 +152,7 @@ def test_a_third_run_has_two_before_it(parent: RunDirectory, child: RunDirectory
     assert train(outputs, *SHORT, *from_step) == 0
     third = called("third", outputs)
     tags = tags_of(third)
-    assert tags["racing.policies.init_from"] == f"{parent.name} > {child.name}"
+    assert tags["racing.lineage"] == f"{parent.name} > {child.name}"
     assert tags["racing.steps_before"] == "8192"
     assert third.summary["total_steps"] == 10_240
 

@@ -28,7 +28,7 @@ STATE = ("policy", "optimizer", "rng", "world", "counters")  # `monitor` holds w
 
 
 def train_command(outputs: Path, arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "racing.cli", "train", *arguments, f"paths.outputs={outputs}"]
+    return [sys.executable, "-m", "racing", "train", *arguments, f"paths.outputs={outputs}"]
 
 
 def begin(outputs: Path, arguments: list[str], environment: dict[str, str], sabotage: tuple[str, int] | None) -> None:

@@ -47,7 +47,7 @@ def test_progressive_training_is_three_runs_that_follow_each_other(tmp_path: Pat
     assert [run.config["algo"]["learning_rate"] for run in (oval, circuit, polish)] == [2e-3, 1e-3, 5e-4]
     assert oval.config["init_from"] is None
     assert circuit.config["init_from"] == f"{oval.name}@policy#{sha_of(oval)[:12]}"
-    assert tags_of(polish)["racing.policies.init_from"] == f"{oval.name} > {circuit.name}"
+    assert tags_of(polish)["racing.lineage"] == f"{oval.name} > {circuit.name}"
 
     before = contents(tmp_path / "runs")
     capsys.readouterr()
@@ -83,7 +83,7 @@ def test_in_a_sweep_each_value_has_its_own_phases(tmp_path: Path):
     assert [run.config["seed"] for run in runs] == [1, 1, 2, 2]  # typed: above the phase's
     assert {tags_of(run)["racing.tracks"] for run in runs} == {"mini"}  # this, too
     assert [run.config["algo"]["gamma"] for run in runs] == [0.99, 0.9, 0.99, 0.9]
-    assert [tags_of(run).get("racing.policies.init_from") for run in runs] == [None, runs[0].name, None, runs[2].name]
+    assert [tags_of(run).get("racing.lineage") for run in runs] == [None, runs[0].name, None, runs[2].name]
 
 
 def test_the_first_phase_may_begin_from_another_run(tmp_path: Path):
@@ -91,8 +91,8 @@ def test_the_first_phase_may_begin_from_another_run(tmp_path: Path):
     (old,) = runs_of(tmp_path)
     assert train(tmp_path, *OWN, f"init_from={old.name}") == 0
     _, first, second = runs_of(tmp_path)
-    assert tags_of(first)["racing.policies.init_from"] == old.name
-    assert tags_of(second)["racing.policies.init_from"] == f"{old.name} > {first.name}"
+    assert tags_of(first)["racing.lineage"] == old.name
+    assert tags_of(second)["racing.lineage"] == f"{old.name} > {first.name}"
     assert second.summary["total_steps"] == 2048 + 2048 + 4096
 
 

@@ -29,7 +29,7 @@ PICTURES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_ch
 
 
 def command(outputs: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "racing.cli", "train", *arguments, f"paths.outputs={outputs}"]
+    return [sys.executable, "-m", "racing", "train", *arguments, f"paths.outputs={outputs}"]
 
 
 def newest(outputs: Path) -> RunDirectory:

@@ -18,7 +18,7 @@ from racing.errors import InputError
 def startup(options: Mapping[str, Any]) -> Result:
     """Wall-clock seconds from the start of a process: to its help, its imports, the first update of a training."""
     python = [sys.executable, "-c"]
-    help_page = [sys.executable, "-m", "racing.cli", "--help"]
+    help_page = [sys.executable, "-m", "racing", "--help"]
     tasks = {"racing --help": help_page} | {
         f"import {name}": [*python, f"import {name}"] for name in options["imports"]
     }
@@ -51,7 +51,7 @@ def first_update(settings: Sequence[str]) -> tuple[float, float]:
     from racing.runs.journal import read_journal
 
     with tempfile.TemporaryDirectory(prefix="racing-bench-") as folder:
-        command = [sys.executable, "-m", "racing.cli", "train", "debug=fast", f"paths.outputs={folder}", *settings]
+        command = [sys.executable, "-m", "racing", "train", "debug=fast", f"paths.outputs={folder}", *settings]
         began = time.time()
         done = subprocess.run(command, capture_output=True, text=True)
         whole = time.time() - began

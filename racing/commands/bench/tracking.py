@@ -110,7 +110,7 @@ def training(kind: str, folder: Path, options: Mapping[str, Any]) -> Row:
     settings += [f"algo.total_timesteps={ENDLESS}", f"paths.outputs={folder}"]
     with mlflow_server(folder, wanted=kind != EMBEDDED) as (uri, server):
         settings += ["tracking=mlflow", f"tracking.uri={uri or 'null'}"]
-        command = [sys.executable, "-m", "racing.cli", "train", *settings]
+        command = [sys.executable, "-m", "racing", "train", *settings]
         with (folder / "said").open("wb") as said:
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
             watched, windows = watch(process, folder, options, server if kind == KILLED else None)

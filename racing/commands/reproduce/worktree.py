@@ -14,7 +14,9 @@ from typing import Any
 
 from racing.errors import InputError, require
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[2]
+# Not -m racing: commits before racing/__main__.py can be meant.
+COMMAND_LINE = "import sys; from racing.cli import main; sys.exit(main())"
 
 
 def checkout(provenance: Mapping[str, Any], patch: str, folder: Path) -> Path:
@@ -63,7 +65,7 @@ def run_there(tree: Path, arguments: Sequence[str]) -> int:
     # PYTHONSAFEPATH: without it -m puts the present folder, which may hold another racing, before PYTHONPATH.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, import_paths(tree))), "PYTHONSAFEPATH": "1"}
     sys.stdout.flush()
-    process = subprocess.Popen([sys.executable, "-m", "racing.cli", *arguments], env=environment)
+    process = subprocess.Popen([sys.executable, "-c", COMMAND_LINE, *arguments], env=environment)
     passed_on = (signal.SIGTERM, signal.SIGUSR2)
     before = {number: signal.signal(number, lambda got, _: process.send_signal(got)) for number in passed_on}
     before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process by itself

@@ -149,7 +149,7 @@ def test_submitted_and_left_a_sweep_is_looked_after_from_elsewhere(
     jobs_verb(tmp_path, "status")
     assert "waits for a container" not in capsys.readouterr().out
     assert jobs_verb(tmp_path, "cancel") == 0
-    command = [sys.executable, "-m", "racing.cli", "jobs", "collect", "acts", "wait=true", f"paths.outputs={tmp_path}"]
+    command = [sys.executable, "-m", "racing", "jobs", "collect", "acts", "wait=true", f"paths.outputs={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr
     assert endings(Sweep(sweep.path).jobs) == ["DONE", "STOPPED", "STOPPED"]
