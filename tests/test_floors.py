@@ -63,7 +63,7 @@ def imports(path: Path) -> Iterator[str]:
             names = [node.value.partition(":")[0]]
         else:
             continue
-        yield from (name for name in names if name in MODULES and "." in name or name in FLOOR)
+        yield from (name for name in names if (name in MODULES and "." in name) or name in FLOOR)
 
 
 ARROWS = {name: {target for target in imports(path) if target != name} for name, path in MODULES.items()}
