@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf, open_dict
 
-from racing.config import what_counts
+from racing.config import composed_from, what_counts
 from racing.errors import InputError, require
 from racing.files import write_json
 from racing_launchers.backend import GONE, Backend
@@ -42,7 +42,7 @@ class Planned:
     def steps(self) -> int | None:
         """Decisions that its training takes, where that is known."""
         config = self.payload.config if isinstance(self.payload, HydraJob) else None
-        if config is None or "algo" not in config or config.get("phases") or config.get("sweep"):
+        if config is None or "algo" not in config or config.get("phases") or config.get("tuning"):
             return None
         return int(config.algo.total_timesteps)
 
@@ -201,9 +201,10 @@ def check_jobs(planned: Sequence[Planned], *, here: bool) -> None:
     for own in planned:
         assert isinstance(own.payload, HydraJob)
         config = OmegaConf.masked_copy(own.payload.config, [str(k) for k in own.payload.config if k != "hydra"])
-        chosen = own.payload.config.hydra.runtime.choices
+        hydra = own.payload.config.hydra
+        overrides = composed_from(hydra.overrides)
         try:
-            check_job(config, own.overrides, chosen, here=here, build=own.number in built)
+            check_job(config, overrides, hydra.runtime.choices, here=here, build=own.number in built)
         except InputError as error:
             label = label_of(own.overrides, axes)
             raise InputError(f"{label}: {error}" if label else str(error)) from error

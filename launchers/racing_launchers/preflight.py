@@ -26,7 +26,7 @@ def check_job(cfg: DictConfig, settings: Sequence[str], chosen: Any, *, here: bo
     config = checked(cfg)
     if not build:
         return
-    if "sweep" in cfg:
+    if "tuning" in cfg:
         from racing.tuning.search import read_search
 
         read_search(cfg, settings, None)

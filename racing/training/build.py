@@ -46,10 +46,10 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
         config["init_from"] = ancestor.spec  # the name of exactly these weights: part of the run's identity
     hardware = choose(config["hardware"])
     tracks, vehicle = build(cfg.track), build(cfg.vehicle)
-    holdout = cfg.eval.holdout
+    holdout = cfg.eval.holdout_tracks
     require(
         holdout < len(tracks),
-        f"eval.holdout must be less than the {len(tracks)} tracks, got {holdout}; 0 holds out none",
+        f"eval.holdout_tracks must be less than the {len(tracks)} tracks, got {holdout}; 0 holds out none",
     )
     learned, judged = tracks[: len(tracks) - holdout], tracks[-holdout:] if holdout else tracks
     make_task = build(cfg.env)

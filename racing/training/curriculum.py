@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from racing.config import compose, key_of, track_by_path
+from racing.config import compose, key_of
 from racing.errors import require
 from racing.policies.init_from import require_fit, shape_text
 from racing.runs.directory import RunDirectory
@@ -63,6 +63,6 @@ def _check(several: Sequence[Sequence[str]]) -> None:
 def _settings(phase: Sequence[str], typed: Sequence[str], name: str, first: bool) -> list[str]:
     """The settings of one phase, without where it begins: its own, but for the keys that were typed, then those."""
     keys = {key_of(setting) for setting in typed}
-    own = [part for setting in phase if key_of(setting) not in keys for part in track_by_path(setting)]
+    own = [setting for setting in phase if key_of(setting) not in keys]
     without = ("name",) if first else ("name", "init_from")
     return [*own, *(setting for setting in typed if key_of(setting) not in without), f"name={name}"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from racing.config import compose_run, key_of
+from racing.config import SEARCH_PATH, compose_run, key_of
 from racing.errors import require
 from racing.policies.init_from import find_ancestor
 from racing.policies.loading import load_model
@@ -28,6 +28,7 @@ def train_teacher(settings: Sequence[str], typed: Sequence[str], train: Callable
     """
     own = {key_of(setting) for setting in settings}
     shared = [s for s in typed if key_of(s).partition(".")[0] in SHARED and key_of(s) not in own]
+    shared += [s for s in typed if key_of(s) == SEARCH_PATH]
     both = [*settings, *shared]
     cfg = OmegaConf.create(compose_run(both))
     return f"{train(cfg, both).name}@policy"

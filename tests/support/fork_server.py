@@ -11,7 +11,7 @@ from racing.cli import main
 TINY = [
     "debug=fast",
     "eval.episodes=2",
-    "eval.every=0",
+    "eval.every_steps=0",
     "tracking=none",
     "algo.total_timesteps=2048",
     "algo.n_steps=32",

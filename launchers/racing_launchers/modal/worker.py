@@ -215,8 +215,8 @@ class Provided:
 def share_study(payload: Any, sweep: str) -> None:
     """A study of Optuna lies in a dictionary of Modal: containers share no disk."""
     config = getattr(payload, "config", None)
-    if config is not None and config.get("sweep") and config.sweep.get("storage", "") is None:
-        config.sweep.storage = f"modal-dict://{sweep}"
+    if config is not None and config.get("tuning") and config.tuning.get("storage", "") is None:
+        config.tuning.storage = f"modal-dict://{sweep}"
 
 
 def go_home(path: Path, sweep: Path, home: str) -> None:
