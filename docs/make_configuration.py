@@ -97,15 +97,17 @@ def table(options: list[tuple[str, str, str]], prefix: str, meanings: dict[str, 
 
 
 def group(name: str) -> list[str]:
-    """Markdown of one group: every choice, with its options or what it changes."""
+    """Markdown of one group: every choice, with its options or what it changes; first what several share (_*.yaml)."""
     lines = [f"### {name}", ""]
     meanings = vehicle_meanings() if name == "vehicle" else {}
     for path in sorted((CONF / name).glob("*.yaml")):
         choice = read(path)
         prefix = "" if choice.is_global else f"{name}."
-        text = f"**`{name}={path.stem}`** {choice.about}"
-        if choice.builds_on and not choice.is_global:
-            text += f" As `{choice.builds_on[0]}`, with:" if choice.options else f" As `{choice.builds_on[0]}`."
+        shared = path.stem.startswith("_")
+        text = f"**Shared keys.** {choice.about}" if shared else f"**`{name}={path.stem}`** {choice.about}"
+        base = next(iter(choice.builds_on), "_")
+        if not base.startswith("_") and not choice.is_global:
+            text += f" As `{base}`, with:" if choice.options else f" As `{base}`."
         if len(choice.options) <= FEW and not any(comment for _, _, comment in choice.options):
             text += "".join(f" `{prefix}{key}={value}`" for key, value, _ in choice.options)
             lines += [text, ""]

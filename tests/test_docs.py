@@ -56,6 +56,18 @@ def test_every_option_is_explained(maker):
     assert unexplained == []
 
 
+def test_what_choices_share_is_no_choice(maker, tmp_path, monkeypatch):
+    (tmp_path / "track").mkdir()
+    (tmp_path / "track" / "_base.yaml").write_text("# Of all that are files.\nscale: 1.0  # [-] of lengths\n")
+    (tmp_path / "track" / "oval.yaml").write_text("# Round.\ndefaults: [_base, _self_]\nfile: oval\n")
+    monkeypatch.setattr(maker, "CONF", tmp_path)
+    text = "\n".join(maker.group("track"))
+    assert "**Shared keys.** Of all that are files." in text
+    assert "| `track.scale` | `1.0` | [-] of lengths |" in text
+    assert "**`track=oval`** Round. `track.file=oval`" in text
+    assert "_base" not in text
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_pictures_exist(page):
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
