@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
+import signal
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +16,8 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from racing.errors import InputError
+from racing.errors import InputError, Stopped
+from racing.processes import STOP_SIGNALS, run_child
 from racing.runs.directory import find_run
 from racing_launchers.job import JobFolder
 
@@ -86,11 +90,15 @@ class CommandJob:
         self.arguments = [*kept, f"paths.outputs={outputs}"]
 
     def call(self, job: Path) -> Any:
-        """See Payload."""
-        from racing.cli import main
-
+        """See Payload. A process of its own: what it leaves with, or dies of, becomes what this one does."""
         self._note(job)
-        code = main(self.arguments)
+        paths = os.pathsep.join(path for path in sys.path if path)
+        # PYTHONSAFEPATH: without it -m puts the present folder before PYTHONPATH.
+        environment = os.environ | {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+        command = [sys.executable, "-m", "racing", *self.arguments]
+        code = run_child(command, env=environment, shares_terminal=False)
+        if code < 0:
+            _end_as_killed(signal.Signals(-code))
         if code:
             raise SystemExit(code)
         return None
@@ -102,6 +110,15 @@ class CommandJob:
         with contextlib.suppress(InputError):  # an ONNX file, or a run of a server
             run = find_run(given.get("run", "latest"), outputs)
             JobFolder(job).note(run.path.relative_to(outputs.resolve()).as_posix())
+
+
+def _end_as_killed(by: signal.Signals) -> None:
+    """End as a child that a signal has killed. Raises Stopped if that one asks for a stop."""
+    if by in STOP_SIGNALS:
+        raise Stopped(f"stopped on {by.name} before it had a state to save; the same command begins anew")
+    if by != signal.SIGKILL:
+        signal.signal(by, signal.SIG_DFL)
+    os.kill(os.getpid(), by)  # whoever started us sees what happened, such as a lack of memory
 
 
 def hydra_returns(path: Path) -> JobReturn | None:

@@ -69,6 +69,7 @@ class Container:
     def __init__(self, order: Order) -> None:
         """Nothing is written yet."""
         import modal
+
         from racing_launchers.job import JobFolder
 
         self.order = order
