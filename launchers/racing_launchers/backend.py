@@ -36,9 +36,7 @@ class Backend(ABC):
     grace = 5.0  # [s] after which a job that is gone and left no result is dead
     stops_with_us = False  # Ctrl-C in the terminal that waits also stops the jobs
 
-    def __init__(
-        self, *, name: str, wait: bool, retry: int, poll: float, send: str, job: str | None, dry_run: bool
-    ) -> None:
+    def __init__(self, *, name: str, wait: bool, retry: int, poll: float, send: str, dry_run: bool) -> None:
         """The keys that every file of conf/launcher has. Raises InputError."""
         for key, value in {"wait": wait, "dry_run": dry_run}.items():
             require(isinstance(value, bool), f"launcher.{key} must be true or false, got {value!r}; choose one")

@@ -78,7 +78,7 @@ def _request(
     uri = resolve_uri(tracking["uri"], outputs)
     sends = backend.workers_send(uri)
     for own in planned:
-        own.payload.move(outputs, sweep.path, sweep.job(own.number).folder.path)
+        own.payload.move(outputs, sweep.path)
         own.settle(quiet=not sends)
     return Request(
         command=f"racing train {shlex.join(sys.argv[1:])}",

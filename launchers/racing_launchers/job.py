@@ -15,11 +15,18 @@ both sides may die at any instant, and whoever looks later finds out how far the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from racing.files import read_json, write_atomic, write_json
+
+if TYPE_CHECKING:
+    from racing.runs.directory import RunDirectory
+
+VARIABLE = "RACING_JOB"  # in the environment of the process that does a job: its folder
 
 
 class JobFolder:
@@ -28,6 +35,25 @@ class JobFolder:
     def __init__(self, path: Path) -> None:
         """path: of the folder."""
         self.path = path
+
+    @classmethod
+    def current(cls) -> JobFolder | None:
+        """The job that this process does, or that the process does which has started it; None outside sweeps."""
+        path = os.environ.get(VARIABLE)
+        return cls(Path(path)) if path else None
+
+    @contextlib.contextmanager
+    def as_current(self) -> Iterator[None]:
+        """While entered this is the current job, here and in the processes that are started."""
+        before = os.environ.get(VARIABLE)
+        os.environ[VARIABLE] = str(self.path.resolve())
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[VARIABLE]
+            else:
+                os.environ[VARIABLE] = before
 
     @property
     def about(self) -> dict[str, Any]:
@@ -94,7 +120,29 @@ class JobFolder:
         return content if content.get("attempt") == self.attempts and self.attempts else {}
 
 
+class JobObserver:
+    """Follows a training for the sweep whose job it is."""
+
+    def __init__(self, job: JobFolder, outputs: Path) -> None:
+        """outputs: the folder of everything that the training writes."""
+        self.job, self.outputs = job, outputs.resolve()
+
+    def tags(self) -> Mapping[str, str]:
+        """Tags that the training's run gets."""
+        return self.job.tags
+
+    def opened(self, run: RunDirectory) -> None:
+        """The training begins, or goes on, in this run directory: note that it belongs to the job."""
+        self.job.note(self._place(run.path))
+
+    def resumes(self, path: Path) -> bool:
+        """Whether an earlier attempt of the job has opened this run directory: `fresh=true` has been obeyed then."""
+        return self._place(path) in self.job.runs
+
+    def _place(self, path: Path) -> str:
+        return path.resolve().relative_to(self.outputs).as_posix()
+
+
 def job_of(config: Mapping[str, Any]) -> JobFolder | None:
     """The job that a training with this configuration is; None outside sweeps."""
-    path = (config.get("launcher") or {}).get("job")
-    return JobFolder(Path(path)) if path else None
+    return JobFolder.current()

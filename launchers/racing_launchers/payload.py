@@ -27,7 +27,7 @@ RETURN = "return.pkl"  # in a job's folder: Hydra's JobReturn
 class Payload(Protocol):
     """A call that may be made in another process, on another machine."""
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         """Work below these folders: where the job runs they have other names than where it was made."""
 
     def call(self, job: Path) -> Any:
@@ -46,13 +46,12 @@ class HydraJob:
     config: DictConfig  # with `hydra`, which needs Hydra's own types: not a plain dict
     state: Any = field(default_factory=lambda: copy.copy(Singleton.get_state()))  # Hydra's singletons, resolvers
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         """See Payload."""
         with open_dict(self.config):
             self.config.hydra.sweep.dir = str(sweep)
             if is_racing(self.config):
                 self.config.paths.outputs = str(outputs)
-                self.config.launcher.job = str(job)
 
     def call(self, job: Path) -> Any:
         """See Payload. Hydra's own result is kept in the folder for `launch`, which returns it to Hydra."""
@@ -84,7 +83,7 @@ class CommandJob:
 
     arguments: list[str]
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         """See Payload."""
         kept = [argument for argument in self.arguments if not argument.startswith("paths.outputs=")]
         self.arguments = [*kept, f"paths.outputs={outputs}"]
@@ -105,6 +104,8 @@ class CommandJob:
 
     def _note(self, job: Path) -> None:
         """Remember which run is meant: what is written there belongs to the job."""
+        if self.arguments[0] == "train":  # it notes which one it opens
+            return
         given = {key: value for key, _, value in (argument.partition("=") for argument in self.arguments[1:])}
         outputs = Path(given["paths.outputs"])
         with contextlib.suppress(InputError):  # an ONNX file, or a run of a server

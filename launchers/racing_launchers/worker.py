@@ -59,7 +59,8 @@ def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
     value: Any = None
     code: int = ExitCode.DONE
     try:
-        value = payload.call(folder.path)
+        with folder.as_current():
+            value = payload.call(folder.path)
     except KeyboardInterrupt:
         raise
     except Stopped as stopped:

@@ -30,7 +30,7 @@ def submit(verb: str, argv: Sequence[str]) -> int:
     identity = hashlib.sha256(chr(0).join([verb, *own]).encode()).hexdigest()[:8]
     sweep = Sweep(outputs / "sweeps" / f"{verb}-{identity}")
     payload = CommandJob([verb, *own])
-    payload.move(outputs, sweep.path, sweep.job(0).folder.path)
+    payload.move(outputs, sweep.path)
     request = Request(command=f"racing {verb} {shlex.join(argv)}", launcher=known, outputs=outputs, fresh=True)
     before = len(list(backend.log(sweep, sweep.job(0))))
     jobs = launch(sweep, backend, [Planned(0, own, payload)], request)

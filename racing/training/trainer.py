@@ -65,8 +65,6 @@ def train(
     parts = build_parts(cfg, config)
     provenance = collect(parts.tracks) | ({"ancestor": parts.ancestor.provenance()} if parts.ancestor else {})
     job = job_of(config)
-    if job:
-        config["launcher"]["job"] = None  # where it is noted is of no interest later
     place = run_path(outputs, cfg.name, config, suffix).relative_to(outputs).as_posix()
     # A job that is continued has moved the old directory aside already.
     fresh = cfg.fresh and not (job and place in job.runs)

@@ -94,9 +94,8 @@ class Service:
         own = accepted(body)
         config = compose_run(own)
         name = f"web-{uuid.uuid4().hex[:8]}"
-        folder = self.runs / "sweeps" / name / "jobs" / "0"
         # Without a server the journal is the record: racing runs fetch.
-        more = [f"launcher.job={folder}", *([] if self.about["tracked"] else ["tracking.enabled=false"])]
+        more = [] if self.about["tracked"] else ["tracking.enabled=false"]
         about = {"number": 0, "overrides": own, "label": " ".join(own), "tags": {"racing.sweep": name}}
         order = Order(
             sweep=name,

@@ -195,9 +195,9 @@ class Provided:
         """payload: as it was made on another machine."""
         self.payload, self.container = payload, container
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         """See Payload."""
-        self.payload.move(outputs, sweep, job)
+        self.payload.move(outputs, sweep)
 
     def call(self, job: Path) -> Any:
         """See Payload."""
@@ -206,7 +206,7 @@ class Provided:
         order, sweep = self.container.order, self.container.sweep
         if order.tracks_at:
             provide(order.tracks, Path(order.tracks_at))
-        self.move(self.container.runs, sweep, job)
+        self.move(self.container.runs, sweep)
         share_study(self.payload, sweep.name)
         value = self.payload.call(job)
         go_home(job / RETURN, sweep, order.home)
