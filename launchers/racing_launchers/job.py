@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,28 @@ if TYPE_CHECKING:
     from racing.runs.directory import RunDirectory
 
 VARIABLE = "RACING_JOB"  # in the environment of the process that does a job: its folder
+
+
+class JobStatus(StrEnum):
+    """How far a job is; the values from DONE on are how an attempt ended, as result.json says it."""
+
+    NEW = "NEW"  # never submitted
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"  # it raised
+    REFUSED = "REFUSED"  # its input is wrong
+    STOPPED = "STOPPED"  # left on request, state saved
+    LOST = "LOST"  # disappeared without a result
+
+    @property
+    def ended(self) -> bool:
+        """Whether the attempt is over."""
+        return self not in (JobStatus.NEW, JobStatus.WAITING, JobStatus.RUNNING)
+
+    @classmethod
+    def _missing_(cls, value: object) -> JobStatus | None:
+        return cls.LOST if value == "DEAD" else None  # as earlier versions wrote it
 
 
 class JobFolder:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.core.utils import JobStatus as HydraStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
@@ -66,7 +67,7 @@ class HydraJob:
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-        if done.status == JobStatus.COMPLETED:
+        if done.status == HydraStatus.COMPLETED:
             (job / RETURN).write_bytes(cloudpickle.dumps(done))
         value = done.return_value  # raises what the function raised
         return value if isinstance(value, int | float | str | bool | None) else repr(value)

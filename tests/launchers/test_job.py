@@ -10,7 +10,8 @@ import pytest
 
 from racing.files import write_json
 from racing.runs.directory import RunDirectory
-from racing_launchers.job import JobFolder, JobObserver
+from racing_launchers.job import JobFolder, JobObserver, JobStatus
+from racing_launchers.sweep import Job
 from tests.launchers.payloads import Act, run
 
 
@@ -29,6 +30,18 @@ def test_a_process_is_told_by_its_environment(tmp_path: Path, monkeypatch: pytes
 def test_a_worker_is_the_job_that_it_does(tmp_path: Path):
     _, jobs = run(tmp_path, [Act("who"), Act("who")])
     assert [job.folder.result["value"] for job in jobs] == [str(job.folder.path) for job in jobs]
+
+
+def test_how_a_job_ended_is_one_of_a_few_words(tmp_path: Path):
+    job = Job(0, JobFolder(tmp_path))
+    write_json(tmp_path / "attempt.json", {"number": 1})
+    for written, status in (("DONE", JobStatus.DONE), ("LOST", JobStatus.LOST), ("DEAD", JobStatus.LOST)):
+        write_json(tmp_path / "result.json", {"attempt": 1, "status": written})  # DEAD: by an earlier version
+        assert job.ended is status
+    write_json(tmp_path / "result.json", {"attempt": 1, "status": "ASLEEP"})
+    with pytest.raises(ValueError, match="ASLEEP"):
+        job.ended  # noqa: B018
+    assert [status for status in JobStatus if not status.ended] == ["NEW", "WAITING", "RUNNING"]
 
 
 def test_a_training_tells_its_job_what_it_opens(tmp_path: Path):

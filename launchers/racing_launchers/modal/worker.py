@@ -87,6 +87,8 @@ class Container:
         """The whole life of the container."""
         from modal.exception import InputCancellation
 
+        from racing_launchers.job import JobStatus
+
         self._prepare()
         before = signal.signal(signal.SIGUSR1, self._cancel)
         restore_kernels(self.runs)
@@ -97,7 +99,7 @@ class Container:
             signal.signal(signal.SIGUSR1, before)
             self._note()
             self.commit()
-        if result["status"] == "STOPPED" and not self.cancelled:
+        if result["status"] == JobStatus.STOPPED and not self.cancelled:
             raise KeyboardInterrupt  # the machine is taken away: Modal shall call again
         self.folder.write("result", self.order.attempt, result)
         save_kernels(self.runs)
