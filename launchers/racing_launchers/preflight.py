@@ -1,4 +1,4 @@
-"""TODO."""
+"""Checks a job of racing train before it is submitted."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from racing.training.build import build_parts
 from racing.training.checks import checked
 
 
-def check_job(cfg: DictConfig, settings: Sequence[str], chosen: Any, *, here: bool, build: bool) -> None:
+def check_job(cfg: DictConfig, overrides: Sequence[str], chosen: Any, *, here: bool, build: bool) -> None:
     """Raise InputError if `train` would refuse `cfg`, which is a copy that may be changed; nothing is written.
 
-    settings: what was typed. chosen: what Hydra chose, group -> name. here: on this machine, with its hardware. build:
-    also make all parts, which takes a second.
+    overrides: of the job.
+    chosen: what Hydra chose, group -> name.
+    here: it will run on this machine, with its hardware.
+    build: also build the experiment, which takes a second.
     """
     from racing.training.curriculum import check_phases
 
@@ -29,9 +31,9 @@ def check_job(cfg: DictConfig, settings: Sequence[str], chosen: Any, *, here: bo
     if "sweep" in cfg:
         from racing.tuning.search import read_search
 
-        read_search(cfg, settings, None)
+        read_search(cfg, overrides, None)
     if cfg.phases is not None:
-        check_phases(cfg, settings)
+        check_phases(cfg, overrides)
         return
     if isinstance(config["algo"].get("teacher"), list):
         config["algo"]["teacher"] = None
