@@ -103,8 +103,9 @@ def group(name: str) -> list[str]:
     for path in sorted((CONF / name).glob("*.yaml")):
         choice = read(path)
         prefix = "" if choice.is_global else f"{name}."
-        text = f"**`{name}={path.stem}`** {choice.about}"
-        if choice.builds_on and not choice.is_global:
+        shared = path.stem.startswith("_")  # others are derived from it
+        text = f"**`{path.stem if shared else f'{name}={path.stem}'}`** {choice.about}"
+        if choice.builds_on:
             text += f" As `{choice.builds_on[0]}`, with:" if choice.options else f" As `{choice.builds_on[0]}`."
         if len(choice.options) <= FEW and not any(comment for _, _, comment in choice.options):
             text += "".join(f" `{prefix}{key}={value}`" for key, value, _ in choice.options)

@@ -20,7 +20,14 @@ MORE = ("sweep.n_trials", "sweep.workers")
 
 
 # Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
-RENAMED_KEYS: dict[str, str] = {}
+RENAMED_KEYS: dict[str, str] = {
+    "launcher.poll": "launcher.poll_interval_s",
+    "launcher.retries": "launcher.max_restarts",
+    "launcher.retry": "launcher.max_resubmits",
+    "launcher.send": "launcher.upload_from",
+    "launcher.time_min": "launcher.timeout_min",
+    "launcher.timeout": "launcher.timeout_min",
+}
 
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,8 +54,8 @@ def conf_directory() -> Path:
 
 
 def choices(group: str) -> list[str]:
-    """Names that `group=` accepts, sorted."""
-    return sorted(path.stem for path in (conf_directory() / group).glob("*.yaml"))
+    """Names that `group=` accepts, sorted: not those of files that others are derived from, `_base`."""
+    return sorted(path.stem for path in (conf_directory() / group).glob("[!_]*.yaml"))
 
 
 def register_resolvers() -> None:

@@ -11,7 +11,7 @@ from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 
 GROUPS = [folder.name for folder in sorted(conf_directory().iterdir()) if folder.is_dir() and folder.name != "verbs"]
-INCOMPLETE = {("track", "base"), ("track", "file")}  # track.file is missing until it is said
+INCOMPLETE = {("track", "file")}  # track.file is missing until it is said
 CHOICES = [(group, name) for group in GROUPS for name in choices(group)]
 
 
@@ -37,7 +37,7 @@ def test_what_a_choice_names_exists(group: str, name: str):
         assert takes_any or keys <= set(accepted)
 
 
-@pytest.mark.parametrize("name", [name for name in choices("track") if name not in ("base", "generated")])
+@pytest.mark.parametrize("name", [name for name in choices("track") if name != "generated"])
 def test_tracks_are_built(name: str):
     tracks = build(composed("track", name).track)
     assert [type(track) for track in tracks] == [Track]
@@ -61,6 +61,12 @@ def test_vehicles_are_built_and_bear_their_name(name: str):
 @pytest.mark.parametrize("verb", choices("verbs"))
 def test_options_of_verbs_compose(verb: str):
     assert plain(compose(verb, [], folder="verbs"))["paths"] == {"outputs": "outputs"}
+
+
+def test_files_that_others_are_derived_from_are_no_choices():
+    hidden = {path.stem for path in conf_directory().glob("*/_*.yaml")}
+    assert hidden == {"_base"}
+    assert not hidden & {name for _, name in CHOICES}
 
 
 def test_debug_wins_over_the_choices_before_it():

@@ -11,10 +11,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from racing.config import build, choices, conf_directory, hint, plain
+from racing.config import RENAMED_KEYS, build, choices, conf_directory, hint, key_hint, plain
 from racing.errors import require, require_number
 from racing.files import write_json
 from racing_launchers.sweep import Job, Sweep
+
+TIME_LIMIT = "time limit reached"  # how the reason begins for which a job was stopped then
 
 
 class JobState(StrEnum):
@@ -44,16 +46,26 @@ class Backend(ABC):
     grace = 5.0  # [s] after which a job that nobody works on, and that left no result, is lost
     stops_with_us = False  # Ctrl-C in the terminal that waits also stops the jobs
 
-    def __init__(self, *, name: str, wait: bool, retry: int, poll: float, send: str, dry_run: bool) -> None:
-        """The keys that every file of conf/launcher has. Raises InputError."""
+    def __init__(
+        self,
+        *,
+        name: str,
+        wait: bool,
+        max_resubmits: int,
+        poll_interval_s: float,
+        upload_from: str,
+        dry_run: bool,
+    ) -> None:
+        """The keys of conf/launcher/_base.yaml, and `name`. Raises InputError."""
         for key, value in {"wait": wait, "dry_run": dry_run}.items():
             require(isinstance(value, bool), f"launcher.{key} must be true or false, got {value!r}; choose one")
-        require_number("launcher.retry", retry, 0, 1000, whole=True)
-        require_number("launcher.poll", poll, 0.05, 3600, unit="s")
+        require_number("launcher.max_resubmits", max_resubmits, 0, 1000, whole=True)
+        require_number("launcher.poll_interval_s", poll_interval_s, 0.05, 3600, unit="s")
         known = ("auto", "worker", "collector")
-        require(send in known, f"launcher.send must be one of {', '.join(known)}, got {send!r}; auto is usual")
-        self.name, self.wait, self.retry, self.poll_interval_s, self.send = name, wait, retry, poll, send
-        self.dry_run = dry_run
+        rule = f"launcher.upload_from must be one of {', '.join(known)}, got {upload_from!r}"
+        require(upload_from in known, f"{rule}; auto is usual")
+        self.name, self.wait, self.max_resubmits, self.dry_run = name, wait, max_resubmits, dry_run
+        self.poll_interval_s, self.upload_from = poll_interval_s, upload_from
 
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """Raise InputError if jobs could not run here; nothing was written yet. jobs: their configurations."""
@@ -63,10 +75,10 @@ class Backend(ABC):
         """Lines about what `count` jobs will be given, and what they can cost at most."""
         return []
 
-    def workers_send(self, uri: str | None) -> bool:
-        """Whether workers bring their own records to MLflow; else the process that watches does. uri: of the store."""
-        if self.send != "auto":
-            return self.send == "worker"
+    def workers_upload(self, uri: str | None) -> bool:
+        """Whether workers upload their own records to MLflow; else the process that watches does. uri: of the store."""
+        if self.upload_from != "auto":
+            return self.upload_from == "worker"
         reachable = (uri or "").startswith(("http://", "https://")) and not is_loopback(str(uri))
         return reachable or uri == "databricks"
 
@@ -110,12 +122,20 @@ def begin_attempt(job: Job, launcher: str, handle: Mapping[str, Any] | None = No
 
 def launcher_config(choice: str, overrides: Sequence[str]) -> dict[str, Any]:
     """conf/launcher/<choice>.yaml with overrides such as `n_jobs=2`. Raises InputError for unknown ones."""
-    require(choice in choices("launcher"), f"launcher={choice!r} is no choice; {hint(choice, choices('launcher'))}")
-    node = OmegaConf.load(conf_directory() / "launcher" / f"{choice}.yaml")
-    node = node.launcher if "launcher" in node else node
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.types import RunMode
+
+    require(choice in choices("launcher"), f"unknown choice launcher={choice}; {hint(choice, choices('launcher'))}")
+    # Not hydra.compose, which is one for a process: the Hydra of another program may be at work.
+    loader = ConfigLoaderImpl(create_config_search_path(str(conf_directory())))
+    node = loader.load_configuration(f"launcher/{choice}", overrides=[], run_mode=RunMode.RUN).launcher
+    OmegaConf.set_struct(node, False)
     keys = [str(key) for key in node if key != "_target_"]
     for key in (override.partition("=")[0] for override in overrides):
-        require(key.partition(".")[0] in keys, f"launcher.{key} is no key of launcher={choice}; {hint(key, keys)}")
+        old = f"launcher.{key}"
+        remedy = key_hint(old) if old in RENAMED_KEYS else hint(key, keys)
+        require(key.partition(".")[0] in keys, f"unknown key {old} of launcher={choice}; {remedy}")
     return plain(OmegaConf.merge(node, OmegaConf.from_dotlist(list(overrides))))  # type: ignore[arg-type]
 
 

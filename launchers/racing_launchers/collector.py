@@ -2,7 +2,7 @@
 
     python -m racing_launchers.collector SWEEP --uri URI --experiment NAME --parent PID
 
-Where workers reach no store (`workers_send` in the manifest), it brings their runs there, too, as far as their journals
+Where workers reach no store (`workers_upload` in the manifest), it uploads their runs, too, as far as their journals
 are on this disk. All that it does can be repeated, so it may be killed at any instant.
 """
 
@@ -42,7 +42,7 @@ class SweepDelivery:
         """See Sink."""
         more = self.parent.deliver()
         for job, run in self.runs():
-            if not self.sweep.manifest.get("workers_send"):
+            if not self.sweep.workers_upload:
                 more = self._deliver_run(job, run) or more
             self._set_parent(run)
         self.ended = self.parent.ended and not more

@@ -59,7 +59,7 @@ def launch_hydra_jobs(
         request = LaunchRequest(command=shlex.join(sys.argv), launcher=launcher, outputs=sweep.path.parent, fresh=True)
     jobs = launch(sweep, backend, planned_jobs, request)
     if is_racing_train and backend.wait:
-        report_failures(sweep, jobs, retry=backend.retry)
+        report_failures(sweep, jobs, max_resubmits=backend.max_resubmits)
     done = {job.number: _result(job) for job in jobs if job.ended}
     return [done.get(planned.number) or _no_result(planned) for planned in planned_jobs]
 
@@ -88,17 +88,17 @@ def _request(
     outputs = Path(config.paths.outputs).resolve()
     tracking = plain(config.tracking)
     uri = resolve_uri(tracking["uri"], outputs)
-    workers_send = backend.workers_send(uri)
+    workers_upload = backend.workers_upload(uri)
     for planned in planned_jobs:
         planned.payload.move(outputs, sweep.path)
-        if not workers_send:
+        if not workers_upload:
             planned.disable_tracking()
     return LaunchRequest(
         command=f"racing train {shlex.join(sys.argv[1:])}",
         launcher=launcher,
         outputs=outputs,
         tracking=tracking,
-        workers_send=workers_send,
+        workers_upload=workers_upload,
         fresh=bool(config.fresh),
         recorded=True,
         checked=True,

@@ -57,7 +57,7 @@ class LaunchRequest:
     launcher: configuration of the backend.
     outputs: where the jobs write.
     tracking: as in conf/tracking.
-    workers_send: jobs bring their records to MLflow themselves.
+    workers_upload: jobs bring their records to MLflow themselves.
     fresh: jobs that are done are done again.
     recorded: the sweep gets a run of its own.
     checked: its jobs are those of racing train, and are checked before any is submitted.
@@ -67,7 +67,7 @@ class LaunchRequest:
     launcher: dict[str, Any]
     outputs: Path
     tracking: dict[str, Any] = field(default_factory=dict)
-    workers_send: bool = True
+    workers_upload: bool = True
     fresh: bool = False
     recorded: bool = False
     checked: bool = False
@@ -191,7 +191,7 @@ def write_down(
         launcher=request.launcher,
         outputs=str(request.outputs),
         tracking=request.tracking,
-        workers_send=request.workers_send,
+        workers_upload=request.workers_upload,
         recorded=request.recorded,
         cwd=str(Path.cwd()),
     )

@@ -1,7 +1,7 @@
 """A sweep on disk: what it was made of, its jobs, and how far each is.
 
 outputs/sweeps/<name>-<hash8>/
-  sweep.json           name, command, axes, launcher (its settings), outputs, created; written before a job starts
+  sweep.json           name, command, axes, launcher (its configuration), outputs, created; written before a job starts
   jobs/<number>/       see launchers/racing_launchers/job.py
   journal.jsonl        the sweep's own record, which becomes its run in MLflow (sweep_record.py)
   sweep.lock           held by the process that watches
@@ -9,13 +9,14 @@ outputs/sweeps/<name>-<hash8>/
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from racing.config import hint
+from racing.config import hint, upgraded_group
 from racing.errors import InputError, require
 from racing.files import read_json, write_json
 from racing.runs.lock import FileLock
@@ -79,6 +80,19 @@ class Sweep:
     def manifest(self) -> dict[str, Any]:
         """sweep.json; empty where there is none."""
         return read_json(self.path / "sweep.json")
+
+    @property
+    def launcher(self) -> dict[str, Any]:
+        """Configuration of the launcher; what earlier versions wrote, with today's names."""
+        launcher: dict[str, Any] = upgraded_group("launcher", self.manifest["launcher"])
+        launcher.pop("job", None)
+        return launcher | {"_target_": re.sub(r"^launchers\.", "racing_launchers.", launcher["_target_"])}
+
+    @property
+    def workers_upload(self) -> bool:
+        """Whether jobs bring their records to MLflow themselves."""
+        manifest = self.manifest
+        return bool(manifest.get("workers_upload", manifest.get("workers_send")))  # as earlier versions called it
 
     @property
     def exists(self) -> bool:

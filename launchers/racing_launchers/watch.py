@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from racing.errors import JobsFailed, Stopped
 from racing.training.stop_flag import StopFlag
-from racing_launchers.backend import Backend, JobInfo, JobState
+from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState
 from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep, jobs_text
 from racing_launchers.sweep_record import SweepRun, show_results
@@ -22,7 +22,7 @@ class SweepWatcher:
     def __init__(self, sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepRun) -> None:
         """sweep_run: of the sweep, begun."""
         self.sweep, self.backend, self.jobs, self.sweep_run = sweep, backend, list(jobs), sweep_run
-        self.resubmits_left = dict.fromkeys((job.number for job in jobs), backend.retry)
+        self.resubmits_left = dict.fromkeys((job.number for job in jobs), backend.max_resubmits)
         self.unfinished = [job for job in jobs if job.ended is None]
         self.infos: Mapping[int, JobInfo] = {}
         self._lost_since: dict[int, float] = {}  # number -> time.monotonic() when it was first LOST, without a result
@@ -114,7 +114,7 @@ def cancel_jobs(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> list[Job
     return chosen
 
 
-def report_failures(sweep: Sweep, jobs: Sequence[Job], *, retry: int) -> None:
+def report_failures(sweep: Sweep, jobs: Sequence[Job], *, max_resubmits: int) -> None:
     """Raise JobsFailed, which names every job that is not done, with its reason and log."""
     failed = [job for job in jobs if job.ended not in (None, JobStatus.DONE)]
     if not failed:
@@ -124,7 +124,7 @@ def report_failures(sweep: Sweep, jobs: Sequence[Job], *, retry: int) -> None:
         lines.append(f"  {job.number} {job.label}: {str(job.ended).lower()}, {reason(job)}; log: {job.folder.log}")
     remedies = [f"{SAME}; the others are kept"]
     if any(job.ended in (JobStatus.LOST, JobStatus.STOPPED) for job in failed):
-        remedies.append(f"launcher.retry={max(1, retry)} continues jobs that are lost")
+        remedies.append(f"launcher.max_resubmits={max(1, max_resubmits)} submits lost jobs again")
     if any(job.ended in (JobStatus.FAILED, JobStatus.REFUSED) for job in failed):
         remedies.append(f"racing jobs logs {sweep.name} job=N shows the log of one")
     raise JobsFailed("\n".join([*lines, "; ".join(remedies)]))
@@ -134,5 +134,5 @@ def reason(job: Job) -> str:
     """Why a job is not done."""
     error = str(job.folder.result.get("error") or "no reason is known")
     exit_reason = str(job.folder.exit_status.get("reason", ""))
-    late = job.ended == JobStatus.STOPPED and exit_reason.startswith("time is over")
+    late = job.ended == JobStatus.STOPPED and exit_reason.startswith(TIME_LIMIT)
     return f"{exit_reason.partition(',')[0]}: {error}" if late else error

@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         known = ", ".join(str(job.number) for job in jobs)
         jobs = [job for job in jobs if job.number == options["job"]]
         require(len(jobs) > 0, f"job={options['job']} is not in {sweep.name}; it has {known}")
-    backend = make_backend(sweep.manifest["launcher"])
+    backend = make_backend(sweep.launcher)
     try:
         return {"status": status, "logs": logs, "collect": collect, "cancel": cancel}[options["action"]](
             sweep, backend, jobs, options
@@ -148,7 +148,7 @@ def collect(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[s
         sweep.lock.release()
     if not complete:
         print(f"{sweep.name}: upload to mlflow incomplete; run the command again when the server answers")
-    report_failures(sweep, begun, retry=backend.retry)
+    report_failures(sweep, begun, max_resubmits=backend.max_resubmits)
     return ExitCode.DONE if complete else ExitCode.FAILED
 
 

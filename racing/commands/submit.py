@@ -40,7 +40,7 @@ def submit(verb: str, argv: Sequence[str]) -> int:
         return ExitCode.WRONG_INPUT
     if jobs and jobs[0].ended == JobStatus.DONE:
         print("\n".join(list(backend.log(sweep, jobs[0]))[before:]))
-    report_failures(sweep, jobs, retry=backend.retry)
+    report_failures(sweep, jobs, max_resubmits=backend.max_resubmits)
     return ExitCode.DONE
 
 

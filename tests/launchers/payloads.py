@@ -64,7 +64,7 @@ class Act:
 
 
 def local(*settings: str) -> dict[str, Any]:
-    return launcher_config("local", ["poll=0.05", *settings])
+    return launcher_config("local", ["poll_interval_s=0.05", *settings])
 
 
 def run(outputs: Path, acts: Sequence[Act], *settings: str, fresh: bool = False) -> tuple[Sweep, list[Job]]:

@@ -28,7 +28,7 @@ def test_every_way_to_end_is_told_and_harms_no_other(tmp_path: Path):
     assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "FAILED", "LOST", "DONE"]
     assert [job.folder.result.get("value") for job in jobs] == [0.5, None, None, None, None, 0.5]
     with pytest.raises(JobsFailed) as told:
-        report_failures(sweep, jobs, retry=0)
+        report_failures(sweep, jobs, max_resubmits=0)
     lines = str(told.value).splitlines()
     assert lines[0] == "racing: 4 of 6 jobs of acts not done:"
     assert lines[1].startswith("  1 act=fail: failed, RuntimeError: the engine; log: ")
@@ -41,7 +41,7 @@ def test_every_way_to_end_is_told_and_harms_no_other(tmp_path: Path):
 
 def test_dead_jobs_are_continued_so_often_and_failed_ones_are_not(tmp_path: Path):
     acts = [Act("die", then="work"), Act("die"), Act("fail")]
-    _, jobs = run(tmp_path, acts, "retry=2")
+    _, jobs = run(tmp_path, acts, "max_resubmits=2")
     assert endings(jobs) == ["DONE", "LOST", "FAILED"]
     assert [job.folder.attempts for job in jobs] == [2, 3, 1]
 
@@ -64,11 +64,11 @@ def test_no_more_than_n_jobs_at_a_time(tmp_path: Path):
 
 
 def test_a_job_whose_time_is_over_saves_its_state_and_says_so(tmp_path: Path):
-    sweep, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout=0.1")
+    sweep, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout_min=0.1")
     assert endings(jobs) == ["STOPPED", "DONE"]
-    with pytest.raises(JobsFailed, match="time is over .launcher.timeout.: stopped on SIGTERM, state saved"):
-        report_failures(sweep, jobs, retry=0)
-    _, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout=0.1")
+    with pytest.raises(JobsFailed, match="time limit reached .launcher.timeout_min.: stopped on SIGTERM, state saved"):
+        report_failures(sweep, jobs, max_resubmits=0)
+    _, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout_min=0.1")
     assert endings(jobs) == ["DONE", "DONE"]
 
 

@@ -39,7 +39,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 
 def slurm(*settings: str) -> dict[str, Any]:
-    return launcher_config("slurm", ["poll=0.3", "cpus_per_task=1", "wait=false", *settings])
+    return launcher_config("slurm", ["poll_interval_s=0.3", "cpus_per_task=1", "wait=false", *settings])
 
 
 def drive(outputs: Path, hold: int | None = HOLD) -> Drive:
@@ -81,7 +81,7 @@ def test_a_sweep_in_which_each_job_has_another_fate(here: Cluster, calm: RunDire
     _, jobs = run(
         tmp_path,
         [drive(tmp_path / "calm", hold=None), Act("fail"), Act("refuse"), Act("leave"), Act("die"), *held],
-        *("retry=1", "signal_delay_s=150"),
+        *("max_resubmits=1", "signal_delay_s=150"),
     )
     killed, signalled, requeued, late = jobs[5:]
     assert id_of(jobs[1]) == id_of(jobs[0]).replace("_0", "_1")  # one array
@@ -190,7 +190,7 @@ def test_from_the_command_line_with_its_record(here: Cluster, tmp_path: Path):
     from mlflow import MlflowClient
 
     short = ["debug=fast", "eval.episodes=2", "algo.n_steps=32", "algo.total_timesteps=2048", "eval.every=0"]
-    wish = ["launcher=slurm", "launcher.poll=0.3", "launcher.cpus_per_task=1", f"paths.outputs={tmp_path}"]
+    wish = ["launcher=slurm", "launcher.poll_interval_s=0.3", "launcher.cpus_per_task=1", f"paths.outputs={tmp_path}"]
     assert main(["train", "-m", "seed=0,1", "name=s", *short, *wish]) == 0
     (sweep,) = [Sweep(path) for path in (tmp_path / "sweeps").iterdir()]
     assert endings(sweep.jobs) == ["DONE", "DONE"]
@@ -236,7 +236,7 @@ def test_while_slurm_does_not_answer_jobs_are_where_they_were(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("state", "code", "said"),
     [
-        ("TIMEOUT", 15, "time limit reached (4:00:00, launcher.time_min)"),
+        ("TIMEOUT", 15, "time limit reached (4:00:00, launcher.timeout_min)"),
         ("NODE_FAIL", 0, "its node failed (n1)"),
         ("OUT_OF_MEMORY", 0, "out of memory on n1 (launcher.mem_gb)"),
         ("CANCELLED by 1000", 0, "cancelled by user 1000"),
@@ -267,8 +267,8 @@ def test_accounting_is_asked_about_jobs_that_slurmctld_has_forgotten(
         (["partition=mian"], "launcher.partition='mian' is none of the cluster's: high, low, main; did you mean main?"),
         (["constraint=a100"], "the cluster refuses: sbatch: allocation failure: Invalid feature specification"),
         (["gres=gpu:1"], "the cluster refuses: sbatch: "),
-        (["time_min=0"], "launcher.time_min must be"),
-        (["time_min=1"], "launcher.signal_delay_s must be below launcher.time_min (60 s), got 120"),
+        (["timeout_min=0"], "launcher.timeout_min must be"),
+        (["timeout_min=1"], "launcher.signal_delay_s must be below launcher.timeout_min (60 s), got 120"),
         (["cpus_per_task=two"], "launcher.cpus_per_task must be"),
         (["setup=module load cuda"], "launcher.setup must be a list of shell lines"),
         (["partition=3"], "launcher.partition must be a name, got 3"),

@@ -32,22 +32,22 @@ class LocalBackend(Backend):
     grace = 1.0
 
     def __init__(
-        self, *, n_jobs: int | None, gpus: list[int] | None, jobs_per_gpu: int, timeout: float | None, **common: Any
+        self, *, n_jobs: int | None, gpus: list[int] | None, jobs_per_gpu: int, timeout_min: float | None, **common: Any
     ) -> None:
         """Raises InputError for values off range."""
         super().__init__(**common)
         if n_jobs is not None:
             require_number("launcher.n_jobs", n_jobs, 1, 4096, whole=True)
         require_number("launcher.jobs_per_gpu", jobs_per_gpu, 1, 64, whole=True)
-        if timeout is not None:
-            require_number("launcher.timeout", timeout, 0.01, 1e6, unit="min")
+        if timeout_min is not None:
+            require_number("launcher.timeout_min", timeout_min, 0.01, 1e6, unit="min")
         fits = gpus is None or (isinstance(gpus, list) and all(isinstance(gpu, int) and gpu >= 0 for gpu in gpus))
         require(fits, f"launcher.gpus must be a list of numbers, got {gpus!r}; null takes all that nvidia-smi names")
         self.n_jobs, self.gpus, self.jobs_per_gpu = n_jobs, gpus, jobs_per_gpu
 
-    def workers_send(self, uri: str | None) -> bool:
+    def workers_upload(self, uri: str | None) -> bool:
         """See Backend: workers are on this machine, they reach what we reach."""
-        return self.send != "collector"
+        return self.upload_from != "collector"
 
     def plan(self, count: int) -> list[str]:
         """See Backend."""

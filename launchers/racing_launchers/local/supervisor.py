@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from racing.runs.lock import FileLock
+from racing_launchers.backend import TIME_LIMIT
 from racing_launchers.sweep import Job, Sweep
 
 LOCK = "supervisor.lock"
@@ -43,9 +44,9 @@ class Slot:
 
 def serve(sweep: Sweep) -> None:
     """Run jobs until none is left that waits."""
-    launcher = sweep.manifest["launcher"]
+    launcher = sweep.launcher
     slots = make_slots(launcher)
-    limit = 60 * launcher["timeout"] if launcher.get("timeout") else None
+    limit = 60 * launcher["timeout_min"] if launcher.get("timeout_min") else None
     while True:
         for slot in slots:
             if slot.process is not None:
@@ -127,7 +128,7 @@ def check(slot: Slot, limit: float | None) -> None:
 
 def reason(code: int, *, timed_out: bool) -> str:
     """How a process ended, for people."""
-    late = "time is over (launcher.timeout), " if timed_out else ""
+    late = f"{TIME_LIMIT} (launcher.timeout_min), " if timed_out else ""
     if code >= 0:
         return f"{late}left with exit code {code}"
     name = signal.Signals(-code).name

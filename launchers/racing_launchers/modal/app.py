@@ -24,15 +24,15 @@ ROOT = "/root"  # where Modal puts code: it is on the path of Python there
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceRequest:
-    """What a job gets: the keys of conf/launcher/modal.yaml. gpu: as `normalize` writes it. timeout [s]."""
+    """What a job gets: the keys of conf/launcher/modal.yaml. gpu: as `normalize` writes it."""
 
     app: str
     environment: str | None
     gpu: list[str]
     cpu: float
     memory: int
-    timeout: int
-    retries: int
+    timeout_s: int
+    max_restarts: int
     max_containers: int | None
     region: Any
     runs_volume: str
@@ -71,9 +71,9 @@ def function_options(resources: ResourceRequest, scratch: Path, *, with_tracks: 
         "gpu": (resources.gpu[0] if len(resources.gpu) == 1 else resources.gpu) or None,
         "cpu": resources.cpu,
         "memory": resources.memory,
-        "timeout": resources.timeout,
+        "timeout": resources.timeout_s,
         # Only time-outs and lost containers come to that: what a job raises is returned.
-        "retries": modal.Retries(max_retries=resources.retries, initial_delay=0.0, backoff_coefficient=1.0),
+        "retries": modal.Retries(max_retries=resources.max_restarts, initial_delay=0.0, backoff_coefficient=1.0),
         "max_containers": resources.max_containers,
         "region": resources.region,
         "volumes": volumes,
@@ -205,7 +205,7 @@ def describe(resources: ResourceRequest, scratch: Path) -> list[str]:
         f"app {resources.app}, a call for each job, one container for each call",
         f"image {source}, {len(packages) + len(resources.packages)} packages; code: {code}",
         f"GPU {', '.join(resources.gpu) or 'none'}, {resources.cpu:g} cores, {resources.memory} MiB",
-        f"{resources.timeout / 60:g} min for an attempt, {resources.retries} further attempts",
+        f"{resources.timeout_s / 60:g} min for an attempt, {resources.max_restarts} further attempts",
         f"volumes {resources.runs_volume} at {resources.runs_path}, {tracks}",
         f"secrets {', '.join(resources.secrets) or 'none'}; environment {', '.join(passed) or 'none'}",
     ]

@@ -18,7 +18,7 @@ from typing import Any
 from racing.config import plain
 from racing.errors import InputError, require, require_number
 from racing.runs.directory import find_run
-from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
+from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
 from racing_launchers.modal.app import ResourceRequest, describe, make_app
 from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, normalize
 from racing_launchers.modal.sync import fetch_job, fetch_log
@@ -35,8 +35,8 @@ DAY = 24 * 60  # [min] Modal lets no attempt be longer
 NUMBERS = {  # key of conf/launcher/modal.yaml: lowest, highest, whole numbers only, unit
     "cpu": (0.125, 64, False, "cores"),
     "memory": (128, 344_064, True, "MiB"),
-    "timeout": (1 / 60, DAY, False, "min"),
-    "retries": (0, 10, True, ""),
+    "timeout_min": (1 / 60, DAY, False, "min"),
+    "max_restarts": (0, 10, True, ""),
     "commit_every": (0.1, 3600, False, "s"),
     "max_containers": (1, 10_000, True, ""),
 }
@@ -60,7 +60,7 @@ class ModalBackend(Backend):
         self.commit_every = values.pop("commit_every")
         self.resources = ResourceRequest(
             **values
-            | {"gpu": normalize(values["gpu"]), "timeout": round(values["timeout"] * 60)}
+            | {"gpu": normalize(values["gpu"]), "timeout_s": round(values.pop("timeout_min") * 60)}
             | {key: values[key].rstrip("/") for key in PATHS}
             | {"env": {str(key): str(value) for key, value in values["env"].items()}}
         )
@@ -79,13 +79,13 @@ class ModalBackend(Backend):
         """See Backend."""
         resources, prices = self.resources, self.prices
         dearest = max(resources.gpu, key=prices.gpu, default="")
-        attempt = prices.second(dearest, resources.cpu, resources.memory) * resources.timeout
+        attempt = prices.second(dearest, resources.cpu, resources.memory) * resources.timeout_s
         gpus = f"the first free of {', '.join(resources.gpu)}" if resources.gpu else "no GPU"
-        once, ever = count * attempt, count * attempt * (1 + resources.retries)
+        once, ever = count * attempt, count * attempt * (1 + resources.max_restarts)
         lines = [
             f"containers of Modal with {gpus}, {resources.cpu:g} cores, {resources.memory / 1024:g} GiB",
-            f"at most {once:,.2f} USD if each job takes its {resources.timeout / 60:g} min once, "
-            f"{ever:,.2f} USD if it takes all {resources.retries} retries; {prices.source}",
+            f"at most {once:,.2f} USD if each job takes its {resources.timeout_s / 60:g} min once, "
+            f"{ever:,.2f} USD if it takes all {resources.max_restarts} restarts; {prices.source}",
         ]
         if self.dry_run:
             lines += describe(resources, Path())
@@ -177,7 +177,7 @@ class ModalBackend(Backend):
         except exception.OutputExpiredError:
             return f"Modal no longer knows call {call}"
         except exception.FunctionTimeoutError:
-            return f"time is over (launcher.timeout), {self.resources.retries} retries included"
+            return f"{TIME_LIMIT} (launcher.timeout_min), {self.resources.max_restarts} restarts included"
         except exception.InternalFailure as error:
             return f"its containers were lost: {brief(error)}"
         except (exception.InputCancellation, exception.RemoteError) as error:

@@ -1,4 +1,4 @@
-"""An app on Modal that trains on a web request: python -m racing_launchers.modal.service [gpu=T4 timeout=60 ...]
+"""An app on Modal that trains on a web request: python -m racing_launchers.modal.service [gpu=T4 timeout_min=60 ...]
 
     POST /train        {"experiment": "generalist", "overrides": {"seed": 3, "algo.total_timesteps": 500000}}
     GET  /runs/<id>    how far it is, how it ended, where its files are
@@ -211,7 +211,7 @@ def deploy(resources: ResourceRequest, commit_every: float, name: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command: overrides of conf/launcher/modal.yaml, such as gpu=T4 timeout=60."""
+    """The command: overrides of conf/launcher/modal.yaml, such as gpu=T4 timeout_min=60."""
     from racing_launchers.backend import launcher_config, make_backend
     from racing_launchers.modal.backend import ModalBackend
 

@@ -71,7 +71,7 @@ def _fetch_run(volume: Volume, sweep: Sweep, run: str, *, last: bool) -> None:
         part = Path(folder) / JOURNAL
         new = _new_lines(volume, run, part, here)
         files = {PurePosixPath(file.path).relative_to(run).as_posix(): file for file in volume.files(run)}
-        ours = () if sweep.manifest.get("workers_send") else OURS
+        ours = () if sweep.workers_upload else OURS
         files = {name: file for name, file in files.items() if not hidden(name) and name not in (*ours, JOURNAL)}
         if not last:
             new = _backed(new, files)

@@ -23,7 +23,7 @@ from racing_launchers.slurm.queue_watcher import QueueEntry, Unanswered, command
 from racing_launchers.sweep import Job, Sweep
 
 NUMBERS = {  # key: lowest, highest, whole numbers only, unit; null is fine where the file says so
-    "time_min": (1, 525_600, True, "min"),
+    "timeout_min": (1, 525_600, True, "min"),
     "cpus_per_task": (1, 4096, True, ""),
     "mem_gb": (0.1, 65_536, False, "GB"),
     "gpus_per_node": (0, 64, True, ""),
@@ -33,7 +33,8 @@ NUMBERS = {  # key: lowest, highest, whole numbers only, unit; null is fine wher
 }
 OPTIONAL = ("mem_gb", "gpus_per_node")
 TEXTS = ("partition", "account", "qos", "constraint", "gres")
-NAMES = {"cpus_per_task": "cpus-per-task", "gpus_per_node": "gpus-per-node", "time_min": "time"}  # as sbatch calls them
+# As sbatch calls them.
+SBATCH_NAMES = {"cpus_per_task": "cpus-per-task", "gpus_per_node": "gpus-per-node", "timeout_min": "time"}
 FOLDER = "slurm"  # in the sweep's: what submitit and SLURM write
 KILL_AFTER = 60.0  # [s] after which a job that was asked to stop, and has not, is ended when asked again
 NOT_AVAILABLE = "node configuration is not available"  # the request is too large, or large nodes are drained just now
@@ -59,10 +60,10 @@ class SlurmBackend(Backend):
         require(lines, f"launcher.setup must be a list of shell lines, got {setup!r}; [] is none")
         fits = isinstance(additional_parameters, dict)
         require(fits, f"launcher.additional_parameters must be options of sbatch, got {additional_parameters!r}")
-        longest = 60 * self.resources["time_min"]
-        rule = f"launcher.signal_delay_s must be below launcher.time_min ({longest} s)"
+        longest = 60 * self.resources["timeout_min"]
+        rule = f"launcher.signal_delay_s must be below launcher.timeout_min ({longest} s)"
         delay = self.resources["signal_delay_s"]
-        require(delay < longest, f"{rule}, got {delay}; raise time_min")
+        require(delay < longest, f"{rule}, got {delay}; raise timeout_min")
         self.setup, self.sbatch_options = setup, additional_parameters
         self.notes: list[str] = []  # what `check` found that need not be wrong
 
@@ -96,9 +97,9 @@ class SlurmBackend(Backend):
         memory = f", {resources['mem_gb']:g} GB" if resources["mem_gb"] else ""
         gpus = f", {resources['gpus_per_node']} GPUs" if resources["gpus_per_node"] else ""
         gpus += f", {resources['gres']}" if resources["gres"] else ""
-        hours = count * resources["cpus_per_task"] * resources["time_min"] / 60
+        hours = count * resources["cpus_per_task"] * resources["timeout_min"] / 60
         where = f"partition {resources['partition']}" if resources["partition"] else "the default partition"
-        each = f"each {resources['cpus_per_task']} cores{memory}{gpus} for {resources['time_min']} min"
+        each = f"each {resources['cpus_per_task']} cores{memory}{gpus} for {resources['timeout_min']} min"
         return [f"{where}: {each}, at most {hours:,.1f} core hours before one is requeued", *self.notes]
 
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
@@ -157,7 +158,7 @@ class SlurmBackend(Backend):
             )
             executor.update_parameters(
                 name=sweep.name,
-                timeout_min=resources["time_min"],
+                timeout_min=resources["timeout_min"],
                 cpus_per_task=resources["cpus_per_task"],
                 tasks_per_node=1,
                 slurm_signal_delay_s=resources["signal_delay_s"],
@@ -179,7 +180,7 @@ class SlurmBackend(Backend):
     def _options(self) -> list[str]:
         """The request as options of sbatch."""
         resources = self.resources
-        options = {NAMES.get(key, key): resources[key] for key in (*TEXTS, *NAMES) if resources[key]}
+        options = {SBATCH_NAMES.get(key, key): resources[key] for key in (*TEXTS, *SBATCH_NAMES) if resources[key]}
         options |= {"mem": f"{round(1024 * resources['mem_gb'])}M"} if resources["mem_gb"] else {}
         options |= {key.replace("_", "-"): value for key, value in self.sbatch_options.items()}
         return [f"--{key}" if value is True else f"--{key}={value}" for key, value in options.items()]

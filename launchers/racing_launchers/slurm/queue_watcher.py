@@ -53,7 +53,7 @@ class QueueEntry:
         """Why a job is over, for people."""
         where = f" on {self.node}" if self.node else ""
         words = {
-            "TIMEOUT": f"time limit reached ({self.limit}, launcher.time_min)",
+            "TIMEOUT": f"time limit reached ({self.limit}, launcher.timeout_min)",
             "DEADLINE": "the deadline of the job was reached",
             "NODE_FAIL": f"its node failed ({self.node})",
             "BOOT_FAIL": f"its node did not boot ({self.node})",

@@ -14,7 +14,7 @@ from racing_launchers.sweep import Job, Sweep
 from tests.launchers import payloads
 from tests.launchers.payloads import Act
 
-FAST = ("poll=0.1", "commit_every=0.3", "gpu=null", "cpu=1", "memory=512")
+FAST = ("poll_interval_s=0.1", "commit_every=0.3", "gpu=null", "cpu=1", "memory=512")
 
 
 @contextlib.contextmanager

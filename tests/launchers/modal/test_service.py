@@ -68,7 +68,7 @@ def test_what_is_on_the_list():
 
 @pytest.mark.slow
 def test_deployed(box: Box, capsys: pytest.CaptureFixture[str]):
-    assert service.main(["gpu=T4", "timeout=60", "commit_every=0.5"]) == 0
+    assert service.main(["gpu=T4", "timeout_min=60", "commit_every=0.5"]) == 0
     url = capsys.readouterr().out.strip()
     assert url == f"{box.web.url}/web/racing-service--web"
     (config,) = [f.definition.webhook_config for f in box.functions.functions.values() if f.name == "web"]

@@ -31,7 +31,7 @@ class Home:
 
     def __init__(self, box: Box, outputs: Path) -> None:
         self.box, self.sweep = box, Sweep(outputs / "sweeps" / "s")
-        self.sweep.write_manifest(outputs=str(outputs), workers_send=False)
+        self.sweep.write_manifest(outputs=str(outputs), workers_upload=False)
         self.run = outputs / RUN
         folder = outputs / JOB
         folder.mkdir(parents=True)

@@ -23,7 +23,7 @@ from tests.support.processes import points, run_of, state_bytes
 TOTAL = 61_440
 PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "seed=1"]
 PPO += ["checkpoint.every=4096", "eval.every=0", "track=file", "track.file=maps/mine"]
-MODAL = ["launcher=modal", "launcher.poll=1", "launcher.commit_every=0.3", "launcher.gpu=[A10,T4]"]
+MODAL = ["launcher=modal", "launcher.poll_interval_s=1", "launcher.commit_every=0.3", "launcher.gpu=[A10,T4]"]
 
 
 def steps_of(path: Path) -> int:
