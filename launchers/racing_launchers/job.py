@@ -15,11 +15,16 @@ both sides may die at any instant, and whoever looks later finds out how far the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from racing.files import read_json, write_atomic, write_json
+from racing.runs.directory import RunDirectory
+from racing.training.observer import TrainingObserver
+
+VARIABLE = "RACING_JOB"  # in the environment of a job's process: its folder
 
 
 class JobFolder:
@@ -28,6 +33,12 @@ class JobFolder:
     def __init__(self, path: Path) -> None:
         """path: of the folder."""
         self.path = path
+
+    @classmethod
+    def current(cls) -> JobFolder | None:
+        """The job that this process does; None outside sweeps."""
+        path = os.environ.get(VARIABLE)
+        return cls(Path(path)) if path else None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -94,7 +105,18 @@ class JobFolder:
         return content if content.get("attempt") == self.attempts and self.attempts else {}
 
 
-def job_of(config: Mapping[str, Any]) -> JobFolder | None:
-    """The job that a training with this configuration is; None outside sweeps."""
-    path = (config.get("launcher") or {}).get("job")
-    return JobFolder(Path(path)) if path else None
+class JobObserver(TrainingObserver):
+    """Notes in a job's folder which run directories it opens; they get the job's tags."""
+
+    def __init__(self, job: JobFolder) -> None:
+        """job: that of this process."""
+        super().__init__(job.tags)
+        self.job, self._before = job, set(job.runs)
+
+    def resumes(self, path: Path) -> bool:
+        """See TrainingObserver: an earlier attempt has moved the old directory aside already."""
+        return f"{path.parent.name}/{path.name}" in self._before
+
+    def opened(self, run: RunDirectory) -> None:
+        """See TrainingObserver."""
+        self.job.note(f"{run.path.parent.name}/{run.path.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 
 from racing.errors import InputError
 from racing.runs.directory import find_run
-from racing_launchers.job import JobFolder
+from racing_launchers.job import VARIABLE, JobFolder
 
 RETURN = "return.pkl"  # in a job's folder: Hydra's JobReturn
 
@@ -48,7 +49,6 @@ class HydraJob:
             self.config.hydra.sweep.dir = str(sweep)
             if is_racing(self.config):
                 self.config.paths.outputs = str(outputs)
-                self.config.launcher.job = str(job)
 
     def call(self, job: Path) -> Any:
         """See Payload. Hydra's own result is kept in the folder for `launch`, which returns it to Hydra."""
@@ -56,6 +56,7 @@ class HydraJob:
 
         setup_globals()
         Singleton.set_state(self.state)
+        os.environ[VARIABLE] = str(job)
         done = run_job(
             hydra_context=self.context,
             task_function=self.function,

@@ -84,8 +84,8 @@ def check(options: Mapping[str, Any]) -> None:
 
 def evaluate(options: Mapping[str, Any]) -> int:
     """Load, drive, report, write files. Raises InputError for a policy that cannot drive here."""
-    from racing.evaluation.evaluate import Diverged, drive
-    from racing.evaluation.seeds import REPORT_SEEDS
+    from racing.evaluation.evaluate import Diverged, evaluate
+    from racing.evaluation.seeds import TEST_SEEDS
     from racing.policies.loading import load_policy, own_task, surroundings
     from racing.tracks.reference_lap import reference_lap
 
@@ -95,10 +95,10 @@ def evaluate(options: Mapping[str, Any]) -> int:
     tracks = tracks[: options["episodes"]]
     laps = [reference_lap(track, vehicle) for track in tracks]
     times = [lap.time_s for lap in laps]
-    seed = REPORT_SEEDS + options["seed"]
+    seed = TEST_SEEDS + options["seed"]
     task = own_task(policy, tracks, vehicle, times, races=options["episodes"], laps=options["laps"], seed=seed)
     try:
-        result = drive(policy.predict, task, times, telemetry=options["telemetry"])
+        result = evaluate(policy.predict, task, times, telemetry=options["telemetry"])
     except Diverged as error:
         raise InputError(f"policy {policy.name}: {error}") from error
     folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)

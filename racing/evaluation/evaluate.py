@@ -122,12 +122,12 @@ def evaluation_task(
     seed: int,
     threads: int = 1,
 ) -> Task:
-    """A task for `drive`: the environment of a run's config group `env`, random starts, over after `laps` laps.
+    """A task for `evaluate`: the environment of a run's config group `env`, random starts, over after `laps` laps.
 
     A camera is as the config says, without the changes that `env.randomize` makes while training.
 
     references: reference laps [s]; an episode may last PATIENCE times the longest of them for each lap and one more.
-    races: number of episodes. seed: the world's; add SELECTION_SEEDS or REPORT_SEEDS to the user's.
+    races: number of episodes. seed: the world's; add VALIDATION_SEEDS or TEST_SEEDS to the user's.
     """
     limit = PATIENCE * (laps + 1) * max(references)
     episodes = evaluation_episodes(laps, limit)
@@ -137,7 +137,7 @@ def evaluation_task(
     return make(**settings, races=races, seed=seed, threads=threads)  # type: ignore[no-any-return]
 
 
-def drive(
+def evaluate(
     policy: Policy, task: Task, references: Sequence[float] | None = None, *, telemetry: bool = True
 ) -> Evaluation:
     """Drive the first episode of every lane of `task` to its end.

@@ -17,17 +17,17 @@ import numpy.typing as npt
 from racing.evaluation.intervals import mean_interval, wilson
 from racing.evaluation.telemetry import COLUMNS, write_csv, write_parquet
 from racing.files import write_atomic
+from racing.runs.metrics import HEADLINE, rank
 from racing.sim.records import ENDINGS, OFF_TRACK
 
 Array = npt.NDArray[Any]
-PER_TRACK = ("finish_rate", "lap_time_s", "lap_ratio")  # what a journal keeps of every single track
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What `drive` measured.
+    """What `evaluate` measured.
 
-    episodes: one dict per lane, see `drive`. summary: averages with 95 % intervals, see `summarise`.
+    episodes: one dict per lane, see `evaluate`. summary: averages with 95 % intervals, see `summarise`.
     telemetry: (T + 1, N, K) float32, K as in racing.evaluation.telemetry.COLUMNS, row 0 is the start; NaN after a
     lane's end. None if not kept. decision: [s] between two rows.
     """
@@ -36,6 +36,10 @@ class Evaluation:
     summary: dict[str, Any]
     telemetry: npt.NDArray[np.float32] | None
     decision: float
+
+    def key(self, target_finish_rate: float = 1.0) -> tuple[float, float]:
+        """What sorts policies, see racing.runs.metrics.rank; the better one is greater."""
+        return rank(self.summary, target_finish_rate)
 
     def best_lane(self) -> int:
         """The lane with the best flying lap (least ratio to the reference, or time); without one, the furthest."""
@@ -53,7 +57,7 @@ class Evaluation:
         Raises ValueError if no telemetry was kept.
         """
         if self.telemetry is None:
-            raise ValueError("drive(..., telemetry=True) keeps the telemetry; this evaluation has none")
+            raise ValueError("evaluate(..., telemetry=True) keeps the telemetry; this evaluation has none")
         rows = self.episodes[lane]["steps"] + 1
         table: dict[str, Array] = {"time_s": (np.arange(rows) * self.decision).astype(np.float32)}
         return table | {name: self.telemetry[:rows, lane, k] for k, name in enumerate(COLUMNS)}
@@ -96,7 +100,7 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Averages over episodes; NAME_low and NAME_high bound a 95 % interval; None where there is nothing to average.
 
     episodes, finished; finish_rate (Wilson interval); lap_time_s and lap_ratio (mean over the episodes that have a
-    flying lap, Student's t) and their best; off_track_rate, off_track_m (mean over all episodes, see `drive`),
+    flying lap, Student's t) and their best; off_track_rate, off_track_m (mean over all episodes, see `evaluate`),
     max_lateral_g (greatest), mean_speed, reward (mean, t), reward_terms (means); endings (count by name); per_track:
     the same for each track, if there are several.
     """
@@ -132,10 +136,10 @@ def flat_metrics(evaluation: Evaluation, prefix: str = "eval/") -> dict[str, flo
     """The summary's numbers by name, for the journal: eval/finish_rate, eval/reward_terms/progress, ...
 
     What could not be measured (None, such as a lap time without a lap) is left out. Of the single tracks there are
-    PER_TRACK only: eval/per_track/NAME/lap_ratio; characters that no metric name may hold become "_".
+    HEADLINE only: eval/per_track/NAME/lap_ratio; characters that no metric name may hold become "_".
     """
     summary = dict(evaluation.summary)
-    tracks = {t: {key: v[key] for key in PER_TRACK} for t, v in summary.pop("per_track", {}).items()}
+    tracks = {t: {key: v[key] for key in HEADLINE} for t, v in summary.pop("per_track", {}).items()}
     return _flatten(summary | ({"per_track": tracks} if tracks else {}), prefix)
 
 

@@ -21,7 +21,7 @@ _PLACE = re.compile(r"(?P<run>.+)@(?P<what>policy|\d+)(#(?P<sha>[0-9a-f]{12}))?"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ancestor:
+class InitialWeights:
     """Weights to begin with.
 
     spec: names them for ever: `<run>@policy#<sha>` (what the run ships), `<run>@<step>#<sha>` (a checkpoint) or
@@ -61,7 +61,7 @@ class Ancestor:
         }
 
 
-def find_ancestor(spec: Any, outputs: Path, uri: str | None = None, key: str = "init_from") -> Ancestor:
+def find_initial_weights(spec: Any, outputs: Path, uri: str | None = None, key: str = "init_from") -> InitialWeights:
     """The weights that `<key>=<spec>` means.
 
     spec: a run (directory, name, MLflow run id, models:/NAME@ALIAS), RUN@STEP for one of its checkpoints, the folder of
@@ -86,10 +86,10 @@ def find_ancestor(spec: Any, outputs: Path, uri: str | None = None, key: str = "
     return found
 
 
-def inherit(model: Any, ancestor: Ancestor) -> None:
-    """Give `model` the ancestor's weights; its optimizer stays fresh. Raises InputError where they do not fit."""
-    require_fit(model, ancestor.spec, ancestor.observation, ancestor.action, ancestor.weights)
-    model.policy.load_state_dict(ancestor.weights)
+def load_initial_weights(model: Any, initial: InitialWeights) -> None:
+    """Give `model` these weights; its optimizer stays fresh. Raises InputError where they do not fit."""
+    require_fit(model, initial.spec, initial.observation, initial.action, initial.weights)
+    model.policy.load_state_dict(initial.weights)
 
 
 def require_fit(model: Any, spec: str, observation: str, action: str, weights: Mapping[str, Any]) -> None:
@@ -118,7 +118,7 @@ def _run(spec: str, outputs: Path, uri: str | None) -> RunDirectory:
     return local_run(spec, outputs, uri)
 
 
-def _from_run(run: RunDirectory, what: str | None) -> Ancestor:
+def _from_run(run: RunDirectory, what: str | None) -> InitialWeights:
     """what: `policy` or None: the policy of a finished run; a step: the checkpoint there."""
     policy = run.path / TORCH_FILE
     steps = ", ".join(str(c.step) for c in Checkpoints(run.path).all()) or "none"
@@ -131,26 +131,26 @@ def _from_run(run: RunDirectory, what: str | None) -> Ancestor:
     return _from_checkpoint(found[-1].path)
 
 
-def _from_zip(path: Path, run: RunDirectory) -> Ancestor:
+def _from_zip(path: Path, run: RunDirectory) -> InitialWeights:
     model = load_model(path)
     known = run.exists and path == run.path / TORCH_FILE
     steps = run.summary.get("total_steps", model.num_timesteps) if known else model.num_timesteps
     place, owner = (f"{run.name}@policy", run) if known else (str(path.resolve()), None)
     spaces = [shape_text(space) for space in (model.observation_space, model.action_space)]
-    return _ancestor(place, path, owner, model.policy.state_dict(), steps, *spaces)
+    return _initial_weights(place, path, owner, model.policy.state_dict(), steps, *spaces)
 
 
-def _from_checkpoint(path: Path) -> Ancestor:
+def _from_checkpoint(path: Path) -> InitialWeights:
     checkpoint = read_checkpoint(path)
     run = RunDirectory(path.parents[1])
     weights, notes = checkpoint.load("policy"), checkpoint.notes
     place = f"{run.name}@{checkpoint.step}"
-    return _ancestor(place, path, run, weights, checkpoint.step, notes["observation"], notes["action"])
+    return _initial_weights(place, path, run, weights, checkpoint.step, notes["observation"], notes["action"])
 
 
-def _ancestor(
+def _initial_weights(
     place: str, path: Path, run: RunDirectory | None, weights: Any, steps: int, observation: str, action: str
-) -> Ancestor:
+) -> InitialWeights:
     sha = weights_sha256(weights)
     name = run.name if run else place
     try:
@@ -158,7 +158,7 @@ def _ancestor(
     except ValueError as error:
         raise InputError(f"{name}: provenance.json must be JSON, {error}; restore it") from error
     before = (provenance.get("ancestor") or {}).get("lineage", [])
-    return Ancestor(
+    return InitialWeights(
         spec=f"{place}#{sha[:12]}",
         name=name,
         run_id=run.mlflow.get("run_id") if run else None,

@@ -17,8 +17,8 @@ from stable_baselines3 import PPO
 from racing.cli import main
 from racing.commands.evaluate import episode_line
 from racing.errors import InputError
-from racing.evaluation.evaluate import drive
-from racing.evaluation.seeds import REPORT_SEEDS
+from racing.evaluation.evaluate import evaluate
+from racing.evaluation.seeds import TEST_SEEDS
 from racing.policies.loading import load_policy, own_task, refuse_foreign_code, surroundings
 from racing.runs.directory import RunDirectory
 from racing.sim.vehicle import Vehicle
@@ -129,8 +129,8 @@ def test_a_bare_file_needs_neither_its_run_nor_torch(bare: Path, run: RunDirecto
     assert Path(result["files"][0]).parent == tmp_path / "evaluations" / "driver-oval-kart-seed0"
     tracks, vehicle = surroundings(load_policy(str(run.path), tmp_path))
     policy = load_policy(str(run.path), tmp_path)
-    task = own_task(policy, tracks, vehicle, [result["summary"]["reference_s"][0]], races=4, laps=2, seed=REPORT_SEEDS)
-    direct = drive(policy.predict, task)
+    task = own_task(policy, tracks, vehicle, [result["summary"]["reference_s"][0]], races=4, laps=2, seed=TEST_SEEDS)
+    direct = evaluate(policy.predict, task)
     assert [e["lap_time_s"] for e in direct.episodes] == [e["lap_time_s"] for e in result["episodes"]]
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
-from racing.evaluation.evaluate import Diverged, drive, evaluation_task
+from racing.evaluation.evaluate import Diverged, evaluate, evaluation_task
 from racing.evaluation.intervals import mean_interval, wilson
 from racing.evaluation.result import Evaluation, flat_metrics, summarise
-from racing.evaluation.seeds import REPORT_SEEDS
+from racing.evaluation.seeds import TEST_SEEDS
 from racing.evaluation.telemetry import COLUMNS
 from racing.sim.camera.camera import Randomize
 from racing.sim.track import Track
@@ -26,7 +26,7 @@ from tests.support.drivers import follower, group
 PACE, REFERENCE = 8.0, 60.0  # [m/s], [s]
 
 
-def make(track: Track, vehicle: Vehicle, races: int = 8, laps: int = 2, seed: int = REPORT_SEEDS) -> SensorsTask:
+def make(track: Track, vehicle: Vehicle, races: int = 8, laps: int = 2, seed: int = TEST_SEEDS) -> SensorsTask:
     env = group("env/mlp")
     env["reward"]["off_track"] = -5.0
     return evaluation_task(env, [track], vehicle, [REFERENCE], races=races, laps=laps, seed=seed)
@@ -39,12 +39,12 @@ def straight_on(observation: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def laps(wavy: Track, kart: Vehicle) -> Evaluation:
     task = make(wavy, kart)
-    return drive(follower(task, PACE), task, [REFERENCE])
+    return evaluate(follower(task, PACE), task, [REFERENCE])
 
 
 @pytest.fixture(scope="module")
 def crashes(wavy: Track, kart: Vehicle) -> Evaluation:
-    return drive(straight_on, make(wavy, kart, races=32), [REFERENCE])
+    return evaluate(straight_on, make(wavy, kart, races=32), [REFERENCE])
 
 
 def test_a_driver_of_known_pace_has_the_lap_time_that_follows(laps: Evaluation, wavy: Track):
@@ -73,7 +73,7 @@ def test_a_standing_start_is_not_in_the_flying_lap(wavy: Track, kart: Vehicle):
     env["episodes"]["speed"] = [0.0, 0.0]
     for count in (1, 3):
         task = evaluation_task(env, [wavy], kart, [REFERENCE], races=4, laps=count, seed=0)
-        for episode in drive(follower(task, PACE), task, [REFERENCE], telemetry=False).episodes:
+        for episode in evaluate(follower(task, PACE), task, [REFERENCE], telemetry=False).episodes:
             first, *others = episode["lap_times_s"]
             assert episode["lap_time_s"] == (min(others) if others else first)
             assert episode["flying_lap"] == (1 + int(np.argmin(others)) + 1 if others else 1)
@@ -116,10 +116,10 @@ def test_only_the_first_episode_of_a_lane_counts(crashes: Evaluation, wavy: Trac
 def test_the_same_task_drives_the_same_starts_and_another_seed_others(crashes: Evaluation, wavy: Track, kart: Vehicle):
     task = make(wavy, kart, races=32)
     task.world.reset()
-    again = drive(straight_on, task, [REFERENCE])
-    third = drive(straight_on, task, [REFERENCE], telemetry=False)
+    again = evaluate(straight_on, task, [REFERENCE])
+    third = evaluate(straight_on, task, [REFERENCE], telemetry=False)
     assert again.episodes == third.episodes == crashes.episodes
-    other = drive(straight_on, make(wavy, kart, races=32, seed=REPORT_SEEDS + 1), [REFERENCE])
+    other = evaluate(straight_on, make(wavy, kart, races=32, seed=TEST_SEEDS + 1), [REFERENCE])
     assert other.episodes != crashes.episodes
 
 
@@ -128,7 +128,7 @@ def test_no_random_generator_is_touched(wavy: Track, kart: Vehicle):
 
     task = make(wavy, kart)
     before = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes()
-    drive(straight_on, task, [REFERENCE])
+    evaluate(straight_on, task, [REFERENCE])
     assert before == (random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes())
 
 
@@ -152,12 +152,12 @@ def test_only_who_still_drives_is_asked_where_frames_cost_time(wavy: Track, kart
         asked.append(len(observation["vision"]))
         return straight_on(observation["telemetry"])
 
-    result = drive(policy, task, [REFERENCE])
+    result = evaluate(policy, task, [REFERENCE])
     driving = [sum(episode["steps"] > n for episode in result.episodes) for n in range(len(asked))]
     assert asked == driving
     assert asked[0] == 12 > asked[-1] > 0
     sensors = evaluation_task(group("env/mlp"), [wavy], kart, [REFERENCE], races=12, laps=1, seed=0)
-    same = drive(straight_on, sensors, [REFERENCE])
+    same = evaluate(straight_on, sensors, [REFERENCE])
     for one, other in zip(result.episodes, same.episodes, strict=True):
         assert one["steps"] == other["steps"]
         assert one["progress_m"] == other["progress_m"]
@@ -166,12 +166,12 @@ def test_only_who_still_drives_is_asked_where_frames_cost_time(wavy: Track, kart
 def test_an_evaluation_without_a_time_limit_is_refused(wavy: Track, kart: Vehicle):
     endless = SensorsTask([wavy], kart, races=2, episodes=Episodes(laps=2))
     with pytest.raises(ValueError, match="need a time limit"):
-        drive(straight_on, endless)
+        evaluate(straight_on, endless)
 
 
 def test_actions_that_are_no_numbers_are_refused(wavy: Track, kart: Vehicle):
     with pytest.raises(Diverged, match="training diverged"):
-        drive(lambda observation: np.full((len(observation), 2), np.nan), make(wavy, kart))
+        evaluate(lambda observation: np.full((len(observation), 2), np.nan), make(wavy, kart))
 
 
 def test_telemetry_begins_at_the_start_and_ends_with_the_lane(crashes: Evaluation):
@@ -237,7 +237,7 @@ def test_files_hold_every_episode_and_every_row(laps: Evaluation, tmp_path: Path
 
 def test_without_telemetry_there_is_no_table(wavy: Track, kart: Vehicle):
     with pytest.raises(ValueError, match="telemetry=True"):
-        drive(straight_on, make(wavy, kart), telemetry=False).telemetry_table(0)
+        evaluate(straight_on, make(wavy, kart), telemetry=False).telemetry_table(0)
 
 
 @pytest.mark.parametrize(

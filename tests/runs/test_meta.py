@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, dic
     """A run that was stopped once, and its page of that time; its best policy is that of step 4096."""
     outputs = tmp_path_factory.mktemp("meta")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("racing.training.evaluation_callback.rank_of", lambda *_: (0.0, 0.0))  # no later one is better
+        patch.setattr("racing.evaluation.result.rank", lambda *_: (0.0, 0.0))  # no later one is better
         assert train_until(9000, outputs, *ARGUMENTS, signals=[signal.SIGTERM]) == 75
         run = only_run(outputs)
         stopped = read_json(run.path / f"{run.name}.meta.json")

@@ -222,7 +222,7 @@ def delivered(run: RunDirectory) -> int:
 def progress(run: RunDirectory) -> list[tuple[float, int]]:
     """Time [s] and step of each record of what the cars did."""
     lines = (run.path / "journal.jsonl").read_bytes().splitlines()
-    records = [json.loads(line) for line in lines if line.endswith(b"}") and b'"time/steps_per_s"' in line]
+    records = [json.loads(line) for line in lines if line.endswith(b"}") and b'"time/fps"' in line]
     return [(record["ts"] / 1000, int(record["step"])) for record in records]
 
 

@@ -65,6 +65,7 @@ def main(argv: Sequence[str]) -> int:
 
 def repeat(task: Task) -> int:
     """Train again with the recorded configuration and the present code, and compare; returns the exit code."""
+    from racing.training.observer import TrainingObserver
     from racing.training.trainer import train
 
     config = recorded_config(task)
@@ -77,7 +78,7 @@ def repeat(task: Task) -> int:
     tags = {"racing.reproduces": task.reference}
     try:
         cfg = OmegaConf.create(config | {"init_from": beginning(task.original)})
-        run = train(cfg, task.overrides(), suffix=".again", tags=tags)
+        run = train(cfg, task.overrides(), suffix=".again", observer=TrainingObserver(tags))
     except InputError as error:
         if not any("no such key" in row for row in conf):
             raise
@@ -110,7 +111,8 @@ def conclude(task: Task, run: RunDirectory, conf: Rows, code: Rows) -> int:
 
 def vary(task: Task) -> int:
     """Train what the original's settings and the new ones describe, as a run of its own; returns the exit code."""
-    from racing.training.trainer import train
+    from racing.training.observer import TrainingObserver
+    from racing.training.teacher import train_with_teacher
 
     original, settings = task.original, fitting_settings(task)
     config = compose_run(settings)
@@ -124,7 +126,8 @@ def vary(task: Task) -> int:
     print_rows(f"a variation of {original.name}", rows)
     if same_weights:
         config["init_from"] = beginning(original)
-    run = train(OmegaConf.create(config), settings, tags={"racing.parent": task.reference})
+    observer = TrainingObserver({"racing.parent": task.reference})
+    run = train_with_teacher(OmegaConf.create(config), settings, observer=observer)
     print_results(results(original.summary, run.summary), ("original", "variation"))
     return 0
 
