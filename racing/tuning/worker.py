@@ -156,8 +156,10 @@ def work(
 ) -> float | None:
     """Work on the search that `cfg` describes until it has enough trials; returns the best value so far.
 
-    typed: all settings. place: the sweep's folder; None outside one. observer: follows every trial. Raises InputError for what is wrong with it,
-    Stopped after a signal.
+    typed: all settings.
+    place: the sweep's folder; None outside one.
+    observer: follows every trial.
+    Raises InputError for what is wrong with it, Stopped after a signal.
     """
     logging.set_verbosity(logging.WARNING)
     search = read_search(cfg, typed, place)
