@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from racing.algos.extractors import use_float32
 from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import require
 from racing.evaluation.evaluate import Policy, Task
+from racing.files import atomic_path
 from racing.observations import VECTOR, count, joined, parts_of, rows_of, shapes_of
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def export_policy(
     low, high = OPSETS
     require(low <= opset <= high, f"opset must be in {low}..{high}, got {opset}; {OPSET} is the default")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_path(path) as temporary:
         _write(model, temporary, rows_of(observations, slice(2)), opset)
         graph = onnx.load(temporary)
         # The exporter leaves the width of a clipped result open; users plan with it.
@@ -94,9 +93,6 @@ def export_policy(
                 f"more than {TOLERANCE:g}; {path} was not written"
             )
         size = temporary.stat().st_size
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return Parity(path=path, size=size, opset=opset, observations=compared, max_difference=difference)
 
 

@@ -3,27 +3,26 @@
     checkpoints/000500000/    policy.npz optimizer.npz rng.npz world.npz counters.npz monitor.npz + COMPLETE
     replay/000000000-000031250.npz    rows of a replay buffer: written once, needed by every checkpoint that names them
 
-A checkpoint is written under a temporary name, forced to the disk, and renamed; COMPLETE, written last, holds the
-sha256 of each file and of itself. What a kill leaves behind is therefore either a checkpoint or temporary files without
-meaning, which the next save removes.
+A checkpoint is written under a temporary name, forced to the disk, and renamed (`files.atomic_path`); COMPLETE, written
+last, holds the sha256 of each file and of itself. What a kill leaves behind is therefore either a checkpoint or
+temporary files without meaning, which the next save removes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
-from racing.files import read_json
+from racing.files import atomic_path, move_aside, read_json, remove_leftovers, remove_tree
 from racing.runs.archive import dump_tree, load_tree
 
 MARKER = "COMPLETE"
+DAMAGED = ".damaged"  # behind the name of a checkpoint that is not whole
 FORMAT = 1
 
 Rows = Callable[[int, int], dict[str, Any]]  # rows from .. to of a log, as arrays by name
@@ -106,7 +105,7 @@ class Checkpoints:
                 damaged.append(path)
                 continue
             for later in damaged:
-                later.rename(_free(later.with_name(f"{later.name}.damaged")))
+                move_aside(later, DAMAGED)
             return checkpoint, problems
         if problems:
             raise InputError(f"{problems[0]}; no checkpoint of the run is whole: restore one, or use fresh=true")
@@ -118,24 +117,20 @@ class Checkpoints:
         parts: state by name, as `trees.dump_tree` takes it. notes: more for COMPLETE. log: see Log.
         """
         final = self.folder / f"{step:09d}"
-        temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
         self.folder.mkdir(exist_ok=True)
-        self._remove_temporary()
+        self._remove_leftovers()
+        about: dict[str, Any] = {"format": FORMAT, "step": step, **notes}
         try:
-            temporary.mkdir()
-            about: dict[str, Any] = {"format": FORMAT, "step": step, **notes}
-            about["replay"] = self._save_log(log) if log else None
-            about["files"] = {f"{n}.npz": write_synced(temporary / f"{n}.npz", dump_tree(t)) for n, t in parts.items()}
-            write_synced(temporary / MARKER, seal(about))
-            sync_folder(temporary)
+            with atomic_path(final, sync_parent=True) as temporary:
+                temporary.mkdir()
+                about["replay"] = self._save_log(log) if log else None
+                about["files"] = {f"{n}.npz": _write(temporary / f"{n}.npz", dump_tree(t)) for n, t in parts.items()}
+                _write(temporary / MARKER, seal(about))
+                if final.exists():
+                    move_aside(final, DAMAGED)
         except OSError as error:
-            self._remove_temporary()  # on a full disk it would take what little is left
             remedy = "the checkpoints before it are whole: free space, run the command again"
             raise OSError(error.errno, f"{final}: {error.strerror}; {remedy}") from error
-        if final.exists():
-            final.rename(_free(final.with_name(f"{final.name}.damaged")))
-        temporary.rename(final)
-        sync_folder(self.folder)
         return Checkpoint(final, about)
 
     def surplus(self, *, keep_last: int, milestone_every: int, keep: Collection[int] = ()) -> list[Checkpoint]:
@@ -149,10 +144,7 @@ class Checkpoints:
         """Remove the `surplus`; returns its steps."""
         gone = self.surplus(keep_last=keep_last, milestone_every=milestone_every, keep=keep)
         for checkpoint in gone:
-            # Renamed first: a kill in the middle must not leave a checkpoint with half of its files.
-            doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.{os.getpid()}.tmp")
-            checkpoint.path.rename(doomed)
-            shutil.rmtree(doomed)
+            remove_tree(checkpoint.path)
         if gone:
             self._prune_log()
         return [checkpoint.step for checkpoint in gone]
@@ -169,10 +161,8 @@ class Checkpoints:
         if begin < log.added:
             self.replay.mkdir(exist_ok=True)
             name = f"{begin:09d}-{log.added:09d}.npz"
-            temporary = self.replay / f".{name}.tmp"
-            digest = write_synced(temporary, dump_tree(log.read(begin, log.added)))
-            temporary.replace(self.replay / name)
-            sync_folder(self.replay)
+            with atomic_path(self.replay / name, sync_parent=True) as temporary:
+                digest = _write(temporary, dump_tree(log.read(begin, log.added)))
             chunks.append({"file": name, "from": begin, "to": log.added, "sha256": digest})
         return {"added": log.added, "chunks": chunks}
 
@@ -180,12 +170,10 @@ class Checkpoints:
         checkpoints = self.all()
         return list((checkpoints[-1].notes.get("replay") or {"chunks": []})["chunks"]) if checkpoints else []
 
-    def _remove_temporary(self) -> None:
-        """Remove what a save left that was killed, or failed."""
-        for folder in self.folder.glob(".*.tmp"):
-            shutil.rmtree(folder)
-        for file in self.replay.glob(".*.tmp"):
-            file.unlink()
+    def _remove_leftovers(self) -> None:
+        """Remove what a save left that was killed."""
+        remove_leftovers(self.folder)
+        remove_leftovers(self.replay)
 
     def _prune_log(self) -> None:
         """Remove the chunks that no checkpoint needs."""
@@ -208,22 +196,10 @@ def milestones(steps: Sequence[int], every: int) -> set[int]:
     return set(found.values())
 
 
-def write_synced(path: Path, data: bytes) -> str:
-    """Write `data` to `path`, on the disk on return; returns its sha256."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _write(path: Path, data: bytes) -> str:
+    """Write `data` to `path`; returns its sha256."""
+    path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
-
-
-def sync_folder(path: Path) -> None:
-    """Force the names in `path` to the disk: a rename survives a power cut only then."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _checked(path: Path, digest: str | None) -> bytes:
@@ -261,12 +237,3 @@ def _marker(path: Path) -> dict[str, Any]:
         return {}
     whole = notes.pop("sha256", None) == _digest(notes)
     return notes if whole and f"{notes['step']:09d}" == path.name else {}
-
-
-def _free(path: Path) -> Path:
-    """`path`, or the first of `<path>.1`, `.2`, ... that is free."""
-    number, free = 0, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}.{number}")
-    return free

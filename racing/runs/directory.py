@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from racing.errors import InputError, require
-from racing.files import aside, read_json, write_atomic, write_json
+from racing.files import move_aside, read_json, write_atomic, write_json
 from racing.runs.identity import config_hash, differing_keys, flatten, listing
 from racing.runs.journal import Journal, read_journal
 from racing.runs.lock import FileLock
@@ -187,7 +187,7 @@ def open_run(
         run.path.mkdir(parents=True, exist_ok=True)
         if fresh and any(run.path.iterdir()):
             run._acquire()
-            run.path.rename(aside(run.path))
+            move_aside(run.path)
             run.close()
             run.path.mkdir()
         run._acquire()

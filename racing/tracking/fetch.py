@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from racing.errors import InputError, require
-from racing.files import write_atomic
+from racing.files import merge, write_atomic
 from racing.runs.directory import RunDirectory
 from racing.tracking.client import JOURNAL_TAG, Store, name_of
 
@@ -48,7 +47,7 @@ def fetch(store: Store, run: Run, folder: Path, *, checkpoints: bool = False) ->
             (place / "journal.jsonl").write_text("".join(_journal_lines(store, run)))
         copy = {"uri": store.uri, "experiment_id": run.info.experiment_id, "run_id": run_id, "fetched": True}
         (place / "journal.cursor").write_text(json.dumps({"offset": (place / "journal.jsonl").stat().st_size}) + "\n")
-        _put(place, target.path)
+        merge(place, target.path)
         write_atomic(target.path / "mlflow.json", json.dumps(copy) + "\n")  # last: before it the copy is not whole
     return target
 
@@ -61,8 +60,7 @@ def fetch_part(store: Store, run: Run, path: str, folder: Path) -> Path:
     require(not target.exists(), f"{target} is there already; name another folder with to=FOLDER, or move it away")
     with staging(folder) as temporary:
         found = store.download(run.info.run_id, path.strip("/"), Path(temporary))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(found, target)
+        merge(found, target)
     return target
 
 
@@ -73,14 +71,6 @@ def staging(folder: Path) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder)
     except OSError as error:
         raise InputError(f"{folder} must be a writable folder, {error.strerror}; name another with to=") from error
-
-
-def _put(source: Path, target: Path) -> None:
-    """Move every file below `source` to its place below `target`."""
-    for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        place = target / file.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(place)
 
 
 def _journal_lines(store: Store, run: Run) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
+from racing.files import temporary_path
 
 PACKAGE = Path(__file__).resolve().parents[2]
 # Not -m racing: commits before racing/__main__.py can be meant.
@@ -89,7 +90,7 @@ def import_paths(tree: Path) -> list[Path]:
 
 def _make(root: Path, commit: str, patch: str, tree: Path) -> None:
     """Make the work tree under a temporary name first: one that exists is complete."""
-    draft = tree.with_name(f".{tree.name}.{os.getpid()}.tmp")
+    draft = temporary_path(tree)  # git itself renames it: it notes where its work trees are
     try:
         tree.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from racing.commands.runs.files import size_text
 from racing.errors import require
+from racing.files import merge
 from racing.tracking.fetch import staging
 from racing_launchers.modal.volume import RemoteFile, Volume, volume_name
 
@@ -41,7 +41,7 @@ def fetch(address: str, run: str | None, path: str | None, to: str | None, outpu
             require(".." not in inside.parts, f"{file.path} leads out of {place}; it is not fetched")
             whole = volume.fetch(file, Path(temporary) / "it" / inside)
             require(whole, f"{file.path} went away meanwhile; run the command again")
-        shutil.move(Path(temporary) / "it", target)
+        merge(Path(temporary) / "it", target)
     print(target)
     return 0
 
