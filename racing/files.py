@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -60,6 +61,11 @@ def write_atomic(path: Path, text: str) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace `path` by `content` as JSON, as `write_atomic` does."""
     write_atomic(path, json.dumps(dict(content), indent=2) + "\n")
+
+
+def is_file_name(name: str, *, dots: bool = True) -> bool:
+    """Whether `name` is letters, digits and _-. (dots: the last one, too), and begins with a letter or a digit."""
+    return re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9_{'.' if dots else ''}-]*", name) is not None
 
 
 def temporary_path(path: Path) -> Path:

@@ -20,6 +20,7 @@ from typing import Any
 from racing.errors import InputError, require
 from racing.files import atomic_path, move_aside, read_json, remove_leftovers, remove_tree
 from racing.runs.archive import dump_tree, load_tree
+from racing.runs.paths import RunPaths, step_name
 
 MARKER = "COMPLETE"
 DAMAGED = ".damaged"  # behind the name of a checkpoint that is not whole
@@ -62,10 +63,9 @@ class Checkpoint:
         log = self.notes.get("replay")
         if log is None:
             return None
-        folder = self.path.parents[1] / "replay"
         chunks = []
         for entry in log["chunks"]:
-            path = folder / entry["file"]
+            path = self._replay / entry["file"]
             chunks.append((entry["from"], entry["to"], load_tree(_checked(path, entry["sha256"]), str(path))))
         return int(log["added"]), chunks
 
@@ -74,7 +74,11 @@ class Checkpoint:
         for name, digest in self.notes["files"].items():
             _checked(self.path / name, digest)
         for entry in (self.notes.get("replay") or {"chunks": []})["chunks"]:
-            _checked(self.path.parents[1] / "replay" / entry["file"], entry["sha256"])
+            _checked(self._replay / entry["file"], entry["sha256"])
+
+    @property
+    def _replay(self) -> Path:
+        return RunPaths.of_checkpoint(self.path).replay
 
 
 class Checkpoints:
@@ -82,7 +86,7 @@ class Checkpoints:
 
     def __init__(self, run: Path) -> None:
         """run: the run directory."""
-        self.folder, self.replay = run / "checkpoints", run / "replay"
+        self.paths = RunPaths(run)
 
     def all(self) -> list[Checkpoint]:
         """What is complete by its marker, oldest first; contents are not checked."""
@@ -116,8 +120,8 @@ class Checkpoints:
 
         parts: state by name, as `trees.dump_tree` takes it. notes: more for COMPLETE. log: see Log.
         """
-        final = self.folder / f"{step:09d}"
-        self.folder.mkdir(exist_ok=True)
+        final = self.paths.checkpoint(step)
+        final.parent.mkdir(exist_ok=True)
         self._remove_leftovers()
         about: dict[str, Any] = {"format": FORMAT, "step": step, **notes}
         try:
@@ -151,7 +155,8 @@ class Checkpoints:
 
     def _folders(self) -> list[Path]:
         """Folders that should hold a checkpoint, by step."""
-        return sorted((path for path in self.folder.glob("[0-9]*") if path.name.isdigit()), key=lambda p: int(p.name))
+        found = self.paths.checkpoints.glob("[0-9]*")
+        return sorted((path for path in found if path.name.isdigit()), key=lambda path: int(path.name))
 
     def _save_log(self, log: Log) -> dict[str, Any]:
         """Write the rows that no file holds yet; returns which files make up the log now."""
@@ -159,11 +164,11 @@ class Checkpoints:
         chunks = [entry for entry in self._last_chunks() if oldest < entry["to"] <= log.added]
         begin = max(oldest, chunks[-1]["to"] if chunks else 0)
         if begin < log.added:
-            self.replay.mkdir(exist_ok=True)
-            name = f"{begin:09d}-{log.added:09d}.npz"
-            with atomic_path(self.replay / name, sync_parent=True) as temporary:
+            path = self.paths.replay_rows(begin, log.added)
+            path.parent.mkdir(exist_ok=True)
+            with atomic_path(path, sync_parent=True) as temporary:
                 digest = _write(temporary, dump_tree(log.read(begin, log.added)))
-            chunks.append({"file": name, "from": begin, "to": log.added, "sha256": digest})
+            chunks.append({"file": path.name, "from": begin, "to": log.added, "sha256": digest})
         return {"added": log.added, "chunks": chunks}
 
     def _last_chunks(self) -> list[dict[str, Any]]:
@@ -172,8 +177,8 @@ class Checkpoints:
 
     def _remove_leftovers(self) -> None:
         """Remove what a save left that was killed."""
-        remove_leftovers(self.folder)
-        remove_leftovers(self.replay)
+        remove_leftovers(self.paths.checkpoints)
+        remove_leftovers(self.paths.replay)
 
     def _prune_log(self) -> None:
         """Remove the chunks that no checkpoint needs."""
@@ -182,7 +187,7 @@ class Checkpoints:
             for checkpoint in self.all()
             for entry in (checkpoint.notes.get("replay") or {}).get("chunks", [])
         }
-        for path in self.replay.glob("*.npz"):
+        for path in self.paths.replay.glob("*.npz"):
             if path.name not in needed:
                 path.unlink()
 
@@ -236,4 +241,4 @@ def _marker(path: Path) -> dict[str, Any]:
     except (ValueError, OSError):
         return {}
     whole = notes.pop("sha256", None) == _digest(notes)
-    return notes if whole and f"{notes['step']:09d}" == path.name else {}
+    return notes if whole and step_name(notes["step"]) == path.name else {}

@@ -8,10 +8,9 @@ from pathlib import Path
 from racing.commands.runs.files import size_text
 from racing.errors import require
 from racing.files import merge
+from racing.runs.directory import RUNS
 from racing.tracking.fetch import staging
 from racing_launchers.modal.volume import RemoteFile, Volume, volume_name
-
-RUNS = "runs"  # folder of run directories on the volume, as in the outputs folder here
 
 
 def artifacts(address: str, run: str | None, path: str | None, *, as_json: bool = False) -> int:
