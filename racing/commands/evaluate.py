@@ -11,6 +11,7 @@ from typing import Any
 from racing.commands.options import verb_options
 from racing.errors import InputError, is_number, require
 from racing.evaluation.files import write_files
+from racing.runs.paths import IN_RUN
 
 EXAMPLES = """usage: racing evaluate [key=value ...]
 
@@ -123,7 +124,7 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         if policy.run is None:
             label = f"{policy.name}-{label}"
         root = policy.run.path if policy.run else Path(options["paths"]["outputs"])
-        folder = root / "evaluations" / re.sub(r"[^\w.+\-]", "_", label)
+        folder = root / IN_RUN.evaluations / re.sub(r"[^\w.+\-]", "_", label)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

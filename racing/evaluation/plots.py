@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from racing.files import atomic_path
 from racing.sim.track import Track
 from racing.tracks.reference_lap import ReferenceLap, stations
 
@@ -245,7 +245,6 @@ def _heading(axes: Axes, title: str, facts: Sequence[str]) -> None:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.2)
-    temporary.replace(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.2)
     return path

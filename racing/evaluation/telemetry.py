@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.envs.sensors import TERMS
-from racing.files import write_atomic
+from racing.files import atomic_path, write_atomic
 from racing.sim import records
 from racing.sim.records import OFF_TRACK
 from racing.sim.vehicle import GRAVITY
@@ -77,7 +76,6 @@ def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path) -> None:
         pyarrow.field(name, pyarrow.from_numpy_dtype(column.dtype), metadata={"unit": unit})
         for (name, unit), column in zip(units.items(), columns, strict=True)
     ]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     # From buffers: pyarrow would import pandas to find out that these are arrays.
     arrays = [
         pyarrow.Array.from_buffers(f.type, len(column), [None, pyarrow.py_buffer(column)])
@@ -86,8 +84,8 @@ def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path) -> None:
     table = pyarrow.table(arrays, schema=pyarrow.schema(fields))
     # Split bytes halve the file: neighbouring rows of a drive agree in their high bytes.
     options = {"use_dictionary": ["episode"], "use_byte_stream_split": ["time_s", *COLUMNS]}
-    pyarrow.parquet.write_table(table, temporary, compression="zstd", **options)
-    temporary.replace(path)
+    with atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd", **options)
 
 
 def write_csv(table: Mapping[str, Array], path: Path) -> None:

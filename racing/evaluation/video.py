@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from racing.envs.vision import VisionTask
 from racing.evaluation.evaluate import Task
 from racing.evaluation.plots import speed_unit
 from racing.evaluation.video_panels import BACKGROUND, INK, Map, Strip, dashboard, write
+from racing.files import atomic_path
 from racing.sim.camera.camera import Camera, Lens, make_lens
 from racing.sim.track import Track
 from racing.sim.world import World
@@ -143,18 +143,14 @@ def encode(path: Path, pictures: Iterator[U], size: tuple[int, int]) -> None:
     """
     import av
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container:
-            stream: Any = container.add_stream("libx264", rate=RATE, options={"crf": QUALITY, "preset": "veryfast"})
-            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-            codec = stream.codec_context
-            codec.thread_count = 1  # the rest of the machine may be learning
-            codec.colorspace = codec.color_primaries = codec.color_trc = BT_709  # players guess it from the size, else
-            for picture in pictures:
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace=BT_709)))
-            container.mux(stream.encode())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    options = {"movflags": "faststart"}
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as container:
+        stream: Any = container.add_stream("libx264", rate=RATE, options={"crf": QUALITY, "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        codec = stream.codec_context
+        codec.thread_count = 1  # the rest of the machine may be learning
+        codec.colorspace = codec.color_primaries = codec.color_trc = BT_709  # players guess it from the size, else
+        for picture in pictures:
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace=BT_709)))
+        container.mux(stream.encode())

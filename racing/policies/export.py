@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,12 +16,13 @@ from racing.algos.extractors import use_float32
 from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import require
 from racing.evaluation.evaluate import Policy, Task
+from racing.files import atomic_path
 from racing.observations import VECTOR, count, joined, parts_of, rows_of, shapes_of
+from racing.tracking.model_registry import PARITY_TOLERANCE
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-TOLERANCE = 1e-5  # greatest difference between onnxruntime and torch, of actions in [-1, 1]
 OBSERVATIONS = 1000  # least number of observations that the two are compared on
 OPSET = 20  # ONNX operator set: the newest that the exporter writes
 OPSETS = (13, 20)
@@ -78,8 +78,7 @@ def export_policy(
     low, high = OPSETS
     require(low <= opset <= high, f"opset must be in {low}..{high}, got {opset}; {OPSET} is the default")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_path(path) as temporary:
         _write(model, temporary, rows_of(observations, slice(2)), opset)
         graph = onnx.load(temporary)
         # The exporter leaves the width of a clipped result open; users plan with it.
@@ -88,15 +87,12 @@ def export_policy(
         onnx.checker.check_model(graph, full_check=True)
         onnx.save(graph, temporary)
         difference = largest_difference(model, temporary, observations)
-        if not difference <= TOLERANCE:  # also where it is NaN
+        if not difference <= PARITY_TOLERANCE:  # also where it is NaN
             raise ExportFailed(
                 f"onnxruntime and torch differ by {difference:.2g} on {compared} observations, "
-                f"more than {TOLERANCE:g}; {path} was not written"
+                f"more than {PARITY_TOLERANCE:g}; {path} was not written"
             )
         size = temporary.stat().st_size
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return Parity(path=path, size=size, opset=opset, observations=compared, max_difference=difference)
 
 

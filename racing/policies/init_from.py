@@ -11,9 +11,10 @@ from typing import Any
 from racing.algos.state import weights_sha256
 from racing.errors import InputError, require
 from racing.files import read_json
-from racing.policies.loading import TORCH_FILE, load_model
-from racing.runs.checkpoints import Checkpoints, read_checkpoint
-from racing.runs.directory import RunDirectory
+from racing.policies.loading import load_model
+from racing.runs.checkpoints import MARKER, Checkpoints, read_checkpoint
+from racing.runs.directory import RUNS, RunDirectory
+from racing.runs.paths import IN_RUN, RunPaths
 from racing.tracking.run_record import local_run
 
 # <run>@policy or <run>@<step>, with the weights' checksum once they are known
@@ -74,7 +75,7 @@ def find_initial_weights(spec: Any, outputs: Path, uri: str | None = None, key: 
     if path.suffix == ".zip":
         require(path.is_file(), f"{key}={spec} must be an existing file; see `racing runs list` for runs")
         found = _from_zip(path, RunDirectory(path.resolve().parent.parent))
-    elif (path / "COMPLETE").is_file():
+    elif (path / MARKER).is_file():
         found = _from_checkpoint(path.resolve())
     else:
         place = _PLACE.fullmatch(spec)
@@ -113,18 +114,20 @@ def shape_text(space: Any) -> str:
 def _run(spec: str, outputs: Path, uri: str | None) -> RunDirectory:
     """The run directory of `spec`; one that was fetched before is found by its name, too."""
     for path in sorted((outputs / "fetched").glob(f"*/{spec}")) if "/" not in spec else ():
-        if RunDirectory(path).exists and not RunDirectory(outputs / "runs" / spec).exists:
+        if RunDirectory(path).exists and not RunDirectory(outputs / RUNS / spec).exists:
             return RunDirectory(path)
     return local_run(spec, outputs, uri)
 
 
 def _from_run(run: RunDirectory, what: str | None) -> InitialWeights:
     """what: `policy` or None: the policy of a finished run; a step: the checkpoint there."""
-    policy = run.path / TORCH_FILE
+    policy = run.paths.policy_zip
     steps = ", ".join(str(c.step) for c in Checkpoints(run.path).all()) or "none"
     if what in ("policy", None):
         remedy = f"train it to its end, or name one of its checkpoints ({steps}) as {run.name}@STEP"
-        require(policy.is_file() and run.finished, f"run {run.name} ({run.status}) has no {TORCH_FILE} yet; {remedy}")
+        require(
+            policy.is_file() and run.finished, f"run {run.name} ({run.status}) has no {IN_RUN.policy_zip} yet; {remedy}"
+        )
         return _from_zip(policy, run)
     found = [c for c in Checkpoints(run.path).all() if c.step == int(what)]
     require(bool(found), f"run {run.name} must have the checkpoint asked for, it has: {steps}; choose one of them")
@@ -133,7 +136,7 @@ def _from_run(run: RunDirectory, what: str | None) -> InitialWeights:
 
 def _from_zip(path: Path, run: RunDirectory) -> InitialWeights:
     model = load_model(path)
-    known = run.exists and path == run.path / TORCH_FILE
+    known = run.exists and path == run.paths.policy_zip
     steps = run.summary.get("total_steps", model.num_timesteps) if known else model.num_timesteps
     place, owner = (f"{run.name}@policy", run) if known else (str(path.resolve()), None)
     spaces = [shape_text(space) for space in (model.observation_space, model.action_space)]
@@ -142,7 +145,7 @@ def _from_zip(path: Path, run: RunDirectory) -> InitialWeights:
 
 def _from_checkpoint(path: Path) -> InitialWeights:
     checkpoint = read_checkpoint(path)
-    run = RunDirectory(path.parents[1])
+    run = RunDirectory(RunPaths.of_checkpoint(path).folder)
     weights, notes = checkpoint.load("policy"), checkpoint.notes
     place = f"{run.name}@{checkpoint.step}"
     return _initial_weights(place, path, run, weights, checkpoint.step, notes["observation"], notes["action"])
@@ -154,9 +157,9 @@ def _initial_weights(
     sha = weights_sha256(weights)
     name = run.name if run else place
     try:
-        provenance = read_json(run.path / "provenance.json") if run else {}
+        provenance = read_json(run.paths.provenance) if run else {}
     except ValueError as error:
-        raise InputError(f"{name}: provenance.json must be JSON, {error}; restore it") from error
+        raise InputError(f"{name}: {IN_RUN.provenance} must be JSON, {error}; restore it") from error
     before = (provenance.get("ancestor") or {}).get("lineage", [])
     return InitialWeights(
         spec=f"{place}#{sha[:12]}",

@@ -22,6 +22,7 @@ from racing.errors import InputError, require
 from racing.evaluation.evaluate import Policy, Task, evaluation_task
 from racing.observations import VECTOR, parts_of, shapes_of
 from racing.runs.directory import RunDirectory
+from racing.runs.paths import RunPaths
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracking.client import Store
@@ -29,7 +30,6 @@ from racing.tracking.fetch import is_fetched
 from racing.tracking.run_record import local_run
 from racing.tracks.catalog import load_tracks
 
-ONNX_FILE, TORCH_FILE = "export/policy.onnx", "export/policy.zip"  # in a run directory
 # A file from elsewhere may name what it needs from racing, and nothing else: Hydra calls whatever _target_ says.
 _ENV_TARGET = re.compile(r"racing\.envs\.[a-z_]+\.[A-Z]\w*")
 _TRACK_TARGETS = ("racing.tracks.catalog.load_tracks", "racing.tracks.catalog.generated_tracks")
@@ -78,7 +78,7 @@ def load_policy(spec: str, outputs: Path, backend: str = "onnx") -> LoadedPolicy
 
 
 def _of_run(run: RunDirectory, backend: str) -> LoadedPolicy:
-    file = run.path / (ONNX_FILE if backend == "onnx" else TORCH_FILE)
+    file = run.paths.policy_onnx if backend == "onnx" else run.paths.policy_zip
     remedy = "train it to its end first" if not run.finished or backend == "torch" else f"racing export run={run.name}"
     require(file.is_file(), f"run {run.name} ({run.status}) has no {file.relative_to(run.path)}; {remedy}")
     return _from_onnx(file, run.name, run) if backend == "onnx" else _from_zip(file, run)
@@ -157,18 +157,19 @@ def _from_zip(path: Path, run: RunDirectory | None = None) -> LoadedPolicy:
 
     model = load_model(path)
     use_float32(model.policy)
-    owner = run or RunDirectory(path.resolve().parents[1])
+    place = RunPaths.of(path)
+    owner = run or (RunDirectory(place.folder) if place else None)
 
     def predict(observation: Any) -> F:
         return np.asarray(model.predict(observation, deterministic=True)[0], np.float32)
 
     return LoadedPolicy(
-        name=owner.name if owner.exists else path.stem,
+        name=owner.name if owner and owner.exists else path.stem,
         backend="torch",
         shapes=shapes_of(model.observation_space),
         predict=predict,
-        config=owner.config,
-        trusted=not is_fetched(owner),
+        config=owner.config if owner else {},
+        trusted=not (owner and is_fetched(owner)),
         run=run,
         model=model,
     )

@@ -26,13 +26,15 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from racing.errors import require
+from racing.files import read_json, write_atomic
+from racing.runs.status import ENDS
 
 VERSION = 1
-STATUSES = ("FINISHED", "FAILED", "STOPPED")
 MAX_NAME = 250  # [characters] MLflow's limit for the name of a metric, parameter or tag
 _NAME = re.compile(r"[A-Za-z0-9_.:\- ]+(/[A-Za-z0-9_.:\- ]+)*")  # MLflow's alphabet; as a path it must be normal
 _TAIL = 1 << 16  # [bytes] read at a time when looking for the last newline
@@ -61,6 +63,44 @@ def read_journal(path: Path, offset: int = 0) -> Iterator[Line]:
                 record = None
             yield Line(offset, offset + len(raw), raw, record if isinstance(record, dict) else None)
             offset += len(raw)
+
+
+def metric_points(line: Line) -> list[tuple[int, str, float]]:
+    """(step, name, value) of each metric in a journal's line; none in another line, or one that is damaged."""
+    record = line.record or {}
+    if record.get("kind") != "metrics":
+        return []
+    try:
+        step = int(record["step"])
+        return [(step, str(name), float(value)) for name, value in record["values"].items()]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
+
+
+def newest_metrics(path: Path, tail: int) -> tuple[int | None, dict[str, float]]:
+    """The greatest step (None without any metric) and the last value of each metric in the last `tail` bytes."""
+    step: int | None = None
+    values: dict[str, float] = {}
+    for line in read_journal(path, max(0, path.stat().st_size - tail)):  # what is left of a cut line is no record
+        for at, name, value in metric_points(line):
+            step = max(step or 0, at)
+            values[name] = value
+    return step, values
+
+
+def read_cursor(path: Path) -> int:
+    """How many bytes of a journal a tracker has, by the cursor file `path`; 0 where there is none."""
+    return int(read_json(path).get("offset", 0))
+
+
+def write_cursor(path: Path, offset: int) -> None:
+    """Note in the cursor file `path` that a tracker has the first `offset` bytes of a journal."""
+    write_atomic(path, json.dumps({"offset": offset}) + "\n")
+
+
+def utc_text(milliseconds: int) -> str:
+    """A journal's time as UTC in ISO 8601, to the second."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
 def check_name(name: str) -> None:
@@ -157,9 +197,9 @@ class Journal:
         self._write("event", name=name, **fields)
 
     def end(self, status: str, error: str | None = None) -> None:
-        """The run ends with `status` (see STATUSES); `error` is the traceback of a failure. On disk on return."""
-        if status not in STATUSES:
-            raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {status!r}; choose one")
+        """The run ends with `status` (one of ENDS); `error` is the traceback of a failure. On disk on return."""
+        if status not in ENDS:
+            raise ValueError(f"status must be one of {', '.join(ENDS)}, got {str(status)!r}; choose one")
         self._write("end", status=status, error=error)
         self.sync()
 

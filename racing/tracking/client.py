@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from racing.errors import InputError, require
+from racing.runs.status import RunStatus
 from racing.tracking.errors import http_status
 from racing.tracking.store import open_client, resolve_uri, sqlite_file
 
@@ -34,6 +35,11 @@ _LOGGED_MODEL = re.compile(r"models:/(?P<id>m-[0-9a-f]+)")
 def name_of(run: Run) -> str:
     """Name of the run's directory."""
     return str(run.data.tags.get(NAME_TAG) or run.info.run_name or "")
+
+
+def status_of(run: Run) -> RunStatus:
+    """How MLflow says that the run is; SCHEDULED, which nobody of ours sets, counts as RUNNING."""
+    return RunStatus.__members__.get(run.info.status, RunStatus.RUNNING)
 
 
 class Store:

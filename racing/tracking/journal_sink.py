@@ -19,7 +19,7 @@ class JournalSink(ABC):
     def __init__(self, run: RunDirectory) -> None:
         """Nothing is read or written yet."""
         self.run = run
-        self.lock = FileLock(run.path / f"{self.name}.lock")
+        self.lock = FileLock(run.paths.sink_lock(self.name))
         self.ended = False
         self._offset = 0
         self._begun = False
@@ -37,7 +37,7 @@ class JournalSink(ABC):
                 self._begin()
                 self._begun = True
             before = self._offset
-            for line in read_journal(self.run.path / "journal.jsonl", before):
+            for line in read_journal(self.run.paths.journal, before):
                 record = line.record or {}  # what is no JSON has been named by MLflow's delivery
                 if record.get("kind") in ("start", "end"):
                     self.ended = record["kind"] == "end"

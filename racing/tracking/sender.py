@@ -67,7 +67,7 @@ class Sender:
         tracking: `enabled` (MLflow), `uri` (null: the embedded store), `experiment`, and the keys of
         `racing.tracking.sinks`, which may be missing. Raises InputError if the URI is none.
         """
-        outputs = run.path.parents[1]
+        outputs = run.paths.outputs
         commands = {name: ["--sink", name] for name in wanted_sinks(tracking)}
         if tracking["enabled"]:
             uri = resolve_uri(tracking["uri"], outputs)
@@ -94,7 +94,7 @@ def spawn(run: RunDirectory, arguments: Sequence[str], outputs: Path) -> subproc
     arguments: of Python; `--parent` with our process id is added.
     """
     command = [sys.executable, *arguments, "--parent", str(os.getpid())]
-    with (run.path / "sender.log").open("ab") as log:
+    with run.paths.sender_log.open("ab") as log:
         # The pipe is never written to: its end tells the sender that the trainer is gone, whatever way it went.
         # An own session keeps a Ctrl-C meant for the trainer away.
         try:
@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _last_owner(run: RunDirectory) -> int | None:
     """Process id of the last trainer that began or continued the run."""
-    starts = (line.record for line in read_journal(run.path / "journal.jsonl") if b'"kind":"start"' in line.raw)
+    starts = (line.record for line in read_journal(run.paths.journal) if b'"kind":"start"' in line.raw)
     return next((record.get("pid") for record in reversed([*starts]) if record), None)
 
 

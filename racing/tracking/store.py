@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from racing.errors import require
+from racing.files import atomic_path, remove_leftovers
 from racing.runs.lock import FileLock
 
 if TYPE_CHECKING:
@@ -101,10 +102,10 @@ def _make_tables(file: Path) -> None:
     """A new database, whole or not at all: one whose migrations were cut off could never be opened again."""
     from mlflow import MlflowClient
 
-    part = file.with_name(f".{file.name}.new")
-    part.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{part}", registry_uri=f"sqlite:///{part}").search_experiments()
-    part.rename(file)
+    remove_leftovers(file.parent, file.stem)  # the caller has the lock: nobody else is making one
+    with atomic_path(file, sync=False) as temporary:  # sqlite syncs by itself
+        uri = f"sqlite:///{temporary}"
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -26,7 +26,7 @@ class TensorBoardSink(JournalSink):
     def _begin(self) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        folder = self.run.path / self.name
+        folder = self.run.paths.sink(self.name)
         folder.mkdir(exist_ok=True)
         self._tables = 0
         self._file = _Mended(folder / f"events.out.tfevents.{self.run.started // 1000:010d}.{self.run.name}")

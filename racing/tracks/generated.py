@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import zipfile
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from racing.files import atomic_path
 from racing.sim.kernels.kernel import cache_directory
 from racing.sim.track import Points, Track
 from racing.tracks import generator as generator
@@ -61,7 +61,5 @@ def _read(path: Path) -> tuple[Points, int] | None:
 
 def _write(path: Path, points: Points, attempt: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-    with unfinished.open("wb") as file:
-        np.savez(file, points=points, attempt=attempt)
-    unfinished.replace(path)
+    with atomic_path(path, sync=False) as temporary:  # a damaged one is drawn anew
+        np.savez(temporary, points=points, attempt=attempt)

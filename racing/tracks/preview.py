@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from racing.files import atomic_path
 from racing.sim.track import Track
 from racing.tracks.images.image import open_picture
 from racing.tracks.images.lap import Mark
@@ -170,6 +171,5 @@ def _gates(axis: Any, track: Track) -> None:
 def _save(figure: Any, path: Path) -> None:
     """Write the PNG whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    figure.savefig(part, format="png", dpi=100)
-    part.replace(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)

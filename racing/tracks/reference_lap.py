@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from racing.files import atomic_path
 from racing.sim.kernels.kernel import cache_directory
 from racing.sim.speed_profile import lap_time, speed_profile
 from racing.sim.track import Track, grip_along, resample_closed
@@ -145,10 +145,8 @@ def _read(path: Path) -> ReferenceLap | None:
 
 def _write(path: Path, lap: ReferenceLap) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-    with unfinished.open("wb") as file:
-        np.savez(file, **{f.name: getattr(lap, f.name) for f in fields(lap)})
-    unfinished.replace(path)
+    with atomic_path(path, sync=False) as temporary:  # a damaged one is computed anew
+        np.savez(temporary, **{f.name: getattr(lap, f.name) for f in fields(lap)})
 
 
 def stations(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:

@@ -182,7 +182,7 @@ def test_the_verb_fails_if_the_two_differ(
     kart: Vehicle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     run = make_run(tmp_path, linear_driver(kart, 15.0))
-    monkeypatch.setattr("racing.policies.export.TOLERANCE", -1.0)
+    monkeypatch.setattr("racing.policies.export.PARITY_TOLERANCE", -1.0)
     assert main(["export", f"run={run.path}"]) == 1
     assert "onnxruntime and torch differ" in capsys.readouterr().err
     assert not (run.path / "export" / "policy.onnx").exists()

@@ -38,7 +38,7 @@ def half_a_line(count: int) -> None:
 def half_a_file(count: int) -> None:
     from racing.runs import checkpoints
 
-    real, left = checkpoints.write_synced, [count]
+    real, left = checkpoints._write, [count]
 
     def write(path: Path, data: bytes) -> str:
         left[0] -= 1
@@ -47,21 +47,21 @@ def half_a_file(count: int) -> None:
             die()
         return real(path, data)
 
-    checkpoints.write_synced = write
+    checkpoints._write = write
 
 
 def before_the_rename(count: int) -> None:
-    from racing.runs import checkpoints
+    from racing import files
 
-    real, left = checkpoints.sync_folder, [count]
+    real, left = files.sync_tree, [count]
 
     def sync(path: Path) -> None:
         real(path)
-        left[0] -= path.name.endswith(".tmp")
+        left[0] -= path.name.endswith(".tmp")  # a folder; the temporary names of files have a suffix
         if left[0] == 0:
             die()
 
-    checkpoints.sync_folder = sync
+    files.sync_tree = sync
 
 
 KINDS = {"journal": half_a_line, "checkpoint": half_a_file, "rename": before_the_rename}

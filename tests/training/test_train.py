@@ -81,7 +81,7 @@ def test_the_run_directory_is_complete(run: RunDirectory):
     assert {path.name for path in run.path.iterdir()} >= FILES
     assert {path.name for path in (run.path / "export").iterdir()} == {"policy.zip", "policy.onnx"}
     assert {path.name for path in (run.path / "evaluations" / "000008192").iterdir()} == PICTURES
-    assert not list(run.path.rglob("*.tmp"))
+    assert not list(run.path.rglob("*.tmp*"))
     assert run.config["algo"]["total_timesteps"] == 8192
     assert yaml.safe_load((run.path / "overrides.yaml").read_text())[:3] == ARGUMENTS
     summary = run.summary

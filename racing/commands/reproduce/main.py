@@ -25,8 +25,8 @@ from racing.commands.reproduce.plan import (
 from racing.config import compose_run, key_of
 from racing.errors import InputError, require
 from racing.files import write_atomic
-from racing.runs.directory import RunDirectory, all_runs, reopen_run
-from racing.runs.identity import config_hash, identity
+from racing.runs.directory import RunDirectory, all_runs, reopen_run, run_path
+from racing.runs.identity import identity
 from racing.runs.provenance import collect, differences
 from racing.tracking.compare import compare, config_differences, print_results, results
 from racing.tracking.run_record import local_record
@@ -46,6 +46,7 @@ exit code 0: EQUAL, or a variation is done; 1: DIFFERENT
 """
 OWN_KEYS = ("run", "checkout", "fresh", "paths.outputs")
 REPORT = "reproduction.json"
+AGAIN = ".again"  # behind the directory's name of a run that is trained again
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,7 +70,7 @@ def repeat(task: Task) -> int:
     from racing.training.trainer import train
 
     config = recorded_config(task)
-    directory = RunDirectory(task.outputs / "runs" / f"{config['name']}-{config_hash(config)[:8]}.again")
+    directory = RunDirectory(run_path(task.outputs, config["name"], config, AGAIN))
     code = code_differences(task, config, directory if directory.finished and not task.fresh else None)
     conf = conf_differences(task.original)
     if conf:
@@ -78,7 +79,7 @@ def repeat(task: Task) -> int:
     tags = {"racing.reproduces": task.reference}
     try:
         cfg = OmegaConf.create(config | {"init_from": beginning(task.original)})
-        run = train(cfg, task.overrides(), suffix=".again", observer=TrainingObserver(tags))
+        run = train(cfg, task.overrides(), suffix=AGAIN, observer=TrainingObserver(tags))
     except InputError as error:
         if not any("no such key" in row for row in conf):
             raise

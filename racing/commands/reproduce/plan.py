@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 
 from racing.config import build, choices, compose, compose_run, key_of, plain, refuse_empty_groups
 from racing.errors import InputError, require
-from racing.runs.directory import RunDirectory
+from racing.runs.directory import RUNS, RunDirectory
 from racing.runs.identity import NOT_IDENTITY, flatten, identity
+from racing.runs.paths import IN_RUN
 from racing.runs.provenance import collect, differences
 from racing.tracking.compare import config_differences
 from racing.tracking.run_record import RunRecord, find_record, local_record
@@ -66,8 +67,8 @@ def plan(options: Mapping[str, Any], settings: Sequence[str], outputs_given: boo
     original = find_original(str(options["run"]), list(dict.fromkeys([outputs, Path("outputs")])), uri)
     here = original.directory
     require(here is None or not here.in_use, f"run {original.name} is being trained now; wait for its end")
-    if here is not None and here.path.parent.name == "runs" and not outputs_given:
-        outputs = here.path.parents[1]
+    if here is not None and here.path.parent.name == RUNS and not outputs_given:
+        outputs = here.paths.outputs
     place = [setting for setting in settings if root_of(setting) in PLACE]
     changes = [setting for setting in settings if setting not in place]
     return Task(original=original, outputs=outputs.resolve(), place=place, changes=changes, fresh=options["fresh"])
@@ -101,7 +102,7 @@ def root_of(setting: str) -> str:
 def recorded_config(task: Task) -> dict[str, Any]:
     """The recorded configuration, with the place of the new run."""
     recorded = task.original.config
-    require("name" in recorded, f"run {task.original.name} has no name in its config.yaml; it is damaged")
+    require("name" in recorded, f"run {task.original.name} has no name in its {IN_RUN.config}; it is damaged")
     composed = plain(compose("train", [setting for setting in task.overrides() if root_of(setting) in PLACE]))
     chosen = {root_of(setting) for setting in task.place} | {"launcher"}
     new = [key for key in NOT_IDENTITY if key in composed and (key in chosen or key not in recorded)]

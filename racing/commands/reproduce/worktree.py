@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
+from racing.files import temporary_path
+from racing.runs.paths import IN_RUN
 
 PACKAGE = Path(__file__).resolve().parents[2]
 # Not -m racing: commits before racing/__main__.py can be meant.
@@ -89,7 +91,7 @@ def import_paths(tree: Path) -> list[Path]:
 
 def _make(root: Path, commit: str, patch: str, tree: Path) -> None:
     """Make the work tree under a temporary name first: one that exists is complete."""
-    draft = tree.with_name(f".{tree.name}.{os.getpid()}.tmp")
+    draft = temporary_path(tree)  # git itself renames it: it notes where its work trees are
     try:
         tree.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -102,7 +104,7 @@ def _make(root: Path, commit: str, patch: str, tree: Path) -> None:
             # --index: what the index holds is what belongs here, so that later changes show.
             applied = _git(draft, "apply", "--index", "--whitespace=nowarn", "-", given=patch)
             rule = f"the uncommitted changes of the run do not apply to its commit {commit[:12]}"
-            require(applied.returncode == 0, f"{rule}: {_last_line(applied.stderr)}; its diff.patch is damaged")
+            require(applied.returncode == 0, f"{rule}: {_last_line(applied.stderr)}; its {IN_RUN.patch} is damaged")
         moved = _git(root, "worktree", "move", str(draft), str(tree))
         require(moved.returncode == 0, f"git worktree move: {_last_line(moved.stderr)}; remove {tree}")
     finally:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, find_run, reopen_run
+from racing.runs.paths import IN_RUN
 from racing.tracking.client import Store
 from racing.tracking.fetch import fetch as fetch_record
 from racing.tracking.fetch import fetch_part
@@ -125,7 +126,7 @@ def prune(spec: str, outputs: Path, options: Mapping[str, Any]) -> int:
             if options["remote"]:
                 store, copy = in_mlflow(run, outputs)
                 for checkpoint in surplus:
-                    store.delete(copy, f"checkpoints/{checkpoint.path.name}")
+                    store.delete(copy, str(IN_RUN.checkpoint(checkpoint.step)))
             for step in checkpoints.prune(**rule):
                 run.journal.event("checkpoint pruned", step=step, remote=options["remote"])
             write_meta(run, status, run.summary)

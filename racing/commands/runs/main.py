@@ -11,6 +11,7 @@ from typing import Any
 from racing.commands.options import action_options
 from racing.errors import require
 from racing.runs.directory import RunDirectory, all_runs, find_run
+from racing.runs.status import RunStatus
 from racing.tracking.fetch import is_fetched
 from racing.tracking.run_record import find_record
 
@@ -147,7 +148,7 @@ def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None) ->
 def sync(run: RunDirectory, uri: str | None = None) -> int:
     """Send what MLflow and the run's other sinks lack, in the foreground; 0 if they have all, 1 if not (yet)."""
     from racing.tracking.errors import Refused, Unreachable
-    from racing.tracking.mlflow_sink import REJECTED, Delivery
+    from racing.tracking.mlflow_sink import Delivery
     from racing.tracking.sinks import sync_sinks
 
     require(not is_fetched(run), f"{run.path} was fetched from {run.mlflow.get('uri')}, it has nothing to send")
@@ -159,7 +160,7 @@ def sync(run: RunDirectory, uri: str | None = None) -> int:
     try:
         while delivery.deliver():
             pass
-        if run.status == "KILLED":
+        if run.status is RunStatus.KILLED:
             delivery.mark_killed()
     except (Unreachable, Refused) as error:
         problem = textwrap.shorten(str(error), 200)
@@ -171,7 +172,7 @@ def sync(run: RunDirectory, uri: str | None = None) -> int:
     else:
         print(f"{run.name}: sent {sent}; {delivery.uri} is complete")
     if delivery.sent["rejected"]:
-        print(f"{run.name}: MLflow refused {delivery.sent['rejected']} entries; see {run.path / REJECTED}")
+        print(f"{run.name}: MLflow refused {delivery.sent['rejected']} entries; see {run.paths.rejected}")
     sinks = sync_sinks(run)
     for name, hindrance in sinks.items():
         print(f"{run.name}: {name} is {f'not complete: {hindrance}' if hindrance else 'complete'}")
@@ -187,4 +188,4 @@ def target_uri(run: RunDirectory, uri: str | None) -> str:
 
     known = str(run.mlflow.get("uri", ""))
     remote = known if not known.startswith("sqlite") else ""
-    return resolve_uri(uri or remote or run.config.get("tracking", {}).get("uri"), run.path.parents[1])
+    return resolve_uri(uri or remote or run.config.get("tracking", {}).get("uri"), run.paths.outputs)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from racing.commands.runs.files import size_text
 from racing.errors import require
+from racing.files import merge
+from racing.runs.directory import RUNS
 from racing.tracking.fetch import staging
 from racing_launchers.modal.volume import RemoteFile, Volume, volume_name
-
-RUNS = "runs"  # folder of run directories on the volume, as in the outputs folder here
 
 
 def artifacts(address: str, run: str | None, path: str | None, *, as_json: bool = False) -> int:
@@ -41,7 +40,7 @@ def fetch(address: str, run: str | None, path: str | None, to: str | None, outpu
             require(".." not in inside.parts, f"{file.path} leads out of {place}; it is not fetched")
             whole = volume.fetch(file, Path(temporary) / "it" / inside)
             require(whole, f"{file.path} went away meanwhile; run the command again")
-        shutil.move(Path(temporary) / "it", target)
+        merge(Path(temporary) / "it", target)
     print(target)
     return 0
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from racing.errors import InputError, require
+from racing.files import atomic_path
 from racing.tracks.images.lap import UnclearRoad
 from racing.tracks.measure import difficulty, least_radius, mean_width
 
@@ -119,19 +119,13 @@ def _write(track: Track, options: argparse.Namespace) -> int:
     require(
         options.force or not target.exists(), f"{target} exists already; choose another --name, or --force replaces it"
     )
-    part = options.out / f".{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
+    track = replace(track, name=name)
     try:
-        track = replace(track, name=name)
-        write_house(track, part)
-        save_preview(track, part / "overlay.png", on_source=True)
-        if target.exists():
-            shutil.rmtree(target)
-        part.rename(target)
+        with atomic_path(target) as temporary:
+            write_house(track, temporary)
+            save_preview(track, temporary / "overlay.png", on_source=True)
     except OSError as error:
         raise InputError(f"{target} cannot be written ({error}); choose another --out") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     _report(track, target)
     return 0
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.errors import InputError, is_number, read_text, require
+from racing.files import atomic_path, write_atomic
 from racing.sim.track import Track
 from racing.tracks.images.assemble import digest, guessed_scale, mask_track
 from racing.tracks.images.gates import check_gates, find_road, lap_through_gates
@@ -231,9 +232,7 @@ def write_house(track: Track, folder: Path, *, metres_per_pixel: float | None = 
     }
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{track.name}.png"
-    part = folder / f".{track.name}.part"
-    Image.fromarray(draw_track(track, frame, columns)).save(part, format="PNG", optimize=True)
-    part.replace(picture)
-    part.write_text(json.dumps({picture.name: entry}, indent=None, separators=(", ", ": ")) + "\n", encoding="utf-8")
-    part.replace(folder / GATES_FILE)
+    with atomic_path(picture) as temporary:
+        Image.fromarray(draw_track(track, frame, columns)).save(temporary, format="PNG", optimize=True)
+    write_atomic(folder / GATES_FILE, json.dumps({picture.name: entry}, indent=None, separators=(", ", ": ")) + "\n")
     return picture

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from racing.files import atomic_path, write_atomic
 from racing.sim.track import Track
 from racing.tracks.formats.native import write_house
 from racing.tracks.images.image import Frame
@@ -28,9 +29,9 @@ def write_csv(track: Track, folder: Path, metres_per_pixel: float | None = None)
 def _table(track: Track, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = np.column_stack([track.points, track.right, track.left])
-    part = path.with_name(f".{path.name}.part")
-    np.savetxt(part, rows, fmt="%.6f", delimiter=",", header="x_m,y_m,w_tr_right_m,w_tr_left_m", encoding="utf-8")
-    part.replace(path)
+    with atomic_path(path) as temporary:
+        heading = "x_m,y_m,w_tr_right_m,w_tr_left_m"
+        np.savetxt(temporary, rows, fmt="%.6f", delimiter=",", header=heading, encoding="utf-8")
     return path
 
 
@@ -55,7 +56,7 @@ def write_ros(track: Track, folder: Path, metres_per_pixel: float | None = None)
         "occupied_thresh": 0.65,
         "free_thresh": 0.196,
     }
-    settings.write_text("".join(f"{key}: {value}\n" for key, value in keys.items()), encoding="utf-8")
+    write_atomic(settings, "".join(f"{key}: {value}\n" for key, value in keys.items()))
     return [settings, picture, _table(track, folder / f"{track.name}_centerline.csv")]
 
 
@@ -73,9 +74,8 @@ def _save_picture(path: Path, grey: npt.NDArray[np.uint8]) -> None:
     done, data = cv2.imencode(".png", grey)
     if not done:
         raise OSError(f"{path} cannot be encoded")
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data.tobytes())
-    part.replace(path)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.tobytes())
 
 
 def write_house_files(track: Track, folder: Path, metres_per_pixel: float | None = None) -> list[Path]:
