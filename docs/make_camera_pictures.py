@@ -62,7 +62,7 @@ def take(
     for record, place in zip(world.cars[0], places, strict=True):
         record["x"], record["y"], record["yaw"] = place
     camera = Camera(world, make_lens(car, **lens), make_textures([track]), make_randomize(amplitudes or {}))
-    frame = camera.render(lanes=np.array([0]))[0]
+    frame = camera.render(indices=np.array([0]))[0]
     return np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame
 
 

@@ -35,7 +35,7 @@ lap              1 in the decision in which a lap is completed
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one decision brought; all arrays are copies with one row per lane.
+    """What one decision brought; all arrays are copies with one row per car.
 
     observation: (N, D), of the next episode's start where one ended. reward: (N,). terms: (N, T) unweighted, in the
     order of TERMS. terminated, truncated: (N,) bool. final_observation: (N, D), valid where an episode ended.
@@ -126,9 +126,9 @@ class SensorsTask:
         )
 
     @property
-    def lanes(self) -> int:
+    def num_cars(self) -> int:
         """Number of cars N."""
-        return self.world.lanes
+        return self.world.num_cars
 
     @property
     def observation_names(self) -> list[str]:
@@ -158,25 +158,25 @@ class SensorsTask:
         return out
 
     def reset(self) -> F:
-        """Start new episodes on all lanes; returns their observation (N, D)."""
+        """Start new episodes of all cars; returns their observation (N, D)."""
         self.world.reset()
-        return self.observe(self.world.cars.reshape(-1), self.world.ranges.reshape(self.lanes, -1))
+        return self.observe(self.world.cars.reshape(-1), self.world.ranges.reshape(self.num_cars, -1))
 
     def step(self, actions: npt.NDArray[Any]) -> Step:
-        """Advance all lanes by one decision. actions (N, 2)."""
+        """Advance all cars by one decision. actions (N, 2)."""
         world = self.world
         world.step(actions)
         final, cars = world.final_cars.reshape(-1), world.cars.reshape(-1)
-        terms = np.empty((self.lanes, len(TERMS)), np.float32)
-        terminated = np.empty(self.lanes, np.bool_)
-        truncated = np.empty(self.lanes, np.bool_)
+        terms = np.empty((self.num_cars, len(TERMS)), np.float32)
+        terminated = np.empty(self.num_cars, np.bool_)
+        truncated = np.empty(self.num_cars, np.bool_)
         _judge(final, self._scale[3], terms, terminated, truncated)
-        observation = self.observe(cars, world.ranges.reshape(self.lanes, -1))
+        observation = self.observe(cars, world.ranges.reshape(self.num_cars, -1))
         ended = np.flatnonzero(terminated | truncated)
         last = observation
         if len(ended):
             last = observation.copy()
-            last[ended] = self.observe(final[ended], world.final_ranges.reshape(self.lanes, -1)[ended])
+            last[ended] = self.observe(final[ended], world.final_ranges.reshape(self.num_cars, -1)[ended])
         return Step(
             observation=observation,
             reward=terms @ self.weights,
@@ -276,13 +276,13 @@ def _observe(
     cars: Any, ranges: Any, points: Any, tracks: Any, scale: Any, steering: bool, preview: int, out: Any
 ) -> None:
     rays = ranges.shape[1]
-    for lane in range(len(cars)):
-        car = cars[lane]
+    for i in range(len(cars)):
+        car = cars[i]
         for k in range(rays):
-            out[lane, k] = np.float32(2) * np.sqrt(ranges[lane, k] * scale[0]) - np.float32(1)
-        out[lane, rays] = car.v * scale[1]
-        out[lane, rays + 1] = min(max(car.heading_error, np.float32(-1)), np.float32(1))
-        out[lane, rays + 2] = (car.steer if steering else car.yaw_rate) * scale[2]
+            out[i, k] = np.float32(2) * np.sqrt(ranges[i, k] * scale[0]) - np.float32(1)
+        out[i, rays] = car.v * scale[1]
+        out[i, rays + 1] = min(max(car.heading_error, np.float32(-1)), np.float32(1))
+        out[i, rays + 2] = (car.steer if steering else car.yaw_rate) * scale[2]
         if preview > 0:
             track = tracks[car.track]
             cos, sin = np.cos(car.yaw), np.sin(car.yaw)
@@ -291,21 +291,21 @@ def _observe(
                 point = points[track.point_start + (car.nearest + ahead) % track.point_count]
                 dx, dy = point.line_x - car.x, point.line_y - car.y
                 away = np.sqrt(dx * dx + dy * dy) + np.float32(1e-3)
-                out[lane, rays + 3 + k] = (dy * cos - dx * sin) / away
-                out[lane, rays + 3 + preview + k] = point.line_speed * scale[1]
+                out[i, rays + 3 + k] = (dy * cos - dx * sin) / away
+                out[i, rays + 3 + preview + k] = point.line_speed * scale[1]
 
 
 @kernel
 def _judge(cars: Any, per_advance: Any, terms: Any, terminated: Any, truncated: Any) -> None:
-    for lane in range(len(cars)):
-        car = cars[lane]
+    for i in range(len(cars)):
+        car = cars[i]
         ended = car.ended
-        terms[lane, 0] = car.advance * per_advance
-        terms[lane, 1] = np.float32(ended == OFF_TRACK)
-        terms[lane, 2] = np.float32(ended == STALLED or ended == WRONG_WAY)
-        terms[lane, 3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
-        terms[lane, 4] = car.steering_change
-        terms[lane, 5] = abs(car.slip)
-        terms[lane, 6] = np.float32(ended == LAPS_DONE)
-        truncated[lane] = ended == LAPS_DONE or ended == TIME_LIMIT
-        terminated[lane] = ended != RUNNING and not truncated[lane]
+        terms[i, 0] = car.advance * per_advance
+        terms[i, 1] = np.float32(ended == OFF_TRACK)
+        terms[i, 2] = np.float32(ended == STALLED or ended == WRONG_WAY)
+        terms[i, 3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
+        terms[i, 4] = car.steering_change
+        terms[i, 5] = abs(car.slip)
+        terms[i, 6] = np.float32(ended == LAPS_DONE)
+        truncated[i] = ended == LAPS_DONE or ended == TIME_LIMIT
+        terminated[i] = ended != RUNNING and not truncated[i]

@@ -73,8 +73,8 @@ class VisionTask:
         self.camera = Camera(self.world, lens, make_textures(tracks, source=texture), make_randomize(randomize or {}))
         self._telemetry = telemetry
         # Planes, the newest frame last: what convolutions read, and older frames move up in one piece.
-        self._frames: U = np.zeros((self.lanes, self.stack * self.colours, height, width), np.uint8)
-        self.privileged: F = np.zeros((self.lanes, self.sensors.size), np.float32)
+        self._frames: U = np.zeros((self.num_cars, self.stack * self.colours, height, width), np.uint8)
+        self.privileged: F = np.zeros((self.num_cars, self.sensors.size), np.float32)
 
     @property
     def world(self) -> World:
@@ -82,9 +82,9 @@ class VisionTask:
         return self.sensors.world
 
     @property
-    def lanes(self) -> int:
+    def num_cars(self) -> int:
         """Number of cars N."""
-        return self.sensors.lanes
+        return self.sensors.num_cars
 
     @property
     def observation_space(self) -> spaces.Dict:
@@ -103,14 +103,14 @@ class VisionTask:
         return list(TELEMETRY)
 
     def reset(self) -> dict[str, Any]:
-        """Start new episodes on all lanes; returns their observation."""
+        """Start new episodes of all cars; returns their observation."""
         self.privileged = self.sensors.reset()
         self._see()
-        self._begin(np.arange(self.lanes))
+        self._begin(np.arange(self.num_cars))
         return self._observation(self._frames, self.world.cars.reshape(-1))
 
     def step(self, actions: npt.NDArray[Any]) -> Step:
-        """Advance all lanes by one decision. actions (N, 2)."""
+        """Advance all cars by one decision. actions (N, 2)."""
         step = self.sensors.step(actions)
         self.privileged = step.observation
         ended = np.flatnonzero(step.terminated | step.truncated)
@@ -143,12 +143,12 @@ class VisionTask:
         self._frames[:], self.privileged = state["frames"], state["privileged"].copy()
 
     def _see(self) -> None:
-        """Take the newest frame of every lane."""
+        """Take the newest frame of every car."""
         self.camera.render(out=pictures(self._frames[:, -self.colours :]))
 
-    def _begin(self, lanes: npt.NDArray[Any]) -> None:
-        """Episodes of `lanes` have just begun: their stacks are their first frame."""
-        self._frames[lanes] = np.tile(self._frames[lanes, -self.colours :], (1, self.stack, 1, 1))
+    def _begin(self, indices: npt.NDArray[Any]) -> None:
+        """Episodes of the cars `indices` have just begun: their stacks are their first frame."""
+        self._frames[indices] = np.tile(self._frames[indices, -self.colours :], (1, self.stack, 1, 1))
 
     def _observation(self, frames: U, cars: Any) -> dict[str, Any]:
         """frames (n, k * C, H, W) and telemetry of `cars` (n,)."""
@@ -157,12 +157,12 @@ class VisionTask:
             seen["telemetry"] = telemetry_of(cars, self.vehicle)
         return seen
 
-    def _spread(self, some: dict[str, Any], lanes: npt.NDArray[Any]) -> dict[str, Any]:
-        """Observations of `lanes` as rows of observations of all lanes; the other rows mean nothing."""
+    def _spread(self, some: dict[str, Any], indices: npt.NDArray[Any]) -> dict[str, Any]:
+        """Observations of the cars `indices` as rows of observations of all cars; the other rows mean nothing."""
         out = {}
         for key, array in some.items():
-            out[key] = np.zeros((self.lanes, *array.shape[1:]), array.dtype)
-            out[key][lanes] = array
+            out[key] = np.zeros((self.num_cars, *array.shape[1:]), array.dtype)
+            out[key][indices] = array
         return out
 
 

@@ -48,7 +48,7 @@ class _Account:
     rows: list[npt.NDArray[np.float32]] = field(init=False)
 
     def __post_init__(self) -> None:
-        lanes = self.task.lanes
+        lanes = self.task.num_cars
         self.done, self.reward = np.zeros(lanes, bool), np.zeros(lanes)
         self.terms, self.lateral = np.zeros((lanes, len(TERMS))), np.zeros(lanes)
         self.laps, self.lap_times = np.zeros(lanes, int), [[] for _ in range(lanes)]
@@ -173,7 +173,7 @@ def drive(
         account.add(step.reward, step.terms, step.terminated | step.truncated)
         observation = step.observation
     known = list(references) if references is not None else [None] * len(world.tracks)
-    episodes = [account.episode(lane, known[int(account.final["track"][lane])]) for lane in range(task.lanes)]
+    episodes = [account.episode(lane, known[int(account.final["track"][lane])]) for lane in range(task.num_cars)]
     return Evaluation(
         episodes=episodes,
         summary=_identity(task, known) | summarise(episodes),

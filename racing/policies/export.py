@@ -188,7 +188,7 @@ def record_observations(policy: Policy, task: Task, number: int = OBSERVATIONS) 
     task.world.cars["episode"] = -1
     observation = task.reset()
     rows = [observation]
-    while len(rows) * task.lanes < number:
+    while len(rows) * task.num_cars < number:
         observation = task.step(np.clip(policy(observation), -1.0, 1.0)).observation
         rows.append(observation)
     return joined(rows)

@@ -43,7 +43,7 @@ _CAR_INTS = (
     "max_steps",  # decisions that the episode may last, 0: any number
     "steps",  # decisions since the start of the episode
     "slow_steps",  # consecutive decisions below the stall speed
-    "episode",  # counts the episodes of this lane
+    "episode",  # number of the car's episode, from 0
     "ended",  # RUNNING or how the episode ended
 )
 _VEHICLE_REALS = (
@@ -62,7 +62,7 @@ _RULE_REALS = (
     "step field_of_view range margin stall_speed start_lateral start_heading start_speed_low start_speed_high "
     "start_standing"
 ).split()
-_RULE_INTS = "substeps laps max_steps min_steps stall_steps random_start seed first_lane cars_per_race".split()
+_RULE_INTS = "substeps laps max_steps min_steps stall_steps random_start seed first_car cars_per_race".split()
 
 
 def _record(reals: Any, ints: Any, real: Any) -> np.dtype[Any]:

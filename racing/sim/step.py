@@ -1,4 +1,4 @@
-"""One decision of many cars: physics, progress, gates, end of episode, new start, rays. Lanes share nothing."""
+"""One decision of many cars: physics, progress, gates, end of episode, new start, rays. Races share nothing."""
 
 from __future__ import annotations
 
@@ -141,10 +141,10 @@ def ending(car, grid, track, rules):
 
 
 @kernel
-def start(car, lane, points, gates, tracks, track_count, rules):
+def start(car, i, points, gates, tracks, track_count, rules):
     """Put the car at the start of its next episode. Cars of one race follow each other around the lap."""
-    race, place_in_race = lane // rules.cars_per_race, lane % rules.cars_per_race
-    key = rules.first_lane // rules.cars_per_race + race
+    race, place_in_race = i // rules.cars_per_race, i % rules.cars_per_race
+    key = rules.first_car // rules.cars_per_race + race
     episode = car.episode + 1
     number = key % track_count
     track = tracks[number]
@@ -155,17 +155,17 @@ def start(car, lane, points, gates, tracks, track_count, rules):
     along = along - track.length * real(math.floor(along / track.length))
     index = int(along / track.spacing) % track.point_count
     here = points[track.point_start + index]
-    draw = real(2) * uniform(rules.seed, lane + rules.first_lane, episode, 1) - ONE
+    draw = real(2) * uniform(rules.seed, i + rules.first_car, episode, 1) - ONE
     room = (here.left if draw >= ZERO else here.right) - rules.margin
     lateral = draw * max(room, ZERO) * rules.start_lateral
-    twist = (real(2) * uniform(rules.seed, lane + rules.first_lane, episode, 2) - ONE) * rules.start_heading
+    twist = (real(2) * uniform(rules.seed, i + rules.first_car, episode, 2) - ONE) * rules.start_heading
     pace = rules.start_speed_low + (rules.start_speed_high - rules.start_speed_low) * uniform(
-        rules.seed, lane + rules.first_lane, episode, 3
+        rules.seed, i + rules.first_car, episode, 3
     )
     sin, cos = sincos(here.heading)
     car.x, car.y = here.x - lateral * sin, here.y + lateral * cos
     car.yaw = wrap(here.heading + twist)
-    if uniform(rules.seed, lane + rules.first_lane, episode, 5) < rules.start_standing:
+    if uniform(rules.seed, i + rules.first_car, episode, 5) < rules.start_standing:
         pace = ZERO
     car.v = pace * here.speed
     car.steer = car.yaw_rate = car.slip = car.ax = car.ay = ZERO
@@ -175,7 +175,7 @@ def start(car, lane, points, gates, tracks, track_count, rules):
     car.track, car.nearest, car.episode = number, index, episode
     car.max_steps = rules.max_steps
     if rules.min_steps > 0:
-        draw = uniform(rules.seed, lane + rules.first_lane, episode, 4)
+        draw = uniform(rules.seed, i + rules.first_car, episode, 4)
         car.max_steps = rules.min_steps + int(draw * real(rules.max_steps - rules.min_steps + 1))
     car.gates = car.laps = car.steps = car.slow_steps = 0
     car.ended = RUNNING
@@ -209,19 +209,19 @@ def look_around(car, grid, tracks, rules, scratch, order, out):
 
 @kernel
 def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):
-    """Start a new episode on lanes first..last-1 and look around."""
+    """Start a new episode of cars first..last-1 and look around."""
     scratch, order = workspace(ranges)
-    for lane in range(first, last):
-        car = cars[lane]
-        start(car, lane, points, gates, tracks, len(tracks), rules)
-        look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
+    for i in range(first, last):
+        car = cars[i]
+        start(car, i, points, gates, tracks, len(tracks), rules)
+        look_around(car, grid, tracks, rules, scratch, order, ranges[i])
 
 
 @kernel
 def step(
     first, last, actions, cars, final_cars, points, gates, grid, grip, tracks, vehicle, rules, ranges, final_ranges
 ):
-    """Advance lanes first..last-1 by one decision.
+    """Advance cars first..last-1 by one decision.
 
     actions (N, 2): steering, throttle/brake. cars, ranges (N, R): state and rays after the decision; where an episode
     ended, those of the next episode's start, while final_cars and final_ranges keep the ended episode's last ones.
@@ -229,11 +229,11 @@ def step(
     decision = rules.step * real(rules.substeps)
     scratch, order = workspace(ranges)
     block = np.empty((BLOCK_ROWS, BLOCK), ranges.dtype)
-    for lane in range(first, last):
-        place_in_block = (lane - first) % BLOCK
+    for i in range(first, last):
+        place_in_block = (i - first) % BLOCK
         if place_in_block == 0:
-            physics(cars, actions, lane, min(BLOCK, last - lane), vehicle, rules, block, tracks, grip)
-        car = cars[lane]
+            physics(cars, actions, i, min(BLOCK, last - i), vehicle, rules, block, tracks, grip)
+        car = cars[i]
         track = tracks[car.track]
         s0 = car.s
         car.steps += 1
@@ -244,9 +244,9 @@ def step(
         car.slow_steps = car.slow_steps + 1 if car.v < rules.stall_speed else 0
         timing(car, gates, track, block[24, place_in_block], block[25, place_in_block], decision, rules.margin)
         car.ended = ending(car, grid, track, rules)
-        look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
-        final_cars[lane] = car
+        look_around(car, grid, tracks, rules, scratch, order, ranges[i])
+        final_cars[i] = car
         if car.ended != RUNNING:
-            final_ranges[lane] = ranges[lane]
-            start(car, lane, points, gates, tracks, len(tracks), rules)
-            look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
+            final_ranges[i] = ranges[i]
+            start(car, i, points, gates, tracks, len(tracks), rules)
+            look_around(car, grid, tracks, rules, scratch, order, ranges[i])

@@ -17,7 +17,7 @@ from racing.sim.track import Track
 from racing.sim.vehicle import MODELS, Vehicle
 
 Array = npt.NDArray[Any]
-MIN_LANES_PER_THREAD = 64  # below it handing work to a thread costs more than it saves
+MIN_CARS_PER_THREAD = 64  # below it handing work to a thread costs more than it saves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,8 @@ class Guide:
 class World:
     """W races of C cars each, on one track or spread over several, float32, bit-identical for any thread count.
 
-    Race w drives on tracks[w % len(tracks)]. Every random number is a function of (seed, lane, episode, draw), so lane
-    i of a large world does what lane i of a small one does. Cars of one race do not touch each other yet.
+    Race w drives on tracks[w % len(tracks)]. Every random number is a function of (seed, car, episode, draw), so car i
+    of a large world does what car i of a small one does. Cars of one race do not touch each other yet.
 
     Arrays to read after `step` (views, overwritten by the next step):
       cars (W, C) records (racing.sim.records.car), ranges (W, C, R) [m]: the state now, after automatic restarts.
@@ -152,7 +152,7 @@ class World:
         self.points, self._gates, self._grid = np.concatenate(points), np.concatenate(gates), np.concatenate(grids)
         self._grid, self._grip = self._grid.astype(self.real), np.concatenate(grips).astype(self.real)
 
-    def _pack_rules(self, substeps: int, seed: int, first_lane: int) -> Array:
+    def _pack_rules(self, substeps: int, seed: int, first_car: int) -> Array:
         rules = np.zeros((), records.rules(self.real))
         episodes = self.episodes
         rules["step"], rules["substeps"] = self.vehicle.physics_step, substeps
@@ -166,17 +166,17 @@ class World:
         rules["min_steps"] = np.ceil(episodes.time_limit_from / self.decision)
         rules["stall_speed"] = episodes.stall_speed
         rules["stall_steps"] = np.ceil(episodes.stall_time / self.decision)
-        rules["seed"], rules["first_lane"], rules["cars_per_race"] = seed & 0x7FFFFFFF, first_lane, self.cars_per_race
+        rules["seed"], rules["first_car"], rules["cars_per_race"] = seed & 0x7FFFFFFF, first_car, self.cars_per_race
         return rules
 
     @property
-    def lanes(self) -> int:
+    def num_cars(self) -> int:
         """Number of cars in all races."""
         return self.races * self.cars_per_race
 
     def _run(self, function: Any, *arguments: Any) -> None:
-        """Call function(first, last, ...) over all lanes."""
-        self.spread(function, self.lanes, MIN_LANES_PER_THREAD, *arguments)
+        """Call function(first, last, ...) over all cars."""
+        self.spread(function, self.num_cars, MIN_CARS_PER_THREAD, *arguments)
 
     def spread(self, function: Any, count: int, least: int, *arguments: Any) -> None:
         """Call function(first, last, *arguments) over range(count): in one piece, or one of >= `least` per thread."""
@@ -201,7 +201,7 @@ class World:
         self.cars["episode"] = -1
 
     def reset(self) -> None:
-        """Start a new episode on every lane."""
+        """Start a new episode of every car."""
         self._run(
             step.begin,
             self.cars.reshape(-1),
@@ -210,7 +210,7 @@ class World:
             self._grid,
             self.track_table,
             self._rules[()],
-            self.ranges.reshape(self.lanes, -1),
+            self.ranges.reshape(self.num_cars, -1),
         )
 
     def step(self, actions: Array) -> None:
@@ -218,7 +218,7 @@ class World:
 
         actions: (W, C, 2) or (W*C, 2), steering (left positive) and throttle (brake negative), clipped to [-1, 1].
         """
-        commands = np.ascontiguousarray(actions, self.real).reshape(self.lanes, 2)
+        commands = np.ascontiguousarray(actions, self.real).reshape(self.num_cars, 2)
         self._run(
             step.step,
             commands,
@@ -231,8 +231,8 @@ class World:
             self.track_table,
             self._vehicle[()],
             self._rules[()],
-            self.ranges.reshape(self.lanes, -1),
-            self.final_ranges.reshape(self.lanes, -1),
+            self.ranges.reshape(self.num_cars, -1),
+            self.final_ranges.reshape(self.num_cars, -1),
         )
 
     def get_state(self) -> dict[str, Array]:

@@ -15,8 +15,8 @@ STILL = np.zeros((1, 2), np.float32)
 RANGE, TOP = 120.0, 35.0  # of the kart
 
 
-def terms_of(step: Step, lane: int = 0) -> dict[str, float]:
-    return dict(zip(TERMS, step.terms[lane].tolist(), strict=True))
+def terms_of(step: Step, i: int = 0) -> dict[str, float]:
+    return dict(zip(TERMS, step.terms[i].tolist(), strict=True))
 
 
 def standing(task: SensorsTask, **where: float) -> np.ndarray:

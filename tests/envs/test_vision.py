@@ -28,7 +28,7 @@ def drive(task: VisionTask, decisions: int, seed: int = 0):
     """Steps of random driving that leaves the road here and there."""
     rng = np.random.default_rng(seed)
     for _ in range(decisions):
-        yield task.step(rng.uniform(-1, 1, (task.lanes, 2)).astype(np.float32))
+        yield task.step(rng.uniform(-1, 1, (task.num_cars, 2)).astype(np.float32))
 
 
 @pytest.mark.parametrize("grayscale, stack, channels", [(False, 1, 3), (True, 4, 4), (False, 2, 6)])
@@ -57,21 +57,21 @@ def test_stacks_hold_the_frames_of_this_episode_oldest_first(make, grayscale: bo
     for step in drive(task, 40):
         now = frames(step.observation, colours)
         ended = step.terminated | step.truncated
-        for lane in range(task.lanes):
-            before = seen[lane]
-            seen[lane] = [now[lane]] * stack if ended[lane] else [*before[1:], now[lane]]
-            expected = np.concatenate(seen[lane], axis=2)
-            np.testing.assert_array_equal(step.observation["vision"][lane], expected)
-            if ended[lane]:
-                last = step.final_observation["vision"][lane]
+        for i in range(task.num_cars):
+            before = seen[i]
+            seen[i] = [now[i]] * stack if ended[i] else [*before[1:], now[i]]
+            expected = np.concatenate(seen[i], axis=2)
+            np.testing.assert_array_equal(step.observation["vision"][i], expected)
+            if ended[i]:
+                last = step.final_observation["vision"][i]
                 np.testing.assert_array_equal(last[..., :-colours], np.concatenate(before[1:], axis=2))
-                assert not np.array_equal(last[..., -colours:], now[lane])  # not the next episode's start
+                assert not np.array_equal(last[..., -colours:], now[i])  # not the next episode's start
                 ends += 1
     assert ends > 5
 
 
 def frames(observation: dict, colours: int) -> list[np.ndarray]:
-    """The newest frame of every lane."""
+    """The newest frame of every car."""
     return [vision[..., -colours:].copy() for vision in observation["vision"]]
 
 

@@ -135,7 +135,7 @@ def test_bits_do_not_depend_on_threads_batch_or_memory(gray: bool, wavy: Track, 
     camera = Camera(spread_out(wavy, kart, races=24, cars_per_race=2, seed=5), make_lens(kart, gray=gray), ground)
     camera = Camera(camera.world, camera.lens, ground, Randomize(**AMPLITUDES))
     some = np.array([40, 3, 3, 17])
-    np.testing.assert_array_equal(camera.render(lanes=some), whole[some])
+    np.testing.assert_array_equal(camera.render(indices=some), whole[some])
     planes = np.zeros((48, 2 * whole.shape[3], 84, 84), np.uint8)
     newest = planes[:, whole.shape[3] :].transpose(0, 2, 3, 1)
     assert camera.render(out=newest) is newest
@@ -151,7 +151,7 @@ def test_pictures_of_given_cars(wavy: Track, kart: Vehicle, ground: list[Texture
     assert (camera.render() != before).any(axis=(1, 2, 3)).all()
     np.testing.assert_array_equal(camera.render(records), before)
     np.testing.assert_array_equal(camera.render(records.reshape(-1), np.array([4])), before[4:5])
-    assert camera.render(lanes=np.array([], int)).shape == (0, 84, 84, 3)
+    assert camera.render(indices=np.array([], int)).shape == (0, 84, 84, 3)
 
 
 def test_each_lane_sees_its_own_track(wavy: Track, eight: Track, kart: Vehicle):
@@ -210,7 +210,7 @@ def test_beyond_the_texture_its_border_goes_on(place: tuple[float, float, float]
 def other_cars_seen(wavy: Track, kart: Vehicle, others: list, gray: bool = False, **lens) -> np.ndarray:
     world = standing(wavy, kart, [(0, 0, 0), *others])
     camera = Camera(world, make_lens(kart, gray=gray, **lens), [plain(flat(100))])
-    return camera.render(lanes=np.array([0]))[0].astype(int)
+    return camera.render(indices=np.array([0]))[0].astype(int)
 
 
 def is_blue(seen: np.ndarray) -> np.ndarray:
@@ -266,7 +266,7 @@ def test_cars_of_other_races_are_not_seen(wavy: Track, kart: Vehicle):
     for k, car in enumerate(world.cars.reshape(-1)):
         car["x"], car["y"], car["yaw"] = (6.0 * k, 0, 0)
     world.cars[0, 1]["x"] = 1e4  # only cars of race 1 are left before car 0
-    seen = Camera(world, make_lens(kart), [plain(flat(100))]).render(lanes=np.array([0]))[0]
+    seen = Camera(world, make_lens(kart), [plain(flat(100))]).render(indices=np.array([0]))[0]
     np.testing.assert_array_equal(seen, other_cars_seen(wavy, kart, []))
 
 
@@ -289,7 +289,7 @@ def test_each_amplitude_follows_seed_lane_and_episode(name: str, wavy: Track, ka
     camera = Camera(world, make_lens(kart), ground, Randomize(**{name: AMPLITUDES[name]}))
     seen = camera.render()
     assert sum((picture != plain_picture).any() for picture in seen) >= 8  # a blur may be drawn next to nothing
-    assert len({picture.tobytes() for picture in seen}) >= 8  # lanes differ
+    assert len({picture.tobytes() for picture in seen}) >= 8  # cars differ
     np.testing.assert_array_equal(camera.render(), seen)
     world.cars["steps"] += 1
     assert np.array_equal(camera.render(), seen) == (name != "noise")  # anew for each frame
@@ -302,8 +302,8 @@ def test_each_amplitude_follows_seed_lane_and_episode(name: str, wavy: Track, ka
 
 
 def test_amplitudes_are_limits(wavy: Track, kart: Vehicle):
-    lanes = 200
-    world = spread_out(wavy, kart, races=lanes)
+    cars = 200
+    world = spread_out(wavy, kart, races=cars)
 
     def shifts(level: int, **amplitudes) -> np.ndarray:
         camera = Camera(world, make_lens(kart, width=8, height=8), [plain(flat(level))], Randomize(**amplitudes))
@@ -398,8 +398,8 @@ def test_arrays_that_do_not_fit(wavy: Track, kart: Vehicle):
     camera = Camera(world, make_lens(kart), [plain(flat(0))])
     for wrong in (
         {"cars": world.cars[:, :1]},
-        {"lanes": np.array([2])},
-        {"lanes": np.array([-1])},
+        {"indices": np.array([2])},
+        {"indices": np.array([-1])},
         {"out": np.zeros((1, 84, 84, 3), np.uint8)},
         {"out": np.zeros((2, 84, 84, 3), np.float32)},
     ):

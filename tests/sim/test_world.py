@@ -23,9 +23,9 @@ def make(track: Track, vehicle: Vehicle, **options) -> World:
     return World([track], vehicle, start_speeds=speeds, **{"races": 64, "rays": Rays(range=60.0), **options})
 
 
-def actions(steps: int, lanes: int) -> np.ndarray:
+def actions(steps: int, cars: int) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return rng.uniform(-1, 1, (steps, lanes, 2)).astype(np.float32) * [0.3, 0.6] + [0.0, 0.3]
+    return rng.uniform(-1, 1, (steps, cars, 2)).astype(np.float32) * [0.3, 0.6] + [0.0, 0.3]
 
 
 def history(world: World, commands: np.ndarray) -> list[bytes]:

@@ -40,7 +40,7 @@ def follower(task: SensorsTask, pace: float):
     """`follow` as a policy; it looks at the world, not at the observation."""
 
     def policy(observation: np.ndarray) -> np.ndarray:
-        assert len(observation) == task.lanes
+        assert len(observation) == task.num_cars
         return follow(task.world, pace)
 
     return policy

@@ -73,14 +73,14 @@ def timed_drive(options: Mapping[str, Any], task: SensorsTask, step: Callable[[A
             for command in commands:
                 step(command)
             spent, cpu = spent + time.perf_counter() - began, cpu + time.process_time() - cpu_began
-            done += len(commands) * world.lanes
+            done += len(commands) * world.num_cars
         rates.append(done / spent)
         cpu_rates.append(done / cpu)
     rate = statistics.median(rates)
     return {
         "vehicle": world.vehicle.name,
         "model": world.vehicle.model,
-        "lanes": world.lanes,
+        "lanes": world.num_cars,
         "threads": world.threads,
         "rays": world.rays.number,
         "decisions_per_s": rate,
@@ -100,8 +100,8 @@ def record_drive(world: World, decisions: int) -> npt.NDArray[np.float32]:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    wobble = np.zeros((world.lanes, 2))
-    commands = np.empty((decisions, world.lanes, 2), np.float32)
+    wobble = np.zeros((world.num_cars, 2))
+    commands = np.empty((decisions, world.num_cars, 2), np.float32)
     vehicle, points, spacing = world.vehicle, world.points, world.tracks[0].spacing
     world.reseed(0)
     world.reset()

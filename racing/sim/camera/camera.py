@@ -90,7 +90,7 @@ def _radians(name: str, degrees: Any) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Randomize:
-    """How far what a camera shows may be off, evenly drawn for each lane and episode. 0: not, and that costs nothing.
+    """How far what a camera shows may be off, evenly drawn for each car and episode. 0: not, and that costs nothing.
 
     height: share of the camera's height, 0..0.5. pitch, yaw: [rad], 0..0.26 and 0..0.52 (15 and 30 degrees).
     field_of_view: share of the angle, 0..0.2.
@@ -158,21 +158,21 @@ class Camera:
         """(H, W, 3), or (H, W, 1) in grey, of one picture."""
         return self.lens.height, self.lens.width, 1 if self.lens.gray else 3
 
-    def render(self, cars: Array | None = None, lanes: Array | None = None, out: Pictures | None = None) -> Pictures:
-        """What the cars of `lanes` see: uint8 (K, H, W, 3 or 1), in the order of `lanes`.
+    def render(self, cars: Array | None = None, indices: Array | None = None, out: Pictures | None = None) -> Pictures:
+        """Draw what the cars `indices` see: uint8 (K, H, W, 3 or 1), in the order of `indices`.
 
-        cars: records of all lanes, (W, C) or (W * C,), default world.cars. With world.final_cars: ends of episodes.
-        lanes: (K,) indices into the W * C lanes, default all.
+        cars: records of all N = R * C cars, (R, C) or (N,), default world.cars; world.final_cars: ends of episodes.
+        indices: (K,) numbers of cars in 0..N-1, default all.
         out: array to fill, of any strides (such as a view of planes), default a new one. It is returned.
         Raises ValueError if an array does not fit.
         """
         world = self.world
         everybody = np.ascontiguousarray(world.cars if cars is None else cars).reshape(-1)
-        if everybody.shape != (world.lanes,) or everybody.dtype != world.cars.dtype:
-            raise ValueError(f"cars must be the records of all {world.lanes} lanes, got {everybody.shape}")
-        chosen = np.arange(world.lanes) if lanes is None else np.ascontiguousarray(lanes, np.int64)
-        if chosen.ndim != 1 or np.any((chosen < 0) | (chosen >= world.lanes)):
-            raise ValueError(f"lanes must be indices (K,) of {world.lanes} lanes")
+        if everybody.shape != (world.num_cars,) or everybody.dtype != world.cars.dtype:
+            raise ValueError(f"cars must be the records of all {world.num_cars} cars, got {everybody.shape}")
+        chosen = np.arange(world.num_cars) if indices is None else np.ascontiguousarray(indices, np.int64)
+        if chosen.ndim != 1 or np.any((chosen < 0) | (chosen >= world.num_cars)):
+            raise ValueError(f"indices must be numbers (K,) in 0..{world.num_cars - 1}, one per car to draw")
         shape = (len(chosen), *self.shape)
         out = np.empty(shape, np.uint8) if out is None else out
         if out.shape != shape or out.dtype != np.uint8:
