@@ -20,7 +20,9 @@ MORE = ("sweep.n_trials", "sweep.workers")
 
 
 # Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
-RENAMED_KEYS: dict[str, str] = {}
+RENAMED_KEYS: dict[str, str] = {
+    "env.decision_repeat": "env.action_repeat",
+}
 
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:

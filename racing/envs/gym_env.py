@@ -59,8 +59,8 @@ class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
         return rows_of(self.task.reset(), 0), {}
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One decision."""
-        step = self.task.step(np.asarray(action, np.float32)[None])
+        """Advance the car by one environment step."""
+        step = self.task.step_batch(np.asarray(action, np.float32)[None])
         car = self.task.world.final_cars[0, 0]
         info = {"progress": float(car["progress"]), "laps": int(car["laps"]), "ended": ENDINGS[car["ended"]]}
         return (

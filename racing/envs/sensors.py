@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from racing.envs.task import StepResult
 from racing.errors import is_number, require, require_number
 from racing.sim.kernels.kernel import kernel
 from racing.sim.records import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
@@ -20,34 +21,17 @@ from racing.sim.world import Episodes, Guide, Rays, World
 
 F = npt.NDArray[np.float32]
 
-TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
-"""Reward terms, each a number per decision; the reward is their sum weighted by the config's numbers:
+REWARD_TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
+"""Reward terms, each a number per environment step; the reward is their sum weighted by the config's numbers:
 
-progress         arc length won / (top speed * decision time): the share of top speed made good along the track
-off_track        1 in the decision in which the car leaves the road
-stalled          1 in the decision in which it is given up as stalled or driving the wrong way
+progress         arc length won / (top speed * duration of a step): the share of top speed made good along the track
+off_track        1 in the step in which the car leaves the road
+stalled          1 in the step in which it is given up as stalled or driving the wrong way
 overspeed        by how much the car is faster than the line's speed at this place (env.line), v / speed - 1, >= 0
 steering_change  |steering command - the one before|, 0..2
 slip             |angle between car and velocity| [rad]
-lap              1 in the decision in which a lap is completed
+lap              1 in the step in which the laps of an episode are done
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """What one decision brought; all arrays are copies with one row per car.
-
-    observation: (N, D), of the next episode's start where one ended. reward: (N,). terms: (N, T) unweighted, in the
-    order of TERMS. terminated, truncated: (N,) bool. final_observation: (N, D), valid where an episode ended.
-    """
-
-    observation: Any
-    reward: F
-    terms: F
-    terminated: npt.NDArray[np.bool_]
-    truncated: npt.NDArray[np.bool_]
-    final_observation: Any
-    final_privileged: F | None = None  # (N, P) as final_observation, where there are privileged observations
 
 
 class SensorsTask:
@@ -83,7 +67,7 @@ class SensorsTask:
         preview: int = 0,
         line: Literal["centre", "reference"] = "centre",
         preview_spacing: float | None = None,
-        decision_repeat: int = 2,
+        action_repeat: int = 2,
         reward: Mapping[str, float] | None = None,
         episodes: Mapping[str, Any] | Episodes | None = None,
         threads: int = 1,
@@ -93,11 +77,11 @@ class SensorsTask:
         field_of_view in degrees; range, preview_spacing in metres (None: the vehicle's sensor range, its fifteenth).
         Raises InputError for values outside their range and for unknown reward terms.
         """
-        check_sensors(rays, field_of_view, range, motion, preview, line, preview_spacing, decision_repeat)
+        check_sensors(rays, field_of_view, range, motion, preview, line, preview_spacing, action_repeat)
         weights = reward_weights(reward)
         limits = Rays(number=rays, field_of_view=np.radians(field_of_view), range=range or vehicle.sensor_range)
         self.preview_spacing = float(preview_spacing or vehicle.sensor_range / 15)
-        self.weights = np.array([weights.get(name, 0.0) for name in TERMS], np.float32)
+        self.weights = np.array([weights.get(name, 0.0) for name in REWARD_TERMS], np.float32)
         self.vehicle, self.tracks, self.motion, self.preview = vehicle, list(tracks), motion, preview
         centre = [centre_line(track, vehicle) for track in tracks]
         self.world = World(
@@ -107,7 +91,7 @@ class SensorsTask:
             seed=seed,
             first_race=first_race,
             rays=limits,
-            decision_repeat=decision_repeat,
+            action_repeat=action_repeat,
             episodes=episodes if isinstance(episodes, Episodes) else make_episodes(episodes or {}),
             start_speeds=[guide.speed for guide in centre],
             lines=centre if line == "centre" else _reference_lines(tracks, vehicle),
@@ -119,7 +103,7 @@ class SensorsTask:
                 1 / limits.range,
                 1 / vehicle.max_speed,
                 vehicle.max_speed / (4 * vehicle.max_lateral) if motion == "yaw_rate" else 1 / vehicle.max_steer,
-                1 / (vehicle.max_speed * self.world.decision),
+                1 / (vehicle.max_speed * self.world.step_dt),
                 self.preview_spacing,
             ],
             np.float32,
@@ -162,12 +146,12 @@ class SensorsTask:
         self.world.reset()
         return self.observe(self.world.cars.reshape(-1), self.world.ranges.reshape(self.num_cars, -1))
 
-    def step(self, actions: npt.NDArray[Any]) -> Step:
-        """Advance all cars by one decision. actions (N, 2)."""
+    def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Advance all cars by one environment step. actions (N, 2)."""
         world = self.world
         world.step(actions)
         final, cars = world.final_cars.reshape(-1), world.cars.reshape(-1)
-        terms = np.empty((self.num_cars, len(TERMS)), np.float32)
+        terms = np.empty((self.num_cars, len(REWARD_TERMS)), np.float32)
         terminated = np.empty(self.num_cars, np.bool_)
         truncated = np.empty(self.num_cars, np.bool_)
         _judge(final, self._scale[3], terms, terminated, truncated)
@@ -177,7 +161,7 @@ class SensorsTask:
         if len(ended):
             last = observation.copy()
             last[ended] = self.observe(final[ended], world.final_ranges.reshape(self.num_cars, -1)[ended])
-        return Step(
+        return StepResult(
             observation=observation,
             reward=terms @ self.weights,
             terms=terms,
@@ -207,7 +191,7 @@ def check_sensors(
     preview: Any,
     line: Any,
     preview_spacing: Any,
-    decision_repeat: Any,
+    action_repeat: Any,
 ) -> None:
     """Refuse what cannot be sensed. Raises InputError with the config key; far: env.range."""
     for key, value, known in (("motion", motion, ("yaw_rate", "steering")), ("line", line, ("centre", "reference"))):
@@ -215,7 +199,7 @@ def check_sensors(
     require_number("env.preview", preview, 0, 64, whole=True, remedy="0 switches it off")
     require_number("env.rays", rays, 1, 4096, whole=True, remedy="7 is the default")
     require_number("env.field_of_view", field_of_view, 1e-3, 360, unit="degrees", remedy="180 is the default")
-    require_number("env.decision_repeat", decision_repeat, 1, 1000, whole=True, remedy="2 is the default")
+    require_number("env.action_repeat", action_repeat, 1, 1000, whole=True, remedy="2 is the default")
     if far is not None:
         require_number("env.range", far, 1e-3, 10_000, unit="m", remedy="null: the vehicle's own")
     if preview_spacing is not None:
@@ -226,10 +210,10 @@ def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
     """Weight of each reward term by its name; None: the default. Raises InputError for other names and values."""
     if reward is None:
         return {"progress": 0.1, "off_track": -5.0}
-    known = ", ".join(TERMS)
+    known = ", ".join(REWARD_TERMS)
     require(isinstance(reward, Mapping), f"env.reward must be weights by term, got {reward!r}; the terms: {known}")
     for name, weight in reward.items():
-        require(name in TERMS, f"env.reward.{name} is no reward term; use: {known}")
+        require(name in REWARD_TERMS, f"env.reward.{name} is no reward term; use: {known}")
         require(is_number(weight), f"env.reward.{name} must be a finite number, got {weight!r}; 0 switches it off")
     return dict(reward)
 
@@ -296,11 +280,11 @@ def _observe(
 
 
 @kernel
-def _judge(cars: Any, per_advance: Any, terms: Any, terminated: Any, truncated: Any) -> None:
+def _judge(cars: Any, per_metre: Any, terms: Any, terminated: Any, truncated: Any) -> None:
     for i in range(len(cars)):
         car = cars[i]
         ended = car.ended
-        terms[i, 0] = car.advance * per_advance
+        terms[i, 0] = car.progress_delta * per_metre
         terms[i, 1] = np.float32(ended == OFF_TRACK)
         terms[i, 2] = np.float32(ended == STALLED or ended == WRONG_WAY)
         terms[i, 3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from racing.envs.sensors import TERMS, SensorsTask, Step
+from racing.envs.sensors import REWARD_TERMS, SensorsTask
+from racing.envs.task import StepResult
 from racing.observations import rows_of
 from racing.sim.records import ENDINGS
 
@@ -25,8 +26,8 @@ class RacingVecEnv(VecEnv):
 
     task: racing.envs.sensors.SensorsTask, or racing.envs.vision.VisionTask, whose observations are dicts of arrays.
 
-    Beside SB3's interface: `advance(actions) -> Step` returns plain arrays without per-car dicts, which is what fast
-    collectors use, and `get_state()/set_state()` are complete.
+    Beside SB3's interface: `step_batch(actions) -> StepResult` returns plain arrays without per-car dicts, which is what
+    fast collectors use, and `get_state()/set_state()` are complete.
     """
 
     def __init__(self, task: SensorsTask) -> None:
@@ -35,7 +36,7 @@ class RacingVecEnv(VecEnv):
         self.render_mode = None
         self._actions = np.zeros((task.num_cars, 2), np.float32)
         self._returns = np.zeros(task.num_cars, np.float64)
-        self._terms = np.zeros((task.num_cars, len(TERMS)), np.float64)
+        self._terms = np.zeros((task.num_cars, len(REWARD_TERMS)), np.float64)
         self.episodes: list[dict[str, Any]] = []  # what ended since it was last emptied by `take_episodes`
         super().__init__(task.num_cars, task.observation_space, action_space())
 
@@ -59,9 +60,9 @@ class RacingVecEnv(VecEnv):
         """Frames in an observation of the camera."""
         return getattr(self.task, "stack", 1)
 
-    def advance(self, actions: npt.NDArray[Any]) -> Step:
-        """One decision for all cars; keeps account of ended episodes."""
-        step = self.task.step(actions)
+    def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Advance all cars by one environment step; keep account of ended episodes."""
+        step = self.task.step_batch(actions)
         self._returns += step.reward
         self._terms += step.terms
         for i in np.flatnonzero(step.terminated | step.truncated):
@@ -80,7 +81,7 @@ class RacingVecEnv(VecEnv):
             "laps": int(car["laps"]),
             "lap_time": float(car["best_lap"]),
             "ended": ENDINGS[car["ended"]],
-            "terms": dict(zip(TERMS, weighted.tolist(), strict=True)),
+            "terms": dict(zip(REWARD_TERMS, weighted.tolist(), strict=True)),
         }
 
     def take_episodes(self) -> list[dict[str, Any]]:
@@ -95,7 +96,7 @@ class RacingVecEnv(VecEnv):
     def step_wait(self) -> tuple[Any, Any, Any, Any]:
         """SB3's step: observations (N, D), rewards (N,), dones (N,), infos."""
         before = len(self.episodes)
-        step = self.advance(self._actions)
+        step = self.step_batch(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         done = step.terminated | step.truncated
         for i, episode in zip(np.flatnonzero(done), self.episodes[before:], strict=True):

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from racing.envs.sensors import SensorsTask, Step
+from racing.envs.sensors import SensorsTask
+from racing.envs.task import StepResult
 from racing.errors import require, require_number
 from racing.sim.camera.camera import Camera, make_lens, make_randomize
 from racing.sim.track import Track
@@ -109,9 +110,9 @@ class VisionTask:
         self._begin(np.arange(self.num_cars))
         return self._observation(self._frames, self.world.cars.reshape(-1))
 
-    def step(self, actions: npt.NDArray[Any]) -> Step:
-        """Advance all cars by one decision. actions (N, 2)."""
-        step = self.sensors.step(actions)
+    def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Advance all cars by one environment step. actions (N, 2)."""
+        step = self.sensors.step_batch(actions)
         self.privileged = step.observation
         ended = np.flatnonzero(step.terminated | step.truncated)
         self._frames[:, : -self.colours] = self._frames[:, self.colours :]
@@ -123,7 +124,7 @@ class VisionTask:
         self._see()
         self._begin(ended)
         observation = self._observation(self._frames, self.world.cars.reshape(-1))
-        return Step(
+        return StepResult(
             observation=observation,
             reward=step.reward,
             terms=step.terms,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.config import build
-from racing.envs.sensors import TERMS, SensorsTask, evaluation_episodes
+from racing.envs.sensors import REWARD_TERMS, SensorsTask, evaluation_episodes
 from racing.envs.vision import VisionTask
 from racing.evaluation.result import Array, Evaluation, summarise
 from racing.evaluation.telemetry import row_of
@@ -50,7 +50,7 @@ class _Account:
     def __post_init__(self) -> None:
         lanes = self.task.num_cars
         self.done, self.reward = np.zeros(lanes, bool), np.zeros(lanes)
-        self.terms, self.lateral = np.zeros((lanes, len(TERMS))), np.zeros(lanes)
+        self.terms, self.lateral = np.zeros((lanes, len(REWARD_TERMS))), np.zeros(lanes)
         self.laps, self.lap_times = np.zeros(lanes, int), [[] for _ in range(lanes)]
         self.final, self.rows = self.task.world.cars.reshape(-1).copy(), []
 
@@ -80,7 +80,7 @@ class _Account:
         flying = _flying_lap(laps, world.episodes.laps)
         lap_time = laps[flying - 1] if flying else None
         lost = max(0.0, world.episodes.laps * track.length - progress) if car["ended"] == OFF_TRACK else 0.0
-        duration = int(car["steps"]) * world.decision
+        duration = int(car["steps"]) * world.step_dt
         terms = (self.terms[lane] * self.task.weights + 0.0).tolist()  # + 0.0: no -0.0 in reports
         return {
             "episode": lane,
@@ -94,7 +94,7 @@ class _Account:
             "flying_lap": flying,
             "lap_times_s": laps,
             "reward": float(self.reward[lane]),
-            "reward_terms": dict(zip(TERMS, terms, strict=True)),
+            "reward_terms": dict(zip(REWARD_TERMS, terms, strict=True)),
             "steps": int(car["steps"]),
             "time_s": duration,
             "progress_m": progress,
@@ -167,7 +167,7 @@ def drive(
         actions = _actions(policy, observation, ~account.done)
         if np.isnan(actions).any():
             raise Diverged("the policy's actions are not numbers (NaN): its training diverged; lower the learning rate")
-        step = task.step(np.clip(actions, -1.0, 1.0))
+        step = task.step_batch(np.clip(actions, -1.0, 1.0))
         if telemetry:
             account.record(world.final_cars.reshape(-1), step.terms)
         account.add(step.reward, step.terms, step.terminated | step.truncated)
@@ -178,7 +178,7 @@ def drive(
         episodes=episodes,
         summary=_identity(task, known) | summarise(episodes),
         telemetry=np.stack(account.rows) if telemetry else None,
-        decision=world.decision,
+        decision=world.step_dt,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.envs.sensors import TERMS
+from racing.envs.sensors import REWARD_TERMS
 from racing.files import write_atomic
 from racing.sim import records
 from racing.sim.records import OFF_TRACK
@@ -37,7 +37,7 @@ COLUMNS = {  # name -> unit
     "lap": "1",  # number of the lap being driven; 0 before the first gate
     "off_track": "1",  # 1 in the row in which the car has left the road, else 0
     "reward": "1",  # of the decision that led to this row
-    **{f"reward_{name}": "1" for name in TERMS},  # its terms, weighted
+    **{f"reward_{name}": "1" for name in REWARD_TERMS},  # its terms, weighted
 }
 _CAR = frozenset(records.car(np.float32).names or ())
 
@@ -58,7 +58,7 @@ def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None
     if terms is not None:
         weighted = terms * weights
         columns["reward"] = weighted.sum(axis=1)
-        columns |= {f"reward_{name}": weighted[:, k] for k, name in enumerate(TERMS)}
+        columns |= {f"reward_{name}": weighted[:, k] for k, name in enumerate(REWARD_TERMS)}
     out = np.empty((len(cars), len(COLUMNS)), np.float32)
     for k, name in enumerate(COLUMNS):
         out[:, k] = columns.get(name, 0.0)

@@ -1,4 +1,4 @@
-"""One decision of many cars: physics, progress, gates, end of episode, new start, rays. Races share nothing."""
+"""One environment step of many cars: physics, progress, gates, end of episode, new start, rays. Races share nothing."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from racing.sim.records import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMI
 ZERO, ONE, TWO, FIVE = real(0), real(1), real(2), real(5)
 SLOW = real(0.1)  # [m/s] below it the slip angle is not resolved
 BLOCK, BLOCK_ROWS = 16, 28  # cars whose equations are solved together; numbers kept for each
-GATES_PER_DECISION = 4
+GATES_PER_STEP = 4
 BACKWARDS = real(20.0)  # [m] or a tenth of the lap: so much progress lost is the wrong way
 
 
 @kernel
 def physics(cars, actions, first, count, vehicle, rules, block, tracks, grip):
-    """Move cars first..first+count-1 by one decision under their actions (N, 2): steering, throttle/brake in [-1, 1].
+    """Move cars first..first+count-1 by one environment step.
 
+    actions (N, 2): steering, throttle/brake in [-1, 1].
     block (BLOCK_ROWS, BLOCK): work space; afterwards its rows 24 and 25 hold where the cars were.
     """
     states, rates, pushes, targets, mus = block[0:7], block[7], block[8], block[9], block[27]
@@ -39,10 +40,10 @@ def physics(cars, actions, first, count, vehicle, rules, block, tracks, grip):
         block[24, j], block[25, j] = car.x, car.y
     for _ in range(rules.substeps):
         for j in range(count):
-            rates[j] = (targets[j] - states[2, j]) / rules.step
+            rates[j] = (targets[j] - states[2, j]) / rules.physics_dt
             block[26, j] = states[3, j]
             mus[j] = vehicle.friction * grip_at(grip, tracks[cars[first + j].track], states[0, j], states[1, j])
-        rk4(states, work, rates, pushes, mus, rules.step, vehicle, count)
+        rk4(states, work, rates, pushes, mus, rules.physics_dt, vehicle, count)
         for j in range(count):
             settle(states, j, block[26, j], vehicle)
     for j in range(count):
@@ -101,14 +102,14 @@ def place(car, points, track):
 
 
 @kernel
-def timing(car, gates, track, x0, y0, decision, margin):
+def timing(car, gates, track, x0, y0, step_dt, margin):
     """Count the gates that the way from (x0, y0) crossed. A lap runs from the first gate passed to that gate again."""
-    for _ in range(GATES_PER_DECISION):
+    for _ in range(GATES_PER_STEP):
         gate = gates[track.gate_start + car.next_gate]
         share = gate_crossing(gate, x0, y0, car.x, car.y, margin)
         if share < ZERO:
             return
-        now = (real(car.steps - 1) + share) * decision
+        now = (real(car.steps - 1) + share) * step_dt
         if car.gates > 0 and car.gates % track.gate_count == 0:
             car.laps += 1
             car.lap_time = now - car.lap_started
@@ -170,7 +171,7 @@ def start(car, i, points, gates, tracks, track_count, rules):
     car.v = pace * here.speed
     car.steer = car.yaw_rate = car.slip = car.ax = car.ay = ZERO
     car.steering_command = car.throttle_command = car.steering_change = ZERO
-    car.advance = car.progress = car.furthest = ZERO
+    car.progress_delta = car.progress = car.furthest = ZERO
     car.lap_started = car.lap_time = car.best_lap = ZERO
     car.track, car.nearest, car.episode = number, index, episode
     car.max_steps = rules.max_steps
@@ -221,12 +222,12 @@ def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):
 def step(
     first, last, actions, cars, final_cars, points, gates, grid, grip, tracks, vehicle, rules, ranges, final_ranges
 ):
-    """Advance cars first..last-1 by one decision.
+    """Advance cars first..last-1 by one environment step.
 
-    actions (N, 2): steering, throttle/brake. cars, ranges (N, R): state and rays after the decision; where an episode
+    actions (N, 2): steering, throttle/brake. cars, ranges (N, R): state and rays after the step; where an episode
     ended, those of the next episode's start, while final_cars and final_ranges keep the ended episode's last ones.
     """
-    decision = rules.step * real(rules.substeps)
+    step_dt = rules.physics_dt * real(rules.substeps)
     scratch, order = workspace(ranges)
     block = np.empty((BLOCK_ROWS, BLOCK), ranges.dtype)
     for i in range(first, last):
@@ -238,11 +239,11 @@ def step(
         s0 = car.s
         car.steps += 1
         car.s = place(car, points, track)
-        car.advance = shortest(car.s - s0, track.length)
-        car.progress += car.advance
+        car.progress_delta = shortest(car.s - s0, track.length)
+        car.progress += car.progress_delta
         car.furthest = max(car.furthest, car.progress)
         car.slow_steps = car.slow_steps + 1 if car.v < rules.stall_speed else 0
-        timing(car, gates, track, block[24, place_in_block], block[25, place_in_block], decision, rules.margin)
+        timing(car, gates, track, block[24, place_in_block], block[25, place_in_block], step_dt, rules.margin)
         car.ended = ending(car, grid, track, rules)
         look_around(car, grid, tracks, rules, scratch, order, ranges[i])
         final_cars[i] = car

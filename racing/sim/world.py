@@ -92,7 +92,7 @@ class World:
         seed: int = 0,
         first_race: int = 0,
         rays: Rays | None = None,
-        decision_repeat: int = 2,
+        action_repeat: int = 2,
         episodes: Episodes | None = None,
         start_speeds: Sequence[Array] | None = None,
         lines: Sequence[Guide] | None = None,
@@ -103,15 +103,15 @@ class World:
 
         Raises InputError for sizes and repeats below 1.
         """
-        for name, value in (("races", races), ("cars_per_race", cars_per_race), ("decision_repeat", decision_repeat)):
+        for name, value in (("races", races), ("cars_per_race", cars_per_race), ("action_repeat", action_repeat)):
             require(value >= 1, f"{name} must be >= 1, got {value}; use at least one")
         require(len(tracks) > 0, "a world needs at least one track, got none; name one")
         self.tracks, self.vehicle, self.rays = list(tracks), vehicle, rays or Rays(range=vehicle.sensor_range)
         self.races, self.cars_per_race, self.threads = races, cars_per_race, max(1, threads)
         self.episodes = episodes or Episodes()
         self.real: Any = np.float32
-        substeps = max(1, round(vehicle.control_period / vehicle.physics_step)) * decision_repeat
-        self.decision = float(vehicle.physics_step * substeps)  # [s] between two decisions
+        substeps = max(1, round(vehicle.control_period / vehicle.physics_step)) * action_repeat
+        self.step_dt = float(vehicle.physics_step * substeps)  # [s] of one environment step
         self._pack_tracks(start_speeds, lines)
         self._vehicle = pack_vehicle(vehicle, self.real)
         self._rules = self._pack_rules(substeps, seed, first_race * cars_per_race)
@@ -155,17 +155,17 @@ class World:
     def _pack_rules(self, substeps: int, seed: int, first_car: int) -> Array:
         rules = np.zeros((), records.rules(self.real))
         episodes = self.episodes
-        rules["step"], rules["substeps"] = self.vehicle.physics_step, substeps
+        rules["physics_dt"], rules["substeps"] = self.vehicle.physics_step, substeps
         rules["field_of_view"], rules["range"] = self.rays.field_of_view, self.rays.range
         rules["margin"] = self.vehicle.width / 2
         rules["random_start"] = episodes.random
         rules["start_lateral"], rules["start_heading"] = episodes.lateral, episodes.heading
         rules["start_speed_low"], rules["start_speed_high"] = episodes.speed
         rules["start_standing"] = episodes.standing
-        rules["laps"], rules["max_steps"] = episodes.laps, np.ceil(episodes.time_limit / self.decision)
-        rules["min_steps"] = np.ceil(episodes.time_limit_from / self.decision)
+        rules["laps"], rules["max_steps"] = episodes.laps, np.ceil(episodes.time_limit / self.step_dt)
+        rules["min_steps"] = np.ceil(episodes.time_limit_from / self.step_dt)
         rules["stall_speed"] = episodes.stall_speed
-        rules["stall_steps"] = np.ceil(episodes.stall_time / self.decision)
+        rules["stall_steps"] = np.ceil(episodes.stall_time / self.step_dt)
         rules["seed"], rules["first_car"], rules["cars_per_race"] = seed & 0x7FFFFFFF, first_car, self.cars_per_race
         return rules
 
@@ -214,7 +214,7 @@ class World:
         )
 
     def step(self, actions: Array) -> None:
-        """Advance every car by one decision.
+        """Advance every car by one environment step.
 
         actions: (W, C, 2) or (W*C, 2), steering (left positive) and throttle (brake negative), clipped to [-1, 1].
         """

@@ -46,13 +46,13 @@ def drive_round(tracks: Sequence[Track], vehicle: Vehicle) -> list[Drive]:
     speeds = [_speeds(track, vehicle) for track in tracks]
     limit = max(float((t.spacing / s).sum()) for t, s in zip(tracks, speeds, strict=True)) / SLOWEST + 10.0
     episodes = Episodes(random=False, lateral=0.0, heading=0.0, speed=(0.0, 0.0), laps=1, time_limit=limit)
-    world = World(tracks, vehicle, races=len(tracks), rays=Rays(number=1), decision_repeat=1, episodes=episodes)
+    world = World(tracks, vehicle, races=len(tracks), rays=Rays(number=1), action_repeat=1, episodes=episodes)
     world.reset()
     points = np.stack([world.points["x"], world.points["y"]], axis=1).astype(float)
     wanted = np.concatenate(speeds)
     table = world.track_table
     results: list[Drive | None] = [None] * len(tracks)
-    for _ in range(int(limit / world.decision) + 1):
+    for _ in range(int(limit / world.step_dt) + 1):
         cars = world.cars.reshape(-1)
         world.step(_commands(cars, points, wanted, table[cars["track"]], vehicle))
         done = world.final_cars.reshape(-1)

@@ -17,7 +17,7 @@ from racing.runs.directory import RunDirectory
 
 SHARED = ("track", "vehicle", "seed", "paths", "tracking", "hardware", "checkpoint", "debug", "fresh")
 # Keys of conf/env/mlp.yaml that say what the sensors' numbers mean.
-MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "decision_repeat")
+MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "action_repeat")
 
 
 def train_teacher(settings: Sequence[str], typed: Sequence[str], train: Callable[..., RunDirectory]) -> str:

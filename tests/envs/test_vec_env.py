@@ -9,7 +9,7 @@ import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
-from racing.envs.sensors import TERMS
+from racing.envs.sensors import REWARD_TERMS
 from racing.envs.vec_env import RacingVecEnv
 from racing.sim.records import ENDINGS
 from tests.envs.conftest import place
@@ -90,7 +90,7 @@ def test_accounts_of_episodes_add_up(make_env):
             episode = infos[i]["racing"]
             assert episode["reward"] == pytest.approx(rewards[i], abs=1e-5)
             assert sum(episode["terms"].values()) == pytest.approx(rewards[i], abs=1e-4)
-            assert set(episode["terms"]) == set(TERMS)
+            assert set(episode["terms"]) == set(REWARD_TERMS)
             assert episode["steps"] == steps[i]
             rewards[i] = steps[i] = 0
             checked += 1

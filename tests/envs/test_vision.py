@@ -24,11 +24,11 @@ def make(stadium: Track, kart: Vehicle):
     return made
 
 
-def drive(task: VisionTask, decisions: int, seed: int = 0):
+def drive(task: VisionTask, steps: int, seed: int = 0):
     """Steps of random driving that leaves the road here and there."""
     rng = np.random.default_rng(seed)
-    for _ in range(decisions):
-        yield task.step(rng.uniform(-1, 1, (task.num_cars, 2)).astype(np.float32))
+    for _ in range(steps):
+        yield task.step_batch(rng.uniform(-1, 1, (task.num_cars, 2)).astype(np.float32))
 
 
 @pytest.mark.parametrize("grayscale, stack, channels", [(False, 1, 3), (True, 4, 4), (False, 2, 6)])
@@ -120,7 +120,7 @@ def test_bytes_do_not_depend_on_threads_or_batch(make):
         task = make(races=races, threads=threads, grayscale=True, frame_stack=2, randomize={"noise": 0.2, "yaw": 5.0})
         task.reset()
         steps = [np.ones((races, 2), np.float32) * np.sin(np.arange(races))[:, None].astype(np.float32)] * 10
-        return np.stack([task.step(actions).observation["vision"][:8] for actions in steps])
+        return np.stack([task.step_batch(actions).observation["vision"][:8] for actions in steps])
 
     first = run(128, 1)
     np.testing.assert_array_equal(first, run(128, 2))

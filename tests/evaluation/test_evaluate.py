@@ -100,7 +100,7 @@ def test_only_the_first_episode_of_a_lane_counts(crashes: Evaluation, wavy: Trac
     observation = env.reset()
     first: dict[int, dict] = {}
     while len(first) < 32:
-        step = env.advance(straight_on(observation))
+        step = env.step_batch(straight_on(observation))
         observation = step.observation
         lanes = np.flatnonzero(step.terminated | step.truncated)
         for lane, episode in zip(lanes, env.take_episodes(), strict=True):

@@ -71,7 +71,7 @@ def test_a_car_among_others_in_its_race_drives_the_same(wavy: Track, kart: Vehic
     starts = crowd.cars["s"]
     assert (np.ptp(starts, axis=1) > 10).all()  # cars of one race are spread out
     crowd.step(np.zeros((8, 3, 2)))
-    assert (crowd.cars["advance"] != 0).all()
+    assert (crowd.cars["progress_delta"] != 0).all()
 
 
 def test_state_round_trip_continues_bit_identically(wavy: Track, kart: Vehicle):
@@ -109,7 +109,7 @@ def test_laps_are_counted_and_timed(name: str, kart: Vehicle, request: pytest.Fi
     world.reset()
     finished = np.zeros(8, bool)
     pace, lap_times = 8.0, np.zeros(8)
-    for _ in range(int(400 / world.decision)):
+    for _ in range(int(400 / world.step_dt)):
         world.step(follow(world, pace))
         final = world.final_cars.reshape(-1)
         new = (final["ended"] > 0) & ~finished
@@ -127,9 +127,9 @@ def test_progress_stays_on_its_branch_where_the_track_crosses_itself(eight: Trac
     world = make(eight, kart, races=4, episodes=Episodes(speed=(0.0, 0.0)))
     world.reset()
     largest = 0.0
-    for _ in range(int(eight.length / 8 / world.decision)):
+    for _ in range(int(eight.length / 8 / world.step_dt)):
         world.step(follow(world, 8.0))
-        largest = max(largest, float(np.abs(world.final_cars["advance"]).max()))
+        largest = max(largest, float(np.abs(world.final_cars["progress_delta"]).max()))
         assert (world.final_cars["ended"] == 0).all()
     assert largest < 2.0  # [m] a jump to the other branch would be tens of metres
     np.testing.assert_allclose(world.cars["progress"], eight.length, rtol=0.1)
@@ -217,7 +217,7 @@ def test_several_tracks_in_one_world(wavy: Track, eight: Track, kart: Vehicle):
     ("change", "message"),
     [
         ({"races": 0}, "races must be >= 1, got 0"),
-        ({"decision_repeat": 0}, "decision_repeat must be >= 1, got 0"),
+        ({"action_repeat": 0}, "action_repeat must be >= 1, got 0"),
         ({"cars_per_race": 0}, "cars_per_race must be >= 1, got 0"),
     ],
 )
@@ -238,6 +238,6 @@ def test_a_share_of_starts_stands(wavy: Track, kart: Vehicle):
 def test_time_limits_are_drawn_from_their_range(wavy: Track, kart: Vehicle):
     world = make(wavy, kart, races=200, episodes=Episodes(time_limit=20.0, time_limit_from=5.0))
     world.reset()
-    limits = world.cars["max_steps"] * world.decision
+    limits = world.cars["max_steps"] * world.step_dt
     assert 5.0 <= limits.min() < 6.0
     assert 19.0 < limits.max() <= 20.1

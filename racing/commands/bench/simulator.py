@@ -127,6 +127,6 @@ def parts(options: Mapping[str, Any]) -> dict[str, float]:
         timed_drive(options, make_task(options, vehicle, lanes, 1, rays))["ns_per_decision"] for rays in (1, many)
     )
     task = make_task(options, vehicle, lanes, 1, many)
-    whole = timed_drive(options, task, task.step)["ns_per_decision"]
+    whole = timed_drive(options, task, task.step_batch)["ns_per_decision"]
     per_ray = (all_rays - one) / (many - 1)
     return {"ns_per_ray": per_ray, "ns_without_rays": one - per_ray, "ns_observation_and_reward": whole - all_rays}
