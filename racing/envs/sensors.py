@@ -11,15 +11,18 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.envs.task import StepResult
-from racing.errors import is_number, require, require_number
+from racing.errors import input_group, is_number, require, require_number
+from racing.sim.angles import radians
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.kernels.kernel import kernel
 from racing.sim.records import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes, Guide, Rays, World
+from racing.sim.world import Raceline, RangeFinder, World
 
 F = npt.NDArray[np.float32]
+MOTIONS, LINES = ("yaw_rate", "steering"), ("centre", "reference")
 
 REWARD_TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
 """Reward terms, each a number per environment step; the reward is their sum weighted by the config's numbers:
@@ -69,7 +72,7 @@ class SensorsTask:
         preview_spacing: float | None = None,
         action_repeat: int = 2,
         reward: Mapping[str, float] | None = None,
-        episodes: Mapping[str, Any] | Episodes | None = None,
+        episodes: Mapping[str, Any] | EpisodeConfig | None = None,
         threads: int = 1,
     ) -> None:
         """Every argument but races, seed, first_race and threads is documented in conf/env/mlp.yaml.
@@ -77,10 +80,18 @@ class SensorsTask:
         field_of_view in degrees; range, preview_spacing in metres (None: the vehicle's sensor range, its fifteenth).
         Raises InputError for values outside their range and for unknown reward terms.
         """
-        check_sensors(rays, field_of_view, range, motion, preview, line, preview_spacing, action_repeat)
+        for name, value, known in (("motion", motion, MOTIONS), ("line", line, LINES)):
+            require(value in known, f"{name} must be {known[0]} or {known[1]}, got {value!r}; choose one")
+        require_number("preview", preview, 0, 64, whole=True, remedy="0 switches it off")
+        spacing = vehicle.sensor_range / 15 if preview_spacing is None else preview_spacing
+        require_number("preview_spacing", spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
+        finder = RangeFinder(
+            rays=rays,
+            field_of_view=radians("field_of_view", field_of_view),
+            range=vehicle.sensor_range if range is None else range,
+        )
         weights = reward_weights(reward)
-        limits = Rays(number=rays, field_of_view=np.radians(field_of_view), range=range or vehicle.sensor_range)
-        self.preview_spacing = float(preview_spacing or vehicle.sensor_range / 15)
+        self.preview_spacing = float(spacing)
         self.weights = np.array([weights.get(name, 0.0) for name in REWARD_TERMS], np.float32)
         self.vehicle, self.tracks, self.motion, self.preview = vehicle, list(tracks), motion, preview
         centre = [centre_line(track, vehicle) for track in tracks]
@@ -90,17 +101,17 @@ class SensorsTask:
             races=races,
             seed=seed,
             first_race=first_race,
-            rays=limits,
+            range_finder=finder,
             action_repeat=action_repeat,
-            episodes=episodes if isinstance(episodes, Episodes) else make_episodes(episodes or {}),
-            start_speeds=[guide.speed for guide in centre],
-            lines=centre if line == "centre" else _reference_lines(tracks, vehicle),
+            episodes=episodes if isinstance(episodes, EpisodeConfig) else make_episodes(episodes or {}),
+            start_speeds=[raceline.speed for raceline in centre],
+            racelines=centre if line == "centre" else _reference_lines(tracks, vehicle),
             threads=threads,
         )
         self.size = rays + 3 + 2 * preview
         self._scale = np.array(
             [
-                1 / limits.range,
+                1 / finder.range,
                 1 / vehicle.max_speed,
                 vehicle.max_speed / (4 * vehicle.max_lateral) if motion == "yaw_rate" else 1 / vehicle.max_steer,
                 1 / (vehicle.max_speed * self.world.step_dt),
@@ -117,7 +128,7 @@ class SensorsTask:
     @property
     def observation_names(self) -> list[str]:
         """Names of the D observation values, in order."""
-        rays = [f"ray_{i}" for i in np.arange(self.world.rays.number)]
+        rays = [f"ray_{i}" for i in np.arange(self.world.range_finder.rays)]
         previews = [f"preview_{what}_{i + 1}" for what in ("bearing", "speed") for i in np.arange(self.preview)]
         return [*rays, "speed", "heading_error", self.motion, *previews]
 
@@ -171,39 +182,16 @@ class SensorsTask:
         )
 
 
-def centre_line(track: Track, vehicle: Vehicle) -> Guide:
+def centre_line(track: Track, vehicle: Vehicle) -> Raceline:
     """The centreline, as fast as the vehicle can follow it."""
     grip = grip_along(track, track.points)
-    return Guide(np.zeros(len(track.points)), speed_profile(track.curvature, track.spacing, vehicle, grip))
+    return Raceline(np.zeros(len(track.points)), speed_profile(track.curvature, track.spacing, vehicle, grip))
 
 
-def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[Guide]:
+def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[Raceline]:
     from racing.tracks.reference_lap import reference_line  # clarabel and scipy, only where the line is wanted
 
     return [reference_line(track, vehicle) for track in tracks]
-
-
-def check_sensors(
-    rays: Any,
-    field_of_view: Any,
-    far: Any,
-    motion: Any,
-    preview: Any,
-    line: Any,
-    preview_spacing: Any,
-    action_repeat: Any,
-) -> None:
-    """Refuse what cannot be sensed. Raises InputError with the config key; far: env.range."""
-    for key, value, known in (("motion", motion, ("yaw_rate", "steering")), ("line", line, ("centre", "reference"))):
-        require(value in known, f"env.{key} must be {known[0]} or {known[1]}, got {value!r}; choose one")
-    require_number("env.preview", preview, 0, 64, whole=True, remedy="0 switches it off")
-    require_number("env.rays", rays, 1, 4096, whole=True, remedy="7 is the default")
-    require_number("env.field_of_view", field_of_view, 1e-3, 360, unit="degrees", remedy="180 is the default")
-    require_number("env.action_repeat", action_repeat, 1, 1000, whole=True, remedy="2 is the default")
-    if far is not None:
-        require_number("env.range", far, 1e-3, 10_000, unit="m", remedy="null: the vehicle's own")
-    if preview_spacing is not None:
-        require_number("env.preview_spacing", preview_spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
 
 
 def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
@@ -211,48 +199,37 @@ def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
     if reward is None:
         return {"progress": 0.1, "off_track": -5.0}
     known = ", ".join(REWARD_TERMS)
-    require(isinstance(reward, Mapping), f"env.reward must be weights by term, got {reward!r}; the terms: {known}")
+    require(isinstance(reward, Mapping), f"reward must be weights by term, got {reward!r}; the terms: {known}")
     for name, weight in reward.items():
-        require(name in REWARD_TERMS, f"env.reward.{name} is no reward term; use: {known}")
-        require(is_number(weight), f"env.reward.{name} must be a finite number, got {weight!r}; 0 switches it off")
+        require(name in REWARD_TERMS, f"reward.{name} is no reward term; use: {known}")
+        require(is_number(weight), f"reward.{name} must be a finite number, got {weight!r}; 0 switches it off")
     return dict(reward)
 
 
-def make_episodes(values: Mapping[str, Any]) -> Episodes:
-    """`Episodes` from config values, checked. Raises InputError."""
-    require(isinstance(values, Mapping), f"env.episodes must be a group of keys, got {values!r}; see conf/env/mlp.yaml")
-    known = [field.name for field in fields(Episodes)]
+def make_episodes(values: Mapping[str, Any]) -> EpisodeConfig:
+    """Read the group `episodes` of a configuration; what is not given is as in EpisodeConfig. Raises InputError."""
+    require(isinstance(values, Mapping), f"episodes must be a group of keys, got {values!r}; see conf/env/mlp.yaml")
+    known = [field.name for field in fields(EpisodeConfig)]
     for name in values:
-        require(name in known, f"env.episodes.{name} is no key; use: {', '.join(known)}")
-    values = {**{field.name: field.default for field in fields(Episodes)}, **values}
-    random, speed = values["random"], values["speed"]
-    require(isinstance(random, bool), f"env.episodes.random must be true or false, got {random!r}; choose one")
-    for name in ("lateral", "standing"):
-        require_number(f"env.episodes.{name}", values[name], 0, 1, remedy="it is a share")
-    for name in ("laps", "time_limit", "time_limit_from", "stall_time", "stall_speed", "heading"):
-        require_number(f"env.episodes.{name}", values[name], 0, 1e6, whole=name == "laps", remedy="0 switches it off")
-    pair = isinstance(speed, Sequence) and len(speed) == 2 and all(is_number(share) for share in speed)
-    require(pair, f"env.episodes.speed must be two numbers, got {speed!r}; e.g. [0.3, 0.9]")
-    low, high = speed
-    require(
-        0 <= low <= high <= 1.5,
-        f"env.episodes.speed must be 0 <= low <= high <= 1.5, got [{low}, {high}]; shares of the safe speed",
-    )
-    shortest, longest = values["time_limit_from"], values["time_limit"]
-    require(
-        shortest <= longest,
-        f"env.episodes.time_limit_from must be <= env.episodes.time_limit {longest}, got {shortest}; lower it",
-    )
-    return Episodes(**{**values, "speed": (low, high)})
+        require(name in known, f"episodes.{name} is no key; use: {', '.join(known)}")
+    with input_group("episodes", known):
+        return EpisodeConfig(**values)
 
 
-def evaluation_episodes(laps: int, time_limit: float) -> Episodes:
+def evaluation_episodes(laps: int, time_limit: float) -> EpisodeConfig:
     """Episodes for judging a policy, the same for all: rolling starts anywhere, over after `laps` laps or `time_limit`.
 
     Starts are at 0.3 to 0.7 of the safe speed, off the centreline by up to half of the room, turned by up to 0.1 rad.
     time_limit [s].
     """
-    return Episodes(lateral=0.5, heading=0.1, speed=(0.3, 0.7), laps=laps, time_limit=time_limit, stall_time=5.0)
+    return EpisodeConfig(
+        start_lateral_offset=0.5,
+        start_heading_error=0.1,
+        start_speed=(0.3, 0.7),
+        laps=laps,
+        time_limit=time_limit,
+        stall_time=5.0,
+    )
 
 
 @kernel

@@ -26,8 +26,8 @@ class RacingVecEnv(VecEnv):
 
     task: racing.envs.sensors.SensorsTask, or racing.envs.vision.VisionTask, whose observations are dicts of arrays.
 
-    Beside SB3's interface: `step_batch(actions) -> StepResult` returns plain arrays without per-car dicts, which is what
-    fast collectors use, and `get_state()/set_state()` are complete.
+    Beside SB3's interface: `step_batch(actions) -> StepResult` returns plain arrays without per-car dicts, which is
+    what fast collectors use, and `get_state()/set_state()` are complete.
     """
 
     def __init__(self, task: SensorsTask) -> None:

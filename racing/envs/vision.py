@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from racing.envs.sensors import SensorsTask
 from racing.envs.task import StepResult
-from racing.errors import require, require_number
+from racing.errors import input_group, require, require_number
 from racing.sim.camera.camera import Camera, make_lens, make_randomize
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
@@ -32,6 +32,7 @@ TELEMETRY = {  # name -> unit
     "steering_change": "[0, 2]",  # |difference of the last two steering commands|
 }
 MOST_FRAMES = 16
+CAMERA = ("field_of_view", "pitch", "above", "forward")  # parameters of make_lens that are those of `camera`
 
 
 class VisionTask:
@@ -65,13 +66,18 @@ class VisionTask:
 
         Raises InputError for values outside their range.
         """
-        check_frames(width, height, grayscale, frame_stack, telemetry)
+        require_number("frame_stack", frame_stack, 1, MOST_FRAMES, whole=True, remedy="1 is a single frame")
+        for name, value in (("grayscale", grayscale), ("telemetry", telemetry)):
+            require(isinstance(value, bool), f"{name} must be true or false, got {value!r}; choose one")
+        with input_group("camera", CAMERA):
+            lens = make_lens(vehicle, width=width, height=height, gray=grayscale, **(camera or {}))
         self.sensors = SensorsTask(tracks, vehicle, races=races, **sensors)
         self.tracks, self.vehicle, self.weights = self.sensors.tracks, vehicle, self.sensors.weights
         self.stack, self.colours = frame_stack, 1 if grayscale else 3
-        lens = make_lens(vehicle, width=width, height=height, gray=grayscale, **(camera or {}))
         self.texture = texture
-        self.camera = Camera(self.world, lens, make_textures(tracks, source=texture), make_randomize(randomize or {}))
+        textures = make_textures(tracks, source=texture)
+        with input_group("camera", CAMERA):
+            self.camera = Camera(self.world, lens, textures, make_randomize(randomize or {}))
         self._telemetry = telemetry
         # Planes, the newest frame last: what convolutions read, and older frames move up in one piece.
         self._frames: U = np.zeros((self.num_cars, self.stack * self.colours, height, width), np.uint8)
@@ -186,12 +192,3 @@ def telemetry_of(cars: Any, vehicle: Vehicle) -> F:
         cars["steering_change"],
     )
     return np.clip(np.stack(columns, axis=1).astype(np.float32), -10.0, 10.0)
-
-
-def check_frames(width: Any, height: Any, grayscale: Any, frame_stack: Any, telemetry: Any) -> None:
-    """Refuse frames that cannot be. Raises InputError with the config key."""
-    for key, value in (("width", width), ("height", height)):
-        require_number(f"env.{key}", value, 8, 1024, whole=True, unit="pixels", remedy="84 is usual")
-    require_number("env.frame_stack", frame_stack, 1, MOST_FRAMES, whole=True, remedy="1 is a single frame")
-    for key, value in (("grayscale", grayscale), ("telemetry", telemetry)):
-        require(isinstance(value, bool), f"env.{key} must be true or false, got {value!r}; choose one")

@@ -59,8 +59,8 @@ _TRACK_INTS = "point_start point_count grid_start grid_width gate_start gate_cou
 _POINT_REALS = "x y heading curvature left right speed line_x line_y line_speed".split()
 _GATE_REALS = "left_x left_y right_x right_y s".split()
 _RULE_REALS = (
-    "physics_dt field_of_view range margin stall_speed start_lateral start_heading start_speed_low start_speed_high "
-    "start_standing"
+    "physics_dt field_of_view range margin stall_speed start_lateral_offset start_heading_error "
+    "start_speed_low start_speed_high standing_start_prob"
 ).split()
 _RULE_INTS = "substeps laps max_steps min_steps stall_steps random_start seed first_car cars_per_race".split()
 

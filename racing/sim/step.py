@@ -158,15 +158,15 @@ def start(car, i, points, gates, tracks, track_count, rules):
     here = points[track.point_start + index]
     draw = real(2) * uniform(rules.seed, i + rules.first_car, episode, 1) - ONE
     room = (here.left if draw >= ZERO else here.right) - rules.margin
-    lateral = draw * max(room, ZERO) * rules.start_lateral
-    twist = (real(2) * uniform(rules.seed, i + rules.first_car, episode, 2) - ONE) * rules.start_heading
+    lateral = draw * max(room, ZERO) * rules.start_lateral_offset
+    twist = (real(2) * uniform(rules.seed, i + rules.first_car, episode, 2) - ONE) * rules.start_heading_error
     pace = rules.start_speed_low + (rules.start_speed_high - rules.start_speed_low) * uniform(
         rules.seed, i + rules.first_car, episode, 3
     )
     sin, cos = sincos(here.heading)
     car.x, car.y = here.x - lateral * sin, here.y + lateral * cos
     car.yaw = wrap(here.heading + twist)
-    if uniform(rules.seed, i + rules.first_car, episode, 5) < rules.start_standing:
+    if uniform(rules.seed, i + rules.first_car, episode, 5) < rules.standing_start_prob:
         pace = ZERO
     car.v = pace * here.speed
     car.steer = car.yaw_rate = car.slip = car.ax = car.ay = ZERO

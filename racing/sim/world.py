@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import require
+from racing.errors import require, require_number
 from racing.sim import records, step
+from racing.sim.angles import require_degrees
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.track import Track
 from racing.sim.vehicle import MODELS, Vehicle
 
@@ -21,49 +23,25 @@ MIN_CARS_PER_THREAD = 64  # below it handing work to a thread costs more than it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rays:
-    """Range finders: `number` rays evenly over `field_of_view` [rad], left to right, at most `range` [m] long."""
+class RangeFinder:
+    """A car's range finder: `rays` rays spread evenly over `field_of_view` [rad], left to right, `range` [m] long.
 
-    number: int = 7
+    Raises InputError for values out of range.
+    """
+
+    rays: int = 7
     field_of_view: float = float(np.pi)
     range: float = 120.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
-        require(1 <= self.number <= 4096, f"env.rays.number must be in 1..4096, got {self.number}; 7 is the default")
-        require(
-            0 < self.field_of_view <= 2 * np.pi + 1e-6,
-            f"env.rays.field_of_view must be in (0, 360] degrees, got {np.degrees(self.field_of_view):.0f}; e.g. 180",
-        )
-        require(
-            0 < self.range <= 10_000,
-            f"env.rays.range must be in (0, 10000] m, got {self.range}; null: the vehicle's own",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Episodes:
-    """How episodes start and end. A limit of 0 never ends them.
-
-    random: start anywhere on the lap (else at the track's start pose's place on the lap).
-    lateral: share of the half-width by which the start may be off the centreline. heading: largest twist [rad].
-    speed: (low, high) multiples of the centreline's quasi-steady-state speed; (0, 0) stands.
-    """
-
-    random: bool = True
-    lateral: float = 0.5
-    heading: float = 0.1
-    speed: tuple[float, float] = (0.3, 0.9)
-    standing: float = 0.0  # share of the episodes that start from standing, [0, 1]
-    laps: int = 0
-    time_limit: float = 0.0  # [s]
-    time_limit_from: float = 0.0  # [s] each episode's limit is drawn between this and time_limit; 0: it is time_limit
-    stall_speed: float = 0.5  # [m/s]
-    stall_time: float = 0.0  # [s]
+        require_number("rays", self.rays, 1, 4096, whole=True, remedy="7 is the default")
+        require_degrees("field_of_view", self.field_of_view, 1e-3, 360, remedy="180 is the default")
+        require_number("range", self.range, 1e-3, 10_000, unit="m", remedy="null: the vehicle's own")
 
 
 @dataclass(frozen=True, eq=False)
-class Guide:
+class Raceline:
     """A way around a track: lateral offset [m] (left positive) and speed [m/s] at each centreline point, both (M,)."""
 
     offset: Array
@@ -91,48 +69,51 @@ class World:
         cars_per_race: int = 1,
         seed: int = 0,
         first_race: int = 0,
-        rays: Rays | None = None,
+        range_finder: RangeFinder | None = None,
         action_repeat: int = 2,
-        episodes: Episodes | None = None,
+        episodes: EpisodeConfig | None = None,
         start_speeds: Sequence[Array] | None = None,
-        lines: Sequence[Guide] | None = None,
+        racelines: Sequence[Raceline] | None = None,
         threads: int = 1,
     ) -> None:
         """See the class; start_speeds: per track (M,) [m/s] at its centreline points, default a tenth of top speed.
-        lines: per track what observers preview and rewards compare speeds with, default the centreline at top speed.
+        racelines: per track what observers preview and rewards compare speeds with; default the centreline at top
+        speed.
 
         Raises InputError for sizes and repeats below 1.
         """
-        for name, value in (("races", races), ("cars_per_race", cars_per_race), ("action_repeat", action_repeat)):
+        for name, value in (("races", races), ("cars_per_race", cars_per_race)):
             require(value >= 1, f"{name} must be >= 1, got {value}; use at least one")
+        require_number("action_repeat", action_repeat, 1, 1000, whole=True, remedy="2 is the default")
         require(len(tracks) > 0, "a world needs at least one track, got none; name one")
-        self.tracks, self.vehicle, self.rays = list(tracks), vehicle, rays or Rays(range=vehicle.sensor_range)
+        self.tracks, self.vehicle = list(tracks), vehicle
+        self.range_finder = range_finder or RangeFinder(range=vehicle.sensor_range)
         self.races, self.cars_per_race, self.threads = races, cars_per_race, max(1, threads)
-        self.episodes = episodes or Episodes()
+        self.episodes = episodes or EpisodeConfig()
         self.real: Any = np.float32
         substeps = max(1, round(vehicle.control_period / vehicle.physics_step)) * action_repeat
         self.step_dt = float(vehicle.physics_step * substeps)  # [s] of one environment step
-        self._pack_tracks(start_speeds, lines)
+        self._pack_tracks(start_speeds, racelines)
         self._vehicle = pack_vehicle(vehicle, self.real)
         self._rules = self._pack_rules(substeps, seed, first_race * cars_per_race)
         shape = (races, cars_per_race)
         self.cars = np.zeros(shape, records.car(self.real))
         self.cars["episode"] = -1
         self.final_cars = self.cars.copy()
-        self.ranges = np.zeros((*shape, self.rays.number), self.real)
+        self.ranges = np.zeros((*shape, self.range_finder.rays), self.real)
         self.final_ranges = self.ranges.copy()
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def _pack_tracks(self, start_speeds: Sequence[Array] | None, lines: Sequence[Guide] | None) -> None:
+    def _pack_tracks(self, start_speeds: Sequence[Array] | None, racelines: Sequence[Raceline] | None) -> None:
         top = self.vehicle.max_speed
-        lines = lines or [Guide(np.zeros(len(t.points)), np.full(len(t.points), top)) for t in self.tracks]
+        racelines = racelines or [Raceline(np.zeros(len(t.points)), np.full(len(t.points), top)) for t in self.tracks]
         speeds = start_speeds or [np.full(len(t.points), 0.1 * self.vehicle.max_speed) for t in self.tracks]
         self.track_table = np.zeros(len(self.tracks), records.track(self.real))
         points: list[Any] = []
         gates: list[Any] = []
         grids: list[Any] = []
         grips: list[Any] = [np.ones(1, np.float32)]  # kernels take no empty array
-        for row, track, speed, line in zip(self.track_table, self.tracks, speeds, lines, strict=True):
+        for row, track, speed, line in zip(self.track_table, self.tracks, speeds, racelines, strict=True):
             row["point_start"], row["point_count"] = sum(len(a) for a in points), len(track.points)
             row["gate_start"], row["gate_count"] = sum(len(a) for a in gates), len(track.gates)
             row["grid_start"], row["grid_width"] = sum(len(a) for a in grids), track.clearance.values.shape[1]
@@ -156,14 +137,15 @@ class World:
         rules = np.zeros((), records.rules(self.real))
         episodes = self.episodes
         rules["physics_dt"], rules["substeps"] = self.vehicle.physics_step, substeps
-        rules["field_of_view"], rules["range"] = self.rays.field_of_view, self.rays.range
+        rules["field_of_view"], rules["range"] = self.range_finder.field_of_view, self.range_finder.range
         rules["margin"] = self.vehicle.width / 2
-        rules["random_start"] = episodes.random
-        rules["start_lateral"], rules["start_heading"] = episodes.lateral, episodes.heading
-        rules["start_speed_low"], rules["start_speed_high"] = episodes.speed
-        rules["start_standing"] = episodes.standing
+        rules["random_start"] = episodes.random_start
+        rules["start_lateral_offset"] = episodes.start_lateral_offset
+        rules["start_heading_error"] = episodes.start_heading_error
+        rules["start_speed_low"], rules["start_speed_high"] = episodes.start_speed
+        rules["standing_start_prob"] = episodes.standing_start_prob
         rules["laps"], rules["max_steps"] = episodes.laps, np.ceil(episodes.time_limit / self.step_dt)
-        rules["min_steps"] = np.ceil(episodes.time_limit_from / self.step_dt)
+        rules["min_steps"] = np.ceil(episodes.time_limit_min / self.step_dt)
         rules["stall_speed"] = episodes.stall_speed
         rules["stall_steps"] = np.ceil(episodes.stall_time / self.step_dt)
         rules["seed"], rules["first_car"], rules["cars_per_race"] = seed & 0x7FFFFFFF, first_car, self.cars_per_race
@@ -267,7 +249,7 @@ def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
     return record
 
 
-def pack_points(track: Track, speed: Array, line: Guide, real: Any) -> Array:
+def pack_points(track: Track, speed: Array, line: Raceline, real: Any) -> Array:
     """The centreline as kernel records (M,)."""
     record = np.zeros(len(track.points), records.point(real))
     record["x"], record["y"] = track.points.T

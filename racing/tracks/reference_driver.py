@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.records import ENDINGS, LAPS_DONE, RUNNING
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes, Rays, World
+from racing.sim.world import RangeFinder, World
 from racing.tracks.geometry import smooth_closed
 
 Array = npt.NDArray[np.float64]
@@ -45,8 +46,16 @@ def drive_round(tracks: Sequence[Track], vehicle: Vehicle) -> list[Drive]:
     """
     speeds = [_speeds(track, vehicle) for track in tracks]
     limit = max(float((t.spacing / s).sum()) for t, s in zip(tracks, speeds, strict=True)) / SLOWEST + 10.0
-    episodes = Episodes(random=False, lateral=0.0, heading=0.0, speed=(0.0, 0.0), laps=1, time_limit=limit)
-    world = World(tracks, vehicle, races=len(tracks), rays=Rays(number=1), action_repeat=1, episodes=episodes)
+    episodes = EpisodeConfig(
+        random_start=False,
+        start_lateral_offset=0.0,
+        start_heading_error=0.0,
+        start_speed=(0.0, 0.0),
+        laps=1,
+        time_limit=limit,
+    )
+    one_ray = RangeFinder(rays=1)
+    world = World(tracks, vehicle, races=len(tracks), range_finder=one_ray, action_repeat=1, episodes=episodes)
     world.reset()
     points = np.stack([world.points["x"], world.points["y"]], axis=1).astype(float)
     wanted = np.concatenate(speeds)

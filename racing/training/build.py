@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from racing.config import build
-from racing.errors import InputError, require
+from racing.errors import InputError, input_group, require
 
 
 @dataclass(kw_only=True)
@@ -92,7 +92,8 @@ def lesson(config: dict[str, Any], env: Any) -> dict[str, Any]:
 def build_with(group: str, factory: Any, **arguments: Any) -> Any:
     """Call a partial that a config group made; a key too many or too few is the user's mistake."""
     try:
-        return factory(**arguments)
+        with input_group(group, getattr(factory, "keywords", ())):
+            return factory(**arguments)
     except TypeError as error:
         surplus = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if surplus:

@@ -45,10 +45,10 @@ def test_the_defaults_are_the_ten_sensors_of_a_kart_on_the_circuit():
 
 def test_keys_of_the_configuration_are_arguments():
     env = gymnasium.make(
-        ID, track="mini", vehicle="f1tenth", rays=108, field_of_view=270.0, episodes={"laps": 1, "random": False}
+        ID, track="mini", vehicle="f1tenth", rays=108, field_of_view=270.0, episodes={"laps": 1, "random_start": False}
     )
     assert env.unwrapped.task.world.episodes.laps == 1
-    assert env.unwrapped.task.world.episodes.speed == (0.5, 1.0)  # as in conf/env/mlp.yaml
+    assert env.unwrapped.task.world.episodes.start_speed == (0.5, 1.0)  # as in conf/env/mlp.yaml
     assert env.observation_space.shape == (111,)
     assert env.unwrapped.task.vehicle.name == "f1tenth"
     for wrong in ({"track": "ovall"}, {"vehicle": "tractor"}, {"rays": 0}, {"beauty": 1}):

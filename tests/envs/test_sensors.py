@@ -207,7 +207,9 @@ def test_a_step_lasts_as_many_control_periods_as_asked(make_task):
 
 
 def test_starts_keep_their_limits(make_task, kart: Vehicle):
-    task = make_task(races=500, episodes={"lateral": 0.5, "heading": 0.2, "speed": [0.4, 0.6]})
+    task = make_task(
+        races=500, episodes={"start_lateral_offset": 0.5, "start_heading_error": 0.2, "start_speed": [0.4, 0.6]}
+    )
     cars = task.world.cars.reshape(-1)
     room = HALF_WIDTH - kart.width / 2
     assert 0.4 * room < np.abs(cars["lateral"]).max() < 0.52 * room
@@ -215,16 +217,32 @@ def test_starts_keep_their_limits(make_task, kart: Vehicle):
     share = cars["v"] / task.world.points["speed"][cars["nearest"]]
     assert 0.39 < share.min() < share.max() < 0.61
     assert np.ptp(cars["s"]) > 0.9 * task.tracks[0].length
-    line = make_task(races=5, episodes={"random": False}).world.cars.reshape(-1)
+    line = make_task(races=5, episodes={"random_start": False}).world.cars.reshape(-1)
     assert np.ptp(line["s"]) == 0
 
 
-@pytest.mark.parametrize("options", [{"reward": {"speed": 1.0}}, {"rays": 0}, {"line": "left"}, {"motion": "x"}])
-def test_wrong_options_are_refused(make_task, options):
-    with pytest.raises(InputError, match=r"env\."):
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"reward": {"speed": 1.0}}, r"^reward\.speed is no reward term; use: progress"),
+        ({"rays": 0}, r"^rays must be a whole number in \[1, 4096\], got 0"),
+        ({"range": 0}, r"^range must be a number in \[0\.001, 10000\] m, got 0"),
+        ({"field_of_view": "wide"}, r"^field_of_view must be a number of degrees, got 'wide'"),
+        ({"field_of_view": 361}, r"^field_of_view must be a number in \[0\.001, 360\] degrees, got 361\.0"),
+        ({"line": "left"}, r"^line must be centre or reference, got 'left'"),
+        ({"motion": "x"}, r"^motion must be yaw_rate or steering, got 'x'"),
+        ({"preview_spacing": 0}, r"^preview_spacing must be a number in \[0\.001, 10000\] m, got 0"),
+        ({"action_repeat": 0}, r"^action_repeat must be a whole number in \[1, 1000\], got 0"),
+        ({"episodes": 3}, r"^episodes must be a group of keys, got 3"),
+        ({"episodes": {"luck": 1}}, r"^episodes\.luck is no key; use: random_start, "),
+        ({"episodes": {"time_limit_min": 9.0}}, r"^episodes\.time_limit_min must be <= time_limit 0\.0, got 9\.0"),
+    ],
+)
+def test_wrong_options_are_refused_by_the_parameters_name(make_task, options: dict, says: str):
+    with pytest.raises(InputError, match=says):
         make_task(**options)
 
 
 def test_episodes_take_their_defaults_from_the_class():
     assert make_episodes({"laps": 3}).laps == 3
-    assert make_episodes({}).random is True
+    assert make_episodes({}).random_start is True

@@ -20,7 +20,9 @@ def make_env(make_task):
     """make_env(races=8, **env): short episodes that end in every way."""
 
     def make(races: int = 8, **options) -> RacingVecEnv:
-        options.setdefault("episodes", {"time_limit": 3.0, "stall_time": 1.0, "lateral": 1.0, "heading": 0.3})
+        options.setdefault(
+            "episodes", {"time_limit": 3.0, "stall_time": 1.0, "start_lateral_offset": 1.0, "start_heading_error": 0.3}
+        )
         return RacingVecEnv(make_task(races, **options))
 
     return make

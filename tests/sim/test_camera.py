@@ -8,9 +8,10 @@ import pytest
 from racing.errors import InputError
 from racing.sim.camera.camera import Camera, Lens, Randomize, make_lens, make_randomize
 from racing.sim.camera.mipmap import Texture, luma
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes, World
+from racing.sim.world import World
 from racing.tracks.texture import make_textures
 
 AMPLITUDES = {
@@ -44,7 +45,13 @@ def standing(track: Track, vehicle: Vehicle, places: list[tuple[float, float, fl
 
 
 def spread_out(track: Track, vehicle: Vehicle, races: int = 24, **options) -> World:
-    world = World([track], vehicle, races=races, episodes=Episodes(lateral=0.9, heading=1.0), **options)
+    world = World(
+        [track],
+        vehicle,
+        races=races,
+        episodes=EpisodeConfig(start_lateral_offset=0.9, start_heading_error=1.0),
+        **options,
+    )
     world.reset()
     return world
 
@@ -346,14 +353,14 @@ def test_blur_spreads_an_edge_by_its_deviation(wavy: Track, kart: Vehicle):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: {"width": 7}, r"env\.width must be a whole number in \[8, 1024\] pixels, got 7; 84 is usual"),
-        (lambda: {"height": 84.5}, r"env\.height must be a whole number"),
-        (lambda: {"pitch": float("nan")}, r"env\.camera\.pitch must be a number of degrees, got nan"),
-        (lambda: {"pitch": "steep"}, r"env\.camera\.pitch must be a number of degrees, got 'steep'"),
-        (lambda: {"pitch": 95.0}, r"env\.camera\.pitch must be a number in \[-70, 80\] degrees, got 95"),
-        (lambda: {"field_of_view": 0.0}, r"env\.camera\.field_of_view must be a number in \[10, 150\] degrees"),
-        (lambda: {"above": 0.0}, r"env\.camera\.above must be a number in \[0\.001, 100\] m, got 0\.0"),
-        (lambda: {"forward": float("inf")}, r"env\.camera\.forward must be a number"),
+        (lambda: {"width": 7}, r"^width must be a whole number in \[8, 1024\] pixels, got 7; 84 is usual"),
+        (lambda: {"height": 84.5}, r"^height must be a whole number"),
+        (lambda: {"pitch": float("nan")}, r"^pitch must be a number of degrees, got nan"),
+        (lambda: {"pitch": "steep"}, r"^pitch must be a number of degrees, got 'steep'"),
+        (lambda: {"pitch": 95.0}, r"^pitch must be a number in \[-70, 80\] degrees, got 95"),
+        (lambda: {"field_of_view": 0.0}, r"^field_of_view must be a number in \[10, 150\] degrees"),
+        (lambda: {"above": 0.0}, r"^above must be a number in \[0\.001, 100\] m, got 0\.0"),
+        (lambda: {"forward": float("inf")}, r"^forward must be a number"),
     ],
 )
 def test_a_lens_that_cannot_be(make, says: str, kart: Vehicle):
@@ -364,11 +371,11 @@ def test_a_lens_that_cannot_be(make, says: str, kart: Vehicle):
 @pytest.mark.parametrize(
     ("amplitudes", "says"),
     [
-        ({"noise": -0.1}, r"env\.randomize\.noise must be a number in \[0, 1\]"),
-        ({"blur": 2.0}, r"env\.randomize\.blur must be a number in \[0, 0\.8\] pixels, got 2\.0; 0 turns it off"),
-        ({"yaw": 90.0}, r"env\.randomize\.yaw must be a number in \[0, 30\] degrees"),
-        ({"pitch": None}, r"env\.randomize\.pitch must be a number of degrees, got None"),
-        ({"color": 0.1}, r"env\.randomize has no 'color', it has height, .*correct its spelling"),
+        ({"noise": -0.1}, r"^randomize\.noise must be a number in \[0, 1\]"),
+        ({"blur": 2.0}, r"^randomize\.blur must be a number in \[0, 0\.8\] pixels, got 2\.0; 0 turns it off"),
+        ({"yaw": 90.0}, r"^randomize\.yaw must be a number in \[0, 30\] degrees"),
+        ({"pitch": None}, r"^randomize\.pitch must be a number of degrees, got None"),
+        ({"color": 0.1}, r"^randomize has no 'color', it has height, .*correct its spelling"),
     ],
 )
 def test_amplitudes_that_cannot_be(amplitudes: dict, says: str):
@@ -389,7 +396,7 @@ def test_degrees_outside_radians_inside(kart: Vehicle, f1tenth: Vehicle):
 @pytest.mark.parametrize(("pitch", "chance"), [(-50.0, {}), (-30.0, {"pitch": np.radians(15)})])
 def test_a_camera_must_see_ground(pitch: float, chance: dict, wavy: Track, kart: Vehicle):
     world = standing(wavy, kart, [(0, 0, 0)])
-    with pytest.raises(InputError, match=r"env\.camera\.pitch must show ground, got -\d+\.0 degrees.*26 is usual"):
+    with pytest.raises(InputError, match=r"^pitch must show ground, got -\d+\.0 degrees.*26 is usual"):
         Camera(world, make_lens(kart, pitch=pitch), [plain(flat(0))], Randomize(**chance))
 
 

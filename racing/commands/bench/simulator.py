@@ -82,7 +82,7 @@ def timed_drive(options: Mapping[str, Any], task: SensorsTask, step: Callable[[A
         "model": world.vehicle.model,
         "lanes": world.num_cars,
         "threads": world.threads,
-        "rays": world.rays.number,
+        "rays": world.range_finder.rays,
         "decisions_per_s": rate,
         "per_cpu_s": statistics.median(cpu_rates),  # hardly changes when the machine is busy
         "ns_per_decision": 1e9 / statistics.median(cpu_rates),
