@@ -14,8 +14,8 @@ from racing.envs.task import StepResult
 from racing.errors import input_group, is_number, require, require_number
 from racing.sim.angles import radians
 from racing.sim.episodes import EpisodeConfig
-from racing.sim.kernels.kernel import kernel
-from racing.sim.records import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
+from racing.sim.kernels.kernel import inlined, kernel
+from racing.sim.records import Ending
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
 from racing.sim.vehicle import Vehicle
@@ -165,7 +165,7 @@ class SensorsTask:
         terms = np.empty((self.num_cars, len(REWARD_TERMS)), np.float32)
         terminated = np.empty(self.num_cars, np.bool_)
         truncated = np.empty(self.num_cars, np.bool_)
-        _judge(final, self._scale[3], terms, terminated, truncated)
+        reward_terms_and_dones(final, self._scale[3], terms, terminated, truncated)
         observation = self.observe(cars, world.ranges.reshape(self.num_cars, -1))
         ended = np.flatnonzero(terminated | truncated)
         last = observation
@@ -257,16 +257,34 @@ def _observe(
 
 
 @kernel
-def _judge(cars: Any, per_metre: Any, terms: Any, terminated: Any, truncated: Any) -> None:
+def reward_terms_and_dones(cars: Any, per_metre: Any, terms: Any, terminated: Any, truncated: Any) -> None:
+    """Fill terms (N, T) and terminated, truncated (N,) for cars (N,) after a step; per_metre: progress term of 1 m."""
     for i in range(len(cars)):
-        car = cars[i]
-        ended = car.ended
-        terms[i, 0] = car.progress_delta * per_metre
-        terms[i, 1] = np.float32(ended == OFF_TRACK)
-        terms[i, 2] = np.float32(ended == STALLED or ended == WRONG_WAY)
-        terms[i, 3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
-        terms[i, 4] = car.steering_change
-        terms[i, 5] = abs(car.slip)
-        terms[i, 6] = np.float32(ended == LAPS_DONE)
-        truncated[i] = ended == LAPS_DONE or ended == TIME_LIMIT
-        terminated[i] = ended != RUNNING and not truncated[i]
+        reward_terms(cars[i], per_metre, terms[i])
+        truncated[i] = is_truncated(cars[i].ended)
+        terminated[i] = is_terminated(cars[i].ended)
+
+
+@inlined
+def reward_terms(car: Any, per_metre: Any, out: Any) -> None:
+    """Fill out (T,) in the order of REWARD_TERMS."""
+    ended = car.ended
+    out[0] = car.progress_delta * per_metre
+    out[1] = np.float32(ended == Ending.OFF_TRACK)
+    out[2] = np.float32(ended == Ending.STALLED or ended == Ending.WRONG_WAY)
+    out[3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
+    out[4] = car.steering_change
+    out[5] = abs(car.slip)
+    out[6] = np.float32(ended == Ending.LAPS_DONE)
+
+
+@inlined
+def is_truncated(ended: Any) -> Any:
+    """Whether the episode was cut, so that the value of what would follow is bootstrapped."""
+    return ended == Ending.LAPS_DONE or ended == Ending.TIME_LIMIT
+
+
+@inlined
+def is_terminated(ended: Any) -> Any:
+    """Whether the episode ended by what the car did."""
+    return ended == Ending.OFF_TRACK or ended == Ending.STALLED or ended == Ending.WRONG_WAY

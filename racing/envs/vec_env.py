@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from racing.envs.sensors import REWARD_TERMS, SensorsTask
 from racing.envs.task import StepResult
 from racing.observations import rows_of
-from racing.sim.records import ENDINGS
+from racing.sim.records import Ending
 
 
 def action_space() -> spaces.Box:
@@ -80,7 +80,7 @@ class RacingVecEnv(VecEnv):
             "progress": float(car["progress"]),
             "laps": int(car["laps"]),
             "lap_time": float(car["best_lap"]),
-            "ended": ENDINGS[car["ended"]],
+            "ended": Ending(car["ended"]).label,
             "terms": dict(zip(REWARD_TERMS, weighted.tolist(), strict=True)),
         }
 

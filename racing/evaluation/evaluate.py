@@ -19,7 +19,7 @@ from racing.envs.vision import VisionTask
 from racing.evaluation.result import Array, Evaluation, summarise
 from racing.evaluation.telemetry import row_of
 from racing.observations import rows_of
-from racing.sim.records import ENDINGS, LAPS_DONE, OFF_TRACK
+from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
 
@@ -79,14 +79,14 @@ class _Account:
         track, progress, laps = world.tracks[int(car["track"])], float(car["progress"]), self.lap_times[lane]
         flying = _flying_lap(laps, world.episodes.laps)
         lap_time = laps[flying - 1] if flying else None
-        lost = max(0.0, world.episodes.laps * track.length - progress) if car["ended"] == OFF_TRACK else 0.0
+        lost = max(0.0, world.episodes.laps * track.length - progress) if car["ended"] == Ending.OFF_TRACK else 0.0
         duration = int(car["steps"]) * world.step_dt
         terms = (self.terms[lane] * self.task.weights + 0.0).tolist()  # + 0.0: no -0.0 in reports
         return {
             "episode": lane,
             "track": track.name,
-            "ended": ENDINGS[car["ended"]],
-            "finished": bool(car["ended"] == LAPS_DONE),
+            "ended": Ending(car["ended"]).label,
+            "finished": bool(car["ended"] == Ending.LAPS_DONE),
             "laps": len(laps),
             "gates": int(car["gates"]),
             "lap_time_s": lap_time,
@@ -147,8 +147,8 @@ def drive(
     racing.envs.sensors.evaluation_episodes); each call drives the same starts. references: reference lap [s] of each
     of the task's tracks. telemetry: keep the rows of every lane.
 
-    An episode's dict: episode (lane), track, ended (racing.sim.records.ENDINGS), finished (all laps driven), laps and
-    gates passed, lap_times_s of all complete laps, flying_lap (number of the best lap after the first, of the only
+    An episode's dict: episode (lane), track, ended (racing.sim.records.Ending.label), finished (all laps driven), laps
+    and gates passed, lap_times_s of all complete laps, flying_lap (number of the best lap after the first, of the only
     one if one was asked for; None without one), its lap_time_s and lap_ratio to the reference; reward, reward_terms
     (weighted sums by name), steps (decisions), time_s, progress_m (centreline length driven), off_track_m (length of
     the planned laps that was not driven because the car left the road), mean_speed [m/s] along the centreline,

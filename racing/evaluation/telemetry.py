@@ -13,7 +13,7 @@ import numpy.typing as npt
 from racing.envs.sensors import REWARD_TERMS
 from racing.files import write_atomic
 from racing.sim import records
-from racing.sim.records import OFF_TRACK
+from racing.sim.records import Ending
 from racing.sim.vehicle import GRAVITY
 
 Array = npt.NDArray[Any]
@@ -53,7 +53,7 @@ def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None
         "longitudinal_g": cars["ax"] / GRAVITY,
         "lateral_g": cars["ay"] / GRAVITY,
         "lap": cars["laps"] + (cars["gates"] > 0),
-        "off_track": cars["ended"] == OFF_TRACK,
+        "off_track": cars["ended"] == Ending.OFF_TRACK,
     }
     if terms is not None:
         weighted = terms * weights

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
-RUNNING, OFF_TRACK, LAPS_DONE, TIME_LIMIT, STALLED, WRONG_WAY = 0, 1, 2, 3, 4, 5  # values of a car's `ended`
-ENDINGS = ("running", "off_track", "laps_done", "time_limit", "stalled", "wrong_way")
+
+class Ending(IntEnum):
+    """How an episode ended: the values of a car's `ended`."""
+
+    RUNNING = 0  # it did not yet
+    OFF_TRACK = 1
+    LAPS_DONE = 2
+    TIME_LIMIT = 3
+    STALLED = 4
+    WRONG_WAY = 5
+
+    @property
+    def label(self) -> str:
+        """Its text in tables and files, such as off_track."""
+        return self.name.lower()
+
 
 _CAR_REALS = (
     "x",  # [m] centre of gravity
@@ -44,7 +59,7 @@ _CAR_INTS = (
     "steps",  # environment steps since the start of the episode
     "slow_steps",  # consecutive steps below the stall speed
     "episode",  # number of the car's episode, from 0
-    "ended",  # RUNNING or how the episode ended
+    "ended",  # an Ending
 )
 _VEHICLE_REALS = (
     "mass yaw_inertia front_axle rear_axle cg_height friction stiffness_front stiffness_rear tyre_shape max_steer "

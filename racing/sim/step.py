@@ -13,7 +13,7 @@ from racing.sim.kernels.rng import uniform
 from racing.sim.kernels.trig import arctan, sincos, wrap
 from racing.sim.localisation import gate_crossing, heading_error, locate, shortest
 from racing.sim.rays import clearance, scan
-from racing.sim.records import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
+from racing.sim.records import Ending
 
 ZERO, ONE, TWO, FIVE = real(0), real(1), real(2), real(5)
 SLOW = real(0.1)  # [m/s] below it the slip angle is not resolved
@@ -129,16 +129,16 @@ def ending(car, grid, track, rules):
         or abs(car.lateral) > car.half_width + TWO * rules.margin
         or not math.isfinite(car.x + car.y + car.yaw)
     ):
-        return OFF_TRACK
+        return Ending.OFF_TRACK
     if rules.laps > 0 and car.laps >= rules.laps:
-        return LAPS_DONE
+        return Ending.LAPS_DONE
     if rules.stall_steps > 0 and car.slow_steps >= rules.stall_steps:
-        return STALLED
+        return Ending.STALLED
     if car.progress < car.furthest - min(BACKWARDS, real(0.1) * track.length):
-        return WRONG_WAY
+        return Ending.WRONG_WAY
     if car.max_steps > 0 and car.steps >= car.max_steps:
-        return TIME_LIMIT
-    return RUNNING
+        return Ending.TIME_LIMIT
+    return Ending.RUNNING
 
 
 @kernel
@@ -179,7 +179,7 @@ def start(car, i, points, gates, tracks, track_count, rules):
         draw = uniform(rules.seed, i + rules.first_car, episode, 4)
         car.max_steps = rules.min_steps + int(draw * real(rules.max_steps - rules.min_steps + 1))
     car.gates = car.laps = car.steps = car.slow_steps = 0
-    car.ended = RUNNING
+    car.ended = Ending.RUNNING
     car.s = place(car, points, track)
     _aim(car, gates, track)
 
@@ -247,7 +247,7 @@ def step(
         car.ended = ending(car, grid, track, rules)
         look_around(car, grid, tracks, rules, scratch, order, ranges[i])
         final_cars[i] = car
-        if car.ended != RUNNING:
+        if car.ended != Ending.RUNNING:
             final_ranges[i] = ranges[i]
             start(car, i, points, gates, tracks, len(tracks), rules)
             look_around(car, grid, tracks, rules, scratch, order, ranges[i])

@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from racing.envs.sensors import REWARD_TERMS
 from racing.envs.vec_env import RacingVecEnv
-from racing.sim.records import ENDINGS
+from racing.sim.records import Ending
 from tests.envs.conftest import place
 
 
@@ -76,7 +76,7 @@ def test_ended_episodes_carry_their_last_observation_and_say_how_they_ended(make
                 assert final["steps"] == infos[i]["episode"]["l"]
                 assert not np.array_equal(last, observation[i])
                 assert infos[i]["episode"] == {"r": episode["reward"], "l": episode["steps"], "t": 0.0}
-    assert {"off_track", "time_limit"} <= seen <= set(ENDINGS)
+    assert {"off_track", "time_limit"} <= seen <= {ending.label for ending in Ending}
 
 
 def test_accounts_of_episodes_add_up(make_env):

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 
 from racing.errors import InputError
-from racing.sim import records
 from racing.sim.episodes import EpisodeConfig
+from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import RangeFinder, World
 from tests.support.drivers import follow
-
-ENDED = {name: code for code, name in enumerate(records.ENDINGS)}
 
 
 def make(track: Track, vehicle: Vehicle, **options) -> World:
@@ -116,7 +114,7 @@ def test_laps_are_counted_and_timed(name: str, kart: Vehicle, request: pytest.Fi
         world.step(follow(world, pace))
         final = world.final_cars.reshape(-1)
         new = (final["ended"] > 0) & ~finished
-        assert (final["ended"][new] == ENDED["laps_done"]).all()
+        assert (final["ended"][new] == Ending.LAPS_DONE).all()
         assert (final["gates"][new] == 2 * len(track.gates) + 1).all()
         lap_times[new] = final["lap_time"][new]
         finished |= new
@@ -172,7 +170,7 @@ def test_episodes_end_for_the_stated_reasons(wavy: Track, kart: Vehicle):
             world.step(np.tile(command, (16, 1)))
             codes = world.final_cars["ended"]
             if codes.any():
-                return {records.ENDINGS[c] for c in np.unique(codes) if c}
+                return {Ending(c).label for c in np.unique(codes) if c}
         return set()
 
     assert first_ending([1.0, 1.0]) == {"off_track"}
@@ -189,7 +187,7 @@ def test_turning_back_is_the_wrong_way(wavy: Track, kart: Vehicle):
         world.step(np.array([[0.0, 0.3]]))
         if world.final_cars["ended"][0, 0]:
             break
-    assert records.ENDINGS[world.final_cars["ended"][0, 0]] in ("wrong_way", "off_track")
+    assert world.final_cars["ended"][0, 0] in (Ending.WRONG_WAY, Ending.OFF_TRACK)
     assert world.final_cars["progress"][0, 0] < -5
 
 
