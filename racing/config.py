@@ -20,7 +20,15 @@ MORE = ("sweep.n_trials", "sweep.workers")
 
 
 # Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
-RENAMED_KEYS: dict[str, str] = {}
+RENAMED_KEYS: dict[str, str] = {
+    "env.decision_repeat": "env.action_repeat",
+    "env.episodes.random": "env.episodes.random_start",
+    "env.episodes.lateral": "env.episodes.start_lateral_offset",
+    "env.episodes.heading": "env.episodes.start_heading_error",
+    "env.episodes.speed": "env.episodes.start_speed",
+    "env.episodes.standing": "env.episodes.standing_start_prob",
+    "env.episodes.time_limit_from": "env.episodes.time_limit_min",
+}
 
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Columns:
 
 
 class BatchPPO(PPO):
-    """PPO on environments that offer `advance(actions) -> Step` (racing.envs.vec_env), Box actions.
+    """PPO on environments that offer `step_batch(actions) -> StepResult` (racing.envs.vec_env), Box actions.
 
     teacher: a policy that is imitated at first, as a function of privileged observations; see `make_ppo`.
     """
@@ -115,7 +115,7 @@ class BatchPPO(PPO):
             buffer.put(t, observation, started, env.privileged)
             actions = self._mean(self._features(self._tensors(observation))).add_(spread[t]).cpu().numpy()
             buffer.actions[t] = actions
-            step = env.advance(np.clip(actions, -1.0, 1.0))
+            step = env.step_batch(np.clip(actions, -1.0, 1.0))
             buffer.rewards[t] = step.reward
             started = step.terminated | step.truncated
             dones[t] = started

@@ -16,7 +16,7 @@ from racing.envs.vec_env import action_space
 from racing.errors import InputError, require
 from racing.observations import rows_of
 from racing.sim.camera.camera import Camera
-from racing.sim.records import ENDINGS
+from racing.sim.records import Ending
 
 RENDER_MODES = ("rgb_array",)
 
@@ -59,10 +59,10 @@ class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
         return rows_of(self.task.reset(), 0), {}
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One decision."""
-        step = self.task.step(np.asarray(action, np.float32)[None])
+        """Advance the car by one environment step."""
+        step = self.task.step_batch(np.asarray(action, np.float32)[None])
         car = self.task.world.final_cars[0, 0]
-        info = {"progress": float(car["progress"]), "laps": int(car["laps"]), "ended": ENDINGS[car["ended"]]}
+        info = {"progress": float(car["progress"]), "laps": int(car["laps"]), "ended": Ending(car["ended"]).label}
         return (
             rows_of(step.final_observation, 0),
             float(step.reward[0]),

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from racing.envs.sensors import SensorsTask, Step
-from racing.errors import require, require_number
+from racing.envs.sensors import SensorsTask
+from racing.envs.task import StepResult
+from racing.errors import input_group, require, require_number
 from racing.sim.camera.camera import Camera, make_lens, make_randomize
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
@@ -31,6 +32,7 @@ TELEMETRY = {  # name -> unit
     "steering_change": "[0, 2]",  # |difference of the last two steering commands|
 }
 MOST_FRAMES = 16
+CAMERA = ("field_of_view", "pitch", "above", "forward")  # parameters of make_lens that are those of `camera`
 
 
 class VisionTask:
@@ -64,17 +66,22 @@ class VisionTask:
 
         Raises InputError for values outside their range.
         """
-        check_frames(width, height, grayscale, frame_stack, telemetry)
+        require_number("frame_stack", frame_stack, 1, MOST_FRAMES, whole=True, remedy="1 is a single frame")
+        for name, value in (("grayscale", grayscale), ("telemetry", telemetry)):
+            require(isinstance(value, bool), f"{name} must be true or false, got {value!r}; choose one")
+        with input_group("camera", CAMERA):
+            lens = make_lens(vehicle, width=width, height=height, gray=grayscale, **(camera or {}))
         self.sensors = SensorsTask(tracks, vehicle, races=races, **sensors)
         self.tracks, self.vehicle, self.weights = self.sensors.tracks, vehicle, self.sensors.weights
         self.stack, self.colours = frame_stack, 1 if grayscale else 3
-        lens = make_lens(vehicle, width=width, height=height, gray=grayscale, **(camera or {}))
         self.texture = texture
-        self.camera = Camera(self.world, lens, make_textures(tracks, source=texture), make_randomize(randomize or {}))
+        textures = make_textures(tracks, source=texture)
+        with input_group("camera", CAMERA):
+            self.camera = Camera(self.world, lens, textures, make_randomize(randomize or {}))
         self._telemetry = telemetry
         # Planes, the newest frame last: what convolutions read, and older frames move up in one piece.
-        self._frames: U = np.zeros((self.lanes, self.stack * self.colours, height, width), np.uint8)
-        self.privileged: F = np.zeros((self.lanes, self.sensors.size), np.float32)
+        self._frames: U = np.zeros((self.num_cars, self.stack * self.colours, height, width), np.uint8)
+        self.privileged: F = np.zeros((self.num_cars, self.sensors.size), np.float32)
 
     @property
     def world(self) -> World:
@@ -82,9 +89,9 @@ class VisionTask:
         return self.sensors.world
 
     @property
-    def lanes(self) -> int:
+    def num_cars(self) -> int:
         """Number of cars N."""
-        return self.sensors.lanes
+        return self.sensors.num_cars
 
     @property
     def observation_space(self) -> spaces.Dict:
@@ -103,15 +110,15 @@ class VisionTask:
         return list(TELEMETRY)
 
     def reset(self) -> dict[str, Any]:
-        """Start new episodes on all lanes; returns their observation."""
+        """Start new episodes of all cars; returns their observation."""
         self.privileged = self.sensors.reset()
         self._see()
-        self._begin(np.arange(self.lanes))
+        self._begin(np.arange(self.num_cars))
         return self._observation(self._frames, self.world.cars.reshape(-1))
 
-    def step(self, actions: npt.NDArray[Any]) -> Step:
-        """Advance all lanes by one decision. actions (N, 2)."""
-        step = self.sensors.step(actions)
+    def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Advance all cars by one environment step. actions (N, 2)."""
+        step = self.sensors.step_batch(actions)
         self.privileged = step.observation
         ended = np.flatnonzero(step.terminated | step.truncated)
         self._frames[:, : -self.colours] = self._frames[:, self.colours :]
@@ -123,7 +130,7 @@ class VisionTask:
         self._see()
         self._begin(ended)
         observation = self._observation(self._frames, self.world.cars.reshape(-1))
-        return Step(
+        return StepResult(
             observation=observation,
             reward=step.reward,
             terms=step.terms,
@@ -143,12 +150,12 @@ class VisionTask:
         self._frames[:], self.privileged = state["frames"], state["privileged"].copy()
 
     def _see(self) -> None:
-        """Take the newest frame of every lane."""
+        """Take the newest frame of every car."""
         self.camera.render(out=pictures(self._frames[:, -self.colours :]))
 
-    def _begin(self, lanes: npt.NDArray[Any]) -> None:
-        """Episodes of `lanes` have just begun: their stacks are their first frame."""
-        self._frames[lanes] = np.tile(self._frames[lanes, -self.colours :], (1, self.stack, 1, 1))
+    def _begin(self, indices: npt.NDArray[Any]) -> None:
+        """Episodes of the cars `indices` have just begun: their stacks are their first frame."""
+        self._frames[indices] = np.tile(self._frames[indices, -self.colours :], (1, self.stack, 1, 1))
 
     def _observation(self, frames: U, cars: Any) -> dict[str, Any]:
         """frames (n, k * C, H, W) and telemetry of `cars` (n,)."""
@@ -157,12 +164,12 @@ class VisionTask:
             seen["telemetry"] = telemetry_of(cars, self.vehicle)
         return seen
 
-    def _spread(self, some: dict[str, Any], lanes: npt.NDArray[Any]) -> dict[str, Any]:
-        """Observations of `lanes` as rows of observations of all lanes; the other rows mean nothing."""
+    def _spread(self, some: dict[str, Any], indices: npt.NDArray[Any]) -> dict[str, Any]:
+        """Observations of the cars `indices` as rows of observations of all cars; the other rows mean nothing."""
         out = {}
         for key, array in some.items():
-            out[key] = np.zeros((self.lanes, *array.shape[1:]), array.dtype)
-            out[key][lanes] = array
+            out[key] = np.zeros((self.num_cars, *array.shape[1:]), array.dtype)
+            out[key][indices] = array
         return out
 
 
@@ -185,12 +192,3 @@ def telemetry_of(cars: Any, vehicle: Vehicle) -> F:
         cars["steering_change"],
     )
     return np.clip(np.stack(columns, axis=1).astype(np.float32), -10.0, 10.0)
-
-
-def check_frames(width: Any, height: Any, grayscale: Any, frame_stack: Any, telemetry: Any) -> None:
-    """Refuse frames that cannot be. Raises InputError with the config key."""
-    for key, value in (("width", width), ("height", height)):
-        require_number(f"env.{key}", value, 8, 1024, whole=True, unit="pixels", remedy="84 is usual")
-    require_number("env.frame_stack", frame_stack, 1, MOST_FRAMES, whole=True, remedy="1 is a single frame")
-    for key, value in (("grayscale", grayscale), ("telemetry", telemetry)):
-        require(isinstance(value, bool), f"env.{key} must be true or false, got {value!r}; choose one")

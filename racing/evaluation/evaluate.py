@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.config import build
-from racing.envs.sensors import TERMS, SensorsTask, evaluation_episodes
+from racing.envs.sensors import REWARD_TERMS, SensorsTask, evaluation_episodes
 from racing.envs.vision import VisionTask
 from racing.evaluation.result import Array, Evaluation, summarise
 from racing.evaluation.telemetry import row_of
 from racing.observations import rows_of
-from racing.sim.records import ENDINGS, LAPS_DONE, OFF_TRACK
+from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
 
@@ -48,9 +48,9 @@ class _Account:
     rows: list[npt.NDArray[np.float32]] = field(init=False)
 
     def __post_init__(self) -> None:
-        lanes = self.task.lanes
+        lanes = self.task.num_cars
         self.done, self.reward = np.zeros(lanes, bool), np.zeros(lanes)
-        self.terms, self.lateral = np.zeros((lanes, len(TERMS))), np.zeros(lanes)
+        self.terms, self.lateral = np.zeros((lanes, len(REWARD_TERMS))), np.zeros(lanes)
         self.laps, self.lap_times = np.zeros(lanes, int), [[] for _ in range(lanes)]
         self.final, self.rows = self.task.world.cars.reshape(-1).copy(), []
 
@@ -79,14 +79,14 @@ class _Account:
         track, progress, laps = world.tracks[int(car["track"])], float(car["progress"]), self.lap_times[lane]
         flying = _flying_lap(laps, world.episodes.laps)
         lap_time = laps[flying - 1] if flying else None
-        lost = max(0.0, world.episodes.laps * track.length - progress) if car["ended"] == OFF_TRACK else 0.0
-        duration = int(car["steps"]) * world.decision
+        lost = max(0.0, world.episodes.laps * track.length - progress) if car["ended"] == Ending.OFF_TRACK else 0.0
+        duration = int(car["steps"]) * world.step_dt
         terms = (self.terms[lane] * self.task.weights + 0.0).tolist()  # + 0.0: no -0.0 in reports
         return {
             "episode": lane,
             "track": track.name,
-            "ended": ENDINGS[car["ended"]],
-            "finished": bool(car["ended"] == LAPS_DONE),
+            "ended": Ending(car["ended"]).label,
+            "finished": bool(car["ended"] == Ending.LAPS_DONE),
             "laps": len(laps),
             "gates": int(car["gates"]),
             "lap_time_s": lap_time,
@@ -94,7 +94,7 @@ class _Account:
             "flying_lap": flying,
             "lap_times_s": laps,
             "reward": float(self.reward[lane]),
-            "reward_terms": dict(zip(TERMS, terms, strict=True)),
+            "reward_terms": dict(zip(REWARD_TERMS, terms, strict=True)),
             "steps": int(car["steps"]),
             "time_s": duration,
             "progress_m": progress,
@@ -147,8 +147,8 @@ def evaluate(
     racing.envs.sensors.evaluation_episodes); each call drives the same starts. references: reference lap [s] of each
     of the task's tracks. telemetry: keep the rows of every lane.
 
-    An episode's dict: episode (lane), track, ended (racing.sim.records.ENDINGS), finished (all laps driven), laps and
-    gates passed, lap_times_s of all complete laps, flying_lap (number of the best lap after the first, of the only
+    An episode's dict: episode (lane), track, ended (racing.sim.records.Ending.label), finished (all laps driven), laps
+    and gates passed, lap_times_s of all complete laps, flying_lap (number of the best lap after the first, of the only
     one if one was asked for; None without one), its lap_time_s and lap_ratio to the reference; reward, reward_terms
     (weighted sums by name), steps (decisions), time_s, progress_m (centreline length driven), off_track_m (length of
     the planned laps that was not driven because the car left the road), mean_speed [m/s] along the centreline,
@@ -167,18 +167,18 @@ def evaluate(
         actions = _actions(policy, observation, ~account.done)
         if np.isnan(actions).any():
             raise Diverged("the policy's actions are not numbers (NaN): its training diverged; lower the learning rate")
-        step = task.step(np.clip(actions, -1.0, 1.0))
+        step = task.step_batch(np.clip(actions, -1.0, 1.0))
         if telemetry:
             account.record(world.final_cars.reshape(-1), step.terms)
         account.add(step.reward, step.terms, step.terminated | step.truncated)
         observation = step.observation
     known = list(references) if references is not None else [None] * len(world.tracks)
-    episodes = [account.episode(lane, known[int(account.final["track"][lane])]) for lane in range(task.lanes)]
+    episodes = [account.episode(lane, known[int(account.final["track"][lane])]) for lane in range(task.num_cars)]
     return Evaluation(
         episodes=episodes,
         summary=_identity(task, known) | summarise(episodes),
         telemetry=np.stack(account.rows) if telemetry else None,
-        decision=world.decision,
+        decision=world.step_dt,
     )
 
 

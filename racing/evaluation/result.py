@@ -18,7 +18,7 @@ from racing.evaluation.intervals import mean_interval, wilson
 from racing.evaluation.telemetry import COLUMNS, write_csv, write_parquet
 from racing.files import write_atomic
 from racing.runs.metrics import HEADLINE, rank
-from racing.sim.records import ENDINGS, OFF_TRACK
+from racing.sim.records import Ending
 
 Array = npt.NDArray[Any]
 
@@ -110,7 +110,7 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for name in ("lap_time_s", "lap_ratio"):
         values = [episode[name] for episode in episodes if episode[name] is not None]
         out |= _mean(name, values) | {f"{name}_best": min(values, default=None)}
-    out["off_track_rate"] = sum(episode["ended"] == ENDINGS[OFF_TRACK] for episode in episodes) / count
+    out["off_track_rate"] = sum(episode["ended"] == Ending.OFF_TRACK.label for episode in episodes) / count
     out["off_track_m"] = float(np.mean([episode["off_track_m"] for episode in episodes]))
     out["max_lateral_g"] = max(episode["max_lateral_g"] for episode in episodes)
     out["mean_speed"] = float(np.mean([episode["mean_speed"] for episode in episodes]))
@@ -120,7 +120,7 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name in episodes[0]["reward_terms"]
     }
     endings = [episode["ended"] for episode in episodes]
-    out["endings"] = {name: endings.count(name) for name in ENDINGS if name in endings}
+    out["endings"] = {e.label: endings.count(e.label) for e in Ending if e.label in endings}
     tracks = list(dict.fromkeys(episode["track"] for episode in episodes))
     if len(tracks) > 1:
         out["per_track"] = {t: summarise([e for e in episodes if e["track"] == t]) for t in tracks}

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.envs.sensors import TERMS
+from racing.envs.sensors import REWARD_TERMS
 from racing.files import atomic_path, write_atomic
 from racing.sim import records
-from racing.sim.records import OFF_TRACK
+from racing.sim.records import Ending
 from racing.sim.vehicle import GRAVITY
 
 Array = npt.NDArray[Any]
@@ -36,7 +36,7 @@ COLUMNS = {  # name -> unit
     "lap": "1",  # number of the lap being driven; 0 before the first gate
     "off_track": "1",  # 1 in the row in which the car has left the road, else 0
     "reward": "1",  # of the decision that led to this row
-    **{f"reward_{name}": "1" for name in TERMS},  # its terms, weighted
+    **{f"reward_{name}": "1" for name in REWARD_TERMS},  # its terms, weighted
 }
 _CAR = frozenset(records.car(np.float32).names or ())
 
@@ -52,12 +52,12 @@ def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None
         "longitudinal_g": cars["ax"] / GRAVITY,
         "lateral_g": cars["ay"] / GRAVITY,
         "lap": cars["laps"] + (cars["gates"] > 0),
-        "off_track": cars["ended"] == OFF_TRACK,
+        "off_track": cars["ended"] == Ending.OFF_TRACK,
     }
     if terms is not None:
         weighted = terms * weights
         columns["reward"] = weighted.sum(axis=1)
-        columns |= {f"reward_{name}": weighted[:, k] for k, name in enumerate(TERMS)}
+        columns |= {f"reward_{name}": weighted[:, k] for k, name in enumerate(REWARD_TERMS)}
     out = np.empty((len(cars), len(COLUMNS)), np.float32)
     for k, name in enumerate(COLUMNS):
         out[:, k] = columns.get(name, 0.0)

@@ -184,8 +184,8 @@ def record_observations(policy: Policy, task: Task, number: int = OBSERVATIONS) 
     task.world.cars["episode"] = -1
     observation = task.reset()
     rows = [observation]
-    while len(rows) * task.lanes < number:
-        observation = task.step(np.clip(policy(observation), -1.0, 1.0)).observation
+    while len(rows) * task.num_cars < number:
+        observation = task.step_batch(np.clip(policy(observation), -1.0, 1.0)).observation
         rows.append(observation)
     return joined(rows)
 
@@ -207,7 +207,7 @@ def describe(task: Task, config: dict[str, Any], run_id: str = "") -> dict[str, 
         "units": {name: UNITS[name] for name in (*shapes_of(task.observation_space), "action")},
         **(_seen(task) if isinstance(task, VisionTask) else {}),
     }
-    texts = {"run_id": run_id, "racing_version": __version__, "decision_s": repr(task.world.decision)}
+    texts = {"run_id": run_id, "racing_version": __version__, "decision_s": repr(task.world.step_dt)}
     return texts | {name: json.dumps(value) for name, value in told.items()}
 
 

@@ -15,7 +15,7 @@ from racing.policies.loading import load_model
 from racing.runs.directory import RunDirectory
 
 # Keys of conf/env/mlp.yaml that say what the sensors' numbers mean.
-MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "decision_repeat")
+MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "action_repeat")
 
 
 @dataclass(frozen=True, kw_only=True)

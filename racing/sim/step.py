@@ -1,4 +1,4 @@
-"""One decision of many cars: physics, progress, gates, end of episode, new start, rays. Lanes share nothing."""
+"""One environment step of many cars: physics, progress, gates, end of episode, new start, rays. Races share nothing."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from racing.sim.kernels.rng import uniform
 from racing.sim.kernels.trig import arctan, sincos, wrap
 from racing.sim.localisation import gate_crossing, heading_error, locate, shortest
 from racing.sim.rays import clearance, scan
-from racing.sim.records import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
+from racing.sim.records import Ending
 
 ZERO, ONE, TWO, FIVE = real(0), real(1), real(2), real(5)
 SLOW = real(0.1)  # [m/s] below it the slip angle is not resolved
 BLOCK, BLOCK_ROWS = 16, 28  # cars whose equations are solved together; numbers kept for each
-GATES_PER_DECISION = 4
+GATES_PER_STEP = 4
 BACKWARDS = real(20.0)  # [m] or a tenth of the lap: so much progress lost is the wrong way
 
 
 @kernel
 def physics(cars, actions, first, count, vehicle, rules, block, tracks, grip):
-    """Move cars first..first+count-1 by one decision under their actions (N, 2): steering, throttle/brake in [-1, 1].
+    """Move cars first..first+count-1 by one environment step.
 
+    actions (N, 2): steering, throttle/brake in [-1, 1].
     block (BLOCK_ROWS, BLOCK): work space; afterwards its rows 24 and 25 hold where the cars were.
     """
     states, rates, pushes, targets, mus = block[0:7], block[7], block[8], block[9], block[27]
@@ -39,10 +40,10 @@ def physics(cars, actions, first, count, vehicle, rules, block, tracks, grip):
         block[24, j], block[25, j] = car.x, car.y
     for _ in range(rules.substeps):
         for j in range(count):
-            rates[j] = (targets[j] - states[2, j]) / rules.step
+            rates[j] = (targets[j] - states[2, j]) / rules.physics_dt
             block[26, j] = states[3, j]
             mus[j] = vehicle.friction * grip_at(grip, tracks[cars[first + j].track], states[0, j], states[1, j])
-        rk4(states, work, rates, pushes, mus, rules.step, vehicle, count)
+        rk4(states, work, rates, pushes, mus, rules.physics_dt, vehicle, count)
         for j in range(count):
             settle(states, j, block[26, j], vehicle)
     for j in range(count):
@@ -101,14 +102,14 @@ def place(car, points, track):
 
 
 @kernel
-def timing(car, gates, track, x0, y0, decision, margin):
+def timing(car, gates, track, x0, y0, step_dt, margin):
     """Count the gates that the way from (x0, y0) crossed. A lap runs from the first gate passed to that gate again."""
-    for _ in range(GATES_PER_DECISION):
+    for _ in range(GATES_PER_STEP):
         gate = gates[track.gate_start + car.next_gate]
         share = gate_crossing(gate, x0, y0, car.x, car.y, margin)
         if share < ZERO:
             return
-        now = (real(car.steps - 1) + share) * decision
+        now = (real(car.steps - 1) + share) * step_dt
         if car.gates > 0 and car.gates % track.gate_count == 0:
             car.laps += 1
             car.lap_time = now - car.lap_started
@@ -128,23 +129,23 @@ def ending(car, grid, track, rules):
         or abs(car.lateral) > car.half_width + TWO * rules.margin
         or not math.isfinite(car.x + car.y + car.yaw)
     ):
-        return OFF_TRACK
+        return Ending.OFF_TRACK
     if rules.laps > 0 and car.laps >= rules.laps:
-        return LAPS_DONE
+        return Ending.LAPS_DONE
     if rules.stall_steps > 0 and car.slow_steps >= rules.stall_steps:
-        return STALLED
+        return Ending.STALLED
     if car.progress < car.furthest - min(BACKWARDS, real(0.1) * track.length):
-        return WRONG_WAY
+        return Ending.WRONG_WAY
     if car.max_steps > 0 and car.steps >= car.max_steps:
-        return TIME_LIMIT
-    return RUNNING
+        return Ending.TIME_LIMIT
+    return Ending.RUNNING
 
 
 @kernel
-def start(car, lane, points, gates, tracks, track_count, rules):
+def start(car, i, points, gates, tracks, track_count, rules):
     """Put the car at the start of its next episode. Cars of one race follow each other around the lap."""
-    race, place_in_race = lane // rules.cars_per_race, lane % rules.cars_per_race
-    key = rules.first_lane // rules.cars_per_race + race
+    race, place_in_race = i // rules.cars_per_race, i % rules.cars_per_race
+    key = rules.first_car // rules.cars_per_race + race
     episode = car.episode + 1
     number = key % track_count
     track = tracks[number]
@@ -155,30 +156,30 @@ def start(car, lane, points, gates, tracks, track_count, rules):
     along = along - track.length * real(math.floor(along / track.length))
     index = int(along / track.spacing) % track.point_count
     here = points[track.point_start + index]
-    draw = real(2) * uniform(rules.seed, lane + rules.first_lane, episode, 1) - ONE
+    draw = real(2) * uniform(rules.seed, i + rules.first_car, episode, 1) - ONE
     room = (here.left if draw >= ZERO else here.right) - rules.margin
-    lateral = draw * max(room, ZERO) * rules.start_lateral
-    twist = (real(2) * uniform(rules.seed, lane + rules.first_lane, episode, 2) - ONE) * rules.start_heading
+    lateral = draw * max(room, ZERO) * rules.start_lateral_offset
+    twist = (real(2) * uniform(rules.seed, i + rules.first_car, episode, 2) - ONE) * rules.start_heading_error
     pace = rules.start_speed_low + (rules.start_speed_high - rules.start_speed_low) * uniform(
-        rules.seed, lane + rules.first_lane, episode, 3
+        rules.seed, i + rules.first_car, episode, 3
     )
     sin, cos = sincos(here.heading)
     car.x, car.y = here.x - lateral * sin, here.y + lateral * cos
     car.yaw = wrap(here.heading + twist)
-    if uniform(rules.seed, lane + rules.first_lane, episode, 5) < rules.start_standing:
+    if uniform(rules.seed, i + rules.first_car, episode, 5) < rules.standing_start_prob:
         pace = ZERO
     car.v = pace * here.speed
     car.steer = car.yaw_rate = car.slip = car.ax = car.ay = ZERO
     car.steering_command = car.throttle_command = car.steering_change = ZERO
-    car.advance = car.progress = car.furthest = ZERO
+    car.progress_delta = car.progress = car.furthest = ZERO
     car.lap_started = car.lap_time = car.best_lap = ZERO
     car.track, car.nearest, car.episode = number, index, episode
     car.max_steps = rules.max_steps
     if rules.min_steps > 0:
-        draw = uniform(rules.seed, lane + rules.first_lane, episode, 4)
+        draw = uniform(rules.seed, i + rules.first_car, episode, 4)
         car.max_steps = rules.min_steps + int(draw * real(rules.max_steps - rules.min_steps + 1))
     car.gates = car.laps = car.steps = car.slow_steps = 0
-    car.ended = RUNNING
+    car.ended = Ending.RUNNING
     car.s = place(car, points, track)
     _aim(car, gates, track)
 
@@ -209,44 +210,44 @@ def look_around(car, grid, tracks, rules, scratch, order, out):
 
 @kernel
 def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):
-    """Start a new episode on lanes first..last-1 and look around."""
+    """Start a new episode of cars first..last-1 and look around."""
     scratch, order = workspace(ranges)
-    for lane in range(first, last):
-        car = cars[lane]
-        start(car, lane, points, gates, tracks, len(tracks), rules)
-        look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
+    for i in range(first, last):
+        car = cars[i]
+        start(car, i, points, gates, tracks, len(tracks), rules)
+        look_around(car, grid, tracks, rules, scratch, order, ranges[i])
 
 
 @kernel
 def step(
     first, last, actions, cars, final_cars, points, gates, grid, grip, tracks, vehicle, rules, ranges, final_ranges
 ):
-    """Advance lanes first..last-1 by one decision.
+    """Advance cars first..last-1 by one environment step.
 
-    actions (N, 2): steering, throttle/brake. cars, ranges (N, R): state and rays after the decision; where an episode
+    actions (N, 2): steering, throttle/brake. cars, ranges (N, R): state and rays after the step; where an episode
     ended, those of the next episode's start, while final_cars and final_ranges keep the ended episode's last ones.
     """
-    decision = rules.step * real(rules.substeps)
+    step_dt = rules.physics_dt * real(rules.substeps)
     scratch, order = workspace(ranges)
     block = np.empty((BLOCK_ROWS, BLOCK), ranges.dtype)
-    for lane in range(first, last):
-        place_in_block = (lane - first) % BLOCK
+    for i in range(first, last):
+        place_in_block = (i - first) % BLOCK
         if place_in_block == 0:
-            physics(cars, actions, lane, min(BLOCK, last - lane), vehicle, rules, block, tracks, grip)
-        car = cars[lane]
+            physics(cars, actions, i, min(BLOCK, last - i), vehicle, rules, block, tracks, grip)
+        car = cars[i]
         track = tracks[car.track]
         s0 = car.s
         car.steps += 1
         car.s = place(car, points, track)
-        car.advance = shortest(car.s - s0, track.length)
-        car.progress += car.advance
+        car.progress_delta = shortest(car.s - s0, track.length)
+        car.progress += car.progress_delta
         car.furthest = max(car.furthest, car.progress)
         car.slow_steps = car.slow_steps + 1 if car.v < rules.stall_speed else 0
-        timing(car, gates, track, block[24, place_in_block], block[25, place_in_block], decision, rules.margin)
+        timing(car, gates, track, block[24, place_in_block], block[25, place_in_block], step_dt, rules.margin)
         car.ended = ending(car, grid, track, rules)
-        look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
-        final_cars[lane] = car
-        if car.ended != RUNNING:
-            final_ranges[lane] = ranges[lane]
-            start(car, lane, points, gates, tracks, len(tracks), rules)
-            look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
+        look_around(car, grid, tracks, rules, scratch, order, ranges[i])
+        final_cars[i] = car
+        if car.ended != Ending.RUNNING:
+            final_ranges[i] = ranges[i]
+            start(car, i, points, gates, tracks, len(tracks), rules)
+            look_around(car, grid, tracks, rules, scratch, order, ranges[i])

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from racing.sim.records import ENDINGS, LAPS_DONE, RUNNING
+from racing.sim.episodes import EpisodeConfig
+from racing.sim.records import Ending
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes, Rays, World
+from racing.sim.world import RangeFinder, World
 from racing.tracks.geometry import smooth_closed
 
 Array = npt.NDArray[np.float64]
@@ -27,7 +28,7 @@ SLOWEST = 0.5  # share of the average speed below which a lap counts as given up
 
 @dataclass(frozen=True)
 class Drive:
-    """How far the reference controller came. ending: as in racing.sim.records; lap_time_s: None without a lap.
+    """How far the reference controller came. ending: label of an Ending; lap_time_s: None without a lap.
 
     at: index of the centreline point where the drive ended.
     """
@@ -45,26 +46,34 @@ def drive_round(tracks: Sequence[Track], vehicle: Vehicle) -> list[Drive]:
     """
     speeds = [_speeds(track, vehicle) for track in tracks]
     limit = max(float((t.spacing / s).sum()) for t, s in zip(tracks, speeds, strict=True)) / SLOWEST + 10.0
-    episodes = Episodes(random=False, lateral=0.0, heading=0.0, speed=(0.0, 0.0), laps=1, time_limit=limit)
-    world = World(tracks, vehicle, races=len(tracks), rays=Rays(number=1), decision_repeat=1, episodes=episodes)
+    episodes = EpisodeConfig(
+        random_start=False,
+        start_lateral_offset=0.0,
+        start_heading_error=0.0,
+        start_speed=(0.0, 0.0),
+        laps=1,
+        time_limit=limit,
+    )
+    one_ray = RangeFinder(rays=1)
+    world = World(tracks, vehicle, races=len(tracks), range_finder=one_ray, action_repeat=1, episodes=episodes)
     world.reset()
     points = np.stack([world.points["x"], world.points["y"]], axis=1).astype(float)
     wanted = np.concatenate(speeds)
     table = world.track_table
     results: list[Drive | None] = [None] * len(tracks)
-    for _ in range(int(limit / world.decision) + 1):
+    for _ in range(int(limit / world.step_dt) + 1):
         cars = world.cars.reshape(-1)
         world.step(_commands(cars, points, wanted, table[cars["track"]], vehicle))
         done = world.final_cars.reshape(-1)
-        for k in np.nonzero(done["ended"] != RUNNING)[0]:
+        for k in np.nonzero(done["ended"] != Ending.RUNNING)[0]:
             if results[k] is None:
-                completed = done["ended"][k] == LAPS_DONE
+                completed = done["ended"][k] == Ending.LAPS_DONE
                 time = float(done["best_lap"][k]) if completed else None
-                results[k] = Drive(bool(completed), ENDINGS[done["ended"][k]], time, int(done["nearest"][k]))
+                results[k] = Drive(bool(completed), Ending(done["ended"][k]).label, time, int(done["nearest"][k]))
         if all(result is not None for result in results):
             break
     at = world.cars.reshape(-1)["nearest"]
-    return [r or Drive(False, "time_limit", None, int(at[k])) for k, r in enumerate(results)]
+    return [r or Drive(False, Ending.TIME_LIMIT.label, None, int(at[k])) for k, r in enumerate(results)]
 
 
 def _speeds(track: Track, vehicle: Vehicle) -> Array:

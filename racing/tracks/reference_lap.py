@@ -23,7 +23,7 @@ from racing.sim.kernels.kernel import cache_directory
 from racing.sim.speed_profile import lap_time, speed_profile
 from racing.sim.track import Track, grip_along, resample_closed
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Guide
+from racing.sim.world import Raceline
 from racing.tracks.racing_line import Line, closed_line, half_width, settle
 
 Array = npt.NDArray[np.float64]
@@ -167,14 +167,14 @@ def stations(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:
     return places, offsets
 
 
-def reference_line(track: Track, vehicle: Vehicle) -> Guide:
+def reference_line(track: Track, vehicle: Vehicle) -> Raceline:
     """The reference lap as offset and speed at every centreline point of the track."""
     lap = reference_lap(track, vehicle)
     places, offsets = stations(track, lap)
     order = np.argsort(places % track.length)
     arc = np.arange(len(track.points)) * track.spacing
     at = (places % track.length)[order]
-    return Guide(
+    return Raceline(
         np.interp(arc, at, offsets[order], period=track.length),
         np.interp(arc, at, lap.speed[order], period=track.length),
     )

@@ -29,7 +29,7 @@ def make_textures(tracks: Sequence[Track], *, source: str = "drawn") -> list[Tex
     more than 64 million. A camera takes 5.3 bytes of memory per pixel, halved levels included: at most 0.34 GB.
     Raises InputError if a track has no such picture.
     """
-    require(source in SOURCES, f"env.texture must be one of {', '.join(SOURCES)}, got {source!r}; drawn is usual")
+    require(source in SOURCES, f"texture must be one of {', '.join(SOURCES)}, got {source!r}; drawn is usual")
     most = min(MOST_PIXELS, MOST_TOGETHER // max(1, len(tracks)))
     make = drawn_texture if source == "drawn" else picture_texture
     return [make(track, most) for track in tracks]

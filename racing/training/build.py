@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from racing.config import build
-from racing.errors import InputError, require
+from racing.errors import InputError, input_group, require
 from racing.training.hardware import Hardware, choose
 from racing.training.resolve import ResolvedConfig, resolve
 
@@ -107,7 +107,8 @@ def check_buildable(cfg: DictConfig, **replaced: Any) -> BaseAlgorithm:
 def build_with(group: str, factory: Any, **arguments: Any) -> Any:
     """Call a partial that a config group made; a key too many or too few is the user's mistake."""
     try:
-        return factory(**arguments)
+        with input_group(group, getattr(factory, "keywords", ())):
+            return factory(**arguments)
     except TypeError as error:
         surplus = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if surplus:

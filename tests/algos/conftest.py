@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from racing.algos.ppo import make_ppo
 from racing.algos.sac import make_sac
-from racing.envs.sensors import Step
+from racing.envs.task import StepResult
 from tests.support.drivers import group
 
 LANES, SIZE = 3, 4
@@ -20,7 +20,7 @@ LANES, SIZE = 3, 4
 class TinyEnv(VecEnv):
     """Three lanes of plain formulas: lane 0 terminates every 5 decisions, 1 is truncated every 4, 2 never ends.
 
-    history: one Step and the actions that led to it per decision.
+    history: one StepResult and the actions that led to it per decision.
     """
 
     privileged = None
@@ -31,7 +31,7 @@ class TinyEnv(VecEnv):
         self.episodes: list[dict[str, Any]] = []
         self.age = np.zeros(LANES, int)
         self.total = 0
-        self.history: list[tuple[np.ndarray, Step]] = []
+        self.history: list[tuple[np.ndarray, StepResult]] = []
 
     def _see(self, age: np.ndarray, push: np.ndarray) -> np.ndarray:
         columns = [np.sin(age), np.cos(0.7 * age + np.arange(LANES)), push, np.arange(LANES) - 1.0]
@@ -41,7 +41,7 @@ class TinyEnv(VecEnv):
         self.age[:] = 0
         return self._see(self.age, np.zeros(LANES))
 
-    def advance(self, actions: np.ndarray) -> Step:
+    def step_batch(self, actions: np.ndarray) -> StepResult:
         self.age += 1
         self.total += 1
         push = actions.sum(axis=1)
@@ -51,7 +51,7 @@ class TinyEnv(VecEnv):
         self.age[terminated | truncated] = 0
         observation = np.where((terminated | truncated)[:, None], self._see(self.age, np.zeros(LANES)), final)
         reward = (np.cos(self.total) - (actions**2).sum(axis=1)).astype(np.float32)
-        step = Step(
+        step = StepResult(
             observation=observation,
             reward=reward,
             terms=reward[:, None],

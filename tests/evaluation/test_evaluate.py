@@ -18,9 +18,9 @@ from racing.evaluation.result import Evaluation, flat_metrics, summarise
 from racing.evaluation.seeds import TEST_SEEDS
 from racing.evaluation.telemetry import COLUMNS
 from racing.sim.camera.camera import Randomize
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes
 from tests.support.drivers import follower, group
 
 PACE, REFERENCE = 8.0, 60.0  # [m/s], [s]
@@ -70,7 +70,7 @@ def test_a_driver_of_known_pace_has_the_lap_time_that_follows(laps: Evaluation, 
 
 def test_a_standing_start_is_not_in_the_flying_lap(wavy: Track, kart: Vehicle):
     env = group("env/mlp")
-    env["episodes"]["speed"] = [0.0, 0.0]
+    env["episodes"]["start_speed"] = [0.0, 0.0]
     for count in (1, 3):
         task = evaluation_task(env, [wavy], kart, [REFERENCE], races=4, laps=count, seed=0)
         for episode in evaluate(follower(task, PACE), task, [REFERENCE], telemetry=False).episodes:
@@ -100,7 +100,7 @@ def test_only_the_first_episode_of_a_lane_counts(crashes: Evaluation, wavy: Trac
     observation = env.reset()
     first: dict[int, dict] = {}
     while len(first) < 32:
-        step = env.advance(straight_on(observation))
+        step = env.step_batch(straight_on(observation))
         observation = step.observation
         lanes = np.flatnonzero(step.terminated | step.truncated)
         for lane, episode in zip(lanes, env.take_episodes(), strict=True):
@@ -134,7 +134,7 @@ def test_no_random_generator_is_touched(wavy: Track, kart: Vehicle):
 
 def test_starts_are_anywhere_even_if_training_starts_in_one_place(wavy: Track, kart: Vehicle):
     env = group("env/mlp")
-    env["episodes"]["random"] = False
+    env["episodes"]["random_start"] = False
     task = evaluation_task(env, [wavy], kart, [REFERENCE], races=32, laps=2, seed=0)
     task.reset()
     assert np.ptp(task.world.cars["s"]) > 0.5 * wavy.length
@@ -164,7 +164,7 @@ def test_only_who_still_drives_is_asked_where_frames_cost_time(wavy: Track, kart
 
 
 def test_an_evaluation_without_a_time_limit_is_refused(wavy: Track, kart: Vehicle):
-    endless = SensorsTask([wavy], kart, races=2, episodes=Episodes(laps=2))
+    endless = SensorsTask([wavy], kart, races=2, episodes=EpisodeConfig(laps=2))
     with pytest.raises(ValueError, match="need a time limit"):
         evaluate(straight_on, endless)
 

@@ -40,7 +40,7 @@ def follower(task: SensorsTask, pace: float):
     """`follow` as a policy; it looks at the world, not at the observation."""
 
     def policy(observation: np.ndarray) -> np.ndarray:
-        assert len(observation) == task.lanes
+        assert len(observation) == task.num_cars
         return follow(task.world, pace)
 
     return policy
@@ -102,7 +102,7 @@ def seeing_model(track: Track, vehicle: Vehicle, algo: str = "ppo_cnn", precisio
 def make_run(outputs: Path, model: Any, **changes: Any) -> RunDirectory:
     """A finished run on the oval that holds `model`; changes: of its config."""
     env = group("env/mlp", preview=PREVIEW, preview_spacing=12.0)
-    env["episodes"]["speed"] = [0.2, 0.5]  # the hand-made driver cannot catch a fast start
+    env["episodes"]["start_speed"] = [0.2, 0.5]  # the hand-made driver cannot catch a fast start
     config = {
         "env": env,
         "track": {"_target_": "racing.tracks.catalog.load_tracks", "file": "oval"},

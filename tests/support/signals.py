@@ -21,7 +21,7 @@ def train(outputs: Path, *arguments: str) -> int:
 
 
 def train_until(step: int, outputs: Path, *arguments: str, signals: Sequence[int] = (signal.SIGTERM,)) -> int:
-    """As `train`, but the process gets signals, one at each decision from `step` on."""
+    """As `train`, but the process gets signals, one at each step from `step` on."""
     real = CheckpointCallback._on_step
     left = list(signals)
 

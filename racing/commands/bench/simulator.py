@@ -73,16 +73,16 @@ def timed_drive(options: Mapping[str, Any], task: SensorsTask, step: Callable[[A
             for command in commands:
                 step(command)
             spent, cpu = spent + time.perf_counter() - began, cpu + time.process_time() - cpu_began
-            done += len(commands) * world.lanes
+            done += len(commands) * world.num_cars
         rates.append(done / spent)
         cpu_rates.append(done / cpu)
     rate = statistics.median(rates)
     return {
         "vehicle": world.vehicle.name,
         "model": world.vehicle.model,
-        "lanes": world.lanes,
+        "lanes": world.num_cars,
         "threads": world.threads,
-        "rays": world.rays.number,
+        "rays": world.range_finder.rays,
         "decisions_per_s": rate,
         "per_cpu_s": statistics.median(cpu_rates),  # hardly changes when the machine is busy
         "ns_per_decision": 1e9 / statistics.median(cpu_rates),
@@ -100,8 +100,8 @@ def record_drive(world: World, decisions: int) -> npt.NDArray[np.float32]:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    wobble = np.zeros((world.lanes, 2))
-    commands = np.empty((decisions, world.lanes, 2), np.float32)
+    wobble = np.zeros((world.num_cars, 2))
+    commands = np.empty((decisions, world.num_cars, 2), np.float32)
     vehicle, points, spacing = world.vehicle, world.points, world.tracks[0].spacing
     world.reseed(0)
     world.reset()
@@ -127,6 +127,6 @@ def parts(options: Mapping[str, Any]) -> dict[str, float]:
         timed_drive(options, make_task(options, vehicle, lanes, 1, rays))["ns_per_decision"] for rays in (1, many)
     )
     task = make_task(options, vehicle, lanes, 1, many)
-    whole = timed_drive(options, task, task.step)["ns_per_decision"]
+    whole = timed_drive(options, task, task.step_batch)["ns_per_decision"]
     per_ray = (all_rays - one) / (many - 1)
     return {"ns_per_ray": per_ray, "ns_without_rays": one - per_ray, "ns_observation_and_reward": whole - all_rays}

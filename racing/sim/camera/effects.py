@@ -14,24 +14,24 @@ POSE, EXPOSURE, SOFTNESS, FRAMES = 16, 24, 32, 64
 
 
 @inlined
-def around_zero(seed, lane, episode, draw):
+def around_zero(seed, car, episode, draw):
     """Uniform number in [-1, 1)."""
-    return TWO * uniform(seed, lane, episode, draw) - ONE
+    return TWO * uniform(seed, car, episode, draw) - ONE
 
 
 @kernel
-def develop(seed, lane, episode, step, chance, curve, lines, picture):
+def develop(seed, car, episode, step, chance, curve, lines, picture):
     """Blur, expose and disturb `picture` (H, W, 3 or 1) as `chance` (record of racing.sim.camera.render) says.
 
     Work space: curve (3, 256) and lines (2, W), uint8.
     """
     if chance.blur > ZERO:
-        deviation = chance.blur * uniform(seed, lane, episode, SOFTNESS)
+        deviation = chance.blur * uniform(seed, car, episode, SOFTNESS)
         blur(int(real(128.0) * deviation * deviation), lines, picture)  # a side weight of deviation ** 2 / 2
     if chance.exposes:
-        expose(seed, lane, episode, chance, curve, picture)
+        expose(seed, car, episode, chance, curve, picture)
     if chance.noise > ZERO:
-        disturb(bits(seed, lane, episode, FRAMES + step), int(chance.noise * real(256.0)), picture)
+        disturb(bits(seed, car, episode, FRAMES + step), int(chance.noise * real(256.0)), picture)
 
 
 @kernel
@@ -58,15 +58,15 @@ def blur(side, lines, picture):
 
 
 @kernel
-def expose(seed, lane, episode, chance, curve, picture):
+def expose(seed, car, episode, chance, curve, picture):
     """Contrast around middle grey, brightness, and a gain for each colour."""
     high, wide, channels = picture.shape
-    contrast = ONE + chance.contrast * around_zero(seed, lane, episode, EXPOSURE)
-    shift = chance.brightness * WHITE * around_zero(seed, lane, episode, EXPOSURE + 1)
+    contrast = ONE + chance.contrast * around_zero(seed, car, episode, EXPOSURE)
+    shift = chance.brightness * WHITE * around_zero(seed, car, episode, EXPOSURE + 1)
     for k in range(channels):
         gain = ONE
         if channels == 3:
-            gain += chance.colour * around_zero(seed, lane, episode, EXPOSURE + 2 + k)
+            gain += chance.colour * around_zero(seed, car, episode, EXPOSURE + 2 + k)
         for value in range(256):
             level = gain * ((real(value) - MIDDLE) * contrast + MIDDLE + shift)
             curve[k, value] = int(min(max(level, ZERO), WHITE) + HALF)

@@ -1,4 +1,4 @@
-"""First-person pictures of many cars: sky, ground, other cars, and what a real camera adds. Lanes share nothing."""
+"""First-person pictures of many cars: sky, ground, other cars, and what a real camera adds. Races share nothing."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ ZENITH = real(0.6)  # sine of the elevation from which the sky is no bluer
 
 
 @kernel
-def render(first, last, lanes, cars, rules, lens, chance, body, grounds, levels, texels, pictures):
-    """Draw what lanes[first..last-1] see to pictures (K, H, W, 3 or 1) of any strides. cars (N,): all lanes."""
+def render(first, last, indices, cars, rules, lens, chance, body, grounds, levels, texels, pictures):
+    """Draw what the cars indices[first..last-1] see to pictures (K, H, W, 3 or 1) of any strides. cars (N,): all."""
     wide = pictures.shape[2]
     eyes = np.zeros(1, EYE)
     plan, planned, horizon = np.zeros(pictures.shape[1], ROW), -1, 0
@@ -51,18 +51,18 @@ def render(first, last, lanes, cars, rules, lens, chance, body, grounds, levels,
     corners, outline = np.empty((8, 3), np.float32), np.empty((2, 5, 3), np.float32)
     curve, lines = np.empty((3, 256), np.uint8), np.empty((2, wide), np.uint8)
     for n in range(first, last):
-        lane, picture = lanes[n], pictures[n]
-        car, eye = cars[lane], eyes[0]
-        key = rules.first_lane + lane
+        i, picture = indices[n], pictures[n]
+        car, eye = cars[i], eyes[0]
+        key = rules.first_car + i
         aim(eye, car, lens, chance, rules.seed, key)
         if chance.moves or car.track != planned:
             horizon, planned = plan_rows(eye, grounds[car.track], plan), car.track
         draw_ground(eye, grounds[car.track], levels, texels, horizon, plan, work, halves, pairs, picture)
         draw_sky(eye, horizon, work, picture)
         if rules.cars_per_race > 1:
-            start = lane - lane % rules.cars_per_race
+            start = i - i % rules.cars_per_race
             race = cars[start : start + rules.cars_per_race]
-            draw_cars(eye, race, lane - start, body, order, corners, outline, picture)
+            draw_cars(eye, race, i - start, body, order, corners, outline, picture)
         if chance.develops:
             develop(rules.seed, key, car.episode, car.steps, chance, curve, lines, picture)
 

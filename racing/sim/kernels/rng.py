@@ -1,4 +1,4 @@
-"""Counter-based random numbers: hash(seed, lane, episode, draw). No state, so no order and no batch can change them."""
+"""Counter-based random numbers: hash(seed, car, episode, draw). No state, so no order and no batch can change them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def scramble(z):
 
 
 @kernel
-def bits(seed, lane, episode, draw):
+def bits(seed, car, episode, draw):
     """64 random bits, a pure function of the four whole arguments."""
-    z = scramble(np.uint64(seed) * GOLDEN + np.uint64(lane))
+    z = scramble(np.uint64(seed) * GOLDEN + np.uint64(car))
     z = scramble(z + np.uint64(episode) * GOLDEN)
     return scramble(z + np.uint64(draw) * GOLDEN)
 
 
 @kernel
-def uniform(seed, lane, episode, draw):
+def uniform(seed, car, episode, draw):
     """Uniform number in [0, 1) with 24 bits, a pure function of its four whole arguments."""
-    return real(bits(seed, lane, episode, draw) >> np.uint64(40)) * UNIT
+    return real(bits(seed, car, episode, draw) >> np.uint64(40)) * UNIT
