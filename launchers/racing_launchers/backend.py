@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -15,17 +16,24 @@ from racing.errors import require, require_number
 from racing.files import write_json
 from racing_launchers.sweep import Job, Sweep
 
-WAIT, RUN, GONE = "wait", "run", "gone"  # what a backend knows of an attempt
+
+class JobState(StrEnum):
+    """Where a job's last attempt is, as its backend knows it."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    LOST = "lost"  # nobody works on it any more: it has left a result, or never will
 
 
 @dataclass(frozen=True)
-class Look:
+class JobInfo:
     """What the backend knows of a job's last attempt.
 
-    state: WAIT, RUN or GONE (nobody works on it any more). detail: a few words for people; for GONE the reason.
+    state: where it is.
+    detail: a few words for people; for LOST the reason.
     """
 
-    state: str
+    state: JobState
     detail: str = ""
 
 
@@ -33,12 +41,10 @@ class Backend(ABC):
     """Submits jobs and looks after them. It keeps nothing in memory: another process can go on with the sweep."""
 
     shared = True  # workers write to the disk that we read
-    grace = 5.0  # [s] after which a job that is gone and left no result is dead
+    grace = 5.0  # [s] after which a job that nobody works on, and that left no result, is lost
     stops_with_us = False  # Ctrl-C in the terminal that waits also stops the jobs
 
-    def __init__(
-        self, *, name: str, wait: bool, retry: int, poll: float, send: str, job: str | None, dry_run: bool
-    ) -> None:
+    def __init__(self, *, name: str, wait: bool, retry: int, poll: float, send: str, dry_run: bool) -> None:
         """The keys that every file of conf/launcher has. Raises InputError."""
         for key, value in {"wait": wait, "dry_run": dry_run}.items():
             require(isinstance(value, bool), f"launcher.{key} must be true or false, got {value!r}; choose one")
@@ -46,7 +52,7 @@ class Backend(ABC):
         require_number("launcher.poll", poll, 0.05, 3600, unit="s")
         known = ("auto", "worker", "collector")
         require(send in known, f"launcher.send must be one of {', '.join(known)}, got {send!r}; auto is usual")
-        self.name, self.wait, self.retry, self.poll, self.send = name, wait, retry, poll, send
+        self.name, self.wait, self.retry, self.poll_interval_s, self.send = name, wait, retry, poll, send
         self.dry_run = dry_run
 
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
@@ -69,8 +75,8 @@ class Backend(ABC):
         """Submit jobs and write `attempt.json` of each (`begin_attempt`); returns at once. Raises InputError."""
 
     @abstractmethod
-    def look(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, Look]:
-        """By number, how far the last attempts of these jobs are."""
+    def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
+        """By number, where the last attempts of these jobs are."""
 
     @abstractmethod
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:

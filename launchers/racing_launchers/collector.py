@@ -19,7 +19,7 @@ from racing.tracking.errors import Unreachable
 from racing.tracking.mlflow_sink import Delivery
 from racing.tracking.sender import attend
 from racing.tracking.store import open_client
-from racing_launchers.sweep import ENDED, Job, Sweep
+from racing_launchers.sweep import Job, Sweep
 
 PARENT = "mlflow.parentRunId"
 
@@ -66,7 +66,7 @@ class SweepDelivery:
             return False
         try:
             more = delivery.deliver()
-            dead = not more and job.ended in ENDED and not delivery.ended and run.last_end() is None
+            dead = not more and job.ended and not delivery.ended and run.last_end() is None
             if dead and not run.in_use:
                 delivery.mark_killed()
                 delivery.ended = True

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.core.utils import JobReturn, setup_globals
+from hydra.core.utils import JobStatus as HydraStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
@@ -16,9 +17,10 @@ from racing.config import plain
 from racing.errors import require
 from racing.tracking.store import resolve_uri
 from racing_launchers.backend import Backend, make_backend
+from racing_launchers.job import JobStatus
 from racing_launchers.launch import Planned, Request, launch
 from racing_launchers.payload import RETURN, HydraJob, hydra_returns
-from racing_launchers.sweep import DONE, Job, Sweep
+from racing_launchers.sweep import Job, Sweep
 from racing_launchers.watch import report_failures
 
 
@@ -78,7 +80,7 @@ def _request(
     uri = resolve_uri(tracking["uri"], outputs)
     sends = backend.workers_send(uri)
     for own in planned:
-        own.payload.move(outputs, sweep.path, sweep.job(own.number).folder.path)
+        own.payload.move(outputs, sweep.path)
         own.settle(quiet=not sends)
     return Request(
         command=f"racing train {shlex.join(sys.argv[1:])}",
@@ -99,16 +101,16 @@ def _foreign(settings: dict[str, Any], sweep: Sweep) -> Request:
 
 def _nothing(own: Planned) -> JobReturn:
     """The result of a job that nobody waits for."""
-    result = JobReturn(overrides=own.overrides, status=JobStatus.COMPLETED)
+    result = JobReturn(overrides=own.overrides, status=HydraStatus.COMPLETED)
     result.return_value = None
     return result
 
 
 def _result(job: Job) -> JobReturn:
     """Hydra's result of a job; one that died has failed."""
-    found = hydra_returns(job.folder.path / RETURN) if job.ended == DONE else None
+    found = hydra_returns(job.folder.path / RETURN) if job.ended == JobStatus.DONE else None
     if found is not None:
         return found
-    failed = JobReturn(overrides=job.folder.about.get("overrides"), status=JobStatus.FAILED)
+    failed = JobReturn(overrides=job.folder.about.get("overrides"), status=HydraStatus.FAILED)
     failed.return_value = RuntimeError(f"job {job.number} ({job.label}): {job.folder.result.get('error')}")
     return failed

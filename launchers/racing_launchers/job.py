@@ -15,16 +15,43 @@ both sides may die at any instant, and whoever looks later finds out how far the
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from racing.files import read_json, write_atomic, write_json
 from racing.runs.directory import RunDirectory
 from racing.training.observer import TrainingObserver
 
-VARIABLE = "RACING_JOB"  # in the environment of a job's process: its folder
+if TYPE_CHECKING:
+    from racing.runs.directory import RunDirectory
+
+VARIABLE = "RACING_JOB"  # in the environment of the process that does a job: its folder
+
+
+class JobStatus(StrEnum):
+    """How far a job is; the values from DONE on are how an attempt ended, as result.json says it."""
+
+    NEW = "NEW"  # never submitted
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"  # it raised
+    REFUSED = "REFUSED"  # its input is wrong
+    STOPPED = "STOPPED"  # left on request, state saved
+    LOST = "LOST"  # disappeared without a result
+
+    @property
+    def ended(self) -> bool:
+        """Whether the attempt is over."""
+        return self not in (JobStatus.NEW, JobStatus.WAITING, JobStatus.RUNNING)
+
+    @classmethod
+    def _missing_(cls, value: object) -> JobStatus | None:
+        return cls.LOST if value == "DEAD" else None  # as earlier versions wrote it
 
 
 class JobFolder:
@@ -36,9 +63,22 @@ class JobFolder:
 
     @classmethod
     def current(cls) -> JobFolder | None:
-        """The job that this process does; None outside sweeps."""
+        """The job that this process does, or that the process does which has started it; None outside sweeps."""
         path = os.environ.get(VARIABLE)
         return cls(Path(path)) if path else None
+
+    @contextlib.contextmanager
+    def as_current(self) -> Iterator[None]:
+        """While entered this is the current job, here and in the processes that are started."""
+        before = os.environ.get(VARIABLE)
+        os.environ[VARIABLE] = str(self.path.resolve())
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[VARIABLE]
+            else:
+                os.environ[VARIABLE] = before
 
     @property
     def about(self) -> dict[str, Any]:
@@ -106,17 +146,20 @@ class JobFolder:
 
 
 class JobObserver(TrainingObserver):
-    """Notes in a job's folder which run directories it opens; they get the job's tags."""
+    """Follows a training for the sweep whose job it is."""
 
-    def __init__(self, job: JobFolder) -> None:
-        """job: that of this process."""
+    def __init__(self, job: JobFolder, outputs: Path) -> None:
+        """outputs: the folder of everything that the training writes."""
         super().__init__(job.tags)
-        self.job, self._before = job, set(job.runs)
-
-    def resumes(self, path: Path) -> bool:
-        """See TrainingObserver: an earlier attempt has moved the old directory aside already."""
-        return f"{path.parent.name}/{path.name}" in self._before
+        self.job, self.outputs = job, outputs.resolve()
 
     def opened(self, run: RunDirectory) -> None:
-        """See TrainingObserver."""
-        self.job.note(f"{run.path.parent.name}/{run.path.name}")
+        """The training begins, or goes on, in this run directory: note that it belongs to the job."""
+        self.job.note(self._place(run.path))
+
+    def resumes(self, path: Path) -> bool:
+        """Whether an earlier attempt of the job has opened this run directory: `fresh=true` has been obeyed then."""
+        return self._place(path) in self.job.runs
+
+    def _place(self, path: Path) -> str:
+        return path.resolve().relative_to(self.outputs).as_posix()

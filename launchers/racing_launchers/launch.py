@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from omegaconf import OmegaConf, open_dict
 from racing.config import what_counts
 from racing.errors import InputError, require
 from racing.files import write_json
-from racing_launchers.backend import GONE, Backend
+from racing_launchers.backend import Backend, JobState
+from racing_launchers.job import JobStatus
 from racing_launchers.payload import HydraJob, Payload
-from racing_launchers.sweep import DONE, NEW, Job, Sweep, axes_of, jobs_text, label_of
+from racing_launchers.sweep import Job, Sweep, axes_of, jobs_text, label_of
 from racing_launchers.sweep_record import Record, last_run
 from racing_launchers.watch import watch
 from racing_launchers.worker import write_payload
@@ -86,17 +88,17 @@ def launch(sweep: Sweep, backend: Backend, planned: Sequence[Planned], request: 
 
 
 def _launch(sweep: Sweep, backend: Backend, planned: Sequence[Planned], request: Request) -> list[Job]:
-    states = decide(sweep, backend, planned, fresh=request.fresh)
-    wanted = [own for own in planned if states[own.number] in SUBMITTED]
+    decisions = decide(sweep, backend, planned, fresh=request.fresh)
+    wanted = [own for own in planned if decisions[own.number].submits]
     if request.checked:
         check_jobs(wanted, here=backend.stops_with_us)
     backend.check([own.payload.config for own in wanted if isinstance(own.payload, HydraJob)])
-    show_plan(sweep, backend, planned, states)
+    show_plan(sweep, backend, planned, decisions)
     if backend.dry_run:
         print("launcher.dry_run: nothing was submitted")
         return []
     jobs = [sweep.job(own.number) for own in planned]
-    write_down(sweep, planned, states, request)
+    write_down(sweep, planned, decisions, request)
     record = Record(sweep)
     record.begin()
     try:
@@ -111,12 +113,22 @@ def _launch(sweep: Sweep, backend: Backend, planned: Sequence[Planned], request:
             print(f"{sweep.name}: MLflow does not have all of it yet: racing jobs collect {sweep.name}")
 
 
-FRESH, AGAIN, ALIVE, KEPT = "new", "continues", "still at work", "done before"
-SUBMITTED = (FRESH, AGAIN)
+class Decision(StrEnum):
+    """What becomes of a job when its sweep is launched."""
+
+    NEW = "new"
+    RESUMING = "resuming"
+    RUNNING = "running"  # from an earlier launch: left alone
+    ALREADY_DONE = "already done"
+
+    @property
+    def submits(self) -> bool:
+        """Whether the job is submitted."""
+        return self in (Decision.NEW, Decision.RESUMING)
 
 
-def decide(sweep: Sweep, backend: Backend, planned: Sequence[Planned], *, fresh: bool) -> dict[int, str]:
-    """By number, what is to become of a job. Raises InputError where one is still at work elsewhere or otherwise."""
+def decide(sweep: Sweep, backend: Backend, planned: Sequence[Planned], *, fresh: bool) -> dict[int, Decision]:
+    """By number, what is to become of a job. Raises InputError where one runs elsewhere, or with other overrides."""
     before = [job for own in planned if (job := sweep.job(own.number)).folder.attempts]
     going = [job for job in before if not job.ended]
     for job in going:
@@ -124,21 +136,22 @@ def decide(sweep: Sweep, backend: Backend, planned: Sequence[Planned], *, fresh:
         rule = f"job {job.number} of {sweep.name} was submitted with launcher={place} and has not ended there"
         remedy = f"racing jobs collect {sweep.name} or racing jobs cancel {sweep.name} first"
         require(place == backend.name, f"{rule}; {remedy}")
-    looks = backend.look(sweep, going) if going else {}
-    states = {}
+    infos = backend.poll(sweep, going) if going else {}
+    decisions = {}
     for own in planned:
         job = sweep.job(own.number)
         same = what_counts(job.folder.about.get("overrides") or []) == what_counts(own.overrides)
-        if job in going and looks[job.number].state != GONE:
-            rule = f"job {job.number} of {sweep.name} is still at work"
+        if job in going and infos[job.number].state != JobState.LOST:
+            rule = f"job {job.number} of {sweep.name} is running"
             remedy = f"wait, or racing jobs cancel {sweep.name}"
             require(same and not fresh, f"{rule}, {'fresh=true' if fresh else 'its settings differ'}; {remedy}")
-            states[own.number] = ALIVE
-        elif not fresh and same and job.ended == DONE and _kept(sweep, job):
-            states[own.number] = KEPT
+            decisions[own.number] = Decision.RUNNING
+        elif not fresh and same and job.ended == JobStatus.DONE and _kept(sweep, job):
+            decisions[own.number] = Decision.ALREADY_DONE
         else:
-            states[own.number] = AGAIN if same and job.folder.runs and not fresh else FRESH
-    return states
+            resumes = same and bool(job.folder.runs) and not fresh
+            decisions[own.number] = Decision.RESUMING if resumes else Decision.NEW
+    return decisions
 
 
 def _kept(sweep: Sweep, job: Job) -> bool:
@@ -147,19 +160,19 @@ def _kept(sweep: Sweep, job: Job) -> bool:
     return run is None or run.finished
 
 
-def show_plan(sweep: Sweep, backend: Backend, planned: Sequence[Planned], states: Mapping[int, str]) -> None:
+def show_plan(sweep: Sweep, backend: Backend, planned: Sequence[Planned], decisions: Mapping[int, Decision]) -> None:
     """Print what is going to happen, before it does."""
     axes = axes_of([own.overrides for own in planned])
     print(f"{sweep.name}: {jobs_text(len(planned))} on {backend.name}", file=sys.stderr)
     for own in planned[:SHOWN]:
-        print(f"  {own.number:>3}  {label_of(own.overrides, axes)}  {states[own.number].lower()}", file=sys.stderr)
+        print(f"  {own.number:>3}  {label_of(own.overrides, axes)}  {decisions[own.number]}", file=sys.stderr)
     if len(planned) > SHOWN:
         print(f"  ... and {len(planned) - SHOWN} more", file=sys.stderr)
-    for line in backend.plan(sum(state in (*SUBMITTED, NEW) for state in states.values())):
+    for line in backend.plan(sum(decision.submits for decision in decisions.values())):
         print(f"  {line}", file=sys.stderr)
 
 
-def write_down(sweep: Sweep, planned: Sequence[Planned], states: Mapping[int, str], request: Request) -> None:
+def write_down(sweep: Sweep, planned: Sequence[Planned], decisions: Mapping[int, Decision], request: Request) -> None:
     """The manifest, and the folders of the jobs to be submitted: all that another process needs to go on."""
     axes = axes_of([own.overrides for own in planned])
     sweep.describe(
@@ -174,7 +187,7 @@ def write_down(sweep: Sweep, planned: Sequence[Planned], states: Mapping[int, st
     )
     for own in planned:
         job = sweep.job(own.number)
-        if states[own.number] not in SUBMITTED:
+        if not decisions[own.number].submits:
             continue
         job.folder.path.mkdir(parents=True, exist_ok=True)
         label = label_of(own.overrides, axes)
@@ -182,7 +195,7 @@ def write_down(sweep: Sweep, planned: Sequence[Planned], states: Mapping[int, st
             {"mlflow.runName": label} if label else {}
         )
         about = {"number": own.number, "overrides": own.overrides, "label": label, "tags": tags, "steps": own.steps}
-        if states[own.number] == FRESH:
+        if decisions[own.number] == Decision.NEW:
             job.folder.forget()
         write_payload(job.folder, own.payload)
         write_json(job.folder.path / "job.json", about)

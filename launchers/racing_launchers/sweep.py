@@ -19,15 +19,9 @@ from racing.config import hint
 from racing.errors import InputError, require
 from racing.files import read_json, write_json
 from racing.runs.lock import FileLock
-from racing_launchers.job import JobFolder
+from racing_launchers.job import JobFolder, JobStatus
 
-WAITING, RUNNING = "WAITING", "RUNNING"  # what goes on
-DONE = "DONE"
-# FAILED: it raised. REFUSED: its input is wrong. STOPPED: left on request, state saved. DEAD: ended without a word.
-FAILED, REFUSED, STOPPED, DEAD = "FAILED", "REFUSED", "STOPPED", "DEAD"
-NEW = "NEW"  # never submitted
 ASKED = "cancel"  # a file in a job's folder
-ENDED = (DONE, FAILED, REFUSED, STOPPED, DEAD)
 
 
 @dataclass(frozen=True)
@@ -53,11 +47,12 @@ class Job:
         path.touch() if stop else path.unlink(missing_ok=True)
 
     @property
-    def ended(self) -> str | None:
-        """How the last attempt ended, one of ENDED; None while it has not."""
-        return self.folder.result.get("status") if self.folder.attempts else None
+    def ended(self) -> JobStatus | None:
+        """How the last attempt ended; None while it has not."""
+        status = self.folder.result.get("status") if self.folder.attempts else None
+        return JobStatus(status) if status else None
 
-    def end(self, status: str, error: str) -> None:
+    def end(self, status: JobStatus, error: str) -> None:
         """Note that the attempt ended without saying so itself."""
         self.folder.write(
             "result", self.folder.attempts, {"status": status, "error": error, "ended_ms": time.time_ns() // 1_000_000}

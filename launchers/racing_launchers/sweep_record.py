@@ -19,7 +19,8 @@ from racing.runs.journal import Journal
 from racing.tracking.client import KIND_TAG
 from racing.tracking.sender import Sender, spawn
 from racing.tracking.store import resolve_uri
-from racing_launchers.sweep import DONE, ENDED, Job, Sweep
+from racing_launchers.job import JobStatus
+from racing_launchers.sweep import Job, Sweep
 
 RESULTS = ("finish_rate", "lap_time_s", "lap_ratio", "steps", "steps_per_s", "learning_s")  # of a run's summary
 DIGITS = {"finish_rate": 2, "lap_time_s": 2, "lap_ratio": 3}  # in the printed table
@@ -81,8 +82,8 @@ class Record:
         """How many jobs have ended, and how, if that has changed."""
         counts = {"jobs/done": 0, "jobs/failed": 0}
         for job in jobs:
-            if job.ended in ENDED:
-                counts["jobs/done" if job.ended == DONE else "jobs/failed"] += 1
+            if job.ended:
+                counts["jobs/done" if job.ended == JobStatus.DONE else "jobs/failed"] += 1
         if self._journal and counts != self._counted:
             self._counted = counts
             self._journal.metrics(sum(counts.values()), counts)
@@ -106,7 +107,7 @@ class Record:
             self._journal.tags(texts | ({"racing.best_run_id": chosen["run_id"]} if chosen["run_id"] else {}))
             numbers = {f"best/{name}": chosen[name] for name in RESULTS[:3] if chosen[name] is not None}
             self._journal.metrics(len(jobs), numbers)
-        done = all(job.ended == DONE for job in jobs)
+        done = all(job.ended == JobStatus.DONE for job in jobs)
         self._journal.end(FINISHED if done else STOPPED if stopped else FAILED)
 
     def close(self) -> bool:

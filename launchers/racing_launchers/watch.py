@@ -1,4 +1,4 @@
-"""Waits for the jobs of a sweep: notes how each ended, continues dead ones, shows and records what happens."""
+"""Waits for the jobs of a sweep: notes how each ended, continues lost ones, shows and records what happens."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from racing.errors import JobsFailed, Stopped
 from racing.training.stop_flag import StopFlag
-from racing_launchers.backend import GONE, Backend, Look
-from racing_launchers.sweep import DEAD, DONE, ENDED, FAILED, REFUSED, STOPPED, Job, Sweep, jobs_text
+from racing_launchers.backend import Backend, JobInfo, JobState
+from racing_launchers.job import JobStatus
+from racing_launchers.sweep import Job, Sweep, jobs_text
 from racing_launchers.sweep_record import Record, show_results
 from racing_launchers.table import View
 
@@ -21,27 +22,28 @@ class Watch:
         self.sweep, self.backend, self.jobs, self.record = sweep, backend, list(jobs), record
         self.again = dict.fromkeys((job.number for job in jobs), backend.retry)  # attempts that are left to each
         self.open = [job for job in jobs if job.ended is None]
-        self.looks: Mapping[int, Look] = {}
+        self.infos: Mapping[int, JobInfo] = {}
         self._gone: dict[int, float] = {}  # number -> since when it is gone without a result
 
     def step(self) -> None:
         """One look at every job that has not ended."""
-        self.looks = self.backend.look(self.sweep, self.open)
+        self.infos = self.backend.poll(self.sweep, self.open)
         for job in list(self.open):
             self.backend.bring(self.sweep, job)
-            if job.ended is None and self.looks[job.number].state == GONE:
-                self._bury(job, self.looks[job.number])
+            if job.ended is None and self.infos[job.number].state == JobState.LOST:
+                self._mark_lost(job, self.infos[job.number])
             if job.ended is not None:
                 self._settle(job)
         self.record.count(self.jobs)
 
-    def _bury(self, job: Job, look: Look) -> None:
-        """A job that is gone gets its result from us, unless its own one arrives within the backend's grace."""
+    def _mark_lost(self, job: Job, info: JobInfo) -> None:
+        """A job that disappeared gets its result from us, unless its own one arrives within the backend's grace."""
         since = self._gone.setdefault(job.number, time.monotonic())
         if time.monotonic() - since >= self.backend.grace:
             self.backend.bring(self.sweep, job, last=True)
             if job.ended is None:
-                job.end(STOPPED if job.asked else DEAD, look.detail or "it is gone, nobody saw how it ended")
+                status = JobStatus.STOPPED if job.asked else JobStatus.LOST
+                job.end(status, info.detail or "it disappeared, nobody saw how it ended")
 
     def _settle(self, job: Job) -> None:
         """A job has ended: fetch all of it, note it, and continue it if it died and may."""
@@ -50,7 +52,7 @@ class Watch:
         self._gone.pop(job.number, None)
         error = job.folder.result.get("error")
         self.record.event("job ended", job=job.number, attempt=job.folder.attempts, status=job.ended, error=error)
-        if job.ended in (DEAD, STOPPED) and not job.asked and self.again[job.number] > 0:
+        if job.ended in (JobStatus.LOST, JobStatus.STOPPED) and not job.asked and self.again[job.number] > 0:
             self.again[job.number] -= 1
             self.backend.submit(self.sweep, [job])
             self.record.event("job continued", job=job.number, attempt=job.folder.attempts)
@@ -71,7 +73,7 @@ def watch(sweep: Sweep, backend: Backend, jobs: Sequence[Job], record: Record) -
         asked = False
         while True:
             mine.step()
-            view.show(mine.jobs, mine.looks)
+            view.show(mine.jobs, mine.infos)
             if not mine.open:
                 break
             if stop.signal and not backend.stops_with_us:
@@ -81,12 +83,12 @@ def watch(sweep: Sweep, backend: Backend, jobs: Sequence[Job], record: Record) -
                 asked = True
                 view.say(f"{stop.signal}: {jobs_text(len(mine.open))} asked to save their state")
                 mine.cancel()
-            _rest(backend.poll, stop)
+            _rest(backend.poll_interval_s, stop)
     record.end(jobs, backend.results(sweep), stopped=bool(stop.signal))
     if record.wanted:
         show_results(sweep, jobs)
-    if stop.signal and any(job.ended != DONE for job in jobs):
-        left = sum(job.ended != DONE for job in jobs)
+    if stop.signal and any(job.ended != JobStatus.DONE for job in jobs):
+        left = sum(job.ended != JobStatus.DONE for job in jobs)
         raise Stopped(f"{sweep.name} stopped on {stop.signal}, {left} of {jobs_text(len(jobs))} left; {SAME}")
 
 
@@ -114,16 +116,16 @@ def cancel_jobs(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> list[Job
 
 def report_failures(sweep: Sweep, jobs: Sequence[Job], *, retry: int) -> None:
     """Raise JobsFailed, which names every job that is not done, with its reason and log."""
-    failed = [job for job in jobs if job.ended in ENDED and job.ended != DONE]
+    failed = [job for job in jobs if job.ended not in (None, JobStatus.DONE)]
     if not failed:
         return
     lines = [f"racing: {len(failed)} of {jobs_text(len(jobs))} of {sweep.name} not done:"]
     for job in failed:
         lines.append(f"  {job.number} {job.label}: {str(job.ended).lower()}, {reason(job)}; log: {job.folder.log}")
     remedies = [f"{SAME}; the others are kept"]
-    if any(job.ended in (DEAD, STOPPED) for job in failed):
-        remedies.append(f"launcher.retry={max(1, retry)} continues jobs that die")
-    if any(job.ended in (FAILED, REFUSED) for job in failed):
+    if any(job.ended in (JobStatus.LOST, JobStatus.STOPPED) for job in failed):
+        remedies.append(f"launcher.retry={max(1, retry)} continues jobs that are lost")
+    if any(job.ended in (JobStatus.FAILED, JobStatus.REFUSED) for job in failed):
         remedies.append(f"racing jobs logs {sweep.name} job=N shows what one said")
     raise JobsFailed("\n".join([*lines, "; ".join(remedies)]))
 
@@ -132,4 +134,5 @@ def reason(job: Job) -> str:
     """Why a job is not done."""
     said = str(job.folder.result.get("error") or "no reason is known")
     seen = str(job.folder.left.get("reason", ""))
-    return f"{seen.partition(',')[0]}: {said}" if job.ended == STOPPED and seen.startswith("time is over") else said
+    late = job.ended == JobStatus.STOPPED and seen.startswith("time is over")
+    return f"{seen.partition(',')[0]}: {said}" if late else said

@@ -19,14 +19,14 @@ from typing import Any
 import psutil
 
 from racing.errors import ExitCode, Stopped, input_error
-from racing_launchers.job import JobFolder
+from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.payload import Payload
 
-STATUS: dict[int, str] = {
-    ExitCode.DONE: "DONE",
-    ExitCode.FAILED: "FAILED",
-    ExitCode.WRONG_INPUT: "REFUSED",
-    ExitCode.STOPPED: "STOPPED",
+STATUS: dict[int, JobStatus] = {
+    ExitCode.DONE: JobStatus.DONE,
+    ExitCode.FAILED: JobStatus.FAILED,
+    ExitCode.WRONG_INPUT: JobStatus.REFUSED,
+    ExitCode.STOPPED: JobStatus.STOPPED,
 }
 
 
@@ -59,7 +59,8 @@ def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
     value: Any = None
     code: int = ExitCode.DONE
     try:
-        value = payload.call(folder.path)
+        with folder.as_current():
+            value = payload.call(folder.path)
     except KeyboardInterrupt:
         raise
     except Stopped as stopped:
@@ -76,7 +77,8 @@ def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
     if error:
         print(error, file=sys.stderr, flush=True)
     ended = {"ended_ms": time.time_ns() // 1_000_000, "exit_code": code}
-    return about | ended | {"status": STATUS.get(code, "FAILED"), "error": error, "value": value, "runs": folder.runs}
+    status = STATUS.get(code, JobStatus.FAILED).value  # plain: it travels
+    return about | ended | {"status": status, "error": error, "value": value, "runs": folder.runs}
 
 
 def first_line(error: BaseException) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from racing.errors import ExitCode
 from racing_launchers.backend import launcher_settings, make_backend
+from racing_launchers.job import JobStatus
 from racing_launchers.launch import Planned, Request, launch
 from racing_launchers.payload import CommandJob
-from racing_launchers.sweep import DONE, REFUSED, Sweep
+from racing_launchers.sweep import Sweep
 from racing_launchers.watch import report_failures
 
 
@@ -30,17 +31,17 @@ def submit(verb: str, argv: Sequence[str]) -> int:
     identity = hashlib.sha256(chr(0).join([verb, *own]).encode()).hexdigest()[:8]
     sweep = Sweep(outputs / "sweeps" / f"{verb}-{identity}")
     payload = CommandJob([verb, *own])
-    payload.move(outputs, sweep.path, sweep.job(0).folder.path)
+    payload.move(outputs, sweep.path)
     request = Request(command=f"racing {verb} {shlex.join(argv)}", launcher=known, outputs=outputs, fresh=True)
     before = len(list(backend.log(sweep, sweep.job(0))))
     jobs = launch(sweep, backend, [Planned(0, own, payload)], request)
-    if jobs and jobs[0].ended == REFUSED:
+    if jobs and jobs[0].ended == JobStatus.REFUSED:
         print("\n".join(list(backend.log(sweep, jobs[0]))[before:-1]), file=sys.stderr)
         return ExitCode.WRONG_INPUT
-    if jobs and jobs[0].ended == DONE:
+    if jobs and jobs[0].ended == JobStatus.DONE:
         print("\n".join(list(backend.log(sweep, jobs[0]))[before:]))
     report_failures(sweep, jobs, retry=backend.retry)
-    return 0
+    return ExitCode.DONE
 
 
 def parts(argv: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -109,7 +109,7 @@ def _job(cfg: DictConfig) -> float | None:
         raise _Refused(InputError(f"{rule}; add -m, or leave it away"))
     cfg.name = cfg.name or default_name(cfg, HydraConfig.get().runtime.choices)
     job = JobFolder.current()
-    observer = TrainingObserver() if job is None else JobObserver(job)
+    observer = TrainingObserver() if job is None else JobObserver(job, Path(cfg.paths.outputs))
     try:
         if "sweep" in cfg:
             from racing.tuning.worker import work

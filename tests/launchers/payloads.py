@@ -14,6 +14,7 @@ from unittest.mock import patch
 from racing.errors import InputError, Stopped
 from racing.training.stop_flag import StopFlag
 from racing_launchers.backend import launcher_settings, make_backend
+from racing_launchers.job import JobFolder
 from racing_launchers.launch import Planned, Request, launch
 from racing_launchers.sweep import Job, Sweep
 
@@ -25,7 +26,7 @@ class Act:
     what: str
     then: str = ""
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         pass
 
     def call(self, job: Path) -> Any:
@@ -38,6 +39,9 @@ class Act:
     def work(self) -> float:
         print("I work")
         return 0.5
+
+    def who(self) -> str:
+        return str(JobFolder.current().path)
 
     def fail(self) -> None:
         raise RuntimeError("the engine\nis broken")
@@ -83,7 +87,7 @@ class Drive:
     arguments: list[str]
     hold: int | None = None
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         pass
 
     def call(self, job: Path) -> Any:

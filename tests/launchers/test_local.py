@@ -25,7 +25,7 @@ from tests.support.mlflow_server import wait_until
 def test_every_way_to_end_is_told_and_harms_no_other(tmp_path: Path):
     acts = [Act("work"), Act("fail"), Act("refuse"), Act("leave"), Act("die"), Act("work")]
     sweep, jobs = run(tmp_path, acts)
-    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "FAILED", "DEAD", "DONE"]
+    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "FAILED", "LOST", "DONE"]
     assert [job.folder.result.get("value") for job in jobs] == [0.5, None, None, None, None, 0.5]
     with pytest.raises(JobsFailed) as told:
         report_failures(sweep, jobs, retry=0)
@@ -34,7 +34,7 @@ def test_every_way_to_end_is_told_and_harms_no_other(tmp_path: Path):
     assert lines[1].startswith("  1 act=fail: failed, RuntimeError: the engine; log: ")
     assert "2 act=refuse: refused, fuel must be > 0, got 0; refuel" in lines[2]
     assert "left with exit code 3" in lines[3]
-    assert "4 act=die: dead, killed by SIGKILL: out of memory, or by hand" in lines[4]
+    assert "4 act=die: lost, killed by SIGKILL: out of memory, or by hand" in lines[4]
     assert "is broken" in jobs[1].folder.log.read_text()  # the whole traceback
     assert jobs[0].folder.log.read_text() == "I work\n"
 
@@ -42,14 +42,14 @@ def test_every_way_to_end_is_told_and_harms_no_other(tmp_path: Path):
 def test_dead_jobs_are_continued_so_often_and_failed_ones_are_not(tmp_path: Path):
     acts = [Act("die", then="work"), Act("die"), Act("fail")]
     _, jobs = run(tmp_path, acts, "retry=2")
-    assert endings(jobs) == ["DONE", "DEAD", "FAILED"]
+    assert endings(jobs) == ["DONE", "LOST", "FAILED"]
     assert [job.folder.attempts for job in jobs] == [2, 3, 1]
 
 
 def test_repeated_a_sweep_does_only_what_is_not_done(tmp_path: Path):
     acts = [Act("work"), Act("die", then="work"), Act("fail", then="work")]
     _, jobs = run(tmp_path, acts)
-    assert endings(jobs) == ["DONE", "DEAD", "FAILED"]
+    assert endings(jobs) == ["DONE", "LOST", "FAILED"]
     _, jobs = run(tmp_path, acts)
     assert endings(jobs) == ["DONE"] * 3
     assert [job.folder.attempts for job in jobs] == [1, 2, 2]

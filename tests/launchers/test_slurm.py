@@ -13,7 +13,7 @@ import pytest
 from racing.cli import main
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
-from racing_launchers.backend import GONE, RUN, WAIT, Look, begin_attempt, launcher_settings, make_backend
+from racing_launchers.backend import JobInfo, JobState, begin_attempt, launcher_settings, make_backend
 from racing_launchers.launch import Planned, Request, launch
 from racing_launchers.slurm.queue import Known, states
 from racing_launchers.sweep import Job, Sweep
@@ -95,7 +95,7 @@ def test_a_sweep_in_which_each_job_has_another_fate(here: Cluster, calm: RunDire
     wait_until(lambda: here.show(id_of(late))["Restarts"] == "1", "SLURM has told the late one")
     here.call("scontrol", "update", f"JobId={id_of(late)}", "TimeLimit=240")  # else that holds for its next life, too
     assert collect(tmp_path) == 1
-    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "FAILED", "DEAD", "DONE", "DONE", "DONE", "DONE"]
+    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "FAILED", "LOST", "DONE", "DONE", "DONE", "DONE"]
     assert [job.folder.attempts for job in jobs] == [1, 1, 1, 1, 2, 2, 1, 1, 1]
     assert [job.folder.result.get("value") for job in jobs] == [0.5, *[None] * 4, *[0.5] * 4]
     assert jobs[4].folder.result["error"].startswith("killed by SIGKILL: out of memory, or by hand on n")
@@ -169,8 +169,8 @@ def test_cancelled_jobs_save_their_state_and_the_same_command_continues_them(
     wait_until_held(jobs[:1])
     wait_until(lambda: (jobs[1].folder.path / "attempts.txt").exists(), "the second has begun")
     wait_until(lambda: (jobs[2].folder.path / "attempts.txt").exists(), "the third has begun")
-    looks = make_backend(slurm()).look(sweep, jobs)
-    assert [looks[number].state for number in range(4)] == [RUN, RUN, RUN, WAIT]
+    infos = make_backend(slurm()).poll(sweep, jobs)
+    assert [infos[number].state for number in range(4)] == [JobState.RUNNING] * 3 + [JobState.PENDING]
     here.call("scancel", id_of(jobs[2]))  # by hand
     wait_until(lambda: jobs[2].ended, "the third has stopped")
     assert main(["jobs", "cancel", "acts", f"paths.outputs={tmp_path}"]) == 0
@@ -212,9 +212,9 @@ def test_a_job_of_which_nothing_was_noted_does_nothing(here: Cluster, tmp_path: 
     wait_until(lambda: here.show(first)["JobState"] == "FAILED", "it has left")
     assert not (job.folder.path / "attempts.txt").exists()
     assert f"job {first} of SLURM is not attempt 1" in job.folder.log.read_text()
-    looks = make_backend(slurm()).look(sweep, [job])
-    assert looks[0].state == GONE
-    assert "does not know it any more" in looks[0].detail
+    infos = make_backend(slurm()).poll(sweep, [job])
+    assert infos[0].state == JobState.LOST
+    assert "does not know it any more" in infos[0].detail
 
 
 def test_while_slurm_does_not_answer_jobs_are_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -226,9 +226,9 @@ def test_while_slurm_does_not_answer_jobs_are_where_they_were(tmp_path: Path, mo
     )
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     backend = make_backend(slurm())
-    look = backend.look(Sweep(tmp_path), [job])[0]
-    assert look.state == WAIT
-    assert look.detail.startswith("unknown: squeue: ")
+    info = backend.poll(Sweep(tmp_path), [job])[0]
+    assert info.state == JobState.PENDING
+    assert info.detail.startswith("unknown: squeue: ")
     with pytest.raises(InputError, match="give the command again"):
         backend.cancel(Sweep(tmp_path), [job])
 
@@ -247,7 +247,7 @@ def test_while_slurm_does_not_answer_jobs_are_where_they_were(tmp_path: Path, mo
     ],
 )
 def test_why_a_job_is_over_is_said_in_words(state: str, code: int, said: str):
-    assert Known(state, code, "n1", "", "4:00:00").look == Look(GONE, said)
+    assert Known(state, code, "n1", "", "4:00:00").info == JobInfo(JobState.LOST, said)
 
 
 def test_accounting_is_asked_about_jobs_that_slurmctld_has_forgotten(
@@ -258,7 +258,7 @@ def test_accounting_is_asked_about_jobs_that_slurmctld_has_forgotten(
     (tmp_path / "sacct").write_text("#!/bin/sh\necho '4711_3|OUT_OF_MEMORY|0:125|n7|None|04:00:00'\n")
     (tmp_path / "sacct").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert states(["4711_3"])["4711_3"].look == Look(GONE, "out of memory on n7 (launcher.mem_gb)")
+    assert states(["4711_3"])["4711_3"].info == JobInfo(JobState.LOST, "out of memory on n7 (launcher.mem_gb)")
 
 
 @pytest.mark.parametrize(

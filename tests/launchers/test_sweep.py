@@ -54,8 +54,8 @@ def test_a_killed_worker_loses_only_itself_and_is_continued_to_the_same_bits(cal
     os.kill(sweep.job(0).folder.started["pid"], signal.SIGKILL)
     told = process.communicate(timeout=300)[1].splitlines()
     assert process.returncode == 1
-    assert [job.ended for job in sweep.jobs] == ["DEAD", "DONE"]
-    assert any(line.startswith("  0 seed=1: dead, killed by SIGKILL") and "log.txt" in line for line in told)
+    assert [job.ended for job in sweep.jobs] == ["LOST", "DONE"]
+    assert any(line.startswith("  0 seed=1: lost, killed by SIGKILL") and "log.txt" in line for line in told)
     other = run_of(sweep, 1).summary
     # Again: the second job is kept. The first is killed once more, and continued by itself.
     process = subprocess.Popen(command(tmp_path, "-m", "seed=1,2", *LONG, "launcher.retry=1"))

@@ -17,9 +17,10 @@ from typing import Any
 
 from racing.errors import require, require_number
 from racing.runs.lock import FileLock
-from racing_launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt
+from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt
+from racing_launchers.job import JobStatus
 from racing_launchers.local.supervisor import LOCK, make_places, process_of, usable_cores
-from racing_launchers.sweep import STOPPED, Job, Sweep
+from racing_launchers.sweep import Job, Sweep
 
 FIRST = 10.0  # [s] that a supervisor may take to begin
 
@@ -59,10 +60,10 @@ class LocalBackend(Backend):
             begin_attempt(job, self.name)
         supervise(sweep)
 
-    def look(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, Look]:
+    def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
         """See Backend. A supervisor that is gone while jobs wait for it is replaced."""
-        found = {job.number: look_at(job) for job in jobs}
-        waiting = [job for job in jobs if found[job.number].state == WAIT]
+        found = {job.number: job_info(job) for job in jobs}
+        waiting = [job for job in jobs if found[job.number].state == JobState.PENDING]
         recent = any(time.time() - job.folder.attempt["submitted_ms"] / 1000 < FIRST for job in waiting)
         if waiting and not recent and not FileLock(sweep.path / LOCK).held:
             supervise(sweep)
@@ -78,23 +79,26 @@ class LocalBackend(Backend):
     def bring(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
         """See Backend. Why a job has stopped is known once its process has left."""
         until = time.monotonic() + FIRST
-        while last and job.ended == STOPPED and not job.folder.left and time.monotonic() < until:
+        while last and job.ended == JobStatus.STOPPED and not job.folder.left and time.monotonic() < until:
             if process_of(job) is None and not FileLock(sweep.path / LOCK).held:
                 return
             time.sleep(0.05)
 
 
-def look_at(job: Job) -> Look:
+def job_info(job: Job) -> JobInfo:
     """How far the last attempt of a job is, from its files and the processes of this machine."""
     left = job.folder.left
     if left:
-        return Look(GONE, str(left["reason"]))
+        return JobInfo(JobState.LOST, str(left["reason"]))
     started = job.folder.started
     if not started:
-        return Look(GONE, "cancelled before it began") if job.asked else Look(WAIT, "waits for a free place")
+        if job.asked:
+            return JobInfo(JobState.LOST, "cancelled before it began")
+        return JobInfo(JobState.PENDING, "waiting for a free slot")
     if process_of(job) is not None:
-        return Look(RUN, f"process {started['pid']}" + (f", GPU {started['gpu']}" if started.get("gpu") else ""))
-    return Look(GONE, f"process {started['pid']} is gone, and nobody saw how it ended")
+        gpu = f", GPU {started['gpu']}" if started.get("gpu") else ""
+        return JobInfo(JobState.RUNNING, f"process {started['pid']}{gpu}")
+    return JobInfo(JobState.LOST, f"process {started['pid']} is gone, and nobody saw how it ended")
 
 
 def supervise(sweep: Sweep) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from racing.config import plain
 from racing.errors import InputError, require, require_number
 from racing.runs.directory import find_run
-from racing_launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt, insists_on_gpu
+from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
 from racing_launchers.modal.app import Needs, described, make_app
 from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, normalise
 from racing_launchers.modal.sync import bring, bring_log
@@ -147,24 +147,26 @@ class ModalBackend(Backend):
 
     # while it goes on
 
-    def look(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, Look]:
+    def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
         """See Backend."""
         volume = self.runs
         with ThreadPoolExecutor(MANY) as pool:
-            looks = pool.map(lambda job: self._look_at(volume, sweep, job), jobs)
-            return {job.number: look for job, look in zip(jobs, looks, strict=True)}
+            infos = pool.map(lambda job: self._info(volume, sweep, job), jobs)
+            return {job.number: info for job, info in zip(jobs, infos, strict=True)}
 
-    def _look_at(self, volume: Volume, sweep: Sweep, job: Job) -> Look:
+    def _info(self, volume: Volume, sweep: Sweep, job: Job) -> JobInfo:
         ended = self._ended(job)
         if not job.folder.started:
             bring(volume, sweep, job, last=False)
         started = job.folder.started
         if ended is None:
-            return Look(RUN, container_of(job)) if started else Look(WAIT, "waits for a container")
+            if not started:
+                return JobInfo(JobState.PENDING, "waiting for a container")
+            return JobInfo(JobState.RUNNING, container_of(job))
         asked = job.folder.path / ASKED
         if asked.exists() and started and not job.folder.result and time.time() - asked.stat().st_mtime < SAVING:
-            return Look(RUN, "cancelled, saves its state")
-        return Look(GONE, ended)
+            return JobInfo(JobState.RUNNING, "cancelled, saves its state")
+        return JobInfo(JobState.LOST, ended)
 
     def _ended(self, job: Job) -> str | None:
         """How the job's call ended; None while it goes on."""

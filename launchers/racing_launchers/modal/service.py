@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from racing.config import choices, compose_run
-from racing.errors import InputError, input_error, require
+from racing.errors import ExitCode, InputError, input_error, require
 from racing.tracks.catalog import shipped
+from racing_launchers.job import JobStatus
 from racing_launchers.job_progress import progress_of
 from racing_launchers.modal.app import Needs, make_image, passed_on, settings, volume
 from racing_launchers.modal.volume import answered, library
@@ -94,9 +95,8 @@ class Service:
         own = accepted(body)
         config = compose_run(own)
         name = f"web-{uuid.uuid4().hex[:8]}"
-        folder = self.runs / "sweeps" / name / "jobs" / "0"
         # Without a server the journal is the record: racing runs fetch.
-        more = [f"launcher.job={folder}", *([] if self.about["tracked"] else ["tracking.enabled=false"])]
+        more = [] if self.about["tracked"] else ["tracking.enabled=false"]
         about = {"number": 0, "overrides": own, "label": " ".join(own), "tags": {"racing.sweep": name}}
         order = Order(
             sweep=name,
@@ -128,9 +128,9 @@ class Service:
         try:
             result = library().FunctionCall.from_id(call).get(timeout=0)
         except builtins.TimeoutError:
-            return {"state": "RUNNING", "error": None}
+            return {"state": JobStatus.RUNNING, "error": None}
         except Exception as error:
-            return {"state": "DEAD", "error": f"{type(error).__name__}: {error}"[:300]}
+            return {"state": JobStatus.LOST, "error": f"{type(error).__name__}: {error}"[:300]}
         return {"state": result["status"], "error": result["error"], "value": result["value"]}
 
 
@@ -209,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if set(arguments) & {"-h", "--help"}:
         print(__doc__)
-        return 0
+        return ExitCode.DONE
     try:
         known = launcher_settings("modal", arguments)
         backend = make_backend({**known, "app": f"{known['app']}-service"})
@@ -218,8 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(deploy(backend.needs, backend.commit_every, backend.needs.app))
     except InputError as error:
         print(f"racing: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return ExitCode.WRONG_INPUT
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

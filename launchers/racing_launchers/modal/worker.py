@@ -86,6 +86,8 @@ class Container:
         """The whole life of the container."""
         from modal.exception import InputCancellation
 
+        from racing_launchers.job import JobStatus
+
         self._prepare()
         before = signal.signal(signal.SIGUSR1, self._cancel)
         restore_kernels(self.runs)
@@ -96,7 +98,7 @@ class Container:
             signal.signal(signal.SIGUSR1, before)
             self._note()
             self.commit()
-        if result["status"] == "STOPPED" and not self.cancelled:
+        if result["status"] == JobStatus.STOPPED and not self.cancelled:
             raise KeyboardInterrupt  # the machine is taken away: Modal shall call again
         self.folder.write("result", self.order.attempt, result)
         save_kernels(self.runs)
@@ -194,9 +196,9 @@ class Provided:
         """payload: as it was made on another machine."""
         self.payload, self.container = payload, container
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         """See Payload."""
-        self.payload.move(outputs, sweep, job)
+        self.payload.move(outputs, sweep)
 
     def call(self, job: Path) -> Any:
         """See Payload."""
@@ -205,7 +207,7 @@ class Provided:
         order, sweep = self.container.order, self.container.sweep
         if order.tracks_at:
             provide(order.tracks, Path(order.tracks_at))
-        self.move(self.container.runs, sweep, job)
+        self.move(self.container.runs, sweep)
         share_study(self.payload, sweep.name)
         value = self.payload.call(job)
         go_home(job / RETURN, sweep, order.home)

@@ -17,8 +17,8 @@ from typing import Any
 from racing.config import hint
 from racing.errors import InputError, require, require_number
 from racing.files import read_json
-from racing_launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt, insists_on_gpu
-from racing_launchers.slurm.queue import Unanswered, command, largest_array, partitions, states
+from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
+from racing_launchers.slurm.queue import Known, Unanswered, command, largest_array, partitions, states
 from racing_launchers.slurm.task import Task
 from racing_launchers.sweep import Job, Sweep
 
@@ -110,14 +110,15 @@ class SlurmBackend(Backend):
             for job, id in zip(part, self._submit(sweep, part), strict=True):
                 begin_attempt(job, self.name, {"slurm": id})
 
-    def look(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, Look]:
+    def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
         """See Backend. While SLURM does not answer, jobs are believed to be where they were."""
         ids = {job.number: id_of(job) for job in jobs}
         try:
             found = states([id for id in ids.values() if id])
         except Unanswered as error:
-            return {job.number: Look(RUN if job.folder.started else WAIT, f"unknown: {error}") for job in jobs}
-        return {job.number: self._look(sweep, job, found.get(ids[job.number] or "")) for job in jobs}
+            where = {job.number: JobState.RUNNING if job.folder.started else JobState.PENDING for job in jobs}
+            return {number: JobInfo(state, f"unknown: {error}") for number, state in where.items()}
+        return {job.number: self._info(sweep, job, found.get(ids[job.number] or "")) for job in jobs}
 
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend. Whoever runs gets SIGTERM and the time that it needs; who is asked again later, KillWait."""
@@ -180,16 +181,16 @@ class SlurmBackend(Backend):
         own |= {key.replace("_", "-"): value for key, value in self.more.items()}
         return [f"--{key}" if value is True else f"--{key}={value}" for key, value in own.items()]
 
-    def _look(self, sweep: Sweep, job: Job, known: Any) -> Look:
+    def _info(self, sweep: Sweep, job: Job, known: Known | None) -> JobInfo:
         """One job. known: what SLURM says, if it remembers the job."""
         if known is None:
-            return Look(GONE, "SLURM does not know it any more, and nobody saw how it ended")
-        look: Look = known.look
-        if look.state != GONE or job.folder.started:
-            return look
+            return JobInfo(JobState.LOST, "SLURM does not know it any more, and nobody saw how it ended")
+        info = known.info
+        if info.state != JobState.LOST or job.folder.started:
+            return info
         if known.state.startswith("CANCELLED"):
-            return Look(GONE, f"{look.detail} before it began")
-        return Look(GONE, f"{look.detail} before it began; SLURM's log: {slurm_log(sweep, job)}")
+            return JobInfo(JobState.LOST, f"{info.detail} before it began")
+        return JobInfo(JobState.LOST, f"{info.detail} before it began; SLURM's log: {slurm_log(sweep, job)}")
 
     def _first_asked(self, job: Job) -> float:
         """When the attempt was first asked to stop [s since 1970]; now, which is noted, if it was not before."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from racing.errors import InputError, require
-from racing_launchers.backend import GONE, RUN, WAIT, Look
+from racing_launchers.backend import JobInfo, JobState
 
 PATIENCE = 60  # [s] for one command; a busy slurmctld takes its time
 FIELDS = {"JobArrayID": 40, "State": 20, "exit_code": 12, "NodeList": 60, "Reason": 60, "TimeLimit": 20}  # widths
@@ -39,13 +39,13 @@ class Known:
     limit: str = ""
 
     @property
-    def look(self) -> Look:
+    def info(self) -> JobInfo:
         """The same as every backend says it."""
         if self.state in WORKING:
-            return Look(RUN, f"on {self.node}" if self.node else self.state.lower())
+            return JobInfo(JobState.RUNNING, f"on {self.node}" if self.node else self.state.lower())
         if self.state in HELD:
-            return Look(WAIT, REASONS.get(self.reason) or f"{self.state.lower()}: {self.reason}")
-        return Look(GONE, self.ending)
+            return JobInfo(JobState.PENDING, REASONS.get(self.reason) or f"{self.state.lower()}: {self.reason}")
+        return JobInfo(JobState.LOST, self.ending)
 
     @property
     def ending(self) -> str:

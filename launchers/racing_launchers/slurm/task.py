@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 
 from racing.errors import ExitCode, InputError
-from racing_launchers.job import JobFolder
+from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.slurm.queue import Unanswered, shown
 from racing_launchers.sweep import ASKED
 from racing_launchers.worker import read_payload, run
@@ -46,7 +46,7 @@ class Task:
             print(f"job {life.id} of SLURM is not attempt {attempt} at {folder}: it leaves", flush=True)
             raise SystemExit(ExitCode.STOPPED)
         result = job.result or life.live()
-        if result["status"] != "DONE":
+        if result["status"] != JobStatus.DONE:
             raise SystemExit(result["exit_code"] or ExitCode.STOPPED)
         return result["value"]
 
@@ -144,7 +144,7 @@ class Life:
         return OVER if known.get("Reason") == "TimeLimit" else CANCELLED
 
     def _stopped(self, error: str) -> dict[str, Any]:
-        return self._write({"status": "STOPPED", "exit_code": ExitCode.STOPPED, "error": error})
+        return self._write({"status": JobStatus.STOPPED, "exit_code": ExitCode.STOPPED, "error": error})
 
     def _write(self, result: dict[str, Any]) -> dict[str, Any]:
         self.job.write("result", self.attempt, result)

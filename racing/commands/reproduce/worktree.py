@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from racing.errors import InputError, require
 from racing.files import temporary_path
+from racing.processes import run_child
 from racing.runs.paths import IN_RUN
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -66,16 +66,7 @@ def run_there(tree: Path, arguments: Sequence[str]) -> int:
     """
     # PYTHONSAFEPATH: without it -m puts the present folder, which may hold another racing, before PYTHONPATH.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, import_paths(tree))), "PYTHONSAFEPATH": "1"}
-    sys.stdout.flush()
-    process = subprocess.Popen([sys.executable, "-c", COMMAND_LINE, *arguments], env=environment)
-    passed_on = (signal.SIGTERM, signal.SIGUSR2)
-    before = {number: signal.signal(number, lambda got, _: process.send_signal(got)) for number in passed_on}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process by itself
-    try:
-        return process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return run_child([sys.executable, "-c", COMMAND_LINE, *arguments], env=environment, shares_terminal=True)
 
 
 def import_paths(tree: Path) -> list[Path]:

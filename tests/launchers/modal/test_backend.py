@@ -57,14 +57,14 @@ def results_when_calls_end(box: Box) -> list[int]:
 def test_every_way_to_end_is_told_and_harms_no_other(box: Box, tmp_path: Path):
     arrived = results_when_calls_end(box)
     sweep, jobs = run(tmp_path, [Act("work"), Act("fail"), Act("refuse"), Act("die"), Act("work")])
-    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "DEAD", "DONE"]
+    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "LOST", "DONE"]
     assert jobs[0].folder.result["value"] == 0.5
     with pytest.raises(JobsFailed) as told:
         report_failures(sweep, jobs, retry=0)
     lines = str(told.value).splitlines()
     assert "failed, RuntimeError: the engine; log: " in lines[1]
     assert "refused, fuel must be > 0, got 0; refuel" in lines[2]
-    assert "dead, its containers were lost: Containers crash in a loop" in lines[3]
+    assert "lost, its containers were lost: Containers crash in a loop" in lines[3]
     assert "is broken" in jobs[1].folder.log.read_text()
     assert "I work" in jobs[0].folder.log.read_text()
     assert [len(of_job(box, job)) for job in jobs] == [1, 1, 1, 3, 1]  # what a job raises is not tried again
@@ -132,7 +132,7 @@ def test_a_machine_that_is_taken_away(box: Box, tmp_path: Path):
 
 def test_time_is_over(box: Box, tmp_path: Path):
     _, jobs = run(tmp_path, [Act("last")], "timeout=0.05", "retries=1")
-    assert endings(jobs) == ["DEAD"]
+    assert endings(jobs) == ["LOST"]
     assert jobs[0].folder.result["error"] == "time is over (launcher.timeout), 1 retries included"
     assert len(of_job(box, jobs[0])) == 2
 
@@ -147,7 +147,7 @@ def test_submitted_and_left_a_sweep_is_looked_after_from_elsewhere(
     assert jobs_verb(tmp_path, "cancel", "job=1") == 0
     wait_until(lambda: begun(box, jobs[2]), "the third has begun")
     jobs_verb(tmp_path, "status")
-    assert "waits for a container" not in capsys.readouterr().out
+    assert "waiting for a container" not in capsys.readouterr().out
     assert jobs_verb(tmp_path, "cancel") == 0
     command = [sys.executable, "-m", "racing", "jobs", "collect", "acts", "wait=true", f"paths.outputs={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
