@@ -224,3 +224,11 @@ def test_wrong_specs(tmp_path):
     assert "must be one of .png" in refusal(tmp_path / "notes.txt")
     assert "scale must be in (0, 10000), got 0" in refusal("oval", scale=0)
     assert "metres_per_pixel must be in" in refusal("oval", metres_per_pixel=-2.0)
+
+
+def test_a_map_whose_road_forks_names_no_option_that_maps_have_not(tmp_path):
+    ring(second=True).save(tmp_path / "map.png")
+    (tmp_path / "map.yaml").write_text("image: map.png\nresolution: 0.05\norigin: [0, 0, 0]\n")
+    message = refusal(tmp_path / "map.yaml")
+    assert "erase the branch from the map" in message
+    assert "--branch" not in message

@@ -91,7 +91,7 @@ def ring_or_crossing(road: Mask, holes: int) -> tuple[Points, float, Column | No
     try:
         lap = lap_through_graph(graph)
     except UnclearRoad as error:
-        fork = str(error).partition("; --branch")[0]
+        fork = str(error).partition("; choose one with --branch")[0]
         raise InputError(f"{fork}; erase the branch from the map, or give a centreline CSV") from None
     require(not lap.dropped, f"the road encloses {holes} large areas and has a branch; erase the branch from the map")
     return lap.points, 2 * float(np.median(lap.half)), lap.half
