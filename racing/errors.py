@@ -1,4 +1,4 @@
-"""Exit codes, the error that means "the user's input is wrong", and the checks that raise it most often."""
+"""Exit codes, InputError, and the checks that raise it."""
 
 from __future__ import annotations
 

@@ -20,14 +20,11 @@ import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from racing.files import read_json, write_atomic, write_json
 from racing.runs.directory import RunDirectory
 from racing.training.observer import TrainingObserver
-
-if TYPE_CHECKING:
-    from racing.runs.directory import RunDirectory
 
 VARIABLE = "RACING_JOB"  # in the environment of the process that does a job: its folder
 

@@ -1,4 +1,4 @@
-"""The reference controller: a plain driver that goes round a track to prove that it can be driven."""
+"""The reference controller: pure pursuit of the centreline, to verify that a track can be driven."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from racing.tracks.geometry import smooth_closed
 
 Array = npt.NDArray[np.float64]
 
-PACE = 0.75  # share of the speed that grip allows on the centreline
-LOOK_AHEAD = 0.25  # [s] of driving, and ...
-NEAREST_AIM = 1.5  # ... at least so many wheelbases, from the car to the point that it steers at
-SETTLE = 1.0  # [road widths] over which speeds are smoothed
-PEDAL = 2.0  # [1/s] acceleration asked for per speed that is missing
-SLOWEST = 0.5  # share of the average speed below which a lap counts as given up
+PACE = 0.75  # share of the quasi-steady-state speed on the centreline
+LOOK_AHEAD = 0.25  # [s] look-ahead time of pure pursuit ...
+NEAREST_AIM = 1.5  # [wheelbases] ... and its least look-ahead distance
+SETTLE = 1.0  # [road widths] over which the curvature is smoothed
+PEDAL = 2.0  # [1/s] proportional gain: acceleration per speed error
+SLOWEST = 0.5  # share of the planned average speed below which the lap times out
 
 
 @dataclass(frozen=True)
 class Drive:
-    """How far the reference controller came. ending: label of an Ending; lap_time_s: None without a lap.
+    """Result of the reference controller. ending: label of an Ending; lap_time_s: None without a lap.
 
     at: index of the centreline point where the drive ended.
     """
@@ -40,9 +40,9 @@ class Drive:
 
 
 def drive_round(tracks: Sequence[Track], vehicle: Vehicle) -> list[Drive]:
-    """One lap from a standing start on each track, all together, by pure pursuit of the centreline.
+    """Drive one lap from a standing start on each track, in one batch, by pure pursuit of the centreline.
 
-    The speed is PACE times what grip, drive and brakes allow there (racing.sim.speed_profile).
+    The target speed is PACE times the quasi-steady-state speed profile (racing.sim.speed_profile).
     """
     speeds = [_speeds(track, vehicle) for track in tracks]
     limit = max(float((t.spacing / s).sum()) for t, s in zip(tracks, speeds, strict=True)) / SLOWEST + 10.0
@@ -85,7 +85,7 @@ def _speeds(track: Track, vehicle: Vehicle) -> Array:
 def _commands(
     cars: npt.NDArray[np.void], points: Array, wanted: Array, track: npt.NDArray[np.void], vehicle: Vehicle
 ) -> npt.NDArray[np.float32]:
-    """(N, 2) steering and pedal for cars (N,) on their `track` rows (N,)."""
+    """Compute actions (N, 2), steering and pedal, for cars (N,) on their `track` rows (N,)."""
     speed = np.abs(cars["v"].astype(float))
     reach = np.maximum(LOOK_AHEAD * speed, NEAREST_AIM * vehicle.wheelbase)
     first, count = track["point_start"], track["point_count"]
@@ -98,6 +98,6 @@ def _commands(
     bend = 2 * np.sin(angle) / np.maximum(np.linalg.norm(gap, axis=1), 1e-3)
     steer = np.arctan(vehicle.wheelbase * bend) / vehicle.max_steer
     target = wanted[first + (cars["nearest"] + 1) % count]
-    asked = PEDAL * (target - speed)
-    pedal = np.where(asked > 0, asked / vehicle.max_drive, asked / vehicle.max_brake)
+    acceleration = PEDAL * (target - speed)
+    pedal = np.where(acceleration > 0, acceleration / vehicle.max_drive, acceleration / vehicle.max_brake)
     return np.stack([steer, pedal], axis=1).astype(np.float32)

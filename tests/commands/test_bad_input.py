@@ -14,7 +14,7 @@ import torch
 from racing.cli import main
 from racing.config import load_group
 from racing.tracks.catalog import load_track
-from racing.tracks.formats.native import write_house
+from racing.tracks.formats.native import write_native
 from racing.tracks.generator import generate
 from tests.support.drivers import seeing_model
 
@@ -235,7 +235,7 @@ def track_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir()
         if not (folder / "good").exists():
             (folder / "good").mkdir()
-            write_house(generate(4, "kart", 420, 7, name="track"), folder / "good")
+            write_native(generate(4, "kart", 420, 7, name="track"), folder / "good")
         path.write_bytes((folder / "good" / "track.png").read_bytes())
         entries = json.loads((folder / "good" / "checkpoints.json").read_text())
         if isinstance(content, dict):
