@@ -66,6 +66,7 @@ class BatchPPO(PPO):
 
     teacher: Teacher | None = None
     teacher_weight = teacher_until = 0.0
+    normalize_advantage_per_mini_batch = False
 
     @staticmethod
     def _wrap_env(env: VecEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -173,20 +174,23 @@ class BatchPPO(PPO):
         rows = len(columns.actions)
         parameters = list(self.policy.parameters())
         losses: list[list[float]] = []
-        kl = 0.0
+        reached = False
         for epoch in range(self.n_epochs):
             order = th.randperm(rows, device=self.device)
+            losses.clear()
             for first in range(0, rows, self.batch_size):
                 loss, parts = self._loss(buffer, columns, order[first : first + self.batch_size], clip)
+                if epoch == self.n_epochs - 1 or self.target_kl is not None:
+                    losses.append(self._told(parts, clip))
+                    reached = self.target_kl is not None and losses[-1][2] > 1.5 * self.target_kl
+                if reached:
+                    break
                 self.policy.optimizer.zero_grad()
                 loss.backward()
                 th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
                 self.policy.optimizer.step()
-                if epoch == self.n_epochs - 1 or self.target_kl is not None:
-                    losses.append(self._told(parts, clip))
-                    kl = losses[-1][2]
             self._n_updates += 1
-            if self.target_kl is not None and kl > 1.5 * self.target_kl:
+            if reached:
                 break
         self._record(np.mean(losses, axis=0), clip)
 
@@ -198,6 +202,8 @@ class BatchPPO(PPO):
         log_prob = -(0.5 * error * error + log_std + HALF_LOG_2PI).sum(-1)
         log_ratio = log_prob - columns.log_prob[at]
         ratio, gain = log_ratio.exp(), columns.advantages[at]
+        if self.normalize_advantage and self.normalize_advantage_per_mini_batch and len(gain) > 1:
+            gain = (gain - gain.mean()) / (gain.std() + 1e-8)
         policy_loss = -th.min(gain * ratio, gain * ratio.clamp(1 - clip, 1 + clip)).mean()
         value_loss = (columns.returns[at] - self._value(features, buffer.extra(at))).square().mean()
         parts = [policy_loss, value_loss, log_ratio]
@@ -226,7 +232,7 @@ class BatchPPO(PPO):
         actions, log_prob, advantages, returns = (
             th.as_tensor(array.reshape(rows, *array.shape[2:]), device=self.device) for array in flat
         )
-        if self.normalize_advantage:
+        if self.normalize_advantage and not self.normalize_advantage_per_mini_batch:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         weight, lesson = self._lesson(buffer)
         return Columns(actions, log_prob, advantages, returns, weight, lesson)
@@ -285,6 +291,7 @@ def make_ppo(
     features_dim: int,
     precision: str,
     privileged_critic: bool,
+    normalize_advantage_per_mini_batch: bool = False,
     teacher: Teacher | None = None,
     teacher_weight: float,
     teacher_until: float,
@@ -297,8 +304,10 @@ def make_ppo(
     check_settings(env, log_std_init, settings)
     require_number("algo.teacher_weight", teacher_weight, 0, 1e4)
     require_number("algo.teacher_until", teacher_until, 0, 1, remedy="it is a share of the training")
-    rule = f"algo.privileged_critic must be true or false, got {privileged_critic!r}; choose one"
-    require(isinstance(privileged_critic, bool), rule)
+    per_mini_batch = normalize_advantage_per_mini_batch
+    switches = {"privileged_critic": privileged_critic, "normalize_advantage_per_mini_batch": per_mini_batch}
+    for name, value in switches.items():
+        require(isinstance(value, bool), f"algo.{name} must be true or false, got {value!r}; choose one")
     hidden = layers(net_arch)
     policy: Any = "MlpPolicy"
     policy_kwargs: Any = {"net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": activation_class(activation)}
@@ -318,6 +327,7 @@ def make_ppo(
         **buffer,
         **settings,
     )
+    model.normalize_advantage_per_mini_batch = per_mini_batch
     model.teacher, model.teacher_weight, model.teacher_until = teacher, teacher_weight, teacher_until
     with th.no_grad():
         model.policy.log_std.copy_(th.tensor(list(log_std_init)))
