@@ -20,7 +20,10 @@ MORE = ("sweep.n_trials", "sweep.workers")
 
 
 # Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
-RENAMED_KEYS: dict[str, str] = {}
+RENAMED_KEYS: dict[str, str] = {
+    "algo.teacher_weight": "algo.distillation_weight",
+    "algo.teacher_until": "algo.distillation_fraction",
+}
 
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:

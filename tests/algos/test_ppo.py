@@ -16,7 +16,7 @@ from racing.envs.vec_env import RacingVecEnv
 from racing.errors import InputError
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from tests.algos.conftest import LANES, TinyEnv
+from tests.algos.conftest import NUM_ENVS, TinyEnv
 from tests.envs.conftest import stadium  # noqa: F401  (a fixture)
 
 STEPS, GAMMA, LAMBDA = 12, 0.9, 0.8
@@ -26,10 +26,12 @@ STEPS, GAMMA, LAMBDA = 12, 0.9, 0.8
 def collected(ppo):
     """A model with a full buffer, and the environment with its history."""
     env = TinyEnv()
-    model = ppo(env, n_steps=STEPS, batch_size=STEPS * LANES, gamma=GAMMA, gae_lambda=LAMBDA, log_std_init=[0.3, -0.5])
-    model.learn(STEPS * LANES)  # one rollout and one update, so that the value function is not its initial one
+    model = ppo(
+        env, n_steps=STEPS, batch_size=STEPS * NUM_ENVS, gamma=GAMMA, gae_lambda=LAMBDA, log_std_init=[0.3, -0.5]
+    )
+    model.learn(STEPS * NUM_ENVS)  # one rollout and one update, so that the value function is not its initial one
     env.history.clear()
-    _, callback = model._setup_learn(STEPS * LANES, None, reset_num_timesteps=False)
+    _, callback = model._setup_learn(STEPS * NUM_ENVS, None, reset_num_timesteps=False)
     assert model.collect_rollouts(env, callback, model.rollout_buffer, STEPS)
     return model, env
 
@@ -87,24 +89,24 @@ def test_advantages_and_returns_against_the_slow_formula(collected):
     buffer = model.rollout_buffer
     after = values_of(model, env.history[-1][1].observation)
     ends = {"terminated": 0, "truncated": 0}
-    for lane in range(LANES):
+    for i in range(NUM_ENVS):
         for t in range(STEPS):
             advantage, weight = 0.0, 1.0
             for k in range(t, STEPS):
                 step = env.history[k][1]
-                if step.terminated[lane]:
+                if step.terminated[i]:
                     following = 0.0
-                elif step.truncated[lane]:
-                    following = float(values_of(model, step.final_observation[lane : lane + 1])[0])
+                elif step.truncated[i]:
+                    following = float(values_of(model, step.final_observation[i : i + 1])[0])
                 else:
-                    following = float(buffer.values[k + 1, lane] if k + 1 < STEPS else after[lane])
-                advantage += weight * (step.reward[lane] + GAMMA * following - buffer.values[k, lane])
+                    following = float(buffer.values[k + 1, i] if k + 1 < STEPS else after[i])
+                advantage += weight * (step.reward[i] + GAMMA * following - buffer.values[k, i])
                 weight *= GAMMA * LAMBDA
-                if step.terminated[lane] or step.truncated[lane]:
-                    ends["terminated" if step.terminated[lane] else "truncated"] += 1
+                if step.terminated[i] or step.truncated[i]:
+                    ends["terminated" if step.terminated[i] else "truncated"] += 1
                     break
-            assert buffer.advantages[t, lane] == pytest.approx(advantage, abs=1e-4)
-            assert buffer.returns[t, lane] == pytest.approx(advantage + buffer.values[t, lane], abs=1e-4)
+            assert buffer.advantages[t, i] == pytest.approx(advantage, abs=1e-4)
+            assert buffer.returns[t, i] == pytest.approx(advantage + buffer.values[t, i], abs=1e-4)
     assert all(ends.values())
 
 
@@ -124,6 +126,9 @@ def prepare(model: PPO, weights: dict[str, torch.Tensor], rollout: Any) -> list[
     for name in ("observations", "actions", "rewards", "values", "log_probs", "advantages", "returns"):
         getattr(model.rollout_buffer, name)[:] = getattr(rollout, name)
     model.rollout_buffer.full = True
+    if isinstance(model, BatchPPO):
+        model.rollout_buffer.privileged = None
+        model.rollout_buffer.finalize()
     return rows
 
 
@@ -142,7 +147,7 @@ def perturbed(model: PPO, scale: float) -> dict[str, torch.Tensor]:
 def test_an_update_is_that_of_stock_ppo(collected, ppo, changes):
     """Equal weights and buffers, one minibatch of everything, two epochs: equal weights afterwards."""
     model, env = collected
-    options = {"n_steps": STEPS, "batch_size": STEPS * LANES, "n_epochs": 2, "gamma": GAMMA, "gae_lambda": LAMBDA}
+    options = {"n_steps": STEPS, "batch_size": STEPS * NUM_ENVS, "n_epochs": 2, "gamma": GAMMA, "gae_lambda": LAMBDA}
     ours = ppo(env, **options | changes)
     stock = stock_like(ours, env)
     weights = perturbed(model, 0.02)
@@ -160,10 +165,10 @@ def test_an_update_is_that_of_stock_ppo(collected, ppo, changes):
 
 
 def fix_permutations(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
-    """Both PPOs take the same rows into the same minibatches: ours counts them by step, the stock one by environment."""
+    """Both PPOs put the same rows into the same minibatches: ours counts them by step, stock PPO by environment."""
     rng = np.random.default_rng(5)
-    ours = [rng.permutation(STEPS * LANES) for _ in range(epochs)]
-    stock = iter([(rows % LANES) * STEPS + rows // LANES for rows in ours])
+    ours = [rng.permutation(STEPS * NUM_ENVS) for _ in range(epochs)]
+    stock = iter([(rows % NUM_ENVS) * STEPS + rows // NUM_ENVS for rows in ours])
     mine = iter([torch.as_tensor(rows) for rows in ours])
     monkeypatch.setattr(np.random, "permutation", lambda _: next(stock))
     monkeypatch.setattr(torch, "randperm", lambda _, device: next(mine).to(device))
@@ -197,9 +202,11 @@ def test_updates_by_minibatches_are_those_of_stock_ppo(collected, ppo, monkeypat
     assert steps == len(made[1])
     assert updates[0] == updates[1]
     if target_kl is None:
-        assert steps == epochs * LANES
+        assert steps == epochs * NUM_ENVS
     else:
-        assert LANES < steps < epochs * LANES and steps % LANES  # not in the first epoch, nor at the end of one
+        assert (
+            NUM_ENVS < steps < epochs * NUM_ENVS and steps % NUM_ENVS
+        )  # not in the first epoch, nor at the end of one
     for name, value in stock.policy.state_dict().items():
         np.testing.assert_allclose(ours.policy.state_dict()[name], value, atol=1e-5, err_msg=name)
 
@@ -221,7 +228,7 @@ def test_a_small_target_kl_ends_the_update_early(ppo):
     counts = {}
     for target in (None, 1e-6):
         model = ppo(TinyEnv(), n_steps=STEPS, batch_size=STEPS, n_epochs=10, target_kl=target)
-        model.learn(STEPS * LANES)
+        model.learn(STEPS * NUM_ENVS)
         counts[target] = model._n_updates
     assert counts[None] == 10
     assert counts[1e-6] < 10
