@@ -28,6 +28,8 @@ RENAMED_KEYS: dict[str, str] = {
     "env.episodes.speed": "env.episodes.start_speed",
     "env.episodes.standing": "env.episodes.standing_start_prob",
     "env.episodes.time_limit_from": "env.episodes.time_limit_min",
+    "algo.teacher_weight": "algo.distillation_weight",
+    "algo.teacher_until": "algo.distillation_fraction",
 }
 
 

@@ -25,7 +25,7 @@ from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.training.checkpoint_callback import PARTS, replay_log
 
-TOTAL, FROM, EVERY = 96, 48, 16  # decisions of each car: all, before the state is taken, between two checkpoints
+TOTAL, FROM, EVERY = 96, 48, 16  # steps of each environment: all, before the state is taken, between two checkpoints
 STATE = PARTS[:-1]  # without the monitor's
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 16, "batch_size": 128, "n_epochs": 2, "net_arch": [16]},
