@@ -1,4 +1,4 @@
-"""Makes this process kill itself (SIGKILL) in the middle of a write.
+"""A command that kills itself (SIGKILL) in the middle of a write: python -m tests.support.faults KIND COUNT VERB ...
 
 KIND of KINDS: journal (half of a line is written), checkpoint (half of a file is), rename (a checkpoint is complete but
 does not have its name yet). COUNT: which one it is, from 1.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,9 @@ def before_the_rename(count: int) -> None:
 
 
 KINDS = {"journal": half_a_line, "checkpoint": half_a_file, "rename": before_the_rename}
+
+if __name__ == "__main__":
+    from racing.cli import main
+
+    KINDS[sys.argv[1]](int(sys.argv[2]))
+    sys.exit(main(sys.argv[3:]))
