@@ -195,7 +195,7 @@ def _registered(spec: str, outputs: Path, backend: str) -> LoadedPolicy:
         return _from_onnx(files[0], spec.removeprefix("models:/").replace("/", "-").replace("@", "-"))
 
 
-def surroundings(
+def tracks_and_vehicle(
     policy: LoadedPolicy, track: str | Sequence[str] | None = None, vehicle: str | None = None, **reading: Any
 ) -> tuple[list[Track], Vehicle]:
     """The tracks and the car that `policy` was trained with, or those named here.
@@ -221,7 +221,7 @@ def surroundings(
         raise InputError(f"policy {name}: its vehicle does not fit this version, {error}; name one") from error
 
 
-def own_task(
+def evaluation_task_for(
     policy: LoadedPolicy, tracks: Sequence[Track], vehicle: Vehicle, references: Sequence[float], **options: Any
 ) -> Task:
     """The environment that `policy` was trained in, made for evaluation; arguments as in `evaluation_task`.

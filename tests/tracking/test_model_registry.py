@@ -10,7 +10,7 @@ import pytest
 from racing.cli import main
 from racing.commands.runs.main import sync
 from racing.errors import InputError
-from racing.policies.loading import load_policy, surroundings
+from racing.policies.loading import load_policy, tracks_and_vehicle
 from racing.runs.directory import open_run
 from racing.runs.journal import read_journal
 from racing.tracking.model_registry import promote
@@ -75,7 +75,7 @@ def test_champion_is_driven_on_this_machine_and_on_another(drivable, server, tmp
     assert (here.trusted, there.trusted) == (True, False)
     observation = np.linspace(-1, 1, 2 * 26, dtype=np.float32).reshape(2, 26)
     assert (here.predict(observation) == there.predict(observation)).all()
-    tracks, vehicle = surroundings(there)
+    tracks, vehicle = tracks_and_vehicle(there)
     assert ([track.name for track in tracks], vehicle.name) == (["oval"], "kart")
     assert find_record(champion, outputs).name == find_record(f"models:/{name}/1", away).name == run.name
     capsys.readouterr()
@@ -183,7 +183,7 @@ def test_a_fetched_run_may_name_no_code_of_others(drivable, tmp_path):
     assert sync(run) == 0
     fetched = load_policy(str(local_run(run.mlflow["run_id"], tmp_path / "away", run.mlflow["uri"]).path), tmp_path)
     with pytest.raises(InputError, match="do not trust this file"):
-        surroundings(fetched)
+        tracks_and_vehicle(fetched)
 
 
 def test_list_show_and_artifacts_of_a_server(drivable, server, tmp_path, capsys):
