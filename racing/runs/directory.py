@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Mapping
@@ -11,14 +12,16 @@ from typing import Any
 
 import yaml
 
+from racing.config import RENAMED_KEYS, upgraded
 from racing.errors import InputError, require
 from racing.files import is_file_name, move_aside, read_json, write_atomic, write_json
-from racing.runs.identity import config_hash, differing_keys, flatten, listing
+from racing.runs.identity import config_hash, differing_keys, flatten, listing, recorded_hash
 from racing.runs.journal import Journal, read_cursor, read_journal
 from racing.runs.lock import FileLock
 from racing.runs.paths import IN_RUN, RunPaths
 from racing.runs.status import ENDS, RunStatus
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 RUNS = "runs"  # folder of the run directories in the outputs folder
 FOLDERS = (IN_RUN.checkpoints, IN_RUN.evaluations, IN_RUN.export)
 
@@ -47,9 +50,8 @@ class RunDirectory:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration that began the run; empty where there is none."""
-        path = self.paths.config
-        return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+        """The resolved configuration that began the run, with today's names of its keys; empty where there is none."""
+        return upgraded(read_config(self.paths.config))
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         """Whether the run reached its end: its journal says FINISHED and its summary is there."""
-        return bool(self.summary) and self.last_end() is RunStatus.FINISHED
+        return bool(self.summary) and self.last_end() == RunStatus.FINISHED
 
     @property
     def status(self) -> RunStatus:
@@ -158,7 +160,7 @@ class RunDirectory:
         path = self.paths.config
         try:
             recorded = self.config
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise InputError(f"{path} must be YAML, it was damaged; restore it, or use fresh=true") from error
         others = differing_keys(recorded, config)
         remedy = "restore the file, or use fresh=true"
@@ -193,7 +195,8 @@ def open_run(
             run._acquire()
             move_aside(run.path)
             run.close()
-            run.path.mkdir()
+            run = RunDirectory(run_path(outputs, name, config, suffix))  # another name, where keys were renamed
+            run.path.mkdir(exist_ok=True)
         run._acquire()
         run._begin(config, overrides, provenance)
     except OSError as error:
@@ -207,8 +210,35 @@ def open_run(
 
 
 def run_path(outputs: Path, name: str, config: Mapping[str, Any], suffix: str = "") -> Path:
-    """Where the run of this configuration lies; see `open_run`."""
-    return Path(outputs) / RUNS / f"{name}-{config_hash(config)[:8]}{suffix}"
+    """Find where the run of this configuration lies, or is to lie; see `open_run`.
+
+    A run that began under earlier names of its keys bears their hash; it stays where it is, and is found there.
+    """
+    path = Path(outputs) / RUNS / f"{name}-{config_hash(config)[:8]}{suffix}"
+    return path if path.exists() or not RENAMED_KEYS else _renamed(path, name, config, suffix) or path
+
+
+def _renamed(path: Path, name: str, config: Mapping[str, Any], suffix: str) -> Path | None:
+    """The directory beside `path` of the run of this configuration that bears the hash of its keys' earlier names."""
+    for other in sorted(path.parent.glob(f"{glob.escape(name)}-????????{glob.escape(suffix)}")):
+        try:
+            recorded = read_config(RunPaths(other).config)
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        own_name = other.name == f"{name}-{recorded_hash(recorded)[:8]}{suffix}"  # not edited, not renamed by hand
+        if own_name and config_hash(recorded) == config_hash(config):
+            return other
+    return None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration in `path` as it was recorded; empty where there is none. Raises YAMLError, ValueError."""
+    if not path.exists():
+        return {}
+    config = yaml.load(path.read_text(), Loader=LOADER) or {}
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold a mapping")
+    return config
 
 
 def reopen_run(path: Path) -> RunDirectory:

@@ -1,4 +1,7 @@
-"""Identity of a run: which keys of its configuration say what is computed, and how two configurations differ."""
+"""Identity of a run: which keys of its configuration say what is computed, and how two configurations differ.
+
+Configurations that earlier versions recorded are compared with today's names of their keys.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from racing.config import upgraded
 
 # What may differ between two processes of one run: where it runs and who watches, not what it computes.
 NOT_IDENTITY = (
@@ -25,12 +30,25 @@ NOT_IDENTITY = (
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """sha256 of what the run computes: the canonical JSON of `config` without the keys in NOT_IDENTITY."""
-    return hashlib.sha256(json.dumps(identity(config), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return _hash(identity(config))
+
+
+def recorded_hash(config: Mapping[str, Any]) -> str:
+    """`config_hash` as it was when `config` was recorded: with the names that its keys have there."""
+    return _hash(_identity(config))
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of `config` that says what is computed."""
+    return _identity(upgraded(config))
+
+
+def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+
+
+def _hash(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def differing_keys(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:

@@ -9,13 +9,14 @@ import json
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from racing import __version__
+from racing.config import PACKAGE
+from racing.runs.git import git_output, is_tracked
 
 if TYPE_CHECKING:
     from racing.sim.track import Track
@@ -31,7 +32,6 @@ DIFF = (
     "--dst-prefix=b/",
 )
 CODE_FILE = "_code.json"  # `git_state` of the machine that a copy of the package comes from
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def collect(tracks: Iterable[Track] = ()) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def collect(tracks: Iterable[Track] = ()) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "racing": __version__,
-        **git_state(_PACKAGE),
+        **git_state(PACKAGE),
         "packages": packages(),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -62,15 +62,14 @@ def git_state(package: Path) -> dict[str, Any]:
     with contextlib.suppress(FileNotFoundError):
         known: dict[str, Any] = json.loads((package / CODE_FILE).read_text())
         return nothing | known
-    # A copy installed inside somebody else's repository is not part of it.
-    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+    if not is_tracked(package):
         return nothing
-    commit = _git(package, "rev-parse", "HEAD")
-    diff = _git(package, "diff", "HEAD", *DIFF)
-    root = _git(package, "rev-parse", "--show-toplevel")
+    commit = git_output(package, "rev-parse", "HEAD")
+    diff = git_output(package, "diff", "HEAD", *DIFF)
+    root = git_output(package, "rev-parse", "--show-toplevel")
     if commit is None or diff is None or root is None:
         return nothing
-    untracked = (_git(Path(root.strip()), "ls-files", "--others", "--exclude-standard") or "").splitlines()
+    untracked = (git_output(Path(root.strip()), "ls-files", "--others", "--exclude-standard") or "").splitlines()
     return {"commit": commit.strip(), "dirty": bool(diff or untracked), "untracked": untracked, "diff": diff}
 
 
@@ -137,13 +136,3 @@ def track_sha256(track: Track) -> str:
     if track.grip is not None:
         digest.update(track.grip.values.tobytes())
     return digest.hexdigest()
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """Output of a git command in `folder`, None if it fails or git is missing."""
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True)
-    except OSError:
-        return None
-    # Not text=True, which makes \r\n into \n: such a diff no longer applies.
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -80,7 +80,7 @@ def compare(original: RunRecord, again: RunRecord) -> Comparison:
     """Compare two runs; of an original that did not reach its end, only as far as it went."""
     before, after = original.series(), again.series()
     until = None
-    if original.status is not RunStatus.FINISHED:
+    if original.status != RunStatus.FINISHED:
         until = max((step for points in before.values() for step, _ in points), default=0)
         after = {name: cut for name, points in after.items() if (cut := [p for p in points if p[0] <= until])}
     checksums: dict[str, bool | None] = {}

@@ -43,7 +43,7 @@ def fetch(store: Store, run: Run, folder: Path, *, checkpoints: bool = False) ->
         for path, _ in store.files(run_id):
             if checkpoints or not path.startswith(f"{IN_RUN.checkpoints}/"):
                 store.download(run_id, path, place.folder)
-        if status_of(run) is RunStatus.RUNNING or not place.journal.is_file():
+        if status_of(run) == RunStatus.RUNNING or not place.journal.is_file():
             place.journal.write_text("".join(_journal_lines(store, run)))
         copy = {"uri": store.uri, "experiment_id": run.info.experiment_id, "run_id": run_id, "fetched": True}
         write_cursor(place.cursor, place.journal.stat().st_size)

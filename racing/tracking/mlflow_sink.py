@@ -287,7 +287,7 @@ def rejected(run: RunDirectory) -> Iterator[dict[str, Any]]:
 def mlflow_status(status: str) -> RunStatus:
     """MLflow's word for the status of a journal's `end`. Raises ValueError for another one."""
     own = RunStatus(status)
-    return RunStatus.KILLED if own is RunStatus.STOPPED else own
+    return RunStatus.KILLED if own == RunStatus.STOPPED else own
 
 
 def _run_exists(client: MlflowClient, run_id: str) -> bool:

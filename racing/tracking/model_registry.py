@@ -66,7 +66,7 @@ def version_tags(record: RunRecord, series: Series) -> dict[str, str]:
 def _require_good(record: RunRecord, series: Series) -> None:
     name = f"run {record.name}"
     unfinished = f"{name} is {record.status}, only a finished run is promoted; train it to its end: racing train"
-    require(record.status is RunStatus.FINISHED, unfinished)
+    require(record.status == RunStatus.FINISHED, unfinished)
     difference = _last(series, PARITY)
     fault = "was not compared with torch" if difference is None else f"differs from torch by {difference:.2g}"
     agrees = difference is not None and difference <= PARITY_TOLERANCE  # false for NaN, too

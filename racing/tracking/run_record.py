@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from racing.config import upgraded
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, find_run
 from racing.runs.journal import metric_points, read_journal
@@ -32,10 +33,10 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 class RunRecord:
     """What is known of a run.
 
-    name: of its directory. run_id, uri: of its copy in MLflow, None if there is none. config: resolved. overrides: what
-    was typed. provenance: see `racing.runs.provenance.collect`, without the diff, which is `patch` ('' if there is
-    none). tags: the last value of each. summary: empty before the end. status: STOPPED only from a directory,
-    MLflow calls it KILLED. directory: None if it is in MLflow alone.
+    name: of its directory. run_id, uri: of its copy in MLflow, None if there is none. config: resolved, with today's
+    names of its keys. overrides: as they were typed. provenance: see `racing.runs.provenance.collect`, without the
+    diff, which is `patch` ('' if there is none). tags: the last value of each. summary: empty before the end. status:
+    STOPPED only from a directory, MLflow calls it KILLED. directory: None if it is in MLflow alone.
     """
 
     name: str
@@ -162,9 +163,7 @@ def _by_name(store: Store, spec: str) -> Run:
 def _remote_record(store: Store, run: Run) -> RunRecord:
     run_id = run.info.run_id
     there = {entry.path for entry in store.ask(lambda: store.client.list_artifacts(run_id))}
-    ended = (
-        status_of(run) is not RunStatus.RUNNING
-    )  # then the journal there is complete; before, MLflow's points are newer
+    ended = status_of(run) != RunStatus.RUNNING  # then the journal there is complete; before, MLflow's points are newer
 
     def series() -> Series:
         if not ended or str(IN_RUN.journal) not in there:
@@ -187,7 +186,7 @@ def _remote_record(store: Store, run: Run) -> RunRecord:
 def _parsed(read: Callable[[str], str | None], source: str) -> dict[str, Any]:
     """The documents that describe a run, by field of RunRecord. Raises InputError if one is missing or damaged."""
     return {
-        "config": _document(read, source, IN_RUN.config, yaml.safe_load, {}),
+        "config": upgraded(_document(read, source, IN_RUN.config, yaml.safe_load, {})),
         "overrides": _document(read, source, IN_RUN.overrides, yaml.safe_load, []),
         "provenance": _document(read, source, IN_RUN.provenance, json.loads, {}),
         "patch": _document(read, source, IN_RUN.patch, str, "", needed=False),

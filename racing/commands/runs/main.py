@@ -160,7 +160,7 @@ def sync(run: RunDirectory, uri: str | None = None) -> int:
     try:
         while delivery.deliver():
             pass
-        if run.status is RunStatus.KILLED:
+        if run.status == RunStatus.KILLED:
             delivery.mark_killed()
     except (Unreachable, Refused) as error:
         problem = textwrap.shorten(str(error), 200)
