@@ -30,7 +30,7 @@ class RunDirectory:
     """A run on disk. Reading needs nothing else; only the one that `open_run` returns can write (`journal`)."""
 
     def __init__(self, path: Path) -> None:
-        """A view of the run at `path`; nothing is created."""
+        """Make a view of the run at `path`; nothing is created."""
         self.path = path.resolve()
         self.paths = RunPaths(self.path)
         self._journal: Journal | None = None
@@ -90,7 +90,7 @@ class RunDirectory:
         return self.last_end() or (RunStatus.RUNNING if self.in_use else RunStatus.KILLED)
 
     def last_end(self) -> RunStatus | None:
-        """Status of the last `end` line, None if the run started again since or never ended."""
+        """Return the status of the last `end` line, None if the run started again since or never ended."""
         status = None
         for line in read_journal(self.paths.journal) if self.exists else ():
             # Most lines are metrics: two substring searches are much cheaper than parsing them.
@@ -178,7 +178,7 @@ def open_run(
     fresh: bool = False,
     suffix: str = "",
 ) -> RunDirectory:
-    """The run directory of this configuration, locked for this process: new, to be continued, or finished.
+    """Open the run directory of this configuration, locked for this process: new, to be continued, or finished.
 
     outputs: root of everything that is written. name: the experiment's name. config: the resolved configuration as
     plain data. overrides: what was typed. provenance: `racing.runs.provenance.collect`. fresh: an existing directory
@@ -219,7 +219,7 @@ def run_path(outputs: Path, name: str, config: Mapping[str, Any], suffix: str = 
 
 
 def _renamed(path: Path, name: str, config: Mapping[str, Any], suffix: str) -> Path | None:
-    """The directory beside `path` of the run of this configuration that bears the hash of its keys' earlier names."""
+    """Find the directory beside `path` of the run of this configuration under the hash of earlier names of its keys."""
     for other in sorted(path.parent.glob(f"{glob.escape(name)}-????????{glob.escape(suffix)}")):
         try:
             recorded = read_config(RunPaths(other).config)
@@ -232,7 +232,7 @@ def _renamed(path: Path, name: str, config: Mapping[str, Any], suffix: str) -> P
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The configuration in `path` as it was recorded; empty where there is none. Raises YAMLError, ValueError."""
+    """Read the configuration in `path` as it was recorded; {} where there is none. Raises YAMLError, ValueError."""
     if not path.exists():
         return {}
     config = yaml.load(path.read_text(), Loader=LOADER) or {}
@@ -242,7 +242,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def reopen_run(path: Path) -> RunDirectory:
-    """A run that has ended, locked for this process, to add to its record. Raises InputError if another has it."""
+    """Lock a run that has ended for this process, to add to its record. Raises InputError if another has it."""
     run = RunDirectory(path)
     run._acquire()
     run._journal = Journal(run.paths.journal)
@@ -250,13 +250,13 @@ def reopen_run(path: Path) -> RunDirectory:
 
 
 def all_runs(outputs: Path) -> list[RunDirectory]:
-    """The run directories under `outputs`, newest first."""
+    """Return the run directories under `outputs`, newest first."""
     runs = [RunDirectory(path.parent) for path in (Path(outputs) / RUNS).glob(f"*/{IN_RUN.journal}")]
     return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
 
 
 def find_run(spec: str, outputs: Path) -> RunDirectory:
-    """The run meant by `spec`: a run directory, the name of one, an MLflow run id, or `latest` (the newest).
+    """Find the run meant by `spec`: a directory, the name of one, an MLflow run id, or `latest` (the newest).
 
     Raises InputError if there is none.
     """
@@ -273,7 +273,7 @@ def find_run(spec: str, outputs: Path) -> RunDirectory:
 def _documents(
     paths: RunPaths, config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]
 ) -> dict[Path, str]:
-    """The files that describe the run, with their texts. The patch is a file of its own: it can be applied."""
+    """Return the files that describe the run, with their texts. The patch is a file of its own: it can be applied."""
     rest = {key: value for key, value in provenance.items() if key != "diff"}
     texts = {
         paths.config: yaml.safe_dump(config, sort_keys=False),

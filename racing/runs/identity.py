@@ -29,17 +29,17 @@ NOT_IDENTITY = (
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """sha256 of what the run computes: the canonical JSON of `config` without the keys in NOT_IDENTITY."""
+    """Return the sha256 of what is computed: canonical JSON of `config` without the keys in NOT_IDENTITY."""
     return _hash(identity(config))
 
 
 def recorded_hash(config: Mapping[str, Any]) -> str:
-    """`config_hash` as it was when `config` was recorded: with the names that its keys have there."""
+    """Return `config_hash` as it was when `config` was recorded: with the names that its keys have there."""
     return _hash(_identity(config))
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `config` that says what is computed."""
+    """Return the part of `config` that says what is computed."""
     return _identity(upgraded(config))
 
 
@@ -52,7 +52,7 @@ def _hash(identity: Mapping[str, Any]) -> str:
 
 
 def differing_keys(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """`algo.gamma is 0.9, not 0.99` for each key of the two identities that differs; `recorded` is named first."""
+    """Name each key that differs in two identities, as `algo.gamma is 0.9, not 0.99`: `recorded`, then `present`."""
     before, now = flatten(identity(recorded)), flatten(identity(present))
 
     def shown(config: Mapping[str, Any], key: str) -> str:
@@ -63,12 +63,12 @@ def differing_keys(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> l
 
 
 def listing(parts: Sequence[str]) -> str:
-    """The first three of `parts` as text, and how many more there are."""
+    """Return the first three of `parts` as text, and how many more there are."""
     return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names: {"algo": {"gamma": 0.99}} gives {"algo.gamma": 0.99}; lists stay values."""
+    """Flatten nested mappings: {"algo": {"gamma": 0.99}} gives {"algo.gamma": 0.99}; lists stay values."""
     return dict(_leaves(config, prefix))
 
 

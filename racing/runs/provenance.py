@@ -35,7 +35,7 @@ CODE_FILE = "_code.json"  # `git_state` of the machine that a copy of the packag
 
 
 def collect(tracks: Iterable[Track] = ()) -> dict[str, Any]:
-    """What a later reader needs to know to get the same result; plain data, ready for JSON.
+    """Collect what a later reader needs to know to get the same result; plain data, ready for JSON.
 
     `commit`, `dirty`, `untracked` and `diff` (against the commit, as text) describe the source tree; they are null and
     empty where racing was installed without git.
@@ -54,7 +54,7 @@ def collect(tracks: Iterable[Track] = ()) -> dict[str, Any]:
 
 
 def git_state(package: Path) -> dict[str, Any]:
-    """`commit`, `dirty`, `untracked` (names) and `diff` of the work tree that holds `package`; null outside git.
+    """Return `commit`, `dirty`, `untracked` and `diff` of the work tree that holds `package`; null outside git.
 
     A copy that was sent to another machine (launchers/modal) knows what it is a copy of.
     """
@@ -74,14 +74,14 @@ def git_state(package: Path) -> dict[str, Any]:
 
 
 def differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Where two results of `collect` differ in what can change a result: (what, recorded, present) as short texts."""
+    """List where two results of `collect` differ in what can change a result: (what, recorded, present)."""
     before, now = facts(recorded), facts(present)
     rows = [(what, before.get(what, "none"), now.get(what, "none")) for what in before | now]
     return [row for row in rows if row[1] != row[2]]
 
 
 def facts(found: Mapping[str, Any]) -> dict[str, str]:
-    """What of `collect` can change a result, as short texts by name."""
+    """Pick what of `collect` can change a result, as short texts by name."""
     diff = str(found.get("diff") or "")
     facts = {
         "commit": str(found.get("commit") or "not from git")[:12],
@@ -95,12 +95,12 @@ def facts(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def packages() -> dict[str, str | None]:
-    """Version of each package that racing asks for directly; null where it is missing."""
+    """Return the version of each package that racing asks for directly; null where it is missing."""
     return {name: version(name) for name in direct_dependencies()}
 
 
 def direct_dependencies() -> list[str]:
-    """Names of the packages that racing asks for directly, without those of its extras; empty if not installed."""
+    """Name the packages that racing asks for directly, without those of its extras; none if not installed."""
     try:
         wanted = importlib.metadata.requires("racing") or []
     except importlib.metadata.PackageNotFoundError:
@@ -109,7 +109,7 @@ def direct_dependencies() -> list[str]:
 
 
 def version(package: str) -> str | None:
-    """Installed version of `package`, None if it is missing."""
+    """Return the installed version of `package`, None if it is missing."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -117,7 +117,7 @@ def version(package: str) -> str | None:
 
 
 def cpu_model() -> str:
-    """The processor's name, as exact as the system tells."""
+    """Return the processor's name, as exact as the system tells."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -126,7 +126,7 @@ def cpu_model() -> str:
 
 
 def track_sha256(track: Track) -> str:
-    """sha256 of the track's file as its reader noted it, else of its geometry."""
+    """Return the sha256 of the track's file as its reader noted it, else of its geometry."""
     if "sha256" in track.source:
         return str(track.source["sha256"])
     digest = hashlib.sha256()

@@ -53,7 +53,7 @@ class RunRecord:
     read_series: Callable[[], Series] = field(repr=False)
 
     def series(self) -> Series:
-        """Every metric's points (step, value) in the order of steps, without those that only tell the time.
+        """Read every metric's points (step, value) in the order of steps, without wall-clock figures.
 
         Read anew at each call. Raises InputError if they lie in MLflow and it does not answer.
         """
@@ -61,7 +61,7 @@ class RunRecord:
 
 
 def find_record(spec: str, outputs: Path, uri: str | None = None) -> RunRecord:
-    """The record of the run that `spec` means.
+    """Find the record of the run that `spec` means.
 
     spec: a run directory, the name of one, an MLflow run id, `latest`, or models:/NAME@ALIAS and models:/NAME/VERSION
     (the run that made the model). uri: the MLflow store to ask; None: MLFLOW_TRACKING_URI, else the embedded one of
@@ -73,7 +73,7 @@ def find_record(spec: str, outputs: Path, uri: str | None = None) -> RunRecord:
 
 
 def local_run(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory:
-    """The directory of the run that `spec` means; one that only MLflow has is fetched, without its checkpoints.
+    """Find the directory of the run that `spec` means; fetch one that only MLflow has, without its checkpoints.
 
     Arguments and errors as in `find_record`. Fetched runs lie in outputs/fetched/<run id>/<name>.
     """
@@ -82,7 +82,7 @@ def local_run(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory:
 
 
 def locate(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory | tuple[Store, Run]:
-    """The directory of the run that `spec` means, else the store that has it and the run in it; see `find_record`."""
+    """Find the directory of the run that `spec` means, else its store and the run there; see `find_record`."""
     store = None
     if spec.startswith("models:/"):
         store = Store(uri, outputs)
@@ -101,7 +101,7 @@ def locate(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory | t
 
 
 def local_record(run: RunDirectory) -> RunRecord:
-    """The record of a run directory; asks nobody. Raises InputError if one of its files is missing or damaged."""
+    """Read the record of a run directory, without MLflow. Raises InputError if a file is missing or damaged."""
 
     def read(name: str) -> str | None:
         try:
@@ -122,7 +122,7 @@ def local_record(run: RunDirectory) -> RunRecord:
 
 
 def journal_series(path: Path) -> Series:
-    """All points (step, value) of all metrics in a journal, by step."""
+    """Read all points (step, value) of all metrics in a journal, by step."""
     series: Series = {}
     for line in read_journal(path):
         for step, name, value in metric_points(line):
@@ -131,7 +131,7 @@ def journal_series(path: Path) -> Series:
 
 
 def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
-    """The directory here, trained or wholly fetched; without one None, or InputError if there `must` be one."""
+    """Find the directory here, trained or wholly fetched; without one None, or InputError if there `must` be one."""
     for path in (outputs / "fetched" / spec).glob(f"*/{IN_RUN.mlflow}") if _RUN_ID.fullmatch(spec) else ():
         if RunDirectory(path.parent).finished:
             return RunDirectory(path.parent)
@@ -148,7 +148,7 @@ def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
 
 
 def _by_name(store: Store, spec: str) -> Run:
-    """The newest run of that name, or of any for `latest`."""
+    """Find the newest run of that name, or of any for `latest`."""
     name = spec.replace("'", "")
     if spec == "latest":
         found = [run for run in store.runs(limit=1000) if KIND_TAG not in run.data.tags]  # no sweep
@@ -184,7 +184,7 @@ def _remote_record(store: Store, run: Run) -> RunRecord:
 
 
 def _parsed(read: Callable[[str], str | None], source: str) -> dict[str, Any]:
-    """The documents that describe a run, by field of RunRecord. Raises InputError if one is missing or damaged."""
+    """Read the documents that describe a run, by field of RunRecord. Raises InputError if one is damaged or missing."""
     return {
         "config": upgraded(_document(read, source, IN_RUN.config, yaml.safe_load, {})),
         "overrides": _document(read, source, IN_RUN.overrides, yaml.safe_load, []),

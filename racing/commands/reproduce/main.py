@@ -193,7 +193,7 @@ def amend(run: RunDirectory, tags: Mapping[str, str], file: str = "", **event: s
         finally:
             complete = sender.close(ended.config["tracking"]["close_timeout"])
     if not complete:
-        print(f"MLflow does not have all of it yet: racing runs sync {run.name}")
+        print(f"upload to MLflow incomplete: racing runs sync {run.name}")
 
 
 def print_rows(title: str, rows: Rows) -> None:
