@@ -274,7 +274,7 @@ def test_prune_thins_checkpoints_here_and_in_mlflow(begin, server, tmp_path, rem
     assert "is in use by" in capsys.readouterr().err
     run.close()
     assert main(["runs", "prune", run.name, place, "dry=true"]) == 0
-    assert "3 checkpoints would go" in capsys.readouterr().out
+    assert "3 checkpoints would be deleted" in capsys.readouterr().out
     assert here() == there() == names
     assert main(["runs", "prune", run.name, place, f"remote={str(remote).lower()}"]) == 0
     stay = [names[1], names[2], names[5], names[6]]  # the best, two milestones, the last
@@ -286,7 +286,7 @@ def test_prune_thins_checkpoints_here_and_in_mlflow(begin, server, tmp_path, rem
     assert [event["step"] for event in events] == [100, 400, 500, 300, 600]
     capsys.readouterr()
     assert main(["runs", "prune", run.name, place]) == 0
-    assert "nothing to delete; 2 stay" in capsys.readouterr().out
+    assert "nothing to delete; 2 kept" in capsys.readouterr().out
     assert sync(run) == 0
     assert find_record(run.name, tmp_path / "outputs").status == "FINISHED"
 
