@@ -22,6 +22,8 @@ MORE = ("sweep.n_trials", "sweep.workers")
 # Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
 RENAMED_KEYS: dict[str, str] = {
     "env.decision_repeat": "env.action_repeat",
+    "env.randomize.colour": "env.randomize.color",
+    "vehicle.kinematic_below": "vehicle.kinematic_speed_threshold",
     "env.episodes.random": "env.episodes.random_start",
     "env.episodes.lateral": "env.episodes.start_lateral_offset",
     "env.episodes.heading": "env.episodes.start_heading_error",
