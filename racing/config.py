@@ -22,6 +22,8 @@ MORE = ("sweep.n_trials", "sweep.workers")
 # Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
 RENAMED_KEYS: dict[str, str] = {
     "env.decision_repeat": "env.action_repeat",
+    "env.randomize.colour": "env.randomize.color",
+    "vehicle.kinematic_below": "vehicle.kinematic_speed_threshold",
     "env.episodes.random": "env.episodes.random_start",
     "env.episodes.lateral": "env.episodes.start_lateral_offset",
     "env.episodes.heading": "env.episodes.start_heading_error",
@@ -54,6 +56,13 @@ def upgraded_overrides(overrides: Sequence[str]) -> list[str]:
     """Recorded overrides with today's names for the keys of RENAMED_KEYS."""
     keys = [key_of(override) for override in overrides]
     return [o.replace(key, RENAMED_KEYS.get(key, key), 1) for o, key in zip(overrides, keys, strict=True)]
+
+
+def upgraded_override(override: str) -> str:
+    """A recorded override with today's name of its key."""
+    key = key_of(override)
+    begin = override.index(key) if key else 0
+    return override[:begin] + RENAMED_KEYS.get(key, key) + override[begin + len(key) :]
 
 
 def conf_directory() -> Path:

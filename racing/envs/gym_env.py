@@ -89,7 +89,7 @@ class VisionEnv(RacingEnv):
     _camera: Camera | None = None
 
     def render(self) -> npt.NDArray[np.uint8] | None:
-        """Top-down picture and, to its right, what the driver sees, in colour: (480, 480 + width, 3) uint8."""
+        """Top-down picture and, to its right, what the driver sees, in color: (480, 480 + width, 3) uint8."""
         above = super().render()
         if above is None:
             return None

@@ -47,7 +47,7 @@ def top_down(world: World, race: int, size: int = 480) -> npt.NDArray[np.uint8]:
 
 
 def driver_camera(task: VisionTask, height: int) -> Camera:
-    """The camera of `task`, taking pictures of `height` pixels (1024 at most) in colour."""
+    """The camera of `task`, taking pictures of `height` pixels (1024 at most) in color."""
     lens = task.camera.lens
     larger = replace(lens, width=min(1024, round(height * lens.width / lens.height)), height=height, gray=False)
     textures = make_textures(task.tracks, source=task.texture)

@@ -73,14 +73,14 @@ class VisionTask:
             lens = make_lens(vehicle, width=width, height=height, gray=grayscale, **(camera or {}))
         self.sensors = SensorsTask(tracks, vehicle, races=races, **sensors)
         self.tracks, self.vehicle, self.weights = self.sensors.tracks, vehicle, self.sensors.weights
-        self.stack, self.colours = frame_stack, 1 if grayscale else 3
+        self.stack, self.channels = frame_stack, 1 if grayscale else 3
         self.texture = texture
         textures = make_textures(tracks, source=texture)
         with input_group("camera", CAMERA):
             self.camera = Camera(self.world, lens, textures, make_randomize(randomize or {}))
         self._telemetry = telemetry
         # Planes, the newest frame last: what convolutions read, and older frames move up in one piece.
-        self._frames: U = np.zeros((self.num_cars, self.stack * self.colours, height, width), np.uint8)
+        self._frames: U = np.zeros((self.num_cars, self.stack * self.channels, height, width), np.uint8)
         self.privileged: F = np.zeros((self.num_cars, self.sensors.size), np.float32)
 
     @property
@@ -121,11 +121,11 @@ class VisionTask:
         step = self.sensors.step_batch(actions)
         self.privileged = step.observation
         ended = np.flatnonzero(step.terminated | step.truncated)
-        self._frames[:, : -self.colours] = self._frames[:, self.colours :]
+        self._frames[:, : -self.channels] = self._frames[:, self.channels :]
         final = None
         if len(ended):
             last, cars = self._frames[ended], self.world.final_cars
-            self.camera.render(cars, ended, out=pictures(last[:, -self.colours :]))
+            self.camera.render(cars, ended, out=pictures(last[:, -self.channels :]))
             final = self._spread(self._observation(last, cars.reshape(-1)[ended]), ended)
         self._see()
         self._begin(ended)
@@ -151,11 +151,11 @@ class VisionTask:
 
     def _see(self) -> None:
         """Take the newest frame of every car."""
-        self.camera.render(out=pictures(self._frames[:, -self.colours :]))
+        self.camera.render(out=pictures(self._frames[:, -self.channels :]))
 
     def _begin(self, indices: npt.NDArray[Any]) -> None:
         """Episodes of the cars `indices` have just begun: their stacks are their first frame."""
-        self._frames[indices] = np.tile(self._frames[indices, -self.colours :], (1, self.stack, 1, 1))
+        self._frames[indices] = np.tile(self._frames[indices, -self.channels :], (1, self.stack, 1, 1))
 
     def _observation(self, frames: U, cars: Any) -> dict[str, Any]:
         """frames (n, k * C, H, W) and telemetry of `cars` (n,)."""

@@ -243,9 +243,9 @@ def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
             value = getattr(vehicle, name)
             record[name] = MODELS.index(value) if name == "model" else value
     record["mass_per_length"] = vehicle.mass / vehicle.wheelbase
-    record["per_mass"], record["per_inertia"] = 1 / vehicle.mass, 1 / vehicle.yaw_inertia
-    record["bend_front"] = vehicle.stiffness_front / vehicle.tyre_shape
-    record["bend_rear"] = vehicle.stiffness_rear / vehicle.tyre_shape
+    record["inv_mass"], record["inv_inertia"] = 1 / vehicle.mass, 1 / vehicle.yaw_inertia
+    record["pacejka_b_front"] = vehicle.stiffness_front / vehicle.tyre_shape
+    record["pacejka_b_rear"] = vehicle.stiffness_rear / vehicle.tyre_shape
     return record
 
 

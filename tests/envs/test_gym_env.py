@@ -90,10 +90,10 @@ def test_the_picture_shows_grass_road_and_car(env):
     assert picture.shape == (480, 480, 3)
     assert picture.dtype == np.uint8
     red = (picture[..., 0] > 150) & (picture[..., 1] < 90) & (picture[..., 2] < 90)
-    grey = np.ptp(picture.astype(int), axis=2) < 12
+    gray = np.ptp(picture.astype(int), axis=2) < 12
     green = picture[..., 1] > picture[..., 0].astype(int) + 20
     assert 0 < red.sum() < 400
-    assert grey.mean() > 0.02
+    assert gray.mean() > 0.02
     assert green.mean() > 0.5
     for _ in range(10):
         env.step(np.array([0.0, 1.0], np.float32))

@@ -50,12 +50,12 @@ def test_without_telemetry(make):
 @pytest.mark.parametrize("grayscale", [True, False])
 def test_stacks_hold_the_frames_of_this_episode_oldest_first(make, grayscale: bool):
     """Against frames that are taken one by one."""
-    stack, colours = 3, 1 if grayscale else 3
+    stack, channels = 3, 1 if grayscale else 3
     task = make(grayscale=grayscale, frame_stack=stack, episodes={"time_limit": 1.0})
-    seen = [[frame] * stack for frame in frames(task.reset(), colours)]
+    seen = [[frame] * stack for frame in frames(task.reset(), channels)]
     ends = 0
     for step in drive(task, 40):
-        now = frames(step.observation, colours)
+        now = frames(step.observation, channels)
         ended = step.terminated | step.truncated
         for i in range(task.num_cars):
             before = seen[i]
@@ -64,15 +64,15 @@ def test_stacks_hold_the_frames_of_this_episode_oldest_first(make, grayscale: bo
             np.testing.assert_array_equal(step.observation["vision"][i], expected)
             if ended[i]:
                 last = step.final_observation["vision"][i]
-                np.testing.assert_array_equal(last[..., :-colours], np.concatenate(before[1:], axis=2))
-                assert not np.array_equal(last[..., -colours:], now[i])  # not the next episode's start
+                np.testing.assert_array_equal(last[..., :-channels], np.concatenate(before[1:], axis=2))
+                assert not np.array_equal(last[..., -channels:], now[i])  # not the next episode's start
                 ends += 1
     assert ends > 5
 
 
-def frames(observation: dict, colours: int) -> list[np.ndarray]:
+def frames(observation: dict, channels: int) -> list[np.ndarray]:
     """The newest frame of every car."""
-    return [vision[..., -colours:].copy() for vision in observation["vision"]]
+    return [vision[..., -channels:].copy() for vision in observation["vision"]]
 
 
 def test_the_last_frame_of_an_episode_is_where_the_car_was(make):
