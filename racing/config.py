@@ -50,6 +50,12 @@ def upgraded_group(group: str, node: Any) -> Any:
     return out
 
 
+def upgraded_overrides(overrides: Sequence[str]) -> list[str]:
+    """Recorded overrides with today's names for the keys of RENAMED_KEYS."""
+    keys = [key_of(override) for override in overrides]
+    return [o.replace(key, RENAMED_KEYS.get(key, key), 1) for o, key in zip(overrides, keys, strict=True)]
+
+
 def conf_directory() -> Path:
     """The folder with the config groups: conf/ of the checkout, or its copy inside the installed wheel."""
     checkout = PACKAGE.parent / "conf"

@@ -18,7 +18,7 @@ from typing import Any
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; empty where there is no such file. Raises ValueError where it is something else."""
+    """Return the JSON object in `path`; {} where there is no such file. Raises ValueError for other content."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -87,24 +87,26 @@ def evaluate(options: Mapping[str, Any]) -> int:
     """Load, drive, report, write files. Raises InputError for a policy that cannot drive here."""
     from racing.evaluation.evaluate import Diverged, evaluate
     from racing.evaluation.seeds import TEST_SEEDS
-    from racing.policies.loading import load_policy, own_task, surroundings
+    from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
     from racing.tracks.reference_lap import reference_lap
 
     policy = load_policy(str(options["run"]), Path(options["paths"]["outputs"]), options["backend"])
     reading = {name: options[name] for name in READING}
-    tracks, vehicle = surroundings(policy, options["track"], options["vehicle"], **reading)
+    tracks, vehicle = tracks_and_vehicle(policy, options["track"], options["vehicle"], **reading)
     tracks = tracks[: options["episodes"]]
     laps = [reference_lap(track, vehicle) for track in tracks]
     times = [lap.time_s for lap in laps]
     seed = TEST_SEEDS + options["seed"]
-    task = own_task(policy, tracks, vehicle, times, races=options["episodes"], laps=options["laps"], seed=seed)
+    task = evaluation_task_for(
+        policy, tracks, vehicle, times, races=options["episodes"], laps=options["laps"], seed=seed
+    )
     try:
         result = evaluate(policy.predict, task, times, telemetry=options["telemetry"])
     except Diverged as error:
         raise InputError(f"policy {policy.name}: {error}") from error
     folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
-    lane = result.best_lane()
-    number = lane % len(tracks)
+    best = result.best_episode()
+    number = best % len(tracks)
     filmed = task if options["video"] else None
     files = write_files(result, folder, policy.name, tracks[number], laps[number], filmed)
     report(result, options, policy.name, files)

@@ -27,48 +27,48 @@ Array = npt.NDArray[Any]
 class Evaluation:
     """What `evaluate` measured.
 
-    episodes: one dict per lane, see `evaluate`. summary: averages with 95 % intervals, see `summarise`.
+    episodes: one dict each, see `evaluate`. summary: averages with 95 % intervals, see `summarise`.
     telemetry: (T + 1, N, K) float32, K as in racing.evaluation.telemetry.COLUMNS, row 0 is the start; NaN after a
-    lane's end. None if not kept. decision: [s] between two rows.
+    episode's end. None if not kept. step_dt: [s] between two rows.
     """
 
     episodes: list[dict[str, Any]]
     summary: dict[str, Any]
     telemetry: npt.NDArray[np.float32] | None
-    decision: float
+    step_dt: float
 
     def key(self, target_finish_rate: float = 1.0) -> tuple[float, float]:
         """What sorts policies, see racing.runs.metrics.rank; the better one is greater."""
         return rank(self.summary, target_finish_rate)
 
-    def best_lane(self) -> int:
-        """The lane with the best flying lap (least ratio to the reference, or time); without one, the furthest."""
+    def best_episode(self) -> int:
+        """Number of the episode with the best flying lap (least lap ratio, or time); without one, of the furthest."""
 
-        def rank(lane: int) -> tuple[bool, float]:
-            episode = self.episodes[lane]
+        def order(i: int) -> tuple[bool, float]:
+            episode = self.episodes[i]
             lap = episode["lap_ratio"] if episode["lap_ratio"] is not None else episode["lap_time_s"]
             return (lap is None, -episode["progress_m"] if lap is None else lap)
 
-        return min(range(len(self.episodes)), key=rank)
+        return min(range(len(self.episodes)), key=order)
 
-    def telemetry_table(self, lane: int) -> dict[str, Array]:
-        """Columns of one lane's drive, start to end: time_s [s] and COLUMNS, each (steps + 1,) float32.
+    def telemetry_table(self, i: int) -> dict[str, Array]:
+        """Columns of episode `i`, start to end: time_s [s] and COLUMNS, each (steps + 1,) float32.
 
         Raises ValueError if no telemetry was kept.
         """
         if self.telemetry is None:
             raise ValueError("evaluate(..., telemetry=True) keeps the telemetry; this evaluation has none")
-        rows = self.episodes[lane]["steps"] + 1
-        table: dict[str, Array] = {"time_s": (np.arange(rows) * self.decision).astype(np.float32)}
-        return table | {name: self.telemetry[:rows, lane, k] for k, name in enumerate(COLUMNS)}
+        rows = self.episodes[i]["steps"] + 1
+        table: dict[str, Array] = {"time_s": (np.arange(rows) * self.step_dt).astype(np.float32)}
+        return table | {name: self.telemetry[:rows, i, k] for k, name in enumerate(COLUMNS)}
 
-    def lap_table(self, lane: int) -> dict[str, Array]:
-        """Columns of one lane's flying lap, closed by the first row after it; the whole drive where it has none.
+    def lap_table(self, i: int) -> dict[str, Array]:
+        """Columns of the flying lap of episode `i`, closed by the first row after it; the whole drive without one.
 
         As `telemetry_table`; `distance` counts from the lap's first row.
         """
-        table = self.telemetry_table(lane)
-        lap = self.episodes[lane]["flying_lap"]
+        table = self.telemetry_table(i)
+        lap = self.episodes[i]["flying_lap"]
         if lap is not None:
             rows = np.flatnonzero(table["lap"] == lap)
             last = min(rows[-1] + 2, len(table["lap"]))
@@ -91,9 +91,9 @@ class Evaluation:
         write_atomic(path, text.getvalue())
 
     def write_telemetry(self, table: Path, sheet: Path) -> None:
-        """Write every lane's drive as the parquet file `table`, the best lane's as the CSV file `sheet`."""
-        write_parquet([self.telemetry_table(lane) for lane in range(len(self.episodes))], table)
-        write_csv(self.telemetry_table(self.best_lane()), sheet)
+        """Write every episode as the parquet file `table`, the best one as the CSV file `sheet`."""
+        write_parquet([self.telemetry_table(i) for i in range(len(self.episodes))], table)
+        write_csv(self.telemetry_table(self.best_episode()), sheet)
 
 
 def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:

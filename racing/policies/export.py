@@ -177,7 +177,7 @@ def largest_difference(model: BaseAlgorithm, path: Path, observations: Any) -> f
 
 
 def record_observations(policy: Policy, task: Task, number: int = OBSERVATIONS) -> Any:
-    """At least `number` observations: what the policy sees while it drives all lanes of `task` from their first starts.
+    """At least `number` observations: what the policy sees while it drives all cars of `task` from their first starts.
 
     (n, D), or a dict of arrays (n, ...).
     """
@@ -194,7 +194,7 @@ def describe(task: Task, config: dict[str, Any], run_id: str = "") -> dict[str, 
     """What an ONNX policy says about itself; texts, JSON where they hold more than one value.
 
     run_id, racing_version; tracks (names), vehicle (all parameters), env (the run's config group), observation_names
-    (of the numbers), action_names, units, decision_s: [s] that one action lasts. With frames: telemetry_units, frames,
+    (of the numbers), action_names, units, step_s: [s] that one action lasts. With frames: telemetry_units, frames,
     camera. `racing evaluate file.onnx` builds the environment from these alone.
     """
     told = {
@@ -207,7 +207,7 @@ def describe(task: Task, config: dict[str, Any], run_id: str = "") -> dict[str, 
         "units": {name: UNITS[name] for name in (*shapes_of(task.observation_space), "action")},
         **(_seen(task) if isinstance(task, VisionTask) else {}),
     }
-    texts = {"run_id": run_id, "racing_version": __version__, "decision_s": repr(task.world.step_dt)}
+    texts = {"run_id": run_id, "racing_version": __version__, "step_s": repr(task.world.step_dt)}
     return texts | {name: json.dumps(value) for name, value in told.items()}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.config import build, load_group
+from racing.config import build, load_group, upgraded
 from racing.errors import InputError, require
 from racing.evaluation.evaluate import Policy, Task, evaluation_task
 from racing.observations import VECTOR, parts_of, shapes_of
@@ -35,6 +35,7 @@ _ENV_TARGET = re.compile(r"racing\.envs\.[a-z_]+\.[A-Z]\w*")
 _TRACK_TARGETS = ("racing.tracks.catalog.load_tracks", "racing.tracks.catalog.generated_tracks")
 _VEHICLE_TARGET = "racing.sim.vehicle.Vehicle"
 BACKENDS = ("onnx", "torch")
+GROUPS = ("env", "track", "vehicle")  # of a configuration, that an ONNX file remembers
 F = npt.NDArray[np.float32]
 
 
@@ -133,9 +134,9 @@ def _from_onnx(path: Path, name: str, run: RunDirectory | None = None) -> Loaded
 
 
 def _remembered(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    """The config groups in the file's metadata."""
+    """The config groups in the file's metadata, with today's names of their keys."""
     try:
-        return {group: json.loads(metadata[group]) for group in ("env", "track", "vehicle") if group in metadata}
+        return upgraded({group: json.loads(metadata[group]) for group in GROUPS if group in metadata})
     except ValueError as error:
         raise InputError(f"{path}: its metadata must be JSON, {error}; export it with `racing export`") from error
 
@@ -195,7 +196,7 @@ def _registered(spec: str, outputs: Path, backend: str) -> LoadedPolicy:
         return _from_onnx(files[0], spec.removeprefix("models:/").replace("/", "-").replace("@", "-"))
 
 
-def surroundings(
+def tracks_and_vehicle(
     policy: LoadedPolicy, track: str | Sequence[str] | None = None, vehicle: str | None = None, **reading: Any
 ) -> tuple[list[Track], Vehicle]:
     """The tracks and the car that `policy` was trained with, or those named here.
@@ -221,7 +222,7 @@ def surroundings(
         raise InputError(f"policy {name}: its vehicle does not fit this version, {error}; name one") from error
 
 
-def own_task(
+def evaluation_task_for(
     policy: LoadedPolicy, tracks: Sequence[Track], vehicle: Vehicle, references: Sequence[float], **options: Any
 ) -> Task:
     """The environment that `policy` was trained in, made for evaluation; arguments as in `evaluation_task`.

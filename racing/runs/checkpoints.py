@@ -1,4 +1,4 @@
-"""Checkpoints of a run on disk: whole or not there, checked when read, thinned by rule.
+"""Checkpoints of a run on disk: whole or not there, checked when read, pruned by rule.
 
     checkpoints/000500000/    policy.npz optimizer.npz rng.npz world.npz counters.npz monitor.npz + COMPLETE
     replay/000000000-000031250.npz    rows of a replay buffer: written once, needed by every checkpoint that names them
@@ -50,16 +50,16 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """Decisions of all cars when it was made."""
+        """Environment steps so far, of all cars."""
         return int(self.notes["step"])
 
     def load(self, part: str) -> Any:
-        """The state called `part`. Raises InputError if its file is missing or damaged."""
+        """Load the state called `part`. Raises InputError if its file is missing or damaged."""
         name = f"{part}.npz"
         return load_tree(_checked(self.path / name, self.notes["files"].get(name)), str(self.path / name))
 
     def load_log(self) -> tuple[int, list[tuple[int, int, dict[str, Any]]]] | None:
-        """(rows added, [(from, to, arrays), ...]) of the log; None if there was none. Raises InputError as `load`."""
+        """Load the log as (rows added, [(from, to, arrays), ...]); None without one. Raises InputError as `load`."""
         log = self.notes.get("replay")
         if log is None:
             return None
@@ -89,11 +89,11 @@ class Checkpoints:
         self.paths = RunPaths(run)
 
     def all(self) -> list[Checkpoint]:
-        """What is complete by its marker, oldest first; contents are not checked."""
+        """Return what is complete by its marker, oldest first; contents are not checked."""
         return [Checkpoint(path, notes) for path in self._folders() if (notes := _marker(path))]
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest one whose contents are whole, and what is wrong with those after it.
+        """Return the newest one whose contents are whole, and what is wrong with those after it.
 
         Those are renamed to `<step>.damaged`. Raises InputError if there are some and all are damaged: to begin again
         at the start is for the user to decide.
@@ -138,7 +138,7 @@ class Checkpoints:
         return Checkpoint(final, about)
 
     def surplus(self, *, keep_last: int, milestone_every: int, keep: Collection[int] = ()) -> list[Checkpoint]:
-        """What is neither among the last `keep_last`, nor one of `milestones`, nor in `keep` (steps); oldest first."""
+        """List what is neither among the last `keep_last`, nor one of `milestones`, nor in `keep` (steps), by age."""
         checkpoints = self.all()
         kept = {checkpoint.step for checkpoint in checkpoints[-keep_last:]} | set(keep)
         kept |= milestones([checkpoint.step for checkpoint in checkpoints], milestone_every)
@@ -146,15 +146,15 @@ class Checkpoints:
 
     def prune(self, *, keep_last: int, milestone_every: int, keep: Collection[int] = ()) -> list[int]:
         """Remove the `surplus`; returns its steps."""
-        gone = self.surplus(keep_last=keep_last, milestone_every=milestone_every, keep=keep)
-        for checkpoint in gone:
+        surplus = self.surplus(keep_last=keep_last, milestone_every=milestone_every, keep=keep)
+        for checkpoint in surplus:
             remove_tree(checkpoint.path)
-        if gone:
+        if surplus:
             self._prune_log()
-        return [checkpoint.step for checkpoint in gone]
+        return [checkpoint.step for checkpoint in surplus]
 
     def _folders(self) -> list[Path]:
-        """Folders that should hold a checkpoint, by step."""
+        """List the folders that should hold a checkpoint, by step."""
         found = self.paths.checkpoints.glob("[0-9]*")
         return sorted((path for path in found if path.name.isdigit()), key=lambda path: int(path.name))
 
@@ -193,7 +193,7 @@ class Checkpoints:
 
 
 def milestones(steps: Sequence[int], every: int) -> set[int]:
-    """Of `steps` (rising) the first at or after each multiple of `every`; none for 0."""
+    """Return of `steps` (rising) the first at or after each multiple of `every`; none for 0."""
     found: dict[int, int] = {}
     for step in steps if every else ():
         found.setdefault(step // every, step)
@@ -208,7 +208,7 @@ def _write(path: Path, data: bytes) -> str:
 
 
 def _checked(path: Path, digest: str | None) -> bytes:
-    """The content of `path`. Raises InputError unless its sha256 is `digest`."""
+    """Read `path`. Raises InputError unless its sha256 is `digest`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -219,14 +219,14 @@ def _checked(path: Path, digest: str | None) -> bytes:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in the folder `path`; contents are not checked. Raises InputError if it is none."""
+    """Read the checkpoint in the folder `path`; contents are not checked. Raises InputError if it is none."""
     notes = _marker(path)
     require(bool(notes), f"{path / MARKER} is missing or damaged; use another checkpoint")
     return Checkpoint(path, notes)
 
 
 def seal(about: Mapping[str, Any]) -> bytes:
-    """The bytes of COMPLETE that say `about`, with their own sha256."""
+    """Return the bytes of COMPLETE with the content `about` and its own sha256."""
     return json.dumps({**about, "sha256": _digest(json.loads(json.dumps(about)))}, indent=1).encode()
 
 
@@ -235,7 +235,7 @@ def _digest(about: Mapping[str, Any]) -> str:
 
 
 def _marker(path: Path) -> dict[str, Any]:
-    """COMPLETE of the checkpoint at `path`; empty if it is missing, changed, or another one's."""
+    """Read COMPLETE of the checkpoint at `path`; {} if it is missing, changed, or another one's."""
     try:
         notes = read_json(path / MARKER)
     except (ValueError, OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Mapping
@@ -11,14 +12,16 @@ from typing import Any
 
 import yaml
 
+from racing.config import RENAMED_KEYS, upgraded
 from racing.errors import InputError, require
 from racing.files import is_file_name, move_aside, read_json, write_atomic, write_json
-from racing.runs.identity import config_hash, differing_keys, flatten, listing
+from racing.runs.identity import config_hash, differing_keys, flatten, listing, recorded_hash
 from racing.runs.journal import Journal, read_cursor, read_journal
 from racing.runs.lock import FileLock
 from racing.runs.paths import IN_RUN, RunPaths
 from racing.runs.status import ENDS, RunStatus
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 RUNS = "runs"  # folder of the run directories in the outputs folder
 FOLDERS = (IN_RUN.checkpoints, IN_RUN.evaluations, IN_RUN.export)
 
@@ -27,7 +30,7 @@ class RunDirectory:
     """A run on disk. Reading needs nothing else; only the one that `open_run` returns can write (`journal`)."""
 
     def __init__(self, path: Path) -> None:
-        """A view of the run at `path`; nothing is created."""
+        """Make a view of the run at `path`; nothing is created."""
         self.path = path.resolve()
         self.paths = RunPaths(self.path)
         self._journal: Journal | None = None
@@ -47,9 +50,8 @@ class RunDirectory:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration that began the run; empty where there is none."""
-        path = self.paths.config
-        return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+        """The resolved configuration that began the run, with today's names of its keys; empty where there is none."""
+        return upgraded(read_config(self.paths.config))
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         """Whether the run reached its end: its journal says FINISHED and its summary is there."""
-        return bool(self.summary) and self.last_end() is RunStatus.FINISHED
+        return bool(self.summary) and self.last_end() == RunStatus.FINISHED
 
     @property
     def status(self) -> RunStatus:
@@ -88,7 +90,7 @@ class RunDirectory:
         return self.last_end() or (RunStatus.RUNNING if self.in_use else RunStatus.KILLED)
 
     def last_end(self) -> RunStatus | None:
-        """Status of the last `end` line, None if the run started again since or never ended."""
+        """Return the status of the last `end` line, None if the run started again since or never ended."""
         status = None
         for line in read_journal(self.paths.journal) if self.exists else ():
             # Most lines are metrics: two substring searches are much cheaper than parsing them.
@@ -158,7 +160,7 @@ class RunDirectory:
         path = self.paths.config
         try:
             recorded = self.config
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise InputError(f"{path} must be YAML, it was damaged; restore it, or use fresh=true") from error
         others = differing_keys(recorded, config)
         remedy = "restore the file, or use fresh=true"
@@ -176,7 +178,7 @@ def open_run(
     fresh: bool = False,
     suffix: str = "",
 ) -> RunDirectory:
-    """The run directory of this configuration, locked for this process: new, to be continued, or finished.
+    """Open the run directory of this configuration, locked for this process: new, to be continued, or finished.
 
     outputs: root of everything that is written. name: the experiment's name. config: the resolved configuration as
     plain data. overrides: what was typed. provenance: `racing.runs.provenance.collect`. fresh: an existing directory
@@ -193,7 +195,8 @@ def open_run(
             run._acquire()
             move_aside(run.path)
             run.close()
-            run.path.mkdir()
+            run = RunDirectory(run_path(outputs, name, config, suffix))  # another name, where keys were renamed
+            run.path.mkdir(exist_ok=True)
         run._acquire()
         run._begin(config, overrides, provenance)
     except OSError as error:
@@ -207,12 +210,39 @@ def open_run(
 
 
 def run_path(outputs: Path, name: str, config: Mapping[str, Any], suffix: str = "") -> Path:
-    """Where the run of this configuration lies; see `open_run`."""
-    return Path(outputs) / RUNS / f"{name}-{config_hash(config)[:8]}{suffix}"
+    """Find where the run of this configuration lies, or is to lie; see `open_run`.
+
+    A run that began under earlier names of its keys bears their hash; it stays where it is, and is found there.
+    """
+    path = Path(outputs) / RUNS / f"{name}-{config_hash(config)[:8]}{suffix}"
+    return path if path.exists() or not RENAMED_KEYS else _renamed(path, name, config, suffix) or path
+
+
+def _renamed(path: Path, name: str, config: Mapping[str, Any], suffix: str) -> Path | None:
+    """Find the directory beside `path` of the run of this configuration under the hash of earlier names of its keys."""
+    for other in sorted(path.parent.glob(f"{glob.escape(name)}-????????{glob.escape(suffix)}")):
+        try:
+            recorded = read_config(RunPaths(other).config)
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        own_name = other.name == f"{name}-{recorded_hash(recorded)[:8]}{suffix}"  # not edited, not renamed by hand
+        if own_name and config_hash(recorded) == config_hash(config):
+            return other
+    return None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration in `path` as it was recorded; {} where there is none. Raises YAMLError, ValueError."""
+    if not path.exists():
+        return {}
+    config = yaml.load(path.read_text(), Loader=LOADER) or {}
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold a mapping")
+    return config
 
 
 def reopen_run(path: Path) -> RunDirectory:
-    """A run that has ended, locked for this process, to add to its record. Raises InputError if another has it."""
+    """Lock a run that has ended for this process, to add to its record. Raises InputError if another has it."""
     run = RunDirectory(path)
     run._acquire()
     run._journal = Journal(run.paths.journal)
@@ -220,13 +250,13 @@ def reopen_run(path: Path) -> RunDirectory:
 
 
 def all_runs(outputs: Path) -> list[RunDirectory]:
-    """The run directories under `outputs`, newest first."""
+    """Return the run directories under `outputs`, newest first."""
     runs = [RunDirectory(path.parent) for path in (Path(outputs) / RUNS).glob(f"*/{IN_RUN.journal}")]
     return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
 
 
 def find_run(spec: str, outputs: Path) -> RunDirectory:
-    """The run meant by `spec`: a run directory, the name of one, an MLflow run id, or `latest` (the newest).
+    """Find the run meant by `spec`: a directory, the name of one, an MLflow run id, or `latest` (the newest).
 
     Raises InputError if there is none.
     """
@@ -243,7 +273,7 @@ def find_run(spec: str, outputs: Path) -> RunDirectory:
 def _documents(
     paths: RunPaths, config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]
 ) -> dict[Path, str]:
-    """The files that describe the run, with their texts. The patch is a file of its own: it can be applied."""
+    """Return the files that describe the run, with their texts. The patch is a file of its own: it can be applied."""
     rest = {key: value for key, value in provenance.items() if key != "diff"}
     texts = {
         paths.config: yaml.safe_dump(config, sort_keys=False),

@@ -51,7 +51,7 @@ class Line:
 
 
 def read_journal(path: Path, offset: int = 0) -> Iterator[Line]:
-    """The complete lines of a journal from byte `offset` on; a torn last line (no newline yet) is left out."""
+    """Yield the complete lines of a journal from byte `offset` on; a torn last line (no newline yet) is left out."""
     with path.open("rb") as file:
         file.seek(offset)
         for raw in file:
@@ -66,7 +66,7 @@ def read_journal(path: Path, offset: int = 0) -> Iterator[Line]:
 
 
 def metric_points(line: Line) -> list[tuple[int, str, float]]:
-    """(step, name, value) of each metric in a journal's line; none in another line, or one that is damaged."""
+    """Return (step, name, value) of each metric in a journal's line; none in another line, or a damaged one."""
     record = line.record or {}
     if record.get("kind") != "metrics":
         return []
@@ -78,7 +78,7 @@ def metric_points(line: Line) -> list[tuple[int, str, float]]:
 
 
 def newest_metrics(path: Path, tail: int) -> tuple[int | None, dict[str, float]]:
-    """The greatest step (None without any metric) and the last value of each metric in the last `tail` bytes."""
+    """Read the last `tail` bytes: the greatest step (None without metrics) and the last value of each metric."""
     step: int | None = None
     values: dict[str, float] = {}
     for line in read_journal(path, max(0, path.stat().st_size - tail)):  # what is left of a cut line is no record
@@ -89,7 +89,7 @@ def newest_metrics(path: Path, tail: int) -> tuple[int | None, dict[str, float]]
 
 
 def read_cursor(path: Path) -> int:
-    """How many bytes of a journal a tracker has, by the cursor file `path`; 0 where there is none."""
+    """Read from the cursor file `path` how many bytes of a journal a tracker has; 0 where there is none."""
     return int(read_json(path).get("offset", 0))
 
 
@@ -99,7 +99,7 @@ def write_cursor(path: Path, offset: int) -> None:
 
 
 def utc_text(milliseconds: int) -> str:
-    """A journal's time as UTC in ISO 8601, to the second."""
+    """Return a journal's time as UTC in ISO 8601, to the second."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
@@ -112,7 +112,7 @@ def check_name(name: str) -> None:
 
 
 def as_text(value: object) -> str:
-    """A parameter's text as one would type it in an override: true, null, 0.001, [1, 2]; text stays as it is."""
+    """Write a value as one types it in an override: true, null, 0.001, [1, 2]; text stays as it is."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
@@ -142,12 +142,12 @@ class Journal:
         return self._size
 
     def ending_at(self, position: int) -> str:
-        """sha256 of the last 4 KiB before byte `position`: where it is another one, the journal was cut or changed."""
+        """Return the sha256 of the last 4 KiB before byte `position`; another one: the journal was cut or changed."""
         begin = max(0, position - 4096)
         return hashlib.sha256(os.pread(self._fd, position - begin, begin)).hexdigest()
 
     def replay_from(self, position: int) -> None:
-        """The run continues from a checkpoint made at `position`: what it measures again is not recorded twice.
+        """Continue from a checkpoint made at `position`: what is measured again is not recorded twice.
 
         Each (step, name) that stands after `position` is left out once when it comes again.
         """
@@ -156,11 +156,11 @@ class Journal:
                 self._again.update((line.record["step"], name) for name in line.record["values"])
 
     def start(self, **fields: Any) -> None:
-        """This process begins or continues the run."""
+        """Record that this process begins or continues the run."""
         self._write("start", **fields)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers measured at `step` (environment steps); NaN and infinity are allowed.
+        """Record numbers measured at `step` (environment steps); NaN and infinity are allowed.
 
         Raises ValueError if a name is not one that MLflow accepts.
         """
@@ -175,11 +175,11 @@ class Journal:
             self._write("metrics", step=int(step), values=kept)
 
     def params(self, values: Mapping[str, object]) -> None:
-        """Parameters of the run, by dotted name; a parameter cannot change later. Raises ValueError on a bad name."""
+        """Record parameters, by dotted name; a parameter cannot change later. Raises ValueError on a bad name."""
         self._texts("params", values)
 
     def tags(self, values: Mapping[str, object]) -> None:
-        """Labels of the run; the last value counts. Raises ValueError on a bad name."""
+        """Record labels of the run; the last value counts. Raises ValueError on a bad name."""
         self._texts("tags", values)
 
     def artifact(self, path: Path | str, folder: str = "") -> None:
@@ -193,11 +193,11 @@ class Journal:
         self._write("model", path=self._inside(path), name=name)
 
     def event(self, name: str, **fields: Any) -> None:
-        """Anything worth remembering that is no number; it stays in the journal."""
+        """Record anything worth remembering that is no number; it stays in the journal."""
         self._write("event", name=name, **fields)
 
     def end(self, status: str, error: str | None = None) -> None:
-        """The run ends with `status` (one of ENDS); `error` is the traceback of a failure. On disk on return."""
+        """Record that the run ends with `status` (one of ENDS); on disk on return. error: traceback of a failure."""
         if status not in ENDS:
             raise ValueError(f"status must be one of {', '.join(ENDS)}, got {str(status)!r}; choose one")
         self._write("end", status=status, error=error)
@@ -247,7 +247,7 @@ class Journal:
 
 
 def _complete_size(fd: int) -> int:
-    """Bytes up to and including the last newline."""
+    """Count the bytes up to and including the last newline."""
     end = os.fstat(fd).st_size
     while end > 0:
         begin = max(0, end - _TAIL)

@@ -24,7 +24,7 @@ def write_meta(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> Pa
 
 
 def describe(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands on the page; times are UTC in ISO 8601."""
+    """Collect what stands on the page; times are UTC in ISO 8601."""
     provenance = read_json(run.paths.provenance)
     starts: list[int] = []
     pruned: list[int] = []

@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 def step_name(step: int) -> str:
-    """Name of what belongs to `step`: in the order of names as in that of steps, up to a billion."""
+    """Name what belongs to `step`: in the order of names as in that of steps, up to a billion."""
     return f"{step:09d}"
 
 
@@ -119,7 +119,7 @@ class RunPaths:
         return self.folder / "checkpoints"
 
     def checkpoint(self, step: int) -> Path:
-        """Folder of the state saved at `step`."""
+        """Return the folder of the state saved at `step`."""
         return self.checkpoints / step_name(step)
 
     @property
@@ -128,7 +128,7 @@ class RunPaths:
         return self.folder / "replay"
 
     def replay_rows(self, begin: int, end: int) -> Path:
-        """File of the replay buffer's rows from `begin` up to `end`."""
+        """Return the file of the replay buffer's rows from `begin` up to `end`."""
         return self.replay / f"{step_name(begin)}-{step_name(end)}.npz"
 
     @property
@@ -137,7 +137,7 @@ class RunPaths:
         return self.folder / "evaluations"
 
     def evaluation(self, step: int) -> Path:
-        """Folder of the evaluation after `step`."""
+        """Return the folder of the evaluation after `step`."""
         return self.evaluations / step_name(step)
 
     @property
@@ -156,15 +156,15 @@ class RunPaths:
         return self.export / "policy.zip"
 
     def sink(self, name: str) -> Path:
-        """Folder of the tracker `name` beside MLflow, such as tensorboard."""
+        """Return the folder of the tracker `name` beside MLflow, such as tensorboard."""
         return self.folder / name
 
     def sink_lock(self, name: str) -> Path:
-        """Held by the process that sends to the tracker `name`."""
+        """Return the lock of the process that sends to the tracker `name`."""
         return self.folder / f"{name}.lock"
 
     def sink_cursor(self, name: str) -> Path:
-        """How far the tracker `name` has the journal."""
+        """Return the file that says how far the tracker `name` has the journal."""
         return self.sink(name) / "journal.cursor"
 
 

@@ -43,7 +43,7 @@ def fetch(store: Store, run: Run, folder: Path, *, checkpoints: bool = False) ->
         for path, _ in store.files(run_id):
             if checkpoints or not path.startswith(f"{IN_RUN.checkpoints}/"):
                 store.download(run_id, path, place.folder)
-        if status_of(run) is RunStatus.RUNNING or not place.journal.is_file():
+        if status_of(run) == RunStatus.RUNNING or not place.journal.is_file():
             place.journal.write_text("".join(_journal_lines(store, run)))
         copy = {"uri": store.uri, "experiment_id": run.info.experiment_id, "run_id": run_id, "fetched": True}
         write_cursor(place.cursor, place.journal.stat().st_size)
@@ -65,7 +65,7 @@ def fetch_part(store: Store, run: Run, path: str, folder: Path) -> Path:
 
 
 def staging(folder: Path) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder inside `folder`, which is made if missing. Raises InputError if it cannot be."""
+    """Make a temporary folder inside `folder`, which is made if missing. Raises InputError if it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder)
@@ -74,7 +74,7 @@ def staging(folder: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 def _journal_lines(store: Store, run: Run) -> list[str]:
-    """A journal for a run that left none in MLflow, made from what is there. The times of points are not kept."""
+    """Make a journal for a run that left none in MLflow, of what is there. The times of points are not kept."""
     start, tags, points = run.info.start_time, dict(run.data.tags), store.series(run)
     steps: dict[int, dict[str, float]] = {}
     repeated: list[Mapping[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Brings a journal to MLflow, at least once and in order; what arrives twice is stored once.
+"""Sends a journal to MLflow, at least once and in order; what arrives twice is stored once.
 
 MLflow's stores drop a metric point that they already have (same name, step, value and time), so a delivery that was cut
 off is simply repeated from the cursor: the last byte of the journal that is known to have arrived.
@@ -36,7 +36,7 @@ class Delivery:
     """Delivers one run to one store; only one process at a time (`sender.lock`)."""
 
     def __init__(self, run: RunDirectory, uri: str, experiment: str) -> None:
-        """Nothing is sent yet. uri: see `store.resolve_uri`. experiment: name of MLflow's experiment."""
+        """Prepare; nothing is sent yet. uri: see `store.resolve_uri`. experiment: name of MLflow's experiment."""
         self.run = run
         self.uri = uri
         self.experiment = experiment
@@ -87,7 +87,7 @@ class Delivery:
         return True
 
     def mark_killed(self) -> None:
-        """Say in MLflow that the run's process is gone without an end. Raises Unreachable, Refused."""
+        """Record in MLflow that the run's process ended without an `end`. Raises Unreachable, Refused."""
         if self._client is not None and not self.ended:
             self._guard(lambda: self._log_journal(self._offset))
             self._guard(lambda: self._mlflow.set_terminated(self.run_id, RunStatus.KILLED))
@@ -141,7 +141,7 @@ class Delivery:
             return []
 
     def _short(self, kind: str, name: str, text: str) -> str:
-        """`text`, or its beginning and the name of the artifact that has all of it."""
+        """Return `text`, or its beginning and the name of the artifact that has all of it."""
         if len(text) <= MAX_TEXT[kind]:
             return text
         file = f"{kind}/{name}.txt"
@@ -279,15 +279,15 @@ class Delivery:
 
 
 def rejected(run: RunDirectory) -> Iterator[dict[str, Any]]:
-    """What MLflow would not take: `offset` in the journal, `name`, `reason`, `line`."""
+    """Yield what MLflow would not take: `offset` in the journal, `name`, `reason`, `line`."""
     if run.paths.rejected.exists():
         yield from (json.loads(line) for line in run.paths.rejected.read_text().splitlines())
 
 
 def mlflow_status(status: str) -> RunStatus:
-    """MLflow's word for the status of a journal's `end`. Raises ValueError for another one."""
+    """Return MLflow's word for the status of a journal's `end`. Raises ValueError for another one."""
     own = RunStatus(status)
-    return RunStatus.KILLED if own is RunStatus.STOPPED else own
+    return RunStatus.KILLED if own == RunStatus.STOPPED else own
 
 
 def _run_exists(client: MlflowClient, run_id: str) -> bool:

@@ -56,7 +56,7 @@ def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None = N
 
 
 def version_tags(record: RunRecord, series: Series) -> dict[str, str]:
-    """What the registry says about a version: the run, its results, where and with which car it drives."""
+    """Collect the tags of a version: the run, its results, where it drives and with which vehicle."""
     results = {key: _last(series, f"eval/{key}") for key in ("finish_rate", "lap_time_s", "lap_ratio")}
     known = {key: f"{value:.6g}" for key, value in results.items() if value is not None}
     places = {"track": record.tags.get("racing.tracks"), "vehicle": record.tags.get("racing.vehicle")}
@@ -66,19 +66,19 @@ def version_tags(record: RunRecord, series: Series) -> dict[str, str]:
 def _require_good(record: RunRecord, series: Series) -> None:
     name = f"run {record.name}"
     unfinished = f"{name} is {record.status}, only a finished run is promoted; train it to its end: racing train"
-    require(record.status is RunStatus.FINISHED, unfinished)
+    require(record.status == RunStatus.FINISHED, unfinished)
     difference = _last(series, PARITY)
     fault = "was not compared with torch" if difference is None else f"differs from torch by {difference:.2g}"
     agrees = difference is not None and difference <= PARITY_TOLERANCE  # false for NaN, too
     rule = f"{PARITY} must be <= {PARITY_TOLERANCE:g} to be promoted"
     require(agrees, f"{name}: its ONNX file {fault}, {rule}; train it again")
-    judged = _last(series, EVALUATION)
+    finish_rate = _last(series, EVALUATION)
     rule = f"{name} was not evaluated, {EVALUATION} must be there to be promoted; train it again, with its evaluation"
-    require(judged is not None and math.isfinite(judged), rule)
+    require(finish_rate is not None and math.isfinite(finish_rate), rule)
 
 
 def _require_delivered(record: RunRecord, uri: str | None) -> None:
-    """`uri`: where the user wants it, None where that was not said."""
+    """Raise InputError unless MLflow has all of the run. uri: where the user wants it, None for wherever it is."""
     remedy = f"racing runs sync run={record.name}" + (f" tracking.uri={uri}" if uri else "")
     elsewhere = f"run {record.name} must be in MLflow to be promoted, {uri or 'no store'} does not have it; {remedy}"
     require(record.uri is not None and uri in (None, record.uri), elsewhere)

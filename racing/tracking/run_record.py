@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from racing.config import upgraded
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, find_run
 from racing.runs.journal import metric_points, read_journal
@@ -32,10 +33,10 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 class RunRecord:
     """What is known of a run.
 
-    name: of its directory. run_id, uri: of its copy in MLflow, None if there is none. config: resolved. overrides: what
-    was typed. provenance: see `racing.runs.provenance.collect`, without the diff, which is `patch` ('' if there is
-    none). tags: the last value of each. summary: empty before the end. status: STOPPED only from a directory,
-    MLflow calls it KILLED. directory: None if it is in MLflow alone.
+    name: of its directory. run_id, uri: of its copy in MLflow, None if there is none. config: resolved, with today's
+    names of its keys. overrides: as they were typed. provenance: see `racing.runs.provenance.collect`, without the
+    diff, which is `patch` ('' if there is none). tags: the last value of each. summary: empty before the end. status:
+    STOPPED only from a directory, MLflow calls it KILLED. directory: None if it is in MLflow alone.
     """
 
     name: str
@@ -52,7 +53,7 @@ class RunRecord:
     read_series: Callable[[], Series] = field(repr=False)
 
     def series(self) -> Series:
-        """Every metric's points (step, value) in the order of steps, without those that only tell the time.
+        """Read every metric's points (step, value) in the order of steps, without wall-clock figures.
 
         Read anew at each call. Raises InputError if they lie in MLflow and it does not answer.
         """
@@ -60,7 +61,7 @@ class RunRecord:
 
 
 def find_record(spec: str, outputs: Path, uri: str | None = None) -> RunRecord:
-    """The record of the run that `spec` means.
+    """Find the record of the run that `spec` means.
 
     spec: a run directory, the name of one, an MLflow run id, `latest`, or models:/NAME@ALIAS and models:/NAME/VERSION
     (the run that made the model). uri: the MLflow store to ask; None: MLFLOW_TRACKING_URI, else the embedded one of
@@ -72,7 +73,7 @@ def find_record(spec: str, outputs: Path, uri: str | None = None) -> RunRecord:
 
 
 def local_run(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory:
-    """The directory of the run that `spec` means; one that only MLflow has is fetched, without its checkpoints.
+    """Find the directory of the run that `spec` means; fetch one that only MLflow has, without its checkpoints.
 
     Arguments and errors as in `find_record`. Fetched runs lie in outputs/fetched/<run id>/<name>.
     """
@@ -81,7 +82,7 @@ def local_run(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory:
 
 
 def locate(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory | tuple[Store, Run]:
-    """The directory of the run that `spec` means, else the store that has it and the run in it; see `find_record`."""
+    """Find the directory of the run that `spec` means, else its store and the run there; see `find_record`."""
     store = None
     if spec.startswith("models:/"):
         store = Store(uri, outputs)
@@ -100,7 +101,7 @@ def locate(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory | t
 
 
 def local_record(run: RunDirectory) -> RunRecord:
-    """The record of a run directory; asks nobody. Raises InputError if one of its files is missing or damaged."""
+    """Read the record of a run directory, without MLflow. Raises InputError if a file is missing or damaged."""
 
     def read(name: str) -> str | None:
         try:
@@ -121,7 +122,7 @@ def local_record(run: RunDirectory) -> RunRecord:
 
 
 def journal_series(path: Path) -> Series:
-    """All points (step, value) of all metrics in a journal, by step."""
+    """Read all points (step, value) of all metrics in a journal, by step."""
     series: Series = {}
     for line in read_journal(path):
         for step, name, value in metric_points(line):
@@ -130,7 +131,7 @@ def journal_series(path: Path) -> Series:
 
 
 def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
-    """The directory here, trained or wholly fetched; without one None, or InputError if there `must` be one."""
+    """Find the directory here, trained or wholly fetched; without one None, or InputError if there `must` be one."""
     for path in (outputs / "fetched" / spec).glob(f"*/{IN_RUN.mlflow}") if _RUN_ID.fullmatch(spec) else ():
         if RunDirectory(path.parent).finished:
             return RunDirectory(path.parent)
@@ -147,7 +148,7 @@ def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
 
 
 def _by_name(store: Store, spec: str) -> Run:
-    """The newest run of that name, or of any for `latest`."""
+    """Find the newest run of that name, or of any for `latest`."""
     name = spec.replace("'", "")
     if spec == "latest":
         found = [run for run in store.runs(limit=1000) if KIND_TAG not in run.data.tags]  # no sweep
@@ -162,9 +163,7 @@ def _by_name(store: Store, spec: str) -> Run:
 def _remote_record(store: Store, run: Run) -> RunRecord:
     run_id = run.info.run_id
     there = {entry.path for entry in store.ask(lambda: store.client.list_artifacts(run_id))}
-    ended = (
-        status_of(run) is not RunStatus.RUNNING
-    )  # then the journal there is complete; before, MLflow's points are newer
+    ended = status_of(run) != RunStatus.RUNNING  # then the journal there is complete; before, MLflow's points are newer
 
     def series() -> Series:
         if not ended or str(IN_RUN.journal) not in there:
@@ -185,9 +184,9 @@ def _remote_record(store: Store, run: Run) -> RunRecord:
 
 
 def _parsed(read: Callable[[str], str | None], source: str) -> dict[str, Any]:
-    """The documents that describe a run, by field of RunRecord. Raises InputError if one is missing or damaged."""
+    """Read the documents that describe a run, by field of RunRecord. Raises InputError if one is damaged or missing."""
     return {
-        "config": _document(read, source, IN_RUN.config, yaml.safe_load, {}),
+        "config": upgraded(_document(read, source, IN_RUN.config, yaml.safe_load, {})),
         "overrides": _document(read, source, IN_RUN.overrides, yaml.safe_load, []),
         "provenance": _document(read, source, IN_RUN.provenance, json.loads, {}),
         "patch": _document(read, source, IN_RUN.patch, str, "", needed=False),

@@ -21,7 +21,7 @@ SINKS: dict[str, type[JournalSink]] = {"tensorboard": TensorBoardSink, "wandb": 
 
 
 def wanted_sinks(tracking: Mapping[str, Any]) -> list[str]:
-    """Names of the sinks that `tracking` turns on."""
+    """Name the sinks that `tracking` turns on."""
     return [name for name in SINKS if tracking.get(name)]
 
 

@@ -28,7 +28,7 @@ class WandbSink(JournalSink):
     name = "wandb"
 
     def __init__(self, run: RunDirectory) -> None:
-        """Nothing is read or written yet."""
+        """Prepare; nothing is read or written yet."""
         super().__init__(run)
         self._cursor = run.paths.sink_cursor(self.name)
         self._wandb: Any = None
@@ -107,7 +107,7 @@ class WandbSink(JournalSink):
 
 
 def _settings(mode: str) -> Any:
-    """Only what the journal says: no console, no machine statistics of the sender, no words on the terminal."""
+    """Send only what the journal says: no console, no machine statistics of the sender, no terminal output."""
     import wandb
 
     quiet = {"silent": True, "console": "off", "quiet": True}

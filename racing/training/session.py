@@ -176,12 +176,12 @@ class BestLapVideo(TrainingObserver):
         from racing.evaluation.video import write_video
 
         experiment, run, step = self.experiment, self.run, step + self.experiment.config.steps_before
-        lane = evaluation.best_lane()
-        track = experiment.eval_tracks[lane % len(experiment.eval_tracks)]
+        best = evaluation.best_episode()
+        track = experiment.eval_tracks[best % len(experiment.eval_tracks)]
         facts = facts_of(evaluation, f"{run.name} after {step:,} steps", reference_lap(track, experiment.vehicle))
         folder = run.path / "evaluations" / f"{step:09d}"
         folder.mkdir(parents=True, exist_ok=True)
-        lap = evaluation.lap_table(lane)
+        lap = evaluation.lap_table(best)
         path = write_video(folder / VIDEO, experiment.env.task, track, lap, track.name, facts)
         run.journal.artifact(path, f"evaluations/{step:09d}")
 
@@ -217,7 +217,7 @@ def _write_evaluation(session: Session, result: Evaluation) -> dict[str, str]:
     run, experiment, step = session.run, session.experiment, session.evaluations.step
     folder = run.path / "evaluations" / f"{step:09d}"
     folder.mkdir(parents=True, exist_ok=True)
-    track = experiment.eval_tracks[result.best_lane() % len(experiment.eval_tracks)]
+    track = experiment.eval_tracks[result.best_episode() % len(experiment.eval_tracks)]
     filmed = experiment.env.task if experiment.config.tree.eval.video else None
     files = write_files(result, folder, run.name, track, reference_lap(track, experiment.vehicle), filmed)
     for path in files:

@@ -92,7 +92,7 @@ def test_a_car_that_leaves_the_road_has_lost_the_rest_of_its_laps(crashes: Evalu
     assert metrics["eval/reward_terms/off_track"] == -5
     assert "eval/lap_time_s" not in metrics
     furthest = max(range(32), key=lambda lane: crashes.episodes[lane]["progress_m"])
-    assert crashes.best_lane() == furthest
+    assert crashes.best_episode() == furthest
 
 
 def test_only_the_first_episode_of_a_lane_counts(crashes: Evaluation, wavy: Track, kart: Vehicle):
@@ -200,16 +200,16 @@ def test_telemetry_tells_where_a_reward_came_from_and_where_the_road_was_left(cr
             assert table[f"reward_{name}"].sum() == pytest.approx(total, abs=1e-4)
         terms = sum(column for name, column in table.items() if name.startswith("reward_"))
         np.testing.assert_allclose(table["reward"], terms, atol=1e-6)
-        held = np.diff(table["v"][2:]) / (crashes.decision * 9.81)  # what the speed says of the acceleration
+        held = np.diff(table["v"][2:]) / (crashes.step_dt * 9.81)  # what the speed says of the acceleration
         assert table["longitudinal_g"][3:].mean() == pytest.approx(held.mean(), abs=0.05)
 
 
 def test_the_flying_lap_of_the_telemetry_goes_once_around(laps: Evaluation, wavy: Track):
-    lane = laps.best_lane()
+    lane = laps.best_episode()
     lap = laps.lap_table(lane)
     duration = float(lap["time_s"][-1] - lap["time_s"][0])
-    assert duration == pytest.approx(laps.episodes[lane]["lap_time_s"], abs=laps.decision)
-    assert lap["distance"][-1] == pytest.approx(wavy.length, abs=2 * PACE * laps.decision)
+    assert duration == pytest.approx(laps.episodes[lane]["lap_time_s"], abs=laps.step_dt)
+    assert lap["distance"][-1] == pytest.approx(wavy.length, abs=2 * PACE * laps.step_dt)
     assert set(lap["lap"][:-1]) == {2.0}
     assert laps.episodes[lane]["lap_time_s"] == min(episode["lap_time_s"] for episode in laps.episodes)
 
@@ -227,7 +227,7 @@ def test_files_hold_every_episode_and_every_row(laps: Evaluation, tmp_path: Path
     with (tmp_path / "telemetry.csv").open() as file:
         sheet = list(csv.DictReader(file))
     assert list(sheet[0]) == ["time_s", *COLUMNS]
-    best = laps.telemetry_table(laps.best_lane())
+    best = laps.telemetry_table(laps.best_episode())
     for name in ("x", "v", "reward"):
         np.testing.assert_allclose([float(row[name]) for row in sheet], best[name], rtol=1e-6)
     third = table.filter(pyarrow.compute.field("episode") == 3)
@@ -262,7 +262,7 @@ def test_the_summary_tells_tracks_apart(laps: Evaluation, crashes: Evaluation):
     assert summary["per_track"]["left/turn"]["finish_rate"] == 1
     assert summary["per_track"]["wavy"]["finish_rate"] == 0
     assert summary["endings"] == {"off_track": 32, "laps_done": 8}
-    both = Evaluation(episodes=here, summary=summary, telemetry=None, decision=0.1)
+    both = Evaluation(episodes=here, summary=summary, telemetry=None, step_dt=0.1)
     metrics = flat_metrics(both, "test/")
     assert metrics["test/per_track/left_turn/finish_rate"] == 1
     assert "test/per_track/wavy/reward" not in metrics

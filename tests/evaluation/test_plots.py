@@ -20,7 +20,7 @@ def lap_of(track: Track, vehicle: Vehicle, *, crash: bool = False) -> dict[str, 
     task = evaluation_task(group("env/mlp"), [track], vehicle, [60.0], races=2, laps=2, seed=0)
     policy = (lambda observation: np.tile([0.0, 0.5], (2, 1))) if crash else follower(task, 8.0)
     evaluation = evaluate(policy, task)
-    return evaluation.lap_table(evaluation.best_lane())
+    return evaluation.lap_table(evaluation.best_episode())
 
 
 def colours(path: Path) -> tuple[tuple[int, int], float]:

@@ -34,8 +34,8 @@ def short_drive(task, seconds: float = 3.0) -> tuple[dict[str, np.ndarray], list
         return follow(task.world, 10.0)
 
     result = evaluate(policy, task)
-    lap, count = result.lap_table(0), round(seconds / result.decision) + 1
-    first = round(float(lap["time_s"][0]) / result.decision)
+    lap, count = result.lap_table(0), round(seconds / result.step_dt) + 1
+    first = round(float(lap["time_s"][0]) / result.step_dt)
     return {name: column[:count] for name, column in lap.items()}, observed[first : first + count]
 
 

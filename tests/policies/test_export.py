@@ -162,7 +162,7 @@ def test_the_file_says_what_it_needs(wavy: Track, kart: Vehicle):
     previews = ["preview_bearing_1", "preview_bearing_2", "preview_speed_1", "preview_speed_2"]
     assert json.loads(told["observation_names"])[-6:] == ["heading_error", "yaw_rate", *previews]
     assert json.loads(told["action_names"]) == ["steering", "throttle"]
-    assert float(told["decision_s"]) == pytest.approx(0.1)
+    assert float(told["step_s"]) == pytest.approx(0.1)
 
 
 def test_the_verb_exports_a_run(kart: Vehicle, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

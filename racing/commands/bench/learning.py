@@ -12,7 +12,7 @@ from racing.commands.bench.report import Result, Row, say, show, stamp_now
 from racing.errors import require
 from racing.runs.metrics import HEADLINE
 
-STOCK = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}  # Stable-Baselines3's PPO, 4096 decisions an update
+STOCK = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}  # Stable-Baselines3's PPO, 4096 steps an update
 STOCK_LANES = 16
 RESULTS = (*HEADLINE, "learning_s", "steps_per_s")  # of a run's summary
 
@@ -53,9 +53,9 @@ def stock_models(built: Any, options: Mapping[str, Any]) -> dict[str, tuple[Any,
     from racing.config import build
     from racing.envs.vec_env import RacingVecEnv
 
-    def world(lanes: int) -> RacingVecEnv:
+    def world(num_cars: int) -> RacingVecEnv:
         make = build(built.config.tree.env)
-        return RacingVecEnv(make(tracks=built.tracks, vehicle=built.vehicle, races=lanes))
+        return RacingVecEnv(make(tracks=built.tracks, vehicle=built.vehicle, races=num_cars))
 
     ours = built.model
     require(isinstance(ours, PPO), f"racing bench ppo compares PPO, got {type(ours).__name__}; leave algo=ppo")

@@ -36,7 +36,7 @@ LINES, NAMES = 20_000, 10  # journal lines that are timed, metrics in each
 LOOK = 0.1  # [s] between two looks at the training
 LEAST = 4  # records in a window that counts
 PATIENCE = 120  # [s] for a server to start, and for a sender to deliver something
-ENDLESS = 10**9  # decisions: a training ends when it has been watched for long enough, on any machine
+ENDLESS = 10**9  # steps: a training ends when it has been watched for long enough, on any machine
 STOPPED = 75  # exit code of a training that was asked to leave
 
 Windows = list[tuple[float, float, bool]]  # begin and end [s] of each, and whether the sender was frozen

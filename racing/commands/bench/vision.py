@@ -1,4 +1,4 @@
-"""`racing bench vision`: decisions per second of learning by frames, from end to end."""
+"""`racing bench vision`: steps per second of learning by frames, from end to end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def eyes(options: Mapping[str, Any]) -> Result:
 
 
 def row(name: str, experiment: Any, rates: list[tuple[float, float]]) -> Row:
-    """What was measured of one setting; bytes: of a decision's frame in the rollout."""
+    """What was measured of one setting; bytes: of one frame in the rollout."""
     model, frames = experiment.model, experiment.model.rollout_buffer.frames
     return {
         "name": name,

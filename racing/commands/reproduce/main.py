@@ -165,7 +165,11 @@ def at_commit(task: Task) -> int:
 
 def settings_there(task: Task, outputs: Path) -> list[str]:
     """What to type for it in the work tree, where conf/ is that of the original."""
-    settings = [*task.overrides(), f"paths.outputs={quoted(str(outputs))}", *(["fresh=true"] if task.fresh else [])]
+    settings = [
+        *task.overrides(upgrade=False),
+        f"paths.outputs={quoted(str(outputs))}",
+        *(["fresh=true"] if task.fresh else []),
+    ]
     weights = beginning(task.original)
     if weights is not None and "init_from" not in map(key_of, task.changes):
         settings = [s for s in settings if key_of(s) != "init_from"] + [f"init_from={quoted(weights)}"]
@@ -192,7 +196,7 @@ def amend(run: RunDirectory, tags: Mapping[str, str], file: str = "", **event: s
         finally:
             complete = sender.close(ended.config["tracking"]["close_timeout"])
     if not complete:
-        print(f"MLflow does not have all of it yet: racing runs sync {run.name}")
+        print(f"upload to MLflow incomplete: racing runs sync {run.name}")
 
 
 def print_rows(title: str, rows: Rows) -> None:

@@ -10,7 +10,16 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from racing.config import build, choices, compose, compose_run, key_of, plain, refuse_empty_groups
+from racing.config import (
+    build,
+    choices,
+    compose,
+    compose_run,
+    key_of,
+    plain,
+    refuse_empty_groups,
+    upgraded_overrides,
+)
 from racing.errors import InputError, require
 from racing.runs.directory import RUNS, RunDirectory
 from racing.runs.identity import NOT_IDENTITY, flatten, identity
@@ -43,13 +52,17 @@ class Task:
         """How the original is found again: its MLflow run id, else its name."""
         return self.original.run_id or self.original.name
 
-    def overrides(self) -> list[str]:
-        """What was typed for the original, with the same keys replaced; without where it was written and launched."""
+    def overrides(self, *, upgrade: bool = True) -> list[str]:
+        """What was typed for the original, with the same keys replaced; without where it was written and launched.
+
+        upgrade: whether to give keys that were renamed since their names of today, not those of the original's code.
+        """
         typed = {key_of(setting) for setting in [*self.place, *self.changes]}
         if "track" in typed:  # `track=FILE` is two settings: the second one must go with the first
             typed.add("track.file")
         gone = ("paths", "launcher", "fresh")
-        old = [setting for setting in self.original.overrides if root_of(setting) not in gone]
+        recorded = upgraded_overrides(self.original.overrides) if upgrade else self.original.overrides
+        old = [setting for setting in recorded if root_of(setting) not in gone]
         return [setting for setting in old if key_of(setting) not in typed] + self.place + self.changes
 
 
@@ -129,7 +142,8 @@ def fitting_settings(task: Task) -> list[str]:
     settings = task.overrides()
     if not any(choices(key_of(change)) for change in task.changes):
         return settings
-    doubtful = [setting for setting in settings if "." in key_of(setting) and setting in task.original.overrides]
+    own = upgraded_overrides(task.original.overrides)
+    doubtful = [setting for setting in settings if "." in key_of(setting) and setting in own]
     composed = compose("train", [setting for setting in settings if setting not in doubtful])
     keys = flatten(cast(dict[str, Any], OmegaConf.to_container(composed)))
     gone = [s for s in doubtful if s[0].isalpha() and not any(f"{key}.".startswith(f"{key_of(s)}.") for key in keys)]
@@ -141,7 +155,7 @@ def fitting_settings(task: Task) -> list[str]:
 def conf_differences(original: RunRecord) -> Rows:
     """Where conf/ composes another configuration now from what was typed then."""
     try:
-        composed = compose_run(original.overrides)
+        composed = compose_run(upgraded_overrides(original.overrides))
         if composed["init_from"] is not None:  # the record names exactly those weights
             composed["init_from"] = original.config.get("init_from")
         return config_differences(identity(original.config), identity(composed))

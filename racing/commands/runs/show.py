@@ -99,5 +99,5 @@ def show(record: RunRecord, *, as_json: bool = False) -> int:
 
 
 def number(value: object) -> str:
-    """A number as tables show it, `-` where there is none."""
+    """Write a number as tables show it, `-` where there is none."""
     return f"{value:.6g}" if isinstance(value, int | float) else "-"

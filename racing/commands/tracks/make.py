@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from racing.errors import InputError, require
-from racing.files import atomic_path
+from racing.files import atomic_path, is_file_name
 from racing.tracks.images.lap import UnclearRoad
 from racing.tracks.measure import difficulty, least_radius, mean_width
 
@@ -105,7 +105,7 @@ def export_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
 
 def _name(options: argparse.Namespace, default: str) -> str:
     name = str(options.name or re.sub(r"[^A-Za-z0-9_-]+", "_", default).lstrip("_-") or "track")
-    require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)), f"--name {name!r} must be letters, digits, _ and -")
+    require(is_file_name(name, dots=False), f"--name {name!r} must be letters, digits, _ and -")
     return name
 
 
