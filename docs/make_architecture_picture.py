@@ -49,7 +49,7 @@ ROOMS = {  # room -> theme, on each floor from left to right
     "racing.algos": "training and evaluation",
 }
 PER_LINE = 0.0036  # [inch^2] area of a room per line of code, less where a floor would be too wide
-HEIGHTS = {4500: 1.6, 3900: 1.3, 3000: 1.12, 300: 0.95, 0: 0.46}  # least lines of a floor -> [inch]
+HEIGHTS = {4900: 1.6, 4000: 1.42, 3000: 1.12, 500: 0.95, 200: 0.66, 0: 0.46}  # least lines of a floor -> [inch]
 SIDES = {  # room -> share of its floor's free space that is left of the floor's rooms, else half
     "racing.tracks": 0.0,
     "racing.tracking": 0.0,
@@ -61,7 +61,7 @@ SIDES = {  # room -> share of its floor's free space that is left of the floor's
 SMALL, BESIDE = 1.5, (1.75, 3.3)  # [inch] a narrower room has its text beside it, of this width
 WALLS = 12.9  # [inch] between the walls
 INSET, GAP, ASIDE = 0.3, 0.42, 0.26  # [inch] rooms from the walls, between floors, between rooms
-ROOF = 1.15  # [inch] height
+ROOF = 1.25  # [inch] height
 INK, FAINT, WALL = "#2b2f38", "#7d8390", "#faf9f6"
 TITLE, TEXT, NOTE = 11.5, 8.2, 7.1  # [points]
 
@@ -226,7 +226,7 @@ class Drawing:
             self.text(left + 0.08, top, part, TEXT, ink, weight="bold")
             self.names(left + 0.08, top - 0.2, here.files[part], width - 0.14, here.y + 0.06, ink)
         x = here.right + 0.1 if here.beside else here.x + 0.12
-        y = here.y + here.height - (0.0 if here.height < 0.6 else 0.1)
+        y = here.y + here.height - (0.0 if here.height < 0.8 else 0.1)
         name = here.name.removeprefix("racing.")
         self.text(x, y, name, TITLE, ink, weight="bold")
         self.text(x + width_of(name, TITLE, bold=True) + 0.08, y - 0.035, f"{here.lines:,}", NOTE, FAINT)
@@ -239,10 +239,11 @@ class Drawing:
 
     def names(self, x: float, y: float, names: Sequence[str], width: float, low: float, colour: str) -> None:
         """Draw the names of files, as many lines of them as fit above `low`."""
-        lines = wrapped(", ".join(names), NOTE, width).splitlines()
+        size = NOTE * min(1.0, width / max((width_of(f"{name},", NOTE) for name in names), default=width))
+        lines = wrapped(", ".join(names), size, width).splitlines()
         fit = max(0, int((y - low) / 0.118))
         lines = lines if len(lines) <= fit else [*lines[: fit - 1], "…"]
-        self.text(x, y, "\n".join(lines), NOTE, colour, alpha=0.75)
+        self.text(x, y, "\n".join(lines), size, colour, alpha=0.75)
 
     def arrows(self) -> None:
         """Draw the main imports as arrows, those that they imply as faint lines behind the rooms."""
@@ -277,12 +278,15 @@ class Drawing:
             here for here in self.rooms.values() if self.level[b.name] < self.level[here.name] < self.level[a.name]
         ]
         beside = [here for here in self.floors[self.level[a.name]] if here is not a]
-        for x in np.linspace(b.x + 0.15, b.right - 0.15, 60) if b.width > 0.5 else [b.x + b.width / 2]:
+        inset, margin = min(0.15, b.width / 2), min(0.15, a.width / 3)
+        for x in (*np.linspace(b.x + inset, b.right - inset, 60), a.x + a.width / 2):
+            if not b.x < x < b.right:
+                continue
             hidden = 30.0 * any(here.x - 0.12 < x < here.end + 0.12 for here in between)
             end = (float(x), b.y + b.height)
             near = any(abs(x - other) < 0.3 and low < a.y and end[1] < high for other, low, high in self.used)
             crowded = hidden + 4.0 * near
-            if a.x + 0.15 < x < a.right - 0.15:
+            if a.x + margin < x < a.right - margin:
                 middle = (max(a.x, b.x) + min(a.right, b.right)) / 2
                 yield abs(x - middle) + crowded, [(float(x), a.y), end]
             else:

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: the only place that writes under a temporary name and renames.
+"""Atomic files and folders: the only place that writes under a temporary name and renames.
 
 Temporary names are hidden and differ for every process and call, so that several that write the same file at once never
 see each other's: the last to finish wins. They keep the suffix, which many libraries look at.

@@ -1,4 +1,4 @@
-"""Observations of all cars at once: an array (N, ...), or a dict of them by name. numpy only, no torch."""
+"""Observations of all cars: an array (N, ...), or a dict of them by name; no torch."""
 
 from __future__ import annotations
 

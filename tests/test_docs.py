@@ -52,6 +52,13 @@ def test_configuration_page_is_up_to_date(maker):
     assert maker.PAGE.read_text() == maker.page(maker.PAGE.read_text()), "conf/ has changed: run `make docs`"
 
 
+def test_files_that_the_architecture_names_exist():
+    text = (REPOSITORY / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`((?:racing|launchers|conf|tests)/[a-z0-9_/.]+)`", text))
+    assert len(named) > 40
+    assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
+
+
 def yaml_files() -> list[Path]:
     return sorted(path for path in (REPOSITORY / "conf").rglob("*.yaml") if "prices" not in path.parts)
 

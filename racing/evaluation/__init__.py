@@ -1,1 +1,1 @@
-"""Drive a greedy policy from held-out starts and report its laps."""
+"""Drive a greedy policy from held-out starts; report its laps."""
