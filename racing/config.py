@@ -34,10 +34,21 @@ RENAMED_KEYS: dict[str, str] = {
     "algo.teacher_until": "algo.distillation_fraction",
 }
 
+# Keys that earlier versions did not have: key -> (a key beside it that shows where it belongs, what they did).
+ADDED_KEYS: dict[str, tuple[str, Any]] = {"algo.normalize_advantage_per_mini_batch": ("clip_range", False)}
+
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A recorded configuration, or some groups of one, with today's names for the keys of RENAMED_KEYS."""
+    """A recorded configuration, or some groups of one, with today's names and all of today's keys.
+
+    What RENAMED_KEYS and ADDED_KEYS list is upgraded; a present configuration comes out as it is.
+    """
     out: dict[str, Any] = {key: upgraded_group(key, value) for key, value in config.items()}
+    for key, (beside, value) in ADDED_KEYS.items():
+        group, _, name = key.rpartition(".")
+        node = out.get(group)
+        if isinstance(node, dict) and beside in node and name not in node:
+            node[name] = value
     return out
 
 

@@ -224,7 +224,7 @@ class World:
     def set_state(self, state: dict[str, Array]) -> None:
         """Continue from `get_state()` of a world with the same settings. Raises ValueError if shapes differ."""
         for name, own in self._state().items():
-            array = state[name]
+            array = records.with_current_names(state[name])
             if own.shape != array.shape or own.dtype != array.dtype:
                 raise ValueError(f"world state {name}: shape {array.shape} does not fit this world's {own.shape}")
             own[...] = array
