@@ -1,6 +1,7 @@
 """What an earlier version has left is still read: its run directories, checkpoints and records.
 
-data/earlier_run/ was trained until step 1024 by the version before keys, metrics and records got the names they have now.
+data/earlier_run/ was trained until step 1024 by the version before keys, metrics and records got the names they have
+now.
 """
 
 from __future__ import annotations
