@@ -10,11 +10,13 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
+from gymnasium.vector import AutoresetMode
 from PIL import Image
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import racing  # noqa: F401  (registers the environments)
 from racing.envs.sensors import REWARD_TERMS
+from racing.envs.vec_env import RacingVecEnv
 from racing.errors import InputError
 
 ID = "racing/Sensors-v0"
@@ -41,6 +43,10 @@ def test_the_defaults_are_the_ten_sensors_of_a_kart_on_the_circuit():
     assert (env.action_space.high == 1).all()
     assert env.unwrapped.task.vehicle.name == "kart"
     assert [track.name for track in env.unwrapped.task.tracks] == ["circuit"]
+
+
+def test_it_says_that_the_next_episode_begins_in_the_same_step(env):
+    assert env.metadata["autoreset_mode"] is RacingVecEnv.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
 
 
 def test_keys_of_the_configuration_are_arguments():
