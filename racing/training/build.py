@@ -33,6 +33,7 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
 
     config: `cfg` as plain data; its init_from is replaced by the name of exactly these weights.
     """
+    from racing.algos.common import BatchAlgorithm
     from racing.envs.vec_env import RacingVecEnv
     from racing.tracks.reference_lap import reference_lap
     from racing.training.hardware import choose
@@ -59,6 +60,8 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
     settings = OmegaConf.masked_copy(cfg.algo, [key for key in cfg.algo if key not in elsewhere])
     env = RacingVecEnv(task)
     model = build_with("algo", build(settings), env=env, seed=seed, device=hardware.device, **lesson(config, env))
+    rule = f"algo must make a racing.algos.common.BatchAlgorithm, got {type(model).__name__}; see docs/adding.md"
+    require(isinstance(model, BatchAlgorithm), rule)
     if ancestor is not None:
         inherit(model, ancestor)
     return Parts(
