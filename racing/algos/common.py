@@ -69,13 +69,14 @@ class GreedyModule(nn.Module):
     """Features of an observation, then layers one after another: what most greedy policies are."""
 
     def __init__(self, extractor: nn.Module, *layers: nn.Module) -> None:
-        """extractor: observation -> (N, F) features."""
+        """extractor: observation -> (N, F) features. The attributes' names are those of the file's nodes and
+        weights."""
         super().__init__()
-        self.extractor, self.layers = extractor, nn.Sequential(*layers)
+        self.features, self.rest = extractor, nn.Sequential(*layers)
 
     def forward(self, observation: Any) -> th.Tensor:
         """(N, A) actions."""
-        return self.layers(self.extractor(observation))
+        return self.rest(self.features(observation))
 
 
 def activation(name: str) -> type[th.nn.Module]:

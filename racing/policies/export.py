@@ -136,15 +136,14 @@ def _traceable(model: BaseAlgorithm, names: Sequence[str]) -> Any:
     if not isinstance(model, BatchAlgorithm):
         raise ValueError(f"export asks the algorithm for its greedy policy, got {type(model).__name__}; use load_model")
 
-    class Traceable(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.greedy = model.greedy_module(_on_cpu(model))
+    greedy = model.greedy_module(_on_cpu(model))
 
+    class Traceable(type(greedy)):  # type: ignore[misc]
         def forward(self, *parts: torch.Tensor) -> torch.Tensor:
-            return self.greedy(parts[0] if names == [VECTOR] else dict(zip(names, parts, strict=True)))
+            return super().forward(parts[0] if names == [VECTOR] else dict(zip(names, parts, strict=True)))
 
-    return Traceable()
+    greedy.__class__ = Traceable  # no module around it: nodes and weights of the file have the names of its own parts
+    return greedy
 
 
 def _on_cpu(model: BaseAlgorithm) -> Any:
