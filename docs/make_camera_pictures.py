@@ -30,7 +30,7 @@ AMPLITUDES = {
     "field_of_view": 0.2,
     "brightness": 0.3,
     "contrast": 0.6,
-    "colour": 0.3,
+    "color": 0.3,
     "noise": 0.15,
     "blur": 0.8,
 }
@@ -101,7 +101,7 @@ def places() -> Image.Image:
 
 
 def variants() -> Image.Image:
-    """Other cars, grey, other sizes, another vehicle."""
+    """Other cars, gray, other sizes, another vehicle."""
     circuit, mini = load_track("circuit"), load_track("mini")
     here = on_road(circuit, 40)
     bend = sharpest(circuit)

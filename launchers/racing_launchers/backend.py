@@ -80,23 +80,23 @@ class Backend(ABC):
 
     @abstractmethod
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
-        """Have these jobs, which are `asked` to, stop; those that run save their state. Returns at once."""
+        """Have these jobs stop, whose `cancel_requested` is set; those that run save their state. Returns at once."""
 
-    def bring(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
+    def fetch_results(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
         """Copy what the job has written to this machine. last: it has ended, everything is wanted."""
         return
 
     def log(self, sweep: Sweep, job: Job) -> Iterable[str]:
-        """What the job has said so far, line by line."""
+        """The job's log so far, line by line."""
         path = job.folder.log
         return path.read_text(errors="replace").splitlines() if path.exists() else []
 
     def results(self, sweep: Sweep) -> dict[str, float]:
-        """Figures of the whole sweep to be recorded, such as its cost."""
+        """Figures of the whole sweep, to be recorded, such as its cost."""
         return {}
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         return
 
 
@@ -108,20 +108,20 @@ def begin_attempt(job: Job, launcher: str, handle: Mapping[str, Any] | None = No
     return number
 
 
-def launcher_settings(choice: str, settings: Sequence[str]) -> dict[str, Any]:
-    """conf/launcher/<choice>.yaml with settings such as `n_jobs=2` on top. Raises InputError for unknown ones."""
+def launcher_config(choice: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """conf/launcher/<choice>.yaml with overrides such as `n_jobs=2`. Raises InputError for unknown ones."""
     require(choice in choices("launcher"), f"launcher={choice!r} is no choice; {hint(choice, choices('launcher'))}")
     node = OmegaConf.load(conf_directory() / "launcher" / f"{choice}.yaml")
     node = node.launcher if "launcher" in node else node
     keys = [str(key) for key in node if key != "_target_"]
-    for key in (setting.partition("=")[0] for setting in settings):
+    for key in (override.partition("=")[0] for override in overrides):
         require(key.partition(".")[0] in keys, f"launcher.{key} is no key of launcher={choice}; {hint(key, keys)}")
-    return plain(OmegaConf.merge(node, OmegaConf.from_dotlist(list(settings))))  # type: ignore[arg-type]
+    return plain(OmegaConf.merge(node, OmegaConf.from_dotlist(list(overrides))))  # type: ignore[arg-type]
 
 
-def make_backend(settings: Mapping[str, Any]) -> Backend:
-    """The backend that a launcher's settings (conf/launcher/*.yaml) describe. Raises InputError."""
-    return build({**settings, "_convert_": "all"})  # type: ignore[no-any-return]
+def make_backend(launcher: Mapping[str, Any]) -> Backend:
+    """Build the backend that a launcher's configuration (conf/launcher/*.yaml) describes. Raises InputError."""
+    return build({**launcher, "_convert_": "all"})  # type: ignore[no-any-return]
 
 
 def insists_on_gpu(config: Mapping[str, Any]) -> bool:

@@ -1,13 +1,13 @@
-"""The folder of one job of a sweep: what its launcher says to the process that does it, and what that one answers.
+"""The folder of one job of a sweep: what its launcher tells the process that does it, and what that one answers.
 
     job.json       number, overrides, label, tags, steps: what the job is; written when the sweep is made
     job.pkl        what is to be called (launchers/racing_launchers/payload.py)
     attempt.json   number, launcher, handle: the last time that it was submitted
     started.json   attempt, pid, created, host: a process has begun with it
-    left.json      attempt, exit_code, reason: that process is gone; written by who started it
+    exit.json      attempt, exit_code, reason: that process has ended; written by who started it
     runs.txt       run directories that the attempts have opened, relative to the outputs folder, the newest last
     result.json    attempt, status, error, value, ...: how the attempt ended
-    log.txt        what the attempts said
+    log.txt        the output of the attempts
 
 Every file is written whole (`write_atomic`) by one side only, and `attempt` tells which submission it belongs to. So
 both sides may die at any instant, and whoever looks later finds out how far the job is.
@@ -78,14 +78,14 @@ class JobFolder:
                 os.environ[VARIABLE] = before
 
     @property
-    def about(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Any]:
         """job.json; empty where there is none."""
         return read_json(self.path / "job.json")
 
     @property
     def tags(self) -> dict[str, str]:
         """Tags that the runs of this job get."""
-        return dict(self.about.get("tags", {}))
+        return dict(self.spec.get("tags", {}))
 
     @property
     def attempt(self) -> dict[str, Any]:
@@ -103,9 +103,9 @@ class JobFolder:
         return self._of_attempt("started.json")
 
     @property
-    def left(self) -> dict[str, Any]:
-        """How the process of the last submission left; empty where nobody saw it."""
-        return self._of_attempt("left.json")
+    def exit_status(self) -> dict[str, Any]:
+        """How the process of the last submission ended; empty where nobody saw it."""
+        return self._of_attempt("exit.json")
 
     @property
     def result(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class JobFolder:
 
     @property
     def log(self) -> Path:
-        """What the job says."""
+        """Output of the job."""
         return self.path / "log.txt"
 
     @property
@@ -124,7 +124,7 @@ class JobFolder:
         return path.read_text().splitlines() if path.exists() else []
 
     def write(self, name: str, attempt: int, content: Mapping[str, Any]) -> None:
-        """Write <name>.json of an attempt; one that is not the last any more has nothing to say."""
+        """Write <name>.json of an attempt, unless it is not the last any more."""
         if attempt == self.attempts:
             write_json(self.path / f"{name}.json", {**content, "attempt": attempt})
 
@@ -134,7 +134,7 @@ class JobFolder:
         write_atomic(self.path / "runs.txt", "".join(f"{path}\n" for path in order))
 
     def forget(self) -> None:
-        """Begin afresh: what earlier attempts left no longer counts."""
+        """Forget the runs: what earlier attempts have opened no longer counts."""
         (self.path / "runs.txt").unlink(missing_ok=True)
 
     def _of_attempt(self, name: str) -> dict[str, Any]:

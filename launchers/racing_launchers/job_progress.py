@@ -13,7 +13,13 @@ TAIL = 1 << 15  # [bytes] of the journal that are read: some seconds of training
 
 @dataclass(frozen=True)
 class Progress:
-    """step, total [decisions]; rate [decisions/s]; lap [s] of the last laps in training; None: not known yet."""
+    """How far a job's training is; None: not known yet.
+
+    run: its directory, relative to the outputs folder.
+    step, total: steps of all cars together.
+    rate: [steps/s]
+    lap: [s] of the last laps in training.
+    """
 
     run: str = ""
     step: int | None = None
@@ -22,15 +28,15 @@ class Progress:
     lap: float | None = None
 
     @property
-    def left_s(self) -> float | None:
-        """Seconds of learning that are left."""
+    def remaining_s(self) -> float | None:
+        """How long the training will go on [s]."""
         known = self.step is not None and self.total and self.rate
         return max(0.0, (self.total - self.step) / self.rate) if known else None  # type: ignore[operator]
 
 
 def progress_of(job: Job, outputs: Path) -> Progress:
     """How far the job is."""
-    total = job.folder.about.get("steps")
+    total = job.folder.spec.get("steps")
     run = next(reversed(job.folder.runs), "")
     journal = outputs / run / "journal.jsonl"
     if not run or not journal.is_file():

@@ -1,4 +1,4 @@
-"""What a launcher checks before it submits: whether the trainer would refuse a job."""
+"""Checks a job of racing train before it is submitted."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from racing.training.build import check_buildable
 from racing.training.checks import checked
 
 
-def check_job(cfg: DictConfig, settings: Sequence[str], chosen: Any, *, here: bool, build: bool) -> None:
+def check_job(cfg: DictConfig, overrides: Sequence[str], chosen: Any, *, here: bool, build: bool) -> None:
     """Raise InputError if `train` would refuse `cfg`, which is a copy that may be changed; nothing is written.
 
-    settings: what was typed.
+    overrides: of the job.
     chosen: what Hydra chose, group -> name.
-    here: on this machine, with its hardware.
-    build: also build everything that it describes, which takes a second.
+    here: it will run on this machine, with its hardware.
+    build: also build the experiment, which takes a second.
     """
     from racing.training.curriculum import check_phases
 
@@ -31,9 +31,9 @@ def check_job(cfg: DictConfig, settings: Sequence[str], chosen: Any, *, here: bo
     if "sweep" in cfg:
         from racing.tuning.search import read_search
 
-        read_search(cfg, settings, None)
+        read_search(cfg, overrides, None)
     if cfg.phases is not None:
-        check_phases(cfg, settings)
+        check_phases(cfg, overrides)
         return
     taught = OmegaConf.is_list(cfg.algo.get("teacher"))
     check_buildable(cfg, **({"teacher": None} if taught else {}))

@@ -1,9 +1,9 @@
-"""A sweep on disk: what was asked for, its jobs, and how far each is.
+"""A sweep on disk: what it was made of, its jobs, and how far each is.
 
 outputs/sweeps/<name>-<hash8>/
   sweep.json           name, command, axes, launcher (its settings), outputs, created; written before a job starts
   jobs/<number>/       see launchers/racing_launchers/job.py
-  journal.jsonl        the sweep's own record, which becomes its run in MLflow (record.py)
+  journal.jsonl        the sweep's own record, which becomes its run in MLflow (sweep_record.py)
   sweep.lock           held by the process that watches
 """
 
@@ -21,7 +21,7 @@ from racing.files import read_json, write_json
 from racing.runs.lock import FileLock
 from racing_launchers.job import JobFolder, JobStatus
 
-ASKED = "cancel"  # a file in a job's folder
+CANCEL_FILE = "cancel"  # in a job's folder: it shall stop, or not begin
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,20 @@ class Job:
     @property
     def label(self) -> str:
         """What varies: `algo=sac seed=2`; the job's number where nothing does."""
-        return str(self.folder.about.get("label") or f"job {self.number}")
+        return str(self.folder.spec.get("label") or f"job {self.number}")
 
     @property
-    def asked(self) -> bool:
-        """Whether somebody asked for it to stop, or not to begin."""
-        return (self.folder.path / ASKED).exists()
+    def cancel_requested(self) -> bool:
+        """Whether somebody wants it to stop, or not to begin."""
+        return (self.folder.path / CANCEL_FILE).exists()
 
-    def ask(self, *, stop: bool) -> None:
-        """Ask the job to stop; or take that back."""
-        path = self.folder.path / ASKED
-        path.touch() if stop else path.unlink(missing_ok=True)
+    def request_cancel(self) -> None:
+        """Note that the job shall stop, or not begin."""
+        (self.folder.path / CANCEL_FILE).touch()
+
+    def withdraw_cancel(self) -> None:
+        """Forget `request_cancel`."""
+        (self.folder.path / CANCEL_FILE).unlink(missing_ok=True)
 
     @property
     def ended(self) -> JobStatus | None:
@@ -97,17 +100,17 @@ class Sweep:
         """The job of that number, which may not be there yet."""
         return Job(number, JobFolder(self.path / "jobs" / str(number)))
 
-    def describe(self, **about: Any) -> None:
-        """Write the manifest, on top of what stands there."""
+    def write_manifest(self, **fields: Any) -> None:
+        """Write these fields of sweep.json; the others stay as they are."""
         self.path.mkdir(parents=True, exist_ok=True)
         created = {"created_ms": time.time_ns() // 1_000_000}
-        write_json(self.path / "sweep.json", created | self.manifest | {"name": self.name} | about)
+        write_json(self.path / "sweep.json", created | self.manifest | {"name": self.name} | fields)
 
 
-def axes_of(several: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+def axes_of(job_overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """What varies between jobs: key -> its values in order, from the overrides of each."""
     values: dict[str, list[str]] = {}
-    for overrides in several:
+    for overrides in job_overrides:
         for override in overrides:
             key, _, value = override.partition("=")
             if value not in values.setdefault(key, []):

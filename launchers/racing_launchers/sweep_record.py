@@ -1,4 +1,4 @@
-"""A sweep's own run in MLflow, above those of its jobs: what was asked for, how far it is, which job was best."""
+"""A sweep's own run in MLflow, the parent of its jobs' runs: what varies, how far it is, which job was best."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from racing_launchers.sweep import Job, Sweep
 RESULTS = ("finish_rate", "lap_time_s", "lap_ratio", "steps", "steps_per_s", "learning_s")  # of a run's summary
 DIGITS = {"finish_rate": 2, "lap_time_s": 2, "lap_ratio": 3}  # in the printed table
 TABLE = "results.csv"
-FINISHED, FAILED, STOPPED = "FINISHED", "FAILED", "STOPPED"  # of the journal
+FINISHED, FAILED, STOPPED = "FINISHED", "FAILED", "STOPPED"  # how a journal ends; how a job ends is JobStatus
 
 
-class Record:
-    """Writes the sweep's journal, and has a process (collector.py) that brings it to MLflow. A context manager.
+class SweepRun:
+    """Writes the sweep's journal, and has a process (collector.py) that brings it to MLflow.
 
     Only the process that watches the sweep has one: it holds `sweep.lock`.
     """
@@ -37,7 +37,7 @@ class Record:
     def __init__(self, sweep: Sweep) -> None:
         """sweep: whose manifest says how it is tracked."""
         self.sweep = sweep
-        self.run = RunDirectory(sweep.path)
+        self.directory = RunDirectory(sweep.path)
         self.tracking = sweep.manifest.get("tracking") or {}
         self._journal: Journal | None = None
         self._sender: Sender | None = None
@@ -45,41 +45,41 @@ class Record:
 
     @property
     def wanted(self) -> bool:
-        """Whether the sweep has a record: those of racing train do."""
+        """Whether the sweep has a run: those of racing train do."""
         return bool(self.sweep.manifest.get("recorded"))
 
     def begin(self) -> None:
-        """A process begins to watch; nothing is done where the sweep is not to be recorded."""
-        about = self.sweep.manifest
+        """Note that a process begins to watch; does nothing where the sweep is not to be recorded."""
+        manifest = self.sweep.manifest
         if not self.wanted:
             return
         self._journal = Journal(self.sweep.path / "journal.jsonl")
-        self._journal.params({key: ", ".join(values) for key, values in about["axes"].items()})
+        self._journal.params({key: ", ".join(values) for key, values in manifest["axes"].items()})
         self._journal.tags(
             {
                 KIND_TAG: "sweep",
                 "racing.sweep": self.sweep.name,
-                "racing.launcher": about["launcher"]["name"],
-                "racing.command": about["command"],
-                "racing.axes": ", ".join(about["axes"]) or "none",
+                "racing.launcher": manifest["launcher"]["name"],
+                "racing.command": manifest["command"],
+                "racing.axes": ", ".join(manifest["axes"]) or "none",
                 "mlflow.runName": self.sweep.name,
             }
         )
         self._journal.start(pid=os.getpid(), jobs=len(self.sweep.jobs))
-        self._sender = start_collector(self.sweep, self.run)
+        self._sender = start_collector(self.sweep, self.directory)
 
     def resend(self) -> None:
-        """Nothing new is to be said; MLflow may lack some of what was."""
+        """Upload again what MLflow may lack; nothing new is noted."""
         if self.wanted:
-            self._sender = start_collector(self.sweep, self.run)
+            self._sender = start_collector(self.sweep, self.directory)
 
     def event(self, name: str, **fields: Any) -> None:
-        """Something happened to a job."""
+        """Note that something happened to a job."""
         if self._journal:
             self._journal.event(name, **fields)
 
     def count(self, jobs: Sequence[Job]) -> None:
-        """How many jobs have ended, and how, if that has changed."""
+        """Note how many jobs have ended, and how, if that has changed."""
         counts = {"jobs/done": 0, "jobs/failed": 0}
         for job in jobs:
             if job.ended:
@@ -89,7 +89,7 @@ class Record:
             self._journal.metrics(sum(counts.values()), counts)
 
     def end(self, jobs: Sequence[Job], figures: Mapping[str, float], *, stopped: bool = False) -> None:
-        """All jobs have ended, or the sweep was stopped: results, the best, the end. figures: such as the cost."""
+        """Note results, the best job and the end. figures: of the whole sweep, such as its cost."""
         if self._journal is None:
             return
         self.count(jobs)
@@ -111,7 +111,7 @@ class Record:
         self._journal.end(FINISHED if done else STOPPED if stopped else FAILED)
 
     def close(self) -> bool:
-        """Let go of the journal, and wait until MLflow has it; False if it does not: `racing jobs collect`."""
+        """Close the journal, and wait until MLflow has it; False if it does not: `racing jobs collect`."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
@@ -119,7 +119,7 @@ class Record:
 
 
 def start_collector(sweep: Sweep, run: RunDirectory) -> Sender | None:
-    """The process that brings the sweep to MLflow; None where nothing is to be brought."""
+    """Start the process that brings the sweep to MLflow; None where tracking is disabled."""
     tracking = sweep.manifest.get("tracking") or {}
     if not tracking.get("enabled"):
         return None
@@ -177,12 +177,12 @@ def study_folder(sweep: Sweep) -> Path | None:
 def best_trial(sweep: Sweep) -> dict[str, Any] | None:
     """As `best`, the best trial of a search; its label is what was found."""
     path = next(sweep.path.glob("*/best.yaml"), None)
-    about = yaml.safe_load(path.read_text()) if path else {}
-    run = RunDirectory(sweep.outputs / "runs" / str(about.get("run") or ""))
+    found = yaml.safe_load(path.read_text()) if path else {}
+    run = RunDirectory(sweep.outputs / "runs" / str(found.get("run") or ""))
     if not run.finished:
         return None
-    known = {"label": " ".join(about["overrides"]), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
-    return known | {name: run.summary.get(name) for name in RESULTS}
+    row = {"label": " ".join(found["overrides"]), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
+    return row | {name: run.summary.get(name) for name in RESULTS}
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""The jobs of a sweep for the eye: a live table on a terminal, plain lines elsewhere."""
+"""Shows the jobs of a sweep: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLORS = {  # others: red
     JobStatus.STOPPED: "yellow",
 }
 PLAIN_EVERY = 10.0  # [s] between two plain lines
-MOST = 40  # jobs that a live table shows; the others are counted
+MAX_ROWS = 40  # jobs that a live table shows; the others are counted
 
 
 def status_of(job: Job, info: JobInfo | None = None) -> JobStatus:
@@ -55,7 +55,7 @@ def progress_cells(progress: Progress, status: JobStatus) -> list[str]:
     """Steps, speed, lap and time left as texts."""
     share = f" {progress.step / progress.total:4.0%}" if progress.step is not None and progress.total else ""
     steps = "" if progress.step is None else f"{progress.step:,}{share}"
-    left = clock(progress.left_s) if status == JobStatus.RUNNING and progress.left_s is not None else ""
+    left = clock(progress.remaining_s) if status == JobStatus.RUNNING and progress.remaining_s is not None else ""
     speed = f"{progress.rate:,.0f}" if progress.rate else ""
     return [steps, speed, f"{progress.lap:.1f} s" if progress.lap else "", left]
 
@@ -65,7 +65,7 @@ def detail(job: Job, infos: Mapping[int, JobInfo]) -> str:
     result = job.folder.result
     if job.ended == JobStatus.DONE:
         value = result.get("value")
-        name = "finish rate" if job.folder.about.get("steps") else "value"
+        name = "finish rate" if job.folder.spec.get("steps") else "value"
         return f"{name} {value:.2f}" if isinstance(value, float) else ""
     if job.ended:
         return str(result.get("error") or "")
@@ -89,8 +89,8 @@ class View:
         self.sweep = sweep
         self.console = Console(stderr=True)
         self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-        self._said: dict[int, JobStatus] = {}
-        self._last = time.monotonic()
+        self._shown: dict[int, JobStatus] = {}
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> View:
         if self._live:
@@ -101,15 +101,15 @@ class View:
         if self._live:
             self._live.stop()
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
+    def print_line(self, text: str) -> None:
+        """Print a line that stays above the table."""
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def show(self, jobs: Sequence[Job], infos: Mapping[int, JobInfo]) -> None:
-        """How it is now."""
+        """Show how far the jobs are now."""
         statuses = {job.number: status_of(job, infos.get(job.number)) for job in jobs}
         if self._live:
-            lively = sorted(jobs, key=lambda job: (statuses[job.number].ended, job.number))[:MOST]
+            lively = sorted(jobs, key=lambda job: (statuses[job.number].ended, job.number))[:MAX_ROWS]
             shown = sorted(lively, key=lambda job: job.number)
             self._live.update(
                 jobs_table(self.sweep, shown, infos, title=summary_line(self.sweep, statuses)), refresh=True
@@ -117,15 +117,15 @@ class View:
             return
         for job in jobs:
             status = statuses[job.number]
-            if status != self._said.get(job.number) and status != JobStatus.WAITING:
-                self._said[job.number] = status
-                self.plain(f"{job.number}: {job.label}: {status.lower()}  {detail(job, infos)}".rstrip())
-        if time.monotonic() - self._last > PLAIN_EVERY:
-            self._last = time.monotonic()
-            self.plain(summary_line(self.sweep, statuses))
+            if status != self._shown.get(job.number) and status != JobStatus.WAITING:
+                self._shown[job.number] = status
+                self._print_plain(f"{job.number}: {job.label}: {status.lower()}  {detail(job, infos)}".rstrip())
+        if time.monotonic() - self._last_line > PLAIN_EVERY:
+            self._last_line = time.monotonic()
+            self._print_plain(summary_line(self.sweep, statuses))
 
-    def plain(self, text: str) -> None:
-        """A line on stderr."""
+    def _print_plain(self, text: str) -> None:
+        """Print a line on stderr."""
         print(text, file=sys.stderr, flush=True)
 
 

@@ -1,7 +1,6 @@
 """The process that does one job: python -m racing_launchers.worker FOLDER ATTEMPT
 
-It leaves with the exit code of the command line (0 done, 1 failed, 2 wrong input, 75 stopped with state saved), and
-result.json says the same.
+It leaves with the exit code of the command line (`racing.errors.ExitCode`), and result.json has the same.
 """
 
 from __future__ import annotations
@@ -53,8 +52,8 @@ def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
     """Do the job; returns what result.json holds, which is not written yet. KeyboardInterrupt passes."""
     began = time.time_ns() // 1_000_000
     me = {"pid": os.getpid(), "created": psutil.Process().create_time(), "host": socket.gethostname()}
-    about = {"attempt": attempt, **me, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "began_ms": began}
-    folder.write("started", attempt, about)
+    facts = {"attempt": attempt, **me, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "began_ms": began}
+    folder.write("started", attempt, facts)
     error: str | None = None
     value: Any = None
     code: int = ExitCode.DONE
@@ -78,11 +77,11 @@ def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
         print(error, file=sys.stderr, flush=True)
     ended = {"ended_ms": time.time_ns() // 1_000_000, "exit_code": code}
     status = STATUS.get(code, JobStatus.FAILED).value  # plain: it travels
-    return about | ended | {"status": status, "error": error, "value": value, "runs": folder.runs}
+    return facts | ended | {"status": status, "error": error, "value": value, "runs": folder.runs}
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, on one line."""
+    """The message of an exception, on one line."""
     return (str(error).strip().splitlines() or [""])[0][:300]
 
 

@@ -1,4 +1,4 @@
-"""`env=mlp`: driving by sensors. Observations, rewards and episodes on top of a world; numpy only, no torch."""
+"""`env=mlp`: driving by sensors. Observations, rewards and episodes on top of a world; no torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from racing.envs.rendering import top_down
 from racing.envs.task import StepResult
 from racing.errors import input_group, is_number, require, require_number
 from racing.sim.angles import radians
@@ -30,7 +31,7 @@ REWARD_TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_chang
 progress         arc length won / (top speed * duration of a step): the share of top speed made good along the track
 off_track        1 in the step in which the car leaves the road
 stalled          1 in the step in which it is given up as stalled or driving the wrong way
-overspeed        by how much the car is faster than the line's speed at this place (env.line), v / speed - 1, >= 0
+overspeed        by how much the car is faster than the line's speed at this place (`line`), v / speed - 1, >= 0
 steering_change  |steering command - the one before|, 0..2
 slip             |angle between car and velocity| [rad]
 lap              1 in the step in which the laps of an episode are done
@@ -38,21 +39,36 @@ lap              1 in the step in which the laps of an episode are done
 
 
 class SensorsTask:
-    """Observation (D,) float32, hand-scaled to about [-1, 1] so that there are no statistics to lose:
+    """Driving by range finders and what the car feels of its motion; a racing.envs.task.DrivingTask.
+
+    Action Space: Box(-1, 1, (2,), float32); what lies outside is clipped.
+
+    index  action                                   -1                        1
+    0      steering: road-wheel angle asked for     greatest to the right     greatest to the left
+    1      throttle / brake: acceleration           vehicle.max_brake         vehicle.max_drive
+
+    Observation Space: Box(-10, 10, (D,), float32), D = R + 3 + 2 P, 10 by default. Scaled by hand to about [-1, 1], so
+    that there are no statistics to lose; only a spin takes the yaw rate beyond.
 
     index           value                          range        scaling
     0 .. R-1        ray i of R, left to right      [-1, 1]      2 * sqrt(distance / range) - 1
     R               speed                          [-1, 1]      v / top speed
     R+1             heading error, left positive   [-1, 1]      angle to the track's direction / 1 rad, clipped
     R+2             yaw rate or steering           about 1      yaw rate / (friction * g / quarter of top speed), or
-                                                                road-wheel angle / greatest one (env.motion)
+                                                                road-wheel angle / greatest one (`motion`)
     R+3 .. R+2+P    bearings of P preview points   [-1, 1]      lateral / straight distance, in the car's frame, of the
-                    (optional)                                  point k * preview_spacing ahead on the guide: centreline
-                                                                or reference line (env.line)
-    R+3+P ..        speeds at these points         [0, 1]       the guide's speed / top speed
+                    (optional)                                  point k * preview_spacing ahead on the raceline:
+                                                                centreline or reference line (`line`)
+    R+3+P ..        speeds at these points         [0, 1]       the raceline's speed / top speed
 
-    With the default R = 7 these are the 10 sensor values. Action (2,): steering (left positive), throttle/brake, each
-    clipped to [-1, 1]: share of the greatest road-wheel angle, of the greatest drive or brake.
+    Rewards: the sum of REWARD_TERMS, each weighted by its number in `reward`.
+
+    Starting State: somewhere on the lap, or on the start line, off the centreline, turned and at a speed as
+    `episodes` (racing.sim.episodes.EpisodeConfig) says; wheels straight ahead, no slip.
+
+    Episode End: terminated when the car leaves the road, stands for `episodes.stall_time`, or goes back 20 m (a tenth
+    of a short lap) from where it got to; truncated after `episodes.laps` laps or at the time limit. A car whose episode
+    ended starts its next one in the same step.
     """
 
     def __init__(
@@ -75,10 +91,18 @@ class SensorsTask:
         episodes: Mapping[str, Any] | EpisodeConfig | None = None,
         threads: int = 1,
     ) -> None:
-        """Every argument but races, seed, first_race and threads is documented in conf/env/mlp.yaml.
+        """Arguments that are not listed here are keys of conf/env/mlp.yaml, which says what they mean.
 
-        field_of_view in degrees; range, preview_spacing in metres (None: the vehicle's sensor range, its fifteenth).
-        Raises InputError for values outside their range and for unknown reward terms.
+        tracks: race r drives on number (first_race + r) % len(tracks).
+        vehicle: of all cars.
+        races: number of cars N, each in a race of its own.
+        seed, first_race, threads: as in racing.sim.world.World.
+        field_of_view: [degrees].
+        range: [m]; None: the vehicle's sensor_range.
+        preview_spacing: [m]; None: a fifteenth of the vehicle's sensor_range.
+        reward: weights by term; None: progress 0.1, off_track -5.
+        episodes: how they start and end, or the keys of `EpisodeConfig` that differ from its defaults.
+        Raises InputError for values out of range, unknown reward terms and unknown keys.
         """
         for name, value, known in (("motion", motion, MOTIONS), ("line", line, LINES)):
             require(value in known, f"{name} must be {known[0]} or {known[1]}, got {value!r}; choose one")
@@ -109,6 +133,10 @@ class SensorsTask:
             threads=threads,
         )
         self.size = rays + 3 + 2 * preview
+        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.privileged_size: int | None = None
+        self.frame_stack = 1
+        self.reward_terms = REWARD_TERMS
         self._scale = np.array(
             [
                 1 / finder.range,
@@ -134,7 +162,7 @@ class SensorsTask:
 
     @property
     def observation_space(self) -> spaces.Box:
-        """The yaw rate may pass 1 in a spin, hence the bound of 10."""
+        """See the class."""
         return spaces.Box(-10.0, 10.0, (self.size,), np.float32)
 
     def get_state(self) -> dict[str, Any]:
@@ -152,10 +180,14 @@ class SensorsTask:
         _observe(cars, ranges, self.world.points, self.world.track_table, self._scale, steering, self.preview, out)
         return out
 
-    def reset(self) -> F:
-        """Start new episodes of all cars; returns their observation (N, D)."""
+    def reseed(self, seed: int) -> None:
+        """Take another seed; the next `reset` starts every car's first episode."""
+        self.world.reseed(seed)
+
+    def reset(self) -> tuple[F, None]:
+        """Start every car's next episode; returns (observation (N, D), None)."""
         self.world.reset()
-        return self.observe(self.world.cars.reshape(-1), self.world.ranges.reshape(self.num_cars, -1))
+        return self.observe(self.world.cars.reshape(-1), self.world.ranges.reshape(self.num_cars, -1)), None
 
     def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
         """Advance all cars by one environment step. actions (N, 2)."""
@@ -180,6 +212,21 @@ class SensorsTask:
             truncated=truncated,
             final_observation=last,
         )
+
+    def last_episode(self, i: int) -> dict[str, Any]:
+        """Facts of the episode that car i ended in the last step; lap_time [s] of its best lap, 0: none."""
+        car = self.world.final_cars.reshape(-1)[i]
+        return {
+            "steps": int(car["steps"]),
+            "progress": float(car["progress"]),
+            "laps": int(car["laps"]),
+            "lap_time": float(car["best_lap"]),
+            "ended": Ending(car["ended"]).label,
+        }
+
+    def render(self) -> npt.NDArray[np.uint8]:
+        """Draw the first car's track with its cars, as seen from above: (480, 480, 3) uint8."""
+        return top_down(self.world, 0)
 
 
 def centre_line(track: Track, vehicle: Vehicle) -> Raceline:

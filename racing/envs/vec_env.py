@@ -3,66 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
-from racing.envs.sensors import REWARD_TERMS, SensorsTask
-from racing.envs.task import StepResult
+from racing.envs.task import DrivingTask, StepResult
 from racing.observations import rows_of
-from racing.sim.records import Ending
-
-
-def action_space() -> spaces.Box:
-    """Steering (left positive) and throttle/brake."""
-    return spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 
 class RacingVecEnv(VecEnv):
-    """N = W * C cars of one task. Restarts by itself; truncations carry "TimeLimit.truncated" and bootstrap.
-
-    task: racing.envs.sensors.SensorsTask, or racing.envs.vision.VisionTask, whose observations are dicts of arrays.
+    """The N cars of one task. Truncations carry "TimeLimit.truncated" and bootstrap.
 
     Beside SB3's interface: `step_batch(actions) -> StepResult` returns plain arrays without per-car dicts, which is
     what fast collectors use, and `get_state()/set_state()` are complete.
+
+    task: racing.envs.sensors.SensorsTask, or racing.envs.vision.VisionTask, whose observations are dicts of arrays.
+    privileged: (N, P) float32, what a critic or a teacher may see beside the observation that was returned last; zeros
+    before the first reset. None: the task has no such observations.
+    stack: frames in an observation of the camera.
     """
 
-    def __init__(self, task: SensorsTask) -> None:
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP}
+
+    def __init__(self, task: DrivingTask) -> None:
         """See the class."""
         self.task = task
         self.render_mode = None
         self._actions = np.zeros((task.num_cars, 2), np.float32)
         self._returns = np.zeros(task.num_cars, np.float64)
-        self._terms = np.zeros((task.num_cars, len(REWARD_TERMS)), np.float64)
+        self._terms = np.zeros((task.num_cars, len(task.reward_terms)), np.float64)
+        size = task.privileged_size
+        self.privileged = None if size is None else np.zeros((task.num_cars, size), np.float32)
+        self.stack = task.frame_stack
         self.episodes: list[dict[str, Any]] = []  # what ended since it was last emptied by `take_episodes`
-        super().__init__(task.num_cars, task.observation_space, action_space())
+        super().__init__(task.num_cars, task.observation_space, task.action_space)
 
-    def reset(self) -> npt.NDArray[np.float32]:
-        """Start all cars anew; returns observations (N, D)."""
+    def reset(self) -> Any:
+        """Start all cars anew; returns observations (N, ...)."""
         if self._seeds[0] is not None:
-            self.task.world.reseed(int(self._seeds[0]))
+            self.task.reseed(int(self._seeds[0]))
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0
         self._terms[:] = 0
-        return self.task.reset()
-
-    @property
-    def privileged(self) -> npt.NDArray[np.float32] | None:
-        """What a critic or a teacher may see beside the observation, (N, P); None if there is nothing."""
-        return getattr(self.task, "privileged", None)
-
-    @property
-    def stack(self) -> int:
-        """Frames in an observation of the camera."""
-        return getattr(self.task, "stack", 1)
+        observation, self.privileged = self.task.reset()
+        return observation
 
     def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
         """Advance all cars by one environment step; keep account of ended episodes."""
         step = self.task.step_batch(actions)
+        self.privileged = step.privileged
         self._returns += step.reward
         self._terms += step.terms
         for i in np.flatnonzero(step.terminated | step.truncated):
@@ -72,16 +65,11 @@ class RacingVecEnv(VecEnv):
         return step
 
     def _episode(self, i: int) -> dict[str, Any]:
-        car = self.task.world.final_cars.reshape(-1)[i]
         weighted = self._terms[i] * self.task.weights
         return {
             "reward": float(self._returns[i]),
-            "steps": int(car["steps"]),
-            "progress": float(car["progress"]),
-            "laps": int(car["laps"]),
-            "lap_time": float(car["best_lap"]),
-            "ended": Ending(car["ended"]).label,
-            "terms": dict(zip(REWARD_TERMS, weighted.tolist(), strict=True)),
+            **self.task.last_episode(i),
+            "terms": dict(zip(self.task.reward_terms, weighted.tolist(), strict=True)),
         }
 
     def take_episodes(self) -> list[dict[str, Any]]:
@@ -110,8 +98,10 @@ class RacingVecEnv(VecEnv):
 
     def get_state(self) -> dict[str, Any]:
         """The task and the accounts of its episodes, as copies."""
+        extra = {} if self.privileged is None else {"privileged": self.privileged.copy()}
         return {
             **self.task.get_state(),
+            **extra,
             "returns": self._returns.copy(),
             "terms": self._terms.copy(),
             "episodes": [dict(episode) for episode in self.episodes],
@@ -120,6 +110,8 @@ class RacingVecEnv(VecEnv):
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from `get_state()`."""
         self.task.set_state(state)
+        if self.privileged is not None:
+            self.privileged = state["privileged"].copy()
         self._returns[:] = state["returns"]
         self._terms[:] = state["terms"]
         self.episodes = [dict(episode) for episode in state["episodes"]]
@@ -147,7 +139,5 @@ class RacingVecEnv(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
     def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
-        """Top-down pictures (H, W, 3) of the first race."""
-        from racing.envs.rendering import top_down
-
-        return [top_down(self.task.world, 0)]
+        """Picture (H, W, 3) of the first car's surroundings."""
+        return [self.task.render()]

@@ -158,8 +158,8 @@ def evaluate(
     world = task.world
     if world.episodes.time_limit <= 0:
         raise ValueError("an evaluation's episodes need a time limit, got 0; use evaluation_episodes()")
-    world.cars["episode"] = -1  # begin with the first episode of every car, whatever was driven before
-    observation = task.reset()
+    world.restart_all()  # begin with the first episode of every car, whatever was driven before
+    observation, _ = task.reset()
     recorder = EpisodeRecorder(task)
     if telemetry:
         recorder.record(world.cars.reshape(-1))

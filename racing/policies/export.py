@@ -181,8 +181,8 @@ def record_observations(policy: Policy, task: Task, number: int = OBSERVATIONS) 
 
     (n, D), or a dict of arrays (n, ...).
     """
-    task.world.cars["episode"] = -1
-    observation = task.reset()
+    task.world.restart_all()
+    observation, _ = task.reset()
     rows = [observation]
     while len(rows) * task.num_cars < number:
         observation = task.step_batch(np.clip(policy(observation), -1.0, 1.0)).observation
@@ -219,7 +219,7 @@ def _seen(task: VisionTask) -> dict[str, Any]:
         "frames": {
             "width": lens.width,
             "height": lens.height,
-            "stack": task.stack,
+            "stack": task.frame_stack,
             "order": "oldest to newest",
             "channels": ["luma (ITU-R BT.601)"] if lens.gray else ["red", "green", "blue"],
             "rows": "top to bottom",

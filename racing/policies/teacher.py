@@ -13,6 +13,7 @@ from racing.errors import require
 from racing.policies.init_from import find_initial_weights
 from racing.policies.loading import load_model
 from racing.runs.directory import RunDirectory
+from racing.runs.paths import RunPaths
 
 # Keys of conf/env/mlp.yaml that say what the sensors' numbers mean.
 MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "action_repeat")
@@ -45,6 +46,12 @@ class Teacher:
         return act
 
 
+def _config_of(policy: Path) -> dict[str, Any]:
+    """The configuration of the run that a policy.zip belongs to; empty for a file from elsewhere."""
+    paths = RunPaths.of(policy)
+    return RunDirectory(paths.folder).config if paths else {}
+
+
 def find_teacher(spec: Any, outputs: Path, uri: str | None, env: Mapping[str, Any]) -> Teacher:
     """The teacher that `algo.teacher=<spec>` means.
 
@@ -55,7 +62,7 @@ def find_teacher(spec: Any, outputs: Path, uri: str | None, env: Mapping[str, An
     found = find_initial_weights(spec, outputs, uri, key="algo.teacher")
     rule = f"algo.teacher={spec} must be a finished run or a policy.zip"
     require(found.path.suffix == ".zip", f"{rule}, it is a checkpoint; name the run")
-    theirs = RunDirectory(found.path.resolve().parents[1]).config.get("env", {})
+    theirs = _config_of(found.path).get("env", {})
     for key in MEANING if theirs else ():
         differs = f"its env.{key} is {theirs.get(key)}, not {env.get(key)}"
         rule = f"algo.teacher={spec} must observe what env's sensors give"

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+RENAMED_FIELDS = {"advance": "progress_delta"}  # of saved records: what earlier versions called them
+
 
 class Ending(IntEnum):
     """How an episode ended: the values of a car's `ended`."""
@@ -64,7 +66,7 @@ _CAR_INTS = (
 _VEHICLE_REALS = (
     "mass yaw_inertia front_axle rear_axle cg_height friction stiffness_front stiffness_rear tyre_shape max_steer "
     "max_steer_rate max_drive max_brake switch_speed max_speed min_speed drag rolling drive_front brake_front "
-    "kinematic_below mass_per_length per_mass per_inertia bend_front bend_rear"
+    "kinematic_speed_threshold mass_per_length inv_mass inv_inertia pacejka_b_front pacejka_b_rear"
 ).split()
 _TRACK_REALS = (
     "spacing length grid_x grid_y cells_per_metre cell last_u last_v "
@@ -112,3 +114,11 @@ def gate(real: Any) -> np.dtype[Any]:
 def rules(real: Any) -> np.dtype[Any]:
     """What holds for every car of a world: time step, sensors, start and end of episodes."""
     return _record(_RULE_REALS, _RULE_INTS, real)
+
+
+def with_current_names(array: Any) -> Any:
+    """Records as another version saved them, under today's names of their fields; other arrays as they are."""
+    names = array.dtype.names
+    if not names or not RENAMED_FIELDS.keys() & set(names):
+        return array
+    return array.view(np.dtype([(RENAMED_FIELDS.get(name, name), array.dtype[name]) for name in names]))

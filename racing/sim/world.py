@@ -49,14 +49,16 @@ class Raceline:
 
 
 class World:
-    """W races of C cars each, on one track or spread over several, float32, bit-identical for any thread count.
+    """R races of C cars each, on one track or spread over several, float32, bit-identical for any thread count.
 
-    Race w drives on tracks[w % len(tracks)]. Every random number is a function of (seed, car, episode, draw), so car i
-    of a large world does what car i of a small one does. Cars of one race do not touch each other yet.
+    Race r drives on tracks[(first_race + r) % len(tracks)]. Every random number is a function of the seed, the number
+    of the car or race counted from first_race on, its episode, and what it is for (racing.sim.kernels.rng.Draw): so
+    races k..k+m-1 of a large world are those of a world with races=m, first_race=k. Cars of one race do not touch each
+    other yet.
 
     Arrays to read after `step` (views, overwritten by the next step):
-      cars (W, C) records (racing.sim.records.car), ranges (W, C, R) [m]: the state now, after automatic restarts.
-      final_cars (W, C): the state before restarts. final_ranges: its rays, valid where final_cars["ended"] > 0.
+      cars (R, C) records (racing.sim.records.car): the state now, after automatic restarts. ranges (R, C, rays) [m].
+      final_cars (R, C): the state before restarts. final_ranges: its rays, valid where final_cars["ended"] > 0.
     Fixed: points (P,) centreline records of all tracks, track_table (K,) where each track's lie in them.
     """
 
@@ -76,11 +78,22 @@ class World:
         racelines: Sequence[Raceline] | None = None,
         threads: int = 1,
     ) -> None:
-        """See the class; start_speeds: per track (M,) [m/s] at its centreline points, default a tenth of top speed.
+        """See the class.
+
+        tracks: at least one. vehicle: of all cars.
+        races: number of races R, >= 1.
+        cars_per_race: number of cars C of each race, >= 1.
+        seed: of all random numbers; 31 bits count.
+        first_race: number of this world's first race, where several worlds are parts of a larger one.
+        range_finder: of every car; default seven rays as long as the vehicle's sensor range.
+        action_repeat: control periods of an environment step, >= 1.
+        episodes: how they start and end.
+        start_speeds: per track (M,) [m/s] at its centreline points: what `episodes.start_speed` is a share of; default
+        a tenth of top speed.
         racelines: per track what observers preview and rewards compare speeds with; default the centreline at top
         speed.
-
-        Raises InputError for sizes and repeats below 1.
+        threads: a step is split among so many; results do not depend on it.
+        Raises InputError for values out of range.
         """
         for name, value in (("races", races), ("cars_per_race", cars_per_race)):
             require(value >= 1, f"{name} must be >= 1, got {value}; use at least one")
@@ -178,12 +191,16 @@ class World:
         return self._rules[()]
 
     def reseed(self, seed: int) -> None:
-        """Take another seed and forget how many episodes there were; the next reset starts the first one."""
+        """Take another seed and begin the sequence of episodes anew, as `restart_all`."""
         self._rules["seed"] = seed & 0x7FFFFFFF
+        self.restart_all()
+
+    def restart_all(self) -> None:
+        """Begin every car's sequence of episodes anew: the next `reset` starts its first one."""
         self.cars["episode"] = -1
 
     def reset(self) -> None:
-        """Start a new episode of every car."""
+        """Start the next episode of every car."""
         self._run(
             step.begin,
             self.cars.reshape(-1),
@@ -198,7 +215,7 @@ class World:
     def step(self, actions: Array) -> None:
         """Advance every car by one environment step.
 
-        actions: (W, C, 2) or (W*C, 2), steering (left positive) and throttle (brake negative), clipped to [-1, 1].
+        actions: (R, C, 2) or (R * C, 2), steering (left positive) and throttle (brake negative), clipped to [-1, 1].
         """
         commands = np.ascontiguousarray(actions, self.real).reshape(self.num_cars, 2)
         self._run(
@@ -224,7 +241,7 @@ class World:
     def set_state(self, state: dict[str, Array]) -> None:
         """Continue from `get_state()` of a world with the same settings. Raises ValueError if shapes differ."""
         for name, own in self._state().items():
-            array = state[name]
+            array = records.with_current_names(state[name])
             if own.shape != array.shape or own.dtype != array.dtype:
                 raise ValueError(f"world state {name}: shape {array.shape} does not fit this world's {own.shape}")
             own[...] = array
@@ -243,9 +260,9 @@ def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
             value = getattr(vehicle, name)
             record[name] = MODELS.index(value) if name == "model" else value
     record["mass_per_length"] = vehicle.mass / vehicle.wheelbase
-    record["per_mass"], record["per_inertia"] = 1 / vehicle.mass, 1 / vehicle.yaw_inertia
-    record["bend_front"] = vehicle.stiffness_front / vehicle.tyre_shape
-    record["bend_rear"] = vehicle.stiffness_rear / vehicle.tyre_shape
+    record["inv_mass"], record["inv_inertia"] = 1 / vehicle.mass, 1 / vehicle.yaw_inertia
+    record["pacejka_b_front"] = vehicle.stiffness_front / vehicle.tyre_shape
+    record["pacejka_b_rear"] = vehicle.stiffness_rear / vehicle.tyre_shape
     return record
 
 

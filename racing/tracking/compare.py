@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.runs.identity import flatten
 from racing.runs.journal import as_text
+from racing.runs.metrics import HEADLINE
 from racing.runs.status import RunStatus
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Series = Mapping[str, Sequence[tuple[int, float]]]  # metric name -> (step, value) in the order of the steps
 CHECKSUMS = {"racing.weights_sha256": "policy", "racing.final_sha256": "policy and optimizer after the last update"}
-RESULTS = ("finish_rate", "lap_time_s", "lap_ratio", "off_track_m", "max_lateral_g", "mean_speed", "reward")
+RESULTS = (*HEADLINE, "off_track_m", "max_lateral_g", "mean_speed", "reward")
 
 
 @dataclass(frozen=True)

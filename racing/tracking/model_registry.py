@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from racing.errors import require
+from racing.runs.metrics import HEADLINE
 from racing.runs.status import RunStatus
 from racing.tracking.client import Series, Store
 from racing.tracking.run_record import RunRecord, find_record
@@ -57,7 +58,7 @@ def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None = N
 
 def version_tags(record: RunRecord, series: Series) -> dict[str, str]:
     """Collect the tags of a version: the run, its results, where it drives and with which vehicle."""
-    results = {key: _last(series, f"eval/{key}") for key in ("finish_rate", "lap_time_s", "lap_ratio")}
+    results = {key: _last(series, f"eval/{key}") for key in HEADLINE}
     known = {key: f"{value:.6g}" for key, value in results.items() if value is not None}
     places = {"track": record.tags.get("racing.tracks"), "vehicle": record.tags.get("racing.vehicle")}
     return {"run": record.name} | known | {key: value for key, value in places.items() if value}

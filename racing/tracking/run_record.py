@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from racing.config import upgraded
+from racing.config import upgraded, upgraded_override
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, find_run
 from racing.runs.journal import metric_points, read_journal
+from racing.runs.metrics import current_name
 from racing.runs.paths import IN_RUN
 from racing.runs.status import RunStatus
 from racing.tracking.client import KIND_TAG, NAME_TAG, Series, Store, name_of, status_of
@@ -55,9 +56,12 @@ class RunRecord:
     def series(self) -> Series:
         """Read every metric's points (step, value) in the order of steps, without wall-clock figures.
 
+        Metrics that the run's version called otherwise have today's names.
+
         Read anew at each call. Raises InputError if they lie in MLflow and it does not answer.
         """
-        return {name: points for name, points in self.read_series().items() if not name.startswith(CLOCK)}
+        series = self.read_series().items()
+        return {current_name(name): points for name, points in series if not name.startswith(CLOCK)}
 
 
 def find_record(spec: str, outputs: Path, uri: str | None = None) -> RunRecord:
@@ -185,9 +189,10 @@ def _remote_record(store: Store, run: Run) -> RunRecord:
 
 def _parsed(read: Callable[[str], str | None], source: str) -> dict[str, Any]:
     """Read the documents that describe a run, by field of RunRecord. Raises InputError if one is damaged or missing."""
+    overrides = _document(read, source, IN_RUN.overrides, yaml.safe_load, [])
     return {
         "config": upgraded(_document(read, source, IN_RUN.config, yaml.safe_load, {})),
-        "overrides": _document(read, source, IN_RUN.overrides, yaml.safe_load, []),
+        "overrides": [upgraded_override(str(text)) for text in overrides],
         "provenance": _document(read, source, IN_RUN.provenance, json.loads, {}),
         "patch": _document(read, source, IN_RUN.patch, str, "", needed=False),
         "summary": _document(read, source, IN_RUN.summary, json.loads, {}, needed=False),

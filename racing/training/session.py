@@ -20,6 +20,7 @@ from racing.policies.export import describe, export_policy, record_observations
 from racing.policies.init_from import shape_text
 from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.runs.directory import RunDirectory
+from racing.runs.paths import IN_RUN
 from racing.tracks.reference_lap import reference_lap
 from racing.training.build import Experiment
 from racing.training.checkpoint_callback import CheckpointCallback
@@ -179,11 +180,11 @@ class BestLapVideo(TrainingObserver):
         best = evaluation.best_episode()
         track = experiment.eval_tracks[best % len(experiment.eval_tracks)]
         facts = facts_of(evaluation, f"{run.name} after {step:,} steps", reference_lap(track, experiment.vehicle))
-        folder = run.path / "evaluations" / f"{step:09d}"
+        folder = run.paths.evaluation(step)
         folder.mkdir(parents=True, exist_ok=True)
         lap = evaluation.lap_table(best)
         path = write_video(folder / VIDEO, experiment.env.task, track, lap, track.name, facts)
-        run.journal.artifact(path, f"evaluations/{step:09d}")
+        run.journal.artifact(path, str(IN_RUN.evaluation(step)))
 
 
 def greedy(model: Any) -> Any:
@@ -194,33 +195,33 @@ def greedy(model: Any) -> Any:
 def record(session: Session, result: Evaluation) -> dict[str, Any]:
     """Save the policy, its ONNX file, and the evaluation's tables and pictures; journal them all; returns the paths."""
     run, experiment, step = session.run, session.experiment, session.evaluations.step
-    saved = run.path / "export" / "policy.zip"
+    saved = run.paths.policy_zip
     experiment.model.save(saved)
     parity = export_policy(
         experiment.model,
-        run.path / "export" / "policy.onnx",
+        run.paths.policy_onnx,
         metadata=describe(experiment.env.task, experiment.config.values, run.name),
         observations=record_observations(greedy(experiment.model), experiment.env.task),
     )
     run.journal.metrics(step, {"export/max_difference": parity.max_difference})
     files = _write_evaluation(session, result)
-    run.journal.artifact(saved, "export")
-    run.journal.artifact(parity.path, "export")
+    run.journal.artifact(saved, str(IN_RUN.export))
+    run.journal.artifact(parity.path, str(IN_RUN.export))
     run.journal.model(parity.path, "policy")
     for checkpoint in session.checkpoints.worth_uploading():
-        run.journal.artifact(checkpoint.path, f"checkpoints/{checkpoint.path.name}")
+        run.journal.artifact(checkpoint.path, str(IN_RUN.checkpoint(checkpoint.step)))
     return {"onnx": str(parity.path)} | files
 
 
 def _write_evaluation(session: Session, result: Evaluation) -> dict[str, str]:
     """Write the evaluation's tables and pictures and journal them; returns the paths for the summary."""
     run, experiment, step = session.run, session.experiment, session.evaluations.step
-    folder = run.path / "evaluations" / f"{step:09d}"
+    folder = run.paths.evaluation(step)
     folder.mkdir(parents=True, exist_ok=True)
     track = experiment.eval_tracks[result.best_episode() % len(experiment.eval_tracks)]
     filmed = experiment.env.task if experiment.config.tree.eval.video else None
     files = write_files(result, folder, run.name, track, reference_lap(track, experiment.vehicle), filmed)
     for path in files:
-        run.journal.artifact(path, f"evaluations/{step:09d}")
+        run.journal.artifact(path, str(IN_RUN.evaluation(step)))
     names = {"laps.csv": "laps", "lap.png": "lap_picture", "lap.mp4": "lap_video"}
     return {names[path.name]: str(path) for path in files if path.name in names}

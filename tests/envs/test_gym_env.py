@@ -10,11 +10,13 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
+from gymnasium.vector import AutoresetMode
 from PIL import Image
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import racing  # noqa: F401  (registers the environments)
 from racing.envs.sensors import REWARD_TERMS
+from racing.envs.vec_env import RacingVecEnv
 from racing.errors import InputError
 
 ID = "racing/Sensors-v0"
@@ -41,6 +43,10 @@ def test_the_defaults_are_the_ten_sensors_of_a_kart_on_the_circuit():
     assert (env.action_space.high == 1).all()
     assert env.unwrapped.task.vehicle.name == "kart"
     assert [track.name for track in env.unwrapped.task.tracks] == ["circuit"]
+
+
+def test_it_says_that_the_next_episode_begins_in_the_same_step(env):
+    assert env.metadata["autoreset_mode"] is RacingVecEnv.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
 
 
 def test_keys_of_the_configuration_are_arguments():
@@ -90,10 +96,10 @@ def test_the_picture_shows_grass_road_and_car(env):
     assert picture.shape == (480, 480, 3)
     assert picture.dtype == np.uint8
     red = (picture[..., 0] > 150) & (picture[..., 1] < 90) & (picture[..., 2] < 90)
-    grey = np.ptp(picture.astype(int), axis=2) < 12
+    gray = np.ptp(picture.astype(int), axis=2) < 12
     green = picture[..., 1] > picture[..., 0].astype(int) + 20
     assert 0 < red.sum() < 400
-    assert grey.mean() > 0.02
+    assert gray.mean() > 0.02
     assert green.mean() > 0.5
     for _ in range(10):
         env.step(np.array([0.0, 1.0], np.float32))

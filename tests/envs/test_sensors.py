@@ -31,7 +31,7 @@ def test_the_ten_values_have_names_in_order(make_task):
     assert make_task().observation_names == names
     more = make_task(motion="steering", preview=2)
     assert more.observation_names[:10] == [*names[:9], "steering"]
-    assert len(more.observation_names) == more.size == more.reset().shape[1]
+    assert len(more.observation_names) == more.size == more.reset()[0].shape[1]
 
 
 @pytest.mark.parametrize(("y", "yaw"), [(0.0, 0.0), (2.0, 0.0), (-3.0, 0.2), (1.0, -0.4)])

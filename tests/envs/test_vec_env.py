@@ -10,7 +10,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
 from racing.envs.sensors import REWARD_TERMS
+from racing.envs.task import DrivingTask
 from racing.envs.vec_env import RacingVecEnv
+from racing.envs.vision import VisionTask
 from racing.sim.records import Ending
 from tests.envs.conftest import place
 
@@ -146,6 +148,36 @@ def test_a_state_of_another_size_is_refused(make_env):
     small, large = make_env(4), make_env(8)
     with pytest.raises(ValueError, match="does not fit"):
         large.set_state(small.get_state())
+
+
+def test_what_a_critic_may_see_comes_with_each_observation(make_env, stadium, kart):
+    assert make_env().privileged is None
+    assert make_env().stack == 1
+    task = VisionTask([stadium], kart, races=3, width=16, height=16, frame_stack=2, episodes={"time_limit": 0.5})
+    env = RacingVecEnv(task)
+    assert env.stack == 2
+    assert env.privileged.shape == (3, task.privileged_size) == (3, 10)
+    assert not env.privileged.any()  # before the first reset
+
+    def sensed() -> np.ndarray:
+        return task.sensors.observe(task.world.cars.reshape(-1), task.world.ranges.reshape(3, -1))
+
+    env.reset()
+    np.testing.assert_array_equal(env.privileged, sensed())
+    for action in commands(7, 3):
+        step = env.step_batch(action)
+        np.testing.assert_array_equal(env.privileged, sensed())
+        assert env.privileged is step.privileged
+    other = RacingVecEnv(VisionTask([stadium], kart, races=3, width=16, height=16, frame_stack=2))
+    other.set_state(env.get_state())
+    np.testing.assert_array_equal(other.privileged, env.privileged)
+    assert step.truncated.sum() == 0 < len(env.take_episodes())
+
+
+def test_both_tasks_are_driving_tasks(make_task, stadium, kart):
+    for task in (make_task(), VisionTask([stadium], kart, races=1, width=16, height=16)):
+        assert isinstance(task, DrivingTask)
+        assert len(task.reward_terms) == len(task.weights)
 
 
 def test_seeds(make_env):

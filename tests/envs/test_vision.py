@@ -34,7 +34,7 @@ def drive(task: VisionTask, steps: int, seed: int = 0):
 @pytest.mark.parametrize("grayscale, stack, channels", [(False, 1, 3), (True, 4, 4), (False, 2, 6)])
 def test_shapes_and_types(make, grayscale: bool, stack: int, channels: int):
     task = make(grayscale=grayscale, frame_stack=stack)
-    observation, space = task.reset(), task.observation_space
+    (observation, _), space = task.reset(), task.observation_space
     assert observation["vision"].shape == (6, SIZE, SIZE, channels)
     assert observation["vision"].dtype == np.uint8
     assert observation["telemetry"].shape == (6, len(TELEMETRY)) == (6, 9)
@@ -44,18 +44,18 @@ def test_shapes_and_types(make, grayscale: bool, stack: int, channels: int):
 
 def test_without_telemetry(make):
     task = make(telemetry=False)
-    assert list(task.reset()) == list(task.observation_space.spaces) == ["vision"]
+    assert list(task.reset()[0]) == list(task.observation_space.spaces) == ["vision"]
 
 
 @pytest.mark.parametrize("grayscale", [True, False])
 def test_stacks_hold_the_frames_of_this_episode_oldest_first(make, grayscale: bool):
     """Against frames that are taken one by one."""
-    stack, colours = 3, 1 if grayscale else 3
+    stack, channels = 3, 1 if grayscale else 3
     task = make(grayscale=grayscale, frame_stack=stack, episodes={"time_limit": 1.0})
-    seen = [[frame] * stack for frame in frames(task.reset(), colours)]
+    seen = [[frame] * stack for frame in frames(task.reset()[0], channels)]
     ends = 0
     for step in drive(task, 40):
-        now = frames(step.observation, colours)
+        now = frames(step.observation, channels)
         ended = step.terminated | step.truncated
         for i in range(task.num_cars):
             before = seen[i]
@@ -64,15 +64,15 @@ def test_stacks_hold_the_frames_of_this_episode_oldest_first(make, grayscale: bo
             np.testing.assert_array_equal(step.observation["vision"][i], expected)
             if ended[i]:
                 last = step.final_observation["vision"][i]
-                np.testing.assert_array_equal(last[..., :-colours], np.concatenate(before[1:], axis=2))
-                assert not np.array_equal(last[..., -colours:], now[i])  # not the next episode's start
+                np.testing.assert_array_equal(last[..., :-channels], np.concatenate(before[1:], axis=2))
+                assert not np.array_equal(last[..., -channels:], now[i])  # not the next episode's start
                 ends += 1
     assert ends > 5
 
 
-def frames(observation: dict, colours: int) -> list[np.ndarray]:
+def frames(observation: dict, channels: int) -> list[np.ndarray]:
     """The newest frame of every car."""
-    return [vision[..., -colours:].copy() for vision in observation["vision"]]
+    return [vision[..., -channels:].copy() for vision in observation["vision"]]
 
 
 def test_the_last_frame_of_an_episode_is_where_the_car_was(make):
@@ -110,9 +110,9 @@ def test_rewards_and_sensors_are_those_of_the_sensors_environment(make):
     for step in drive(task, 4):
         np.testing.assert_allclose(step.reward, step.terms @ task.weights, rtol=1e-6)
         np.testing.assert_array_equal(
-            task.privileged, task.sensors.observe(task.world.cars.reshape(-1), task.world.ranges.reshape(6, -1))
+            step.privileged, task.sensors.observe(task.world.cars.reshape(-1), task.world.ranges.reshape(6, -1))
         )
-    assert task.privileged.shape == (6, 7 + 3 + 24)
+    assert step.privileged.shape == (6, task.privileged_size) == (6, 7 + 3 + 24)
 
 
 def test_bytes_do_not_depend_on_threads_or_batch(make):
@@ -141,7 +141,7 @@ def test_state_continues_bit_for_bit(make):
 
 def test_returned_frames_are_copies(make):
     task = make(frame_stack=2)
-    first = task.reset()["vision"]
+    first = task.reset()[0]["vision"]
     kept = first.copy()
     for _ in drive(task, 2):
         pass

@@ -13,9 +13,9 @@ from unittest.mock import patch
 
 from racing.errors import InputError, Stopped
 from racing.training.stop_flag import StopFlag
-from racing_launchers.backend import launcher_settings, make_backend
+from racing_launchers.backend import launcher_config, make_backend
 from racing_launchers.job import JobFolder
-from racing_launchers.launch import Planned, Request, launch
+from racing_launchers.launch import LaunchRequest, PlannedJob, launch
 from racing_launchers.sweep import Job, Sweep
 
 
@@ -64,15 +64,15 @@ class Act:
 
 
 def local(*settings: str) -> dict[str, Any]:
-    return launcher_settings("local", ["poll=0.05", *settings])
+    return launcher_config("local", ["poll=0.05", *settings])
 
 
 def run(outputs: Path, acts: Sequence[Act], *settings: str, fresh: bool = False) -> tuple[Sweep, list[Job]]:
     """A sweep of these jobs on this machine."""
     known = local(*settings)
     sweep = Sweep(outputs / "sweeps" / "acts")
-    planned = [Planned(number, [f"act={act.what}"], act) for number, act in enumerate(acts)]
-    request = Request(command="acts", launcher=known, outputs=outputs, fresh=fresh)
+    planned = [PlannedJob(number, [f"act={act.what}"], act) for number, act in enumerate(acts)]
+    request = LaunchRequest(command="acts", launcher=known, outputs=outputs, fresh=fresh)
     return sweep, launch(sweep, make_backend(known), planned, request)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from racing.cli import main
 from racing.errors import JobsFailed
-from racing_launchers.local.supervisor import make_places
+from racing_launchers.local.supervisor import make_slots
 from racing_launchers.sweep import Sweep
 from racing_launchers.watch import report_failures
 from tests.launchers.payloads import Act, endings, run
@@ -74,10 +74,10 @@ def test_a_job_whose_time_is_over_saves_its_state_and_says_so(tmp_path: Path):
 
 def test_gpus_are_dealt_out_and_the_rest_runs_without():
     base = {"n_jobs": None, "gpus": [0, 1], "jobs_per_gpu": 1}
-    assert [place.gpu for place in make_places(base)] == ["0", "1"]
-    assert [place.gpu for place in make_places(base | {"n_jobs": 3})] == ["0", "1", ""]
-    assert [place.gpu for place in make_places(base | {"jobs_per_gpu": 2})] == ["0", "1", "0", "1"]
-    assert {place.gpu for place in make_places(base | {"gpus": [], "n_jobs": 2})} == {""}
+    assert [slot.gpu for slot in make_slots(base)] == ["0", "1"]
+    assert [slot.gpu for slot in make_slots(base | {"n_jobs": 3})] == ["0", "1", ""]
+    assert [slot.gpu for slot in make_slots(base | {"jobs_per_gpu": 2})] == ["0", "1", "0", "1"]
+    assert {slot.gpu for slot in make_slots(base | {"gpus": [], "n_jobs": 2})} == {""}
 
 
 def at_work(sweep: Sweep, number: int) -> bool:
@@ -102,7 +102,7 @@ def test_submitted_and_left_a_sweep_is_looked_after_from_elsewhere(tmp_path: Pat
     assert jobs_verb(tmp_path, "collect") == 0
     assert "1 done, 2 running, 1 waiting" in capsys.readouterr().out
     assert jobs_verb(tmp_path, "cancel", "acts", "job=1") == 0
-    wait_until(lambda: jobs[1].ended and jobs[3].ended, "the second has stopped and made place for the last")
+    wait_until(lambda: jobs[1].ended and jobs[3].ended, "the second has stopped and made slot for the last")
     assert jobs_verb(tmp_path, "cancel", "acts") == 0
     wait_until(lambda: jobs[2].ended, "the third has stopped")
     assert jobs_verb(tmp_path, "collect", "acts") == 1
@@ -115,7 +115,7 @@ def test_a_job_that_is_cancelled_before_it_begins_does_not_begin(tmp_path: Path)
     sweep, jobs = run(tmp_path, [Act("last"), Act("work")], "wait=false", "n_jobs=1")
     wait_until(lambda: at_work(sweep, 0), "the first has begun")
     assert jobs_verb(tmp_path, "cancel", "acts") == 0
-    wait_until(lambda: jobs[0].folder.left, "the first has left")
+    wait_until(lambda: jobs[0].folder.exit_status, "the first has left")
     assert jobs_verb(tmp_path, "collect", "acts") == 1
     assert endings(sweep.jobs) == ["STOPPED", "STOPPED"]
     assert not jobs[1].folder.started

@@ -13,7 +13,7 @@ from racing.errors import Stopped
 from racing.runs.directory import all_runs
 from racing_launchers import payload
 from racing_launchers.backend import make_backend
-from racing_launchers.launch import Planned, Request, launch
+from racing_launchers.launch import LaunchRequest, PlannedJob, launch
 from racing_launchers.payload import CommandJob
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.payloads import local
@@ -26,7 +26,8 @@ def begin(outputs: Path, arguments: list[str]) -> tuple[Sweep, Job]:
     known = local("wait=false")
     sweep = Sweep(outputs / "sweeps" / "verb")
     job = CommandJob([*arguments, f"paths.outputs={outputs}"])
-    launch(sweep, make_backend(known), [Planned(0, [], job)], Request(command="verb", launcher=known, outputs=outputs))
+    request = LaunchRequest(command="verb", launcher=known, outputs=outputs)
+    launch(sweep, make_backend(known), [PlannedJob(0, [], job)], request)
     return sweep, sweep.job(0)
 
 
@@ -43,8 +44,8 @@ def test_a_signal_reaches_the_verb_which_saves_its_state(tmp_path: Path):
         lambda: any((run.path / "journal.jsonl").stat().st_size > 5000 for run in all_runs(tmp_path)), "it learns"
     )
     os.kill(job.folder.started["pid"], signal.SIGTERM)
-    wait_until(lambda: job.folder.left, "it has left")
-    assert (job.ended, job.folder.left["exit_code"]) == ("STOPPED", 75)
+    wait_until(lambda: job.folder.exit_status, "it has left")
+    assert (job.ended, job.folder.exit_status["exit_code"]) == ("STOPPED", 75)
     (run,) = all_runs(tmp_path)
     assert run.status == "STOPPED"
     assert list((run.path / "checkpoints").iterdir())
@@ -52,8 +53,8 @@ def test_a_signal_reaches_the_verb_which_saves_its_state(tmp_path: Path):
 
 def test_its_exit_code_comes_back(tmp_path: Path):
     _, job = begin(tmp_path, ["evaluate", "run=none"])
-    wait_until(lambda: job.folder.left, "it has left")
-    assert (job.ended, job.folder.left["exit_code"]) == ("REFUSED", 2)
+    wait_until(lambda: job.folder.exit_status, "it has left")
+    assert (job.ended, job.folder.exit_status["exit_code"]) == ("REFUSED", 2)
     assert "run 'none' must be" in job.folder.log.read_text()
 
 
@@ -62,8 +63,8 @@ def test_killed_it_takes_the_worker_along(tmp_path: Path):
     _, job = begin(tmp_path, ["train", *LONG, "seed=1"])
     wait_until(lambda: child_of(job), "it has begun")
     child_of(job).kill()
-    wait_until(lambda: job.folder.left, "the worker has left")
-    assert job.folder.left["reason"] == "killed by SIGKILL: out of memory, or by hand"
+    wait_until(lambda: job.folder.exit_status, "the worker has left")
+    assert job.folder.exit_status["reason"] == "killed by SIGKILL: out of memory, or by hand"
     assert not job.folder.result
 
 

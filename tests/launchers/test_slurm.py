@@ -13,9 +13,9 @@ import pytest
 from racing.cli import main
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
-from racing_launchers.backend import JobInfo, JobState, begin_attempt, launcher_settings, make_backend
-from racing_launchers.launch import Planned, Request, launch
-from racing_launchers.slurm.queue import Known, states
+from racing_launchers.backend import JobInfo, JobState, begin_attempt, launcher_config, make_backend
+from racing_launchers.launch import LaunchRequest, PlannedJob, launch
+from racing_launchers.slurm.queue_watcher import QueueEntry, poll_queue
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.cluster import CPUS, Cluster, missing
 from tests.launchers.payloads import Act, Drive, endings
@@ -39,7 +39,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 
 def slurm(*settings: str) -> dict[str, Any]:
-    return launcher_settings("slurm", ["poll=0.3", "cpus_per_task=1", "wait=false", *settings])
+    return launcher_config("slurm", ["poll=0.3", "cpus_per_task=1", "wait=false", *settings])
 
 
 def drive(outputs: Path, hold: int | None = HOLD) -> Drive:
@@ -50,8 +50,8 @@ def run(outputs: Path, payloads: Sequence[Act | Drive], *settings: str) -> tuple
     """A sweep of these jobs, submitted."""
     known = slurm(*settings)
     sweep = Sweep(outputs / "sweeps" / "acts")
-    planned = [Planned(number, [f"act={number}"], payload) for number, payload in enumerate(payloads)]
-    request = Request(command="acts", launcher=known, outputs=outputs)
+    planned = [PlannedJob(number, [f"act={number}"], payload) for number, payload in enumerate(payloads)]
+    request = LaunchRequest(command="acts", launcher=known, outputs=outputs)
     return sweep, launch(sweep, make_backend(known), planned, request)
 
 
@@ -240,25 +240,25 @@ def test_while_slurm_does_not_answer_jobs_are_where_they_were(tmp_path: Path, mo
         ("NODE_FAIL", 0, "its node failed (n1)"),
         ("OUT_OF_MEMORY", 0, "out of memory on n1 (launcher.mem_gb)"),
         ("CANCELLED by 1000", 0, "cancelled by user 1000"),
-        ("PREEMPTED", 0, "preempted on n1 and not put back into the queue"),
+        ("PREEMPTED", 0, "preempted on n1 and not requeued"),
         ("FAILED", 137 << 8, "killed by SIGKILL: out of memory, or by hand on n1"),
         ("FAILED", 1 << 8, "left with exit code 1 on n1"),
         ("COMPLETED", 0, "left on n1 without a result"),
     ],
 )
 def test_why_a_job_is_over_is_said_in_words(state: str, code: int, said: str):
-    assert Known(state, code, "n1", "", "4:00:00").info == JobInfo(JobState.LOST, said)
+    assert QueueEntry(state, code, "n1", "", "4:00:00").info == JobInfo(JobState.LOST, said)
 
 
 def test_accounting_is_asked_about_jobs_that_slurmctld_has_forgotten(
     here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The cluster has no accounting: this sacct answers as one with it does."""
-    assert states(["4711_3"]) == {}
+    assert poll_queue(["4711_3"]) == {}
     (tmp_path / "sacct").write_text("#!/bin/sh\necho '4711_3|OUT_OF_MEMORY|0:125|n7|None|04:00:00'\n")
     (tmp_path / "sacct").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert states(["4711_3"])["4711_3"].info == JobInfo(JobState.LOST, "out of memory on n7 (launcher.mem_gb)")
+    assert poll_queue(["4711_3"])["4711_3"].info == JobInfo(JobState.LOST, "out of memory on n7 (launcher.mem_gb)")
 
 
 @pytest.mark.parametrize(

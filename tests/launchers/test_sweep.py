@@ -77,7 +77,7 @@ def test_ctrl_c_stops_all_jobs_with_their_state_saved(calm: RunDirectory, tmp_pa
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=300)[1]
     assert process.returncode == 75
-    assert "stopped on SIGINT, 2 of 2 jobs left; the same command continues" in told
+    assert "stopped on SIGINT, 2 of 2 jobs left; run the same command to resume" in told
     assert [job.ended for job in sweep.jobs] == ["STOPPED", "STOPPED"]
     assert run_of(sweep, 0).status == "STOPPED"
     assert not sweep.job(1).folder.runs  # it had not begun

@@ -148,7 +148,7 @@ def test_recorded_observations_are_those_of_a_drive(wavy: Track, kart: Vehicle):
     rows = record_observations(driver, task, 1000)
     assert rows.shape == (16 * 63, 10)
     other = SensorsTask([wavy], kart, races=16)
-    np.testing.assert_array_equal(rows[:16], other.reset())
+    np.testing.assert_array_equal(rows[:16], other.reset()[0])
     np.testing.assert_array_equal(rows[16:32], other.step_batch(driver(rows[:16])).observation)
     np.testing.assert_array_equal(record_observations(driver, task, 1000), rows)
 

@@ -21,7 +21,7 @@ AMPLITUDES = {
     "field_of_view": 0.1,
     "brightness": 0.2,
     "contrast": 0.5,
-    "colour": 0.3,
+    "color": 0.3,
     "noise": 0.1,
     "blur": 0.8,
 }
@@ -117,13 +117,13 @@ def test_left_is_left(wavy: Track, kart: Vehicle):
     assert (back[:, :38] == 40).all()
 
 
-def test_grey_is_luma_of_the_colours(wavy: Track, kart: Vehicle, ground: list[Texture]):
+def test_gray_is_luma_of_the_colors(wavy: Track, kart: Vehicle, ground: list[Texture]):
     world = spread_out(wavy, kart, races=8, cars_per_race=3)
-    colours = Camera(world, make_lens(kart), ground).render()
-    grey = Camera(world, make_lens(kart, gray=True), ground).render()
-    assert colours.shape == (24, 84, 84, 3)
-    assert grey.shape == (24, 84, 84, 1)
-    difference = np.abs(luma(colours).astype(int) - grey[..., 0])
+    colors = Camera(world, make_lens(kart), ground).render()
+    gray = Camera(world, make_lens(kart, gray=True), ground).render()
+    assert colors.shape == (24, 84, 84, 3)
+    assert gray.shape == (24, 84, 84, 1)
+    difference = np.abs(luma(colors).astype(int) - gray[..., 0])
     assert difference.max() <= 4  # roundings of levels and blends
     assert difference.mean() < 0.7
     assert luma(np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)).tolist() == [76, 150, 29]
@@ -177,7 +177,7 @@ def test_each_lane_sees_its_own_track(wavy: Track, eight: Track, kart: Vehicle):
 
 @pytest.mark.parametrize("gray", [False, True])
 @pytest.mark.parametrize("yaw", [0.0, 0.6])
-def test_a_fine_checkerboard_is_grey_at_a_distance(gray: bool, yaw: float, wavy: Track, kart: Vehicle):
+def test_a_fine_checkerboard_is_gray_at_a_distance(gray: bool, yaw: float, wavy: Track, kart: Vehicle):
     squares = np.indices((1600, 1600)).sum(axis=0) % 2 * 255
     texture = plain(np.repeat(squares[..., None], 3, axis=2))
     lens = make_lens(kart, gray=gray)
@@ -238,8 +238,8 @@ def test_another_car_stands_where_it_is(wavy: Track, kart: Vehicle):
     assert columns.min() == pytest.approx(column_of(lens, rear, 2.5 + kart.width / 2), abs=1.5)
     assert columns.max() == pytest.approx(column_of(lens, rear, 2.5 - kart.width / 2), abs=1.5)
     assert is_blue(seen)[rows, columns].sum() > 10
-    grey = other_cars_seen(wavy, kart, [(10, 2.5, 0)], gray=True)[..., 0]
-    assert np.abs(luma(seen.astype(np.uint8)).astype(int) - grey).max() <= 2
+    gray = other_cars_seen(wavy, kart, [(10, 2.5, 0)], gray=True)[..., 0]
+    assert np.abs(luma(seen.astype(np.uint8)).astype(int) - gray).max() <= 2
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -321,9 +321,9 @@ def test_amplitudes_are_limits(wavy: Track, kart: Vehicle):
     assert abs(bright.mean()) < 8
     assert (bright == bright[:, :1, :1]).all()
     assert shifts(100, contrast=0.5).max() <= 14  # (127.5 - 100) / 2
-    colour = shifts(100, colour=0.3)
-    assert -30 <= colour.min() < -25 < 25 < colour.max() <= 30
-    assert np.ptp(colour, axis=2).max() > 30  # each channel by itself
+    color = shifts(100, color=0.3)
+    assert -30 <= color.min() < -25 < 25 < color.max() <= 30
+    assert np.ptp(color, axis=2).max() > 30  # each channel by itself
     noise = shifts(100, noise=0.1)
     assert -26 <= noise.min() < -22 < 22 < noise.max() <= 26
     assert abs(noise.mean()) < 1.0
@@ -375,7 +375,7 @@ def test_a_lens_that_cannot_be(make, says: str, kart: Vehicle):
         ({"blur": 2.0}, r"^randomize\.blur must be a number in \[0, 0\.8\] pixels, got 2\.0; 0 turns it off"),
         ({"yaw": 90.0}, r"^randomize\.yaw must be a number in \[0, 30\] degrees"),
         ({"pitch": None}, r"^randomize\.pitch must be a number of degrees, got None"),
-        ({"color": 0.1}, r"^randomize has no 'color', it has height, .*correct its spelling"),
+        ({"colour": 0.1}, r"^randomize has no 'colour', it has height, .*correct its spelling"),
     ],
 )
 def test_amplitudes_that_cannot_be(amplitudes: dict, says: str):
@@ -393,11 +393,11 @@ def test_degrees_outside_radians_inside(kart: Vehicle, f1tenth: Vehicle):
     assert make_randomize({"pitch": 3.0, "blur": 0.5}) == Randomize(pitch=float(np.radians(3.0)), blur=0.5)
 
 
-@pytest.mark.parametrize(("pitch", "chance"), [(-50.0, {}), (-30.0, {"pitch": np.radians(15)})])
-def test_a_camera_must_see_ground(pitch: float, chance: dict, wavy: Track, kart: Vehicle):
+@pytest.mark.parametrize(("pitch", "amplitudes"), [(-50.0, {}), (-30.0, {"pitch": np.radians(15)})])
+def test_a_camera_must_see_ground(pitch: float, amplitudes: dict, wavy: Track, kart: Vehicle):
     world = standing(wavy, kart, [(0, 0, 0)])
     with pytest.raises(InputError, match=r"^pitch must show ground, got -\d+\.0 degrees.*26 is usual"):
-        Camera(world, make_lens(kart, pitch=pitch), [plain(flat(0))], Randomize(**chance))
+        Camera(world, make_lens(kart, pitch=pitch), [plain(flat(0))], Randomize(**amplitudes))
 
 
 def test_arrays_that_do_not_fit(wavy: Track, kart: Vehicle):

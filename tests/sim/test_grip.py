@@ -66,12 +66,12 @@ def test_wet_halves_the_grip_and_shows_in_lap_times(kart):
 
 def test_a_picture_beside_the_track_is_its_grip_map(tmp_path):
     picture = write_native(generate(4, "kart", 420, 7, name="mine"), tmp_path)
-    grey = np.full(Image.open(picture).size[::-1], 255, np.uint8)
-    grey[:, : grey.shape[1] // 2] = 51
-    Image.fromarray(grey).save(tmp_path / "mine_grip.png")
+    gray = np.full(Image.open(picture).size[::-1], 255, np.uint8)
+    gray[:, : gray.shape[1] // 2] = 51
+    Image.fromarray(gray).save(tmp_path / "mine_grip.png")
     track = load_track(picture)
     pixel, (x, _) = track.source["metres_per_pixel"], track.source["pixel_origin"]
-    middle = x + grey.shape[1] / 2 * pixel
+    middle = x + gray.shape[1] / 2 * pixel
     west = track.points[:, 0] < middle - 2 * pixel
     assert track.grip.at(track.points[west]) == pytest.approx(0.2)
     assert track.grip.at(track.points[track.points[:, 0] > middle + 2 * pixel]) == pytest.approx(1.0)

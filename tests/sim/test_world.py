@@ -94,6 +94,18 @@ def test_state_round_trip_continues_bit_identically(wavy: Track, kart: Vehicle):
         make(wavy, kart, races=3).set_state(state)
 
 
+def test_restarting_all_begins_with_the_first_episodes_again(wavy: Track, kart: Vehicle):
+    world = make(wavy, kart)
+    world.reset()
+    first = world.cars.tobytes()
+    world.reset()
+    assert world.cars.tobytes() != first
+    assert (world.cars["episode"] == 1).all()
+    world.restart_all()
+    world.reset()
+    assert world.cars.tobytes() == first
+
+
 def test_get_state_is_a_copy(wavy: Track, kart: Vehicle):
     world = make(wavy, kart)
     world.reset()

@@ -19,7 +19,7 @@ from racing.errors import require, require_number
 from racing.runs.lock import FileLock
 from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt
 from racing_launchers.job import JobStatus
-from racing_launchers.local.supervisor import LOCK, make_places, process_of, usable_cores
+from racing_launchers.local.supervisor import LOCK, make_slots, process_of, usable_cores
 from racing_launchers.sweep import Job, Sweep
 
 FIRST = 10.0  # [s] that a supervisor may take to begin
@@ -51,8 +51,8 @@ class LocalBackend(Backend):
 
     def plan(self, count: int) -> list[str]:
         """See Backend."""
-        places = len(make_places({"n_jobs": self.n_jobs, "gpus": self.gpus, "jobs_per_gpu": self.jobs_per_gpu}))
-        return [f"{min(count, places)} at a time, on {usable_cores()} cores of this machine"] if count else []
+        slots = len(make_slots({"n_jobs": self.n_jobs, "gpus": self.gpus, "jobs_per_gpu": self.jobs_per_gpu}))
+        return [f"{min(count, slots)} at a time, on {usable_cores()} cores of this machine"] if count else []
 
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend."""
@@ -76,10 +76,10 @@ class LocalBackend(Backend):
             if process is not None:
                 process.send_signal(signal.SIGTERM)
 
-    def bring(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
+    def fetch_results(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
         """See Backend. Why a job has stopped is known once its process has left."""
         until = time.monotonic() + FIRST
-        while last and job.ended == JobStatus.STOPPED and not job.folder.left and time.monotonic() < until:
+        while last and job.ended == JobStatus.STOPPED and not job.folder.exit_status and time.monotonic() < until:
             if process_of(job) is None and not FileLock(sweep.path / LOCK).held:
                 return
             time.sleep(0.05)
@@ -87,12 +87,12 @@ class LocalBackend(Backend):
 
 def job_info(job: Job) -> JobInfo:
     """How far the last attempt of a job is, from its files and the processes of this machine."""
-    left = job.folder.left
-    if left:
-        return JobInfo(JobState.LOST, str(left["reason"]))
+    exit_status = job.folder.exit_status
+    if exit_status:
+        return JobInfo(JobState.LOST, str(exit_status["reason"]))
     started = job.folder.started
     if not started:
-        if job.asked:
+        if job.cancel_requested:
             return JobInfo(JobState.LOST, "cancelled before it began")
         return JobInfo(JobState.PENDING, "waiting for a free slot")
     if process_of(job) is not None:

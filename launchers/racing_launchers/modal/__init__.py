@@ -1,6 +1,6 @@
 """Jobs of a sweep in containers of Modal.
 
-backend.py   submits, polls, cancels, brings results home
+backend.py   submits, polls, cancels, fetches results
 app.py       what is sent: the image, the function and what it is given
 worker.py    what a container does
 sync.py      files from the volume to the outputs folder

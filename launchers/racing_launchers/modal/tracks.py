@@ -168,10 +168,10 @@ def provide(needed: Mapping[str, Mapping[str, Any]], mounted: Path) -> None:
 
     needed: see `required`. mounted: where the volume is. Raises InputError if a track is missing or not the same.
     """
-    for spec, about in needed.items():
-        home = Path(about["home"])
-        for file, sha256 in about["files"].items():
-            place = mounted / about["name"] / file
+    for spec, track in needed.items():
+        home = Path(track["home"])
+        for file, sha256 in track["files"].items():
+            place = mounted / track["name"] / file
             remedy = f"racing tracks push {spec} again"
             require(place.is_file(), f"track {spec!r}: {place} is missing on the volume; {remedy}")
             require(hashes([place])[file] == sha256, f"track {spec!r}: {place} differs from what it was; {remedy}")

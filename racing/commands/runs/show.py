@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import flatten
 from racing.runs.journal import newest_metrics, utc_text
+from racing.runs.metrics import HEADLINE
 from racing.tracking.run_record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 TAIL = 1 << 20  # [bytes] of a journal that a table reads: hours of training, milliseconds of reading
-RESULTS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio"}
+LABELS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio"}
 
 
 def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -> int:
@@ -39,10 +40,10 @@ def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "status", "steps", *RESULTS.values(), "started (UTC)", "MLflow run"):
+    for column in ("name", "status", "steps", *(LABELS[name] for name in HEADLINE), "started (UTC)", "MLflow run"):
         table.add_column(column, overflow="fold")  # names and ids are there to be copied: never cut
     for row in rows:
-        results = [number(row[name]) for name in RESULTS]
+        results = [number(row[name]) for name in HEADLINE]
         steps, started = f"{row['steps']:,}", row["started"][:16].replace("T", " ")
         table.add_row(row["name"], row["status"], steps, *results, started, row["run_id"] or "-")
     Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
@@ -51,7 +52,7 @@ def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -
 
 def _local_row(run: RunDirectory) -> dict[str, Any]:
     step, values = newest_metrics(run.paths.journal, TAIL)
-    results = {name: run.summary.get(name, values.get(f"eval/{name}")) for name in RESULTS}
+    results = {name: run.summary.get(name, values.get(f"eval/{name}")) for name in HEADLINE}
     identity = {"name": run.name, "status": run.status, "steps": step or 0}
     return identity | results | {"started": utc_text(run.started), "run_id": run.mlflow.get("run_id")}
 
@@ -61,7 +62,7 @@ def _remote_row(run: Run) -> dict[str, Any]:
     steps = max((int(point.step) for point in run.data._metric_objs), default=0)
     from racing.tracking.client import name_of
 
-    results = {name: run.data.metrics.get(f"eval/{name}") for name in RESULTS}
+    results = {name: run.data.metrics.get(f"eval/{name}") for name in HEADLINE}
     identity = {"name": name_of(run), "status": run.info.status, "steps": steps}
     return identity | results | {"started": utc_text(run.info.start_time), "run_id": run.info.run_id}
 

@@ -88,8 +88,8 @@ class Randomize:
 
     height: share of the camera's height, 0..0.5. pitch, yaw: [rad], 0..0.26 and 0..0.52 (15 and 30 degrees).
     field_of_view: share of the angle, 0..0.2.
-    brightness: share of full white that is added, 0..1. contrast: share by which distances to mid grey change, 0..0.9.
-    colour: share by which red, green and blue change, each by itself, 0..0.9; grey pictures have no colour.
+    brightness: share of full white that is added, 0..1. contrast: share by which distances to mid gray change, 0..0.9.
+    color: share by which red, green and blue change, each by itself, 0..0.9; gray pictures have no color.
     noise: share of full white that is added to each byte, drawn anew for each frame, 0..1.
     blur: deviation of the blur [pixels], drawn from 0 to this, 0..0.8.
     """
@@ -100,13 +100,13 @@ class Randomize:
     field_of_view: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
-    colour: float = 0.0
+    color: float = 0.0
     noise: float = 0.0
     blur: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse amplitudes out of range."""
-        highest = {"height": 0.5, "field_of_view": 0.2, "contrast": 0.9, "colour": 0.9, "blur": 0.8}
+        highest = {"height": 0.5, "field_of_view": 0.2, "contrast": 0.9, "color": 0.9, "blur": 0.8}
         for name, high in (("pitch", 15.0), ("yaw", 30.0)):
             require_degrees(name, getattr(self, name), 0.0, high, remedy="0 turns it off")
         for name in (item.name for item in fields(self) if item.name not in ("pitch", "yaw")):
@@ -140,14 +140,14 @@ class Camera:
         _check_pose(self.lens, self.randomize)
         self._fixed = (
             pack_lens(lens),
-            pack_chance(self.randomize),
+            pack_randomize(self.randomize),
             pack_body(world.vehicle),
             *pack_textures(textures, lens.gray),
         )
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, 3), or (H, W, 1) in grey, of one picture."""
+        """(H, W, 3), or (H, W, 1) in gray, of one picture."""
         return self.lens.height, self.lens.width, 1 if self.lens.gray else 3
 
     def render(self, cars: Array | None = None, indices: Array | None = None, out: Pictures | None = None) -> Pictures:
@@ -173,10 +173,10 @@ class Camera:
         return out
 
 
-def _check_pose(lens: Lens, chance: Randomize) -> None:
+def _check_pose(lens: Lens, randomize: Randomize) -> None:
     """Refuse a camera that shows no ground in some episode."""
-    focal = lens.width / 2 / np.tan(lens.field_of_view * (1 - chance.field_of_view) / 2)
-    lowest = lens.pitch - chance.pitch + np.arctan((lens.height - 1) / 2 / focal)
+    focal = lens.width / 2 / np.tan(lens.field_of_view * (1 - randomize.field_of_view) / 2)
+    lowest = lens.pitch - randomize.pitch + np.arctan((lens.height - 1) / 2 / focal)
     require(
         lowest > LEAST_GROUND,
         f"pitch must show ground, got {np.degrees(lens.pitch):.1f} degrees, where the lowest row looks "
@@ -193,14 +193,14 @@ def pack_lens(lens: Lens) -> Array:
     return record[()]
 
 
-def pack_chance(randomize: Randomize) -> Array:
+def pack_randomize(randomize: Randomize) -> Array:
     """Amplitudes as a kernel record, with what is needed of the picture at all."""
-    record = np.zeros((), render.CHANCE)
+    record = np.zeros((), render.RANDOMIZE)
     for name in render.AMPLITUDES:
         record[name] = getattr(randomize, name)
-    record["moves"] = any(record[name] for name in ("height", "pitch", "yaw", "field_of_view"))
-    record["exposes"] = any(record[name] for name in ("brightness", "contrast", "colour"))
-    record["develops"] = record["exposes"] or record["noise"] > 0 or record["blur"] > 0
+    record["moves_camera"] = any(record[name] for name in ("height", "pitch", "yaw", "field_of_view"))
+    record["jitters_colors"] = any(record[name] for name in ("brightness", "contrast", "color"))
+    record["has_effects"] = record["jitters_colors"] or record["noise"] > 0 or record["blur"] > 0
     return record[()]
 
 

@@ -27,7 +27,7 @@ SHARPEST = real(0.71)  # [widths of that ground] least size of a texture's pixel
 FARTHEST = real(400.0)  # [camera heights] the ground is drawn as if it ended there
 FIXED = real(65536.0)  # texture coordinates have 16 bits behind the point, of which 8 blend
 # Rows of the work space, each as long as the picture's: place in the texture, shares of the next pixel to the right
-# and above (twice, for two channels), the four pixels there, sums over the walks of red and blue, and of green or grey;
+# and above (twice, for two channels), the four pixels there, sums over the walks of red and blue, and of green or gray;
 # green of the lower and of the upper row; number of the column.
 PLACE, SHARE_U, SHARE_V, LOW, LOW_RIGHT, HIGH, HIGH_RIGHT, RED_BLUE, GREEN, BOTH, COLUMN, WORK_ROWS = range(12)
 ROW = np.dtype(  # of a picture: level of the texture, its pixel [m], 65536 / that; walks: 2 ** doublings, each one's
@@ -105,9 +105,9 @@ def draw_ground(eye, ground, levels, texels, first, plan, work, halves, pairs, p
             v = int((eye.y + ahead * dy + left * dx - corner_y) * scale)
             walk(table.start, table.width, table.height, u, v, int(step * dy * scale), int(-step * dx * scale), work)
             if channels == 3:
-                add_colours(texels, table.width, work, halves, pairs)
+                add_colors(texels, table.width, work, halves, pairs)
             else:
-                add_greys(texels, work)
+                add_grays(texels, work)
         write(work, np.uint32(row.doublings), picture, r)
 
 
@@ -137,8 +137,8 @@ def walk(start, width, height, u, v, du, dv, work):
 
 
 @inlined
-def add_colours(texels, width, work, halves, pairs):
-    """Add the colours at the places of a walk to RED_BLUE and GREEN, each blended from the four pixels around."""
+def add_colors(texels, width, work, halves, pairs):
+    """Add the colors at the places of a walk to RED_BLUE and GREEN, each blended from the four pixels around."""
     up = np.uint64(width)
     for c in range(work.shape[1]):
         at = np.uint64(work[PLACE, c])
@@ -166,7 +166,7 @@ def blend(a, b, share):
 
 
 @inlined
-def add_greys(texels, work):
+def add_grays(texels, work):
     """Add the luma at the places of a walk to GREEN; one number of the texture holds all four pixels around."""
     for c in range(work.shape[1]):
         work[LOW, c] = texels[np.uint64(work[PLACE, c])]
@@ -194,20 +194,20 @@ def write(work, shift, picture, r):
             work[PLACE, c] = (np.uint32(work[RED_BLUE, c] >> shift) & PAIR) | np.uint32(
                 np.uint32(work[GREEN, c] >> shift) << EIGHT
             )
-        write_colours(work, picture, r)
+        write_colors(work, picture, r)
     else:
         for c in range(picture.shape[1]):
             picture[r, c, 0] = work[GREEN, c] >> shift
 
 
 @inlined
-def write_colours(work, picture, r):
-    """Row r of the picture from the colours at PLACE: red, green, blue, 0."""
+def write_colors(work, picture, r):
+    """Row r of the picture from the colors at PLACE: red, green, blue, 0."""
     last = picture.shape[1] - 1
     if picture.flags.c_contiguous:
         for c in range(last):
             put_word(picture, r, 3 * c, work[PLACE, c])  # its fourth byte is the next pixel's first, written after it
     first = last if picture.flags.c_contiguous else 0
     for c in range(first, last + 1):
-        colour = work[PLACE, c]
-        picture[r, c, 0], picture[r, c, 1], picture[r, c, 2] = colour, colour >> EIGHT, colour >> SIXTEEN
+        color = work[PLACE, c]
+        picture[r, c, 0], picture[r, c, 1], picture[r, c, 2] = color, color >> EIGHT, color >> SIXTEEN

@@ -13,7 +13,7 @@ import pytest
 
 from racing.cli import main
 from racing.errors import InputError, JobsFailed
-from racing_launchers.backend import launcher_settings, make_backend
+from racing_launchers.backend import launcher_config, make_backend
 from racing_launchers.sweep import Job, Sweep
 from racing_launchers.watch import report_failures
 from tests.launchers.modal.conftest import point_at
@@ -259,4 +259,4 @@ def test_the_server_goes_away_while_a_sweep_is_watched(box: Box, tmp_path: Path,
     assert jobs_verb(tmp_path, "collect", "wait=true") == 1
     assert endings(jobs) == ["STOPPED"]
     assert threading.active_count() < 100
-    assert launcher_settings("modal", list(FAST))["gpu"] is None
+    assert launcher_config("modal", list(FAST))["gpu"] is None
