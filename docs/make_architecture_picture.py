@@ -241,8 +241,9 @@ class Drawing:
         """Draw the names of files, as many lines of them as fit above `low`."""
         size = NOTE * min(1.0, width / max((width_of(f"{name},", NOTE) for name in names), default=width))
         lines = wrapped(", ".join(names), size, width).splitlines()
-        fit = max(0, int((y - low) / 0.118))
-        lines = lines if len(lines) <= fit else [*lines[: fit - 1], "…"]
+        fit = max(1, int((y - low - 0.03) / 0.118))
+        if len(lines) > fit:
+            lines = [*lines[: fit - 1], f"{lines[fit - 1].rpartition(', ')[0]}, …"]
         self.text(x, y, "\n".join(lines), size, colour, alpha=0.75)
 
     def arrows(self) -> None:
@@ -266,11 +267,11 @@ class Drawing:
         self.line(curve, a.colours[2], above=1)
 
     def arrow(self, a: PlacedRoom, b: PlacedRoom) -> None:
-        """Draw an arrow down from `a` to `b`: straight, or out of a side and down, past the rooms between them."""
+        """Draw an arrow down from `a` to `b`: straight, out of a side and down, or along the gap above `b`."""
         straight = [(a.x + a.width / 2, a.y), (b.x + b.width / 2, b.y + b.height)]
         _, way = min(self.ways(a, b), default=(0.0, straight))
         self.used.append((way[-1][0], way[-1][1], way[-2][1]))
-        self.line(Outline(way) if len(way) == 2 else rounded(*way), a.colours[2], head=True, above=3)
+        self.line(rounded(way), a.colours[2], head=True, above=3)
 
     def ways(self, a: PlacedRoom, b: PlacedRoom) -> Iterator[tuple[float, list[tuple[float, float]]]]:
         """Yield (cost, corners) of ways from `a` down to `b`; dearer behind other rooms or near other arrows."""
@@ -292,19 +293,22 @@ class Drawing:
             else:
                 side = a.right if x > a.right else a.x
                 low, high = sorted((side, float(x)))
-                if abs(x - side) < 0.2 or any(low < here.end and here.x < high for here in beside):
-                    continue
-                y = a.y + a.height * 0.4
-                yield 10 + abs(x - side) + crowded, [(side, y), (float(x), y), end]
+                y, gap, start = a.y + a.height * 0.4, end[1] + 0.6 * GAP, side + 0.3 * (a.x + a.right - 2 * side)
+                yield 20 + abs(x - side) + crowded, [(start, a.y), (start, gap), (float(x), gap), end]
+                if abs(x - side) > 0.2 and not any(low < here.end and here.x < high for here in beside):
+                    yield 10 + abs(x - side) + crowded, [(side, y), (float(x), y), end]
 
 
-def rounded(start: tuple[float, float], corner: tuple[float, float], end: tuple[float, float]) -> Outline:
-    """Join a horizontal and a vertical line with a round corner."""
-    radius = min(0.18, abs(corner[0] - start[0]) / 2)
-    before = (corner[0] - radius * np.sign(corner[0] - start[0]), corner[1])
-    after = (corner[0], corner[1] - radius)
-    codes = [Outline.MOVETO, Outline.LINETO, Outline.CURVE3, Outline.CURVE3, Outline.LINETO]
-    return Outline([start, before, corner, after, end], codes)
+def rounded(corners: Sequence[tuple[float, float]]) -> Outline:
+    """Join points by lines, with round corners."""
+    points, codes = [corners[0]], [Outline.MOVETO]
+    for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
+        legs = [np.subtract(other, corner) for other in (before, after)]
+        radius = min(0.16, *(float(np.linalg.norm(leg)) / 2 for leg in legs))
+        begin, end = (corner + leg / np.linalg.norm(leg) * radius for leg in legs)
+        points += [tuple(begin), corner, tuple(end)]
+        codes += [Outline.LINETO, Outline.CURVE3, Outline.CURVE3]
+    return Outline([*points, corners[-1]], [*codes, Outline.LINETO])
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""The simulator as an environment of Stable-Baselines3 and Gymnasium."""
+"""Gymnasium and SB3 environments of sim."""

@@ -89,7 +89,7 @@ def test_no_picture_to_show(wavy: Track, turned: bool):
 
 
 def test_an_unknown_source(wavy: Track):
-    with pytest.raises(InputError, match=r"env\.texture must be one of drawn, picture, got 'png'"):
+    with pytest.raises(InputError, match=r"texture must be one of drawn, picture, got 'png'"):
         make_textures([wavy], source="png")
 
 
