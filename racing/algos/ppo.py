@@ -133,7 +133,7 @@ class BatchPPO(BatchAlgorithm, PPO):
         return np.asarray(actions.cpu())
 
     def process_env_step(self, buffer: Rollout, actions: Array, step: Any) -> None:
-        """Keep what came of actions (N, A). step: racing.envs.task.StepResult."""
+        """Keep what came of actions (N, A). step: what the environment's `step_batch` returned."""
         cut = np.flatnonzero(step.truncated)
         if len(cut):
             last = rows_of(step.final_observation, cut), rows_of(step.final_privileged, cut)
@@ -296,24 +296,16 @@ def make_ppo(
     for name, value in switches.items():
         require(isinstance(value, bool), f"algo.{name} must be true or false, got {value!r}; choose one")
     hidden = layers(net_arch)
-    policy: Any = "MlpPolicy"
     policy_kwargs: Any = {"net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": activation_class(activation)}
-    buffer: dict[str, Any] = {"rollout_buffer_class": Rollout}
+    parts: dict[str, Any] = {"policy": "MlpPolicy", "rollout_buffer_class": Rollout}
     if isinstance(env.observation_space, spaces.Dict):
-        policy = VisionPolicy
         policy_kwargs |= vision_kwargs(env.observation_space, cnn, features_dim, precision, device)
         policy_kwargs["privileged"] = env.privileged.shape[1] if privileged_critic else 0
-        buffer = {"rollout_buffer_class": FrameRollout, "rollout_buffer_kwargs": {"stack": env.stack}}
-    model = BatchPPO(
-        policy,
-        env,
-        learning_rate=schedule(learning_rate, learning_rate_end),
-        policy_kwargs=policy_kwargs,
-        seed=seed,
-        device=device,
-        **buffer,
-        **settings,
-    )
+        parts = {"policy": VisionPolicy, "rollout_buffer_class": FrameRollout}
+        parts["rollout_buffer_kwargs"] = {"stack": env.stack}
+    rate = schedule(learning_rate, learning_rate_end)
+    parts |= {"learning_rate": rate, "policy_kwargs": policy_kwargs, "seed": seed, "device": device}
+    model = BatchPPO(env=env, **parts, **settings)
     model.normalize_advantage_per_mini_batch = per_mini_batch
     if teacher is not None:
         model.imitation = Imitation(teacher, distillation_weight, distillation_fraction)

@@ -138,22 +138,22 @@ def same_samples(ours: FrameReplayBuffer, stock: DictReplayBuffer, rows: int) ->
 @pytest.mark.parametrize("cnn", ["nature", "small", "impala"])
 def test_bytes_and_their_floats_are_the_same_picture(cnn: str):
     """Stock `predict` hands over floats, training bytes."""
-    eyes = VisionExtractor(space(2, 1, 84), 16, cnn)
+    extractor = VisionExtractor(space(2, 1, 84), 16, cnn)
     frames = torch.randint(0, 256, (5, 84, 84, 2), dtype=torch.uint8)
     telemetry = torch.randn(5, 2)
-    features = eyes({"vision": frames, "telemetry": telemetry})
+    features = extractor({"vision": frames, "telemetry": telemetry})
     assert features.shape == (5, 16)
-    torch.testing.assert_close(eyes({"vision": frames.float(), "telemetry": telemetry}), features)
-    assert not torch.equal(eyes({"vision": frames, "telemetry": telemetry + 1}), features)
-    assert not torch.equal(eyes({"vision": frames.flip(2), "telemetry": telemetry}), features)
+    torch.testing.assert_close(extractor({"vision": frames.float(), "telemetry": telemetry}), features)
+    assert not torch.equal(extractor({"vision": frames, "telemetry": telemetry + 1}), features)
+    assert not torch.equal(extractor({"vision": frames.flip(2), "telemetry": telemetry}), features)
 
 
 def test_bfloat16_sees_nearly_the_same():
-    eyes = VisionExtractor(space(4, 1, 84), 32, "nature")
+    extractor = VisionExtractor(space(4, 1, 84), 32, "nature")
     inputs = {"vision": torch.randint(0, 256, (8, 84, 84, 4), dtype=torch.uint8), "telemetry": torch.randn(8, 2)}
-    whole = eyes(inputs)
-    eyes.low_precision = True
-    half = eyes(inputs)
+    whole = extractor(inputs)
+    extractor.low_precision = True
+    half = extractor(inputs)
     assert half.dtype == torch.float32
     assert not torch.equal(half, whole)
     torch.testing.assert_close(half, whole, atol=0.02, rtol=0.05)

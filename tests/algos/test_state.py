@@ -75,16 +75,16 @@ class Bench:
 
     def __init__(self, make, name: str, track: Track, vehicle: Vehicle) -> None:
         self.make, self.name, self.track, self.vehicle = make, name, track, vehicle
-        self.races, self.threads, self.eyes = 8, 1, False
+        self.races, self.threads, self.vision = 8, 1, False
 
     def model(self) -> tuple[BaseAlgorithm, Written]:
         episodes = {"time_limit": 2.0}  # short: many end
         options = {"races": self.races, "seed": 3, "threads": self.threads, "episodes": episodes}
         task: Any = SensorsTask([self.track], self.vehicle, **options)
-        if self.eyes:
+        if self.vision:
             frames = {"width": 36, "height": 36, "grayscale": True, "frame_stack": 3}
             task = VisionTask([self.track], self.vehicle, **options, **frames, randomize={"noise": 0.1})
-        network = {"cnn": "small", "features_dim": 16} if self.eyes else {}
+        network = {"cnn": "small", "features_dim": 16} if self.vision else {}
         made = self.make(RacingVecEnv(task), seed=5, **ALGORITHMS[self.name], **network)
         written = Written()
         made.set_logger(Logger(None, [written]))
@@ -166,7 +166,7 @@ def test_with_threads_too(bench: Bench, threads: int, tmp_path: Path):
 
 
 def test_with_frames_too(bench: Bench, tmp_path: Path):
-    bench.eyes = True
+    bench.vision = True
     end, points, checkpoint = bench.undisturbed(tmp_path)
     assert bench.continued(checkpoint) == (end, points)
     assert bench.continued(checkpoint, "world/frames") != (end, points)
