@@ -60,7 +60,7 @@ def export_policy(
     observations: Any,
     opset: int = OPSET,
 ) -> Parity:
-    """Write the deterministic policy of a PPO or SAC model as ONNX, and check it.
+    """Write the deterministic policy of a model of racing.algos as ONNX, and check it.
 
     The file's input is "observation" (N, D) float32, exactly what the environment gives, or one input for each part of
     a dict: "vision" (N, H, W, k * C) uint8, "telemetry" (N, 9) float32. Its output "action" (N, 2) float32 in [-1, 1]
@@ -68,7 +68,7 @@ def export_policy(
     kept in the file, see `describe`. observations: n >= 1000 recorded ones, on which onnxruntime must agree with
     the model in float32. The file appears at `path` only after it has.
     Raises ExportFailed if they differ by more than 1e-5, InputError for an opset outside 13..20, ValueError for fewer
-    observations or another kind of policy.
+    observations or a model of another package.
     """
     import onnx
 
@@ -109,7 +109,7 @@ def _write(model: BaseAlgorithm, path: Path, example: Any, opset: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # says that dynamo=True is the default; torch is pinned
         torch.onnx.export(
-            _greedy(model, names),
+            _traceable(model, names),
             tuple(torch.as_tensor(parts[name]) for name in names),
             path,
             input_names=names,
@@ -120,36 +120,31 @@ def _write(model: BaseAlgorithm, path: Path, example: Any, opset: int) -> None:
         )
 
 
-def _greedy(model: BaseAlgorithm, names: Sequence[str]) -> Any:
+def _traceable(model: BaseAlgorithm, names: Sequence[str]) -> Any:
     """A torch module: the parts of an observation -> greedy action (N, 2), on the CPU, in float32.
 
-    names: of the parts, in the order of its arguments. Raises ValueError for other policies than those of PPO and SAC.
+    names: of the parts, in the order of its arguments. Raises ValueError for models that are not of racing.algos.
     """
     import torch
 
-    policy = _on_cpu(model)
+    from racing.algos.common import BatchAlgorithm
+
     space = model.action_space
     low, high = getattr(space, "low", None), getattr(space, "high", None)
     if low is None or high is None or not (np.all(low == -1) and np.all(high == 1)):
-        raise ValueError(f"export knows actions in [-1, 1], got {space}; use racing.envs.vec_env.action_space")
-    if hasattr(policy, "action_net"):  # PPO: the mean of the Gaussian, clipped
-        features, hidden = policy.pi_features_extractor, policy.mlp_extractor.policy_net
-        last: tuple[Any, ...] = (policy.action_net, torch.nn.Hardtanh())
-    elif hasattr(policy, "actor") and hasattr(policy.actor, "latent_pi"):  # SAC: the same, squashed by tanh
-        features, hidden = policy.actor.features_extractor, policy.actor.latent_pi
-        last = (policy.actor.mu, torch.nn.Tanh())
-    else:
-        raise ValueError(f"export knows the policies of PPO and SAC, got {type(policy).__name__}; add it to {__name__}")
+        raise ValueError(f"export knows actions in [-1, 1], got {space}; use a task's action_space")
+    if not isinstance(model, BatchAlgorithm):
+        raise ValueError(f"export asks the algorithm for its greedy policy, got {type(model).__name__}; use load_model")
 
-    class Greedy(torch.nn.Module):
+    class Traceable(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.features, self.rest = features, torch.nn.Sequential(hidden, *last)
+            self.greedy = model.greedy_module(_on_cpu(model))
 
         def forward(self, *parts: torch.Tensor) -> torch.Tensor:
-            return self.rest(self.features(parts[0] if names == [VECTOR] else dict(zip(names, parts, strict=True))))
+            return self.greedy(parts[0] if names == [VECTOR] else dict(zip(names, parts, strict=True)))
 
-    return Greedy()
+    return Traceable()
 
 
 def _on_cpu(model: BaseAlgorithm) -> Any:

@@ -142,13 +142,18 @@ def _remembered(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def load_model(path: Path) -> Any:
-    """The Stable-Baselines3 model (PPO or SAC) in `path`, on the CPU; imports torch. Raises InputError for others."""
+    """The model in `path`, a file of Stable-Baselines3, on the CPU; imports torch. Raises InputError for other files.
+
+    Its class is the one that the file names. A file that names none is of Stable-Baselines3's own PPO or SAC, or of an
+    early version of racing.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             data = json.loads(archive.read("data"))
-        from stable_baselines3 import PPO, SAC
+        from racing.algos.common import CLASS_TAG, tagged_class
 
-        return (SAC if "target_entropy" in data else PPO).load(path, device="cpu")
+        untagged = "racing.algos.sac.BatchSAC" if "target_entropy" in data else "racing.algos.ppo.BatchPPO"
+        return tagged_class(data.get(CLASS_TAG, untagged)).load(path, device="cpu")
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise InputError(f"{path} must be a policy saved by Stable-Baselines3, {error}; give another file") from error
 

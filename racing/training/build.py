@@ -14,9 +14,9 @@ from racing.training.hardware import Hardware, choose
 from racing.training.resolve import ResolvedConfig, resolve
 
 if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
-
+    from racing.algos.common import BatchAlgorithm
     from racing.envs.vec_env import RacingVecEnv
+    from racing.evaluation.evaluate import Task
     from racing.sim.track import Track
     from racing.sim.vehicle import Vehicle
 
@@ -27,6 +27,7 @@ class Experiment:
 
     eval_tracks: those that policies are evaluated on: held out of training, else all.
     references: reference lap [s] of each of them.
+    task: what is driven while training; `env` is its face for algorithms.
     """
 
     config: ResolvedConfig
@@ -35,8 +36,9 @@ class Experiment:
     vehicle: Vehicle
     eval_tracks: list[Track]
     references: list[float]
+    task: Task
     env: RacingVecEnv
-    model: BaseAlgorithm
+    model: BatchAlgorithm
 
 
 def build_experiment(config: ResolvedConfig) -> Experiment:
@@ -58,13 +60,16 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
         vehicle=vehicle,
         eval_tracks=eval_tracks,
         references=[reference_lap(track, vehicle).time_s for track in eval_tracks],
+        task=task,
         env=env,
         model=build_model(config, env, hardware.device),
     )
 
 
-def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str) -> BaseAlgorithm:
+def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str) -> BatchAlgorithm:
     """Build the algorithm with its networks, which begin with the initial weights if there are some."""
+    from racing.algos.common import BatchAlgorithm
+
     cfg = config.tree
     own = [key for key in cfg.algo if key not in ("total_timesteps", "n_envs", "teacher")]
     make = build(OmegaConf.masked_copy(cfg.algo, own))
@@ -75,7 +80,10 @@ def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str) -> BaseA
         if privileged is None:
             raise InputError(f"{rule}; choose env=vision or leave it null")
         arguments["teacher"] = config.teacher.policy(privileged.shape[1])
-    model: BaseAlgorithm = build_with("algo", make, **arguments)
+    model = build_with("algo", make, **arguments)
+    rule = f"algo must make a racing.algos.common.BatchAlgorithm, got {type(model).__name__}; see docs/adding.md"
+    if not isinstance(model, BatchAlgorithm):
+        raise InputError(rule)
     if config.initial_weights is not None:
         from racing.policies.init_from import load_initial_weights
 
@@ -90,7 +98,7 @@ def split_tracks(tracks: list[Track], holdout: int) -> tuple[list[Track], list[T
     return tracks[: len(tracks) - holdout], tracks[-holdout:] if holdout else tracks
 
 
-def check_buildable(cfg: DictConfig, **replaced: Any) -> BaseAlgorithm:
+def check_buildable(cfg: DictConfig, **replaced: Any) -> BatchAlgorithm:
     """Build what `cfg` describes and return the model; for those who must do something else before it is trained.
 
     replaced: `init_from=None`, `teacher=None` for weights that do not exist yet. Raises InputError as `resolve` and

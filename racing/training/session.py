@@ -183,7 +183,7 @@ class BestLapVideo(TrainingObserver):
         folder = run.paths.evaluation(step)
         folder.mkdir(parents=True, exist_ok=True)
         lap = evaluation.lap_table(best)
-        path = write_video(folder / VIDEO, experiment.env.task, track, lap, track.name, facts)
+        path = write_video(folder / VIDEO, experiment.task, track, lap, track.name, facts)
         run.journal.artifact(path, str(IN_RUN.evaluation(step)))
 
 
@@ -200,8 +200,8 @@ def record(session: Session, result: Evaluation) -> dict[str, Any]:
     parity = export_policy(
         experiment.model,
         run.paths.policy_onnx,
-        metadata=describe(experiment.env.task, experiment.config.values, run.name),
-        observations=record_observations(greedy(experiment.model), experiment.env.task),
+        metadata=describe(experiment.task, experiment.config.values, run.name),
+        observations=record_observations(greedy(experiment.model), experiment.task),
     )
     run.journal.metrics(step, {"export/max_difference": parity.max_difference})
     files = _write_evaluation(session, result)
@@ -219,7 +219,7 @@ def _write_evaluation(session: Session, result: Evaluation) -> dict[str, str]:
     folder = run.paths.evaluation(step)
     folder.mkdir(parents=True, exist_ok=True)
     track = experiment.eval_tracks[result.best_episode() % len(experiment.eval_tracks)]
-    filmed = experiment.env.task if experiment.config.tree.eval.video else None
+    filmed = experiment.task if experiment.config.tree.eval.video else None
     files = write_files(result, folder, run.name, track, reference_lap(track, experiment.vehicle), filmed)
     for path in files:
         run.journal.artifact(path, str(IN_RUN.evaluation(step)))

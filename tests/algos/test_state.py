@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
@@ -24,6 +25,7 @@ from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.training.checkpoint_callback import PARTS, replay_log
+from tests.algos.conftest import TinyEnv
 
 TOTAL, FROM, EVERY = 96, 48, 16  # steps of each environment: all, before the state is taken, between two checkpoints
 STATE = PARTS[:-1]  # without the monitor's
@@ -262,6 +264,16 @@ def test_a_replay_buffer_comes_back_from_its_chunks(written: int, sac, wavy: Tra
     for name in ("observations", "next_observations", "actions", "rewards", "dones", "timeouts"):
         np.testing.assert_array_equal(getattr(other, name), getattr(buffer, name), err_msg=name)
     assert other.timeouts.any() == (written > 0)
+
+
+def test_a_replay_buffer_that_cannot_be_saved_is_refused(sac, ppo):
+    """Left out of checkpoints, it would be empty when a training goes on."""
+    model = sac(TinyEnv(), **ALGORITHMS["sac"])
+    assert replay_buffer(model) is model.replay_buffer
+    assert replay_buffer(ppo(TinyEnv(), batch_size=64)) is None
+    model.replay_buffer = ReplayBuffer(10, model.observation_space, model.action_space)
+    with pytest.raises(TypeError, match="ReplayBuffer cannot be saved by rows"):
+        replay_buffer(model)
 
 
 # the checksum

@@ -113,26 +113,28 @@ def test_the_model_goes_on_training_as_it_was(tmp_path: Path):
 def test_a_difference_leaves_the_file_that_was_there(error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     model, path = random_model("ppo"), tmp_path / "policy.onnx"
     path.write_text("the last good one")
-    original = export._greedy
+    original = export._traceable
 
     def spoil(module: torch.nn.Module, error: float) -> torch.nn.Module:
         with torch.no_grad():
-            module.rest[1].bias += error
+            module.greedy.layers[1].bias += error
         return module
 
-    monkeypatch.setattr(export, "_greedy", lambda *arguments: spoil(original(*arguments), error))
+    monkeypatch.setattr(export, "_traceable", lambda *arguments: spoil(original(*arguments), error))
     with pytest.raises(ExportFailed, match="differ by"):
         export_policy(model, path, metadata={}, observations=recorded())
     assert path.read_text() == "the last good one"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_cannot_be_exported_is_refused(tmp_path: Path):
+def test_what_cannot_be_exported_is_refused(kart: Vehicle, tmp_path: Path):
     path = tmp_path / "policy.onnx"
     with pytest.raises(ValueError, match="parity needs >= 1000 recorded observations, got 999"):
         export_policy(random_model("ppo"), path, metadata={}, observations=recorded(999))
     with pytest.raises(InputError, match=r"opset must be in 13\.\.20, got 21"):
         export_policy(random_model("ppo"), path, metadata={}, observations=recorded(), opset=21)
+    with pytest.raises(ValueError, match="asks the algorithm for its greedy policy, got PPO"):
+        export_policy(linear_driver(kart, 15.0, preview=1), path, metadata={}, observations=recorded(size=12))
     model = random_model("ppo")
     model.action_space.high[:] = 2
     with pytest.raises(ValueError, match=r"actions in \[-1, 1\]"):

@@ -69,14 +69,17 @@ def random_model(kind: str, size: int = 10):
     """An untrained PPO or SAC whose actions reach their limits."""
     import gymnasium
     import torch
-    from stable_baselines3 import PPO, SAC
+    from stable_baselines3.common.vec_env import DummyVecEnv
 
-    space = gymnasium.spaces.Box(-10, 10, (size,), np.float32)
+    from racing.algos.ppo import BatchPPO
+    from racing.algos.sac import BatchSAC
+
+    env = DummyVecEnv([lambda: _Still(gymnasium.spaces.Box(-10, 10, (size,), np.float32))])
     if kind == "ppo":
-        model: Any = PPO("MlpPolicy", _Still(space), device="cpu", seed=0)
+        model: Any = BatchPPO("MlpPolicy", env, device="cpu", seed=0)
         last = model.policy.action_net
     else:
-        model = SAC("MlpPolicy", _Still(space), device="cpu", seed=0, buffer_size=10)
+        model = BatchSAC("MlpPolicy", env, device="cpu", seed=0, buffer_size=10)
         last = model.policy.actor.mu
     with torch.no_grad():
         last.weight.mul_(200.0 if kind == "ppo" else 20.0)

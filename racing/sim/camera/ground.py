@@ -1,12 +1,12 @@
 """Pictures of the ground: each row of a camera's picture is a straight walk through a texture and its halved versions.
 
 On flat ground a row below the horizon has one depth, so equal steps along the row are equal steps on the ground: the
-n-th sample is n steps away, in fixed point. What a pixel of a far row covers is long in the viewing direction and narrow
-across. Such a row is walked several times, at depths spread over its height, in the level of the texture whose pixels
-are about as large as the covered ground is wide, or as half the gap between these walks, whichever is more.
+n-th sample is n steps away, in fixed point. What a pixel of a far row covers is long in the viewing direction and
+narrow across. Such a row is walked several times, at depths spread over its height, in the level of the texture whose
+pixels are about as large as the covered ground is wide, or as half the gap between these walks, whichever is more.
 
-A walk is done in loops over the row (where to sample, sample, blend), because all but the sampling then compile to vector
-instructions. Two neighbours are one load of 64 bits. Channels are blended in 16 bits each: the work space is read as
+A walk is done in loops over the row (where to sample, sample, blend), because all but the sampling then compile to
+vector instructions. Two neighbours are one load of 64 bits. Channels are blended in 16 bits each: the work space is read as
 uint32 by pixel and as uint16 by channel. Where rows are walked does not depend on the place: `plan_rows` is done once
 for many cars, or for each picture where cameras move on their cars.
 """
@@ -20,7 +20,7 @@ from racing.sim.kernels.simd import put_word, two_words
 from racing.sim.kernels.trig import sincos
 
 ZERO, HALF, ONE, TWO = real(0), real(0.5), real(1), real(2)
-# Pictures differ from ones with 144 samples per pixel by 2 to 3 of 255 (rms, on a drawn circuit); more walks gain little.
+# Pictures differ from ones with 144 samples per pixel by 2 to 3 of 255 (rms, on a drawn circuit); more gain little.
 MOST_DOUBLINGS = 2  # along one row at most 2 ** 2 walks
 LONGEST = real(2.0)  # times as long as wide may be the ground that one walk stands for
 SHARPEST = real(0.71)  # [widths of that ground] least size of a texture's pixel, where there are levels to choose from
