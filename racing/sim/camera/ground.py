@@ -6,9 +6,9 @@ narrow across. Such a row is walked several times, at depths spread over its hei
 pixels are about as large as the covered ground is wide, or as half the gap between these walks, whichever is more.
 
 A walk is done in loops over the row (where to sample, sample, blend), because all but the sampling then compile to
-vector instructions. Two neighbours are one load of 64 bits. Channels are blended in 16 bits each: the work space is read as
-uint32 by pixel and as uint16 by channel. Where rows are walked does not depend on the place: `plan_rows` is done once
-for many cars, or for each picture where cameras move on their cars.
+vector instructions. Two neighbours are one load of 64 bits. Channels are blended in 16 bits each: the work space is
+read as uint32 by pixel and as uint16 by channel. Where rows are walked does not depend on the place: `plan_rows` is
+done once for many cars, or for each picture where cameras move on their cars.
 """
 
 from __future__ import annotations
