@@ -132,7 +132,7 @@ def _traceable(model: BaseAlgorithm, names: Sequence[str]) -> Any:
     space = model.action_space
     low, high = getattr(space, "low", None), getattr(space, "high", None)
     if low is None or high is None or not (np.all(low == -1) and np.all(high == 1)):
-        raise ValueError(f"export knows actions in [-1, 1], got {space}; use racing.envs.vec_env.action_space")
+        raise ValueError(f"export knows actions in [-1, 1], got {space}; use a task's action_space")
     if not isinstance(model, BatchAlgorithm):
         raise ValueError(f"export asks the algorithm for its greedy policy, got {type(model).__name__}; use load_model")
 

@@ -91,23 +91,23 @@ def test_a_car_that_leaves_the_road_has_lost_the_rest_of_its_laps(crashes: Evalu
     assert metrics["eval/off_track_rate"] == 1
     assert metrics["eval/reward_terms/off_track"] == -5
     assert "eval/lap_time_s" not in metrics
-    furthest = max(range(32), key=lambda lane: crashes.episodes[lane]["progress_m"])
+    furthest = max(range(32), key=lambda i: crashes.episodes[i]["progress_m"])
     assert crashes.best_episode() == furthest
 
 
-def test_only_the_first_episode_of_a_lane_counts(crashes: Evaluation, wavy: Track, kart: Vehicle):
+def test_only_the_first_episode_of_a_car_counts(crashes: Evaluation, wavy: Track, kart: Vehicle):
     env = RacingVecEnv(make(wavy, kart, races=32))
     observation = env.reset()
     first: dict[int, dict] = {}
     while len(first) < 32:
         step = env.step_batch(straight_on(observation))
         observation = step.observation
-        lanes = np.flatnonzero(step.terminated | step.truncated)
-        for lane, episode in zip(lanes, env.take_episodes(), strict=True):
-            first.setdefault(int(lane), episode)
+        ended = np.flatnonzero(step.terminated | step.truncated)
+        for i, episode in zip(ended, env.take_episodes(), strict=True):
+            first.setdefault(int(i), episode)
     assert max(car["episode"] for car in env.task.world.cars[:, 0]) > 0
-    for lane, episode in first.items():
-        other = crashes.episodes[lane]
+    for i, episode in first.items():
+        other = crashes.episodes[i]
         assert (other["steps"], other["ended"]) == (episode["steps"], episode["ended"])
         assert other["reward"] == pytest.approx(episode["reward"], rel=1e-6)
         assert other["reward_terms"] == pytest.approx(episode["terms"], abs=1e-6)
@@ -174,25 +174,25 @@ def test_actions_that_are_no_numbers_are_refused(wavy: Track, kart: Vehicle):
         evaluate(lambda observation: np.full((len(observation), 2), np.nan), make(wavy, kart))
 
 
-def test_telemetry_begins_at_the_start_and_ends_with_the_lane(crashes: Evaluation):
+def test_telemetry_begins_at_the_start_and_ends_with_the_episode(crashes: Evaluation):
     assert crashes.telemetry is not None
     longest = max(episode["steps"] for episode in crashes.episodes)
     assert crashes.telemetry.shape == (longest + 1, 32, len(COLUMNS))
     assert crashes.telemetry.dtype == np.float32
-    for lane, episode in enumerate(crashes.episodes):
-        table = crashes.telemetry_table(lane)
+    for i, episode in enumerate(crashes.episodes):
+        table = crashes.telemetry_table(i)
         assert len(table["x"]) == episode["steps"] + 1
         assert table["time_s"][-1] == pytest.approx(episode["time_s"])
         assert all(np.isfinite(column).all() for column in table.values())
-        assert np.isnan(crashes.telemetry[episode["steps"] + 1 :, lane]).all()
+        assert np.isnan(crashes.telemetry[episode["steps"] + 1 :, i]).all()
         assert table["distance"][0] == 0
         assert table["distance"][-1] == pytest.approx(episode["progress_m"])
         assert table["throttle_command"][1:] == pytest.approx(0.3)
 
 
 def test_telemetry_tells_where_a_reward_came_from_and_where_the_road_was_left(crashes: Evaluation):
-    for lane, episode in enumerate(crashes.episodes):
-        table = crashes.telemetry_table(lane)
+    for i, episode in enumerate(crashes.episodes):
+        table = crashes.telemetry_table(i)
         assert table["off_track"].tolist() == [0] * episode["steps"] + [1]
         assert (table["reward"][0], table["reward_off_track"][-1]) == (0, -5.0)
         assert not table["reward_off_track"][:-1].any()
@@ -205,13 +205,13 @@ def test_telemetry_tells_where_a_reward_came_from_and_where_the_road_was_left(cr
 
 
 def test_the_flying_lap_of_the_telemetry_goes_once_around(laps: Evaluation, wavy: Track):
-    lane = laps.best_episode()
-    lap = laps.lap_table(lane)
+    i = laps.best_episode()
+    lap = laps.lap_table(i)
     duration = float(lap["time_s"][-1] - lap["time_s"][0])
-    assert duration == pytest.approx(laps.episodes[lane]["lap_time_s"], abs=laps.step_dt)
+    assert duration == pytest.approx(laps.episodes[i]["lap_time_s"], abs=laps.step_dt)
     assert lap["distance"][-1] == pytest.approx(wavy.length, abs=2 * PACE * laps.step_dt)
     assert set(lap["lap"][:-1]) == {2.0}
-    assert laps.episodes[lane]["lap_time_s"] == min(episode["lap_time_s"] for episode in laps.episodes)
+    assert laps.episodes[i]["lap_time_s"] == min(episode["lap_time_s"] for episode in laps.episodes)
 
 
 def test_files_hold_every_episode_and_every_row(laps: Evaluation, tmp_path: Path):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def simulator(options: Mapping[str, Any]) -> Result:
-    """Decisions per second of World.step (physics, rays, progress, laps, restarts) on recorded drives.
+    """Environment steps per second of World.step (physics, rays, progress, laps, restarts) on recorded drives.
 
     With it, for the first vehicle on one thread at the most cars: what one ray costs, and observations with rewards.
     """

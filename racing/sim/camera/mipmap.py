@@ -55,7 +55,7 @@ class Texture:
         """(LEVEL records (L,), all levels as one flat array), as the kernels read them.
 
         A number of the array is, from its lowest byte on: red, green, blue, and the green of the pixel above. In gray:
-        the luma of its pixel, of the next in the row, and of the two above these, so that a bilinear look is one load.
+        the luma of its pixel, of the next in the row, and of the two above these: a bilinear sample is one load.
         """
         levels = self.levels()
         table = np.zeros(len(levels), LEVEL)
