@@ -11,7 +11,9 @@ from pathlib import Path
 # Before torch and BLAS are loaded: several test processes share the cores, and threads that wait for each other at
 # every small operation would spend half the time of a run. Tests about threads set their number themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where a test has two, none may spin while the other waits its turn
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # where a test has two, none may spin while the other waits its turn
 
 import numpy as np
 import pytest
