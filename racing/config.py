@@ -21,6 +21,17 @@ MORE = ("sweep.n_trials", "sweep.workers")
 
 # Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
 RENAMED_KEYS: dict[str, str] = {
+    "env.decision_repeat": "env.action_repeat",
+    "env.randomize.colour": "env.randomize.color",
+    "vehicle.kinematic_below": "vehicle.kinematic_speed_threshold",
+    "env.episodes.random": "env.episodes.random_start",
+    "env.episodes.lateral": "env.episodes.start_lateral_offset",
+    "env.episodes.heading": "env.episodes.start_heading_error",
+    "env.episodes.speed": "env.episodes.start_speed",
+    "env.episodes.standing": "env.episodes.standing_start_prob",
+    "env.episodes.time_limit_from": "env.episodes.time_limit_min",
+    "algo.teacher_weight": "algo.distillation_weight",
+    "algo.teacher_until": "algo.distillation_fraction",
     "launcher.poll": "launcher.poll_interval_s",
     "launcher.retries": "launcher.max_restarts",
     "launcher.retry": "launcher.max_resubmits",
@@ -29,10 +40,21 @@ RENAMED_KEYS: dict[str, str] = {
     "launcher.timeout": "launcher.timeout_min",
 }
 
+# Keys that earlier versions did not have: key -> (a key beside it that shows where it belongs, what they did).
+ADDED_KEYS: dict[str, tuple[str, Any]] = {"algo.normalize_advantage_per_mini_batch": ("clip_range", False)}
+
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A recorded configuration, or some groups of one, with today's names for the keys of RENAMED_KEYS."""
+    """A recorded configuration, or some groups of one, with today's names and all of today's keys.
+
+    What RENAMED_KEYS and ADDED_KEYS list is upgraded; a present configuration comes out as it is.
+    """
     out: dict[str, Any] = {key: upgraded_group(key, value) for key, value in config.items()}
+    for key, (beside, value) in ADDED_KEYS.items():
+        group, _, name = key.rpartition(".")
+        node = out.get(group)
+        if isinstance(node, dict) and beside in node and name not in node:
+            node[name] = value
     return out
 
 
@@ -45,6 +67,19 @@ def upgraded_group(group: str, node: Any) -> Any:
         new = RENAMED_KEYS.get(f"{group}.{key}", f"{group}.{key}")
         out[new.rpartition(".")[2]] = upgraded_group(f"{group}.{key}", value)
     return out
+
+
+def upgraded_overrides(overrides: Sequence[str]) -> list[str]:
+    """Recorded overrides with today's names for the keys of RENAMED_KEYS."""
+    keys = [key_of(override) for override in overrides]
+    return [o.replace(key, RENAMED_KEYS.get(key, key), 1) for o, key in zip(overrides, keys, strict=True)]
+
+
+def upgraded_override(override: str) -> str:
+    """A recorded override with today's name of its key."""
+    key = key_of(override)
+    begin = override.index(key) if key else 0
+    return override[:begin] + RENAMED_KEYS.get(key, key) + override[begin + len(key) :]
 
 
 def conf_directory() -> Path:

@@ -1,4 +1,4 @@
-"""A child process that stands for this one: it gets our signals, and its exit code comes back."""
+"""A child process in place of this one: signals go down, the exit code comes back."""
 
 from __future__ import annotations
 

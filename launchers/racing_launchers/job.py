@@ -20,12 +20,11 @@ import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from racing.files import read_json, write_atomic, write_json
-
-if TYPE_CHECKING:
-    from racing.runs.directory import RunDirectory
+from racing.runs.directory import RunDirectory
+from racing.training.observer import TrainingObserver
 
 VARIABLE = "RACING_JOB"  # in the environment of the process that does a job: its folder
 
@@ -143,16 +142,13 @@ class JobFolder:
         return content if content.get("attempt") == self.attempts and self.attempts else {}
 
 
-class JobObserver:
+class JobObserver(TrainingObserver):
     """Follows a training for the sweep whose job it is."""
 
     def __init__(self, job: JobFolder, outputs: Path) -> None:
         """outputs: the folder of everything that the training writes."""
+        super().__init__(job.tags)
         self.job, self.outputs = job, outputs.resolve()
-
-    def tags(self) -> Mapping[str, str]:
-        """Tags that the training's run gets."""
-        return self.job.tags
 
     def opened(self, run: RunDirectory) -> None:
         """The training begins, or goes on, in this run directory: note that it belongs to the job."""
@@ -164,8 +160,3 @@ class JobObserver:
 
     def _place(self, path: Path) -> str:
         return path.resolve().relative_to(self.outputs).as_posix()
-
-
-def job_of(config: Mapping[str, Any]) -> JobFolder | None:
-    """The job that a training with this configuration is; None outside sweeps."""
-    return JobFolder.current()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from racing.runs.journal import read_journal
-from racing.tracking.run_record import metric_points
+from racing.runs.journal import newest_metrics
 from racing_launchers.sweep import Job
 
 TAIL = 1 << 15  # [bytes] of the journal that are read: some seconds of training
@@ -42,10 +41,5 @@ def progress_of(job: Job, outputs: Path) -> Progress:
     journal = outputs / run / "journal.jsonl"
     if not run or not journal.is_file():
         return Progress(run=run, total=total)
-    step: int | None = None
-    values: dict[str, float] = {}
-    for line in read_journal(journal, max(0, journal.stat().st_size - TAIL)):
-        for at, name, value in metric_points(line):
-            step = max(step or 0, at)
-            values[name] = value
+    step, values = newest_metrics(journal, TAIL)
     return Progress(run, step, total, values.get("time/steps_per_s"), values.get("rollout/lap_time_s"))

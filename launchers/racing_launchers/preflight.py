@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from racing.config import default_name
-from racing.training.build import build_parts
+from racing.training.build import check_buildable
 from racing.training.checks import checked
 
 
@@ -25,7 +25,7 @@ def check_job(cfg: DictConfig, overrides: Sequence[str], chosen: Any, *, here: b
     if not here:
         cfg.hardware.update(prefer=["cpu"], fallback=True)
     cfg.name = cfg.name or default_name(cfg, chosen)
-    config = checked(cfg)
+    checked(cfg)
     if not build:
         return
     if "sweep" in cfg:
@@ -35,6 +35,5 @@ def check_job(cfg: DictConfig, overrides: Sequence[str], chosen: Any, *, here: b
     if cfg.phases is not None:
         check_phases(cfg, overrides)
         return
-    if isinstance(config["algo"].get("teacher"), list):
-        config["algo"]["teacher"] = None
-    build_parts(cfg, config)
+    taught = OmegaConf.is_list(cfg.algo.get("teacher"))
+    check_buildable(cfg, **({"teacher": None} if taught else {}))

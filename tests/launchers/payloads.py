@@ -92,19 +92,19 @@ class Drive:
 
     def call(self, job: Path) -> Any:
         from racing.cli import main
-        from racing.training.checkpoint_callback import Keeper
+        from racing.training.checkpoint_callback import CheckpointCallback
 
-        real, held = Keeper._on_step, job / "held"
+        real, held = CheckpointCallback._on_step, job / "held"
         first = not held.exists()
 
-        def on_step(keeper: Keeper) -> bool:
-            if self.hold is not None and first and keeper.model.num_timesteps >= self.hold:
+        def on_step(callback: CheckpointCallback) -> bool:
+            if self.hold is not None and first and callback.model.num_timesteps >= self.hold:
                 held.touch()
-                while not keeper._stop.signal:
+                while not callback._stop.signal:
                     time.sleep(0.02)
-            return real(keeper)
+            return real(callback)
 
-        with patch.object(Keeper, "_on_step", on_step):
+        with patch.object(CheckpointCallback, "_on_step", on_step):
             code = main(["train", *self.arguments])
         if code:
             raise SystemExit(code)

@@ -25,8 +25,8 @@ from racing.commands.reproduce.plan import (
 from racing.config import compose_run, key_of
 from racing.errors import InputError, require
 from racing.files import write_atomic
-from racing.runs.directory import RunDirectory, all_runs, reopen_run
-from racing.runs.identity import config_hash, identity
+from racing.runs.directory import RunDirectory, all_runs, reopen_run, run_path
+from racing.runs.identity import identity
 from racing.runs.provenance import collect, differences
 from racing.tracking.compare import compare, config_differences, print_results, results
 from racing.tracking.run_record import local_record
@@ -46,6 +46,7 @@ exit code 0: EQUAL, or a variation is done; 1: DIFFERENT
 """
 OWN_KEYS = ("run", "checkout", "fresh", "paths.outputs")
 REPORT = "reproduction.json"
+AGAIN = ".again"  # behind the directory's name of a run that is trained again
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,10 +66,11 @@ def main(argv: Sequence[str]) -> int:
 
 def repeat(task: Task) -> int:
     """Train again with the recorded configuration and the present code, and compare; returns the exit code."""
+    from racing.training.observer import TrainingObserver
     from racing.training.trainer import train
 
     config = recorded_config(task)
-    directory = RunDirectory(task.outputs / "runs" / f"{config['name']}-{config_hash(config)[:8]}.again")
+    directory = RunDirectory(run_path(task.outputs, config["name"], config, AGAIN))
     code = code_differences(task, config, directory if directory.finished and not task.fresh else None)
     conf = conf_differences(task.original)
     if conf:
@@ -77,7 +79,7 @@ def repeat(task: Task) -> int:
     tags = {"racing.reproduces": task.reference}
     try:
         cfg = OmegaConf.create(config | {"init_from": beginning(task.original)})
-        run = train(cfg, task.overrides(), suffix=".again", tags=tags)
+        run = train(cfg, task.overrides(), suffix=AGAIN, observer=TrainingObserver(tags))
     except InputError as error:
         if not any("no such key" in row for row in conf):
             raise
@@ -110,7 +112,8 @@ def conclude(task: Task, run: RunDirectory, conf: Rows, code: Rows) -> int:
 
 def vary(task: Task) -> int:
     """Train what the original's settings and the new ones describe, as a run of its own; returns the exit code."""
-    from racing.training.trainer import train
+    from racing.training.observer import TrainingObserver
+    from racing.training.teacher import train_with_teacher
 
     original, settings = task.original, fitting_settings(task)
     config = compose_run(settings)
@@ -124,7 +127,8 @@ def vary(task: Task) -> int:
     print_rows(f"a variation of {original.name}", rows)
     if same_weights:
         config["init_from"] = beginning(original)
-    run = train(OmegaConf.create(config), settings, tags={"racing.parent": task.reference})
+    observer = TrainingObserver({"racing.parent": task.reference})
+    run = train_with_teacher(OmegaConf.create(config), settings, observer=observer)
     print_results(results(original.summary, run.summary), ("original", "variation"))
     return 0
 
@@ -161,7 +165,11 @@ def at_commit(task: Task) -> int:
 
 def settings_there(task: Task, outputs: Path) -> list[str]:
     """What to type for it in the work tree, where conf/ is that of the original."""
-    settings = [*task.overrides(), f"paths.outputs={quoted(str(outputs))}", *(["fresh=true"] if task.fresh else [])]
+    settings = [
+        *task.overrides(upgrade=False),
+        f"paths.outputs={quoted(str(outputs))}",
+        *(["fresh=true"] if task.fresh else []),
+    ]
     weights = beginning(task.original)
     if weights is not None and "init_from" not in map(key_of, task.changes):
         settings = [s for s in settings if key_of(s) != "init_from"] + [f"init_from={quoted(weights)}"]
@@ -188,7 +196,7 @@ def amend(run: RunDirectory, tags: Mapping[str, str], file: str = "", **event: s
         finally:
             complete = sender.close(ended.config["tracking"]["close_timeout"])
     if not complete:
-        print(f"MLflow does not have all of it yet: racing runs sync {run.name}")
+        print(f"upload to MLflow incomplete: racing runs sync {run.name}")
 
 
 def print_rows(title: str, rows: Rows) -> None:

@@ -10,10 +10,20 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from racing.config import build, choices, compose, compose_run, key_of, plain, refuse_empty_groups
+from racing.config import (
+    build,
+    choices,
+    compose,
+    compose_run,
+    key_of,
+    plain,
+    refuse_empty_groups,
+    upgraded_overrides,
+)
 from racing.errors import InputError, require
-from racing.runs.directory import RunDirectory
+from racing.runs.directory import RUNS, RunDirectory
 from racing.runs.identity import NOT_IDENTITY, flatten, identity
+from racing.runs.paths import IN_RUN
 from racing.runs.provenance import collect, differences
 from racing.tracking.compare import config_differences
 from racing.tracking.run_record import RunRecord, find_record, local_record
@@ -42,13 +52,17 @@ class Task:
         """How the original is found again: its MLflow run id, else its name."""
         return self.original.run_id or self.original.name
 
-    def overrides(self) -> list[str]:
-        """What was typed for the original, with the same keys replaced; without where it was written and launched."""
+    def overrides(self, *, upgrade: bool = True) -> list[str]:
+        """What was typed for the original, with the same keys replaced; without where it was written and launched.
+
+        upgrade: whether to give keys that were renamed since their names of today, not those of the original's code.
+        """
         typed = {key_of(setting) for setting in [*self.place, *self.changes]}
         if "track" in typed:  # `track=FILE` is two settings: the second one must go with the first
             typed.add("track.file")
         gone = ("paths", "launcher", "fresh")
-        old = [setting for setting in self.original.overrides if root_of(setting) not in gone]
+        recorded = upgraded_overrides(self.original.overrides) if upgrade else self.original.overrides
+        old = [setting for setting in recorded if root_of(setting) not in gone]
         return [setting for setting in old if key_of(setting) not in typed] + self.place + self.changes
 
 
@@ -66,8 +80,8 @@ def plan(options: Mapping[str, Any], settings: Sequence[str], outputs_given: boo
     original = find_original(str(options["run"]), list(dict.fromkeys([outputs, Path("outputs")])), uri)
     here = original.directory
     require(here is None or not here.in_use, f"run {original.name} is being trained now; wait for its end")
-    if here is not None and here.path.parent.name == "runs" and not outputs_given:
-        outputs = here.path.parents[1]
+    if here is not None and here.path.parent.name == RUNS and not outputs_given:
+        outputs = here.paths.outputs
     place = [setting for setting in settings if root_of(setting) in PLACE]
     changes = [setting for setting in settings if setting not in place]
     return Task(original=original, outputs=outputs.resolve(), place=place, changes=changes, fresh=options["fresh"])
@@ -101,7 +115,7 @@ def root_of(setting: str) -> str:
 def recorded_config(task: Task) -> dict[str, Any]:
     """The recorded configuration, with the place of the new run."""
     recorded = task.original.config
-    require("name" in recorded, f"run {task.original.name} has no name in its config.yaml; it is damaged")
+    require("name" in recorded, f"run {task.original.name} has no name in its {IN_RUN.config}; it is damaged")
     composed = plain(compose("train", [setting for setting in task.overrides() if root_of(setting) in PLACE]))
     chosen = {root_of(setting) for setting in task.place} | {"launcher"}
     new = [key for key in NOT_IDENTITY if key in composed and (key in chosen or key not in recorded)]
@@ -128,7 +142,8 @@ def fitting_settings(task: Task) -> list[str]:
     settings = task.overrides()
     if not any(choices(key_of(change)) for change in task.changes):
         return settings
-    doubtful = [setting for setting in settings if "." in key_of(setting) and setting in task.original.overrides]
+    own = upgraded_overrides(task.original.overrides)
+    doubtful = [setting for setting in settings if "." in key_of(setting) and setting in own]
     composed = compose("train", [setting for setting in settings if setting not in doubtful])
     keys = flatten(cast(dict[str, Any], OmegaConf.to_container(composed)))
     gone = [s for s in doubtful if s[0].isalpha() and not any(f"{key}.".startswith(f"{key_of(s)}.") for key in keys)]
@@ -140,7 +155,7 @@ def fitting_settings(task: Task) -> list[str]:
 def conf_differences(original: RunRecord) -> Rows:
     """Where conf/ composes another configuration now from what was typed then."""
     try:
-        composed = compose_run(original.overrides)
+        composed = compose_run(upgraded_overrides(original.overrides))
         if composed["init_from"] is not None:  # the record names exactly those weights
             composed["init_from"] = original.config.get("init_from")
         return config_differences(identity(original.config), identity(composed))

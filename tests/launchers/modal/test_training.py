@@ -13,7 +13,6 @@ import pytest
 from racing.cli import main
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
-from racing.tracking.mlflow_sink import REJECTED
 from racing.tracks.catalog import shipped
 from racing_launchers.sweep import all_sweeps
 from tests.launchers.modal_box import Box
@@ -102,7 +101,7 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     copy = Copy(run)
     assert copy.status == "FINISHED"
     assert copy.tags["racing.sweep"] == sweep.name
-    assert not (run.path / REJECTED).exists()
+    assert not run.paths.rejected.exists()
     parent = Copy(RunDirectory(sweep.path))
     assert parent.run.data.metrics["cost_usd"] > 0
     assert copy.tags["mlflow.parentRunId"] == parent.run_id
