@@ -1,4 +1,25 @@
-"""What a place of execution must offer."""
+"""What a place of execution must offer, and how a job goes on.
+
+Whoever looks after a sweep reads it all from files, so one process may take over from another at any point:
+
+    NEW --submit()--> WAITING --started.json--> RUNNING                      JobStatus, of the job
+                      PENDING                   RUNNING                      JobState, of its attempt: poll()
+                         |                         |
+                         | cancelled               | the process ends, or disappears
+                         v                         v
+                        LOST: is result.json there within `grace` seconds?   JobState
+                         |                                      |
+                         | yes                                  | no: SweepWatcher marks the job
+                         v                                      v
+          DONE, FAILED, REFUSED or STOPPED        STOPPED if it was cancelled, else LOST
+                                    |                           |
+                                    `-------------+-------------'
+                                                  | STOPPED or LOST, not cancelled, `max_resubmits` not used up
+                                                  v
+                                    submit(): WAITING, as the next attempt, which resumes the run
+
+A place may restart a job by itself (SLURM requeues it, Modal starts another container): that is the same attempt.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from racing.runs.journal import newest_metrics
+from racing.runs.paths import RunPaths
 from racing_launchers.sweep import Job
 
 TAIL = 1 << 15  # [bytes] of the journal that are read: some seconds of training
@@ -38,8 +39,8 @@ def progress_of(job: Job, outputs: Path) -> Progress:
     """How far the job is."""
     total = job.folder.spec.get("steps")
     run = next(reversed(job.folder.runs), "")
-    journal = outputs / run / "journal.jsonl"
+    journal = RunPaths(outputs / run).journal
     if not run or not journal.is_file():
         return Progress(run=run, total=total)
     step, values = newest_metrics(journal, TAIL)
-    return Progress(run, step, total, values.get("time/steps_per_s"), values.get("rollout/lap_time_s"))
+    return Progress(run, step, total, values.get("time/fps"), values.get("rollout/lap_time_s"))

@@ -16,16 +16,17 @@ import yaml
 from racing.files import write_atomic
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import Journal
+from racing.runs.metrics import HEADLINE, rank
+from racing.runs.status import RunStatus
 from racing.tracking.client import KIND_TAG
 from racing.tracking.sender import Sender, spawn
 from racing.tracking.store import resolve_uri
 from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep
 
-RESULTS = ("finish_rate", "lap_time_s", "lap_ratio", "steps", "steps_per_s", "learning_s")  # of a run's summary
+RESULTS = (*HEADLINE, "steps", "steps_per_s", "learning_s")  # of a run's summary
 DIGITS = {"finish_rate": 2, "lap_time_s": 2, "lap_ratio": 3}  # in the printed table
 TABLE = "results.csv"
-FINISHED, FAILED, STOPPED = "FINISHED", "FAILED", "STOPPED"  # how a journal ends; how a job ends is JobStatus
 
 
 class SweepRun:
@@ -53,7 +54,7 @@ class SweepRun:
         manifest = self.sweep.manifest
         if not self.wanted:
             return
-        self._journal = Journal(self.sweep.path / "journal.jsonl")
+        self._journal = Journal(self.directory.paths.journal)
         self._journal.params({key: ", ".join(values) for key, values in manifest["axes"].items()})
         self._journal.tags(
             {
@@ -105,10 +106,11 @@ class SweepRun:
         if chosen:
             texts = {"racing.best_run": chosen["run"], "racing.best": chosen["label"]}
             self._journal.tags(texts | ({"racing.best_run_id": chosen["run_id"]} if chosen["run_id"] else {}))
-            numbers = {f"best/{name}": chosen[name] for name in RESULTS[:3] if chosen[name] is not None}
+            numbers = {f"best/{name}": chosen[name] for name in HEADLINE if chosen[name] is not None}
             self._journal.metrics(len(jobs), numbers)
         done = all(job.ended == JobStatus.DONE for job in jobs)
-        self._journal.end(FINISHED if done else STOPPED if stopped else FAILED)
+        unfinished = RunStatus.STOPPED if stopped else RunStatus.FAILED
+        self._journal.end(RunStatus.FINISHED if done else unfinished)
 
     def close(self) -> bool:
         """Close the journal, and wait until MLflow has it; False if it does not: `racing jobs collect`."""
@@ -160,13 +162,8 @@ def last_run(sweep: Sweep, job: Job) -> RunDirectory | None:
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The row with the highest finish rate, among equals that with the shortest lap; None if none has any."""
-
-    def order(row: Mapping[str, Any]) -> tuple[float, float]:
-        ratio = row["lap_ratio"]  # to the reference lap: tracks may differ between jobs
-        return row["finish_rate"], -ratio if ratio is not None else float("-inf")
-
-    return max((row for row in rows if row["finish_rate"] is not None), key=order, default=None)
+    """The row with the best result, see racing.runs.metrics.rank; None if none has any."""
+    return max((row for row in rows if row["finish_rate"] is not None), key=rank, default=None)
 
 
 def study_folder(sweep: Sweep) -> Path | None:

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from racing.errors import ExitCode, Stopped, input_error
+from racing.files import atomic_path
 from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.payload import Payload
 
@@ -34,9 +35,8 @@ def write_payload(folder: JobFolder, payload: Payload) -> None:
     import cloudpickle
 
     paths = [path for path in sys.path if path]
-    temporary = folder.path / ".job.pkl.tmp"
-    temporary.write_bytes(pickle.dumps(paths) + cloudpickle.dumps(payload))
-    temporary.replace(folder.path / "job.pkl")
+    with atomic_path(folder.path / "job.pkl") as temporary:
+        temporary.write_bytes(pickle.dumps(paths) + cloudpickle.dumps(payload))
 
 
 def read_payload(folder: JobFolder, *, paths: bool = True) -> Payload:

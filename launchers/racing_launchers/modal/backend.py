@@ -1,4 +1,4 @@
-"""Jobs of a sweep in containers of Modal, one call for each.
+"""Jobs of a sweep in Modal containers, one call for each.
 
 Calls are spawned in a detached app and their ids written down, so that any process with the same token can go on with
 the sweep. Jobs work on a volume, from which results are fetched.
@@ -83,7 +83,7 @@ class ModalBackend(Backend):
         gpus = f"the first free of {', '.join(resources.gpu)}" if resources.gpu else "no GPU"
         once, ever = count * attempt, count * attempt * (1 + resources.max_restarts)
         lines = [
-            f"containers of Modal with {gpus}, {resources.cpu:g} cores, {resources.memory / 1024:g} GiB",
+            f"Modal containers with {gpus}, {resources.cpu:g} cores, {resources.memory / 1024:g} GiB",
             f"at most {once:,.2f} USD if each job takes its {resources.timeout_s / 60:g} min once, "
             f"{ever:,.2f} USD if it takes all {resources.max_restarts} restarts; {prices.source}",
         ]

@@ -1,4 +1,4 @@
-"""GPUs of Modal: their names, and what they cost."""
+"""Modal's GPUs: their names, and what they cost."""
 
 from __future__ import annotations
 

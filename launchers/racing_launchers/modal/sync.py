@@ -9,15 +9,16 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from racing.errors import require
-from racing.files import aside
+from racing.files import move_aside
 from racing.runs.directory import RunDirectory
+from racing.runs.paths import IN_RUN
 from racing_launchers.modal.volume import RemoteFile, Volume
 from racing_launchers.modal.worker import WRITTEN_HERE
 from racing_launchers.sweep import Job, Sweep
 
-JOURNAL = "journal.jsonl"
-DOCUMENTS = ("config.yaml", "overrides.yaml", "provenance.json", "diff.patch")  # of a run, from its beginning
-OURS = ("mlflow.json", "journal.cursor")  # of whoever uploads a run to MLflow
+JOURNAL = IN_RUN.journal.name
+DOCUMENTS = tuple(path.name for path in (IN_RUN.config, IN_RUN.overrides, IN_RUN.provenance, IN_RUN.patch))  # at once
+OURS = (IN_RUN.mlflow.name, IN_RUN.cursor.name)  # of whoever uploads a run to MLflow
 SETTLED = 5  # [s] after which a file on the volume cannot change unnoticed
 
 
@@ -98,7 +99,7 @@ def _new_lines(volume: Volume, run: str, part: Path, here: Path) -> bytes:
     if not known.startswith(now[: now.rfind(b"\n") + 1]):
         rule = f"{here} is in use here, and on modal://{volume.name} there is another run of that name"
         require(not RunDirectory(here).in_use, f"{rule}; wait for it, or give one of them another name=")
-        here.rename(aside(here))
+        move_aside(here)
         return now
     return b""  # ours is newer than what we were given
 
@@ -142,7 +143,7 @@ def artifacts_of(lines: bytes) -> list[str]:
 def _fetch_sweep(volume: Volume, sweep: Sweep) -> None:
     """What jobs have written into the sweep's folder outside their own, such as those of another program."""
     root = f"sweeps/{sweep.name}"
-    ours = ("sweep.json", "journal.jsonl", "journal.cursor", "mlflow.json")
+    ours = ("sweep.json", JOURNAL, *OURS)
     for file in volume.files(root):
         name = PurePosixPath(file.path).relative_to(root)
         if name.parts[0] != "jobs" and name.as_posix() not in ours and not hidden(name.as_posix()):

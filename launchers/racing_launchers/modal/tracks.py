@@ -1,4 +1,4 @@
-"""Tracks on a volume of Modal: `racing tracks push | pull | list --to modal://<volume>`, and what jobs need there.
+"""Tracks on a Modal volume: `racing tracks push | pull | list --to modal://<volume>`, and what jobs need there.
 
     <name>/              the files of a track, as they lie beside each other here
     manifest.json        name -> file -> sha256, of all of them

@@ -1,4 +1,4 @@
-"""What a container of Modal does: one job, whose results are on the runs volume before it returns.
+"""What a Modal container does: one job, whose results are on the runs volume before it returns.
 
 Modal calls the same input again, in another container, when it preempts the container (SIGINT), when the job's time is
 over, or when the machine is lost: the job then continues from its last checkpoint on the volume. What the job itself
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sys
 import tarfile
@@ -222,7 +221,7 @@ class ContainerPayload:
 
 
 def share_study(payload: Any, sweep: str) -> None:
-    """Keep a study of Optuna in a dictionary of Modal: containers share no disk."""
+    """Keep a study of Optuna in a Modal dictionary: containers share no disk."""
     config = getattr(payload, "config", None)
     if config is not None and config.get("sweep") and config.sweep.get("storage", "") is None:
         config.sweep.storage = f"modal-dict://{sweep}"
@@ -248,10 +247,11 @@ def set_aside_ahead(outputs: Path, runs: list[str]) -> None:
     A volume need not commit all files at one instant. Such a checkpoint cannot be continued, the one before it can.
     """
     from racing.runs.checkpoints import Checkpoints
+    from racing.runs.paths import RunPaths
 
     for run in runs:
         path = outputs / run
-        journal = path / "journal.jsonl"
+        journal = RunPaths(path).journal
         size = journal.stat().st_size if journal.is_file() else 0
         for checkpoint in Checkpoints(path).all() if path.is_dir() else ():
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -303,27 +303,29 @@ def kernels(runs: Path) -> tuple[Path, Path]:
 
 def restore_kernels(runs: Path) -> None:
     """Take kernels that another container has compiled: it saves half a minute. What fails is compiled anew."""
+    from racing.files import atomic_path
+
     here, there = kernels(runs)
     if there.is_file() and not here.exists():
         here.parent.mkdir(parents=True, exist_ok=True)
-        part = here.with_name(f".{here.name}.{os.getpid()}")
-        with contextlib.suppress(OSError, tarfile.TarError):
-            with tarfile.open(there) as archive:
-                archive.extractall(part, filter="data")
-            part.rename(here)
-        shutil.rmtree(part, ignore_errors=True)
+        with (
+            contextlib.suppress(OSError, tarfile.TarError),
+            atomic_path(here, sync=False) as part,
+            tarfile.open(there) as archive,
+        ):
+            archive.extractall(part, filter="data")
 
 
 def save_kernels(runs: Path) -> None:
     """Keep compiled kernels for later containers, as one file: files of several containers would not fit together."""
+    from racing.files import atomic_path
+
     here, there = kernels(runs)
     if there.exists() or not here.is_dir():
         return
     there.parent.mkdir(parents=True, exist_ok=True)
-    part = there.with_name(f".{there.name}.{os.getpid()}")
-    with tarfile.open(part, "w") as archive:
+    with atomic_path(there, sync=False) as part, tarfile.open(part, "w") as archive:
         archive.add(here, ".")
-    part.replace(there)
 
 
 def usage_of(folder: Path) -> list[Mapping[str, Any]]:
