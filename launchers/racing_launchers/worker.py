@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from racing.errors import ExitCode, Stopped, input_error
+from racing.errors import ExitCode, Stopped, input_error, require
 from racing.files import atomic_path
 from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.payload import Payload
@@ -40,16 +41,28 @@ def write_payload(folder: JobFolder, payload: Payload) -> None:
 
 
 def read_payload(folder: JobFolder, *, paths: bool = True) -> Payload:
-    """What the job calls. paths: its modules lie where they lay when it was made."""
-    with (folder.path / "job.pkl").open("rb") as file:
+    """What the job calls. Raises InputError for that of an earlier version, whose modules are gone.
+
+    paths: its modules lie where they lay when it was made.
+    """
+    path = folder.path / "job.pkl"
+    with path.open("rb") as file:
         known = pickle.load(file)
         if paths:
             sys.path += [path for path in known if path not in sys.path]
-        return pickle.load(file)  # type: ignore[no-any-return]
+        try:
+            return pickle.load(file)  # type: ignore[no-any-return]
+        except (ModuleNotFoundError, AttributeError) as error:
+            ours = re.search(r"'(racing|racing_launchers|launchers)['.]", str(error))  # else a module of the user's
+            require(ours is None, f"{path} was submitted by an earlier version of racing ({error}); submit it again")
+            raise
 
 
-def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
-    """Do the job; returns what result.json holds, which is not written yet. KeyboardInterrupt passes."""
+def run(folder: JobFolder, attempt: int, read: Callable[[], Payload]) -> dict[str, Any]:
+    """Do the job; returns what result.json holds, which is not written yet. KeyboardInterrupt passes.
+
+    read: gives what is to be called.
+    """
     began = time.time_ns() // 1_000_000
     me = {"pid": os.getpid(), "created": psutil.Process().create_time(), "host": socket.gethostname()}
     facts = {"attempt": attempt, **me, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "began_ms": began}
@@ -59,7 +72,7 @@ def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
     code: int = ExitCode.DONE
     try:
         with folder.as_current():
-            value = payload.call(folder.path)
+            value = read().call(folder.path)
     except KeyboardInterrupt:
         raise
     except Stopped as stopped:
@@ -89,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The process."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     folder, attempt = JobFolder(Path(arguments[0])), int(arguments[1])
-    result = run(folder, read_payload(folder), attempt)
+    result = run(folder, attempt, lambda: read_payload(folder))
     folder.write("result", attempt, result)
     return int(result["exit_code"])
 

@@ -142,12 +142,16 @@ class Container:
         return {**self.spec.job.get("tags", {}), "racing.gpu": gpu, "racing.modal_call": self.call}
 
     def _run_job(self) -> dict[str, Any]:
-        from racing_launchers.worker import read_payload, run
+        from racing_launchers.worker import run
 
-        payload = ContainerPayload(read_payload(self.folder, paths=False), self)
         facts = {"call": self.call, "task": self.task, "container_gpu": self._gpu}
         print(f"container {self.task}, {self._gpu or 'no GPU'}, {os.cpu_count()} cores", flush=True)
-        return run(self.folder, payload, self.spec.attempt) | facts
+        return run(self.folder, self.spec.attempt, self._payload) | facts
+
+    def _payload(self) -> ContainerPayload:
+        from racing_launchers.worker import read_payload
+
+        return ContainerPayload(read_payload(self.folder, paths=False), self)
 
     def _cancel(self, number: int, frame: FrameType | None) -> None:
         """Modal's signal for a call that was cancelled. Training saves its state; what cannot, stops here."""

@@ -95,7 +95,7 @@ class JobAttempt:
         """Do the job; returns its result, which is written. Leaves where the attempt goes on after a requeue."""
         if (self.job.path / CANCEL_FILE).exists():
             return self._stopped("cancelled before it began")
-        result = run(self.job, read_payload(self.job), self.number)
+        result = run(self.job, self.number, lambda: read_payload(self.job))
         self._leaving = True
         return self._leave(result) if result["exit_code"] == ExitCode.STOPPED else self._write(result)
 
