@@ -137,7 +137,7 @@ class Worker:
         else:
             self.study.tell(trial, value)
         if self.stop.signal:
-            raise Stopped(f"{search.name} stopped on {self.stop.signal}; the same command continues it")
+            raise Stopped(f"{search.name} stopped on {self.stop.signal}; run the same command to resume")
 
     def _failed(self, trial: Trial, error: Exception) -> None:
         """Record why a trial came to nothing; raises `error` if that is no matter of this trial."""

@@ -142,7 +142,7 @@ def push_away(cluster: Cluster, outputs: Path) -> Job:
 
 def test_preempted_with_the_signal_of_the_job(here: Cluster, calm: RunDirectory, tmp_path: Path):
     job = push_away(here, tmp_path)
-    assert "on SIGUSR2, its state is saved" in job.folder.log.read_text()
+    assert "on SIGUSR2, checkpoint saved" in job.folder.log.read_text()
     check_resumed(tmp_path / "run", calm)
 
 
@@ -156,7 +156,7 @@ def test_preempted_with_sigterm_only(calm: RunDirectory, tmp_path: Path, monkeyp
         job = push_away(other, tmp_path)
     finally:
         other.stop()
-    assert "on SIGTERM, its state is saved" in job.folder.log.read_text()
+    assert "on SIGTERM, checkpoint saved" in job.folder.log.read_text()
     check_resumed(tmp_path / "run", calm)
 
 
@@ -176,7 +176,7 @@ def test_cancelled_jobs_save_their_state_and_the_same_command_continues_them(
     assert main(["jobs", "cancel", "acts", f"paths.outputs={tmp_path}"]) == 0
     assert collect(tmp_path) == 1
     assert endings(jobs) == ["STOPPED"] * 4
-    assert "on SIGTERM, its state is saved" in jobs[0].folder.log.read_text()
+    assert "on SIGTERM, checkpoint saved" in jobs[0].folder.log.read_text()
     assert jobs[1].folder.result["error"] == "stopped on SIGTERM, state saved"
     assert "before it began" in jobs[3].folder.result["error"] or jobs[3].folder.started == {}
     run(tmp_path, [payloads[0], Act("work"), payloads[2], payloads[3]])

@@ -174,7 +174,7 @@ def test_the_same_command_again_only_prints_the_summary(run: RunDirectory, train
     capsys.readouterr()
     assert main(["train", *ARGUMENTS, f"paths.outputs={outputs}"]) == 0
     said = capsys.readouterr().out
-    assert "finished before" in said
+    assert "already finished" in said
     assert "fresh=true" in said
     assert said.splitlines()[:5] == trained.stdout.splitlines()[:5]
     assert (run.path / "journal.jsonl").read_bytes() == journal

@@ -55,7 +55,7 @@ def test_trials_are_ordinary_runs(searched: Path, tmp_path: Path, capsys: pytest
     best = yaml.safe_load((searched / "studies" / study.study_name / "best.yaml").read_text())
     before = contents(searched / "runs" / best["run"])
     assert train(searched, *best["overrides"]) == 0
-    assert "This run was finished before" in capsys.readouterr().out
+    assert "already finished; use fresh=true" in capsys.readouterr().out
     assert contents(searched / "runs" / best["run"]) == before
     assert train(tmp_path, *best["overrides"]) == 0  # elsewhere, not after others in one process
     (alone,) = all_runs(tmp_path)
