@@ -75,13 +75,6 @@ def upgraded_overrides(overrides: Sequence[str]) -> list[str]:
     return [o.replace(key, RENAMED_KEYS.get(key, key), 1) for o, key in zip(overrides, keys, strict=True)]
 
 
-def upgraded_override(override: str) -> str:
-    """A recorded override with today's name of its key."""
-    key = key_of(override)
-    begin = override.index(key) if key else 0
-    return override[:begin] + RENAMED_KEYS.get(key, key) + override[begin + len(key) :]
-
-
 def conf_directory() -> Path:
     """The folder with the config groups: conf/ of the checkout, or its copy inside the installed wheel."""
     checkout = PACKAGE.parent / "conf"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from racing.config import upgraded, upgraded_override
+from racing.config import upgraded
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, find_run
 from racing.runs.journal import metric_points, read_journal
@@ -35,9 +35,10 @@ class RunRecord:
     """What is known of a run.
 
     name: of its directory. run_id, uri: of its copy in MLflow, None if there is none. config: resolved, with today's
-    names of its keys. overrides: as they were typed. provenance: see `racing.runs.provenance.collect`, without the
-    diff, which is `patch` ('' if there is none). tags: the last value of each. summary: empty before the end. status:
-    STOPPED only from a directory, MLflow calls it KILLED. directory: None if it is in MLflow alone.
+    names of its keys. overrides: as typed; see `racing.config.upgraded_overrides`. provenance: see
+    `racing.runs.provenance.collect`, without the diff, which is `patch` ('' if there is none). tags: the last value of
+    each. summary: empty before the end. status: STOPPED only from a directory, MLflow calls it KILLED. directory: None
+    if it is in MLflow alone.
     """
 
     name: str
@@ -192,7 +193,7 @@ def _parsed(read: Callable[[str], str | None], source: str) -> dict[str, Any]:
     overrides = _document(read, source, IN_RUN.overrides, yaml.safe_load, [])
     return {
         "config": upgraded(_document(read, source, IN_RUN.config, yaml.safe_load, {})),
-        "overrides": [upgraded_override(str(text)) for text in overrides],
+        "overrides": [str(text) for text in overrides],
         "provenance": _document(read, source, IN_RUN.provenance, json.loads, {}),
         "patch": _document(read, source, IN_RUN.patch, str, "", needed=False),
         "summary": _document(read, source, IN_RUN.summary, json.loads, {}, needed=False),

@@ -260,7 +260,8 @@ def test_sender_leaves_the_processor_to_the_trainer(begin, start_sender):
     run = begin()
     sender = start_sender(run)
     group = Path(f"/proc/{sender.processes['mlflow'].pid}/autogroup")
-    wait_until(lambda: os.getpriority(os.PRIO_PROCESS, sender.processes["mlflow"].pid) == NICE, "it is nice")
+    own = os.getpriority(os.PRIO_PROCESS, 0)  # the tests may run at a lower priority themselves
+    wait_until(lambda: os.getpriority(os.PRIO_PROCESS, sender.processes["mlflow"].pid) == own + NICE, "it is nice")
     if group.exists() and group.read_text():  # the kernel shares the processor out by session first
         wait_until(lambda: group.read_text().endswith(f"nice {NICE}\n"), "its session is nice, too")
     run.finish({"a": 1})

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from racing.errors import require
-from racing.files import move_aside
+from racing.files import merge, move_aside
 from racing.runs.directory import RunDirectory
 from racing.runs.paths import IN_RUN
 from racing_launchers.modal.volume import RemoteFile, Volume
@@ -58,7 +58,7 @@ def _wanted(name: str) -> bool:
 def hidden(name: str) -> bool:
     """Temporary files and folders, locks."""
     parts = PurePosixPath(name).parts
-    return any(part.startswith(".") and part != ".hydra" for part in parts) or name.endswith((".lock", ".tmp"))
+    return any(part.startswith(".") and part != ".hydra" for part in parts) or name.endswith(".lock")
 
 
 def _fetch_run(volume: Volume, sweep: Sweep, run: str, *, last: bool) -> None:
@@ -123,11 +123,10 @@ def _backed(lines: bytes, files: Collection[str]) -> bytes:
 
 def _put(part: Path, place: Path, new: bytes) -> None:
     """Put the journal in place: what we had, and `new`. `part`: as it was fetched."""
-    _made(place.parent)
     wanted = _whole_lines(place) + new
     if part.read_bytes() != wanted:  # its time stays another than on the volume: it is looked at again
         part.write_bytes(wanted)
-    part.replace(place)
+    merge(part, place)
 
 
 def artifacts_of(lines: bytes) -> list[str]:

@@ -250,6 +250,7 @@ def set_aside_ahead(outputs: Path, runs: list[str]) -> None:
 
     A volume need not commit all files at one instant. Such a checkpoint cannot be continued, the one before it can.
     """
+    from racing.files import move_aside
     from racing.runs.checkpoints import Checkpoints
     from racing.runs.paths import RunPaths
 
@@ -261,7 +262,7 @@ def set_aside_ahead(outputs: Path, runs: list[str]) -> None:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 if int(checkpoint.notes["journal"]) > size:
                     print(f"{checkpoint.path} is ahead of the journal on the volume; the one before it is used")
-                    checkpoint.path.rename(checkpoint.path.with_name(f"{checkpoint.path.name}.ahead"))
+                    move_aside(checkpoint.path, ".ahead")
 
 
 @contextlib.contextmanager
