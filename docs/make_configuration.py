@@ -21,7 +21,7 @@ GROUPS = [
     "eval",
     "checkpoint",
     "paths",
-    "sweep",
+    "tuning",
     "experiment",
     "debug",
 ]

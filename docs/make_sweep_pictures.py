@@ -1,7 +1,7 @@
 """The pictures of docs/sweeps.md: a finished sweep in MLflow's pages.
 
     racing train -m name=oval track=oval seed=1,2 algo.learning_rate=1e-3,3e-3 algo.total_timesteps=400000 \\
-        eval.every=50000 eval.from=0.2 paths.outputs=demo
+        eval.every_steps=50000 eval.start_fraction=0.2 paths.outputs=demo
     racing ui port=5000 paths.outputs=demo
     python docs/make_sweep_pictures.py http://127.0.0.1:5000 demo
 

@@ -13,16 +13,16 @@ from racing.errors import ExitCode, JobsFailed, Stopped, input_error
 
 # verb -> what it does. Its module has main(argv: list[str]) -> int and is imported only when called.
 VERBS = {
-    "train": "train, evaluate, export and record one experiment (or a sweep with -m)",
+    "train": "train, evaluate, export and record one experiment, or a sweep of them (-m)",
     "evaluate": "drive a trained policy from unseen starts and report its laps",
     "export": "write a run's policy as ONNX and check it against torch",
-    "reproduce": "run a past run again and say whether the same comes out; or vary it",
+    "reproduce": "re-run a past run and verify that the result is identical, or re-run it with overrides",
     "tracks": "list, show, validate, import, preview tracks; reference laps",
     "runs": "list, show, fetch, prune, promote past runs, here and on servers; sync to MLflow",
     "jobs": "sweeps and their jobs, wherever they run: status, logs, collect, cancel",
     "bench": "measure the simulator, the learner, the start-up",
     "ui": "open MLflow's UI on the embedded store",
-    "doctor": "say what is installed and usable, and what is missing",
+    "doctor": "check the installation",
 }
 LAUNCHABLE_VERBS = ("evaluate", "export")  # take launcher=, besides train, whose Hydra launcher does it
 

@@ -1,7 +1,8 @@
-"""Find and compose the files in conf/; nothing here runs at import."""
+"""Find and compose the files in conf/, and in folders that a user adds to it; nothing here runs at import."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import re
@@ -9,17 +10,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from racing.errors import InputError
+from racing.errors import InputError, require
 
 PACKAGE = Path(__file__).resolve().parent
-# Settings that make no other sweep: where and how its jobs run, and how many of the same kind.
+PRIMARY = "train"  # conf/train.yaml: Hydra's primary configuration
+NOT_GROUPS = ("verbs", "launcher/prices")  # folders of conf/ of which nothing is chosen
+# Hydra's overrides that say where a configuration is composed from. They are part of a run's recorded overrides.
+SOURCES = SEARCH_PATH, CONFIG_NAME = "hydra.searchpath", "hydra.job.config_name"
+# Overrides that make no other sweep: where and how its jobs run, and how many of the same kind.
 NOT_SWEEP = ("hardware", "launcher", "tracking", "paths", "checkpoint", "fresh", "hydra")
-MORE = ("sweep.n_trials", "sweep.workers")
+MORE = ("tuning.n_trials", "tuning.workers")
 
 
 # Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
+# A group's name stands for all its keys but those that are listed themselves.
 RENAMED_KEYS: dict[str, str] = {
     "env.decision_repeat": "env.action_repeat",
     "env.randomize.colour": "env.randomize.color",
@@ -32,6 +39,13 @@ RENAMED_KEYS: dict[str, str] = {
     "env.episodes.time_limit_from": "env.episodes.time_limit_min",
     "algo.teacher_weight": "algo.distillation_weight",
     "algo.teacher_until": "algo.distillation_fraction",
+    "checkpoint.minutes": "checkpoint.every_minutes",
+    "eval.every": "eval.every_steps",
+    "eval.finish_rate": "eval.target_finish_rate",
+    "eval.from": "eval.start_fraction",
+    "eval.holdout": "eval.holdout_tracks",
+    "sweep": "tuning",
+    "sweep.settings": "tuning.overrides",
     "launcher.poll": "launcher.poll_interval_s",
     "launcher.retries": "launcher.max_restarts",
     "launcher.retry": "launcher.max_resubmits",
@@ -49,7 +63,7 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
 
     What RENAMED_KEYS and ADDED_KEYS list is upgraded; a present configuration comes out as it is.
     """
-    out: dict[str, Any] = {key: upgraded_group(key, value) for key, value in config.items()}
+    out: dict[str, Any] = {RENAMED_KEYS.get(key, key): upgraded_group(key, value) for key, value in config.items()}
     for key, (beside, value) in ADDED_KEYS.items():
         group, _, name = key.rpartition(".")
         node = out.get(group)
@@ -69,10 +83,18 @@ def upgraded_group(group: str, node: Any) -> Any:
     return out
 
 
+def renamed(key: str) -> str | None:
+    """Today's name of a dotted key that was renamed, itself or the group that it is in; None if neither was."""
+    for end in (match.start() for match in reversed([*re.finditer(r"\.|$", key)])):
+        if key[:end] in RENAMED_KEYS:
+            return RENAMED_KEYS[key[:end]] + key[end:]
+    return None
+
+
 def upgraded_overrides(overrides: Sequence[str]) -> list[str]:
     """Recorded overrides with today's names for the keys of RENAMED_KEYS."""
     keys = [key_of(override) for override in overrides]
-    return [o.replace(key, RENAMED_KEYS.get(key, key), 1) for o, key in zip(overrides, keys, strict=True)]
+    return [o.replace(key, renamed(key) or key, 1) for o, key in zip(overrides, keys, strict=True)]
 
 
 def conf_directory() -> Path:
@@ -81,9 +103,47 @@ def conf_directory() -> Path:
     return checkout if (checkout / "train.yaml").is_file() else PACKAGE / "_conf"
 
 
-def choices(group: str) -> list[str]:
-    """Names that `group=` accepts, sorted: not those of files that others are derived from, `_base`."""
-    return sorted(path.stem for path in (conf_directory() / group).glob("[!_]*.yaml"))
+def config_directories(overrides: Sequence[str]) -> list[Path]:
+    """The folders that are composed from: conf/, then those which the overrides name (`searchpath`).
+
+    Raises InputError where one is not there.
+    """
+    return [conf_directory(), *added_directories(overrides)]
+
+
+def added_directories(overrides: Sequence[str]) -> list[Path]:
+    """The folders of `hydra.searchpath=[file://FOLDER, ...]`. Raises InputError where one is not there."""
+    given = [override for override in overrides if key_of(override) == SEARCH_PATH]
+    parsed = parse_override(given[-1]) if given else None
+    paths = parsed.value() if parsed is not None and isinstance(parsed.value(), list) else []
+    folders = [Path(str(path).removeprefix("file://")) for path in paths if not str(path).startswith("pkg://")]
+    for folder in folders:
+        rule = f"config directory {folder} must be a folder, there is none"
+        require(folder.is_dir(), f"{rule}; correct --config-dir, or bring the folder back")
+    return folders
+
+
+def searchpath(folders: Sequence[Path]) -> str:
+    """The override that makes Hydra search these folders after conf/."""
+    quoted = (f"'file://{folder.resolve()}'" for folder in folders)
+    return f"{SEARCH_PATH}=[{','.join(quoted)}]"
+
+
+def choices(group: str, directories: Sequence[Path] | None = None) -> list[str]:
+    """Names that `group=` accepts, sorted. Files that begin with _ are shared parts of others, no choices.
+
+    directories: where to look; default conf/ alone.
+    """
+    folders = [conf_directory()] if directories is None else directories
+    found = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def default_choices() -> dict[str, str | None]:
+    """The groups in the order of conf/train.yaml, each with what is chosen by default; None: nothing."""
+    entries = OmegaConf.load(conf_directory() / f"{PRIMARY}.yaml").defaults
+    pairs = [next(iter(entry.items())) for entry in entries if OmegaConf.is_dict(entry)]
+    return {group: name for group, name in pairs if " " not in group}
 
 
 def register_resolvers() -> None:
@@ -91,49 +151,86 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("racing.sweep", sweep_name, replace=True)
 
 
-def sweep_name(settings: Sequence[str]) -> str:
-    """Name of a sweep's folder, `<name>-<hash8>`: the same for the same settings, wherever its jobs run."""
-    own = [setting for setting in what_counts(settings) if key_of(setting) not in MORE]
-    given = {key_of(setting): setting.partition("=")[2] for setting in own}
+def sweep_name(overrides: Sequence[str]) -> str:
+    """Name of a sweep's folder, `<name>-<hash8>`: the same for the same overrides, wherever its jobs run."""
+    defining = [override for override in what_counts(overrides) if key_of(override) not in MORE]
+    given = {key_of(override): override.partition("=")[2] for override in defining}
     name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", given.get("name") or given.get("experiment") or "sweep").lstrip("._-")
-    return f"{name or 'sweep'}-{hashlib.sha256(chr(0).join(own).encode()).hexdigest()[:8]}"
+    return f"{name or 'sweep'}-{hashlib.sha256(chr(0).join(defining).encode()).hexdigest()[:8]}"
 
 
-def what_counts(settings: Sequence[str]) -> list[str]:
-    """The settings, sorted, that say what a job computes, not where and how it runs."""
-    return sorted(str(setting) for setting in settings if key_of(str(setting)).split(".")[0] not in NOT_SWEEP)
+def what_counts(overrides: Sequence[str]) -> list[str]:
+    """The overrides, sorted, that say what a job computes, not where and how it runs."""
+    return sorted(str(override) for override in overrides if key_of(str(override)).split(".")[0] not in NOT_SWEEP)
 
 
 def compose(name: str, overrides: Sequence[str], folder: str = "", *, hydra_too: bool = False) -> DictConfig:
     """Compose conf/<folder>/<name>.yaml with Hydra overrides. Raises InputError with one line for what Hydra refuses.
 
+    overrides: also `hydra.searchpath` and, for `train`, `hydra.job.config_name`, as `racing train` records them.
     folder: where Hydra looks. In conf/verbs it sees no groups, so that `track=` is a value there: a name or a path.
     hydra_too: keep Hydra's own settings, under `hydra`.
     """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
+    directories = [conf_directory() / folder] if folder else config_directories(overrides)
+    written = list(overrides) if folder else [part for o in overrides for part in for_hydra(o, directories)]
+    if name == PRIMARY:
+        name = config_name(overrides)
     register_resolvers()
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf_directory() / folder), version_base="1.3"):
+    with hydra.initialize_config_dir(str(directories[0]), version_base="1.3"):
+        if directories[1:]:
+            _search_too(directories[1:])
         try:
-            return hydra.compose(name, list(overrides), return_hydra_config=hydra_too)
+            return hydra.compose(name, written, return_hydra_config=hydra_too)
         except Exception as error:
-            raise InputError(explain(error, folder)) from error
+            raise InputError(explain(error, directories)) from error
+
+
+def _search_too(folders: Sequence[Path]) -> None:
+    """Have Hydra's compose API search these folders, too, as its command line does with --config-dir.
+
+    `hydra.searchpath` comes too late for a primary configuration.
+    """
+    from hydra._internal.hydra import Hydra
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.core.global_hydra import GlobalHydra
+
+    path = GlobalHydra.instance().config_loader().get_search_path()
+    for folder in folders:
+        path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    GlobalHydra.instance().clear()
+    Hydra.create_main_hydra2("racing", path)
 
 
 def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
     """The resolved configuration of a training, named as `racing train` names it. Raises InputError as `compose`."""
-    cfg = compose("train", overrides, hydra_too=True)
+    cfg = compose(PRIMARY, overrides, hydra_too=True)
     chosen = cfg.hydra.runtime.choices
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     cfg.name = cfg.name or default_name(cfg, chosen)
     return plain(cfg)
 
 
-def key_of(setting: str) -> str:
+def config_name(overrides: Sequence[str]) -> str:
+    """The primary configuration that the overrides name, `train` where they name none."""
+    values = [override.partition("=")[2] for override in overrides if key_of(override) == CONFIG_NAME]
+    return values[-1] if values else PRIMARY
+
+
+def key_of(override: str) -> str:
     """The key of `key=value`, `+key=value`, `++key=value`."""
-    return setting.partition("=")[0].lstrip("+~")
+    return override.partition("=")[0].lstrip("+~")
+
+
+def composed_from(given: Any) -> list[str]:
+    """The overrides of a job as they are recorded: those of the task, before them those that say where it comes from.
+
+    given: Hydra's own record, `hydra.overrides` of the job's configuration.
+    """
+    return [*(override for override in given.hydra if key_of(override) in SOURCES), *given.task]
 
 
 def default_name(cfg: DictConfig, chosen: Any) -> str:
@@ -141,43 +238,83 @@ def default_name(cfg: DictConfig, chosen: Any) -> str:
 
     chosen: what Hydra chose, group -> name.
     """
-    track = Path(str(cfg.track.file)).stem if chosen["track"] == "file" else chosen["track"]
-    return str(chosen["experiment"] or f"{chosen['env']}-{track}-{chosen['algo']}")
+    track = Path(str(cfg.track.file)).stem if chosen.get("track") == "file" else chosen.get("track")
+    return str(chosen.get("experiment") or f"{chosen.get('env')}-{track}-{chosen.get('algo')}")
 
 
-def track_by_path(argument: str) -> list[str]:
-    """`track=/some/map.yaml` means `track=file track.file=/some/map.yaml`: a track argument is a name or a path."""
-    key, _, value = argument.partition("=")
-    if key != "track" or all(name in choices("track") for name in value.split(",")):
-        return [argument]
-    return ["track=file", f"track.file={value}"]
+def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
+    """Write an override of a group as Hydra takes it; any other stays as it is.
+
+    `track=maps/esp.yaml` means `track=file track.file=maps/esp.yaml`: a track argument is a name or a path.
+    `group=null` becomes `group=[]`, since Hydra has no null there
+    (https://github.com/ashleve/lightning-hydra-template/issues/629).
+    A glob is written out: only names that are choices match it.
+    Raises InputError where nothing is chosen of a group that needs a choice.
+    """
+    from hydra.core.override_parser.types import Glob
+
+    group, _, value = override.partition("=")
+    known = choices(group, directories)
+    if not known or value in known:
+        return [override]
+    rule = f"{override!r} must name a choice of {group}; {hint('', known)}"
+    require(value != "", rule)
+    parsed = parse_override(override) or parse_override(re.sub(r"=choice\((.*)\)$", r"=\1", override))
+    if parsed is None or (parsed.is_sweep_override() and not parsed.is_discrete_sweep()):
+        return [override]  # Hydra says what is wrong with it
+    if isinstance(parsed.value(), Glob):
+        complete = [name for name in known if (group, name) != ("track", "file")]  # which needs a path
+        names = parsed.value().filter(complete)
+        require(len(names) > 0, f"{override!r} matches no choice of {group}; {hint('', complete)}")
+        return [f"{group}=choice({','.join(names)})"]
+    sweep = parsed.is_sweep_override()
+    names = [*parsed.sweep_string_iterator()] if sweep else [parsed.get_value_element_as_str()]
+    if "null" in names:
+        require(default_choices().get(group, "") is None, rule)
+        return [f"{group}={','.join('[]' if name == 'null' else name for name in names)}"]
+    if group == "track" and not set(names) <= set(known):
+        return ["track=file", f"track.file={value}"]
+    return [override]
 
 
-def refuse_empty_groups(overrides: Sequence[str]) -> None:
-    """Raise InputError for `group=null`, which Hydra answers with a traceback."""
-    for override in overrides:
-        group, _, choice = override.partition("=")
-        if choice in ("", "null", "None") and choices(group):
-            raise InputError(f"{override!r} must name a choice of {group}; {hint('', choices(group))}")
+def parse_override(text: str) -> Any:
+    """Hydra's `Override`; None for what is none in its grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        return None
 
 
-def explain(error: BaseException, folder: str = "") -> str:
+def explain(error: BaseException, directories: Sequence[Path] | None = None) -> str:
     """Hydra's and OmegaConf's complaint about an override or a config file as one line: value, rule, remedy.
 
-    folder: where the config lies in conf/, for suggestions of keys.
+    directories: where was looked, for suggestions; default conf/ alone.
     """
     text = str(error)
     missing = re.search(r"Could not find '([^']+)/([^/']*)'", text)
     if missing:
         group, choice = missing.groups()
-        return f"{group}={choice} is no choice, conf/{group} has no {choice}.yaml; {hint(choice, choices(group))}"
-    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"full_key: (\S+)", text)
-    if unknown and ("Could not override" in text or "not in struct" in text):
-        return f"{unknown[1]!r} is no key; {key_hint(unknown[1], folder)}"
+        known = choices(group, directories) or re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+        return f"unknown choice {group}={choice}; {hint(choice, known)}"
+    unknown = re.search(r"Could not (?:override|delete(?: from config\.)?) '([^'=]+)", text) or re.search(
+        r"full_key: (\S+)", text
+    )
+    if unknown and ("Could not" in text or "not in struct" in text):
+        return f"unknown key {unknown[1]!r}; {key_hint(unknown[1], directories)}"
     several = re.search(r"Ambiguous value for argument '(.*)'", text)
     if several:
         key = several[1].partition("=")[0]
         return f"{several[1]!r} has several values; add -m to run each of them, or write {key}=[...] for a list"
+    sweep = re.search(r"Sweep parameters '(.*)' requires --multirun", text)
+    if sweep:
+        return f"{sweep[1]!r} is a sweep; add -m to run each of its values"
+    primary = re.search(r"Cannot find primary config '(.*?)'", text)
+    if primary:
+        rule = f"unknown configuration --config-name={primary[1]}"
+        return f"{rule}; the usual one is {PRIMARY}, others are files of a folder that --config-dir names"
     if hasattr(error, "override"):  # Hydra could not parse it
         return f"{str(error.override)!r} must be key=value; write lists as key=[1,2], special characters as key='a=b'"
     target = re.search(r"Error locating target '([^']*)'", text)
@@ -193,11 +330,12 @@ def hint(wrong: str, known: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"choose one of: {', '.join(known) or '(there are none yet)'}"
 
 
-def key_hint(wrong: str, folder: str = "") -> str:
+def key_hint(wrong: str, directories: Sequence[Path] | None = None) -> str:
     """What to write instead of the dotted key `wrong`: the nearest key there is, or those beside it."""
-    if wrong in RENAMED_KEYS:
-        return f"it is called {RENAMED_KEYS[wrong]} now"
-    keys = known_keys(folder)
+    new = renamed(wrong)
+    if new is not None:
+        return f"it is called {new} now"
+    keys = known_keys(directories)
     place, _, name = wrong.rpartition(".")
     beside = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == place]
     near = difflib.get_close_matches(name, beside, 1)
@@ -213,17 +351,19 @@ def key_hint(wrong: str, folder: str = "") -> str:
     return f"the keys of {place or 'the configuration'}: {', '.join(beside)}"
 
 
-def known_keys(folder: str = "") -> list[str]:
-    """Dotted names of all keys that the files in conf/<folder> hold, for suggestions."""
+def known_keys(directories: Sequence[Path] | None = None) -> list[str]:
+    """Dotted names of all keys that the files in these folders hold, for suggestions; default conf/ alone."""
     keys: set[str] = set()
-    root = conf_directory() / folder
-    for path in root.rglob("*.yaml"):
-        group = path.relative_to(root).parent
-        whole = "@package _global_" in path.read_text()
-        prefix = "" if group == Path() or whole else f"{group.as_posix()}."
-        _collect(OmegaConf.to_container(OmegaConf.load(path), resolve=False), prefix, keys)
-        keys.add(group.as_posix())
-    return sorted(key for key in keys if key != "." and key.split(".")[0] not in ("verbs", "hydra"))
+    for root in [conf_directory()] if directories is None else directories:
+        for path in [*root.glob("*.yaml"), *root.glob("*/*.yaml")]:
+            group = path.relative_to(root).parent.as_posix()
+            if group in NOT_GROUPS:
+                continue
+            with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):  # a user's: Hydra says so when it is chosen
+                prefix = "" if group == "." or "@package _global_" in path.read_text() else f"{group}."
+                _collect(OmegaConf.to_container(OmegaConf.load(path), resolve=False), prefix, keys)
+                keys.add(group)
+    return sorted(key for key in keys if key not in (".", "hydra"))
 
 
 def _collect(node: Any, prefix: str, keys: set[str]) -> None:

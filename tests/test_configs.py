@@ -1,23 +1,83 @@
 """Every file in conf/ composes, and what it describes can be built."""
 
+import ast
 import inspect
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra.errors import InstantiationException
 from hydra.utils import get_object
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from racing.config import build, choices, compose, conf_directory, load_group, plain
+from racing.config import (
+    NOT_GROUPS,
+    build,
+    choices,
+    compose,
+    conf_directory,
+    default_choices,
+    load_group,
+    plain,
+    renamed,
+    upgraded,
+)
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
+from racing_launchers.backend import make_backend
 
-GROUPS = [folder.name for folder in sorted(conf_directory().iterdir()) if folder.is_dir() and folder.name != "verbs"]
+FILES = [path.relative_to(conf_directory()) for path in sorted(conf_directory().rglob("*.yaml"))]
+GROUPS = sorted({path.parent.as_posix() for path in FILES} - {".", *NOT_GROUPS})
 INCOMPLETE = {("track", "file")}  # track.file is missing until it is said
 CHOICES = [(group, name) for group in GROUPS for name in choices(group)]
+TRAINERS_OWN = {"total_timesteps", "n_envs"}  # keys of algo that are not the algorithm's
 
 
 def composed(group: str, name: str) -> DictConfig:
     given = ["track.file=oval"] if (group, name) in INCOMPLETE else []
     return compose("train", [f"{group}={name}", *given])
+
+
+def taken(constructor: Callable[..., Any]) -> set[str]:
+    """Names of the arguments that a function or class takes; `**rest` is followed to the one that it is handed to."""
+    names = set()
+    for parameter in inspect.signature(constructor).parameters.values():
+        if parameter.kind is not parameter.VAR_KEYWORD:
+            names.add(parameter.name)
+            continue
+        function = constructor.__init__ if inspect.isclass(constructor) else constructor
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        (call,) = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+            for keyword in node.keywords
+            if keyword.arg is None and isinstance(keyword.value, ast.Name) and keyword.value.id == parameter.name
+        ]
+        inherits = isinstance(call.func, ast.Attribute)  # super().__init__(**rest)
+        names |= taken(constructor.__bases__[0] if inherits else function.__globals__[call.func.id])
+    return names
+
+
+def unknown_keys(node: DictConfig) -> set[str]:
+    """Keys of a node with a _target_ that its constructor does not take."""
+    keys = {str(key) for key in node if not str(key).startswith("_")}
+    return keys - TRAINERS_OWN - taken(get_object(node["_target_"]))
+
+
+def test_every_file_is_a_choice_or_a_part_of_one():
+    parts = {path for path in FILES if path.stem.startswith("_")}
+    used = set()
+    for path in FILES:
+        defaults = OmegaConf.load(conf_directory() / path).get("defaults", [])
+        used |= {path.parent / f"{name}.yaml" for name in defaults if isinstance(name, str)}
+    assert parts <= used
+    named = {Path(group) / f"{name}.yaml" for group, name in CHOICES}
+    verbs = {path for path in FILES if path.parent.as_posix() in NOT_GROUPS}
+    assert set(FILES) == named | parts | verbs | {Path("train.yaml")}
+    assert set(default_choices()) == set(GROUPS) - {"local"}
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
@@ -27,14 +87,44 @@ def test_every_choice_composes_into_a_whole_run(group: str, name: str):
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
-def test_what_a_choice_names_exists(group: str, name: str):
-    nodes = [node for node in composed(group, name).values() if isinstance(node, DictConfig) and "_target_" in node]
-    assert len(nodes) >= 4  # env, track, vehicle, algo
-    for node in nodes:
-        accepted = inspect.signature(get_object(node["_target_"])).parameters
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
-        keys = {key for key in node if not key.startswith("_")} - {"total_timesteps", "n_envs"}  # the trainer's own
-        assert takes_any or keys <= set(accepted)
+def test_every_key_is_one_that_a_constructor_takes(group: str, name: str):
+    cfg = composed(group, name)
+    groups = [key for key, node in cfg.items() if isinstance(node, DictConfig) and "_target_" in node]
+    assert set(groups) >= {"env", "track", "vehicle", "algo"}
+    groups.remove("launcher")  # see below
+    assert {key: unknown_keys(cfg[key]) for key in groups} == {key: set() for key in groups}
+
+
+@pytest.mark.parametrize("name", choices("launcher"))
+def test_launchers_are_built_of_all_their_keys(name: str):
+    """They take their keys one by one: what is left over is refused."""
+    settings = plain(composed("launcher", name))["launcher"]
+    assert make_backend(settings).name == name
+    with pytest.raises((TypeError, InstantiationException), match="unexpected keyword argument"):
+        make_backend({**settings, "luck": 1})
+
+
+@pytest.mark.parametrize(
+    ("choice", "old", "new"),
+    [
+        ("env=vision", "env.frame_stack", "env.frames"),
+        ("env=vision", "env.rays", "env.beams"),
+        ("algo=ppo", "algo.gae_lambda", "algo.lam"),
+        ("algo=sac", "algo.tau", "algo.polyak"),
+        ("vehicle=kart", "vehicle.mass", "vehicle.weight"),
+    ],
+)
+def test_a_key_that_is_renamed_in_conf_alone_is_found(choice: str, old: str, new: str):
+    group, _, name = new.partition(".")
+    assert unknown_keys(compose("train", [choice, f"~{old}", f"+{new}=1"])[group]) == {name}
+
+
+def test_keys_of_earlier_versions_are_known():
+    recorded = {"seed": 1, "eval": {"from": 0.4, "episodes": 9}, "sweep": {"settings": [], "n_trials": 3}}
+    expected = {"seed": 1, "eval": {"start_fraction": 0.4, "episodes": 9}, "tuning": {"overrides": [], "n_trials": 3}}
+    assert upgraded(recorded) == expected
+    assert renamed("sweep.space.algo.gamma") == "tuning.space.algo.gamma"
+    assert (renamed("sweep.settings"), renamed("sweep"), renamed("sweeps.n")) == ("tuning.overrides", "tuning", None)
 
 
 @pytest.mark.parametrize("name", [name for name in choices("track") if name != "generated"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf, open_dict
 
-from racing.config import what_counts
+from racing.config import composed_from, what_counts
 from racing.errors import InputError, require
 from racing.files import write_json
 from racing_launchers.backend import Backend, JobState
@@ -44,7 +44,7 @@ class PlannedJob:
     def steps(self) -> int | None:
         """Steps that its training takes, where that is known."""
         config = self.payload.config if isinstance(self.payload, HydraJob) else None
-        if config is None or "algo" not in config or config.get("phases") or config.get("sweep"):
+        if config is None or "algo" not in config or config.get("phases") or config.get("tuning"):
             return None
         return int(config.algo.total_timesteps)
 
@@ -224,9 +224,9 @@ def check_jobs(planned_jobs: Sequence[PlannedJob], *, here: bool) -> None:
         assert isinstance(planned.payload, HydraJob)
         config = planned.payload.config
         cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        chosen = config.hydra.runtime.choices
+        chosen, overrides = config.hydra.runtime.choices, composed_from(config.hydra.overrides)
         try:
-            check_job(cfg, planned.overrides, chosen, here=here, build=planned.number in built)
+            check_job(cfg, overrides, chosen, here=here, build=planned.number in built)
         except InputError as error:
             label = label_of(planned.overrides, axes)
             raise InputError(f"{label}: {error}" if label else str(error)) from error

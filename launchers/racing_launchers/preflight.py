@@ -28,7 +28,7 @@ def check_job(cfg: DictConfig, overrides: Sequence[str], chosen: Any, *, here: b
     checked(cfg)
     if not build:
         return
-    if "sweep" in cfg:
+    if "tuning" in cfg:
         from racing.tuning.search import read_search
 
         read_search(cfg, overrides, None)

@@ -38,17 +38,23 @@ def action_options(
         verb_options(verb, ["--help"], examples)
         return None
     action = arguments.pop(0) if arguments else ""
-    require(bool(action), f"racing {verb} needs an action: {', '.join(keys)}; see racing {verb} --help")
-    require(action in keys, f"{action!r} is no action of racing {verb}; {hint(action, list(keys))}")
+    require_action(action, list(keys))
     if arguments and "=" not in arguments[0] and not arguments[0].startswith("-"):
         arguments[0] = f"{short}={arguments[0]}"
     known = (*keys[action], "paths.outputs")
     given = {argument.partition("=")[0] for argument in arguments}
     for key in given:
-        require(key in known, f"{key!r} is no key of racing {verb} {action}; it takes {', '.join(known)}")
+        require(not key.startswith("-"), f"unrecognised argument {key!r}; write key=value, see racing {verb} --help")
+        require(key in known, f"unknown key {key!r}; racing {verb} {action} takes {', '.join(known)}")
     options = verb_options(verb, [quoted(argument) for argument in arguments], examples)
     assert options is not None
     return options | {"action": action}, given
+
+
+def require_action(action: str, known: Sequence[str]) -> None:
+    """Raise InputError unless `action` is one that the verb has."""
+    require(action != "", f"missing action; one of {', '.join(known)}")
+    require(action in known, f"unknown action {action!r}; {hint(action, known)}")
 
 
 def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any] | None:
@@ -61,6 +67,8 @@ def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any
         print(f"{examples}\nkeys (conf/verbs/{verb}.yaml):\n{keys.rstrip()}")
         return None
     for argument in argv:
+        known = not argument.startswith("-")
+        require(known, f"unrecognised argument {argument!r}; write key=value, see racing {verb} --help")
         plain_key = argument[:1].isalpha() and "=" in argument
         require(plain_key, f"{argument!r} must be key=value with a key of `racing {verb} --help`")
     options = plain(compose(verb, argv, folder="verbs"))

@@ -1,26 +1,31 @@
-"""TODO."""
+"""`racing train`: compose an experiment with Hydra, and train it."""
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import yaml
 from omegaconf import DictConfig
 
+from racing.commands import command_line
 from racing.config import (
+    added_directories,
     choices,
+    composed_from,
     conf_directory,
+    config_directories,
+    default_choices,
     default_name,
     explain,
-    refuse_empty_groups,
     register_resolvers,
-    track_by_path,
 )
-from racing.errors import InputError, require
+from racing.errors import ExitCode, InputError
 
-HELP = """usage: racing train [group=choice ...] [key=value ...]      (-m for sweeps)
+HELP = """usage: racing train [group=choice ...] [key=value ...] [options]
 
 examples:
   racing train                                      the default experiment: a kart on `circuit`, PPO, about a minute
@@ -28,69 +33,94 @@ examples:
   racing train experiment=generalist                a named experiment (conf/experiment)
   racing train algo.learning_rate=1e-3 algo.total_timesteps=500000
   racing train -m seed=1,2,3 algo=ppo,sac           a sweep
-  racing train sweep=tpe sweep.n_trials=40          a search for better values (docs/tuning.md)
+  racing train -m 'track=glob(*)' 'seed=range(0,3)' every track, three seeds
+  racing train tuning=tpe tuning.n_trials=40        a search for better values (docs/tuning.md)
   racing train debug=fast                           a whole run in seconds, to see that everything works
+  racing train -cd FOLDER experiment=mine           with your own groups, choices and experiments
   racing train --cfg job                            print the composed configuration
+  eval "$(racing train -sc install=bash)"           completion in this shell; also zsh, fish
+
+options, those of Hydra, in any place of the line (--hydra-help says more; several -cd add up):
+  -m --multirun  -c --cfg job|hydra|all  --resolve  -p --package NAME  -i --info [{info}]
+  -cd --config-dir FOLDER  -cn --config-name NAME  -sc --shell-completion install|uninstall=bash|zsh|fish  --hydra-help
 
 groups (details: docs/configuration.md):
 """
-# Hydra's.
-OPTIONS = ("-m", "--multirun", "-c", "--cfg", "--resolve", "-p", "--package", "-i", "--info", "-cd", "--config-dir")
 
 
 def main(argv: Sequence[str]) -> int:
     """Compose the configuration with Hydra and train; returns the exit code."""
-    if any(argument in ("-h", "--help") for argument in argv):
-        groups = [path.name for path in sorted(conf_directory().iterdir()) if path.is_dir() and choices(path.name)]
-        print(HELP + "\n".join(f"  {name:<11} {' | '.join(choices(name))}" for name in groups))
-        return 0
+    line = command_line.parse(argv)
+    if "--help" in line.options:
+        info = "|".join(command_line.OPTIONS["--info"] or ())
+        print(HELP.replace("{info}", info) + groups(command_line.with_sources(line)))
+        return ExitCode.DONE
+    if "--shell-completion" in line.options:
+        from racing.commands.completion import shell_completion
+
+        return shell_completion(line.overrides, functools.partial(run_hydra, _job))
+    return run_hydra(_job, command_line.hydra_arguments(line))
+
+
+def groups(overrides: Sequence[str]) -> str:
+    """A line for each group that offers a choice, in the order of conf/train.yaml; those of added folders last."""
+    directories, default = config_directories(overrides), default_choices()
+    added = [path.name for folder in added_directories(overrides) for path in sorted(folder.iterdir()) if path.is_dir()]
+    lines = []
+    for group in dict.fromkeys([*default, *added]):
+        names = choices(group, directories)
+        if names and names != [default.get(group)]:
+            lines.append(f"  {group:<11} {' | '.join(names)}")
+    return "\n".join(lines)
+
+
+def run_hydra(task: Callable[[DictConfig], float | None], argv: Sequence[str]) -> int:
+    """Run Hydra's main function with these arguments, which compose what `task` gets; returns the exit code.
+
+    Hydra reads sys.argv and the environment: both are changed here alone, and put back. Raises InputError for what
+    Hydra refuses, and what the task raises.
+    """
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and are said in one line
     register_resolvers()
-    own_arguments = sys.argv
-    sys.argv = ["racing train", *for_hydra(argv)]
+    arguments, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["racing train", *argv]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, and become one line
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="train")(_job)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(explain(error)) from error
+        hydra.main(version_base="1.3", config_path=str(conf_directory()), config_name="train")(task)()
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise InputError(explain(error, config_directories(argv))) from error
+    except ValueError as error:
+        if not str(error).startswith("Config group override"):
+            raise
+        raise InputError(f"{error}; ~group takes one away") from error
     except _Refused as refused:
         raise refused.error from None
+    except SystemExit as left:  # Hydra has printed what was asked for, or what it misses
+        return ExitCode.WRONG_INPUT if left.code else ExitCode.DONE
     except OSError as error:  # Hydra makes the folder of a sweep before there is a job
         if "sweeps" not in Path(error.filename or "").parts:
             raise
         raise InputError(f"{error.filename}: {error.strerror}; set paths.outputs=FOLDER to a writable one") from error
     finally:
-        sys.argv = own_arguments
-    return 0
+        sys.argv = arguments
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+    return ExitCode.DONE
 
 
 class _Refused(BaseException):
-    """Carries an InputError past Hydra, which prints a line of its own about every Exception of a job."""
+    """Carries an InputError past Hydra, which prints a line of its own about every Exception of a job.
+
+    See https://github.com/facebookresearch/hydra/issues/2590.
+    """
 
     def __init__(self, error: InputError) -> None:
         super().__init__(error)
         self.error = error
-
-
-def for_hydra(argv: Sequence[str]) -> list[str]:
-    """The arguments as Hydra takes them: -m first (it accepts it nowhere else), tracks by path.
-
-    Raises InputError for an option that it does not know, or a group without a choice.
-    """
-    for argument in argv:
-        known = not argument.startswith("-") or argument.partition("=")[0] in OPTIONS
-        require(known, f"{argument!r} is no option of racing train; write key=value, see racing train --help")
-    refuse_empty_groups(argv)
-    several = [argument for argument in argv if argument in ("-m", "--multirun")]
-    rest = [argument for argument in argv if argument not in several]
-    if any(argument.startswith("sweep.") for argument in rest):
-        from racing.tuning.space import typed_search
-
-        rest = [part for argument in rest for part in typed_search(argument)]
-    return several[:1] + [part for argument in rest for part in track_by_path(argument)]
 
 
 def _job(cfg: DictConfig) -> float | None:
@@ -103,7 +133,7 @@ def _job(cfg: DictConfig) -> float | None:
     from racing.training.teacher import train_with_teacher
     from racing_launchers.job import JobFolder, JobObserver
 
-    settings = list(HydraConfig.get().overrides.task)
+    overrides = composed_from(HydraConfig.get().overrides)
     if HydraConfig.get().mode == RunMode.RUN and cfg.launcher.get("wait") is False:
         rule = "launcher.wait=false must come with -m, a single run is trained in this process"
         raise _Refused(InputError(f"{rule}; add -m, or leave it away"))
@@ -111,13 +141,13 @@ def _job(cfg: DictConfig) -> float | None:
     job = JobFolder.current()
     observer = TrainingObserver() if job is None else JobObserver(job, Path(cfg.paths.outputs))
     try:
-        if "sweep" in cfg:
+        if "tuning" in cfg:
             from racing.tuning.worker import work
 
-            several = HydraConfig.get().mode == RunMode.MULTIRUN
-            return work(cfg, settings, Path(HydraConfig.get().sweep.dir).resolve() if several else None, observer)
+            multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+            return work(cfg, overrides, Path(HydraConfig.get().sweep.dir).resolve() if multirun else None, observer)
         train = train_with_teacher if cfg.phases is None else train_phases
-        run = train(cfg, settings, observer=observer)
+        run = train(cfg, overrides, observer=observer)
     except InputError as error:
         raise _Refused(error) from error
     return float(run.summary["finish_rate"])

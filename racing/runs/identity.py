@@ -24,7 +24,8 @@ NOT_IDENTITY = (
     "fresh",
     "debug",
     "run",
-    "sweep",
+    "tuning",
+    "sweep",  # what earlier versions called tuning
 )
 
 

@@ -49,7 +49,7 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
     cfg = config.tree
     hardware = choose(cfg.hardware)
     tracks, vehicle = build(cfg.track), build(cfg.vehicle)
-    train_tracks, eval_tracks = split_tracks(tracks, cfg.eval.holdout)
+    train_tracks, eval_tracks = split_tracks(tracks, cfg.eval.holdout_tracks)
     arguments = {"races": cfg.algo.n_envs, "seed": cfg.seed, "threads": hardware.sim_threads}
     task = build_with("env", build(cfg.env), tracks=train_tracks, vehicle=vehicle, **arguments)
     env = RacingVecEnv(task)
@@ -93,7 +93,7 @@ def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str) -> Batch
 
 def split_tracks(tracks: list[Track], holdout: int) -> tuple[list[Track], list[Track]]:
     """Split into those to train on and those to evaluate on: the last `holdout`, or all where it is 0."""
-    rule = f"eval.holdout must be less than the {len(tracks)} tracks, got {holdout}; 0 holds out none"
+    rule = f"eval.holdout_tracks must be less than the {len(tracks)} tracks, got {holdout}; 0 holds out none"
     require(holdout < len(tracks), rule)
     return tracks[: len(tracks) - holdout], tracks[-holdout:] if holdout else tracks
 

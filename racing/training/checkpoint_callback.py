@@ -82,7 +82,7 @@ class CheckpointCallback(BaseCallback):
         if step == self._last:
             return False
         crossed = [n for n in (rules["every"], rules["milestone_every"]) if n and step // n > self._last // n]
-        late = rules["minutes"] and time.monotonic() - self._saved_at > 60 * rules["minutes"]
+        late = rules["every_minutes"] and time.monotonic() - self._saved_at > 60 * rules["every_minutes"]
         return bool(crossed or late or self._evaluations.best_step == step)
 
     def save(self) -> None:

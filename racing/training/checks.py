@@ -34,14 +34,15 @@ def check(config: Mapping[str, Any]) -> None:
     for key, low, high in (("n_envs", 1, 1 << 20), ("total_timesteps", 1, 1 << 40)):
         require_number(f"algo.{key}", config["algo"].get(key), low, high, whole=True)
     judging, tracking = config["eval"], config["tracking"]
-    for key, low, high in (("episodes", 1, 100_000), ("laps", 1, 1000), ("every", 0, 1 << 40), ("holdout", 0, 10_000)):
+    for key, low, high in (("episodes", 1, 100_000), ("laps", 1, 1000), ("every_steps", 0, 1 << 40)):
         require_number(f"eval.{key}", judging[key], low, high, whole=True)
-    for key in ("from", "finish_rate"):
+    require_number("eval.holdout_tracks", judging["holdout_tracks"], 0, 10_000, whole=True)
+    for key in ("start_fraction", "target_finish_rate"):
         require_number(f"eval.{key}", judging[key], 0, 1, remedy="it is a share")
     keeping = config["checkpoint"]
     for key, low in (("every", 0), ("milestone_every", 0), ("keep_last", 1)):
         require_number(f"checkpoint.{key}", keeping[key], low, 1 << 40, whole=True)
-    require_number("checkpoint.minutes", keeping["minutes"], 0, 1 << 20)
+    require_number("checkpoint.every_minutes", keeping["every_minutes"], 0, 1 << 20)
     require_number("tracking.close_timeout", tracking["close_timeout"], 0, 86_400, unit="s")
     check_sinks(tracking)
     hardware = config["hardware"]

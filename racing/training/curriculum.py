@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from racing.config import compose, key_of, track_by_path
+from racing.config import compose, key_of
 from racing.errors import require
 from racing.policies.init_from import require_fit, shape_text
 from racing.runs.directory import RunDirectory
@@ -64,6 +64,6 @@ def _model_of(phase: DictConfig) -> Any:
 def _overrides(phase: Sequence[str], typed: Sequence[str], name: str, first: bool) -> list[str]:
     """The overrides of one phase, without where it begins: its own, but for the keys that were typed, then those."""
     keys = {key_of(override) for override in typed}
-    own = [part for override in phase if key_of(override) not in keys for part in track_by_path(override)]
+    own = [override for override in phase if key_of(override) not in keys]
     without = ("name",) if first else ("name", "init_from")
     return [*own, *(override for override in typed if key_of(override) not in without), f"name={name}"]

@@ -41,7 +41,7 @@ class JournalWriter(KVWriter):
 class EvaluationCallback(BaseCallback):
     """Logs what the cars do, evaluates the policy between two rollouts and keeps the best one in memory.
 
-    Evaluated is every `every` steps from the fraction `from` of the training on, and at its end.
+    Evaluated is every `every_steps` steps from the fraction `start_fraction` of the training on, and at its end.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class EvaluationCallback(BaseCallback):
         """
         super().__init__()
         self._journal, self._progress, self._evaluate, self._observer = journal, progress, evaluate, observer
-        self._every, self._target_finish_rate = int(rules["every"]), float(rules["finish_rate"])
-        self._next_evaluation = max(int(rules["from"] * total_steps), self._every)
+        self._every, self._target_finish_rate = int(rules["every_steps"]), float(rules["target_finish_rate"])
+        self._next_evaluation = max(int(rules["start_fraction"] * total_steps), self._every)
         self._total_steps, self._steps_before = total_steps, steps_before
         self._recent: list[dict[str, Any]] = []
         self._recorded = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +28,10 @@ class Hardware:
 
 
 def choose(config: Mapping[str, Any]) -> Hardware:
-    """The first device of config["prefer"] that is usable; sets torch's thread count.
+    """Choose the first device of config["prefer"] that is usable, and set torch's thread count.
 
-    Raises InputError if a device name is unknown, or the first one is missing and config["fallback"] is false.
+    Where none is, the CPU, with a warning. Raises InputError if a device name is unknown, or the first one is missing
+    and config["fallback"] is false.
     """
     import torch
 
@@ -42,6 +45,9 @@ def choose(config: Mapping[str, Any]) -> Hardware:
         )
     torch.set_num_threads(config["torch_threads"])
     usable = {"cpu": "cpu", **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})}
+    if config["fallback"] and not usable.keys() & set(prefer):
+        warn_once(f"warning: no {' nor '.join(prefer)} here, torch sees no CUDA device: this runs on the CPU")
+        prefer.append("cpu")
     for position, name in enumerate(prefer):
         if name in usable:
             missing = f"; no {' nor '.join(prefer[:position])} here" if position else ""
@@ -49,6 +55,12 @@ def choose(config: Mapping[str, Any]) -> Hardware:
         if not config["fallback"]:
             break
     raise InputError(
-        f"hardware.prefer={prefer} found none of them usable (fallback {'on' if config['fallback'] else 'off'}); "
-        "torch sees no CUDA device: install torch's CUDA build, or use hardware=cpu"
+        f"hardware.prefer={prefer} must be usable without fallback, torch sees no CUDA device; "
+        "install torch's CUDA build, or use hardware=cpu"
     )
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Print a warning, once in a process: several runs of it may find the same."""
+    print(text, file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from racing.files import atomic_path, write_atomic
 from racing.runs.lock import FileLock
-from racing.tuning.space import settings_of
+from racing.tuning.space import overrides_of
 from racing.tuning.trials import REASON, RUN, WORKER
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def report(study: Study, search: Search) -> float | None:
     lock = FileLock(search.folder / "report.lock")
     lock.acquire(wait=True)
     try:
-        write_report(study, search.folder, search.trial_settings)
+        write_report(study, search.folder, search.trial_overrides)
         show(study, search.folder)
     finally:
         lock.release()
@@ -56,18 +56,18 @@ def best_trial(study: Study) -> FrozenTrial | None:
 
 
 def write_report(
-    study: Study, folder: Path, settings: Callable[[dict[str, Any]], list[str]] = settings_of
+    study: Study, folder: Path, overrides: Callable[[dict[str, Any]], list[str]] = overrides_of
 ) -> list[Path]:
     """Write trials.csv, best.yaml and the pictures that the trials suffice for; returns their paths.
 
-    settings: all settings of a trial from its parameters.
+    overrides: gives all overrides of a trial from its parameters.
     """
     written = [folder / "trials.csv"]
     write_atomic(written[0], trials_csv(study))
     best = best_trial(study)
     if best is not None:
         about = {"study": study.study_name, "trial": best.number, "value": best.value, "run": best.user_attrs.get(RUN)}
-        text = yaml.safe_dump(about | {"overrides": settings(best.params)}, sort_keys=False, width=1000)
+        text = yaml.safe_dump(about | {"overrides": overrides(best.params)}, sort_keys=False, width=1000)
         written.append(folder / "best.yaml")
         write_atomic(written[-1], text)
     return written + [path for name in FIGURES if (path := _draw(study, name, folder / f"{name}.png"))]
@@ -79,7 +79,7 @@ def trials_csv(study: Study) -> str:
     keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(["trial", "state", "value", "worker", "judged_at", "run", "reason", *keys])
+    table.writerow(["trial", "state", "value", "worker", "last_step", "run", "reason", *keys])
     for t in trials:
         about = [t.number, t.state.name, t.value, t.user_attrs.get(WORKER), t.last_step]
         texts = [t.user_attrs.get(RUN, ""), t.user_attrs.get(REASON, "")]
@@ -113,7 +113,7 @@ def show(study: Study, folder: Path) -> None:
     print(f"report   {folder}")
     best = best_trial(study)
     if best is not None:
-        print(f"best     trial {best.number}, {best.value:.4f}: {' '.join(settings_of(best.params))}")
+        print(f"best     trial {best.number}, {best.value:.4f}: {' '.join(overrides_of(best.params))}")
 
 
 def _draw(study: Study, name: str, path: Path) -> Path | None:

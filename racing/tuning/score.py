@@ -11,9 +11,10 @@ METRICS = ("score", "finish_rate", "reward", "mean_speed")  # the greater, the b
 def score(summary: Mapping[str, Any], enough: float) -> float:
     """The order in which a training ranks its policies (racing.runs.metrics.rank), as one number.
 
-    summary: of an evaluation. enough: eval.finish_rate. A policy that finishes less often has the share of it that it
-    reaches, in [0, 1); one that does has 1 + reference lap / lap, so about 2 as fast as the reference, and 1 without a
-    lap to compare. Samplers and pruners only ask which of two trials is better: the step at 1 does not mislead them.
+    summary: of an evaluation. enough: eval.target_finish_rate. A policy that finishes less often has the share of it
+    that it reaches, in [0, 1); one that does has 1 + reference lap / lap, so about 2 as fast as the reference, and 1
+    without a lap to compare. Samplers and pruners only ask which of two trials is better: the step at 1 does not
+    mislead them.
     """
     share = min(1.0, float(summary["finish_rate"]) / enough) if enough > 0 else 1.0
     ratio = summary["lap_ratio"]

@@ -1,4 +1,4 @@
-"""What is searched for, where and how: the keys of conf/sweep, and the study that all workers share."""
+"""What is searched for, where and how: the keys of conf/tuning, and the study that all workers share."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from racing.config import build, compose, explain, key_of, plain, track_by_path
+from racing.config import build, compose, explain, key_of, plain
 from racing.errors import InputError, require, require_number
 from racing.runs.identity import differing_keys, identity, listing
 from racing.training.checks import checked
 from racing.tuning.score import METRICS
-from racing.tuning.space import example, parse_space, settings_of
+from racing.tuning.space import example, overrides_of, parse_space
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
-KEYS = ("sampler", "pruner", "n_trials", "workers", "worker", "study", "storage", "metric", "settings", "space")
+KEYS = ("sampler", "pruner", "n_trials", "workers", "worker", "study", "storage", "metric", "overrides", "space")
 WHERE = ("launcher", "paths", "tracking", "hardware")  # trials are where their worker is, and recorded as it says
 
 
@@ -33,7 +33,7 @@ class Search:
     """A search as one of its workers sees it."""
 
     cfg: DictConfig  # of the worker
-    typed: list[str]  # what was typed, without what concerns the search or the launcher
+    overrides: list[str]  # what was typed, without what concerns the search or the launcher
     space: dict[str, BaseDistribution]
     name: str  # of the study
     base: dict[str, Any]  # what is the same in all trials
@@ -41,21 +41,22 @@ class Search:
     workers: int
     worker: int
     metric: str
-    settings: list[str]
+    defaults: list[str]  # overrides of all trials that stand below those: tuning.overrides
     storage: str
     folder: Path  # what workers leave beside the storage: locks, the report
 
-    def trial_settings(self, params: Mapping[str, Any]) -> list[str]:
-        """The settings of a trial: `racing train SETTINGS` is the same run."""
-        own = settings_of(params)
-        above = {key_of(setting) for setting in (*self.typed, *own)}
-        low = [part for s in self.settings if key_of(s) not in above for part in track_by_path(s)]
-        mid = [setting for setting in self.typed if key_of(setting) not in {key_of(s) for s in own}]
-        return [*low, *(s for s in mid if key_of(s) != "name"), *own, f"name={self.cfg.name}"]
+    def trial_overrides(self, params: Mapping[str, Any]) -> list[str]:
+        """The overrides of a trial: `racing train OVERRIDES` is the same run."""
+        sampled = overrides_of(params)
+        taken = {"name", *map(key_of, sampled)}
+        typed = [override for override in self.overrides if key_of(override) not in taken]
+        taken |= set(map(key_of, self.overrides))
+        low = [override for override in self.defaults if key_of(override) not in taken]
+        return [*low, *typed, *sampled, f"name={self.cfg.name}"]
 
-    def compose(self, settings: Sequence[str]) -> DictConfig:
-        """The configuration of a trial with these settings. Raises InputError where Hydra refuses one."""
-        cfg = compose("train", settings)
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The configuration of a trial with these overrides. Raises InputError where Hydra refuses one."""
+        cfg = compose("train", overrides)
         for key in WHERE:
             cfg[key] = self.cfg[key]
         return cfg
@@ -71,7 +72,7 @@ class Search:
         seed = int(np.random.SeedSequence([self.cfg.seed, self.worker, done]).generate_state(1)[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return _build("sampler", self.cfg.sweep.sampler, seed=seed)
+            return _build("sampler", self.cfg.tuning.sampler, seed=seed)
 
     def open(self) -> Study:
         """The study, begun if it is not there.
@@ -82,7 +83,7 @@ class Search:
 
         from racing.tuning.storage import open_storage
 
-        node = self.cfg.sweep.pruner
+        node = self.cfg.tuning.pruner
         pruner = _build("pruner", node) if node is not None else optuna.pruners.NopPruner()
         storage, sampler = open_storage(self.storage), self.sampler(0)
         common = {"storage": storage, "sampler": sampler, "pruner": pruner, "study_name": self.name}
@@ -92,7 +93,7 @@ class Search:
             study.set_user_attr("base", self.base)
         others = differing_keys(before, self.base) if before else []
         rule = f"study {self.name} was begun with another configuration: {listing(others)}"
-        require(not others, f"{rule}; its trials cannot be compared with these, set sweep.study to a new name")
+        require(not others, f"{rule}; its trials cannot be compared with these, set tuning.study to a new name")
         self._check_space(study)
         return study
 
@@ -107,48 +108,49 @@ class Search:
             try:
                 check_distribution_compatibility(known[key], self.space[key])
             except ValueError as error:
-                rule = f"sweep.space.{key} does not fit study {self.name}: {' '.join(str(error).split())}"
-                raise InputError(f"{rule}; only bounds may change, set sweep.study to a new name") from error
+                rule = f"tuning.space.{key} does not fit study {self.name}: {' '.join(str(error).split())}"
+                raise InputError(f"{rule}; only bounds may change, set tuning.study to a new name") from error
 
 
-def read_search(cfg: DictConfig, typed: Sequence[str], place: Path | None) -> Search:
+def read_search(cfg: DictConfig, overrides: Sequence[str], place: Path | None) -> Search:
     """The search that a worker's configuration describes.
 
-    typed: all settings. place: the sweep's folder, None outside one. Raises InputError for values that break a rule,
-    unknown keys in the space included.
+    overrides: all that were typed.
+    place: the sweep's folder, None outside one.
+    Raises InputError for values that break a rule, unknown keys in the space included.
     """
     config = plain(cfg)
-    sweep = config["sweep"]
-    missing = [key for key in KEYS if not isinstance(sweep, dict) or key not in sweep]
-    require(not missing, f"sweep must have {listing(missing)}; choose one with sweep=tpe, cmaes or random")
+    tuning = config["tuning"]
+    missing = [key for key in KEYS if not isinstance(tuning, dict) or key not in tuning]
+    require(not missing, f"tuning must have {listing(missing)}; choose one with tuning=tpe, cmaes or random")
     for key, low, high in (("n_trials", 1, 1 << 20), ("workers", 1, 4096), ("worker", 0, 4095)):
-        require_number(f"sweep.{key}", sweep[key], low, high, whole=True)
-    metric, settings = sweep["metric"], sweep["settings"]
-    require(metric in METRICS, f"sweep.metric must be one of {', '.join(METRICS)}, got {metric!r}; score is usual")
-    fits = isinstance(settings, list) and all(isinstance(s, str) and "=" in s for s in settings)
-    require(fits, f"sweep.settings must be a list of KEY=VALUE, got {settings!r}; [] for none")
-    require(cfg.phases is None, "sweep cannot search over phases; give the settings of one of them")
-    space = parse_space(sweep["space"])
-    base = {**identity(checked(cfg)), "search": {"metric": metric, "settings": settings}}
-    text = json.dumps([base, sweep["space"]], sort_keys=True)
-    name = sweep["study"] or f"{cfg.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        require_number(f"tuning.{key}", tuning[key], low, high, whole=True)
+    metric, defaults = tuning["metric"], tuning["overrides"]
+    require(metric in METRICS, f"tuning.metric must be one of {', '.join(METRICS)}, got {metric!r}; score is usual")
+    fits = isinstance(defaults, list) and all(isinstance(o, str) and "=" in o for o in defaults)
+    require(fits, f"tuning.overrides must be a list of KEY=VALUE, got {defaults!r}; [] for none")
+    require(cfg.phases is None, "tuning cannot search over phases; give the overrides of one of them")
+    space = parse_space(tuning["space"])
+    base = {**identity(checked(cfg)), "search": {"metric": metric, "overrides": defaults}}
+    text = json.dumps([base, tuning["space"]], sort_keys=True)
+    name = tuning["study"] or f"{cfg.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     studies = Path(config["paths"]["outputs"]).resolve() / "studies"
     beside = place / "study.journal" if place else studies / f"{name}.journal"
     search = Search(
         cfg=cfg,
-        typed=[s for s in typed if key_of(s).partition(".")[0] not in ("sweep", "launcher", "hydra", "fresh")],
+        overrides=[o for o in overrides if key_of(o).partition(".")[0] not in ("tuning", "launcher", "fresh")],
         space=space,
         name=name,
         base=base,
-        n_trials=sweep["n_trials"],
-        workers=sweep["workers"],
-        worker=sweep["worker"],
+        n_trials=tuning["n_trials"],
+        workers=tuning["workers"],
+        worker=tuning["worker"],
         metric=metric,
-        settings=settings,
-        storage=str(sweep["storage"] or beside),
+        defaults=defaults,
+        storage=str(tuning["storage"] or beside),
         folder=(place or studies) / name,
     )
-    search.compose(search.trial_settings(example(space)))  # unknown keys are said now, not trial by trial
+    search.compose(search.trial_overrides(example(space)))  # unknown keys are refused now, not trial by trial
     return search
 
 
@@ -158,4 +160,4 @@ def _build(key: str, node: Any, **arguments: Any) -> Any:
     try:
         return build(node, **arguments)
     except InstantiationException as error:
-        raise InputError(f"sweep.{key}: {explain(error)}") from error
+        raise InputError(f"tuning.{key}: {explain(error)}") from error

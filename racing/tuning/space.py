@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SYNTAX = "choice(a, b), interval(0.9, 0.99), int(interval(1, 9)), range(1, 9) or tag(log, interval(1e-5, 1e-3))"
-PREFIX = "sweep.space."  # of what is typed
+PREFIX = "tuning.space."  # of keys of the space
 
 
 def parse_space(space: Any) -> dict[str, BaseDistribution]:
@@ -28,9 +28,9 @@ def parse_space(space: Any) -> dict[str, BaseDistribution]:
     included; `int(...)` whole numbers; `tag(log, ...)` a logarithmic scale. Raises InputError for anything else, and
     for keys that change nothing that is computed.
     """
-    require(isinstance(space, Mapping) and len(space) > 0, f"sweep.space must be KEY: SPACE, got {space!r}; {SYNTAX}")
+    require(isinstance(space, Mapping) and len(space) > 0, f"tuning.space must be KEY: SPACE, got {space!r}; {SYNTAX}")
     texts = {key: text for key, text in flatten(space).items() if text is not None}
-    require(len(texts) > 0, f"sweep.space must have a key that is not null; {SYNTAX}")
+    require(len(texts) > 0, f"tuning.space must have a key that is not null; {SYNTAX}")
     return {key: _distribution(key, text) for key, text in texts.items()}
 
 
@@ -78,8 +78,8 @@ def _numbers(name: str, value: IntervalSweep | RangeSweep) -> BaseDistribution:
     return FloatDistribution(low, high, log=log, step=None if log or step is None else float(step))
 
 
-def settings_of(params: Mapping[str, Any]) -> list[str]:
-    """Values of parameters as settings: `algo.gamma=0.99`. Floats keep all their digits."""
+def overrides_of(params: Mapping[str, Any]) -> list[str]:
+    """Values of parameters as overrides: `algo.gamma=0.99`. Floats keep all their digits."""
     return [f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()]
 
 
@@ -88,19 +88,19 @@ def example(space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     return {key: d.choices[0] if hasattr(d, "choices") else d.low for key, d in space.items()}
 
 
-def typed_search(argument: str) -> list[str]:
-    """A setting of sweep as Hydra takes it.
+def search_for_hydra(override: str) -> list[str]:
+    """Write an override of the group tuning as Hydra takes it.
 
-    SPACE of `sweep.space.KEY=SPACE` is put in quotes, as Hydra would sweep itself; KEY may be a new one. A whole
-    `sweep.space={...}`, or sampler or pruner, replaces what was there, which Hydra would merge. Raises InputError for
-    sweep.workers=0, of which Hydra would make no job at all.
+    SPACE of `tuning.space.KEY=SPACE` is put in quotes, as Hydra would sweep itself; KEY may be a new one. A whole
+    `tuning.space={...}`, or sampler or pruner, replaces what was there, which Hydra would merge. Raises InputError for
+    tuning.workers=0, of which Hydra would make no job at all.
     """
-    key, equals, value = argument.partition("=")
-    none = key == "sweep.workers" and not re.fullmatch(r"[1-9]\d*", value)
-    require(not none, f"{argument} must be a whole number, at least 1; 1 is usual on one machine")
-    if key in ("sweep.space", "sweep.sampler", "sweep.pruner") and value.startswith("{"):
-        return [f"~{key}", f"+{argument}"]
+    key, equals, value = override.partition("=")
+    none = key == "tuning.workers" and not re.fullmatch(r"[1-9]\d*", value)
+    require(not none, f"{override} must be a whole number, at least 1; 1 is usual on one machine")
+    if key in ("tuning.space", "tuning.sampler", "tuning.pruner") and value.startswith("{"):
+        return [f"~{key}", f"+{override}"]
     if not key.startswith(PREFIX) or not equals:
-        return [argument]
+        return [override]
     bare = value == "null" or value[:1] in ("'", '"')
     return [f"++{key}={value if bare else QuotedString(value, Quote.double).with_quotes()}"]

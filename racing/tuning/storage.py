@@ -18,7 +18,7 @@ MODAL = "modal-dict://"
 
 
 class StudyFile(JournalFileBackend):
-    """Optuna's journal file, with a lock that network file systems know, which mends a torn last line."""
+    """Optuna's journal file, with a lock that network file systems know, which repairs a torn last line."""
 
     def __init__(self, path: Path) -> None:
         """path: the file; begun if it is missing."""
@@ -86,17 +86,17 @@ def open_storage(spec: str) -> JournalStorage:
         import modal
 
         name = spec.removeprefix(MODAL)
-        require(name != "", f"sweep.storage={spec} must name a modal.Dict; write {MODAL}NAME")
+        require(name != "", f"tuning.storage={spec} must name a modal.Dict; write {MODAL}NAME")
         return JournalStorage(StudyDict(modal.Dict.from_name(name, create_if_missing=True)))
-    require("://" not in spec, f"sweep.storage={spec} must be a file or {MODAL}NAME; write one of them")
+    require("://" not in spec, f"tuning.storage={spec} must be a file or {MODAL}NAME; write one of them")
     path = Path(spec).resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(StudyFile(path))
     except OSError as error:
         problem = f"{error.filename or path}: {error.strerror}"
-        raise InputError(f"{problem}; sweep.storage must be a writable file: set sweep.storage=FILE") from error
+        raise InputError(f"{problem}; tuning.storage must be a writable file: set tuning.storage=FILE") from error
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise InputError(
-            f"{path} must be the file of a study, it is damaged: {error}; set sweep.storage=FILE"
+            f"{path} must be the file of a study, it is damaged: {error}; set tuning.storage=FILE"
         ) from error

@@ -1,4 +1,4 @@
-"""What the trials of a study say beside Optuna's own record, and which of them a worker continues."""
+"""What the trials of a study record beside what Optuna does, and which of them a worker resumes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ FIRST, ROW = 3, 10  # so many failures at the beginning, or one after another, a
 
 
 def left_over(study: Study, worker: int, workers: int, folder: Path) -> list[FrozenTrial]:
-    """Trials that this worker continues: its own, and those of numbers that have no worker now, shared out evenly.
+    """Find the trials that this worker resumes: its own, and those of numbers that have no worker now, shared evenly.
 
-    folder: with the locks of workers. Trials that nobody has begun are told to have failed on the way.
+    folder: with the locks of workers. Trials that nobody has begun are marked as failed.
     """
     found = []
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
@@ -45,8 +45,8 @@ def lock_path(folder: Path, worker: int) -> Path:
     return folder / f"worker-{worker}.lock"
 
 
-def first_twin(study: Study, trial: Trial) -> FrozenTrial | None:
-    """An earlier trial with the same values, a finished one if there is any; None if there is none."""
+def first_duplicate(study: Study, trial: Trial) -> FrozenTrial | None:
+    """Find an earlier trial with the same values, a finished one if there is any; None if there is none."""
     same = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number and t.params == trial.params]
     return next((t for t in same if t.state.is_finished()), next(iter(same), None))
 

@@ -31,7 +31,7 @@ from racing.tuning.trials import (
     SUFFIX,
     WORKER,
     all_failed,
-    first_twin,
+    first_duplicate,
     left_over,
     lock_path,
 )
@@ -55,14 +55,14 @@ class TrialObserver(TrainingObserver):
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
         """See TrainingObserver. An evaluation that a resumed run repeats is not reported again.
 
-        Steps are reported as multiples of eval.every, which all trials have in common: an evaluation waits for the end
-        of a rollout, and trials may differ in how long these are.
+        Steps are reported as multiples of eval.every_steps, which all trials have in common: an evaluation waits for
+        the end of a rollout, and trials may differ in how long these are.
         """
-        every = self.rules["every"]
+        every = self.rules["every_steps"]
         place = max(1, round(step / every)) * every
         if place not in self.reported:
             self.reported.add(place)
-            self.trial.report(value_of(self.metric, evaluation.summary, self.rules["finish_rate"]), place)
+            self.trial.report(value_of(self.metric, evaluation.summary, self.rules["target_finish_rate"]), place)
         if self.trial.should_prune():
             self.trial.set_user_attr(PRUNE, step)  # before the run leaves: who continues it knows
             self.stop.pruned = True
@@ -85,11 +85,11 @@ class Worker:
             self._run(Trial(self.study, left._trial_id), again=True)
         while len(self.study.get_trials(deepcopy=False, states=DONE)) < self.search.n_trials:
             trial = self._ask()
-            twin = first_twin(self.study, trial)
-            if twin is not None and twin.state.is_finished():
-                self._copy(twin, trial)
+            duplicate = first_duplicate(self.study, trial)
+            if duplicate is not None and duplicate.state.is_finished():
+                self._copy(duplicate, trial)
                 continue
-            if twin is not None:
+            if duplicate is not None:
                 trial.set_user_attr(SUFFIX, f".trial{trial.number}")
             self._run(trial, again=False)
 
@@ -100,36 +100,39 @@ class Worker:
         trial.set_user_attr(WORKER, self.search.worker)
         return trial
 
-    def _copy(self, twin: FrozenTrial, trial: Trial) -> None:
-        """The same values were tried before, and would give the same result."""
-        if twin.state == TrialState.FAIL:
-            self._failed(trial, InputError(twin.user_attrs.get(REASON, f"as trial {twin.number}")))
+    def _copy(self, duplicate: FrozenTrial, trial: Trial) -> None:
+        """Take over the result of an earlier trial with the same values: training again would give the same."""
+        if duplicate.state == TrialState.FAIL:
+            self._failed(trial, InputError(duplicate.user_attrs.get(REASON, f"as trial {duplicate.number}")))
             return
         for name in (RUN, REASON):
-            if name in twin.user_attrs:
-                trial.set_user_attr(name, twin.user_attrs[name])
-        for step, value in twin.intermediate_values.items():
+            if name in duplicate.user_attrs:
+                trial.set_user_attr(name, duplicate.user_attrs[name])
+        for step, value in duplicate.intermediate_values.items():
             trial.report(value, step)
-        self.study.tell(trial, twin.values if twin.state == TrialState.COMPLETE else None, state=twin.state)
+        values = duplicate.values if duplicate.state == TrialState.COMPLETE else None
+        self.study.tell(trial, values, state=duplicate.state)
 
     def _run(self, trial: Trial, *, again: bool) -> None:
-        """Train a trial to its end and tell the study. again: another process has begun with it."""
-        search, settings = self.search, self.search.trial_settings(trial.params)
+        """Train a trial to its end and report it to the study. again: another process has begun with it."""
+        search, overrides = self.search, self.search.trial_overrides(trial.params)
         self.stop.pruned = PRUNE in trial.user_attrs
         try:
-            cfg = search.compose(settings)
+            cfg = search.compose(overrides)
             cfg.fresh = search.cfg.fresh and not again
             own = TrialObserver(self.stop, trial, search.name, search.metric, cfg.eval)
             suffix = trial.user_attrs.get(SUFFIX, "")
             run = train_with_teacher(
-                cfg, settings, observer=Observers(self.observer, own), stop=self.stop, suffix=suffix
+                cfg, overrides, observer=Observers(self.observer, own), stop=self.stop, suffix=suffix
             )
-            value = value_of(search.metric, run.summary, cfg.eval.finish_rate)
+            value = value_of(search.metric, run.summary, cfg.eval.target_finish_rate)
         except Stopped:
             if not self.stop.pruned:
                 raise
             self.study.tell(trial, state=TrialState.PRUNED)
-        except Diverged as error:  # told as pruned: samplers avoid such values, but forget those of trials that failed
+        except (
+            Diverged
+        ) as error:  # reported as pruned: samplers avoid such values, but forget those of trials that failed
             trial.set_user_attr(REASON, str(error))
             self.study.tell(trial, state=TrialState.PRUNED)
         except Exception as error:
@@ -152,17 +155,17 @@ class Worker:
 
 
 def work(
-    cfg: DictConfig, typed: Sequence[str], place: Path | None, observer: TrainingObserver | None = None
+    cfg: DictConfig, overrides: Sequence[str], place: Path | None, observer: TrainingObserver | None = None
 ) -> float | None:
     """Work on the search that `cfg` describes until it has enough trials; returns the best value so far.
 
-    typed: all settings.
+    overrides: all that were typed.
     place: the sweep's folder; None outside one.
     observer: follows every trial.
     Raises InputError for what is wrong with it, Stopped after a signal.
     """
     logging.set_verbosity(logging.WARNING)
-    search = read_search(cfg, typed, place)
+    search = read_search(cfg, overrides, place)
     try:
         search.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(lock_path(search.folder, search.worker))
@@ -172,7 +175,7 @@ def work(
         raise InputError(f"{problem}; paths.outputs must be a writable folder: set paths.outputs=FOLDER") from error
     if not free:
         rule = f"worker {search.worker} of {search.name} is at work already ({lock.owner})"
-        raise InputError(f"{rule}; wait for it, stop it, or set sweep.study to begin another study")
+        raise InputError(f"{rule}; wait for it, stop it, or set tuning.study to begin another study")
     try:
         study = search.open()
         with StopFlag() as stop:

@@ -16,7 +16,7 @@ import yaml
 
 from racing.cli import main
 from racing.commands.reproduce.main import print_rows
-from racing.commands.reproduce.plan import Task, fitting_settings
+from racing.commands.reproduce.plan import Task, fitting_overrides
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
 from tests.conftest import REPOSITORY
@@ -210,7 +210,7 @@ def past(*overrides: str) -> SimpleNamespace:
 )
 def test_settings_of_a_variation(typed: list[str], changes: list[str], settings: list[str]):
     task = Task(original=past(*typed), outputs=Path(), place=[], changes=changes, fresh=False)
-    assert fitting_settings(task) == settings
+    assert fitting_overrides(task) == settings
 
 
 BAD = [
@@ -218,15 +218,15 @@ BAD = [
     (["run=" + "0" * 32], "must be MLflow's database, there is no such file", "tracking.uri="),
     (["checkout=maybe"], "checkout must be true or false, got 'maybe'", "choose one"),
     (["checkout=true", "algo.gamma"], "'algo.gamma' must be key=value", "--help"),
-    (["-m", "seed=1,2"], "'-m' must be key=value", "--help"),
+    (["-m", "seed=1,2"], "unrecognised argument '-m'", "--help"),
     (["seed=1,2"], "'seed=1,2' has several values", "write seed=[...]"),
     (["hydra.verbose=true"], "'hydra.verbose=true' cannot be changed here", "leave it away"),
-    (["algo.nenvs=3"], "'algo.nenvs' is no key", "did you mean algo.n_envs?"),
+    (["algo.nenvs=3"], "unknown key 'algo.nenvs'", "did you mean algo.n_envs?"),
     (["algo=null"], "'algo=null' must name a choice of algo", "choose one of"),
     (["seed=5"], "seed=5 must change something", "leave it away to reproduce it"),
     (["algo.gamma=2"], "algo.gamma must be a number in [0, 1]", "see conf/algo"),
     (["hardware.torch_threads=0"], "hardware.torch_threads must be in 1..256", "1 is usual"),
-    (["tracking=nowhere"], "tracking=nowhere is no choice", "choose one of"),
+    (["tracking=nowhere"], "unknown choice tracking=nowhere", "choose one of"),
 ]
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SHORT = ["debug=fast", "eval.episodes=2", "name=s", "algo.n_steps=32", "eval.every=0"]
+SHORT = ["debug=fast", "eval.episodes=2", "name=s", "algo.n_steps=32", "eval.every_steps=0"]
 TOTAL = 98_304
 LONG = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "tracking=none"]
 
@@ -27,6 +27,6 @@ LEARNT = [
     "name=s",
     "track=oval",
     "algo.total_timesteps=114688",
-    "eval.every=40960",
+    "eval.every_steps=40960",
 ]
-LEARNT += ["eval.from=0.2", "seed=1,2", "algo.learning_rate=1e-3,3e-3"]
+LEARNT += ["eval.start_fraction=0.2", "seed=1,2", "algo.learning_rate=1e-3,3e-3"]

@@ -173,7 +173,7 @@ def test_logs_follow_a_job_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["stat"], "did you mean status?"),
         (["status", "nothing"], "is not there, no sweep is under"),
-        (["status", "job=1"], "'job' is no key of racing jobs status"),
+        (["status", "job=1"], "unknown key 'job'; racing jobs status takes "),
         (["logs", "job=one"], "job must be a number, got 'one'"),
         (["collect", "wait=maybe"], "wait must be true or false, got 'maybe'"),
     ],

@@ -181,14 +181,14 @@ def outputs_of(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-m", "seed=1,2", "algo.gama=0.9,0.8"], "'algo.gama' is no key; did you mean algo.gamma?"),
-        (["-m", "algo=ppo,sca"], "algo=sca is no choice"),
+        (["-m", "seed=1,2", "algo.gama=0.9,0.8"], "unknown key 'algo.gama'; did you mean algo.gamma?"),
+        (["-m", "algo=ppo,sca"], "unknown choice algo=sca"),
         (["-m", "seed=range(0,0)"], "the sweep has no jobs, an axis of it is empty"),
         (["-m", "seed=1,2", "algo.gamma=0.9,1.5"], "seed=1 algo.gamma=1.5: algo.gamma must be"),
         (["-m", "seed=1,2", "launcher.n_jobs=0"], "launcher.n_jobs must be a whole number in [1, 4096], got 0"),
         (["-m", "seed=1,2", "launcher.max_resubmits=-1"], "launcher.max_resubmits must be"),
         (["-m", "seed=1,2", "launcher.wait=yes"], "launcher.wait must be true or false, got 'yes'"),
-        (["-m", "seed=1,2", "launcher=slrm"], "launcher=slrm is no choice"),
+        (["-m", "seed=1,2", "launcher=slrm"], "unknown choice launcher=slrm"),
         (["launcher.wait=false"], "launcher.wait=false must come with -m"),
     ],
 )

@@ -196,7 +196,7 @@ def test_the_verb_fails_if_the_two_differ(
         (["opset=x"], "opset must be a whole number, got 'x'"),
         (["run=policy.onnx"], "it is exported already"),
         (["run=nothing"], "must be a run directory"),
-        (["ops=3"], "'ops' is no key; did you mean opset?"),
+        (["ops=3"], "unknown key 'ops'; did you mean opset?"),
         (["+ops=3"], "must be key=value with a key of `racing export --help`"),
         (["paths=3"], "paths.outputs must be a folder"),
     ],

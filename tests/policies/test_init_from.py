@@ -23,7 +23,7 @@ from tests.support.mlflow_server import Copy
 from tests.support.processes import points, state_bytes
 from tests.support.signals import contents, only_run, train, train_until
 
-SHORT = ["algo.n_steps=32", "eval.every=0", "checkpoint.every=2048"]  # 2048 steps an update
+SHORT = ["algo.n_steps=32", "eval.every_steps=0", "checkpoint.every=2048"]  # 2048 steps an update
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_third_run_has_two_before_it(parent: RunDirectory, child: RunDirectory
 
 def test_stopped_and_killed_it_continues_exactly(parent: RunDirectory, tmp_path: Path):
     arguments = [*SHORT, "name=heir", f"init_from={parent.path}", "algo.total_timesteps=8192"]
-    arguments += ["eval.every=2048", "eval.from=0"]
+    arguments += ["eval.every_steps=2048", "eval.start_fraction=0"]
     assert train(tmp_path / "calm", *arguments) == 0
     assert train_until(3000, tmp_path / "disturbed", *arguments) == 75
     disturbed, calm = only_run(tmp_path / "disturbed"), only_run(tmp_path / "calm")

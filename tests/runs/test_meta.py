@@ -19,7 +19,12 @@ from racing.runs.meta import describe, write_meta
 from tests.support.signals import only_run, train, train_until
 
 ARGUMENTS = ["name=m", "algo.n_steps=32", "algo.total_timesteps=16384", "checkpoint.every=2048"]
-ARGUMENTS += ["checkpoint.keep_last=2", "checkpoint.milestone_every=6000", "eval.every=4096", "eval.from=0"]
+ARGUMENTS += [
+    "checkpoint.keep_last=2",
+    "checkpoint.milestone_every=6000",
+    "eval.every_steps=4096",
+    "eval.start_fraction=0",
+]
 
 
 def events(run: RunDirectory, name: str) -> list[dict]:
@@ -123,7 +128,7 @@ def test_a_run_that_failed_has_its_page(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("racing.training.session.record", broken)
     with pytest.raises(RuntimeError, match="on fire"):
-        train(tmp_path, "algo.n_steps=32", "algo.total_timesteps=2048", "eval.every=0")
+        train(tmp_path, "algo.n_steps=32", "algo.total_timesteps=2048", "eval.every_steps=0")
     run = only_run(tmp_path)
     assert run.status == "FAILED"
     page = read_json(run.path / f"{run.name}.meta.json")

@@ -149,7 +149,13 @@ def aged(run: RunDirectory, old: dict[str, str]) -> RunDirectory:
 
 
 def test_a_training_goes_on_from_a_checkpoint_with_old_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    arguments = ["name=aged", "algo.n_steps=32", "algo.total_timesteps=8192", "checkpoint.every=2048", "eval.every=0"]
+    arguments = [
+        "name=aged",
+        "algo.n_steps=32",
+        "algo.total_timesteps=8192",
+        "checkpoint.every=2048",
+        "eval.every_steps=0",
+    ]
     assert train_until(5000, tmp_path, *arguments) == 75
     before = only_run(tmp_path)
     run = aged(before, {"gamma": "discount"})

@@ -34,7 +34,7 @@ NUMBER = struct.Struct("!i")  # an answer: the process id, and later its wait st
 CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 
 TINY = [
-    *("debug=fast", "eval.episodes=2", "eval.every=0", "tracking=none"),
+    *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "tracking=none"),
     *("algo.total_timesteps=2048", "algo.n_steps=32"),
 ]
 

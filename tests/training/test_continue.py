@@ -27,9 +27,16 @@ FACTS = {"commit": "27066771d6c9", "package torch": "2.0"}
 CODE = {"commit": "27066771d6c9", "dirty": False, "untracked": [], "diff": ""}
 TOTAL = 24_576  # twelve updates
 PPO = ["name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "checkpoint.every=4096"]
-PPO += ["eval.every=8192", "eval.from=0"]
+PPO += ["eval.every_steps=8192", "eval.start_fraction=0"]
 SAC_TOTAL = 1280
-SAC = ["name=c", "algo=sac", "env=mlp", f"algo.total_timesteps={SAC_TOTAL}", "checkpoint.every=256", "eval.every=0"]
+SAC = [
+    "name=c",
+    "algo=sac",
+    "env=mlp",
+    f"algo.total_timesteps={SAC_TOTAL}",
+    "checkpoint.every=256",
+    "eval.every_steps=0",
+]
 SAC += ["algo.learning_starts=320", "algo.buffer_size=640", "algo.batch_size=64", "algo.gradient_steps=1"]
 
 
@@ -370,15 +377,15 @@ def test_the_same_code_and_machine_are_not_told(stopped: RunDirectory, capsys: p
 @pytest.mark.parametrize(
     ("rules", "steps"),
     [
-        (["checkpoint.every=0", "checkpoint.minutes=1e-9"], range(2048, 8193, 2048)),
-        (["checkpoint.every=0", "checkpoint.minutes=0"], [8192]),
-        (["checkpoint.every=3000", "checkpoint.minutes=0"], [4096, 6144, 8192]),
+        (["checkpoint.every=0", "checkpoint.every_minutes=1e-9"], range(2048, 8193, 2048)),
+        (["checkpoint.every=0", "checkpoint.every_minutes=0"], [8192]),
+        (["checkpoint.every=3000", "checkpoint.every_minutes=0"], [4096, 6144, 8192]),
         (["checkpoint.every=0", "checkpoint.milestone_every=4096", "checkpoint.keep_last=1"], [4096, 8192]),
     ],
     ids=["minutes", "end", "every", "milestones"],
 )
 def test_when_a_checkpoint_is_made(rules: list[str], steps, tmp_path: Path):
-    arguments = ["algo.n_steps=32", "algo.total_timesteps=8192", "eval.every=0", "checkpoint.keep_last=9"]
+    arguments = ["algo.n_steps=32", "algo.total_timesteps=8192", "eval.every_steps=0", "checkpoint.keep_last=9"]
     assert train(tmp_path, *arguments, *rules) == 0
     run = only_run(tmp_path)
     assert checkpoints_of(run) == [f"{step:09d}" for step in steps]

@@ -15,7 +15,7 @@ from tests.support.processes import state_bytes
 from tests.support.signals import contents, train, train_until
 
 PHASES = "phases={a:['track=oval','algo.total_timesteps=2048'],b:['seed=5','algo.total_timesteps=4096']}"
-OWN = [PHASES, "name=p", "algo.n_steps=32", "eval.every=0"]
+OWN = [PHASES, "name=p", "algo.n_steps=32", "eval.every_steps=0"]
 
 
 def tags_of(run: RunDirectory) -> dict[str, str]:
@@ -59,7 +59,7 @@ def test_progressive_training_is_three_runs_that_follow_each_other(tmp_path: Pat
 def test_stopped_in_the_second_phase_it_goes_on_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert train(tmp_path / "calm", *OWN) == 0
     outputs = tmp_path / "stopped"
-    assert train(outputs, *OWN[1:], "name=p-a", "track=oval", "algo.total_timesteps=2048", "eval.every=0") == 0
+    assert train(outputs, *OWN[1:], "name=p-a", "track=oval", "algo.total_timesteps=2048", "eval.every_steps=0") == 0
     (first,) = runs_of(outputs)
     assert train_until(3000, outputs, *OWN) == 75  # the first phase has 2048 steps only
     first, second = runs_of(outputs)
@@ -76,7 +76,7 @@ def test_stopped_in_the_second_phase_it_goes_on_there(tmp_path: Path, capsys: py
 
 def test_in_a_sweep_each_value_has_its_own_phases(tmp_path: Path):
     phases = "phases={a:['track=oval'],b:['seed=9','algo.gamma=0.9']}"
-    arguments = [phases, "name=p", "algo.n_steps=32", "eval.every=0", "algo.total_timesteps=2048"]
+    arguments = [phases, "name=p", "algo.n_steps=32", "eval.every_steps=0", "algo.total_timesteps=2048"]
     assert train(tmp_path, "-m", "seed=1,2", *arguments, "track=mini") == 0
     runs = sorted(runs_of(tmp_path), key=lambda run: (run.config["seed"], run.name))
     assert [run.name[:4] for run in runs] == ["p-a-", "p-b-", "p-a-", "p-b-"]
@@ -87,7 +87,7 @@ def test_in_a_sweep_each_value_has_its_own_phases(tmp_path: Path):
 
 
 def test_the_first_phase_may_begin_from_another_run(tmp_path: Path):
-    assert train(tmp_path, "name=old", "algo.n_steps=32", "eval.every=0", "algo.total_timesteps=2048") == 0
+    assert train(tmp_path, "name=old", "algo.n_steps=32", "eval.every_steps=0", "algo.total_timesteps=2048") == 0
     (old,) = runs_of(tmp_path)
     assert train(tmp_path, *OWN, f"init_from={old.name}") == 0
     _, first, second = runs_of(tmp_path)
@@ -100,7 +100,7 @@ def test_a_phase_takes_a_track_by_its_path(tmp_path: Path):
     track = REPOSITORY / "tracks" / "oval" / "oval.png"
     phases = f"phases={{a:['track={track}','algo.total_timesteps=2048']}}"
     for typed, driven in (([], "oval"), (["track=mini"], "mini")):
-        assert train(tmp_path / driven, phases, "name=p", "algo.n_steps=32", "eval.every=0", *typed) == 0
+        assert train(tmp_path / driven, phases, "name=p", "algo.n_steps=32", "eval.every_steps=0", *typed) == 0
         (run,) = runs_of(tmp_path / driven)
         assert tags_of(run)["racing.tracks"] == driven
 

@@ -223,7 +223,7 @@ def test_a_failing_run_is_recorded_as_failed_at_once(outputs: Path):
 
 
 def test_a_killed_run_is_completed_by_the_same_command_without_doubled_points(outputs: Path):
-    arguments = ["debug=fast", "name=killed", "algo.total_timesteps=65536", "eval.every=0", "eval.episodes=2"]
+    arguments = ["debug=fast", "name=killed", "algo.total_timesteps=65536", "eval.every_steps=0", "eval.episodes=2"]
     process = subprocess.Popen(
         command(outputs, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

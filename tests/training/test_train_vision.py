@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 ARGUMENTS = [
     *("env=vision", "env.width=40", "env.height=40", "env.line=centre", "env.grayscale=true", "env.frame_stack=2"),
     *("algo=ppo_cnn", "algo.cnn=small", "algo.precision=bfloat16", "debug=fast", "track=oval"),
-    *("eval.video=true", "eval.every=2048", "eval.from=0.4", "eval.episodes=3"),
+    *("eval.video=true", "eval.every_steps=2048", "eval.start_fraction=0.4", "eval.episodes=3"),
 ]
 
 

@@ -5,7 +5,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from racing.config import choices, compose, plain
 from racing.errors import InputError
-from racing.tuning.space import example, parse_space, settings_of, typed_search
+from racing.tuning.space import example, overrides_of, parse_space, search_for_hydra
 
 
 @pytest.mark.parametrize(
@@ -32,10 +32,10 @@ def test_distributions(text, expected):
 @pytest.mark.parametrize(
     ("space", "complaint"),
     [
-        (None, "sweep.space must be KEY: SPACE"),
-        ({}, "sweep.space must be KEY: SPACE"),
+        (None, "tuning.space must be KEY: SPACE"),
+        ({}, "tuning.space must be KEY: SPACE"),
         ({"algo.x": None}, "must have a key that is not null"),
-        ({"algo.x": 3}, "sweep.space.algo.x=3 must be a space of values, such as choice(a, b)"),
+        ({"algo.x": 3}, "tuning.space.algo.x=3 must be a space of values, such as choice(a, b)"),
         ({"algo.x": "3"}, "must be a space of values"),
         ({"algo.x": ""}, "must be a space of values"),
         ({"algo.x": "uniform(1, 2)"}, "Unknown function 'uniform'"),
@@ -60,7 +60,7 @@ def test_what_is_no_space(space, complaint):
 
 
 def test_settings_keep_every_digit_and_hydra_reads_them():
-    settings = settings_of({"algo.learning_rate": 1.2345678901234567e-05, "algo": "sac", "algo.net_arch": "[8,8]"})
+    settings = overrides_of({"algo.learning_rate": 1.2345678901234567e-05, "algo": "sac", "algo.net_arch": "[8,8]"})
     cfg = compose("train", settings)
     assert cfg.algo.learning_rate == 1.2345678901234567e-05
     assert cfg.algo.net_arch == [8, 8]
@@ -69,12 +69,12 @@ def test_settings_keep_every_digit_and_hydra_reads_them():
 
 def test_typed_spaces_are_quoted_and_may_be_new():
     arguments = ["algo.n_epochs=range(1, 3)", "algo.gamma='choice(1,2)'", "algo.ent_coef=null"]
-    typed = [part for argument in arguments for part in typed_search(f"sweep.space.{argument}")]
-    assert typed[0] == '++sweep.space.algo.n_epochs="range(1, 3)"'
-    assert typed[1] == "++sweep.space.algo.gamma='choice(1,2)'"
-    assert typed_search("sweep.n_trials=3") == ["sweep.n_trials=3"]
-    cfg = compose("train", ["sweep=tpe", *typed])
-    assert list(parse_space(plain(cfg)["sweep"]["space"])) == [
+    typed = [part for argument in arguments for part in search_for_hydra(f"tuning.space.{argument}")]
+    assert typed[0] == '++tuning.space.algo.n_epochs="range(1, 3)"'
+    assert typed[1] == "++tuning.space.algo.gamma='choice(1,2)'"
+    assert search_for_hydra("tuning.n_trials=3") == ["tuning.n_trials=3"]
+    cfg = compose("train", ["tuning=tpe", *typed])
+    assert list(parse_space(plain(cfg)["tuning"]["space"])) == [
         "algo.learning_rate",
         "algo.gamma",
         "algo.gae_lambda",
@@ -83,14 +83,14 @@ def test_typed_spaces_are_quoted_and_may_be_new():
 
 
 def test_a_whole_space_replaces_the_one_in_conf():
-    typed = typed_search("sweep.space={algo.gamma: 'interval(0.9, 0.99)'}")
-    sampler = typed_search("sweep.sampler={_target_: optuna.samplers.QMCSampler}")
-    sweep = plain(compose("train", ["sweep=tpe", *typed, *sampler]))["sweep"]
-    assert parse_space(sweep["space"]) == {"algo.gamma": FloatDistribution(0.9, 0.99)}
-    assert sweep["sampler"] == {"_target_": "optuna.samplers.QMCSampler"}
+    typed = search_for_hydra("tuning.space={algo.gamma: 'interval(0.9, 0.99)'}")
+    sampler = search_for_hydra("tuning.sampler={_target_: optuna.samplers.QMCSampler}")
+    tuning = plain(compose("train", ["tuning=tpe", *typed, *sampler]))["tuning"]
+    assert parse_space(tuning["space"]) == {"algo.gamma": FloatDistribution(0.9, 0.99)}
+    assert tuning["sampler"] == {"_target_": "optuna.samplers.QMCSampler"}
 
 
-@pytest.mark.parametrize("name", choices("sweep"))
+@pytest.mark.parametrize("name", choices("tuning"))
 def test_the_spaces_in_conf_fit_the_default_experiment(name):
-    space = parse_space(plain(compose("train", [f"sweep={name}"]))["sweep"]["space"])
-    compose("train", settings_of(example(space)))
+    space = parse_space(plain(compose("train", [f"tuning={name}"]))["tuning"]["space"])
+    compose("train", overrides_of(example(space)))

@@ -23,9 +23,9 @@ from tests.support.signals import contents, train, train_until
 from tests.training.test_curriculum import tags_of
 from tests.tuning.conftest import ALL_FIGURES, ALONE, TINY, run_of, search, states, study_of
 
-RANDOM = ["sweep=random", "sweep.n_trials=3"]
+RANDOM = ["tuning=random", "tuning.n_trials=3"]
 SEARCHED = ("algo.gamma", "algo.learning_rate")
-PRUNE_ALL = "sweep.pruner={_target_:optuna.pruners.ThresholdPruner,lower:0.5}"
+PRUNE_ALL = "tuning.pruner={_target_:optuna.pruners.ThresholdPruner,lower:0.5}"
 
 
 def points(run: RunDirectory) -> list[tuple[int, str]]:
@@ -104,11 +104,11 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
 def test_samplers_that_learn_and_go_on_after_an_interruption(sampler: str, tmp_path: Path):
-    narrow = ["sweep.space.algo.gae_lambda=null", "sweep.space.algo.ent_coef=null"]
-    arguments = [f"sweep={sampler}", "sweep.n_trials=16", "sweep.sampler.n_startup_trials=4", *narrow]
+    narrow = ["tuning.space.algo.gae_lambda=null", "tuning.space.algo.ent_coef=null"]
+    arguments = [f"tuning={sampler}", "tuning.n_trials=16", "tuning.sampler.n_startup_trials=4", *narrow]
     assert search(tmp_path / "calm", *arguments) == 0
     for number in (1, 6, 16):
-        assert search(tmp_path / "often", *arguments, f"sweep.n_trials={number}") == 0
+        assert search(tmp_path / "often", *arguments, f"tuning.n_trials={number}") == 0
     calm, often = study_of(tmp_path / "calm").trials, study_of(tmp_path / "often").trials
     assert [trial.params for trial in calm] == [trial.params for trial in often]
     assert states(study_of(tmp_path / "calm")) == ["COMPLETE"] * 16
@@ -124,7 +124,7 @@ def test_stopped_by_a_signal_and_continued(searched: Path, tmp_path: Path):
     (run,) = all_runs(tmp_path)
     assert run.status == "STOPPED"
     assert "racing.pruned" not in tags_of(run)
-    assert search(tmp_path, *RANDOM, "sweep.n_trials=1") == 0
+    assert search(tmp_path, *RANDOM, "tuning.n_trials=1") == 0
     (trial,) = study_of(tmp_path).trials
     assert (trial.state, run.status) == (TrialState.COMPLETE, "FINISHED")
     calm = study_of(searched).trials[0]
@@ -133,7 +133,7 @@ def test_stopped_by_a_signal_and_continued(searched: Path, tmp_path: Path):
 
 
 def test_pruning_stops_the_run_and_records_it(tmp_path: Path):
-    assert search(tmp_path, *RANDOM, PRUNE_ALL, "sweep.n_trials=2") == 0
+    assert search(tmp_path, *RANDOM, PRUNE_ALL, "tuning.n_trials=2") == 0
     study = study_of(tmp_path)
     assert states(study) == ["PRUNED", "PRUNED"]
     for trial in study.trials:
@@ -156,9 +156,9 @@ def test_killed_after_the_decision_to_prune(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr("optuna.Study.tell", tell)
         with pytest.raises(Killed):
-            search(tmp_path, *RANDOM, PRUNE_ALL, "sweep.n_trials=1")
+            search(tmp_path, *RANDOM, PRUNE_ALL, "tuning.n_trials=1")
     assert states(study_of(tmp_path)) == ["RUNNING"]
-    assert search(tmp_path, *RANDOM, "sweep.n_trials=1") == 0
+    assert search(tmp_path, *RANDOM, "tuning.n_trials=1") == 0
     (trial,) = study_of(tmp_path).trials
     run = run_of(tmp_path, trial)
     assert (trial.state, run.status) == (TrialState.PRUNED, "STOPPED")
@@ -170,7 +170,7 @@ def test_a_judgement_that_is_repeated_is_reported_once():
     import optuna
 
     study = optuna.create_study(direction="maximize", pruner=ThresholdPruner(lower=0.3))
-    judging = {"every": 100, "finish_rate": 1.0}
+    judging = {"every_steps": 100, "target_finish_rate": 1.0}
     stop = SimpleNamespace(pruned=False)
 
     def result(rate):
@@ -188,8 +188,8 @@ def test_a_judgement_that_is_repeated_is_reported_once():
 
 
 def test_a_trial_whose_settings_are_refused_fails_and_the_search_goes_on(tmp_path: Path, capsys):
-    only = "sweep.space={algo.batch_size:'choice(1000,512)'}"
-    assert search(tmp_path, "sweep=random", "sweep.n_trials=3", only) == 0
+    only = "tuning.space={algo.batch_size:'choice(1000,512)'}"
+    assert search(tmp_path, "tuning=random", "tuning.n_trials=3", only) == 0
     trials = study_of(tmp_path).trials
     assert [t.state.name for t in trials if t.params["algo.batch_size"] == "512"] == ["COMPLETE"] * 3
     failed = [t for t in trials if t.params["algo.batch_size"] == "1000"]
@@ -200,7 +200,7 @@ def test_a_trial_whose_settings_are_refused_fails_and_the_search_goes_on(tmp_pat
 
 
 def test_a_search_whose_first_trials_all_fail_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert search(tmp_path, "sweep=random", "sweep.space={algo.batch_size:'choice(1000,999)'}") == 2
+    assert search(tmp_path, "tuning=random", "tuning.space={algo.batch_size:'choice(1000,999)'}") == 2
     assert states(study_of(tmp_path)) == ["FAIL"] * 3
     assert capsys.readouterr().err.splitlines()[-1].startswith("racing train: algo.batch_size")
 
@@ -215,7 +215,7 @@ def test_a_training_that_raises_or_diverges(tmp_path: Path, monkeypatch: pytest.
         return SimpleNamespace(summary={"finish_rate": 0.5, "lap_ratio": None})
 
     monkeypatch.setattr("racing.tuning.worker.train_with_teacher", train)
-    assert search(tmp_path, *RANDOM, "sweep.n_trials=2") == 0
+    assert search(tmp_path, *RANDOM, "tuning.n_trials=2") == 0
     trials = study_of(tmp_path).trials
     assert [t.state.name for t in trials] == ["FAIL", "PRUNED", "COMPLETE"]
     assert [t.user_attrs.get("reason") for t in trials] == ["RuntimeError: out of memory", "not numbers", None]
@@ -224,7 +224,7 @@ def test_a_training_that_raises_or_diverges(tmp_path: Path, monkeypatch: pytest.
 
 def test_through_a_launcher(tmp_path: Path):
     """Jobs of a sweep: the study lies in its folder, runs are noted in the job's, the number of workers makes jobs."""
-    assert train(tmp_path, *TINY, *RANDOM, "sweep.workers=2", "sweep.n_trials=1") == 0
+    assert train(tmp_path, *TINY, *RANDOM, "tuning.workers=2", "tuning.n_trials=1") == 0
     (sweep,) = all_sweeps(tmp_path)
     assert len(sweep.jobs) == 2
     noted = {path for job in sweep.jobs for path in job.folder.runs}
@@ -236,41 +236,41 @@ def test_through_a_launcher(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["sweep.n_trials=0"], "sweep.n_trials must be a whole number"),
-        (["sweep.workers=0"], "sweep.workers=0 must be a whole number, at least 1"),
-        (["sweep.metric=lap_time_s"], "sweep.metric must be one of score, finish_rate, reward, mean_speed"),
-        (["sweep.settings=[3]"], "sweep.settings must be a list of KEY=VALUE"),
-        (["sweep.settings=['algo.nosuch=3']"], "'algo.nosuch' is no key"),
-        (["sweep.space.algo.nosuch=interval(0, 1)"], "'algo.nosuch' is no key"),
-        (["sweep.space.algo.gamma=0.9"], "sweep.space.algo.gamma=0.9 must be a space of values"),
-        (["sweep.sampler={_target_:optuna.samplers.RandomSampler,n:3}"], "sweep.sampler: "),
-        (["sweep.sampler={_target_:optuna.samplers.NoSampler}"], "sweep.sampler: "),
-        (["sweep.storage=sqlite:///x.db"], "must be a file or modal-dict://NAME"),
-        (["experiment=progressive"], "sweep cannot search over phases"),
+        (["tuning.n_trials=0"], "tuning.n_trials must be a whole number"),
+        (["tuning.workers=0"], "tuning.workers=0 must be a whole number, at least 1"),
+        (["tuning.metric=lap_time_s"], "tuning.metric must be one of score, finish_rate, reward, mean_speed"),
+        (["tuning.overrides=[3]"], "tuning.overrides must be a list of KEY=VALUE"),
+        (["tuning.overrides=['algo.nosuch=3']"], "unknown key 'algo.nosuch'"),
+        (["tuning.space.algo.nosuch=interval(0, 1)"], "unknown key 'algo.nosuch'"),
+        (["tuning.space.algo.gamma=0.9"], "tuning.space.algo.gamma=0.9 must be a space of values"),
+        (["tuning.sampler={_target_:optuna.samplers.RandomSampler,n:3}"], "tuning.sampler: "),
+        (["tuning.sampler={_target_:optuna.samplers.NoSampler}"], "tuning.sampler: "),
+        (["tuning.storage=sqlite:///x.db"], "must be a file or modal-dict://NAME"),
+        (["experiment=progressive"], "tuning cannot search over phases"),
         (["seed=-1"], "seed must be a whole number"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_bad_input(arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert search(tmp_path, "sweep=random", *arguments) == 2
+    assert search(tmp_path, "tuning=random", *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
     assert not all_runs(tmp_path)
 
 
 def test_a_space_without_a_sampler(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert train(tmp_path, "sweep.space.algo.gamma=interval(0, 1)") == 2
-    assert "choose one with sweep=tpe, cmaes or random" in capsys.readouterr().err
+    assert train(tmp_path, "tuning.space.algo.gamma=interval(0, 1)") == 2
+    assert "choose one with tuning=tpe, cmaes or random" in capsys.readouterr().err
 
 
 def test_a_study_of_another_configuration_or_space(searched: Path, capsys: pytest.CaptureFixture[str]):
-    name = f"sweep.study={study_of(searched).study_name}"
+    name = f"tuning.study={study_of(searched).study_name}"
     before = contents(searched / "runs")
     assert search(searched, *RANDOM, name, "algo.vf_coef=0.25") == 2
     assert "was begun with another configuration: algo.vf_coef is 0.5, not 0.25; its trials" in capsys.readouterr().err
     assert contents(searched / "runs") == before
-    assert search(searched, *RANDOM, name, "sweep.space.algo.gamma=choice(0.9, 0.99)", "sweep.n_trials=4") == 2
-    assert "sweep.space.algo.gamma does not fit study" in capsys.readouterr().err
+    assert search(searched, *RANDOM, name, "tuning.space.algo.gamma=choice(0.9, 0.99)", "tuning.n_trials=4") == 2
+    assert "tuning.space.algo.gamma does not fit study" in capsys.readouterr().err
     assert states(study_of(searched)) == ["COMPLETE"] * 3
 
 
@@ -279,7 +279,7 @@ def test_the_same_worker_twice(searched: Path, capsys: pytest.CaptureFixture[str
     lock = FileLock(searched / "studies" / name / "worker-0.lock")
     assert lock.acquire()
     try:
-        assert search(searched, *RANDOM, "sweep.n_trials=9") == 2
+        assert search(searched, *RANDOM, "tuning.n_trials=9") == 2
     finally:
         lock.release()
     assert f"worker 0 of {name} is at work already (process " in capsys.readouterr().err

@@ -13,17 +13,19 @@ from optuna.trial import TrialState, create_trial
 
 from racing.runs.directory import all_runs
 from racing.runs.lock import FileLock
-from racing.tuning.trials import all_failed, first_twin, left_over, lock_path
+from racing.tuning.trials import all_failed, first_duplicate, left_over, lock_path
 from tests.support.processes import points
 from tests.training.test_curriculum import tags_of
 from tests.tuning.conftest import run_of, search, start, states, study_of
 
 PATIENCE = 300.0  # [s]
-LONG = ["sweep=random", "sweep.n_trials=1", "algo.total_timesteps=20480", "checkpoint.every=4096"]
+LONG = ["tuning=random", "tuning.n_trials=1", "algo.total_timesteps=20480", "checkpoint.every=4096"]
 
 
 def test_two_workers_at_the_same_time(tmp_path: Path):
-    both = [start(tmp_path, "sweep=tpe", "sweep.n_trials=6", "sweep.workers=2", f"sweep.worker={n}") for n in (0, 1)]
+    both = [
+        start(tmp_path, "tuning=tpe", "tuning.n_trials=6", "tuning.workers=2", f"tuning.worker={n}") for n in (0, 1)
+    ]
     for process in both:
         _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, said.decode()
@@ -99,13 +101,13 @@ def test_a_trial_that_lost_its_worker_at_once_is_told_to_have_failed(study: optu
     assert states(study) == ["FAIL"]
 
 
-def test_twins(study: optuna.Study):
+def test_duplicates(study: optuna.Study):
     add(study, TrialState.RUNNING, 0.25)
     add(study, TrialState.RUNNING, 0.5)
     add(study, TrialState.COMPLETE, 0.5)
     add(study, TrialState.RUNNING, 0.5)
-    assert [first_twin(study, optuna.Trial(study, n)) and first_twin(study, optuna.Trial(study, n)).number for n in
-            range(4)] == [None, None, 1, 2]  # fmt: skip
+    found = [first_duplicate(study, optuna.Trial(study, n)) for n in range(4)]
+    assert [trial and trial.number for trial in found] == [None, None, 1, 2]
 
 
 def test_when_failures_are_no_matter_of_single_trials(study: optuna.Study):

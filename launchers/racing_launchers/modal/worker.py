@@ -227,8 +227,8 @@ class ContainerPayload:
 def share_study(payload: Any, sweep: str) -> None:
     """Keep a study of Optuna in a Modal dictionary: containers share no disk."""
     config = getattr(payload, "config", None)
-    if config is not None and config.get("sweep") and config.sweep.get("storage", "") is None:
-        config.sweep.storage = f"modal-dict://{sweep}"
+    if config is not None and config.get("tuning") and config.tuning.get("storage", "") is None:
+        config.tuning.storage = f"modal-dict://{sweep}"
 
 
 def name_home(path: Path, sweep: Path, home: str) -> None:

@@ -15,7 +15,7 @@ from racing.commands.bench.sweep import sweeps
 from racing.commands.bench.tracking import tracking
 from racing.commands.bench.tracks import workshop
 from racing.commands.bench.vision import eyes
-from racing.commands.options import verb_options
+from racing.commands.options import require_action, verb_options
 from racing.errors import require, require_number
 
 EXAMPLES = """usage: racing bench sim|camera|ppo|vision|startup|tracking|tracks|sweep|seeds [key=value ...]
@@ -51,8 +51,8 @@ def main(argv: Sequence[str]) -> int:
         "seeds": over_seeds,
     }
     name = argv[0] if argv else ""
-    known = bool(asked) or name in benchmarks
-    require(known, f"{name!r} is no benchmark; use one of: {', '.join(benchmarks)}; see racing bench --help")
+    if not asked:
+        require_action(name, list(benchmarks))
     options = verb_options("bench", asked or argv[1:], EXAMPLES)
     if options is None:
         return 0

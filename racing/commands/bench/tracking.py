@@ -107,7 +107,7 @@ def training(kind: str, folder: Path, options: Mapping[str, Any]) -> Row:
     """
     from racing.runs.directory import all_runs
 
-    settings = ["eval.every=0", "tracking.close_timeout=5", *options["train"]]
+    settings = ["eval.every_steps=0", "tracking.close_timeout=5", *options["train"]]
     settings += [f"algo.total_timesteps={ENDLESS}", f"paths.outputs={folder}"]
     with mlflow_server(folder, wanted=kind != EMBEDDED) as (uri, server):
         settings += ["tracking=mlflow", f"tracking.uri={uri or 'null'}"]

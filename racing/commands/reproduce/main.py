@@ -1,4 +1,4 @@
-"""`racing reproduce`: run a past run again from its record and say whether the same comes out; or vary it."""
+"""`racing reproduce`: re-run a past run from its record and verify that the result is identical; or vary it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from rich.markup import escape
 
+from racing.commands import command_line
 from racing.commands.options import verb_options
 from racing.commands.reproduce.plan import (
     Rows,
@@ -18,7 +19,7 @@ from racing.commands.reproduce.plan import (
     beginning,
     code_differences,
     conf_differences,
-    fitting_settings,
+    fitting_overrides,
     plan,
     recorded_config,
 )
@@ -33,7 +34,7 @@ from racing.tracking.run_record import local_record
 
 EXAMPLES = """usage: racing reproduce [run=...] [key=value ...]
 
-Run a past run again, from its own record, and say whether the same comes out.
+Re-run a past run from its own record, and verify that the result is identical.
 
 examples:
   racing reproduce                                         the newest run
@@ -41,6 +42,7 @@ examples:
   racing reproduce run=... paths.outputs=/tmp/x tracking=none hardware=cpu    elsewhere, on other hardware
   racing reproduce run=... checkout=true                   with the code that it was trained with
   racing reproduce run=... algo.learning_rate=1e-4         a variation: a run of its own, shown beside the original
+  racing reproduce run=... -cd FOLDER experiment=mine      the same with your own groups, choices and experiments
 
 exit code 0: EQUAL, or a variation is done; 1: DIFFERENT
 """
@@ -51,14 +53,16 @@ AGAIN = ".again"  # behind the directory's name of a run that is trained again
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    own = [argument for argument in argv if argument.partition("=")[0] in OWN_KEYS or argument in ("-h", "--help")]
-    options = verb_options("reproduce", own, EXAMPLES)
+    line = command_line.parse(argv, only=("--help", "--config-dir"))
+    overrides = command_line.with_sources(line)
+    own = [override for override in overrides if override.partition("=")[0] in OWN_KEYS]
+    options = verb_options("reproduce", ["--help"] if "--help" in line.options else own, EXAMPLES)
     if options is None:
         return 0
     for name in ("checkout", "fresh"):
         require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
     given = any(argument.startswith("paths.outputs=") for argument in own)
-    task = plan(options, [argument for argument in argv if argument not in own], given)
+    task = plan(options, [override for override in overrides if override not in own], given)
     if options["checkout"]:
         return at_commit(task)
     return vary(task) if task.changes else repeat(task)
@@ -111,12 +115,12 @@ def conclude(task: Task, run: RunDirectory, conf: Rows, code: Rows) -> int:
 
 
 def vary(task: Task) -> int:
-    """Train what the original's settings and the new ones describe, as a run of its own; returns the exit code."""
+    """Train what the original's overrides and the new ones describe, as a run of its own; returns the exit code."""
     from racing.training.observer import TrainingObserver
     from racing.training.teacher import train_with_teacher
 
-    original, settings = task.original, fitting_settings(task)
-    config = compose_run(settings)
+    original, overrides = task.original, fitting_overrides(task)
+    config = compose_run(overrides)
     config |= {"paths": config["paths"] | {"outputs": str(task.outputs)}, "fresh": task.fresh}
     same_weights = config["init_from"] is not None and "init_from" not in map(key_of, task.changes)
     if same_weights:
@@ -128,7 +132,7 @@ def vary(task: Task) -> int:
     if same_weights:
         config["init_from"] = beginning(original)
     observer = TrainingObserver({"racing.parent": task.reference})
-    run = train_with_teacher(OmegaConf.create(config), settings, observer=observer)
+    run = train_with_teacher(OmegaConf.create(config), overrides, observer=observer)
     print_results(results(original.summary, run.summary), ("original", "variation"))
     return 0
 
@@ -149,7 +153,7 @@ def at_commit(task: Task) -> int:
     print_rows("what differs from the record", code)
     changes = hashlib.sha256("\n".join(task.changes).encode()).hexdigest()[:8]
     outputs = task.outputs / "reproductions" / (f"{original.name}-{changes}" if task.changes else original.name)
-    left_with = worktree.run_there(tree, ["train", *settings_there(task, outputs)])
+    left_with = worktree.run_there(tree, ["train", *overrides_there(task, outputs)])
     if left_with:
         return left_with
     run = all_runs(outputs)[0]
@@ -163,18 +167,18 @@ def at_commit(task: Task) -> int:
     return conclude(task, run, conf, code)
 
 
-def settings_there(task: Task, outputs: Path) -> list[str]:
+def overrides_there(task: Task, outputs: Path) -> list[str]:
     """What to type for it in the work tree, where conf/ is that of the original."""
-    settings = [
+    overrides = [
         *task.overrides(upgrade=False),
         f"paths.outputs={quoted(str(outputs))}",
         *(["fresh=true"] if task.fresh else []),
     ]
     weights = beginning(task.original)
     if weights is not None and "init_from" not in map(key_of, task.changes):
-        settings = [s for s in settings if key_of(s) != "init_from"] + [f"init_from={quoted(weights)}"]
+        overrides = [o for o in overrides if key_of(o) != "init_from"] + [f"init_from={quoted(weights)}"]
     # A run that is one of several phases is repeated alone.
-    return [*settings, "phases=null"] if task.original.config.get("phases") else settings
+    return [*overrides, "phases=null"] if task.original.config.get("phases") else overrides
 
 
 def quoted(text: str) -> str:

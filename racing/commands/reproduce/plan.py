@@ -1,4 +1,4 @@
-"""What a past run is run again with: the original, its settings and configuration, and what has changed since."""
+"""What a past run is run again with: the original, its overrides and configuration, and what has changed since."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from racing.config import (
+    SEARCH_PATH,
+    SOURCES,
+    added_directories,
     build,
     choices,
     compose,
     compose_run,
+    config_directories,
+    for_hydra,
     key_of,
     plain,
-    refuse_empty_groups,
     upgraded_overrides,
 )
 from racing.errors import InputError, require
@@ -30,13 +34,13 @@ from racing.tracking.run_record import RunRecord, find_record, local_record
 
 # Where a run is executed and who watches it: may be chosen anew without making it another run.
 PLACE = tuple(key for key in NOT_IDENTITY if key not in ("phases", "hydra", "fresh", "debug", "run"))
-_SETTING = re.compile(r"(\+\+?)?[A-Za-z_][\w./@]*=.*|~[A-Za-z_][\w./@]*(=.*)?", re.DOTALL)
+_OVERRIDE = re.compile(r"(\+\+?)?[A-Za-z_][\w./@]*=.*|~[A-Za-z_][\w./@]*(=.*)?", re.DOTALL)
 Rows = list[tuple[str, str, str]]  # what, as recorded, as it is now
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is to be done: the original, the folder for all that is written, and the settings typed after it.
+    """What is to be done: the original, the folder for all that is written, and the overrides typed after it.
 
     place: those that only say where it runs and who watches. changes: all others.
     """
@@ -57,33 +61,32 @@ class Task:
 
         upgrade: whether to give keys that were renamed since their names of today, not those of the original's code.
         """
-        typed = {key_of(setting) for setting in [*self.place, *self.changes]}
-        if "track" in typed:  # `track=FILE` is two settings: the second one must go with the first
+        typed = {key_of(override) for override in [*self.place, *self.changes]}
+        if "track" in typed:  # `track=FILE` is two overrides: the second one must go with the first
             typed.add("track.file")
         gone = ("paths", "launcher", "fresh")
         recorded = upgraded_overrides(self.original.overrides) if upgrade else self.original.overrides
-        old = [setting for setting in recorded if root_of(setting) not in gone]
-        return [setting for setting in old if key_of(setting) not in typed] + self.place + self.changes
+        old = [override for override in recorded if root_of(override) not in gone]
+        return [override for override in old if key_of(override) not in typed] + self.place + self.changes
 
 
-def plan(options: Mapping[str, Any], settings: Sequence[str], outputs_given: bool) -> Task:
-    """Find the original and sort the settings. Raises InputError."""
-    from racing.config import track_by_path
-
-    for setting in settings:
-        require(bool(_SETTING.fullmatch(setting)), f"{setting!r} must be key=value; see racing reproduce --help")
-        require(root_of(setting) != "hydra", f"{setting!r} cannot be changed here; leave it away")
-    refuse_empty_groups(settings)
-    settings = [part for setting in settings for part in track_by_path(setting)]
-    uri = next((setting.partition("=")[2] for setting in settings if key_of(setting) == "tracking.uri"), None)
+def plan(options: Mapping[str, Any], overrides: Sequence[str], outputs_given: bool) -> Task:
+    """Find the original and sort the overrides. Raises InputError."""
+    for override in overrides:
+        require(bool(_OVERRIDE.fullmatch(override)), f"{override!r} must be key=value; see racing reproduce --help")
+        fixed = root_of(override) == "hydra" and key_of(override) != SEARCH_PATH
+        require(not fixed, f"{override!r} cannot be changed here; leave it away")
+    uri = next((override.partition("=")[2] for override in overrides if key_of(override) == "tracking.uri"), None)
     outputs = Path(options["paths"]["outputs"])
     original = find_original(str(options["run"]), list(dict.fromkeys([outputs, Path("outputs")])), uri)
     here = original.directory
     require(here is None or not here.in_use, f"run {original.name} is being trained now; wait for its end")
     if here is not None and here.path.parent.name == RUNS and not outputs_given:
         outputs = here.paths.outputs
-    place = [setting for setting in settings if root_of(setting) in PLACE]
-    changes = [setting for setting in settings if setting not in place]
+    directories = config_directories(overrides if added_directories(overrides) else reachable(original.overrides))
+    overrides = [part for override in overrides for part in for_hydra(override, directories)]
+    place = [override for override in overrides if root_of(override) in (*PLACE, "hydra")]
+    changes = [override for override in overrides if override not in place]
     return Task(original=original, outputs=outputs.resolve(), place=place, changes=changes, fresh=options["fresh"])
 
 
@@ -107,17 +110,27 @@ def find_original(spec: str, folders: Sequence[Path], uri: str | None) -> RunRec
     raise problems[0]
 
 
-def root_of(setting: str) -> str:
+def root_of(override: str) -> str:
     """The group that an override belongs to: algo of algo.gamma=1."""
-    return key_of(setting).split(".")[0]
+    return key_of(override).split(".")[0]
+
+
+def reachable(overrides: Sequence[str]) -> list[str]:
+    """The overrides; where a folder that they were composed from is gone, without it: the record is resolved."""
+    try:
+        added_directories(overrides)
+    except InputError:
+        return [override for override in overrides if key_of(override) not in SOURCES]
+    return list(overrides)
 
 
 def recorded_config(task: Task) -> dict[str, Any]:
     """The recorded configuration, with the place of the new run."""
     recorded = task.original.config
     require("name" in recorded, f"run {task.original.name} has no name in its {IN_RUN.config}; it is damaged")
-    composed = plain(compose("train", [setting for setting in task.overrides() if root_of(setting) in PLACE]))
-    chosen = {root_of(setting) for setting in task.place} | {"launcher"}
+    chosen = {root_of(override) for override in task.place} | {"launcher"}
+    wanted = [o for o in task.overrides() if root_of(o) in chosen or key_of(o) in SOURCES]
+    composed = plain(compose("train", reachable(wanted)))
     new = [key for key in NOT_IDENTITY if key in composed and (key in chosen or key not in recorded)]
     places = {key: composed[key] for key in new}
     places |= {"paths": composed["paths"] | {"outputs": str(task.outputs)}, "fresh": task.fresh}
@@ -137,19 +150,20 @@ def beginning(original: RunRecord) -> str | None:
     return f"{run_id}@{weights}" if run_id else spec
 
 
-def fitting_settings(task: Task) -> list[str]:
-    """All settings of a variation, without those of the original that its new choices have no key for; says which."""
-    settings = task.overrides()
-    if not any(choices(key_of(change)) for change in task.changes):
-        return settings
+def fitting_overrides(task: Task) -> list[str]:
+    """All overrides of a variation, without those of the original that its new choices have no key for; says which."""
+    overrides = task.overrides()
+    directories = config_directories(overrides)
+    if not any(choices(key_of(change), directories) for change in task.changes):
+        return overrides
     own = upgraded_overrides(task.original.overrides)
-    doubtful = [setting for setting in settings if "." in key_of(setting) and setting in own]
-    composed = compose("train", [setting for setting in settings if setting not in doubtful])
+    doubtful = [o for o in overrides if "." in key_of(o) and root_of(o) != "hydra" and o in own]
+    composed = compose("train", [override for override in overrides if override not in doubtful])
     keys = flatten(cast(dict[str, Any], OmegaConf.to_container(composed)))
     gone = [s for s in doubtful if s[0].isalpha() and not any(f"{key}.".startswith(f"{key_of(s)}.") for key in keys)]
     if gone:
         print(f"of the original, without a meaning now: {' '.join(gone)}")
-    return [setting for setting in settings if setting not in gone]
+    return [override for override in overrides if override not in gone]
 
 
 def conf_differences(original: RunRecord) -> Rows:

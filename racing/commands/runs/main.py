@@ -92,7 +92,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any] | None:
     options, given = parsed
     action = options["action"]
     for key in ("run", "name") if action == "promote" else ("run",) if action == "prune" else ():
-        require(key in given, f"racing runs {action} needs {key}=...; see racing runs --help")
+        require(key in given, f"{action} needs {key}=...; say which")
     check(options)
     volume = options["from"] is not None
     require(volume or action != "artifacts" or options["path"] is None, "path= of artifacts needs from=; drop it")

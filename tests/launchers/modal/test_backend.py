@@ -204,7 +204,7 @@ def refused(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[
         (["launcher.secrets=[none-such]"], "Secret 'none-such' not found"),
         (["launcher.image=racing_launchers.none"], "launcher.image=racing_launchers.none cannot be imported"),
         (["launcher.gpu=null", "hardware=gpu", "hardware.fallback=false"], "hardware.fallback=false wants a GPU"),
-        (["launcher.gpus=T4"], "'launcher.gpus' is no key; another choice of launcher has it"),
+        (["launcher.gpus=T4"], "unknown key 'launcher.gpus'; another choice of launcher has it"),
     ],
 )
 def test_wrong_settings(settings: list[str], text: str, box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
