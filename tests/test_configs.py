@@ -12,18 +12,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from racing.config import (
-    NOT_GROUPS,
-    build,
-    choices,
-    compose,
-    conf_directory,
-    default_choices,
-    load_group,
-    plain,
-    renamed,
-    upgraded,
-)
+from racing.config import NOT_GROUPS, build, choices, compose, conf_directory, default_choices, load_group, plain
+from racing.renamed_keys import renamed, upgraded
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing_launchers.backend import make_backend

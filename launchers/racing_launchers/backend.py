@@ -32,9 +32,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from racing.config import RENAMED_KEYS, build, choices, conf_directory, hint, key_hint, plain
+from racing.config import build, choices, conf_directory, hint, key_hint, plain
 from racing.errors import require, require_number
 from racing.files import write_json
+from racing.renamed_keys import RENAMED_KEYS
 from racing_launchers.sweep import Job, Sweep
 
 TIME_LIMIT = "time limit reached"  # how the reason begins for which a job was stopped then

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from racing.config import hint, upgraded_group
+from racing.config import hint
 from racing.errors import InputError, require
 from racing.files import read_json, write_json
+from racing.renamed_keys import upgraded_group
 from racing.runs.lock import FileLock
 from racing_launchers.job import JobFolder, JobStatus
 

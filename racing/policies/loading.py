@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.config import build, load_group, upgraded
+from racing.config import build, load_group
 from racing.errors import InputError, require
 from racing.evaluation.evaluate import Policy, Task, evaluation_task
 from racing.observations import VECTOR, parts_of, shapes_of
+from racing.renamed_keys import upgraded
 from racing.runs.directory import RunDirectory
 from racing.runs.paths import RunPaths
 from racing.sim.track import Track

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from racing.config import RENAMED_KEYS, upgraded
 from racing.errors import InputError, require
 from racing.files import is_file_name, move_aside, read_json, write_atomic, write_json
+from racing.renamed_keys import RENAMED_KEYS, upgraded
 from racing.runs.identity import config_hash, differing_keys, flatten, listing, recorded_hash
 from racing.runs.journal import Journal, read_cursor, read_journal
 from racing.runs.lock import FileLock

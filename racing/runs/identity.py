@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from racing.config import upgraded
+from racing.renamed_keys import upgraded
 
 # What may differ between two processes of one run: where it runs and who watches, not what it computes.
 NOT_IDENTITY = (

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from racing.config import upgraded
 from racing.errors import InputError, require
+from racing.renamed_keys import upgraded
 from racing.runs.directory import RunDirectory, find_run
 from racing.runs.journal import metric_points, read_journal
 from racing.runs.metrics import current_name
@@ -35,7 +35,7 @@ class RunRecord:
     """What is known of a run.
 
     name: of its directory. run_id, uri: of its copy in MLflow, None if there is none. config: resolved, with today's
-    names of its keys. overrides: as typed; see `racing.config.upgraded_overrides`. provenance: see
+    names of its keys. overrides: as typed; see `racing.renamed_keys.upgraded_overrides`. provenance: see
     `racing.runs.provenance.collect`, without the diff, which is `patch` ('' if there is none). tags: the last value of
     each. summary: empty before the end. status: STOPPED only from a directory, MLflow calls it KILLED. directory: None
     if it is in MLflow alone.

@@ -7,9 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from racing.config import compose, key_of
+from racing.config import compose
 from racing.errors import require
 from racing.policies.init_from import require_fit, shape_text
+from racing.renamed_keys import key_of
 from racing.runs.directory import RunDirectory
 from racing.training.build import check_buildable
 from racing.training.observer import TrainingObserver

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from racing.config import RENAMED_KEYS, upgraded_overrides
 from racing.errors import InputError
+from racing.renamed_keys import RENAMED_KEYS, upgraded_overrides
 from racing.runs.checkpoints import MARKER, read_checkpoint, seal
 from racing.runs.directory import RunDirectory, open_run, run_path
 from racing.runs.identity import config_hash, differing_keys, identity, recorded_hash

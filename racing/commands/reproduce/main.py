@@ -23,9 +23,10 @@ from racing.commands.reproduce.plan import (
     plan,
     recorded_config,
 )
-from racing.config import compose_run, key_of
+from racing.config import compose_run
 from racing.errors import InputError, require
 from racing.files import write_atomic
+from racing.renamed_keys import key_of
 from racing.runs.directory import RunDirectory, all_runs, reopen_run, run_path
 from racing.runs.identity import identity
 from racing.runs.provenance import collect, differences

@@ -20,11 +20,10 @@ from racing.config import (
     compose_run,
     config_directories,
     for_hydra,
-    key_of,
     plain,
-    upgraded_overrides,
 )
 from racing.errors import InputError, require
+from racing.renamed_keys import key_of, upgraded_overrides
 from racing.runs.directory import RUNS, RunDirectory
 from racing.runs.identity import NOT_IDENTITY, flatten, identity
 from racing.runs.paths import IN_RUN
