@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 
 from racing.config import load_group
 from racing.sim.camera.camera import Camera, make_lens, make_randomize
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.track import Track
-from racing.sim.world import Episodes, World
+from racing.sim.world import World
 from racing.tracks.catalog import load_track
 from racing.tracks.texture import make_textures
 
@@ -29,7 +30,7 @@ AMPLITUDES = {
     "field_of_view": 0.2,
     "brightness": 0.3,
     "contrast": 0.6,
-    "colour": 0.3,
+    "color": 0.3,
     "noise": 0.15,
     "blur": 0.8,
 }
@@ -57,12 +58,12 @@ def take(
 ) -> Picture:
     """What the first of the cars at `places` sees, (H, W, 3). lens: as in racing.sim.camera.camera.make_lens."""
     car = load_group("vehicle", vehicle)
-    world = World([track], car, races=1, cars_per_race=len(places), seed=seed, episodes=Episodes())
+    world = World([track], car, races=1, cars_per_race=len(places), seed=seed, episodes=EpisodeConfig())
     world.reset()
     for record, place in zip(world.cars[0], places, strict=True):
         record["x"], record["y"], record["yaw"] = place
     camera = Camera(world, make_lens(car, **lens), make_textures([track]), make_randomize(amplitudes or {}))
-    frame = camera.render(lanes=np.array([0]))[0]
+    frame = camera.render(indices=np.array([0]))[0]
     return np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame
 
 
@@ -100,7 +101,7 @@ def places() -> Image.Image:
 
 
 def variants() -> Image.Image:
-    """Other cars, grey, other sizes, another vehicle."""
+    """Other cars, gray, other sizes, another vehicle."""
     circuit, mini = load_track("circuit"), load_track("mini")
     here = on_road(circuit, 40)
     bend = sharpest(circuit)

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from racing.errors import InputError, require
+from racing.renamed_keys import key_of, renamed
 
 PACKAGE = Path(__file__).resolve().parent
 PRIMARY = "train"  # conf/train.yaml: Hydra's primary configuration
@@ -23,44 +24,6 @@ SOURCES = SEARCH_PATH, CONFIG_NAME = "hydra.searchpath", "hydra.job.config_name"
 # Overrides that make no other sweep: where and how its jobs run, and how many of the same kind.
 NOT_SWEEP = ("hardware", "launcher", "tracking", "paths", "checkpoint", "fresh", "hydra")
 MORE = ("tuning.n_trials", "tuning.workers")
-
-
-# Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
-# A group's name stands for all its keys but those that are listed themselves.
-RENAMED_KEYS: dict[str, str] = {
-    "checkpoint.minutes": "checkpoint.every_minutes",
-    "eval.every": "eval.every_steps",
-    "eval.finish_rate": "eval.target_finish_rate",
-    "eval.from": "eval.start_fraction",
-    "eval.holdout": "eval.holdout_tracks",
-    "sweep": "tuning",
-    "sweep.settings": "tuning.overrides",
-}
-
-
-def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A recorded configuration, or some groups of one, with today's names for the keys of RENAMED_KEYS."""
-    out: dict[str, Any] = {RENAMED_KEYS.get(key, key): upgraded_group(key, value) for key, value in config.items()}
-    return out
-
-
-def upgraded_group(group: str, node: Any) -> Any:
-    """What `group` (a dotted key) of a recorded configuration holds, as `upgraded`."""
-    if not isinstance(node, Mapping):
-        return node
-    out: dict[str, Any] = {}
-    for key, value in node.items():
-        new = RENAMED_KEYS.get(f"{group}.{key}", f"{group}.{key}")
-        out[new.rpartition(".")[2]] = upgraded_group(f"{group}.{key}", value)
-    return out
-
-
-def renamed(key: str) -> str | None:
-    """Today's name of a dotted key that was renamed, itself or the group that it is in; None if neither was."""
-    for end in (match.start() for match in reversed([*re.finditer(r"\.|$", key)])):
-        if key[:end] in RENAMED_KEYS:
-            return RENAMED_KEYS[key[:end]] + key[end:]
-    return None
 
 
 def conf_directory() -> Path:
@@ -184,11 +147,6 @@ def config_name(overrides: Sequence[str]) -> str:
     """The primary configuration that the overrides name, `train` where they name none."""
     values = [override.partition("=")[2] for override in overrides if key_of(override) == CONFIG_NAME]
     return values[-1] if values else PRIMARY
-
-
-def key_of(override: str) -> str:
-    """The key of `key=value`, `+key=value`, `++key=value`."""
-    return override.partition("=")[0].lstrip("+~")
 
 
 def composed_from(given: Any) -> list[str]:

@@ -1,9 +1,11 @@
-"""Exit codes, the error that means "the user's input is wrong", and the checks that raise it most often."""
+"""Exit codes, InputError, and the checks that raise it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,22 @@ def require_numbers(group: str, values: Mapping[str, Any], rules: Mapping[str, t
     """`require_number` for several keys of a config group; rules: name -> (lowest, highest, whole numbers only)."""
     for name, (low, high, whole) in rules.items():
         require_number(f"{group}.{name}", values[name], low, high, whole=whole)
+
+
+@contextmanager
+def input_group(group: str, names: Container[str]) -> Iterator[None]:
+    """Put `group.` before the message of an InputError raised inside, if it begins with one of `names`.
+
+    Constructors check their own parameters and know of no configuration; who fills them from a group of one adds its
+    name: "rays must be ..." comes out as "env.rays must be ...".
+    """
+    try:
+        yield
+    except InputError as error:
+        name = re.match(r"\w+", str(error))
+        if name is None or name[0] not in names:
+            raise
+        raise InputError(f"{group}.{error}") from error.__cause__
 
 
 def input_error(error: BaseException) -> InputError | None:

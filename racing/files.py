@@ -1,18 +1,26 @@
-"""Files that are written whole or not at all."""
+"""Atomic files and folders: the only place that writes under a temporary name and renames.
+
+Temporary names are hidden and differ for every process and call, so that several that write the same file at once never
+see each other's: the last to finish wins. They keep the suffix, which many libraries look at.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; empty where there is no such file. Raises ValueError where it is something else."""
+    """Return the JSON object in `path`; {} where there is no such file. Raises ValueError for other content."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     if not isinstance(value, dict):
@@ -20,18 +28,34 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+@contextlib.contextmanager
+def atomic_path(path: Path, *, sync: bool = True, sync_parent: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path`; what the body makes there, a file or a folder, becomes `path` at its end.
+
+    After an error in the body, or of the disk, nothing of it is left and `path` is as it was. What stood at `path` is
+    replaced: a file in one step, a folder by two renames.
+
+    sync: force the content to the disk first: after a power cut the file is the old or the new one, never an empty one.
+    sync_parent: force the new name to the disk, too: on return the file survives a power cut.
+    """
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        if sync:
+            sync_tree(temporary)
+        _replace(path, temporary)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _remove(temporary)  # on a full disk it would take what little is left
+        raise
+    if sync_parent:
+        _sync(path.parent)
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Replace `path` by `text` so that no reader, and no power cut, ever sees a part of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)  # on a full disk it would take what little is left
-        raise
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -39,9 +63,93 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomic(path, json.dumps(dict(content), indent=2) + "\n")
 
 
+def is_file_name(name: str, *, dots: bool = True) -> bool:
+    """Whether `name` is letters, digits and _-. (dots: the last one, too), and begins with a letter or a digit."""
+    return re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9_{'.' if dots else ''}-]*", name) is not None
+
+
+def temporary_path(path: Path) -> Path:
+    """Make up a hidden name beside `path` that nobody else uses; for `atomic_path`, and for tools that rename."""
+    # Not the process id alone: another host on the same disk, or another thread, may have the same.
+    return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp{path.suffix}")
+
+
+def remove_leftovers(folder: Path, stem: str = "*") -> None:
+    """Remove what processes that were killed left in `folder` under temporary names.
+
+    Only for who alone writes there: those of a process at work look the same. stem: of the names, without the suffix.
+    """
+    for path in folder.glob(f".{stem}.*.tmp*"):
+        _remove(path)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder so that a kill in the middle leaves no half of it under its name."""
+    doomed = temporary_path(folder)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def merge(source: Path, target: Path) -> None:
+    """Move `source`, on the same disk, to `target`; in a folder, files of the same name are replaced, others stay."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir() and target.is_dir():
+        for inside in sorted(source.iterdir()):
+            merge(inside, target / inside.name)
+    else:
+        source.replace(target)
+
+
+def move_aside(path: Path, suffix: str = "") -> Path:
+    """Rename `path` to `<path><suffix>`, or where that is taken to `<path><suffix>.1`, `.2`, ...; returns the name."""
+    free = aside(path.with_name(path.name + suffix))
+    path.rename(free)
+    return free
+
+
 def aside(path: Path) -> Path:
-    """The first of `<path>.1`, `<path>.2`, ... that is free."""
-    number = 1
-    while path.with_name(f"{path.name}.{number}").exists():
+    """Find the first of `path`, `<path>.1`, `<path>.2`, ... that is free."""
+    number, free = 0, path
+    while free.exists():
         number += 1
-    return path.with_name(f"{path.name}.{number}")
+        free = path.with_name(f"{path.name}.{number}")
+    return free
+
+
+def sync_tree(path: Path) -> None:
+    """Force a file, or a folder with all that is in it, to the disk."""
+    if path.is_dir():
+        for inside in path.iterdir():
+            sync_tree(inside)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Force the content of a file, or the names in a folder, to the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _replace(path: Path, temporary: Path) -> None:
+    """Let `temporary` be `path`."""
+    if not (temporary.is_dir() and path.is_dir()):
+        temporary.replace(path)
+        return
+    before = temporary_path(path)  # a folder cannot be renamed onto one that holds something
+    path.rename(before)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        before.rename(path)
+        raise
+    _remove(before)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Observations of all lanes at once: an array (N, ...), or a dict of them by name. numpy only, no torch."""
+"""Observations of all cars: an array (N, ...), or a dict of them by name; no torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Array = npt.NDArray[Any]
 VECTOR = "observation"  # name of an observation that is a single array
 
 
-def rows_of(observation: Any, lanes: Any) -> Any:
-    """Those of `lanes` (indices, mask or slice) of an observation of all lanes, a dict of them, or None."""
+def rows_of(observation: Any, indices: Any) -> Any:
+    """Rows `indices` (numbers, mask or slice) of an observation of all cars, a dict of them, or None."""
     if isinstance(observation, dict):
-        return {key: array[lanes] for key, array in observation.items()}
-    return None if observation is None else observation[lanes]
+        return {key: array[indices] for key, array in observation.items()}
+    return None if observation is None else observation[indices]
 
 
 def joined(observations: list[Any]) -> Any:
@@ -31,10 +31,10 @@ def parts_of(observation: Any) -> dict[str, Array]:
 
 
 def count(observation: Any) -> int:
-    """Number of lanes."""
+    """Number of cars."""
     return len(next(iter(parts_of(observation).values())))
 
 
 def shapes_of(space: Any) -> dict[str, tuple[int, ...]]:
-    """Shape of one lane's arrays by name, of a Gymnasium Box or Dict."""
+    """Shape of one car's arrays by name, of a Gymnasium Box or Dict."""
     return {name: tuple(part.shape) for name, part in parts_of(getattr(space, "spaces", space)).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 # Before torch and BLAS are loaded: several test processes share the cores, and threads that wait for each other at
 # every small operation would spend half the time of a run. Tests about threads set their number themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # where a test has two, none may spin while the other waits its turn
 
 import numpy as np
 import pytest
@@ -17,9 +21,23 @@ import pytest
 from racing.config import load_group
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
+from tests.support import fork_client
 
 pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Our programs are forked from a warm process, one for all processes of pytest-xdist."""
+    config.addinivalue_line("markers", "real_processes: starts its programs as a user does, not as forks")
+    fork_client.install(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"racing-tests-{os.getpid()}"), start=True)
+
+
+@pytest.fixture(autouse=True)
+def kind_of_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    real = request.node.get_closest_marker("real_processes")
+    with fork_client.real_processes() if real else contextlib.nullcontext():
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,25 +12,15 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from racing.config import (
-    NOT_GROUPS,
-    build,
-    choices,
-    compose,
-    conf_directory,
-    default_choices,
-    load_group,
-    plain,
-    renamed,
-    upgraded,
-)
+from racing.config import NOT_GROUPS, build, choices, compose, conf_directory, default_choices, load_group, plain
+from racing.renamed_keys import renamed, upgraded
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing_launchers.backend import make_backend
 
 FILES = [path.relative_to(conf_directory()) for path in sorted(conf_directory().rglob("*.yaml"))]
 GROUPS = sorted({path.parent.as_posix() for path in FILES} - {".", *NOT_GROUPS})
-INCOMPLETE = {("track", "base"), ("track", "file")}  # track.file is missing until it is said
+INCOMPLETE = {("track", "file")}  # track.file is missing until it is said
 CHOICES = [(group, name) for group in GROUPS for name in choices(group)]
 TRAINERS_OWN = {"total_timesteps", "n_envs"}  # keys of algo that are not the algorithm's
 
@@ -127,7 +117,7 @@ def test_keys_of_earlier_versions_are_known():
     assert (renamed("sweep.settings"), renamed("sweep"), renamed("sweeps.n")) == ("tuning.overrides", "tuning", None)
 
 
-@pytest.mark.parametrize("name", [name for name in choices("track") if name not in ("base", "generated")])
+@pytest.mark.parametrize("name", [name for name in choices("track") if name != "generated"])
 def test_tracks_are_built(name: str):
     tracks = build(composed("track", name).track)
     assert [type(track) for track in tracks] == [Track]
@@ -151,6 +141,12 @@ def test_vehicles_are_built_and_bear_their_name(name: str):
 @pytest.mark.parametrize("verb", choices("verbs"))
 def test_options_of_verbs_compose(verb: str):
     assert plain(compose(verb, [], folder="verbs"))["paths"] == {"outputs": "outputs"}
+
+
+def test_files_that_others_are_derived_from_are_no_choices():
+    hidden = {path.stem for path in conf_directory().glob("*/_*.yaml")}
+    assert hidden == {"_base"}
+    assert not hidden & {name for _, name in CHOICES}
 
 
 def test_debug_wins_over_the_choices_before_it():

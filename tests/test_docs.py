@@ -1,4 +1,4 @@
-"""docs/adding.md is followed to the letter; docs/configuration.md says what is in conf/; links lead somewhere."""
+"""docs/adding.md works as written; configuration.md and the picture of the architecture are up to date; links work."""
 
 import importlib.util
 import os
@@ -22,17 +22,41 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 KINDS = ("A track", "A vehicle", "An environment", "An algorithm", "A launcher")
 
 
-@pytest.fixture(scope="module")
-def maker():
-    spec = importlib.util.spec_from_file_location("make_configuration", REPOSITORY / "docs/make_configuration.py")
+def script(name):
+    """A module of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / f"docs/{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
 
+@pytest.fixture(scope="module")
+def maker():
+    return script("make_configuration")
+
+
+def test_the_picture_of_the_architecture_is_up_to_date():
+    """Same rooms, files, texts and imports; areas may differ by a quarter, so that not every change redraws it."""
+    reader = script("read_architecture")
+    code, picture = reader.read_code(), reader.read_picture()
+    assert [name for name, room in code["rooms"].items() if not room["text"]] == [], "these modules need a docstring"
+    sizes = [{name: room.pop("lines") for name, room in shown["rooms"].items()} for shown in (code, picture)]
+    assert picture == code, "the code has changed: run `make docs`"
+    small = 40  # [lines] a difference that nobody sees
+    changed = {name: lines for name, lines in sizes[0].items() if abs(lines - sizes[1][name]) > 0.25 * lines + small}
+    assert changed == {}, "these rooms are drawn with other sizes: run `make docs`"
+
+
 def test_configuration_page_is_up_to_date(maker):
     assert maker.PAGE.read_text() == maker.page(maker.PAGE.read_text()), "conf/ has changed: run `make docs`"
+
+
+def test_files_that_the_architecture_names_exist():
+    text = (REPOSITORY / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`((?:racing|launchers|conf|tests)/[a-z0-9_/.]+)`", text))
+    assert len(named) > 40
+    assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
 
 
 def yaml_files() -> list[Path]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from tests.support import fork_client
 from tests.support.processes import Killer, run_of, train_command
 from tests.training.test_resume import PPO, SAC, check_equal
 
@@ -26,6 +28,7 @@ def torture(name: str, arguments: list[str], total: int, kills: int) -> None:
 
 
 if __name__ == "__main__":
+    fork_client.install(f"racing-torture-{os.getpid()}", start=True)
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     ppo = round(0.7 * count)
     torture("ppo", [*PPO, f"algo.total_timesteps={8192 * ppo}"], 8192 * ppo, ppo)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 ConfigStore.instance().store(
     group="hydra/launcher",
     name="racing",
-    node={"_target_": "hydra_plugins.racing_launcher.RacingLauncher", "choice": None, "settings": None},
+    node={"_target_": "hydra_plugins.racing_launcher.RacingLauncher", "choice": None, "overrides": None},
     provider="racing",
 )
 
@@ -25,12 +25,13 @@ ConfigStore.instance().store(
 class RacingLauncher(Launcher):
     """Hands the jobs of a sweep to racing_launchers.launch."""
 
-    def __init__(self, choice: str | None, settings: Mapping[str, Any] | None) -> None:
+    def __init__(self, choice: str | None, overrides: Mapping[str, Any] | None) -> None:
         """For another program than racing train, which has both in its configuration's key `launcher`.
 
-        choice: a file of conf/launcher. settings: on top of it, such as `{n_jobs: 2}`.
+        choice: a file of conf/launcher.
+        overrides: of its keys, such as `{n_jobs: 2}`.
         """
-        self.choice, self.settings = choice, dict(settings or {})
+        self.choice, self.overrides = choice, dict(overrides or {})
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See Hydra."""
@@ -38,9 +39,11 @@ class RacingLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """See Hydra."""
-        from racing_launchers.backend import launcher_settings
+        from racing_launchers.backend import launcher_config
         from racing_launchers.hydra_jobs import launch_hydra_jobs
 
-        texts = [f"{key}={'null' if value is None else value}" for key, value in self.settings.items()]
-        known = None if self.choice is None else launcher_settings(self.choice, texts)
-        return launch_hydra_jobs(self.context, self.function, self.config, known, job_overrides, first=initial_job_idx)
+        overrides = [f"{key}={'null' if value is None else value}" for key, value in self.overrides.items()]
+        launcher = None if self.choice is None else launcher_config(self.choice, overrides)
+        return launch_hydra_jobs(
+            self.context, self.function, self.config, launcher, job_overrides, first=initial_job_idx
+        )

@@ -1,4 +1,4 @@
-"""Hydra's own sweeper, which leaves nothing behind where nothing came of a sweep."""
+"""Hydra's basic sweeper, which leaves no empty folders where a sweep was refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ConfigStore.instance().store(
     node={"_target_": "hydra_plugins.racing_sweeper.RacingSweeper", "max_batch_size": None, "params": None},
     provider="racing",
 )
-WRITTEN = "multirun.yaml"  # before the first job is looked at
+WRITTEN = "multirun.yaml"  # by Hydra before the first job is composed
 
 
 class RacingSweeper(BasicSweeper):

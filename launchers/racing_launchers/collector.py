@@ -1,9 +1,9 @@
-"""The process beside the one that watches a sweep: brings the sweep's journal to MLflow, and hangs its runs below it.
+"""The process beside the one that watches a sweep: brings its journal to MLflow, and sets its runs' mlflow.parentRunId.
 
     python -m racing_launchers.collector SWEEP --uri URI --experiment NAME --parent PID
 
-Where workers reach no store (`send` in the manifest), it brings their runs there, too, as far as their journals are on
-this disk. All that it does can be repeated, so it may be killed at any instant.
+Where workers reach no store (`workers_upload` in the manifest), it uploads their runs, too, as far as their journals
+are on this disk. All that it does can be repeated, so it may be killed at any instant.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from racing.tracking.errors import Unreachable
 from racing.tracking.mlflow_sink import Delivery
 from racing.tracking.sender import attend
 from racing.tracking.store import open_client
-from racing_launchers.sweep import ENDED, Job, Sweep
+from racing_launchers.sweep import Job, Sweep
 
-PARENT = "mlflow.parentRunId"
+PARENT_TAG = "mlflow.parentRunId"
 
 
 class SweepDelivery:
@@ -31,25 +31,25 @@ class SweepDelivery:
         """Nothing is sent yet."""
         self.sweep, self.uri, self.experiment = sweep, uri, experiment
         self.run = RunDirectory(sweep.path)
-        self.own = Delivery(self.run, uri, experiment)
-        self.lock = self.own.lock
+        self.parent = Delivery(self.run, uri, experiment)
+        self.lock = self.parent.lock
         self.ended = False
         self._children: dict[Path, Delivery] = {}
-        self._below: set[str] = set()  # ids of MLflow runs that are known to hang below ours
+        self._have_parent: set[str] = set()  # ids of MLflow runs whose parent is set
         self._client: Any = None
 
     def deliver(self) -> bool:
         """See Sink."""
-        more = self.own.deliver()
+        more = self.parent.deliver()
         for job, run in self.runs():
-            if not self.sweep.manifest.get("workers_send"):
-                more = self._bring(job, run) or more
-            self._hang(run)
-        self.ended = self.own.ended and not more
+            if not self.sweep.workers_upload:
+                more = self._deliver_run(job, run) or more
+            self._set_parent(run)
+        self.ended = self.parent.ended and not more
         return more
 
     def mark_killed(self) -> None:
-        """See Sink. A sweep whose watcher is gone goes on: nothing is to be said."""
+        """See Sink. A sweep whose watcher is gone goes on: nothing is to be noted."""
 
     def runs(self) -> Iterator[tuple[Job, RunDirectory]]:
         """The runs of all jobs that are on this disk."""
@@ -59,33 +59,33 @@ class SweepDelivery:
                 if run.exists:
                     yield job, run
 
-    def _bring(self, job: Job, run: RunDirectory) -> bool:
+    def _deliver_run(self, job: Job, run: RunDirectory) -> bool:
         """Deliver what is new of a run; False if nothing is."""
         delivery = self._children.setdefault(run.path, Delivery(run, self.uri, self.experiment))
         if not delivery.lock.acquire():
             return False
         try:
             more = delivery.deliver()
-            dead = not more and job.ended in ENDED and not delivery.ended and run.last_end() is None
-            if dead and not run.in_use:
+            killed = not more and job.ended and not delivery.ended and run.last_end() is None
+            if killed and not run.in_use:
                 delivery.mark_killed()
                 delivery.ended = True
             return more
         finally:
             delivery.lock.release()
 
-    def _hang(self, run: RunDirectory) -> None:
-        """Put a run below ours, once both are in the store."""
-        known = run.mlflow
-        child = known.get("run_id", "")
-        if not self.own.run_id or not child or known.get("uri") != self.uri or child in self._below:
+    def _set_parent(self, run: RunDirectory) -> None:
+        """Make the sweep's run the parent of a job's run, once both are in the store."""
+        about = run.mlflow
+        child = about.get("run_id", "")
+        if not self.parent.run_id or not child or about.get("uri") != self.uri or child in self._have_parent:
             return
         try:
             self._client = self._client or open_client(self.uri, self.sweep.outputs)
-            self._client.set_tag(child, PARENT, self.own.run_id)
+            self._client.set_tag(child, PARENT_TAG, self.parent.run_id)
         except Exception as error:
             raise Unreachable(f"{self.uri}: {error}") from error
-        self._below.add(child)
+        self._have_parent.add(child)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.core.utils import JobReturn, setup_globals
+from hydra.core.utils import JobStatus as HydraStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
@@ -16,9 +17,10 @@ from racing.config import plain
 from racing.errors import require
 from racing.tracking.store import resolve_uri
 from racing_launchers.backend import Backend, make_backend
-from racing_launchers.launch import Planned, Request, launch
+from racing_launchers.job import JobStatus
+from racing_launchers.launch import LaunchRequest, PlannedJob, launch
 from racing_launchers.payload import RETURN, HydraJob, hydra_returns
-from racing_launchers.sweep import DONE, Job, Sweep
+from racing_launchers.sweep import Job, Sweep
 from racing_launchers.watch import report_failures
 
 
@@ -26,30 +28,40 @@ def launch_hydra_jobs(
     context: HydraContext,
     function: TaskFunction,
     config: DictConfig,
-    settings: Mapping[str, Any] | None,
-    several: Sequence[Sequence[str]],
+    launcher: Mapping[str, Any] | None,
+    job_overrides: Sequence[Sequence[str]],
     *,
     first: int,
 ) -> list[JobReturn]:
     """Run the jobs of a sweep, or submit them; returns one result each, of those that are submitted only None.
 
-    config: of the sweep. settings: of the launcher; None: it is racing train's, which are `config.launcher`. several:
-    the overrides of each job. first: number of the first one. Raises InputError before anything is submitted; for
-    racing train also JobsFailed, Stopped.
+    context, function: Hydra's, of the program.
+    config: of the sweep.
+    launcher: its configuration; None: the program is racing train, which has it in `config.launcher`.
+    job_overrides: the overrides of each job.
+    first: number of the first job.
+
+    Raises InputError before anything is submitted; for racing train also JobsFailed, Stopped.
     """
     setup_globals()
-    ours = settings is None
-    require(len(several) > 0, "the sweep has no jobs, an axis of it is empty; give each axis a value")
-    known = plain(config.launcher) if settings is None else dict(settings)
-    backend = make_backend(known)
+    require(len(job_overrides) > 0, "the sweep has no jobs, an axis of it is empty; give each axis a value")
+    is_racing_train = launcher is None
+    launcher = plain(config.launcher) if launcher is None else dict(launcher)
+    backend = make_backend(launcher)
     sweep = Sweep(Path(str(config.hydra.sweep.dir)))
-    planned = [_plan(context, function, config, sweep, number, own) for number, own in enumerate(several, first)]
-    request = _request(config, known, sweep, backend, planned) if ours else _foreign(known, sweep)
-    jobs = launch(sweep, backend, planned, request)
-    if ours and backend.wait:
-        report_failures(sweep, jobs, retry=backend.retry)
+    planned_jobs = [
+        _plan(context, function, config, sweep, number, overrides)
+        for number, overrides in enumerate(job_overrides, first)
+    ]
+    if is_racing_train:
+        request = _request(config, launcher, sweep, backend, planned_jobs)
+    else:  # its jobs are always run
+        request = LaunchRequest(command=shlex.join(sys.argv), launcher=launcher, outputs=sweep.path.parent, fresh=True)
+    jobs = launch(sweep, backend, planned_jobs, request)
+    if is_racing_train and backend.wait:
+        report_failures(sweep, jobs, max_resubmits=backend.max_resubmits)
     done = {job.number: _result(job) for job in jobs if job.ended}
-    return [done.get(own.number) or _nothing(own) for own in planned]
+    return [done.get(planned.number) or _no_result(planned) for planned in planned_jobs]
 
 
 def _plan(
@@ -59,56 +71,52 @@ def _plan(
     sweep: Sweep,
     number: int,
     overrides: Sequence[str],
-) -> Planned:
-    """One job. What a folder is called must not depend on the job: `hydra.sweep.dir` holds it written out."""
+) -> PlannedJob:
+    """Compose one job. What a folder is called must not depend on the job: `hydra.sweep.dir` holds it written out."""
     cfg = context.config_loader.load_sweep_config(config, list(overrides))
     with open_dict(cfg):
         cfg.hydra.sweep.dir = str(sweep.path)
         cfg.hydra.job.num = number
         cfg.hydra.job.id = f"{sweep.name}_{number}"
-    return Planned(number, list(overrides), HydraJob(context, function, cfg))
+    return PlannedJob(number, list(overrides), HydraJob(context, function, cfg))
 
 
 def _request(
-    config: DictConfig, settings: dict[str, Any], sweep: Sweep, backend: Backend, planned: Sequence[Planned]
-) -> Request:
-    """What is asked of a sweep of racing train. Where workers do not send their records, theirs say so."""
+    config: DictConfig, launcher: dict[str, Any], sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob]
+) -> LaunchRequest:
+    """What concerns all jobs of racing train. Where workers do not send their records, their tracking is disabled."""
     outputs = Path(config.paths.outputs).resolve()
     tracking = plain(config.tracking)
     uri = resolve_uri(tracking["uri"], outputs)
-    sends = backend.workers_send(uri)
-    for own in planned:
-        own.payload.move(outputs, sweep.path, sweep.job(own.number).folder.path)
-        own.settle(quiet=not sends)
-    return Request(
+    workers_upload = backend.workers_upload(uri)
+    for planned in planned_jobs:
+        planned.payload.move(outputs, sweep.path)
+        if not workers_upload:
+            planned.disable_tracking()
+    return LaunchRequest(
         command=f"racing train {shlex.join(sys.argv[1:])}",
-        launcher=settings,
+        launcher=launcher,
         outputs=outputs,
         tracking=tracking,
-        workers_send=sends,
+        workers_upload=workers_upload,
         fresh=bool(config.fresh),
         recorded=True,
         checked=True,
     )
 
 
-def _foreign(settings: dict[str, Any], sweep: Sweep) -> Request:
-    """What is asked of a sweep of another program: its jobs are always run."""
-    return Request(command=shlex.join(sys.argv), launcher=settings, outputs=sweep.path.parent, fresh=True)
-
-
-def _nothing(own: Planned) -> JobReturn:
-    """The result of a job that nobody waits for."""
-    result = JobReturn(overrides=own.overrides, status=JobStatus.COMPLETED)
+def _no_result(planned: PlannedJob) -> JobReturn:
+    """Hydra's result of a job that nobody waits for."""
+    result = JobReturn(overrides=planned.overrides, status=HydraStatus.COMPLETED)
     result.return_value = None
     return result
 
 
 def _result(job: Job) -> JobReturn:
-    """Hydra's result of a job; one that died has failed."""
-    found = hydra_returns(job.folder.path / RETURN) if job.ended == DONE else None
+    """Hydra's result of a job; one that was lost has failed."""
+    found = hydra_returns(job.folder.path / RETURN) if job.ended == JobStatus.DONE else None
     if found is not None:
         return found
-    failed = JobReturn(overrides=job.folder.about.get("overrides"), status=JobStatus.FAILED)
+    failed = JobReturn(overrides=job.folder.spec.get("overrides"), status=HydraStatus.FAILED)
     failed.return_value = RuntimeError(f"job {job.number} ({job.label}): {job.folder.result.get('error')}")
     return failed

@@ -1,13 +1,13 @@
-"""The folder of one job of a sweep: what its launcher says to the process that does it, and what that one answers.
+"""The folder of one job of a sweep: what its launcher tells the process that does it, and what that one answers.
 
     job.json       number, overrides, label, tags, steps: what the job is; written when the sweep is made
     job.pkl        what is to be called (launchers/racing_launchers/payload.py)
     attempt.json   number, launcher, handle: the last time that it was submitted
     started.json   attempt, pid, created, host: a process has begun with it
-    left.json      attempt, exit_code, reason: that process is gone; written by who started it
+    exit.json      attempt, exit_code, reason: that process has ended; written by who started it
     runs.txt       run directories that the attempts have opened, relative to the outputs folder, the newest last
     result.json    attempt, status, error, value, ...: how the attempt ended
-    log.txt        what the attempts said
+    log.txt        the output of the attempts
 
 Every file is written whole (`write_atomic`) by one side only, and `attempt` tells which submission it belongs to. So
 both sides may die at any instant, and whoever looks later finds out how far the job is.
@@ -15,11 +15,40 @@ both sides may die at any instant, and whoever looks later finds out how far the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from racing.files import read_json, write_atomic, write_json
+from racing.runs.directory import RunDirectory
+from racing.training.observer import TrainingObserver
+
+VARIABLE = "RACING_JOB"  # in the environment of the process that does a job: its folder
+
+
+class JobStatus(StrEnum):
+    """How far a job is; the values from DONE on are how an attempt ended, as result.json says it."""
+
+    NEW = "NEW"  # never submitted
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"  # it raised
+    REFUSED = "REFUSED"  # its input is wrong
+    STOPPED = "STOPPED"  # left on request, state saved
+    LOST = "LOST"  # disappeared without a result
+
+    @property
+    def ended(self) -> bool:
+        """Whether the attempt is over."""
+        return self not in (JobStatus.NEW, JobStatus.WAITING, JobStatus.RUNNING)
+
+    @classmethod
+    def _missing_(cls, value: object) -> JobStatus | None:
+        return cls.LOST if value == "DEAD" else None  # as earlier versions wrote it
 
 
 class JobFolder:
@@ -29,15 +58,34 @@ class JobFolder:
         """path: of the folder."""
         self.path = path
 
+    @classmethod
+    def current(cls) -> JobFolder | None:
+        """The job that this process does, or that the process does which has started it; None outside sweeps."""
+        path = os.environ.get(VARIABLE)
+        return cls(Path(path)) if path else None
+
+    @contextlib.contextmanager
+    def as_current(self) -> Iterator[None]:
+        """While entered this is the current job, here and in the processes that are started."""
+        before = os.environ.get(VARIABLE)
+        os.environ[VARIABLE] = str(self.path.resolve())
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[VARIABLE]
+            else:
+                os.environ[VARIABLE] = before
+
     @property
-    def about(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Any]:
         """job.json; empty where there is none."""
         return read_json(self.path / "job.json")
 
     @property
     def tags(self) -> dict[str, str]:
         """Tags that the runs of this job get."""
-        return dict(self.about.get("tags", {}))
+        return dict(self.spec.get("tags", {}))
 
     @property
     def attempt(self) -> dict[str, Any]:
@@ -55,9 +103,9 @@ class JobFolder:
         return self._of_attempt("started.json")
 
     @property
-    def left(self) -> dict[str, Any]:
-        """How the process of the last submission left; empty where nobody saw it."""
-        return self._of_attempt("left.json")
+    def exit_status(self) -> dict[str, Any]:
+        """How the process of the last submission ended; empty where nobody saw it."""
+        return self._of_attempt("exit.json")
 
     @property
     def result(self) -> dict[str, Any]:
@@ -66,7 +114,7 @@ class JobFolder:
 
     @property
     def log(self) -> Path:
-        """What the job says."""
+        """Output of the job."""
         return self.path / "log.txt"
 
     @property
@@ -76,7 +124,7 @@ class JobFolder:
         return path.read_text().splitlines() if path.exists() else []
 
     def write(self, name: str, attempt: int, content: Mapping[str, Any]) -> None:
-        """Write <name>.json of an attempt; one that is not the last any more has nothing to say."""
+        """Write <name>.json of an attempt, unless it is not the last any more."""
         if attempt == self.attempts:
             write_json(self.path / f"{name}.json", {**content, "attempt": attempt})
 
@@ -86,7 +134,7 @@ class JobFolder:
         write_atomic(self.path / "runs.txt", "".join(f"{path}\n" for path in order))
 
     def forget(self) -> None:
-        """Begin afresh: what earlier attempts left no longer counts."""
+        """Forget the runs: what earlier attempts have opened no longer counts."""
         (self.path / "runs.txt").unlink(missing_ok=True)
 
     def _of_attempt(self, name: str) -> dict[str, Any]:
@@ -94,7 +142,21 @@ class JobFolder:
         return content if content.get("attempt") == self.attempts and self.attempts else {}
 
 
-def job_of(config: Mapping[str, Any]) -> JobFolder | None:
-    """The job that a training with this configuration is; None outside sweeps."""
-    path = (config.get("launcher") or {}).get("job")
-    return JobFolder(Path(path)) if path else None
+class JobObserver(TrainingObserver):
+    """Follows a training for the sweep whose job it is."""
+
+    def __init__(self, job: JobFolder, outputs: Path) -> None:
+        """outputs: the folder of everything that the training writes."""
+        super().__init__(job.tags)
+        self.job, self.outputs = job, outputs.resolve()
+
+    def opened(self, run: RunDirectory) -> None:
+        """The training begins, or goes on, in this run directory: note that it belongs to the job."""
+        self.job.note(self._place(run.path))
+
+    def resumes(self, path: Path) -> bool:
+        """Whether an earlier attempt of the job has opened this run directory: `fresh=true` has been obeyed then."""
+        return self._place(path) in self.job.runs
+
+    def _place(self, path: Path) -> str:
+        return path.resolve().relative_to(self.outputs).as_posix()

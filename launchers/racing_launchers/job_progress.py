@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from racing.runs.journal import read_journal
-from racing.tracking.run_record import metric_points
+from racing.runs.journal import newest_metrics
+from racing.runs.paths import RunPaths
 from racing_launchers.sweep import Job
 
 TAIL = 1 << 15  # [bytes] of the journal that are read: some seconds of training
@@ -14,7 +14,13 @@ TAIL = 1 << 15  # [bytes] of the journal that are read: some seconds of training
 
 @dataclass(frozen=True)
 class Progress:
-    """step, total [decisions]; rate [decisions/s]; lap [s] of the last laps in training; None: not known yet."""
+    """How far a job's training is; None: not known yet.
+
+    run: its directory, relative to the outputs folder.
+    step, total: steps of all cars together.
+    rate: [steps/s]
+    lap: [s] of the last laps in training.
+    """
 
     run: str = ""
     step: int | None = None
@@ -23,23 +29,18 @@ class Progress:
     lap: float | None = None
 
     @property
-    def left_s(self) -> float | None:
-        """Seconds of learning that are left."""
+    def remaining_s(self) -> float | None:
+        """How long the training will go on [s]."""
         known = self.step is not None and self.total and self.rate
         return max(0.0, (self.total - self.step) / self.rate) if known else None  # type: ignore[operator]
 
 
 def progress_of(job: Job, outputs: Path) -> Progress:
     """How far the job is."""
-    total = job.folder.about.get("steps")
+    total = job.folder.spec.get("steps")
     run = next(reversed(job.folder.runs), "")
-    journal = outputs / run / "journal.jsonl"
+    journal = RunPaths(outputs / run).journal
     if not run or not journal.is_file():
         return Progress(run=run, total=total)
-    step: int | None = None
-    values: dict[str, float] = {}
-    for line in read_journal(journal, max(0, journal.stat().st_size - TAIL)):
-        for at, name, value in metric_points(line):
-            step = max(step or 0, at)
-            values[name] = value
-    return Progress(run, step, total, values.get("time/steps_per_s"), values.get("rollout/lap_time_s"))
+    step, values = newest_metrics(journal, TAIL)
+    return Progress(run, step, total, values.get("time/fps"), values.get("rollout/lap_time_s"))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
+import signal
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.core.utils import JobStatus as HydraStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from racing.errors import InputError
+from racing.errors import InputError, Stopped
+from racing.processes import STOP_SIGNALS, run_child
 from racing.runs.directory import find_run
 from racing_launchers.job import JobFolder
 
@@ -23,7 +28,7 @@ RETURN = "return.pkl"  # in a job's folder: Hydra's JobReturn
 class Payload(Protocol):
     """A call that may be made in another process, on another machine."""
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         """Work below these folders: where the job runs they have other names than where it was made."""
 
     def call(self, job: Path) -> Any:
@@ -42,13 +47,12 @@ class HydraJob:
     config: DictConfig  # with `hydra`, which needs Hydra's own types: not a plain dict
     state: Any = field(default_factory=lambda: copy.copy(Singleton.get_state()))  # Hydra's singletons, resolvers
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         """See Payload."""
         with open_dict(self.config):
             self.config.hydra.sweep.dir = str(sweep)
             if is_racing(self.config):
                 self.config.paths.outputs = str(outputs)
-                self.config.launcher.job = str(job)
 
     def call(self, job: Path) -> Any:
         """See Payload. Hydra's own result is kept in the folder for `launch`, which returns it to Hydra."""
@@ -63,7 +67,7 @@ class HydraJob:
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-        if done.status == JobStatus.COMPLETED:
+        if done.status == HydraStatus.COMPLETED:
             (job / RETURN).write_bytes(cloudpickle.dumps(done))
         value = done.return_value  # raises what the function raised
         return value if isinstance(value, int | float | str | bool | None) else repr(value)
@@ -80,28 +84,43 @@ class CommandJob:
 
     arguments: list[str]
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         """See Payload."""
         kept = [argument for argument in self.arguments if not argument.startswith("paths.outputs=")]
         self.arguments = [*kept, f"paths.outputs={outputs}"]
 
     def call(self, job: Path) -> Any:
-        """See Payload."""
-        from racing.cli import main
-
+        """See Payload. A process of its own: what it leaves with, or dies of, becomes what this one does."""
         self._note(job)
-        code = main(self.arguments)
+        paths = os.pathsep.join(path for path in sys.path if path)
+        # PYTHONSAFEPATH: without it -m puts the present folder before PYTHONPATH.
+        environment = os.environ | {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+        command = [sys.executable, "-m", "racing", *self.arguments]
+        code = run_child(command, env=environment, shares_terminal=False)
+        if code < 0:
+            _end_as_killed(signal.Signals(-code))
         if code:
             raise SystemExit(code)
         return None
 
     def _note(self, job: Path) -> None:
         """Remember which run is meant: what is written there belongs to the job."""
+        if self.arguments[0] == "train":  # it notes which one it opens
+            return
         given = {key: value for key, _, value in (argument.partition("=") for argument in self.arguments[1:])}
         outputs = Path(given["paths.outputs"])
         with contextlib.suppress(InputError):  # an ONNX file, or a run of a server
             run = find_run(given.get("run", "latest"), outputs)
             JobFolder(job).note(run.path.relative_to(outputs.resolve()).as_posix())
+
+
+def _end_as_killed(by: signal.Signals) -> None:
+    """End as a child that a signal has killed. Raises Stopped if that one asks for a stop."""
+    if by in STOP_SIGNALS:
+        raise Stopped(f"stopped on {by.name} before it had a state to save; the same command begins anew")
+    if by != signal.SIGKILL:
+        signal.signal(by, signal.SIG_DFL)
+    os.kill(os.getpid(), by)  # whoever started us sees what happened, such as a lack of memory
 
 
 def hydra_returns(path: Path) -> JobReturn | None:

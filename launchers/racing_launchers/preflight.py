@@ -1,38 +1,39 @@
-"""TODO."""
+"""Checks a job of racing train before it is submitted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from racing.config import default_name
-from racing.training.build import build_parts
+from racing.training.build import check_buildable
 from racing.training.checks import checked
 
 
-def check_job(cfg: DictConfig, settings: Sequence[str], chosen: Any, *, here: bool, build: bool) -> None:
+def check_job(cfg: DictConfig, overrides: Sequence[str], chosen: Any, *, here: bool, build: bool) -> None:
     """Raise InputError if `train` would refuse `cfg`, which is a copy that may be changed; nothing is written.
 
-    settings: what was typed. chosen: what Hydra chose, group -> name. here: on this machine, with its hardware. build:
-    also make all parts, which takes a second.
+    overrides: of the job.
+    chosen: what Hydra chose, group -> name.
+    here: it will run on this machine, with its hardware.
+    build: also build the experiment, which takes a second.
     """
     from racing.training.curriculum import check_phases
 
     if not here:
         cfg.hardware.update(prefer=["cpu"], fallback=True)
     cfg.name = cfg.name or default_name(cfg, chosen)
-    config = checked(cfg)
+    checked(cfg)
     if not build:
         return
     if "tuning" in cfg:
         from racing.tuning.search import read_search
 
-        read_search(cfg, settings, None)
+        read_search(cfg, overrides, None)
     if cfg.phases is not None:
-        check_phases(cfg, settings)
+        check_phases(cfg, overrides)
         return
-    if isinstance(config["algo"].get("teacher"), list):
-        config["algo"]["teacher"] = None
-    build_parts(cfg, config)
+    taught = OmegaConf.is_list(cfg.algo.get("teacher"))
+    check_buildable(cfg, **({"teacher": None} if taught else {}))

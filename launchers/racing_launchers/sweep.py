@@ -1,14 +1,15 @@
-"""A sweep on disk: what was asked for, its jobs, and how far each is.
+"""A sweep on disk: what it was made of, its jobs, and how far each is.
 
 outputs/sweeps/<name>-<hash8>/
-  sweep.json           name, command, axes, launcher (its settings), outputs, created; written before a job starts
+  sweep.json           name, command, axes, launcher (its configuration), outputs, created; written before a job starts
   jobs/<number>/       see launchers/racing_launchers/job.py
-  journal.jsonl        the sweep's own record, which becomes its run in MLflow (record.py)
+  journal.jsonl        the sweep's own record, which becomes its run in MLflow (sweep_record.py)
   sweep.lock           held by the process that watches
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,16 +19,11 @@ from typing import Any
 from racing.config import hint
 from racing.errors import InputError, require
 from racing.files import read_json, write_json
+from racing.renamed_keys import upgraded_group
 from racing.runs.lock import FileLock
-from racing_launchers.job import JobFolder
+from racing_launchers.job import JobFolder, JobStatus
 
-WAITING, RUNNING = "WAITING", "RUNNING"  # what goes on
-DONE = "DONE"
-# FAILED: it raised. REFUSED: its input is wrong. STOPPED: left on request, state saved. DEAD: ended without a word.
-FAILED, REFUSED, STOPPED, DEAD = "FAILED", "REFUSED", "STOPPED", "DEAD"
-NEW = "NEW"  # never submitted
-ASKED = "cancel"  # a file in a job's folder
-ENDED = (DONE, FAILED, REFUSED, STOPPED, DEAD)
+CANCEL_FILE = "cancel"  # in a job's folder: it shall stop, or not begin
 
 
 @dataclass(frozen=True)
@@ -40,24 +36,28 @@ class Job:
     @property
     def label(self) -> str:
         """What varies: `algo=sac seed=2`; the job's number where nothing does."""
-        return str(self.folder.about.get("label") or f"job {self.number}")
+        return str(self.folder.spec.get("label") or f"job {self.number}")
 
     @property
-    def asked(self) -> bool:
-        """Whether somebody asked for it to stop, or not to begin."""
-        return (self.folder.path / ASKED).exists()
+    def cancel_requested(self) -> bool:
+        """Whether somebody wants it to stop, or not to begin."""
+        return (self.folder.path / CANCEL_FILE).exists()
 
-    def ask(self, *, stop: bool) -> None:
-        """Ask the job to stop; or take that back."""
-        path = self.folder.path / ASKED
-        path.touch() if stop else path.unlink(missing_ok=True)
+    def request_cancel(self) -> None:
+        """Note that the job shall stop, or not begin."""
+        (self.folder.path / CANCEL_FILE).touch()
+
+    def withdraw_cancel(self) -> None:
+        """Forget `request_cancel`."""
+        (self.folder.path / CANCEL_FILE).unlink(missing_ok=True)
 
     @property
-    def ended(self) -> str | None:
-        """How the last attempt ended, one of ENDED; None while it has not."""
-        return self.folder.result.get("status") if self.folder.attempts else None
+    def ended(self) -> JobStatus | None:
+        """How the last attempt ended; None while it has not."""
+        status = self.folder.result.get("status") if self.folder.attempts else None
+        return JobStatus(status) if status else None
 
-    def end(self, status: str, error: str) -> None:
+    def end(self, status: JobStatus, error: str) -> None:
         """Note that the attempt ended without saying so itself."""
         self.folder.write(
             "result", self.folder.attempts, {"status": status, "error": error, "ended_ms": time.time_ns() // 1_000_000}
@@ -83,6 +83,19 @@ class Sweep:
         return read_json(self.path / "sweep.json")
 
     @property
+    def launcher(self) -> dict[str, Any]:
+        """Configuration of the launcher; what earlier versions wrote, with today's names."""
+        launcher: dict[str, Any] = upgraded_group("launcher", self.manifest["launcher"])
+        launcher.pop("job", None)
+        return launcher | {"_target_": re.sub(r"^launchers\.", "racing_launchers.", launcher["_target_"])}
+
+    @property
+    def workers_upload(self) -> bool:
+        """Whether jobs bring their records to MLflow themselves."""
+        manifest = self.manifest
+        return bool(manifest.get("workers_upload", manifest.get("workers_send")))  # as earlier versions called it
+
+    @property
     def exists(self) -> bool:
         """Whether this is a sweep."""
         return (self.path / "sweep.json").is_file()
@@ -102,17 +115,17 @@ class Sweep:
         """The job of that number, which may not be there yet."""
         return Job(number, JobFolder(self.path / "jobs" / str(number)))
 
-    def describe(self, **about: Any) -> None:
-        """Write the manifest, on top of what stands there."""
+    def write_manifest(self, **fields: Any) -> None:
+        """Write these fields of sweep.json; the others stay as they are."""
         self.path.mkdir(parents=True, exist_ok=True)
         created = {"created_ms": time.time_ns() // 1_000_000}
-        write_json(self.path / "sweep.json", created | self.manifest | {"name": self.name} | about)
+        write_json(self.path / "sweep.json", created | self.manifest | {"name": self.name} | fields)
 
 
-def axes_of(several: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+def axes_of(job_overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """What varies between jobs: key -> its values in order, from the overrides of each."""
     values: dict[str, list[str]] = {}
-    for overrides in several:
+    for overrides in job_overrides:
         for override in overrides:
             key, _, value = override.partition("=")
             if value not in values.setdefault(key, []):

@@ -1,4 +1,4 @@
-"""A sweep's own run in MLflow, above those of its jobs: what was asked for, how far it is, which job was best."""
+"""A sweep's own run in MLflow, the parent of its jobs' runs: what varies, how far it is, which job was best."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ import yaml
 from racing.files import write_atomic
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import Journal
+from racing.runs.metrics import HEADLINE, rank
+from racing.runs.status import RunStatus
 from racing.tracking.client import KIND_TAG
 from racing.tracking.sender import Sender, spawn
 from racing.tracking.store import resolve_uri
-from racing_launchers.sweep import DONE, ENDED, Job, Sweep
+from racing_launchers.job import JobStatus
+from racing_launchers.sweep import Job, Sweep
 
-RESULTS = ("finish_rate", "lap_time_s", "lap_ratio", "steps", "steps_per_s", "learning_s")  # of a run's summary
+RESULTS = (*HEADLINE, "steps", "steps_per_s", "learning_s")  # of a run's summary
 DIGITS = {"finish_rate": 2, "lap_time_s": 2, "lap_ratio": 3}  # in the printed table
 TABLE = "results.csv"
-FINISHED, FAILED, STOPPED = "FINISHED", "FAILED", "STOPPED"  # of the journal
 
 
-class Record:
-    """Writes the sweep's journal, and has a process (collector.py) that brings it to MLflow. A context manager.
+class SweepRun:
+    """Writes the sweep's journal, and has a process (collector.py) that brings it to MLflow.
 
     Only the process that watches the sweep has one: it holds `sweep.lock`.
     """
@@ -36,7 +38,7 @@ class Record:
     def __init__(self, sweep: Sweep) -> None:
         """sweep: whose manifest says how it is tracked."""
         self.sweep = sweep
-        self.run = RunDirectory(sweep.path)
+        self.directory = RunDirectory(sweep.path)
         self.tracking = sweep.manifest.get("tracking") or {}
         self._journal: Journal | None = None
         self._sender: Sender | None = None
@@ -44,51 +46,51 @@ class Record:
 
     @property
     def wanted(self) -> bool:
-        """Whether the sweep has a record: those of racing train do."""
+        """Whether the sweep has a run: those of racing train do."""
         return bool(self.sweep.manifest.get("recorded"))
 
     def begin(self) -> None:
-        """A process begins to watch; nothing is done where the sweep is not to be recorded."""
-        about = self.sweep.manifest
+        """Note that a process begins to watch; does nothing where the sweep is not to be recorded."""
+        manifest = self.sweep.manifest
         if not self.wanted:
             return
-        self._journal = Journal(self.sweep.path / "journal.jsonl")
-        self._journal.params({key: ", ".join(values) for key, values in about["axes"].items()})
+        self._journal = Journal(self.directory.paths.journal)
+        self._journal.params({key: ", ".join(values) for key, values in manifest["axes"].items()})
         self._journal.tags(
             {
                 KIND_TAG: "sweep",
                 "racing.sweep": self.sweep.name,
-                "racing.launcher": about["launcher"]["name"],
-                "racing.command": about["command"],
-                "racing.axes": ", ".join(about["axes"]) or "none",
+                "racing.launcher": manifest["launcher"]["name"],
+                "racing.command": manifest["command"],
+                "racing.axes": ", ".join(manifest["axes"]) or "none",
                 "mlflow.runName": self.sweep.name,
             }
         )
         self._journal.start(pid=os.getpid(), jobs=len(self.sweep.jobs))
-        self._sender = start_collector(self.sweep, self.run)
+        self._sender = start_collector(self.sweep, self.directory)
 
     def resend(self) -> None:
-        """Nothing new is to be said; MLflow may lack some of what was."""
+        """Upload again what MLflow may lack; nothing new is noted."""
         if self.wanted:
-            self._sender = start_collector(self.sweep, self.run)
+            self._sender = start_collector(self.sweep, self.directory)
 
     def event(self, name: str, **fields: Any) -> None:
-        """Something happened to a job."""
+        """Note that something happened to a job."""
         if self._journal:
             self._journal.event(name, **fields)
 
     def count(self, jobs: Sequence[Job]) -> None:
-        """How many jobs have ended, and how, if that has changed."""
+        """Note how many jobs have ended, and how, if that has changed."""
         counts = {"jobs/done": 0, "jobs/failed": 0}
         for job in jobs:
-            if job.ended in ENDED:
-                counts["jobs/done" if job.ended == DONE else "jobs/failed"] += 1
+            if job.ended:
+                counts["jobs/done" if job.ended == JobStatus.DONE else "jobs/failed"] += 1
         if self._journal and counts != self._counted:
             self._counted = counts
             self._journal.metrics(sum(counts.values()), counts)
 
     def end(self, jobs: Sequence[Job], figures: Mapping[str, float], *, stopped: bool = False) -> None:
-        """All jobs have ended, or the sweep was stopped: results, the best, the end. figures: such as the cost."""
+        """Note results, the best job and the end. figures: of the whole sweep, such as its cost."""
         if self._journal is None:
             return
         self.count(jobs)
@@ -104,13 +106,14 @@ class Record:
         if chosen:
             texts = {"racing.best_run": chosen["run"], "racing.best": chosen["label"]}
             self._journal.tags(texts | ({"racing.best_run_id": chosen["run_id"]} if chosen["run_id"] else {}))
-            numbers = {f"best/{name}": chosen[name] for name in RESULTS[:3] if chosen[name] is not None}
+            numbers = {f"best/{name}": chosen[name] for name in HEADLINE if chosen[name] is not None}
             self._journal.metrics(len(jobs), numbers)
-        done = all(job.ended == DONE for job in jobs)
-        self._journal.end(FINISHED if done else STOPPED if stopped else FAILED)
+        done = all(job.ended == JobStatus.DONE for job in jobs)
+        unfinished = RunStatus.STOPPED if stopped else RunStatus.FAILED
+        self._journal.end(RunStatus.FINISHED if done else unfinished)
 
     def close(self) -> bool:
-        """Let go of the journal, and wait until MLflow has it; False if it does not: `racing jobs collect`."""
+        """Close the journal, and wait until MLflow has it; False if it does not: `racing jobs collect`."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
@@ -118,7 +121,7 @@ class Record:
 
 
 def start_collector(sweep: Sweep, run: RunDirectory) -> Sender | None:
-    """The process that brings the sweep to MLflow; None where nothing is to be brought."""
+    """Start the process that brings the sweep to MLflow; None where tracking is disabled."""
     tracking = sweep.manifest.get("tracking") or {}
     if not tracking.get("enabled"):
         return None
@@ -159,13 +162,8 @@ def last_run(sweep: Sweep, job: Job) -> RunDirectory | None:
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The row with the highest finish rate, among equals that with the shortest lap; None if none has any."""
-
-    def order(row: Mapping[str, Any]) -> tuple[float, float]:
-        ratio = row["lap_ratio"]  # to the reference lap: tracks may differ between jobs
-        return row["finish_rate"], -ratio if ratio is not None else float("-inf")
-
-    return max((row for row in rows if row["finish_rate"] is not None), key=order, default=None)
+    """The row with the best result, see racing.runs.metrics.rank; None if none has any."""
+    return max((row for row in rows if row["finish_rate"] is not None), key=rank, default=None)
 
 
 def study_folder(sweep: Sweep) -> Path | None:
@@ -176,12 +174,12 @@ def study_folder(sweep: Sweep) -> Path | None:
 def best_trial(sweep: Sweep) -> dict[str, Any] | None:
     """As `best`, the best trial of a search; its label is what was found."""
     path = next(sweep.path.glob("*/best.yaml"), None)
-    about = yaml.safe_load(path.read_text()) if path else {}
-    run = RunDirectory(sweep.outputs / "runs" / str(about.get("run") or ""))
+    found = yaml.safe_load(path.read_text()) if path else {}
+    run = RunDirectory(sweep.outputs / "runs" / str(found.get("run") or ""))
     if not run.finished:
         return None
-    known = {"label": " ".join(about["overrides"]), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
-    return known | {name: run.summary.get(name) for name in RESULTS}
+    row = {"label": " ".join(found["overrides"]), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
+    return row | {name: run.summary.get(name) for name in RESULTS}
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

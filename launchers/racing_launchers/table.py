@@ -1,4 +1,4 @@
-"""The jobs of a sweep for the eye: a live table on a terminal, plain lines elsewhere."""
+"""Shows the jobs of a sweep: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,23 +12,30 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from racing_launchers.backend import Look
+from racing_launchers.backend import JobInfo, JobState
+from racing_launchers.job import JobStatus
 from racing_launchers.job_progress import Progress, progress_of
-from racing_launchers.sweep import DONE, ENDED, NEW, RUNNING, WAITING, Job, Sweep
+from racing_launchers.sweep import Job, Sweep
 
-COLOURS = {WAITING: "dim", RUNNING: "cyan", DONE: "green", "STOPPED": "yellow"}
+COLORS = {  # others: red
+    JobStatus.WAITING: "dim",
+    JobStatus.RUNNING: "cyan",
+    JobStatus.DONE: "green",
+    JobStatus.STOPPED: "yellow",
+}
 PLAIN_EVERY = 10.0  # [s] between two plain lines
-MOST = 40  # jobs that a live table shows; the others are counted
+MAX_ROWS = 40  # jobs that a live table shows; the others are counted
 
 
-def state_of(job: Job, look: Look | None = None) -> str:
-    """One word for a job: NEW, WAITING, RUNNING, or how it ended."""
+def status_of(job: Job, info: JobInfo | None = None) -> JobStatus:
+    """How far a job is. info: what its backend knows; without it, as its folder says."""
     if job.ended or not job.folder.attempts:
-        return job.ended or NEW
-    return RUNNING if (look.state == "run" if look else bool(job.folder.started)) else WAITING
+        return job.ended or JobStatus.NEW
+    running = info.state == JobState.RUNNING if info else bool(job.folder.started)
+    return JobStatus.RUNNING if running else JobStatus.WAITING
 
 
-def jobs_table(sweep: Sweep, jobs: Sequence[Job], looks: Mapping[int, Look], *, title: str = "") -> Table:
+def jobs_table(sweep: Sweep, jobs: Sequence[Job], infos: Mapping[int, JobInfo], *, title: str = "") -> Table:
     """One row for each job: what varies, how far it is, where it runs or why it failed."""
     table = Table(title=title or sweep.name, title_justify="left", box=None, pad_edge=False)
     for name, justify in (("job", "right"), ("", "left"), ("state", "left"), ("steps", "right"), ("steps/s", "right")):
@@ -37,34 +44,34 @@ def jobs_table(sweep: Sweep, jobs: Sequence[Job], looks: Mapping[int, Look], *, 
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for job in jobs:
-        state = state_of(job, looks.get(job.number))
-        colour = COLOURS.get(state, "red")
-        cells = progress_cells(progress_of(job, sweep.outputs), state)
-        table.add_row(str(job.number), job.label, f"[{colour}]{state.lower()}", *cells, detail(job, looks))
+        status = status_of(job, infos.get(job.number))
+        color = COLORS.get(status, "red")
+        cells = progress_cells(progress_of(job, sweep.outputs), status)
+        table.add_row(str(job.number), job.label, f"[{color}]{status.lower()}", *cells, detail(job, infos))
     return table
 
 
-def progress_cells(progress: Progress, state: str) -> list[str]:
+def progress_cells(progress: Progress, status: JobStatus) -> list[str]:
     """Steps, speed, lap and time left as texts."""
     share = f" {progress.step / progress.total:4.0%}" if progress.step is not None and progress.total else ""
     steps = "" if progress.step is None else f"{progress.step:,}{share}"
-    left = clock(progress.left_s) if state == RUNNING and progress.left_s is not None else ""
+    left = clock(progress.remaining_s) if status == JobStatus.RUNNING and progress.remaining_s is not None else ""
     speed = f"{progress.rate:,.0f}" if progress.rate else ""
     return [steps, speed, f"{progress.lap:.1f} s" if progress.lap else "", left]
 
 
-def detail(job: Job, looks: Mapping[int, Look]) -> str:
+def detail(job: Job, infos: Mapping[int, JobInfo]) -> str:
     """Where a job runs, what it reached, or why it failed."""
     result = job.folder.result
-    if job.ended == DONE:
+    if job.ended == JobStatus.DONE:
         value = result.get("value")
-        name = "finish rate" if job.folder.about.get("steps") else "value"
+        name = "finish rate" if job.folder.spec.get("steps") else "value"
         return f"{name} {value:.2f}" if isinstance(value, float) else ""
     if job.ended:
         return str(result.get("error") or "")
-    look = looks.get(job.number)
+    info = infos.get(job.number)
     again = f", attempt {job.folder.attempts}" if job.folder.attempts > 1 else ""
-    return (look.detail if look else "") + again
+    return (info.detail if info else "") + again
 
 
 def clock(seconds: float) -> str:
@@ -82,8 +89,8 @@ class View:
         self.sweep = sweep
         self.console = Console(stderr=True)
         self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-        self._said: dict[int, str] = {}
-        self._last = time.monotonic()
+        self._shown: dict[int, JobStatus] = {}
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> View:
         if self._live:
@@ -94,37 +101,38 @@ class View:
         if self._live:
             self._live.stop()
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
+    def print_line(self, text: str) -> None:
+        """Print a line that stays above the table."""
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
-    def show(self, jobs: Sequence[Job], looks: Mapping[int, Look]) -> None:
-        """How it is now."""
-        states = {job.number: state_of(job, looks.get(job.number)) for job in jobs}
+    def show(self, jobs: Sequence[Job], infos: Mapping[int, JobInfo]) -> None:
+        """Show how far the jobs are now."""
+        statuses = {job.number: status_of(job, infos.get(job.number)) for job in jobs}
         if self._live:
-            lively = sorted(jobs, key=lambda job: (states[job.number] in ENDED, job.number))[:MOST]
+            lively = sorted(jobs, key=lambda job: (statuses[job.number].ended, job.number))[:MAX_ROWS]
             shown = sorted(lively, key=lambda job: job.number)
             self._live.update(
-                jobs_table(self.sweep, shown, looks, title=summary_line(self.sweep, states)), refresh=True
+                jobs_table(self.sweep, shown, infos, title=summary_line(self.sweep, statuses)), refresh=True
             )
             return
         for job in jobs:
-            state = states[job.number]
-            if state != self._said.get(job.number) and state != WAITING:
-                self._said[job.number] = state
-                self.plain(f"{job.number}: {job.label}: {state.lower()}  {detail(job, looks)}".rstrip())
-        if time.monotonic() - self._last > PLAIN_EVERY:
-            self._last = time.monotonic()
-            self.plain(summary_line(self.sweep, states))
+            status = statuses[job.number]
+            if status != self._shown.get(job.number) and status != JobStatus.WAITING:
+                self._shown[job.number] = status
+                self._print_plain(f"{job.number}: {job.label}: {status.lower()}  {detail(job, infos)}".rstrip())
+        if time.monotonic() - self._last_line > PLAIN_EVERY:
+            self._last_line = time.monotonic()
+            self._print_plain(summary_line(self.sweep, statuses))
 
-    def plain(self, text: str) -> None:
-        """A line on stderr."""
+    def _print_plain(self, text: str) -> None:
+        """Print a line on stderr."""
         print(text, file=sys.stderr, flush=True)
 
 
-def summary_line(sweep: Sweep, states: Mapping[int, str]) -> str:
+def summary_line(sweep: Sweep, statuses: Mapping[int, JobStatus]) -> str:
     """`sweep-1a2b3c4d: 3 done, 2 running, 11 waiting`."""
-    counts = Counter(states.values())
-    order = (DONE, RUNNING, WAITING, *(state for state in ENDED if state != DONE), NEW)
-    parts = [f"{counts[state]} {state.lower()}" for state in order if counts[state]]
+    counts = Counter(statuses.values())
+    first = (JobStatus.DONE, JobStatus.RUNNING, JobStatus.WAITING)
+    last = (JobStatus.FAILED, JobStatus.REFUSED, JobStatus.STOPPED, JobStatus.LOST, JobStatus.NEW)
+    parts = [f"{counts[status]} {status.lower()}" for status in (*first, *last) if counts[status]]
     return f"{sweep.name}: {', '.join(parts)}"

@@ -1,4 +1,4 @@
-"""Waits for the jobs of a sweep: notes how each ended, continues dead ones, shows and records what happens."""
+"""Waits for the jobs of a sweep: notes how each ended, resubmits lost ones, shows and records what happens."""
 
 from __future__ import annotations
 
@@ -7,93 +7,95 @@ from collections.abc import Mapping, Sequence
 
 from racing.errors import JobsFailed, Stopped
 from racing.training.stop_flag import StopFlag
-from racing_launchers.backend import GONE, Backend, Look
-from racing_launchers.sweep import DEAD, DONE, ENDED, FAILED, REFUSED, STOPPED, Job, Sweep, jobs_text
-from racing_launchers.sweep_record import Record, show_results
+from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState
+from racing_launchers.job import JobStatus
+from racing_launchers.sweep import Job, Sweep, jobs_text
+from racing_launchers.sweep_record import SweepRun, show_results
 from racing_launchers.table import View
 
+SAME = "run the same command to resume"
 
-class Watch:
-    """The jobs of a sweep that one process looks after."""
 
-    def __init__(self, sweep: Sweep, backend: Backend, jobs: Sequence[Job], record: Record) -> None:
-        """record: of the sweep, begun."""
-        self.sweep, self.backend, self.jobs, self.record = sweep, backend, list(jobs), record
-        self.again = dict.fromkeys((job.number for job in jobs), backend.retry)  # attempts that are left to each
-        self.open = [job for job in jobs if job.ended is None]
-        self.looks: Mapping[int, Look] = {}
-        self._gone: dict[int, float] = {}  # number -> since when it is gone without a result
+class SweepWatcher:
+    """The jobs of a sweep that one process looks after. See racing_launchers.backend for how a job goes on."""
 
-    def step(self) -> None:
-        """One look at every job that has not ended."""
-        self.looks = self.backend.look(self.sweep, self.open)
-        for job in list(self.open):
-            self.backend.bring(self.sweep, job)
-            if job.ended is None and self.looks[job.number].state == GONE:
-                self._bury(job, self.looks[job.number])
+    def __init__(self, sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepRun) -> None:
+        """sweep_run: of the sweep, begun."""
+        self.sweep, self.backend, self.jobs, self.sweep_run = sweep, backend, list(jobs), sweep_run
+        self.resubmits_left = dict.fromkeys((job.number for job in jobs), backend.max_resubmits)
+        self.unfinished = [job for job in jobs if job.ended is None]
+        self.infos: Mapping[int, JobInfo] = {}
+        self._lost_since: dict[int, float] = {}  # number -> time.monotonic() when it was first LOST, without a result
+
+    def poll(self) -> None:
+        """See once how far every job is that has not ended."""
+        self.infos = self.backend.poll(self.sweep, self.unfinished)
+        for job in list(self.unfinished):
+            self.backend.fetch_results(self.sweep, job)
+            if job.ended is None and self.infos[job.number].state == JobState.LOST:
+                self._mark_lost(job, self.infos[job.number])
             if job.ended is not None:
-                self._settle(job)
-        self.record.count(self.jobs)
+                self._finish(job)
+        self.sweep_run.count(self.jobs)
 
-    def _bury(self, job: Job, look: Look) -> None:
-        """A job that is gone gets its result from us, unless its own one arrives within the backend's grace."""
-        since = self._gone.setdefault(job.number, time.monotonic())
+    def _mark_lost(self, job: Job, info: JobInfo) -> None:
+        """Give a job that disappeared a result, unless its own one arrives within the backend's grace."""
+        since = self._lost_since.setdefault(job.number, time.monotonic())
         if time.monotonic() - since >= self.backend.grace:
-            self.backend.bring(self.sweep, job, last=True)
+            self.backend.fetch_results(self.sweep, job, last=True)
             if job.ended is None:
-                job.end(STOPPED if job.asked else DEAD, look.detail or "it is gone, nobody saw how it ended")
+                status = JobStatus.STOPPED if job.cancel_requested else JobStatus.LOST
+                job.end(status, info.detail or "disappeared without a result")
 
-    def _settle(self, job: Job) -> None:
-        """A job has ended: fetch all of it, note it, and continue it if it died and may."""
-        self.backend.bring(self.sweep, job, last=True)
-        self.open.remove(job)
-        self._gone.pop(job.number, None)
+    def _finish(self, job: Job) -> None:
+        """Fetch all that a job has left whose attempt has ended, note it, and submit it again if it may go on."""
+        self.backend.fetch_results(self.sweep, job, last=True)
+        self.unfinished.remove(job)
+        self._lost_since.pop(job.number, None)
         error = job.folder.result.get("error")
-        self.record.event("job ended", job=job.number, attempt=job.folder.attempts, status=job.ended, error=error)
-        if job.ended in (DEAD, STOPPED) and not job.asked and self.again[job.number] > 0:
-            self.again[job.number] -= 1
+        self.sweep_run.event("job ended", job=job.number, attempt=job.folder.attempts, status=job.ended, error=error)
+        may_go_on = job.ended in (JobStatus.LOST, JobStatus.STOPPED) and not job.cancel_requested
+        if may_go_on and self.resubmits_left[job.number] > 0:
+            self.resubmits_left[job.number] -= 1
             self.backend.submit(self.sweep, [job])
-            self.record.event("job continued", job=job.number, attempt=job.folder.attempts)
-            self.open.append(job)
+            self.sweep_run.event("job resubmitted", job=job.number, attempt=job.folder.attempts)
+            self.unfinished.append(job)
 
     def cancel(self) -> None:
         """Ask all that have not ended to stop."""
-        cancel_jobs(self.sweep, self.backend, self.open)
+        cancel_jobs(self.sweep, self.backend, self.unfinished)
 
 
-def watch(sweep: Sweep, backend: Backend, jobs: Sequence[Job], record: Record) -> None:
-    """Look after jobs until all have ended; the record gets its end. Raises Stopped after Ctrl-C.
+def watch(sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepRun) -> None:
+    """Look after jobs until all have ended; the sweep's run gets its end. Raises Stopped after Ctrl-C.
 
     Where the jobs belong to this terminal they are stopped with it, else they go on.
     """
-    mine = Watch(sweep, backend, jobs, record)
+    watcher = SweepWatcher(sweep, backend, jobs, sweep_run)
     with StopFlag() as stop, View(sweep) as view:
-        asked = False
+        cancelled = False
         while True:
-            mine.step()
-            view.show(mine.jobs, mine.looks)
-            if not mine.open:
+            watcher.poll()
+            view.show(watcher.jobs, watcher.infos)
+            if not watcher.unfinished:
                 break
             if stop.signal and not backend.stops_with_us:
                 hint = f"racing jobs status | logs | collect | cancel {sweep.name}"
-                raise Stopped(f"{stop.signal}: {jobs_text(len(mine.open))} left on {backend.name}; {hint}")
-            if stop.signal and not asked:
-                asked = True
-                view.say(f"{stop.signal}: {jobs_text(len(mine.open))} asked to save their state")
-                mine.cancel()
-            _rest(backend.poll, stop)
-    record.end(jobs, backend.results(sweep), stopped=bool(stop.signal))
-    if record.wanted:
+                raise Stopped(f"{stop.signal}: {jobs_text(len(watcher.unfinished))} left on {backend.name}; {hint}")
+            if stop.signal and not cancelled:
+                cancelled = True
+                view.print_line(f"{stop.signal}: {jobs_text(len(watcher.unfinished))} asked to save their state")
+                watcher.cancel()
+            _sleep(backend.poll_interval_s, stop)
+    sweep_run.end(jobs, backend.results(sweep), stopped=bool(stop.signal))
+    if sweep_run.wanted:
         show_results(sweep, jobs)
-    if stop.signal and any(job.ended != DONE for job in jobs):
-        left = sum(job.ended != DONE for job in jobs)
+    if stop.signal and any(job.ended != JobStatus.DONE for job in jobs):
+        left = sum(job.ended != JobStatus.DONE for job in jobs)
         raise Stopped(f"{sweep.name} stopped on {stop.signal}, {left} of {jobs_text(len(jobs))} left; {SAME}")
 
 
-SAME = "the same command continues what is not done"
-
-
-def _rest(seconds: float, stop: StopFlag) -> None:
+def _sleep(seconds: float, stop: StopFlag) -> None:
     """Sleep, but wake up when a signal comes."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and not stop.signal:
@@ -106,30 +108,31 @@ def cancel_jobs(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> list[Job
     """Ask those of `jobs` that have not ended to stop; returns them."""
     chosen = [job for job in jobs if job.folder.attempts and job.ended is None]
     for job in chosen:
-        job.ask(stop=True)
+        job.request_cancel()
     if chosen:
         backend.cancel(sweep, chosen)
     return chosen
 
 
-def report_failures(sweep: Sweep, jobs: Sequence[Job], *, retry: int) -> None:
+def report_failures(sweep: Sweep, jobs: Sequence[Job], *, max_resubmits: int) -> None:
     """Raise JobsFailed, which names every job that is not done, with its reason and log."""
-    failed = [job for job in jobs if job.ended in ENDED and job.ended != DONE]
+    failed = [job for job in jobs if job.ended not in (None, JobStatus.DONE)]
     if not failed:
         return
     lines = [f"racing: {len(failed)} of {jobs_text(len(jobs))} of {sweep.name} not done:"]
     for job in failed:
         lines.append(f"  {job.number} {job.label}: {str(job.ended).lower()}, {reason(job)}; log: {job.folder.log}")
     remedies = [f"{SAME}; the others are kept"]
-    if any(job.ended in (DEAD, STOPPED) for job in failed):
-        remedies.append(f"launcher.retry={max(1, retry)} continues jobs that die")
-    if any(job.ended in (FAILED, REFUSED) for job in failed):
-        remedies.append(f"racing jobs logs {sweep.name} job=N shows what one said")
+    if any(job.ended in (JobStatus.LOST, JobStatus.STOPPED) for job in failed):
+        remedies.append(f"launcher.max_resubmits={max(1, max_resubmits)} submits lost jobs again")
+    if any(job.ended in (JobStatus.FAILED, JobStatus.REFUSED) for job in failed):
+        remedies.append(f"racing jobs logs {sweep.name} job=N shows the log of one")
     raise JobsFailed("\n".join([*lines, "; ".join(remedies)]))
 
 
 def reason(job: Job) -> str:
     """Why a job is not done."""
-    said = str(job.folder.result.get("error") or "no reason is known")
-    seen = str(job.folder.left.get("reason", ""))
-    return f"{seen.partition(',')[0]}: {said}" if job.ended == STOPPED and seen.startswith("time is over") else said
+    error = str(job.folder.result.get("error") or "no reason is known")
+    exit_reason = str(job.folder.exit_status.get("reason", ""))
+    late = job.ended == JobStatus.STOPPED and exit_reason.startswith(TIME_LIMIT)
+    return f"{exit_reason.partition(',')[0]}: {error}" if late else error

@@ -1,32 +1,33 @@
 """The process that does one job: python -m racing_launchers.worker FOLDER ATTEMPT
 
-It leaves with the exit code of the command line (0 done, 1 failed, 2 wrong input, 75 stopped with state saved), and
-result.json says the same.
+It leaves with the exit code of the command line (`racing.errors.ExitCode`), and result.json has the same.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import re
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from racing.errors import ExitCode, Stopped, input_error
-from racing_launchers.job import JobFolder
+from racing.errors import ExitCode, Stopped, input_error, require
+from racing.files import atomic_path
+from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.payload import Payload
 
-STATUS: dict[int, str] = {
-    ExitCode.DONE: "DONE",
-    ExitCode.FAILED: "FAILED",
-    ExitCode.WRONG_INPUT: "REFUSED",
-    ExitCode.STOPPED: "STOPPED",
+STATUS: dict[int, JobStatus] = {
+    ExitCode.DONE: JobStatus.DONE,
+    ExitCode.FAILED: JobStatus.FAILED,
+    ExitCode.WRONG_INPUT: JobStatus.REFUSED,
+    ExitCode.STOPPED: JobStatus.STOPPED,
 }
 
 
@@ -35,31 +36,43 @@ def write_payload(folder: JobFolder, payload: Payload) -> None:
     import cloudpickle
 
     paths = [path for path in sys.path if path]
-    temporary = folder.path / ".job.pkl.tmp"
-    temporary.write_bytes(pickle.dumps(paths) + cloudpickle.dumps(payload))
-    temporary.replace(folder.path / "job.pkl")
+    with atomic_path(folder.path / "job.pkl") as temporary:
+        temporary.write_bytes(pickle.dumps(paths) + cloudpickle.dumps(payload))
 
 
 def read_payload(folder: JobFolder, *, paths: bool = True) -> Payload:
-    """What the job calls. paths: its modules lie where they lay when it was made."""
-    with (folder.path / "job.pkl").open("rb") as file:
+    """What the job calls. Raises InputError for that of an earlier version, whose modules are gone.
+
+    paths: its modules lie where they lay when it was made.
+    """
+    path = folder.path / "job.pkl"
+    with path.open("rb") as file:
         known = pickle.load(file)
         if paths:
             sys.path += [path for path in known if path not in sys.path]
-        return pickle.load(file)  # type: ignore[no-any-return]
+        try:
+            return pickle.load(file)  # type: ignore[no-any-return]
+        except (ModuleNotFoundError, AttributeError) as error:
+            ours = re.search(r"'(racing|racing_launchers|launchers)['.]", str(error))  # else a module of the user's
+            require(ours is None, f"{path} was submitted by an earlier version of racing ({error}); submit it again")
+            raise
 
 
-def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
-    """Do the job; returns what result.json holds, which is not written yet. KeyboardInterrupt passes."""
+def run(folder: JobFolder, attempt: int, read: Callable[[], Payload]) -> dict[str, Any]:
+    """Do the job; returns what result.json holds, which is not written yet. KeyboardInterrupt passes.
+
+    read: gives what is to be called.
+    """
     began = time.time_ns() // 1_000_000
     me = {"pid": os.getpid(), "created": psutil.Process().create_time(), "host": socket.gethostname()}
-    about = {"attempt": attempt, **me, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "began_ms": began}
-    folder.write("started", attempt, about)
+    facts = {"attempt": attempt, **me, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "began_ms": began}
+    folder.write("started", attempt, facts)
     error: str | None = None
     value: Any = None
     code: int = ExitCode.DONE
     try:
-        value = payload.call(folder.path)
+        with folder.as_current():
+            value = read().call(folder.path)
     except KeyboardInterrupt:
         raise
     except Stopped as stopped:
@@ -76,11 +89,12 @@ def run(folder: JobFolder, payload: Payload, attempt: int) -> dict[str, Any]:
     if error:
         print(error, file=sys.stderr, flush=True)
     ended = {"ended_ms": time.time_ns() // 1_000_000, "exit_code": code}
-    return about | ended | {"status": STATUS.get(code, "FAILED"), "error": error, "value": value, "runs": folder.runs}
+    status = STATUS.get(code, JobStatus.FAILED).value  # plain: it travels
+    return facts | ended | {"status": status, "error": error, "value": value, "runs": folder.runs}
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, on one line."""
+    """The message of an exception, on one line."""
     return (str(error).strip().splitlines() or [""])[0][:300]
 
 
@@ -88,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The process."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     folder, attempt = JobFolder(Path(arguments[0])), int(arguments[1])
-    result = run(folder, read_payload(folder), attempt)
+    result = run(folder, attempt, lambda: read_payload(folder))
     folder.write("result", attempt, result)
     return int(result["exit_code"])
 

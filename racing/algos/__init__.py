@@ -1,0 +1,1 @@
+"""PPO and SAC with their buffers and networks; knows vector environments, not racing."""

@@ -1,16 +1,82 @@
-"""What all algorithms need from their config values."""
+"""What all algorithms share: what they offer beside Stable-Baselines3's interface, and how they read config values."""
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
 
 from racing.errors import require, require_number
 
+CLASS_TAG = "algorithm_class"  # key in the "data" of a saved file
+_TAGS = re.compile(r"racing\.algos\.[a-z_][a-z0-9_]*\.[A-Z]\w*")
+
 ACTIVATIONS: dict[str, type[th.nn.Module]] = {"tanh": th.nn.Tanh, "relu": th.nn.ReLU, "elu": th.nn.ELU}
+
+
+class BatchAlgorithm(BaseAlgorithm):
+    """Mixin for an algorithm of Stable-Baselines3, on batched environments: `class BatchSAC(BatchAlgorithm, SAC)`.
+
+    Whoever exports, loads or continues a model asks it, and knows no list of algorithms. A replay buffer must be one
+    that is saved by rows: racing.algos.replay.CountingReplayBuffer, or frame_replay.FrameReplayBuffer.
+    """
+
+    @staticmethod
+    def greedy_module(policy: Any) -> nn.Module:
+        """The deterministic policy as one module, made of the layers of `policy`; this is what is exported.
+
+        It takes observations as the environment gives them, (N, D) float32 or a dict of tensors by name, and returns
+        actions (N, A) float32 in [-1, 1]: what `predict(deterministic=True)` returns.
+        """
+        raise NotImplementedError("an algorithm must say what its greedy policy is: define greedy_module")
+
+    @staticmethod
+    def _wrap_env(env: VecEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """As it is: the environment is a batch, and the networks take frames as they come."""
+        return env
+
+    def save(self, path: Any, *arguments: Any, **named: Any) -> None:
+        """See BaseAlgorithm; the file says which class reads it."""
+        setattr(self, CLASS_TAG, f"{type(self).__module__}.{type(self).__qualname__}")
+        super().save(path, *arguments, **named)
+
+
+def tagged_class(tag: Any) -> type[BatchAlgorithm]:
+    """The algorithm that a saved file names. Raises ValueError for anything but an algorithm of racing.algos.
+
+    A file must not choose which code runs: only modules of this package are imported for it.
+    """
+    if not (isinstance(tag, str) and _TAGS.fullmatch(tag)):
+        raise ValueError(f"its {CLASS_TAG} is {tag!r}, no algorithm of racing.algos")
+    module, _, name = tag.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"its {CLASS_TAG} is {tag}, which is not here ({error})") from error
+    if not (isinstance(found, type) and issubclass(found, BatchAlgorithm)):
+        raise ValueError(f"its {CLASS_TAG} is {tag}, which is no algorithm")
+    return found
+
+
+class GreedyModule(nn.Module):
+    """Features of an observation, then layers one after another: what most greedy policies are."""
+
+    def __init__(self, extractor: nn.Module, *layers: nn.Module) -> None:
+        """extractor: observation -> (N, F) features. The attributes' names are those of the file's nodes and
+        weights."""
+        super().__init__()
+        self.features, self.rest = extractor, nn.Sequential(*layers)
+
+    def forward(self, observation: Any) -> th.Tensor:
+        """(N, A) actions."""
+        return self.rest(self.features(observation))
 
 
 def activation(name: str) -> type[th.nn.Module]:

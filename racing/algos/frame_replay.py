@@ -10,16 +10,18 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples
 
 from racing.algos.extractors import VISION
+from racing.algos.frame_stack import frames_back, newest_frame
 
 Array = npt.NDArray[Any]
 
 
 class FrameReplayBuffer(ReplayBuffer):
-    """For Dict observations with frames (H, W, k * C); every other key is a vector. A row is one `add` of all lanes.
+    """For Dict observations with frames (H, W, k * C); every other key is a vector.
 
-    Bytes per decision of a car: H * W * C and little more, whatever the stack; Stable-Baselines3's own takes 2 * k
-    times that. The frame after a decision is that of the next row; only where a limit cut an episode its last frame is
-    kept beside. `added` counts the rows; `rows` and `restore` as racing.algos.replay.CountingReplayBuffer.
+    A row is one `add` of all environments. Bytes per environment step: H * W * C and little more, whatever the stack;
+    Stable-Baselines3's own takes 2 * k times that. The frame after a step is that of the next row; only where a limit
+    cut an episode its last frame is kept beside. `added` counts the rows; `rows` and `restore` as
+    racing.algos.replay.CountingReplayBuffer.
     """
 
     added = pos = 0
@@ -36,7 +38,7 @@ class FrameReplayBuffer(ReplayBuffer):
         stack: int,
         **named: Any,
     ) -> None:
-        """stack: k. buffer_size: decisions of all lanes together."""
+        """stack: k. buffer_size: environment steps, of all environments together."""
         rows = max(buffer_size // n_envs, stack + 1)
         super(ReplayBuffer, self).__init__(rows, observation_space, action_space, device, n_envs=n_envs)
         self.stack = stack
@@ -52,7 +54,7 @@ class FrameReplayBuffer(ReplayBuffer):
         for key in self.vectors:
             for name in (key, f"next_{key}"):
                 self.fields[name] = np.zeros((rows, n_envs, *sizes[key]), np.float32)
-        self.last: dict[tuple[int, int], Array] = {}  # (row, lane) -> last frame of an episode that a limit cut
+        self.last: dict[tuple[int, int], Array] = {}  # (row, environment) -> last frame of an episode that a limit cut
         self.following = np.zeros(self.frames.shape[1:], np.uint8)  # frames after the newest row
         self._ended = np.ones(n_envs, bool)
 
@@ -70,20 +72,20 @@ class FrameReplayBuffer(ReplayBuffer):
         for key in self.vectors:
             fields[key][row], fields[f"next_{key}"][row] = obs[key], next_obs[key]
         self.following = self._newest(next_obs).copy()
-        for lane in np.flatnonzero(fields["timeouts"][row]):
-            self.last[row, int(lane)] = self.following[lane].copy()
+        for i in np.flatnonzero(fields["timeouts"][row]):
+            self.last[row, int(i)] = self.following[i].copy()
         self._ended = np.asarray(done, bool)
         self.added += 1
         self.pos, self.full = self.added % self.buffer_size, self.added >= self.buffer_size
 
     def _newest(self, observation: Any) -> Array:
-        return np.asarray(observation[VISION]).transpose(0, 3, 1, 2)[:, -self.frames.shape[2] :]
+        return newest_frame(np.asarray(observation[VISION]), self.stack)
 
     def _get_samples(self, batch_inds: Array, env: Any = None) -> Any:
-        lanes = np.random.randint(0, high=self.n_envs, size=(len(batch_inds),))
-        at = (batch_inds, lanes)
-        stacks = self._stacks(batch_inds, lanes)
-        after = np.concatenate([stacks[:, self.frames.shape[2] :], self._next(batch_inds, lanes)], axis=1)
+        env_indices = np.random.randint(0, high=self.n_envs, size=(len(batch_inds),))
+        stacks = self._stacks(batch_inds, env_indices)
+        after = np.concatenate([stacks[:, self.frames.shape[2] :], self._next(batch_inds, env_indices)], axis=1)
+        at = (batch_inds, env_indices)
         fields = {name: self.to_torch(array[at]) for name, array in self.fields.items() if name != "age"}
         return DictReplayBufferSamples(
             observations=self._observation(stacks, fields, ""),
@@ -97,20 +99,20 @@ class FrameReplayBuffer(ReplayBuffer):
         vision = self.to_torch(planes).permute(0, 2, 3, 1)
         return {VISION: vision, **{key: fields[f"{prefix}{key}"] for key in self.vectors}}
 
-    def _stacks(self, rows: Array, lanes: Array) -> Array:
+    def _stacks(self, rows: Array, env_indices: Array) -> Array:
         """(n, k * C, H, W), oldest first; what the buffer has overwritten is replaced by the oldest frame it has."""
         oldest = self.pos if self.full else 0
-        known = np.minimum(self.fields["age"][rows, lanes], (rows - oldest) % self.buffer_size)
-        back = [np.minimum(j, known) for j in reversed(range(self.stack))]
-        return np.concatenate([self.frames[(rows - j) % self.buffer_size, lanes] for j in back], axis=1)
+        known = np.minimum(self.fields["age"][rows, env_indices], (rows - oldest) % self.buffer_size)
+        places = (rows[:, None] - frames_back(known, self.stack)) % self.buffer_size
+        return np.concatenate([self.frames[place, env_indices] for place in places.T], axis=1)
 
-    def _next(self, rows: Array, lanes: Array) -> Array:
+    def _next(self, rows: Array, env_indices: Array) -> Array:
         """(n, C, H, W) the frames after; where an episode ended for good, anything: nothing comes of it."""
-        frames: Array = self.frames[(rows + 1) % self.buffer_size, lanes]
+        frames: Array = self.frames[(rows + 1) % self.buffer_size, env_indices]
         newest = rows == (self.pos - 1) % self.buffer_size
-        frames[newest] = self.following[lanes[newest]]
-        for n in np.flatnonzero(self.fields["timeouts"][rows, lanes]):
-            frames[n] = self.last[int(rows[n]), int(lanes[n])]
+        frames[newest] = self.following[env_indices[newest]]
+        for n in np.flatnonzero(self.fields["timeouts"][rows, env_indices]):
+            frames[n] = self.last[int(rows[n]), int(env_indices[n])]
         return frames
 
     def rows(self, begin: int, end: int) -> dict[str, Array]:
@@ -136,9 +138,9 @@ class FrameReplayBuffer(ReplayBuffer):
             for name, array in {**self.fields, "frames": self.frames}.items():
                 array[places] = arrays[name][first - begin :]
             inside = set(places.tolist())
-            for (row, lane), frame in zip(arrays["cut"].tolist(), arrays["cut_frames"], strict=True):
+            for (row, i), frame in zip(arrays["cut"].tolist(), arrays["cut_frames"], strict=True):
                 if row in inside:
-                    self.last[row, lane] = frame
+                    self.last[row, i] = frame
             self.following = arrays["following"]
         self.added = added
         self.pos, self.full = added % self.buffer_size, added >= self.buffer_size

@@ -1,4 +1,4 @@
-"""The policy for frames: one extractor for both heads, or a critic with eyes of its own."""
+"""The policy for frames: one extractor for both heads, or an asymmetric (privileged) critic."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ WIDTH = 128  # hidden units of the privileged critic
 class VisionPolicy(ActorCriticPolicy):
     """Stable-Baselines3's actor-critic; `predict` and the exported file need the observation alone.
 
-    privileged: numbers that only the critic sees, while training (Pinto et al. 2018, asymmetric actor critic); 0: the
-    critic sees what the policy sees.
+    privileged: size of the privileged observation, which only the critic sees, while training (Pinto et al. 2018,
+    asymmetric actor critic, arXiv 1710.06542); 0: the critic sees what the policy sees.
     """
 
     def __init__(self, *arguments: Any, privileged: int = 0, **named: Any) -> None:

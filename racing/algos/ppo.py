@@ -1,17 +1,9 @@
-"""PPO for native batches: Stable-Baselines3's PPO with its two loops rewritten for many cars and large minibatches.
-
-Same policy classes, same saved file (`stable_baselines3.PPO.load` reads it), same mathematics (Schulman et al. 2017,
-GAE 2015). What differs, and why it is worth it (`racing bench ppo`):
-  collect_rollouts  runs only the actor while driving; values and log-probabilities of the whole rollout follow in one
-                    pass. No per-car dicts.
-  train             evaluates the diagonal Gaussian directly on tensors that were laid out once per rollout.
-"""
+"""PPO for environments that are batches: Stable-Baselines3's PPO, its two loops rewritten for large minibatches."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,70 +16,79 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
+from racing.algos.common import BatchAlgorithm, GreedyModule, layers, schedule
 from racing.algos.common import activation as activation_class
-from racing.algos.common import layers, schedule
+from racing.algos.distillation import Imitation, Teacher
 from racing.algos.extractors import vision_kwargs
+from racing.algos.losses import HALF_LOG_2PI, LossTerms, minibatch_stats, normalized, ppo_loss
 from racing.algos.policy import VisionPolicy
-from racing.algos.rollout import FrameRollout, Rollout
+from racing.algos.rollout import FrameRollout, Rollout, RolloutTensors, Truncation
 from racing.errors import is_number, require, require_number, require_numbers
 from racing.observations import joined, rows_of
 
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-Teacher = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]  # (n, D) privileged -> (n, 2) actions
+Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Cut:
-    """Lanes whose episode was cut by a limit at decision t, and what they observed last."""
+class BatchPPO(BatchAlgorithm, PPO):
+    """PPO (Schulman et al. 2017, arXiv 1707.06347) with GAE (Schulman et al. 2016, arXiv 1506.02438).
 
-    t: int
-    lanes: npt.NDArray[Any]
-    observation: Any
-    privileged: Any
+    Environments offer `step_batch(actions)` (racing.envs.vec_env); actions are a Box. `make_ppo` makes one.
 
+    imitation: the teacher that the policy is distilled from, None without one
+    normalize_advantage_per_mini_batch: normalize advantages in each minibatch, else once over the whole rollout
 
-@dataclass(frozen=True)
-class Columns:
-    """A rollout's rows, as tensors. weight: how much the teacher counts, lesson: what it would have done."""
+    Differences from SB3
+    --------------------
+    An update with `normalize_advantage_per_mini_batch` is that of `stable_baselines3.PPO`: same policy classes, same
+    loss (eq. 9 of the PPO paper, without value clipping), same stop at `target_kl`, same saved file. What differs:
 
-    actions: th.Tensor
-    log_prob: th.Tensor
-    advantages: th.Tensor
-    returns: th.Tensor
-    weight: float
-    lesson: th.Tensor | None
-
-
-class BatchPPO(PPO):
-    """PPO on environments that offer `advance(actions) -> Step` (racing.envs.vec_env), Box actions.
-
-    teacher: a policy that is imitated at first, as a function of privileged observations; see `make_ppo`.
+    * Rollouts run the actor alone. Values, log probabilities and advantages (eq. 16 of the GAE paper) of the whole
+      rollout follow in one pass, and no info dicts are made per environment: this is where the speed comes from.
+    * Minibatches are drawn by torch on the training device, from tensors that were laid out once per rollout.
+    * The Gaussian is evaluated directly (`racing.algos.losses`); there are no other distributions and no gSDE.
+    * Advantages are normalized over the whole rollout by default, as in rsl_rl, whose name the option has. SB3
+      normalizes each minibatch, so that a sample's weight depends on which others it was drawn with. docs/benchmarks.md
+      compares the two.
+    * `train/*` are means over the last epoch, written at the step of the update. SB3 averages most of them over all
+      epochs and writes them with the next rollout, and so the last ones never.
+    * Options that SB3 does not have: an asymmetric (privileged) critic (Pinto et al. 2018, arXiv 1710.06542) and
+      distillation (`racing.algos.distillation`).
     """
 
-    teacher: Teacher | None = None
-    teacher_weight = teacher_until = 0.0
+    imitation: Imitation | None = None
+    normalize_advantage_per_mini_batch = False
 
     @staticmethod
-    def _wrap_env(env: VecEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """As it is: our environments are batches already, and the networks take frames as they come."""
-        return env
+    def greedy_module(policy: Any) -> th.nn.Module:
+        """The mean of the Gaussian, clipped to [-1, 1]."""
+        extractor = policy.pi_features_extractor
+        return GreedyModule(extractor, policy.mlp_extractor.policy_net, policy.action_net, th.nn.Hardtanh())
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "imitation"]  # the teacher is no part of the student's file
+
+    @property
+    def _privileged_critic(self) -> th.nn.Module | None:
+        """The asymmetric critic, where the policy has one."""
+        return getattr(self.policy, "privileged_critic", None)
 
     def _features(self, observation: Any) -> th.Tensor:
         return self.policy.features_extractor(observation)
 
     def _mean(self, features: th.Tensor) -> th.Tensor:
+        """(B, A) mean of the Gaussian."""
         return self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
 
-    def _value(self, features: th.Tensor | None, extra: th.Tensor | None) -> th.Tensor:
-        """Of features, or of privileged observations where the critic has eyes of its own."""
-        privileged = getattr(self.policy, "privileged_critic", None)
-        if privileged is not None:
-            return privileged(extra).flatten()
+    def _value(self, features: th.Tensor | None, privileged: th.Tensor | None) -> th.Tensor:
+        """(B,) value of features, or of privileged observations (B, P) for an asymmetric critic."""
+        if self._privileged_critic is not None:
+            return self._privileged_critic(privileged).flatten()
         return self.policy.value_net(self.policy.mlp_extractor.forward_critic(features)).flatten()
 
-    def _critic(self, observation: Any, extra: th.Tensor | None) -> th.Tensor:
-        own = hasattr(self.policy, "privileged_critic")
-        return self._value(None if own else self._features(observation), extra)
+    def _predict_values(self, observation: Any, privileged: th.Tensor | None) -> th.Tensor:
+        """(B,) values; an asymmetric critic spares the features."""
+        features = self._features(observation) if self._privileged_critic is None else None
+        return self._value(features, privileged)
 
     def _tensors(self, observation: Any) -> Any:
         if isinstance(observation, dict):
@@ -98,164 +99,155 @@ class BatchPPO(PPO):
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """Drive n_rollout_steps decisions on every lane and fill the buffer; False if the callback asked to stop."""
+        """Step all environments n_rollout_steps times and fill the buffer; False if the callback asked to stop."""
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
         buffer: Any = rollout_buffer
-        seen = len(env.episodes)
-        sigma = self.policy.log_std.exp()
+        ended_before = len(env.episodes)
         noise = th.randn(n_rollout_steps, env.num_envs, self.action_space.shape[0], device=self.device)
-        spread = noise * sigma
-        dones = np.zeros((n_rollout_steps, env.num_envs), np.float32)
-        cut: list[Cut] = []
+        scaled_noise = noise * self.policy.log_std.exp()
         observation: Any = self._last_obs  # type: ignore[has-type]  # SB3 sets it
-        started = self._last_episode_starts  # type: ignore[has-type]
-        buffer.begin(observation)
+        episode_starts = self._last_episode_starts  # type: ignore[has-type]
+        buffer.start(observation)
         for t in range(n_rollout_steps):
-            buffer.put(t, observation, started, env.privileged)
-            actions = self._mean(self._features(self._tensors(observation))).add_(spread[t]).cpu().numpy()
-            buffer.actions[t] = actions
-            step = env.advance(np.clip(actions, -1.0, 1.0))
-            buffer.rewards[t] = step.reward
-            started = step.terminated | step.truncated
-            dones[t] = started
-            lanes = np.flatnonzero(step.truncated)
-            if len(lanes):
-                cut.append(Cut(t, lanes, rows_of(step.final_observation, lanes), rows_of(step.final_privileged, lanes)))
-            observation = step.observation
+            buffer.add_observation(observation, episode_starts, env.privileged)
+            actions = self.act(observation, scaled_noise[t])
+            step = env.step_batch(np.clip(actions, -1.0, 1.0))
+            self.process_env_step(buffer, actions, step)
+            observation, episode_starts = step.observation, step.terminated | step.truncated
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-        buffer.load()
-        self._finish(buffer, noise, sigma, dones, cut, (observation, env.privileged))
+        self.compute_returns(buffer, noise, observation, env.privileged, episode_starts)
         self._last_obs = observation
-        self._last_episode_starts = started
-        self.ep_info_buffer.extend({"r": e["reward"], "l": e["steps"], "t": 0.0} for e in env.episodes[seen:])
+        self._last_episode_starts = episode_starts
+        self.ep_info_buffer.extend({"r": e["reward"], "l": e["steps"], "t": 0.0} for e in env.episodes[ended_before:])
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
 
-    def _finish(self, buffer: Any, noise: th.Tensor, sigma: th.Tensor, dones: Any, cut: list[Cut], last: Any) -> None:
-        """Values, log-probabilities, bootstraps and advantages of a whole rollout at once."""
-        count, lanes = dones.shape
-        rows = count * lanes
-        pieces = [slice(first, first + buffer.chunk) for first in range(0, rows, buffer.chunk)]
-        found = [self._critic(buffer.batch(piece), buffer.extra(piece)) for piece in pieces]
-        buffer.values[:] = th.cat(found).cpu().numpy().reshape(count, lanes)
-        after = joined([last[0], *(c.observation for c in cut)])
-        extra = None if last[1] is None else self._tensors(joined([last[1], *(c.privileged for c in cut)]))
-        values = self._critic(self._tensors(after), extra).cpu().numpy()
-        tail = lanes
-        for c in cut:  # a time limit is not the car's fault: what would have come counts
-            buffer.rewards[c.t, c.lanes] += self.gamma * values[tail : tail + len(c.lanes)]
-            tail += len(c.lanes)
-        log_prob = -(0.5 * noise**2 + HALF_LOG_2PI + sigma.log()).sum(-1)
-        buffer.log_probs[:] = log_prob.cpu().numpy()
-        following, advantage = values[:lanes], np.zeros(lanes, np.float32)
-        for t in reversed(range(count)):
-            alive = 1.0 - dones[t]
-            delta = buffer.rewards[t] + self.gamma * following * alive - buffer.values[t]
-            advantage = delta + self.gamma * self.gae_lambda * alive * advantage
-            buffer.advantages[t] = advantage
-            following = buffer.values[t]
-        buffer.returns[:] = buffer.advantages + buffer.values
-        buffer.full = True
+    def act(self, observation: Any, scaled_noise: th.Tensor) -> npt.NDArray[np.float32]:
+        """Sample actions (N, A), not clipped. scaled_noise: (N, A) standard deviation times standard normal noise."""
+        actions = self._mean(self._features(self._tensors(observation))).add_(scaled_noise)
+        return np.asarray(actions.cpu())
+
+    def process_env_step(self, buffer: Rollout, actions: Array, step: Any) -> None:
+        """Keep what came of actions (N, A). step: what the environment's `step_batch` returned."""
+        cut = np.flatnonzero(step.truncated)
+        if len(cut):
+            last = rows_of(step.final_observation, cut), rows_of(step.final_privileged, cut)
+            buffer.truncations.append(Truncation(buffer.pos, cut, *last))
+        buffer.add_outcome(actions, step.reward)
+
+    def compute_returns(
+        self, buffer: Any, noise: th.Tensor, last_observation: Any, last_privileged: Array | None, dones: Array
+    ) -> None:
+        """Fill in values, log probabilities, advantages and returns of a whole rollout at once.
+
+        noise: (T, N, A) standard normal noise of the actions
+        last_observation: what all N environments observe after the last step; last_privileged: (N, P), or None
+        dones: (N,) bool, whether the last step ended an episode
+        """
+        buffer.finalize()
+        samples = range(0, buffer.values.size, buffer.chunk)
+        chunks = [slice(first, first + buffer.chunk) for first in samples]
+        values = [self._predict_values(buffer.observation_batch(c), buffer.privileged_batch(c)) for c in chunks]
+        buffer.values[:] = th.cat(values).cpu().numpy().reshape(buffer.values.shape)
+        last_values = self._bootstrap_truncations(buffer, last_observation, last_privileged)
+        # The action is mean + std * noise, so its density needs no second pass through the network.
+        sigma = self.policy.log_std.exp()
+        buffer.log_probs[:] = -(0.5 * noise**2 + HALF_LOG_2PI + sigma.log()).sum(-1).cpu().numpy()
+        buffer.compute_returns_and_advantage(last_values, dones)
+
+    def _bootstrap_truncations(self, buffer: Rollout, observation: Any, privileged: Array | None) -> th.Tensor:
+        """Add the value of what an episode that a limit cut observed last to its last reward: it had not ended.
+
+        Returns the values (N,) of what all environments observe now, for they come from the same pass.
+        """
+        cut = buffer.truncations
+        observations = joined([observation, *(truncation.observation for truncation in cut)])
+        extra = None
+        if privileged is not None:
+            extra = self._tensors(joined([privileged, *(truncation.privileged for truncation in cut)]))
+        values = self._predict_values(self._tensors(observations), extra).cpu()
+        first = buffer.n_envs
+        for truncation in cut:
+            final_values = values[first : first + len(truncation.env_indices)].numpy()
+            buffer.rewards[truncation.step, truncation.env_indices] += self.gamma * final_values
+            first += len(final_values)
+        return values[: buffer.n_envs]
 
     def train(self) -> None:
         """Improve the policy with the collected rollout."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        clip = float(self.clip_range(self._current_progress_remaining))
-        buffer: Any = self.rollout_buffer
-        buffer.load()
-        columns = self._columns()
-        rows = len(columns.actions)
+        clip_range = float(self.clip_range(self._current_progress_remaining))
+        self._log(self.update(self._rollout_tensors(), clip_range), clip_range)
+
+    def update(self, rollout: RolloutTensors, clip_range: float) -> list[dict[str, float]]:
+        """Go over the rollout n_epochs times in minibatches; returns the stats of each of the last epoch.
+
+        Ends before the gradient step of a minibatch whose KL divergence is beyond 1.5 * target_kl.
+        """
+        stats: list[dict[str, float]] = []
         parameters = list(self.policy.parameters())
-        losses: list[list[float]] = []
-        kl = 0.0
         for epoch in range(self.n_epochs):
-            order = th.randperm(rows, device=self.device)
-            for first in range(0, rows, self.batch_size):
-                loss, parts = self._loss(buffer, columns, order[first : first + self.batch_size], clip)
-                self.policy.optimizer.zero_grad()
-                loss.backward()
-                th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-                self.policy.optimizer.step()
-                if epoch == self.n_epochs - 1 or self.target_kl is not None:
-                    losses.append(self._told(parts, clip))
-                    kl = losses[-1][2]
+            permutation = th.randperm(len(rollout), device=self.device)
+            stats.clear()
+            reached = False
+            for indices in permutation.split(self.batch_size):
+                terms = self._minibatch_loss(rollout, indices, clip_range)
+                if epoch == self.n_epochs - 1 or self.target_kl is not None:  # reading them waits for the device
+                    stats.append(minibatch_stats(terms, clip_range))
+                    reached = self.target_kl is not None and stats[-1]["approx_kl"] > 1.5 * self.target_kl
+                if reached:
+                    break
+                self._gradient_step(terms.total, parameters)
             self._n_updates += 1
-            if self.target_kl is not None and kl > 1.5 * self.target_kl:
+            if reached:
                 break
-        self._record(np.mean(losses, axis=0), clip)
+        return stats
 
-    def _loss(self, buffer: Any, columns: Columns, at: th.Tensor, clip: float) -> tuple[th.Tensor, list[th.Tensor]]:
-        """Loss of the minibatch with the rows `at`, and its parts: policy, value, log of the ratio, imitation."""
-        features = self._features(buffer.batch(at))
+    def _minibatch_loss(self, rollout: RolloutTensors, indices: th.Tensor, clip_range: float) -> LossTerms:
+        buffer: Any = self.rollout_buffer
+        batch = rollout.minibatch(indices)
+        if self.normalize_advantage and self.normalize_advantage_per_mini_batch:
+            batch = replace(batch, advantages=normalized(batch.advantages))
+        features = self._features(buffer.observation_batch(indices))
         mean, log_std = self._mean(features), self.policy.log_std
-        error = (columns.actions[at] - mean) * (-log_std).exp()
-        log_prob = -(0.5 * error * error + log_std + HALF_LOG_2PI).sum(-1)
-        log_ratio = log_prob - columns.log_prob[at]
-        ratio, gain = log_ratio.exp(), columns.advantages[at]
-        policy_loss = -th.min(gain * ratio, gain * ratio.clamp(1 - clip, 1 + clip)).mean()
-        value_loss = (columns.returns[at] - self._value(features, buffer.extra(at))).square().mean()
-        parts = [policy_loss, value_loss, log_ratio]
-        loss = policy_loss + self.vf_coef * value_loss
-        if columns.lesson is not None:
-            imitation = imitation_loss(mean, columns.lesson[at])
-            # What the teacher says replaces what was experienced, not what is to be expected: the critic learns on.
-            loss = loss + columns.weight * (self.teacher_weight * imitation - policy_loss)
-            parts.append(imitation)
-        if self.ent_coef:
-            loss = loss - self.ent_coef * (log_std + 0.5 + HALF_LOG_2PI).sum()
-        return loss, parts
+        value = self._value(features, buffer.privileged_batch(indices))
+        coefficients = {"clip_range": clip_range, "vf_coef": self.vf_coef, "ent_coef": self.ent_coef}
+        return ppo_loss(batch, mean, log_std, value, **coefficients)
 
-    def _told(self, parts: list[th.Tensor], clip: float) -> list[float]:
-        """What the log says of a minibatch: policy and value loss, divergence, share clipped, imitation."""
-        with th.no_grad():
-            ratio = parts[2].exp()
-            kl = float((ratio - 1 - parts[2]).mean())
-            clipped = float(((ratio - 1).abs() > clip).float().mean())
-        return [parts[0].item(), parts[1].item(), kl, clipped, *(part.item() for part in parts[3:])]
+    def _gradient_step(self, loss: th.Tensor, parameters: Sequence[th.Tensor]) -> None:
+        self.policy.optimizer.zero_grad()
+        loss.backward()
+        th.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.policy.optimizer.step()
 
-    def _columns(self) -> Columns:
-        buffer = self.rollout_buffer
-        rows = buffer.buffer_size * buffer.n_envs
-        flat = (buffer.actions, buffer.log_probs, buffer.advantages, buffer.returns)
-        actions, log_prob, advantages, returns = (
-            th.as_tensor(array.reshape(rows, *array.shape[2:]), device=self.device) for array in flat
-        )
-        if self.normalize_advantage:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        weight, lesson = self._lesson(buffer)
-        return Columns(actions, log_prob, advantages, returns, weight, lesson)
+    def _rollout_tensors(self) -> RolloutTensors:
+        buffer: Any = self.rollout_buffer
+        arrays = (buffer.actions, buffer.log_probs, buffer.advantages, buffer.returns)
+        actions, old_log_prob, advantages, returns = (buffer.to_device(array) for array in arrays)
+        if self.normalize_advantage and not self.normalize_advantage_per_mini_batch:
+            advantages = normalized(advantages)
+        targets = None
+        if self.imitation is not None:
+            progress = 1.0 - self._current_progress_remaining
+            targets = self.imitation.targets(progress, buffer.privileged_batch(slice(None)))
+        return RolloutTensors(actions, old_log_prob, advantages, returns, targets)
 
-    def _lesson(self, buffer: Any) -> tuple[float, th.Tensor | None]:
-        """How much the teacher counts now, from 1 to 0, and what it would have done in the rollout: (rows, 2)."""
-        done = 1.0 - self._current_progress_remaining
-        weight = max(0.0, 1.0 - done / self.teacher_until) if self.teacher_until else 0.0
-        if self.teacher is None or weight == 0.0:
-            return 0.0, None
-        return weight, th.as_tensor(self.teacher(buffer.extra(slice(None)).cpu().numpy()), device=self.device)
-
-    def _record(self, means: Any, clip: float) -> None:
+    def _log(self, stats: Sequence[Mapping[str, float]], clip_range: float) -> None:
         buffer, log = self.rollout_buffer, self.logger.record
-        names = ("policy_loss", "value_loss", "approx_kl", "clip_fraction", "imitation_loss")
-        for name, value in zip(names, means, strict=False):
-            log(f"train/{name}", float(value))
+        means = np.mean([list(minibatch.values()) for minibatch in stats], axis=0)
+        for name, mean in zip(stats[0], means, strict=True):
+            log(f"train/{name}", float(mean))
         log("train/explained_variance", float(explained_variance(buffer.values.flatten(), buffer.returns.flatten())))
         log("train/std", float(self.policy.log_std.detach().exp().mean()))
-        log("train/clip_range", clip)
+        log("train/clip_range", clip_range)
         log("train/n_updates", self._n_updates)
         self.logger.dump(self.num_timesteps)  # now: SB3 would record it with the next rollout, and the last one never
-
-
-def imitation_loss(mean: th.Tensor, lesson: th.Tensor) -> th.Tensor:
-    """Mean squared difference (n, A) to what the teacher did; beyond a limit that it used, there is none."""
-    error = mean - lesson
-    same = ((lesson >= 1) & (error > 0)) | ((lesson <= -1) & (error < 0))
-    return error.masked_fill(same, 0.0).square().sum(-1).mean()
 
 
 RULES = {
@@ -285,40 +277,38 @@ def make_ppo(
     features_dim: int,
     precision: str,
     privileged_critic: bool,
+    normalize_advantage_per_mini_batch: bool = False,
     teacher: Teacher | None = None,
-    teacher_weight: float,
-    teacher_until: float,
+    distillation_weight: float,
+    distillation_fraction: float,
     **settings: Any,
 ) -> BatchPPO:
-    """A fresh PPO model; every argument is documented in conf/algo/ppo.yaml. Raises InputError for values off range.
+    """Make a fresh PPO model. Raises InputError for values off range; each is documented in conf/algo/ppo.yaml.
 
-    env: with frames, it has `stack` (frames in an observation) and `privileged` (N, P) observations.
+    env: with frames, it has `stack` (frames in an observation) and `privileged` (N, P) observations
+    teacher: what `algo.teacher` names, as a function of privileged observations
     """
     check_settings(env, log_std_init, settings)
-    require_number("algo.teacher_weight", teacher_weight, 0, 1e4)
-    require_number("algo.teacher_until", teacher_until, 0, 1, remedy="it is a share of the training")
-    rule = f"algo.privileged_critic must be true or false, got {privileged_critic!r}; choose one"
-    require(isinstance(privileged_critic, bool), rule)
+    require_number("algo.distillation_weight", distillation_weight, 0, 1e4)
+    require_number("algo.distillation_fraction", distillation_fraction, 0, 1, remedy="it is a share of the training")
+    per_mini_batch = normalize_advantage_per_mini_batch
+    switches = {"privileged_critic": privileged_critic, "normalize_advantage_per_mini_batch": per_mini_batch}
+    for name, value in switches.items():
+        require(isinstance(value, bool), f"algo.{name} must be true or false, got {value!r}; choose one")
     hidden = layers(net_arch)
-    policy: Any = "MlpPolicy"
     policy_kwargs: Any = {"net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": activation_class(activation)}
-    buffer: dict[str, Any] = {"rollout_buffer_class": Rollout}
+    parts: dict[str, Any] = {"policy": "MlpPolicy", "rollout_buffer_class": Rollout}
     if isinstance(env.observation_space, spaces.Dict):
-        policy = VisionPolicy
         policy_kwargs |= vision_kwargs(env.observation_space, cnn, features_dim, precision, device)
         policy_kwargs["privileged"] = env.privileged.shape[1] if privileged_critic else 0
-        buffer = {"rollout_buffer_class": FrameRollout, "rollout_buffer_kwargs": {"stack": env.stack}}
-    model = BatchPPO(
-        policy,
-        env,
-        learning_rate=schedule(learning_rate, learning_rate_end),
-        policy_kwargs=policy_kwargs,
-        seed=seed,
-        device=device,
-        **buffer,
-        **settings,
-    )
-    model.teacher, model.teacher_weight, model.teacher_until = teacher, teacher_weight, teacher_until
+        parts = {"policy": VisionPolicy, "rollout_buffer_class": FrameRollout}
+        parts["rollout_buffer_kwargs"] = {"stack": env.stack}
+    rate = schedule(learning_rate, learning_rate_end)
+    parts |= {"learning_rate": rate, "policy_kwargs": policy_kwargs, "seed": seed, "device": device}
+    model = BatchPPO(env=env, **parts, **settings)
+    model.normalize_advantage_per_mini_batch = per_mini_batch
+    if teacher is not None:
+        model.imitation = Imitation(teacher, distillation_weight, distillation_fraction)
     with th.no_grad():
         model.policy.log_std.copy_(th.tensor(list(log_std_init)))
     return model
@@ -327,14 +317,14 @@ def make_ppo(
 def check_settings(env: VecEnv, log_std_init: Any, settings: Mapping[str, Any]) -> None:
     """Refuse what no PPO can learn with. Raises InputError with the config key."""
     require_numbers("algo", settings, RULES)
-    rows, batch = settings["n_steps"] * env.num_envs, settings["batch_size"]
-    rule = f"algo.batch_size must divide algo.n_steps * algo.n_envs = {rows}, got {batch}; use a divisor"
-    require(rows % batch == 0, rule)
+    samples, batch = settings["n_steps"] * env.num_envs, settings["batch_size"]
+    rule = f"algo.batch_size must divide algo.n_steps * algo.n_envs = {samples}, got {batch}; use a divisor"
+    require(samples % batch == 0, rule)
     if settings.get("target_kl") is not None:
         require_number("algo.target_kl", settings["target_kl"], 1e-9, 100, remedy="null switches it off")
     count = env.action_space.shape[0]
-    spread = list(log_std_init) if isinstance(log_std_init, Sequence) else []
+    values = list(log_std_init) if isinstance(log_std_init, Sequence) else []
     require(
-        len(spread) == count and all(is_number(v) and -10 <= v <= 2 for v in spread),
+        len(values) == count and all(is_number(v) and -10 <= v <= 2 for v in values),
         f"algo.log_std_init must be {count} numbers in [-10, 2], got {log_std_init!r}; give one per action",
     )

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 
 FIELDS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+@runtime_checkable
+class CheckpointedReplayBuffer(Protocol):
+    """What a checkpoint needs of a replay buffer: each row is written once, and put back."""
+
+    added: int  # rows since its beginning
+    buffer_size: int  # rows that it holds at most
+
+    def rows(self, begin: int, end: int) -> dict[str, np.ndarray[Any, Any]]:
+        """Copies of the rows begin .. end (exclusive), counted from the first; they must still be in the buffer."""
+
+    def restore(self, added: int, chunks: list[tuple[int, int, dict[str, Any]]]) -> None:
+        """Put rows back at their places: the buffer continues as the one that had been given `added` rows."""
 
 
 class CountingReplayBuffer(ReplayBuffer):

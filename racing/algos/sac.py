@@ -9,9 +9,10 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
 
+from racing.algos.common import BatchAlgorithm, GreedyModule, layers, schedule
 from racing.algos.common import activation as activation_class
-from racing.algos.common import layers, schedule
 from racing.algos.extractors import vision_kwargs
 from racing.algos.frame_replay import FrameReplayBuffer
 from racing.algos.replay import CountingReplayBuffer
@@ -27,13 +28,14 @@ RULES = {
 }
 
 
-class BatchSAC(SAC):
-    """Stable-Baselines3's SAC on environments that are batches already."""
+class BatchSAC(BatchAlgorithm, SAC):
+    """Stable-Baselines3's SAC (Haarnoja et al. 2018, arXiv 1812.05905) on environments that are batches already."""
 
     @staticmethod
-    def _wrap_env(env: VecEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """As it is: the networks take frames as they come."""
-        return env
+    def greedy_module(policy: Any) -> nn.Module:
+        """The mean of the Gaussian, squashed by tanh."""
+        actor = policy.actor
+        return GreedyModule(actor.features_extractor, actor.latent_pi, actor.mu, nn.Tanh())
 
 
 def make_sac(
@@ -51,7 +53,7 @@ def make_sac(
     precision: str,
     **settings: Any,
 ) -> SAC:
-    """A fresh SAC model; every argument is documented in conf/algo/sac.yaml. Raises InputError for values off range.
+    """Make a fresh SAC model. Raises InputError for values off range; each is documented in conf/algo/sac.yaml.
 
     env: with frames, it has `stack` (frames in an observation).
     """

@@ -20,8 +20,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from racing.algos.frame_replay import FrameReplayBuffer
-from racing.algos.replay import CountingReplayBuffer
+from racing.algos.replay import CheckpointedReplayBuffer
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
 LAST = ("_last_obs", "_last_episode_starts")
@@ -66,10 +65,12 @@ def restore(model: BaseAlgorithm, state: Mapping[str, Any]) -> None:
     set_random_state(model, state["rng"])  # last: building things draws numbers
 
 
-def replay_buffer(model: BaseAlgorithm) -> CountingReplayBuffer | FrameReplayBuffer | None:
-    """The model's replay buffer; None for algorithms without one."""
+def replay_buffer(model: BaseAlgorithm) -> CheckpointedReplayBuffer | None:
+    """The model's replay buffer; None for algorithms without one. Raises TypeError for one that cannot be saved."""
     buffer = getattr(model, "replay_buffer", None)
-    return buffer if isinstance(buffer, CountingReplayBuffer | FrameReplayBuffer) else None
+    if buffer is None or isinstance(buffer, CheckpointedReplayBuffer):
+        return buffer
+    raise TypeError(f"{type(buffer).__name__} cannot be saved by rows; use racing.algos.replay.CountingReplayBuffer")
 
 
 def weights_sha256(weights: Mapping[str, Any]) -> str:

@@ -16,10 +16,10 @@ from racing.config import (
     config_name,
     for_hydra,
     hint,
-    key_of,
     searchpath,
 )
 from racing.errors import require
+from racing.renamed_keys import key_of
 
 # Options of Hydra -> the values that they take: None for none, () for any.
 OPTIONS: dict[str, tuple[str, ...] | None] = {

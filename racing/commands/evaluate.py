@@ -11,6 +11,7 @@ from typing import Any
 from racing.commands.options import verb_options
 from racing.errors import InputError, is_number, require
 from racing.evaluation.files import write_files
+from racing.runs.paths import IN_RUN
 
 EXAMPLES = """usage: racing evaluate [key=value ...]
 
@@ -84,26 +85,28 @@ def check(options: Mapping[str, Any]) -> None:
 
 def evaluate(options: Mapping[str, Any]) -> int:
     """Load, drive, report, write files. Raises InputError for a policy that cannot drive here."""
-    from racing.evaluation.evaluate import Diverged, drive
-    from racing.evaluation.seeds import REPORT_SEEDS
-    from racing.policies.loading import load_policy, own_task, surroundings
+    from racing.evaluation.evaluate import Diverged, evaluate
+    from racing.evaluation.seeds import TEST_SEEDS
+    from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
     from racing.tracks.reference_lap import reference_lap
 
     policy = load_policy(str(options["run"]), Path(options["paths"]["outputs"]), options["backend"])
     reading = {name: options[name] for name in READING}
-    tracks, vehicle = surroundings(policy, options["track"], options["vehicle"], **reading)
+    tracks, vehicle = tracks_and_vehicle(policy, options["track"], options["vehicle"], **reading)
     tracks = tracks[: options["episodes"]]
     laps = [reference_lap(track, vehicle) for track in tracks]
     times = [lap.time_s for lap in laps]
-    seed = REPORT_SEEDS + options["seed"]
-    task = own_task(policy, tracks, vehicle, times, races=options["episodes"], laps=options["laps"], seed=seed)
+    seed = TEST_SEEDS + options["seed"]
+    task = evaluation_task_for(
+        policy, tracks, vehicle, times, races=options["episodes"], laps=options["laps"], seed=seed
+    )
     try:
-        result = drive(policy.predict, task, times, telemetry=options["telemetry"])
+        result = evaluate(policy.predict, task, times, telemetry=options["telemetry"])
     except Diverged as error:
         raise InputError(f"policy {policy.name}: {error}") from error
     folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
-    lane = result.best_lane()
-    number = lane % len(tracks)
+    best = result.best_episode()
+    number = best % len(tracks)
     filmed = task if options["video"] else None
     files = write_files(result, folder, policy.name, tracks[number], laps[number], filmed)
     report(result, options, policy.name, files)
@@ -123,7 +126,7 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         if policy.run is None:
             label = f"{policy.name}-{label}"
         root = policy.run.path if policy.run else Path(options["paths"]["outputs"])
-        folder = root / "evaluations" / re.sub(r"[^\w.+\-]", "_", label)
+        folder = root / IN_RUN.evaluations / re.sub(r"[^\w.+\-]", "_", label)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

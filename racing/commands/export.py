@@ -35,16 +35,16 @@ def main(argv: Sequence[str]) -> int:
 
 def export_run(spec: str, outputs: Path, out: str | None, opset: int) -> int:
     """Export the torch policy of a run anew; prints what was written and returns the exit code."""
-    from racing.policies.loading import ONNX_FILE, load_policy, own_task, surroundings
+    from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
     from racing.tracks.reference_lap import reference_lap
 
     require(not spec.endswith(".onnx"), f"run={spec} must be a run or a .zip, it is exported already; name its run")
     policy = load_policy(spec, outputs, "torch")
     require(policy.model is not None, f"run={spec} must be a run or a .zip with the torch policy; name its run")
-    tracks, vehicle = surroundings(policy)
+    tracks, vehicle = tracks_and_vehicle(policy)
     times = [reference_lap(track, vehicle).time_s for track in tracks]
-    task = own_task(policy, tracks, vehicle, times, races=PARITY_LANES, laps=2, seed=0)
-    path = Path(out) if out else (policy.run.path / ONNX_FILE if policy.run else Path(spec).with_suffix(".onnx"))
+    task = evaluation_task_for(policy, tracks, vehicle, times, races=PARITY_LANES, laps=2, seed=0)
+    path = Path(out) if out else (policy.run.paths.policy_onnx if policy.run else Path(spec).with_suffix(".onnx"))
     run_id = str(policy.run.mlflow.get("run_id", "")) if policy.run else ""
     try:
         parity = export_policy(

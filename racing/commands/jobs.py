@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from racing.commands.options import action_options
-from racing.errors import InputError, require
-from racing_launchers.backend import GONE, Backend, Look, make_backend
-from racing_launchers.sweep import DONE, ENDED, Job, Sweep, all_sweeps, find_sweep, jobs_text
-from racing_launchers.sweep_record import Record, show_results
-from racing_launchers.table import jobs_table, state_of, summary_line
-from racing_launchers.watch import Watch, cancel_jobs, report_failures, watch
+from racing.errors import ExitCode, InputError, require
+from racing_launchers.backend import Backend, JobInfo, JobState, make_backend
+from racing_launchers.job import JobStatus
+from racing_launchers.sweep import Job, Sweep, all_sweeps, find_sweep, jobs_text
+from racing_launchers.sweep_record import SweepRun, show_results
+from racing_launchers.table import jobs_table, status_of, summary_line
+from racing_launchers.watch import SAME, SweepWatcher, cancel_jobs, report_failures, watch
 
 EXAMPLES = """usage: racing jobs list | status | logs | collect | cancel  [SWEEP] [key=value ...]
 
@@ -24,8 +25,8 @@ Sweeps and their jobs, wherever they run. SWEEP is short for sweep=SWEEP, a name
 examples:
   racing jobs list                      every sweep under outputs/, newest first
   racing jobs status                    the jobs of the newest one: how far, where, how they ended
-  racing jobs logs SWEEP job=3          what a job has said; follow=true goes on until it has ended
-  racing jobs collect SWEEP             bring what is there to this machine and to MLflow, note what has died
+  racing jobs logs SWEEP job=3          the log of a job; follow=true goes on until it has ended
+  racing jobs collect SWEEP             bring what is there to this machine and to MLflow, note which are lost
   racing jobs collect SWEEP wait=true   the same until all have ended, as racing train -m does
   racing jobs cancel SWEEP job=3        stop a job, or without job= all of them; state is saved
 """
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     """Entry point of the verb; returns the exit code."""
     options = parse(argv)
     if options is None:
-        return 0
+        return ExitCode.DONE
     outputs = Path(options["paths"]["outputs"]).resolve()
     if options["action"] == "list":
         return show_list(outputs)
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         known = ", ".join(str(job.number) for job in jobs)
         jobs = [job for job in jobs if job.number == options["job"]]
         require(len(jobs) > 0, f"job={options['job']} is not in {sweep.name}; it has {known}")
-    backend = make_backend(sweep.manifest["launcher"])
+    backend = make_backend(sweep.launcher)
     try:
         return {"status": status, "logs": logs, "collect": collect, "cancel": cancel}[options["action"]](
             sweep, backend, jobs, options
@@ -79,16 +80,16 @@ def show_list(outputs: Path) -> int:
     """Print the sweeps, newest first."""
     for sweep in all_sweeps(outputs):
         began = datetime.fromtimestamp(sweep.manifest["created_ms"] / 1000, UTC)
-        states = {job.number: state_of(job) for job in sweep.jobs}
-        print(f"{began:%Y-%m-%d %H:%M}  {sweep.manifest['launcher']['name']:<8} {summary_line(sweep, states)}")
-    return 0
+        statuses = {job.number: status_of(job) for job in sweep.jobs}
+        print(f"{began:%Y-%m-%d %H:%M}  {sweep.manifest['launcher']['name']:<8} {summary_line(sweep, statuses)}")
+    return ExitCode.DONE
 
 
-def look(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> dict[int, Look]:
-    """What the backend knows; where it does not answer, that is said and the record is all there is."""
-    going = [job for job in jobs if job.folder.attempts and job.ended is None]
+def poll(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> dict[int, JobInfo]:
+    """What the backend knows; where it does not answer, that is printed, and the jobs' folders are all there is."""
+    unfinished = [job for job in jobs if job.folder.attempts and job.ended is None]
     try:
-        return backend.look(sweep, going) if going else {}
+        return backend.poll(sweep, unfinished) if unfinished else {}
     except InputError as error:
         print(error, file=sys.stderr)
         return {}
@@ -98,81 +99,81 @@ def status(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[st
     """Print how far the jobs are."""
     from rich.console import Console
 
-    looks = look(sweep, backend, jobs)
+    infos = poll(sweep, backend, jobs)
     for job in jobs:
-        if job.number in looks:
-            backend.bring(sweep, job)
-    states = {job.number: state_of(job, looks.get(job.number)) for job in jobs}
+        if job.number in infos:
+            backend.fetch_results(sweep, job)
+    statuses = {job.number: status_of(job, infos.get(job.number)) for job in jobs}
     width = None if sys.stdout.isatty() else 200
-    Console(width=width).print(jobs_table(sweep, jobs, looks, title=summary_line(sweep, states)))
+    Console(width=width).print(jobs_table(sweep, jobs, infos, title=summary_line(sweep, statuses)))
     watched = f"watched by {sweep.lock.owner}" if sweep.lock.held else "nobody waits for it"
     print(f"launcher {backend.name}, {watched}; {sweep.path}")
-    return 0
+    return ExitCode.DONE
 
 
 def logs(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
-    """Print what jobs have said; several with their numbers before each line."""
+    """Print the logs of jobs; several with their numbers before each line."""
     shown = dict.fromkeys((job.number for job in jobs), 0)
     while True:
-        states = look(sweep, backend, jobs) if options["follow"] else {}
-        ended = all(looked.state == GONE for looked in states.values())
+        infos = poll(sweep, backend, jobs) if options["follow"] else {}
+        ended = all(info.state == JobState.LOST for info in infos.values())
         for job in jobs:
             lines = list(backend.log(sweep, job))
             for line in lines[shown[job.number] :]:
                 print(line if len(jobs) == 1 else f"{job.number}: {line}")
             shown[job.number] = len(lines)
         if ended or not options["follow"]:
-            return 0
+            return ExitCode.DONE
         sys.stdout.flush()
-        time.sleep(backend.poll)
+        time.sleep(backend.poll_interval_s)
 
 
 def collect(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
-    """Bring what there is, note what has died, complete MLflow; 1 if a job is not done."""
+    """Bring what there is, note which are lost, complete MLflow; 1 if a job is not done."""
     owner = f"{sweep.path} is watched by {sweep.lock.owner}"
-    require(sweep.lock.acquire(), f"{owner}, which collects; look at it with racing jobs status {sweep.name}")
-    record = Record(sweep)
+    require(sweep.lock.acquire(), f"{owner}, which collects; see racing jobs status {sweep.name}")
+    sweep_run = SweepRun(sweep)
     begun = [job for job in jobs if job.folder.attempts]
-    known = record.run.last_end() is not None and all(job.ended for job in begun)
+    known = sweep_run.directory.last_end() is not None and all(job.ended for job in begun)
     try:
         if known:
-            record.resend()
-            if record.wanted:
+            sweep_run.resend()
+            if sweep_run.wanted:
                 show_results(sweep, jobs)
         else:
-            record.begin()
-            (watch if options["wait"] else _once)(sweep, backend, begun, record)
+            sweep_run.begin()
+            (watch if options["wait"] else _once)(sweep, backend, begun, sweep_run)
     finally:
-        complete = record.close()
+        complete = sweep_run.close()
         sweep.lock.release()
     if not complete:
-        print(f"{sweep.name}: MLflow does not have all of it yet; run the command again when it answers")
-    report_failures(sweep, begun, retry=backend.retry)
-    return 0 if complete else 1
+        print(f"{sweep.name}: upload to mlflow incomplete; run the command again when the server answers")
+    report_failures(sweep, begun, max_resubmits=backend.max_resubmits)
+    return ExitCode.DONE if complete else ExitCode.FAILED
 
 
-def _once(sweep: Sweep, backend: Backend, jobs: Sequence[Job], record: Record) -> None:
-    """One look at all jobs; those that are gone are given the backend's grace once."""
-    mine = Watch(sweep, backend, jobs, record)
-    mine.step()
-    if any(mine.looks[job.number].state == GONE for job in mine.open):
+def _once(sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepRun) -> None:
+    """Poll all jobs once; those that nobody works on are given the backend's grace once."""
+    watcher = SweepWatcher(sweep, backend, jobs, sweep_run)
+    watcher.poll()
+    if any(watcher.infos[job.number].state == JobState.LOST for job in watcher.unfinished):
         time.sleep(backend.grace)
-        mine.step()
+        watcher.poll()
     for job in jobs:
-        if job.ended in ENDED:
-            backend.bring(sweep, job, last=True)
-    if mine.open:
-        states = {job.number: state_of(job, mine.looks.get(job.number)) for job in jobs}
-        print(f"{summary_line(sweep, states)}; run the command again later, or with wait=true")
+        if job.ended:
+            backend.fetch_results(sweep, job, last=True)
+    if watcher.unfinished:
+        statuses = {job.number: status_of(job, watcher.infos.get(job.number)) for job in jobs}
+        print(f"{summary_line(sweep, statuses)}; run the command again later, or with wait=true")
         return
-    record.end(jobs, backend.results(sweep), stopped=all(job.ended == DONE or job.asked for job in jobs))
-    if record.wanted:
+    stopped = all(job.ended == JobStatus.DONE or job.cancel_requested for job in jobs)
+    sweep_run.end(jobs, backend.results(sweep), stopped=stopped)
+    if sweep_run.wanted:
         show_results(sweep, jobs)
 
 
 def cancel(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
     """Ask jobs to stop."""
     chosen = cancel_jobs(sweep, backend, jobs)
-    asked = f"asked {jobs_text(len(chosen))} of {sweep.name} to stop"
-    print(f"{asked}; they save their state, the same command continues them")
-    return 0
+    print(f"asked {jobs_text(len(chosen))} of {sweep.name} to save their state and stop; {SAME}")
+    return ExitCode.DONE

@@ -1,4 +1,4 @@
-"""`racing evaluate launcher=...`, `racing export launcher=...`: a verb done where the run lies."""
+"""`racing evaluate launcher=...`, `racing export launcher=...`: a verb run where the run lies."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from racing.errors import ExitCode
-from racing_launchers.backend import launcher_settings, make_backend
-from racing_launchers.launch import Planned, Request, launch
+from racing_launchers.backend import launcher_config, make_backend
+from racing_launchers.job import JobStatus
+from racing_launchers.launch import LaunchRequest, PlannedJob, launch
 from racing_launchers.payload import CommandJob
-from racing_launchers.sweep import DONE, REFUSED, Sweep
+from racing_launchers.sweep import Sweep
 from racing_launchers.watch import report_failures
 
 
 def submit(verb: str, argv: Sequence[str]) -> int:
-    """Do a verb as the one job of a sweep, and print what it said; returns the exit code.
+    """Run a verb as the one job of a sweep, and print its output; returns the exit code.
 
     Raises InputError if the launcher refuses, JobsFailed if the job fails, Stopped after Ctrl-C.
     """
     choice = next((value for key, _, value in parts(argv) if key == "launcher"), "local")
-    settings = [f"{key.removeprefix('launcher.')}={value}" for key, _, value in parts(argv) if "launcher." in key]
-    own = [argument for argument in argv if not argument.startswith(("launcher=", "launcher."))]
-    outputs = Path(next((value for key, _, value in parts(own) if key == "paths.outputs"), "outputs")).resolve()
-    known = launcher_settings(choice, settings)
-    backend = make_backend(known)
-    identity = hashlib.sha256(chr(0).join([verb, *own]).encode()).hexdigest()[:8]
+    overrides = [f"{key.removeprefix('launcher.')}={value}" for key, _, value in parts(argv) if "launcher." in key]
+    arguments = [argument for argument in argv if not argument.startswith(("launcher=", "launcher."))]
+    outputs = Path(next((value for key, _, value in parts(arguments) if key == "paths.outputs"), "outputs")).resolve()
+    launcher = launcher_config(choice, overrides)
+    backend = make_backend(launcher)
+    identity = hashlib.sha256(chr(0).join([verb, *arguments]).encode()).hexdigest()[:8]
     sweep = Sweep(outputs / "sweeps" / f"{verb}-{identity}")
-    payload = CommandJob([verb, *own])
-    payload.move(outputs, sweep.path, sweep.job(0).folder.path)
-    request = Request(command=f"racing {verb} {shlex.join(argv)}", launcher=known, outputs=outputs, fresh=True)
+    payload = CommandJob([verb, *arguments])
+    payload.move(outputs, sweep.path)
+    request = LaunchRequest(command=f"racing {verb} {shlex.join(argv)}", launcher=launcher, outputs=outputs, fresh=True)
     before = len(list(backend.log(sweep, sweep.job(0))))
-    jobs = launch(sweep, backend, [Planned(0, own, payload)], request)
-    if jobs and jobs[0].ended == REFUSED:
+    jobs = launch(sweep, backend, [PlannedJob(0, arguments, payload)], request)
+    if jobs and jobs[0].ended == JobStatus.REFUSED:
         print("\n".join(list(backend.log(sweep, jobs[0]))[before:-1]), file=sys.stderr)
         return ExitCode.WRONG_INPUT
-    if jobs and jobs[0].ended == DONE:
+    if jobs and jobs[0].ended == JobStatus.DONE:
         print("\n".join(list(backend.log(sweep, jobs[0]))[before:]))
-    report_failures(sweep, jobs, retry=backend.retry)
-    return 0
+    report_failures(sweep, jobs, max_resubmits=backend.max_resubmits)
+    return ExitCode.DONE
 
 
 def parts(argv: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -24,7 +24,6 @@ from racing.config import (
     register_resolvers,
 )
 from racing.errors import ExitCode, InputError
-from racing.training.trainer import train
 
 HELP = """usage: racing train [group=choice ...] [key=value ...] [options]
 
@@ -130,19 +129,25 @@ def _job(cfg: DictConfig) -> float | None:
     from hydra.types import RunMode
 
     from racing.training.curriculum import train_phases
+    from racing.training.observer import TrainingObserver
+    from racing.training.teacher import train_with_teacher
+    from racing_launchers.job import JobFolder, JobObserver
 
     overrides = composed_from(HydraConfig.get().overrides)
     if HydraConfig.get().mode == RunMode.RUN and cfg.launcher.get("wait") is False:
         rule = "launcher.wait=false must come with -m, a single run is trained in this process"
         raise _Refused(InputError(f"{rule}; add -m, or leave it away"))
     cfg.name = cfg.name or default_name(cfg, HydraConfig.get().runtime.choices)
+    job = JobFolder.current()
+    observer = TrainingObserver() if job is None else JobObserver(job, Path(cfg.paths.outputs))
     try:
         if "tuning" in cfg:
             from racing.tuning.worker import work
 
             multirun = HydraConfig.get().mode == RunMode.MULTIRUN
-            return work(cfg, overrides, Path(HydraConfig.get().sweep.dir).resolve() if multirun else None)
-        run = train(cfg, overrides) if cfg.phases is None else train_phases(cfg, overrides)
+            return work(cfg, overrides, Path(HydraConfig.get().sweep.dir).resolve() if multirun else None, observer)
+        train = train_with_teacher if cfg.phases is None else train_phases
+        run = train(cfg, overrides, observer=observer)
     except InputError as error:
         raise _Refused(error) from error
     return float(run.summary["finish_rate"])

@@ -7,16 +7,15 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 import numpy.typing as npt
+from gymnasium.vector import AutoresetMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from racing.config import build, compose, explain
-from racing.envs.rendering import driver_camera, top_down
-from racing.envs.vec_env import action_space
 from racing.errors import InputError, require
 from racing.observations import rows_of
 from racing.sim.camera.camera import Camera
-from racing.sim.records import ENDINGS
+from racing.sim.records import Ending
 
 RENDER_MODES = ("rgb_array",)
 
@@ -24,10 +23,15 @@ RENDER_MODES = ("rgb_array",)
 class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
     """One car of a task of conf/env.
 
-    An episode ends (terminated) when the car leaves the road, stalls or turns back; laps and time limits truncate.
+    An episode ends (terminated) when the car leaves the road, stalls or turns back; laps and time limits truncate. What
+    the last step of an episode returns is that episode's own; inside, the car's next one has begun by then.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 10}
+    metadata: ClassVar[dict[str, Any]] = {
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 10,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
     group: ClassVar[str]  # file of conf/env
 
     def __init__(
@@ -49,20 +53,21 @@ class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
         self.render_mode = render_mode
         self.task = build(settings)(tracks=[load_track(track)], vehicle=build(cfg.vehicle), races=1)
         self.observation_space = self.task.observation_space
-        self.action_space = action_space()
+        self.action_space = self.task.action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; the same seed gives the same sequence of episodes."""
         super().reset(seed=seed)
         if seed is not None:
-            self.task.world.reseed(seed)
-        return rows_of(self.task.reset(), 0), {}
+            self.task.reseed(seed)
+        observation, _ = self.task.reset()
+        return rows_of(observation, 0), {}
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One decision."""
-        step = self.task.step(np.asarray(action, np.float32)[None])
+        """Advance the car by one environment step."""
+        step = self.task.step_batch(np.asarray(action, np.float32)[None])
         car = self.task.world.final_cars[0, 0]
-        info = {"progress": float(car["progress"]), "laps": int(car["laps"]), "ended": ENDINGS[car["ended"]]}
+        info = {"progress": float(car["progress"]), "laps": int(car["laps"]), "ended": Ending(car["ended"]).label}
         return (
             rows_of(step.final_observation, 0),
             float(step.reward[0]),
@@ -73,7 +78,7 @@ class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """Top-down picture (480, 480, 3) uint8."""
-        return top_down(self.task.world, 0) if self.render_mode == "rgb_array" else None
+        return self.task.render() if self.render_mode == "rgb_array" else None
 
 
 class SensorsEnv(RacingEnv):
@@ -89,10 +94,10 @@ class VisionEnv(RacingEnv):
     _camera: Camera | None = None
 
     def render(self) -> npt.NDArray[np.uint8] | None:
-        """Top-down picture and, to its right, what the driver sees, in colour: (480, 480 + width, 3) uint8."""
+        """Top-down picture and, to its right, what the driver sees, in color: (480, 480 + width, 3) uint8."""
         above = super().render()
         if above is None:
             return None
         if self._camera is None:
-            self._camera = driver_camera(self.task, len(above))
+            self._camera = self.task.driver_camera(len(above))
         return np.hstack([above, self._camera.render()[0]])

@@ -1,18 +1,14 @@
-"""Pictures for people, for render_mode="rgb_array": a race from above, and what a driver sees, larger."""
+"""A race from above, for render_mode="rgb_array"."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from racing.envs.vision import VisionTask
-from racing.sim.camera.camera import Camera
 from racing.sim.world import World
-from racing.tracks.texture import make_textures
 
 GRASS, ROAD, CAR, LINE = (86, 125, 70), (96, 98, 102), (214, 40, 40), (240, 240, 240)
 
@@ -44,11 +40,3 @@ def top_down(world: World, race: int, size: int = 480) -> npt.NDArray[np.uint8]:
     top, left = (size - small.shape[0]) // 2, (size - small.shape[1]) // 2
     canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
     return canvas
-
-
-def driver_camera(task: VisionTask, height: int) -> Camera:
-    """The camera of `task`, taking pictures of `height` pixels (1024 at most) in colour."""
-    lens = task.camera.lens
-    larger = replace(lens, width=min(1024, round(height * lens.width / lens.height)), height=height, gray=False)
-    textures = make_textures(task.tracks, source=task.texture)
-    return Camera(task.world, larger, textures, task.camera.randomize)

@@ -1,71 +1,74 @@
-"""`env=mlp`: driving by sensors. Observations, rewards and episodes on top of a world; numpy only, no torch."""
+"""`env=mlp`: driving by sensors. Observations, rewards and episodes on top of a world; no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from racing.errors import is_number, require, require_number
-from racing.sim.kernels.kernel import kernel
-from racing.sim.records import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
+from racing.envs.rendering import top_down
+from racing.envs.task import StepResult
+from racing.errors import input_group, is_number, require, require_number
+from racing.sim.angles import radians
+from racing.sim.episodes import EpisodeConfig
+from racing.sim.kernels.kernel import inlined, kernel
+from racing.sim.records import Ending
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes, Guide, Rays, World
+from racing.sim.world import Raceline, RangeFinder, World
 
 F = npt.NDArray[np.float32]
+MOTIONS, LINES = ("yaw_rate", "steering"), ("centre", "reference")
 
-TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
-"""Reward terms, each a number per decision; the reward is their sum weighted by the config's numbers:
+REWARD_TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
+"""Reward terms, each a number per environment step; the reward is their sum weighted by the config's numbers:
 
-progress         arc length won / (top speed * decision time): the share of top speed made good along the track
-off_track        1 in the decision in which the car leaves the road
-stalled          1 in the decision in which it is given up as stalled or driving the wrong way
-overspeed        by how much the car is faster than the line's speed at this place (env.line), v / speed - 1, >= 0
+progress         arc length won / (top speed * duration of a step): the share of top speed made good along the track
+off_track        1 in the step in which the car leaves the road
+stalled          1 in the step in which it is given up as stalled or driving the wrong way
+overspeed        by how much the car is faster than the line's speed at this place (`line`), v / speed - 1, >= 0
 steering_change  |steering command - the one before|, 0..2
 slip             |angle between car and velocity| [rad]
-lap              1 in the decision in which a lap is completed
+lap              1 in the step in which the laps of an episode are done
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """What one decision brought; all arrays are copies with one row per lane.
-
-    observation: (N, D), of the next episode's start where one ended. reward: (N,). terms: (N, T) unweighted, in the
-    order of TERMS. terminated, truncated: (N,) bool. final_observation: (N, D), valid where an episode ended.
-    """
-
-    observation: Any
-    reward: F
-    terms: F
-    terminated: npt.NDArray[np.bool_]
-    truncated: npt.NDArray[np.bool_]
-    final_observation: Any
-    final_privileged: F | None = None  # (N, P) as final_observation, where there are privileged observations
-
-
 class SensorsTask:
-    """Observation (D,) float32, hand-scaled to about [-1, 1] so that there are no statistics to lose:
+    """Driving by range finders and what the car feels of its motion; a racing.envs.task.DrivingTask.
+
+    Action Space: Box(-1, 1, (2,), float32); what lies outside is clipped.
+
+    index  action                                   -1                        1
+    0      steering: road-wheel angle asked for     greatest to the right     greatest to the left
+    1      throttle / brake: acceleration           vehicle.max_brake         vehicle.max_drive
+
+    Observation Space: Box(-10, 10, (D,), float32), D = R + 3 + 2 P, 10 by default. Scaled by hand to about [-1, 1], so
+    that there are no statistics to lose; only a spin takes the yaw rate beyond.
 
     index           value                          range        scaling
     0 .. R-1        ray i of R, left to right      [-1, 1]      2 * sqrt(distance / range) - 1
     R               speed                          [-1, 1]      v / top speed
     R+1             heading error, left positive   [-1, 1]      angle to the track's direction / 1 rad, clipped
     R+2             yaw rate or steering           about 1      yaw rate / (friction * g / quarter of top speed), or
-                                                                road-wheel angle / greatest one (env.motion)
+                                                                road-wheel angle / greatest one (`motion`)
     R+3 .. R+2+P    bearings of P preview points   [-1, 1]      lateral / straight distance, in the car's frame, of the
-                    (optional)                                  point k * preview_spacing ahead on the guide: centreline
-                                                                or reference line (env.line)
-    R+3+P ..        speeds at these points         [0, 1]       the guide's speed / top speed
+                    (optional)                                  point k * preview_spacing ahead on the raceline:
+                                                                centreline or reference line (`line`)
+    R+3+P ..        speeds at these points         [0, 1]       the raceline's speed / top speed
 
-    With the default R = 7 these are the 10 sensor values. Action (2,): steering (left positive), throttle/brake, each
-    clipped to [-1, 1]: share of the greatest road-wheel angle, of the greatest drive or brake.
+    Rewards: the sum of REWARD_TERMS, each weighted by its number in `reward`.
+
+    Starting State: somewhere on the lap, or on the start line, off the centreline, turned and at a speed as
+    `episodes` (racing.sim.episodes.EpisodeConfig) says; wheels straight ahead, no slip.
+
+    Episode End: terminated when the car leaves the road, stands for `episodes.stall_time`, or goes back 20 m (a tenth
+    of a short lap) from where it got to; truncated after `episodes.laps` laps or at the time limit. A car whose episode
+    ended starts its next one in the same step.
     """
 
     def __init__(
@@ -83,21 +86,37 @@ class SensorsTask:
         preview: int = 0,
         line: Literal["centre", "reference"] = "centre",
         preview_spacing: float | None = None,
-        decision_repeat: int = 2,
+        action_repeat: int = 2,
         reward: Mapping[str, float] | None = None,
-        episodes: Mapping[str, Any] | Episodes | None = None,
+        episodes: Mapping[str, Any] | EpisodeConfig | None = None,
         threads: int = 1,
     ) -> None:
-        """Every argument but races, seed, first_race and threads is documented in conf/env/mlp.yaml.
+        """Arguments that are not listed here are keys of conf/env/mlp.yaml, which says what they mean.
 
-        field_of_view in degrees; range, preview_spacing in metres (None: the vehicle's sensor range, its fifteenth).
-        Raises InputError for values outside their range and for unknown reward terms.
+        tracks: race r drives on number (first_race + r) % len(tracks).
+        vehicle: of all cars.
+        races: number of cars N, each in a race of its own.
+        seed, first_race, threads: as in racing.sim.world.World.
+        field_of_view: [degrees].
+        range: [m]; None: the vehicle's sensor_range.
+        preview_spacing: [m]; None: a fifteenth of the vehicle's sensor_range.
+        reward: weights by term; None: progress 0.1, off_track -5.
+        episodes: how they start and end, or the keys of `EpisodeConfig` that differ from its defaults.
+        Raises InputError for values out of range, unknown reward terms and unknown keys.
         """
-        check_sensors(rays, field_of_view, range, motion, preview, line, preview_spacing, decision_repeat)
+        for name, value, known in (("motion", motion, MOTIONS), ("line", line, LINES)):
+            require(value in known, f"{name} must be {known[0]} or {known[1]}, got {value!r}; choose one")
+        require_number("preview", preview, 0, 64, whole=True, remedy="0 switches it off")
+        spacing = vehicle.sensor_range / 15 if preview_spacing is None else preview_spacing
+        require_number("preview_spacing", spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
+        finder = RangeFinder(
+            rays=rays,
+            field_of_view=radians("field_of_view", field_of_view),
+            range=vehicle.sensor_range if range is None else range,
+        )
         weights = reward_weights(reward)
-        limits = Rays(number=rays, field_of_view=np.radians(field_of_view), range=range or vehicle.sensor_range)
-        self.preview_spacing = float(preview_spacing or vehicle.sensor_range / 15)
-        self.weights = np.array([weights.get(name, 0.0) for name in TERMS], np.float32)
+        self.preview_spacing = float(spacing)
+        self.weights = np.array([weights.get(name, 0.0) for name in REWARD_TERMS], np.float32)
         self.vehicle, self.tracks, self.motion, self.preview = vehicle, list(tracks), motion, preview
         centre = [centre_line(track, vehicle) for track in tracks]
         self.world = World(
@@ -106,40 +125,44 @@ class SensorsTask:
             races=races,
             seed=seed,
             first_race=first_race,
-            rays=limits,
-            decision_repeat=decision_repeat,
-            episodes=episodes if isinstance(episodes, Episodes) else make_episodes(episodes or {}),
-            start_speeds=[guide.speed for guide in centre],
-            lines=centre if line == "centre" else _reference_lines(tracks, vehicle),
+            range_finder=finder,
+            action_repeat=action_repeat,
+            episodes=episodes if isinstance(episodes, EpisodeConfig) else make_episodes(episodes or {}),
+            start_speeds=[raceline.speed for raceline in centre],
+            racelines=centre if line == "centre" else _reference_lines(tracks, vehicle),
             threads=threads,
         )
         self.size = rays + 3 + 2 * preview
+        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.privileged_size: int | None = None
+        self.frame_stack = 1
+        self.reward_terms = REWARD_TERMS
         self._scale = np.array(
             [
-                1 / limits.range,
+                1 / finder.range,
                 1 / vehicle.max_speed,
                 vehicle.max_speed / (4 * vehicle.max_lateral) if motion == "yaw_rate" else 1 / vehicle.max_steer,
-                1 / (vehicle.max_speed * self.world.decision),
+                1 / (vehicle.max_speed * self.world.step_dt),
                 self.preview_spacing,
             ],
             np.float32,
         )
 
     @property
-    def lanes(self) -> int:
+    def num_cars(self) -> int:
         """Number of cars N."""
-        return self.world.lanes
+        return self.world.num_cars
 
     @property
     def observation_names(self) -> list[str]:
         """Names of the D observation values, in order."""
-        rays = [f"ray_{i}" for i in np.arange(self.world.rays.number)]
+        rays = [f"ray_{i}" for i in np.arange(self.world.range_finder.rays)]
         previews = [f"preview_{what}_{i + 1}" for what in ("bearing", "speed") for i in np.arange(self.preview)]
         return [*rays, "speed", "heading_error", self.motion, *previews]
 
     @property
     def observation_space(self) -> spaces.Box:
-        """The yaw rate may pass 1 in a spin, hence the bound of 10."""
+        """See the class."""
         return spaces.Box(-10.0, 10.0, (self.size,), np.float32)
 
     def get_state(self) -> dict[str, Any]:
@@ -157,27 +180,31 @@ class SensorsTask:
         _observe(cars, ranges, self.world.points, self.world.track_table, self._scale, steering, self.preview, out)
         return out
 
-    def reset(self) -> F:
-        """Start new episodes on all lanes; returns their observation (N, D)."""
-        self.world.reset()
-        return self.observe(self.world.cars.reshape(-1), self.world.ranges.reshape(self.lanes, -1))
+    def reseed(self, seed: int) -> None:
+        """Take another seed; the next `reset` starts every car's first episode."""
+        self.world.reseed(seed)
 
-    def step(self, actions: npt.NDArray[Any]) -> Step:
-        """Advance all lanes by one decision. actions (N, 2)."""
+    def reset(self) -> tuple[F, None]:
+        """Start every car's next episode; returns (observation (N, D), None)."""
+        self.world.reset()
+        return self.observe(self.world.cars.reshape(-1), self.world.ranges.reshape(self.num_cars, -1)), None
+
+    def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Advance all cars by one environment step. actions (N, 2)."""
         world = self.world
         world.step(actions)
         final, cars = world.final_cars.reshape(-1), world.cars.reshape(-1)
-        terms = np.empty((self.lanes, len(TERMS)), np.float32)
-        terminated = np.empty(self.lanes, np.bool_)
-        truncated = np.empty(self.lanes, np.bool_)
-        _judge(final, self._scale[3], terms, terminated, truncated)
-        observation = self.observe(cars, world.ranges.reshape(self.lanes, -1))
+        terms = np.empty((self.num_cars, len(REWARD_TERMS)), np.float32)
+        terminated = np.empty(self.num_cars, np.bool_)
+        truncated = np.empty(self.num_cars, np.bool_)
+        reward_terms_and_dones(final, self._scale[3], terms, terminated, truncated)
+        observation = self.observe(cars, world.ranges.reshape(self.num_cars, -1))
         ended = np.flatnonzero(terminated | truncated)
         last = observation
         if len(ended):
             last = observation.copy()
-            last[ended] = self.observe(final[ended], world.final_ranges.reshape(self.lanes, -1)[ended])
-        return Step(
+            last[ended] = self.observe(final[ended], world.final_ranges.reshape(self.num_cars, -1)[ended])
+        return StepResult(
             observation=observation,
             reward=terms @ self.weights,
             terms=terms,
@@ -186,89 +213,70 @@ class SensorsTask:
             final_observation=last,
         )
 
+    def last_episode(self, i: int) -> dict[str, Any]:
+        """Facts of the episode that car i ended in the last step; lap_time [s] of its best lap, 0: none."""
+        car = self.world.final_cars.reshape(-1)[i]
+        return {
+            "steps": int(car["steps"]),
+            "progress": float(car["progress"]),
+            "laps": int(car["laps"]),
+            "lap_time": float(car["best_lap"]),
+            "ended": Ending(car["ended"]).label,
+        }
 
-def centre_line(track: Track, vehicle: Vehicle) -> Guide:
+    def render(self) -> npt.NDArray[np.uint8]:
+        """Draw the first car's track with its cars, as seen from above: (480, 480, 3) uint8."""
+        return top_down(self.world, 0)
+
+
+def centre_line(track: Track, vehicle: Vehicle) -> Raceline:
     """The centreline, as fast as the vehicle can follow it."""
     grip = grip_along(track, track.points)
-    return Guide(np.zeros(len(track.points)), speed_profile(track.curvature, track.spacing, vehicle, grip))
+    return Raceline(np.zeros(len(track.points)), speed_profile(track.curvature, track.spacing, vehicle, grip))
 
 
-def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[Guide]:
+def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[Raceline]:
     from racing.tracks.reference_lap import reference_line  # clarabel and scipy, only where the line is wanted
 
     return [reference_line(track, vehicle) for track in tracks]
-
-
-def check_sensors(
-    rays: Any,
-    field_of_view: Any,
-    far: Any,
-    motion: Any,
-    preview: Any,
-    line: Any,
-    preview_spacing: Any,
-    decision_repeat: Any,
-) -> None:
-    """Refuse what cannot be sensed. Raises InputError with the config key; far: env.range."""
-    for key, value, known in (("motion", motion, ("yaw_rate", "steering")), ("line", line, ("centre", "reference"))):
-        require(value in known, f"env.{key} must be {known[0]} or {known[1]}, got {value!r}; choose one")
-    require_number("env.preview", preview, 0, 64, whole=True, remedy="0 switches it off")
-    require_number("env.rays", rays, 1, 4096, whole=True, remedy="7 is the default")
-    require_number("env.field_of_view", field_of_view, 1e-3, 360, unit="degrees", remedy="180 is the default")
-    require_number("env.decision_repeat", decision_repeat, 1, 1000, whole=True, remedy="2 is the default")
-    if far is not None:
-        require_number("env.range", far, 1e-3, 10_000, unit="m", remedy="null: the vehicle's own")
-    if preview_spacing is not None:
-        require_number("env.preview_spacing", preview_spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
 
 
 def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
     """Weight of each reward term by its name; None: the default. Raises InputError for other names and values."""
     if reward is None:
         return {"progress": 0.1, "off_track": -5.0}
-    known = ", ".join(TERMS)
-    require(isinstance(reward, Mapping), f"env.reward must be weights by term, got {reward!r}; the terms: {known}")
+    known = ", ".join(REWARD_TERMS)
+    require(isinstance(reward, Mapping), f"reward must be weights by term, got {reward!r}; the terms: {known}")
     for name, weight in reward.items():
-        require(name in TERMS, f"env.reward.{name} is no reward term; use: {known}")
-        require(is_number(weight), f"env.reward.{name} must be a finite number, got {weight!r}; 0 switches it off")
+        require(name in REWARD_TERMS, f"reward.{name} is no reward term; use: {known}")
+        require(is_number(weight), f"reward.{name} must be a finite number, got {weight!r}; 0 switches it off")
     return dict(reward)
 
 
-def make_episodes(values: Mapping[str, Any]) -> Episodes:
-    """`Episodes` from config values, checked. Raises InputError."""
-    require(isinstance(values, Mapping), f"env.episodes must be a group of keys, got {values!r}; see conf/env/mlp.yaml")
-    known = [field.name for field in fields(Episodes)]
+def make_episodes(values: Mapping[str, Any]) -> EpisodeConfig:
+    """Read the group `episodes` of a configuration; what is not given is as in EpisodeConfig. Raises InputError."""
+    require(isinstance(values, Mapping), f"episodes must be a group of keys, got {values!r}; see conf/env/mlp.yaml")
+    known = [field.name for field in fields(EpisodeConfig)]
     for name in values:
-        require(name in known, f"env.episodes.{name} is no key; use: {', '.join(known)}")
-    values = {**{field.name: field.default for field in fields(Episodes)}, **values}
-    random, speed = values["random"], values["speed"]
-    require(isinstance(random, bool), f"env.episodes.random must be true or false, got {random!r}; choose one")
-    for name in ("lateral", "standing"):
-        require_number(f"env.episodes.{name}", values[name], 0, 1, remedy="it is a share")
-    for name in ("laps", "time_limit", "time_limit_from", "stall_time", "stall_speed", "heading"):
-        require_number(f"env.episodes.{name}", values[name], 0, 1e6, whole=name == "laps", remedy="0 switches it off")
-    pair = isinstance(speed, Sequence) and len(speed) == 2 and all(is_number(share) for share in speed)
-    require(pair, f"env.episodes.speed must be two numbers, got {speed!r}; e.g. [0.3, 0.9]")
-    low, high = speed
-    require(
-        0 <= low <= high <= 1.5,
-        f"env.episodes.speed must be 0 <= low <= high <= 1.5, got [{low}, {high}]; shares of the safe speed",
-    )
-    shortest, longest = values["time_limit_from"], values["time_limit"]
-    require(
-        shortest <= longest,
-        f"env.episodes.time_limit_from must be <= env.episodes.time_limit {longest}, got {shortest}; lower it",
-    )
-    return Episodes(**{**values, "speed": (low, high)})
+        require(name in known, f"episodes.{name} is no key; use: {', '.join(known)}")
+    with input_group("episodes", known):
+        return EpisodeConfig(**values)
 
 
-def evaluation_episodes(laps: int, time_limit: float) -> Episodes:
+def evaluation_episodes(laps: int, time_limit: float) -> EpisodeConfig:
     """Episodes for judging a policy, the same for all: rolling starts anywhere, over after `laps` laps or `time_limit`.
 
     Starts are at 0.3 to 0.7 of the safe speed, off the centreline by up to half of the room, turned by up to 0.1 rad.
     time_limit [s].
     """
-    return Episodes(lateral=0.5, heading=0.1, speed=(0.3, 0.7), laps=laps, time_limit=time_limit, stall_time=5.0)
+    return EpisodeConfig(
+        start_lateral_offset=0.5,
+        start_heading_error=0.1,
+        start_speed=(0.3, 0.7),
+        laps=laps,
+        time_limit=time_limit,
+        stall_time=5.0,
+    )
 
 
 @kernel
@@ -276,13 +284,13 @@ def _observe(
     cars: Any, ranges: Any, points: Any, tracks: Any, scale: Any, steering: bool, preview: int, out: Any
 ) -> None:
     rays = ranges.shape[1]
-    for lane in range(len(cars)):
-        car = cars[lane]
+    for i in range(len(cars)):
+        car = cars[i]
         for k in range(rays):
-            out[lane, k] = np.float32(2) * np.sqrt(ranges[lane, k] * scale[0]) - np.float32(1)
-        out[lane, rays] = car.v * scale[1]
-        out[lane, rays + 1] = min(max(car.heading_error, np.float32(-1)), np.float32(1))
-        out[lane, rays + 2] = (car.steer if steering else car.yaw_rate) * scale[2]
+            out[i, k] = np.float32(2) * np.sqrt(ranges[i, k] * scale[0]) - np.float32(1)
+        out[i, rays] = car.v * scale[1]
+        out[i, rays + 1] = min(max(car.heading_error, np.float32(-1)), np.float32(1))
+        out[i, rays + 2] = (car.steer if steering else car.yaw_rate) * scale[2]
         if preview > 0:
             track = tracks[car.track]
             cos, sin = np.cos(car.yaw), np.sin(car.yaw)
@@ -291,21 +299,39 @@ def _observe(
                 point = points[track.point_start + (car.nearest + ahead) % track.point_count]
                 dx, dy = point.line_x - car.x, point.line_y - car.y
                 away = np.sqrt(dx * dx + dy * dy) + np.float32(1e-3)
-                out[lane, rays + 3 + k] = (dy * cos - dx * sin) / away
-                out[lane, rays + 3 + preview + k] = point.line_speed * scale[1]
+                out[i, rays + 3 + k] = (dy * cos - dx * sin) / away
+                out[i, rays + 3 + preview + k] = point.line_speed * scale[1]
 
 
 @kernel
-def _judge(cars: Any, per_advance: Any, terms: Any, terminated: Any, truncated: Any) -> None:
-    for lane in range(len(cars)):
-        car = cars[lane]
-        ended = car.ended
-        terms[lane, 0] = car.advance * per_advance
-        terms[lane, 1] = np.float32(ended == OFF_TRACK)
-        terms[lane, 2] = np.float32(ended == STALLED or ended == WRONG_WAY)
-        terms[lane, 3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
-        terms[lane, 4] = car.steering_change
-        terms[lane, 5] = abs(car.slip)
-        terms[lane, 6] = np.float32(ended == LAPS_DONE)
-        truncated[lane] = ended == LAPS_DONE or ended == TIME_LIMIT
-        terminated[lane] = ended != RUNNING and not truncated[lane]
+def reward_terms_and_dones(cars: Any, per_metre: Any, terms: Any, terminated: Any, truncated: Any) -> None:
+    """Fill terms (N, T) and terminated, truncated (N,) for cars (N,) after a step; per_metre: progress term of 1 m."""
+    for i in range(len(cars)):
+        reward_terms(cars[i], per_metre, terms[i])
+        truncated[i] = is_truncated(cars[i].ended)
+        terminated[i] = is_terminated(cars[i].ended)
+
+
+@inlined
+def reward_terms(car: Any, per_metre: Any, out: Any) -> None:
+    """Fill out (T,) in the order of REWARD_TERMS."""
+    ended = car.ended
+    out[0] = car.progress_delta * per_metre
+    out[1] = np.float32(ended == Ending.OFF_TRACK)
+    out[2] = np.float32(ended == Ending.STALLED or ended == Ending.WRONG_WAY)
+    out[3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
+    out[4] = car.steering_change
+    out[5] = abs(car.slip)
+    out[6] = np.float32(ended == Ending.LAPS_DONE)
+
+
+@inlined
+def is_truncated(ended: Any) -> Any:
+    """Whether the episode was cut, so that the value of what would follow is bootstrapped."""
+    return ended == Ending.LAPS_DONE or ended == Ending.TIME_LIMIT
+
+
+@inlined
+def is_terminated(ended: Any) -> Any:
+    """Whether the episode ended by what the car did."""
+    return ended == Ending.OFF_TRACK or ended == Ending.STALLED or ended == Ending.WRONG_WAY

@@ -3,84 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
-from racing.envs.sensors import TERMS, SensorsTask, Step
+from racing.envs.task import DrivingTask, StepResult
 from racing.observations import rows_of
-from racing.sim.records import ENDINGS
-
-
-def action_space() -> spaces.Box:
-    """Steering (left positive) and throttle/brake."""
-    return spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 
 class RacingVecEnv(VecEnv):
-    """N = W * C cars of one task. Restarts by itself; truncations carry "TimeLimit.truncated" and bootstrap.
+    """The N cars of one task. Truncations carry "TimeLimit.truncated" and bootstrap.
+
+    Beside SB3's interface: `step_batch(actions) -> StepResult` returns plain arrays without per-car dicts, which is
+    what fast collectors use, and `get_state()/set_state()` are complete.
 
     task: racing.envs.sensors.SensorsTask, or racing.envs.vision.VisionTask, whose observations are dicts of arrays.
-
-    Beside SB3's interface: `advance(actions) -> Step` returns plain arrays without per-car dicts, which is what fast
-    collectors use, and `get_state()/set_state()` are complete.
+    privileged: (N, P) float32, what a critic or a teacher may see beside the observation that was returned last; zeros
+    before the first reset. None: the task has no such observations.
+    stack: frames in an observation of the camera.
     """
 
-    def __init__(self, task: SensorsTask) -> None:
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP}
+
+    def __init__(self, task: DrivingTask) -> None:
         """See the class."""
         self.task = task
         self.render_mode = None
-        self._actions = np.zeros((task.lanes, 2), np.float32)
-        self._returns = np.zeros(task.lanes, np.float64)
-        self._terms = np.zeros((task.lanes, len(TERMS)), np.float64)
+        self._actions = np.zeros((task.num_cars, 2), np.float32)
+        self._returns = np.zeros(task.num_cars, np.float64)
+        self._terms = np.zeros((task.num_cars, len(task.reward_terms)), np.float64)
+        size = task.privileged_size
+        self.privileged = None if size is None else np.zeros((task.num_cars, size), np.float32)
+        self.stack = task.frame_stack
         self.episodes: list[dict[str, Any]] = []  # what ended since it was last emptied by `take_episodes`
-        super().__init__(task.lanes, task.observation_space, action_space())
+        super().__init__(task.num_cars, task.observation_space, task.action_space)
 
-    def reset(self) -> npt.NDArray[np.float32]:
-        """Start all lanes anew; returns observations (N, D)."""
+    def reset(self) -> Any:
+        """Start all cars anew; returns observations (N, ...)."""
         if self._seeds[0] is not None:
-            self.task.world.reseed(int(self._seeds[0]))
+            self.task.reseed(int(self._seeds[0]))
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0
         self._terms[:] = 0
-        return self.task.reset()
+        observation, self.privileged = self.task.reset()
+        return observation
 
-    @property
-    def privileged(self) -> npt.NDArray[np.float32] | None:
-        """What a critic or a teacher may see beside the observation, (N, P); None if there is nothing."""
-        return getattr(self.task, "privileged", None)
-
-    @property
-    def stack(self) -> int:
-        """Frames in an observation of the camera."""
-        return getattr(self.task, "stack", 1)
-
-    def advance(self, actions: npt.NDArray[Any]) -> Step:
-        """One decision for all lanes; keeps account of ended episodes."""
-        step = self.task.step(actions)
+    def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Advance all cars by one environment step; keep account of ended episodes."""
+        step = self.task.step_batch(actions)
+        self.privileged = step.privileged
         self._returns += step.reward
         self._terms += step.terms
-        for lane in np.flatnonzero(step.terminated | step.truncated):
-            self.episodes.append(self._episode(int(lane)))
-            self._returns[lane] = 0
-            self._terms[lane] = 0
+        for i in np.flatnonzero(step.terminated | step.truncated):
+            self.episodes.append(self._episode(int(i)))
+            self._returns[i] = 0
+            self._terms[i] = 0
         return step
 
-    def _episode(self, lane: int) -> dict[str, Any]:
-        car = self.task.world.final_cars.reshape(-1)[lane]
-        weighted = self._terms[lane] * self.task.weights
+    def _episode(self, i: int) -> dict[str, Any]:
+        weighted = self._terms[i] * self.task.weights
         return {
-            "reward": float(self._returns[lane]),
-            "steps": int(car["steps"]),
-            "progress": float(car["progress"]),
-            "laps": int(car["laps"]),
-            "lap_time": float(car["best_lap"]),
-            "ended": ENDINGS[car["ended"]],
-            "terms": dict(zip(TERMS, weighted.tolist(), strict=True)),
+            "reward": float(self._returns[i]),
+            **self.task.last_episode(i),
+            "terms": dict(zip(self.task.reward_terms, weighted.tolist(), strict=True)),
         }
 
     def take_episodes(self) -> list[dict[str, Any]]:
@@ -95,13 +84,13 @@ class RacingVecEnv(VecEnv):
     def step_wait(self) -> tuple[Any, Any, Any, Any]:
         """SB3's step: observations (N, D), rewards (N,), dones (N,), infos."""
         before = len(self.episodes)
-        step = self.advance(self._actions)
+        step = self.step_batch(self._actions)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         done = step.terminated | step.truncated
-        for lane, episode in zip(np.flatnonzero(done), self.episodes[before:], strict=True):
-            infos[lane] = {
-                "terminal_observation": rows_of(step.final_observation, lane),
-                "TimeLimit.truncated": bool(step.truncated[lane]),
+        for i, episode in zip(np.flatnonzero(done), self.episodes[before:], strict=True):
+            infos[i] = {
+                "terminal_observation": rows_of(step.final_observation, i),
+                "TimeLimit.truncated": bool(step.truncated[i]),
                 "episode": {"r": episode["reward"], "l": episode["steps"], "t": 0.0},
                 "racing": episode,
             }
@@ -109,8 +98,10 @@ class RacingVecEnv(VecEnv):
 
     def get_state(self) -> dict[str, Any]:
         """The task and the accounts of its episodes, as copies."""
+        extra = {} if self.privileged is None else {"privileged": self.privileged.copy()}
         return {
             **self.task.get_state(),
+            **extra,
             "returns": self._returns.copy(),
             "terms": self._terms.copy(),
             "episodes": [dict(episode) for episode in self.episodes],
@@ -119,6 +110,8 @@ class RacingVecEnv(VecEnv):
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from `get_state()`."""
         self.task.set_state(state)
+        if self.privileged is not None:
+            self.privileged = state["privileged"].copy()
         self._returns[:] = state["returns"]
         self._terms[:] = state["terms"]
         self.episodes = [dict(episode) for episode in state["episodes"]]
@@ -127,7 +120,7 @@ class RacingVecEnv(VecEnv):
         """Nothing to release."""
 
     def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
-        """The same value for every lane: attributes belong to the batch."""
+        """The same value for every car: attributes belong to the batch."""
         return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
@@ -137,7 +130,7 @@ class RacingVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: int | Iterable[int] | None = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method of the batch once; its result for every lane."""
+        """Call a method of the batch once; its result for every car."""
         result = getattr(self, method_name)(*method_args, **method_kwargs)
         return [result] * len(list(self._get_indices(indices)))
 
@@ -146,7 +139,5 @@ class RacingVecEnv(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
     def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
-        """Top-down pictures (H, W, 3) of the first lanes."""
-        from racing.envs.rendering import top_down
-
-        return [top_down(self.task.world, 0)]
+        """Picture (H, W, 3) of the first car's surroundings."""
+        return [self.task.render()]

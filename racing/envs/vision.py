@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from racing.envs.sensors import SensorsTask, Step
-from racing.errors import require, require_number
+from racing.envs.sensors import SensorsTask
+from racing.envs.task import StepResult
+from racing.errors import input_group, require, require_number
 from racing.sim.camera.camera import Camera, make_lens, make_randomize
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
@@ -31,17 +33,36 @@ TELEMETRY = {  # name -> unit
     "steering_change": "[0, 2]",  # |difference of the last two steering commands|
 }
 MOST_FRAMES = 16
+CAMERA = ("field_of_view", "pitch", "above", "forward")  # parameters of make_lens that are those of `camera`
 
 
 class VisionTask:
-    """Observation: dict of
+    """Driving by a camera and what the car feels of its motion; a racing.envs.task.DrivingTask.
 
-    vision     (H, W, k * C) uint8, k frames from the oldest to the newest, C = 3 (RGB) or 1 (gray). An episode begins
-               with k copies of its first frame.
-    telemetry  (9,) float32 in [-10, 10], about [-1, 1]: TELEMETRY. What a car can measure itself: nothing of the track.
+    Action Space, Rewards, Starting State, Episode End: those of racing.envs.sensors.SensorsTask.
 
-    Actions, rewards and episodes are those of SensorsTask, whose observation is at hand as `privileged` (N, P): for
-    critics and teachers while training. It is no part of the observation.
+    Observation Space: Dict of
+
+    key        space                              content
+    vision     Box(0, 255, (H, W, k * C), uint8)  k frames from the oldest to the newest, C = 3 (RGB) or 1 (gray). An
+                                                  episode begins with k copies of its first frame.
+    telemetry  Box(-10, 10, (9,), float32)        TELEMETRY, clipped. What a car can measure itself: nothing of the
+                                                  track. Left out with telemetry=False.
+
+    telemetry's columns, in order:
+
+    index  value              range     unit
+    0      speed              [-1, 1]   top speeds
+    1      longitudinal_g     about 1   9.81 m/s^2, in the car's frame
+    2      lateral_g          about 1   9.81 m/s^2
+    3      yaw_rate           about 1   friction * g / quarter of top speed, as the sensors have it
+    4      slip               about 0   rad, between the car and its path
+    5      steering_angle     [-1, 1]   greatest road-wheel angle
+    6, 7   steering_command,  [-1, 1]   last action
+           throttle_command
+    8      steering_change    [0, 2]    |difference of the last two steering commands|
+
+    Privileged observation (N, P): the observation of SensorsTask, for critics and teachers while training.
     """
 
     def __init__(
@@ -60,21 +81,31 @@ class VisionTask:
         randomize: Mapping[str, Any] | None = None,
         **sensors: Any,
     ) -> None:
-        """Every argument but races is documented in conf/env/vision.yaml; sensors: those of SensorsTask.
+        """Arguments that are not listed here are keys of conf/env/vision.yaml, which says what they mean.
 
-        Raises InputError for values outside their range.
+        tracks, vehicle, races: as in SensorsTask.
+        camera: the arguments of racing.sim.camera.camera.make_lens that differ from its defaults.
+        randomize: the fields of racing.sim.camera.camera.Randomize that are not 0; pitch and yaw in degrees.
+        sensors: arguments of SensorsTask.
+        Raises InputError for values out of range.
         """
-        check_frames(width, height, grayscale, frame_stack, telemetry)
+        require_number("frame_stack", frame_stack, 1, MOST_FRAMES, whole=True, remedy="1 is a single frame")
+        for name, value in (("grayscale", grayscale), ("telemetry", telemetry)):
+            require(isinstance(value, bool), f"{name} must be true or false, got {value!r}; choose one")
+        with input_group("camera", CAMERA):
+            lens = make_lens(vehicle, width=width, height=height, gray=grayscale, **(camera or {}))
         self.sensors = SensorsTask(tracks, vehicle, races=races, **sensors)
         self.tracks, self.vehicle, self.weights = self.sensors.tracks, vehicle, self.sensors.weights
-        self.stack, self.colours = frame_stack, 1 if grayscale else 3
-        lens = make_lens(vehicle, width=width, height=height, gray=grayscale, **(camera or {}))
+        self.frame_stack, self.channels = frame_stack, 1 if grayscale else 3
         self.texture = texture
-        self.camera = Camera(self.world, lens, make_textures(tracks, source=texture), make_randomize(randomize or {}))
+        textures = make_textures(tracks, source=texture)
+        with input_group("camera", CAMERA):
+            self.camera = Camera(self.world, lens, textures, make_randomize(randomize or {}))
         self._telemetry = telemetry
         # Planes, the newest frame last: what convolutions read, and older frames move up in one piece.
-        self._frames: U = np.zeros((self.lanes, self.stack * self.colours, height, width), np.uint8)
-        self.privileged: F = np.zeros((self.lanes, self.sensors.size), np.float32)
+        self._frames: U = np.zeros((self.num_cars, frame_stack * self.channels, height, width), np.uint8)
+        self.privileged_size = self.sensors.size
+        self.action_space, self.reward_terms = self.sensors.action_space, self.sensors.reward_terms
 
     @property
     def world(self) -> World:
@@ -82,9 +113,9 @@ class VisionTask:
         return self.sensors.world
 
     @property
-    def lanes(self) -> int:
+    def num_cars(self) -> int:
         """Number of cars N."""
-        return self.sensors.lanes
+        return self.sensors.num_cars
 
     @property
     def observation_space(self) -> spaces.Dict:
@@ -102,53 +133,72 @@ class VisionTask:
         """Names of the telemetry's values, in order."""
         return list(TELEMETRY)
 
-    def reset(self) -> dict[str, Any]:
-        """Start new episodes on all lanes; returns their observation."""
-        self.privileged = self.sensors.reset()
-        self._see()
-        self._begin(np.arange(self.lanes))
-        return self._observation(self._frames, self.world.cars.reshape(-1))
+    def reseed(self, seed: int) -> None:
+        """Take another seed; the next `reset` starts every car's first episode."""
+        self.world.reseed(seed)
 
-    def step(self, actions: npt.NDArray[Any]) -> Step:
-        """Advance all lanes by one decision. actions (N, 2)."""
-        step = self.sensors.step(actions)
-        self.privileged = step.observation
+    def reset(self) -> tuple[dict[str, Any], F]:
+        """Start every car's next episode; returns (observation, privileged (N, P))."""
+        privileged, _ = self.sensors.reset()
+        self._see()
+        self._begin(np.arange(self.num_cars))
+        return self._observation(self._frames, self.world.cars.reshape(-1)), privileged
+
+    def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Advance all cars by one environment step. actions (N, 2)."""
+        step = self.sensors.step_batch(actions)
         ended = np.flatnonzero(step.terminated | step.truncated)
-        self._frames[:, : -self.colours] = self._frames[:, self.colours :]
+        self._frames[:, : -self.channels] = self._frames[:, self.channels :]
         final = None
         if len(ended):
             last, cars = self._frames[ended], self.world.final_cars
-            self.camera.render(cars, ended, out=pictures(last[:, -self.colours :]))
+            self.camera.render(cars, ended, out=pictures(last[:, -self.channels :]))
             final = self._spread(self._observation(last, cars.reshape(-1)[ended]), ended)
         self._see()
         self._begin(ended)
         observation = self._observation(self._frames, self.world.cars.reshape(-1))
-        return Step(
+        return StepResult(
             observation=observation,
             reward=step.reward,
             terms=step.terms,
             terminated=step.terminated,
             truncated=step.truncated,
             final_observation=observation if final is None else final,
+            privileged=step.observation,
             final_privileged=step.final_observation,
         )
 
+    def last_episode(self, i: int) -> dict[str, Any]:
+        """As in SensorsTask."""
+        return self.sensors.last_episode(i)
+
+    def render(self) -> U:
+        """As in SensorsTask."""
+        return self.sensors.render()
+
+    def driver_camera(self, height: int) -> Camera:
+        """The task's camera for people: pictures of `height` pixels (1024 at most) in color."""
+        lens = self.camera.lens
+        larger = replace(lens, width=min(1024, round(height * lens.width / lens.height)), height=height, gray=False)
+        textures = make_textures(self.tracks, source=self.texture)
+        return Camera(self.world, larger, textures, self.camera.randomize)
+
     def get_state(self) -> dict[str, Any]:
         """World and frames, as copies."""
-        return {**self.sensors.get_state(), "frames": self._frames.copy(), "privileged": self.privileged.copy()}
+        return {**self.sensors.get_state(), "frames": self._frames.copy()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `get_state()`."""
         self.sensors.set_state(state)
-        self._frames[:], self.privileged = state["frames"], state["privileged"].copy()
+        self._frames[:] = state["frames"]
 
     def _see(self) -> None:
-        """Take the newest frame of every lane."""
-        self.camera.render(out=pictures(self._frames[:, -self.colours :]))
+        """Take the newest frame of every car."""
+        self.camera.render(out=pictures(self._frames[:, -self.channels :]))
 
-    def _begin(self, lanes: npt.NDArray[Any]) -> None:
-        """Episodes of `lanes` have just begun: their stacks are their first frame."""
-        self._frames[lanes] = np.tile(self._frames[lanes, -self.colours :], (1, self.stack, 1, 1))
+    def _begin(self, indices: npt.NDArray[Any]) -> None:
+        """Episodes of the cars `indices` have just begun: their stacks are their first frame."""
+        self._frames[indices] = np.tile(self._frames[indices, -self.channels :], (1, self.frame_stack, 1, 1))
 
     def _observation(self, frames: U, cars: Any) -> dict[str, Any]:
         """frames (n, k * C, H, W) and telemetry of `cars` (n,)."""
@@ -157,12 +207,12 @@ class VisionTask:
             seen["telemetry"] = telemetry_of(cars, self.vehicle)
         return seen
 
-    def _spread(self, some: dict[str, Any], lanes: npt.NDArray[Any]) -> dict[str, Any]:
-        """Observations of `lanes` as rows of observations of all lanes; the other rows mean nothing."""
+    def _spread(self, some: dict[str, Any], indices: npt.NDArray[Any]) -> dict[str, Any]:
+        """Observations of the cars `indices` as rows of observations of all cars; the other rows mean nothing."""
         out = {}
         for key, array in some.items():
-            out[key] = np.zeros((self.lanes, *array.shape[1:]), array.dtype)
-            out[key][lanes] = array
+            out[key] = np.zeros((self.num_cars, *array.shape[1:]), array.dtype)
+            out[key][indices] = array
         return out
 
 
@@ -185,12 +235,3 @@ def telemetry_of(cars: Any, vehicle: Vehicle) -> F:
         cars["steering_change"],
     )
     return np.clip(np.stack(columns, axis=1).astype(np.float32), -10.0, 10.0)
-
-
-def check_frames(width: Any, height: Any, grayscale: Any, frame_stack: Any, telemetry: Any) -> None:
-    """Refuse frames that cannot be. Raises InputError with the config key."""
-    for key, value in (("width", width), ("height", height)):
-        require_number(f"env.{key}", value, 8, 1024, whole=True, unit="pixels", remedy="84 is usual")
-    require_number("env.frame_stack", frame_stack, 1, MOST_FRAMES, whole=True, remedy="1 is a single frame")
-    for key, value in (("grayscale", grayscale), ("telemetry", telemetry)):
-        require(isinstance(value, bool), f"env.{key} must be true or false, got {value!r}; choose one")

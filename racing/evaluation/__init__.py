@@ -1,0 +1,1 @@
+"""Drive a greedy policy from held-out starts; report its laps."""

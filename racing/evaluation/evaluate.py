@@ -1,4 +1,4 @@
-"""Drive a policy from many starts at once and account for its laps. numpy only: no torch, no files of a run.
+"""Drive a policy from many starts at once and recorder for its laps. numpy only: no torch, no files of a run.
 
 Nothing here draws a random number: starts follow from the task's own seed, so an evaluation in the middle of training
 leaves every generator as it was.
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.config import build
-from racing.envs.sensors import TERMS, SensorsTask, evaluation_episodes
+from racing.envs.sensors import REWARD_TERMS, SensorsTask, evaluation_episodes
 from racing.envs.vision import VisionTask
 from racing.evaluation.result import Array, Evaluation, summarise
 from racing.evaluation.telemetry import row_of
 from racing.observations import rows_of
-from racing.sim.records import ENDINGS, LAPS_DONE, OFF_TRACK
+from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
 
@@ -34,8 +34,8 @@ class Diverged(RuntimeError):
 
 
 @dataclass
-class _Account:
-    """Sums over the first episode of every lane, kept while it lasts."""
+class EpisodeRecorder:
+    """Sums over the first episode of every car, kept while it lasts."""
 
     task: Task
     done: Array = field(init=False)
@@ -48,59 +48,59 @@ class _Account:
     rows: list[npt.NDArray[np.float32]] = field(init=False)
 
     def __post_init__(self) -> None:
-        lanes = self.task.lanes
-        self.done, self.reward = np.zeros(lanes, bool), np.zeros(lanes)
-        self.terms, self.lateral = np.zeros((lanes, len(TERMS))), np.zeros(lanes)
-        self.laps, self.lap_times = np.zeros(lanes, int), [[] for _ in range(lanes)]
+        cars = self.task.num_cars
+        self.done, self.reward = np.zeros(cars, bool), np.zeros(cars)
+        self.terms, self.lateral = np.zeros((cars, len(REWARD_TERMS))), np.zeros(cars)
+        self.laps, self.lap_times = np.zeros(cars, int), [[] for _ in range(cars)]
         self.final, self.rows = self.task.world.cars.reshape(-1).copy(), []
 
     def record(self, cars: Array, terms: Array | None = None) -> None:
-        """Keep a telemetry row (N, K) of `cars` (N,) and of the decision's unweighted reward terms (N, T)."""
+        """Keep a telemetry row (N, K) of `cars` (N,) and of the step's unweighted reward terms (N, T)."""
         row = row_of(cars, terms, self.task.weights)
         row[self.done] = np.nan
         self.rows.append(row)
 
     def add(self, reward: Array, terms: Array, ended: Array) -> None:
-        """Account for one decision; reward (N,), terms (N, T), ended (N,)."""
+        """Account for one step; reward (N,), terms (N, T), ended (N,)."""
         cars, running = self.task.world.final_cars.reshape(-1), ~self.done
         self.reward[running] += reward[running]
         self.terms[running] += terms[running]
         self.lateral[running] = np.maximum(self.lateral, np.abs(cars["ay"]) / GRAVITY)[running]
-        for lane in np.flatnonzero(running & (cars["laps"] > self.laps)):
-            self.lap_times[lane].append(float(cars["lap_time"][lane]))
+        for i in np.flatnonzero(running & (cars["laps"] > self.laps)):
+            self.lap_times[i].append(float(cars["lap_time"][i]))
         self.laps[running] = cars["laps"][running]
         new = running & ended
         self.final[new] = cars[new]
         self.done |= new
 
-    def episode(self, lane: int, reference: float | None) -> dict[str, Any]:
-        """The dict of one lane."""
-        world, car = self.task.world, self.final[lane]
-        track, progress, laps = world.tracks[int(car["track"])], float(car["progress"]), self.lap_times[lane]
+    def episode(self, i: int, reference: float | None) -> dict[str, Any]:
+        """The episode of car `i` as a dict, see `evaluate`."""
+        world, car = self.task.world, self.final[i]
+        track, progress, laps = world.tracks[int(car["track"])], float(car["progress"]), self.lap_times[i]
         flying = _flying_lap(laps, world.episodes.laps)
         lap_time = laps[flying - 1] if flying else None
-        lost = max(0.0, world.episodes.laps * track.length - progress) if car["ended"] == OFF_TRACK else 0.0
-        duration = int(car["steps"]) * world.decision
-        terms = (self.terms[lane] * self.task.weights + 0.0).tolist()  # + 0.0: no -0.0 in reports
+        lost = max(0.0, world.episodes.laps * track.length - progress) if car["ended"] == Ending.OFF_TRACK else 0.0
+        duration = int(car["steps"]) * world.step_dt
+        terms = (self.terms[i] * self.task.weights + 0.0).tolist()  # + 0.0: no -0.0 in reports
         return {
-            "episode": lane,
+            "episode": i,
             "track": track.name,
-            "ended": ENDINGS[car["ended"]],
-            "finished": bool(car["ended"] == LAPS_DONE),
+            "ended": Ending(car["ended"]).label,
+            "finished": bool(car["ended"] == Ending.LAPS_DONE),
             "laps": len(laps),
             "gates": int(car["gates"]),
             "lap_time_s": lap_time,
             "lap_ratio": lap_time / reference if lap_time and reference else None,
             "flying_lap": flying,
             "lap_times_s": laps,
-            "reward": float(self.reward[lane]),
-            "reward_terms": dict(zip(TERMS, terms, strict=True)),
+            "reward": float(self.reward[i]),
+            "reward_terms": dict(zip(REWARD_TERMS, terms, strict=True)),
             "steps": int(car["steps"]),
             "time_s": duration,
             "progress_m": progress,
             "off_track_m": lost,
             "mean_speed": progress / duration if duration else 0.0,
-            "max_lateral_g": float(self.lateral[lane]),
+            "max_lateral_g": float(self.lateral[i]),
         }
 
 
@@ -122,12 +122,12 @@ def evaluation_task(
     seed: int,
     threads: int = 1,
 ) -> Task:
-    """A task for `drive`: the environment of a run's config group `env`, random starts, over after `laps` laps.
+    """A task for `evaluate`: the environment of a run's config group `env`, random starts, over after `laps` laps.
 
     A camera is as the config says, without the changes that `env.randomize` makes while training.
 
     references: reference laps [s]; an episode may last PATIENCE times the longest of them for each lap and one more.
-    races: number of episodes. seed: the world's; add SELECTION_SEEDS or REPORT_SEEDS to the user's.
+    races: number of episodes. seed: the world's; add VALIDATION_SEEDS or TEST_SEEDS to the user's.
     """
     limit = PATIENCE * (laps + 1) * max(references)
     episodes = evaluation_episodes(laps, limit)
@@ -137,48 +137,48 @@ def evaluation_task(
     return make(**settings, races=races, seed=seed, threads=threads)  # type: ignore[no-any-return]
 
 
-def drive(
+def evaluate(
     policy: Policy, task: Task, references: Sequence[float] | None = None, *, telemetry: bool = True
 ) -> Evaluation:
-    """Drive the first episode of every lane of `task` to its end.
+    """Drive the first episode of every car of `task` to its end.
 
-    policy: observations of all lanes -> (N, 2) actions, clipped here to [-1, 1]; of those that still drive, where it
+    policy: observations of all cars -> (N, 2) actions, clipped here to [-1, 1]; of those that still drive, where it
     sees frames, which take time. task: made for evaluation (see
     racing.envs.sensors.evaluation_episodes); each call drives the same starts. references: reference lap [s] of each
-    of the task's tracks. telemetry: keep the rows of every lane.
+    of the task's tracks. telemetry: keep the rows of every car.
 
-    An episode's dict: episode (lane), track, ended (racing.sim.records.ENDINGS), finished (all laps driven), laps and
-    gates passed, lap_times_s of all complete laps, flying_lap (number of the best lap after the first, of the only
-    one if one was asked for; None without one), its lap_time_s and lap_ratio to the reference; reward, reward_terms
-    (weighted sums by name), steps (decisions), time_s, progress_m (centreline length driven), off_track_m (length of
+    An episode's dict: episode (number), track, ended (racing.sim.records.Ending.label), finished (all laps driven),
+    laps and gates passed, lap_times_s of all complete laps, flying_lap (number of the best lap after the first, of the
+    only one if one was asked for; None without one), its lap_time_s and lap_ratio to the reference; reward,
+    reward_terms (weighted sums by name), steps, time_s, progress_m (centreline length driven), off_track_m (length of
     the planned laps that was not driven because the car left the road), mean_speed [m/s] along the centreline,
-    max_lateral_g [9.81 m/s^2]. Raises Diverged for actions that are NaN, ValueError if the task's episodes have no
-    time limit: they might never end.
+    max_lateral_g [9.81 m/s^2]. Raises Diverged for actions that are NaN, ValueError if the task's episodes have no time
+    limit: they might never end.
     """
     world = task.world
     if world.episodes.time_limit <= 0:
         raise ValueError("an evaluation's episodes need a time limit, got 0; use evaluation_episodes()")
-    world.cars["episode"] = -1  # begin with the first episode of every lane, whatever was driven before
-    observation = task.reset()
-    account = _Account(task)
+    world.restart_all()  # begin with the first episode of every car, whatever was driven before
+    observation, _ = task.reset()
+    recorder = EpisodeRecorder(task)
     if telemetry:
-        account.record(world.cars.reshape(-1))
-    while not account.done.all():
-        actions = _actions(policy, observation, ~account.done)
+        recorder.record(world.cars.reshape(-1))
+    while not recorder.done.all():
+        actions = _actions(policy, observation, ~recorder.done)
         if np.isnan(actions).any():
             raise Diverged("the policy's actions are not numbers (NaN): its training diverged; lower the learning rate")
-        step = task.step(np.clip(actions, -1.0, 1.0))
+        step = task.step_batch(np.clip(actions, -1.0, 1.0))
         if telemetry:
-            account.record(world.final_cars.reshape(-1), step.terms)
-        account.add(step.reward, step.terms, step.terminated | step.truncated)
+            recorder.record(world.final_cars.reshape(-1), step.terms)
+        recorder.add(step.reward, step.terms, step.terminated | step.truncated)
         observation = step.observation
     known = list(references) if references is not None else [None] * len(world.tracks)
-    episodes = [account.episode(lane, known[int(account.final["track"][lane])]) for lane in range(task.lanes)]
+    episodes = [recorder.episode(i, known[int(recorder.final["track"][i])]) for i in range(task.num_cars)]
     return Evaluation(
         episodes=episodes,
         summary=_identity(task, known) | summarise(episodes),
-        telemetry=np.stack(account.rows) if telemetry else None,
-        decision=world.decision,
+        telemetry=np.stack(recorder.rows) if telemetry else None,
+        step_dt=world.step_dt,
     )
 
 

@@ -12,7 +12,7 @@ VIDEO = "lap.mp4"
 def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any, filmed: Any = None) -> list[Path]:
     """Write laps.csv and, if telemetry was kept, its files and the pictures of the best lap.
 
-    result: racing.evaluation.result.Evaluation. track, reference: those of its best lane. filmed: what was driven, a
+    result: racing.evaluation.result.Evaluation. track, reference: those of its best episode. filmed: what was driven, a
     task, for a video of that lap; None: none. Returns the paths.
     """
     laps, table, sheet, lap, channels = (folder / name for name in FILES)
@@ -22,7 +22,7 @@ def write_files(result: Any, folder: Path, policy: str, track: Any, reference: A
     from racing.evaluation.plots import channels_picture, lap_picture
 
     result.write_telemetry(table, sheet)
-    driven = result.lap_table(result.best_lane())
+    driven = result.lap_table(result.best_episode())
     facts = facts_of(result, policy, reference)
     lap_picture(track, driven, track.name, lap, facts=facts, reference=reference)
     channels_picture(track, driven, track.name, channels, facts=facts, reference=reference)
@@ -36,7 +36,7 @@ def write_files(result: Any, folder: Path, policy: str, track: Any, reference: A
 
 def facts_of(result: Any, policy: str, reference: Any) -> list[str]:
     """Short texts about the best lap, to stand above its pictures."""
-    episode, summary = result.episodes[result.best_lane()], result.summary
+    episode, summary = result.episodes[result.best_episode()], result.summary
     if episode["lap_time_s"] is None:
         facts = [f"no complete flying lap: {episode['ended'].replace('_', ' ')} after {episode['progress_m']:.0f} m"]
     else:

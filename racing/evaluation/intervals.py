@@ -11,20 +11,20 @@ Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's score interval of a rate (JASA 22, 1927): honest at 0 and 1, where the usual one has no width.
+    """Compute the Wilson score interval of a rate (JASA 22, 1927), valid at 0 and 1, unlike the normal approximation.
 
     successes in 0..trials, trials >= 1. Returns (low, high) in [0, 1].
     """
     rate, z2 = successes / trials, Z * Z
     middle = (rate + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z / (1 + z2 / trials) * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials * trials))
-    low = 0.0 if successes == 0 else middle - half  # exact there; rounding would leave 1e-17
+    low = 0.0 if successes == 0 else middle - half  # exact, without rounding errors of 1e-17
     high = 1.0 if successes == trials else middle + half
     return low, high
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
-    """(mean, low, high) with Student's t; no bounds below two values, no mean without any."""
+    """Compute (mean, low, high) with Student's t; bounds are None below two values, the mean without any."""
     from scipy.special import stdtrit
 
     count = len(values)

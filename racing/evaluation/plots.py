@@ -1,8 +1,7 @@
-"""Pictures of a lap: where the car was and how fast, and its channels along the lap. matplotlib without pyplot."""
+"""Plot a lap: the driven line coloured by speed, and telemetry channels along the lap. matplotlib without pyplot."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from racing.files import atomic_path
 from racing.sim.track import Track
 from racing.tracks.reference_lap import ReferenceLap, stations
 
@@ -23,7 +23,7 @@ DPI = 150
 ROAD, EDGE, INK, FAINT = "#e3e4e8", "#8b8e98", "#22252b", "#6b6f7a"
 BRAKE, DRIVE, LINE = "#d62839", "#2a9d4b", "#2456c9"
 COLOURS = (LINE, BRAKE, "#e08a00", "#8a4fb5", DRIVE, FAINT, INK)  # of reward terms
-ABOVE: dict[str, Any] = {  # legend between two panels, where it hides nothing
+ABOVE: dict[str, Any] = {  # legend between two panels, where it covers no data
     "loc": "lower right",
     "bbox_to_anchor": (1, 1),
     "borderaxespad": 0.0,
@@ -32,9 +32,9 @@ ABOVE: dict[str, Any] = {  # legend between two panels, where it hides nothing
     "fontsize": 9,
 }
 FAST = 15.0  # [m/s] laps that reach it are shown in km/h, slower ones in m/s
-BRAKING = -0.1  # throttle command below which the car brakes on purpose
-BLINK = 0.3  # [s] shorter braking is no zone, shorter pauses do not end one
-PAD = 0.04  # share of the longer side that is left free around the road
+BRAKING = -0.1  # throttle command below which the car brakes
+BLINK = 0.3  # [s] shorter zones are dropped, shorter gaps between zones are closed
+PAD = 0.04  # margin around the road, as a share of the longer side
 
 
 def lap_picture(
@@ -49,7 +49,7 @@ def lap_picture(
     """Draw the driven line on the track, coloured by speed; returns `path`, a PNG.
 
     lap: columns of racing.evaluation.result.Evaluation.lap_table. facts: short texts under the title (lap time, ratio,
-    tyre model). Braking zones are underlaid in red, each with a mark where it begins.
+    tyre model). Braking zones are highlighted in red, with a marker at each braking point.
     """
     from matplotlib.collections import LineCollection
 
@@ -97,7 +97,7 @@ def channels_picture(
 ) -> Path:
     """Draw speed, steering, throttle/brake, accelerations and reward terms along the lap; returns `path`, a PNG.
 
-    Arguments as in `lap_picture`. A complete lap is drawn from the start line on, anything else from where it began.
+    Arguments as in `lap_picture`. A complete lap is drawn from the start line, an incomplete one from its first row.
     """
     complete = _complete(track, lap)
     if complete:
@@ -141,32 +141,32 @@ def channels_picture(
 
 
 def _rewards(axes: Axes, at: Array, lap: Mapping[str, Array]) -> None:
-    """What each reward term brings at each place; terms that bring nothing are left out."""
+    """Plot the reward terms along the lap; terms that are zero throughout are omitted."""
     terms = [name for name in lap if name.startswith("reward_") and np.any(lap[name])]
     for name, colour in zip(terms, COLOURS, strict=False):
         axes.plot(at, lap[name], color=colour, linewidth=1.3, label=name.removeprefix("reward_"))
-    axes.set_ylabel("reward\nper decision")
+    axes.set_ylabel("reward\nper step")
     if terms:
         axes.legend(**ABOVE)
-        # A car that leaves the road, or a finished lap, is one high spike: the rest would be a flat line beside it.
+        # Leaving the road and finishing a lap are single spikes that would flatten the rest: clip to percentiles.
         low, high = np.percentile([lap[name] for name in terms], [1, 99])
         axes.set_ylim(min(low, 0) - 0.1 * (high - low) - 1e-6, max(high, 0) + 0.1 * (high - low) + 1e-6)
 
 
 def _complete(track: Track, lap: Mapping[str, Array]) -> bool:
-    """Whether the rows go once around; a drive that ended before a flying lap may be shorter or longer."""
+    """Check whether the rows cover one lap; an episode without a flying lap may be shorter or longer."""
     return abs(float(lap["distance"][-1]) - track.length) < 0.02 * track.length
 
 
 def speed_unit(speeds: Array) -> tuple[float, str]:
-    """Factor and unit in which `speeds` [m/s] are shown."""
+    """Choose the factor and unit in which `speeds` [m/s] are shown."""
     return (3.6, "km/h") if float(np.nanmax(speeds)) > FAST else (1.0, "m/s")
 
 
 def braking_zones(throttle: Array, times: Array) -> list[tuple[int, int]]:
-    """First and last row of every braking zone; pauses and zones shorter than BLINK are not seen.
+    """Find the first and last row of each braking zone; gaps and zones shorter than BLINK are ignored.
 
-    throttle: (T,) commands, a row's is the one that led to it. times: (T,) [s].
+    throttle: (T,) commands, in the row that they led to. times: (T,) [s].
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[0], throttle < BRAKING, [0]])))
     joined: list[list[int]] = []
@@ -180,7 +180,7 @@ def braking_zones(throttle: Array, times: Array) -> list[tuple[int, int]]:
 
 
 def _size(extent: Array) -> tuple[float, float]:
-    """Width and height [inch] of an area `extent` (2,) [m], 11 wide or 8 high at most."""
+    """Compute width and height [inch] for an area `extent` (2,) [m], at most 11 wide or 8 high."""
     scale = min(11.0 / extent[0], 8.0 / extent[1])
     return max(5.0, float(extent[0] * scale)), max(2.0, float(extent[1] * scale))
 
@@ -195,7 +195,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _road(axes: Axes, track: Track) -> None:
-    """Surface, edges, start line and driving direction. The clearance grid is the road that the world drives on."""
+    """Draw surface, edges, start line and driving direction, from the clearance grid that the simulator uses."""
     grid = track.clearance
     rows, columns = grid.values.shape
     x, y = grid.origin[0] + np.arange(columns) * grid.resolution, grid.origin[1] + np.arange(rows) * grid.resolution
@@ -212,12 +212,12 @@ def _road(axes: Axes, track: Track) -> None:
 
 
 def _arrow(track: Track) -> float:
-    """Length [m] of the arrow beside the start line."""
+    """Return the length [m] of the arrow beside the start line."""
     return 0.06 * float(np.ptp(track.points, axis=0).max())
 
 
 def _braking(axes: Axes, points: Array, zones: Sequence[tuple[int, int]]) -> None:
-    """Underlay the zones, first and last row of `points` (T, 2), and mark where each begins."""
+    """Highlight the zones, first and last row of `points` (T, 2), and mark the start of each."""
     for n, (first, last) in enumerate(zones):
         label = "braking" if n == 0 else None
         axes.plot(*points[first : last + 1].T, color=BRAKE, alpha=0.35, linewidth=7, label=label, zorder=3)
@@ -228,7 +228,7 @@ def _braking(axes: Axes, points: Array, zones: Sequence[tuple[int, int]]) -> Non
 
 
 def _scale_bar(axes: Axes, low: Array, high: Array) -> None:
-    """A bar of a round length in the lower left corner; the axes have no ticks."""
+    """Draw a scale bar of a round length in the lower left corner; the axes have no ticks."""
     target = 0.15 * float(high[0] - low[0])
     power = 10.0 ** np.floor(np.log10(target))
     length = power * max(step for step in (1, 2, 5) if step * power <= target)
@@ -245,7 +245,6 @@ def _heading(axes: Axes, title: str, facts: Sequence[str]) -> None:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.2)
-    temporary.replace(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.2)
     return path

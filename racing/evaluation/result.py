@@ -17,54 +17,58 @@ import numpy.typing as npt
 from racing.evaluation.intervals import mean_interval, wilson
 from racing.evaluation.telemetry import COLUMNS, write_csv, write_parquet
 from racing.files import write_atomic
-from racing.sim.records import ENDINGS, OFF_TRACK
+from racing.runs.metrics import HEADLINE, rank
+from racing.sim.records import Ending
 
 Array = npt.NDArray[Any]
-PER_TRACK = ("finish_rate", "lap_time_s", "lap_ratio")  # what a journal keeps of every single track
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What `drive` measured.
+    """What `evaluate` measured.
 
-    episodes: one dict per lane, see `drive`. summary: averages with 95 % intervals, see `summarise`.
+    episodes: one dict each, see `evaluate`. summary: averages with 95 % intervals, see `summarise`.
     telemetry: (T + 1, N, K) float32, K as in racing.evaluation.telemetry.COLUMNS, row 0 is the start; NaN after a
-    lane's end. None if not kept. decision: [s] between two rows.
+    episode's end. None if not kept. step_dt: [s] between two rows.
     """
 
     episodes: list[dict[str, Any]]
     summary: dict[str, Any]
     telemetry: npt.NDArray[np.float32] | None
-    decision: float
+    step_dt: float
 
-    def best_lane(self) -> int:
-        """The lane with the best flying lap (least ratio to the reference, or time); without one, the furthest."""
+    def key(self, target_finish_rate: float = 1.0) -> tuple[float, float]:
+        """What sorts policies, see racing.runs.metrics.rank; the better one is greater."""
+        return rank(self.summary, target_finish_rate)
 
-        def rank(lane: int) -> tuple[bool, float]:
-            episode = self.episodes[lane]
+    def best_episode(self) -> int:
+        """Number of the episode with the best flying lap (least lap ratio, or time); without one, of the furthest."""
+
+        def order(i: int) -> tuple[bool, float]:
+            episode = self.episodes[i]
             lap = episode["lap_ratio"] if episode["lap_ratio"] is not None else episode["lap_time_s"]
             return (lap is None, -episode["progress_m"] if lap is None else lap)
 
-        return min(range(len(self.episodes)), key=rank)
+        return min(range(len(self.episodes)), key=order)
 
-    def telemetry_table(self, lane: int) -> dict[str, Array]:
-        """Columns of one lane's drive, start to end: time_s [s] and COLUMNS, each (steps + 1,) float32.
+    def telemetry_table(self, i: int) -> dict[str, Array]:
+        """Columns of episode `i`, start to end: time_s [s] and COLUMNS, each (steps + 1,) float32.
 
         Raises ValueError if no telemetry was kept.
         """
         if self.telemetry is None:
-            raise ValueError("drive(..., telemetry=True) keeps the telemetry; this evaluation has none")
-        rows = self.episodes[lane]["steps"] + 1
-        table: dict[str, Array] = {"time_s": (np.arange(rows) * self.decision).astype(np.float32)}
-        return table | {name: self.telemetry[:rows, lane, k] for k, name in enumerate(COLUMNS)}
+            raise ValueError("evaluate(..., telemetry=True) keeps the telemetry; this evaluation has none")
+        rows = self.episodes[i]["steps"] + 1
+        table: dict[str, Array] = {"time_s": (np.arange(rows) * self.step_dt).astype(np.float32)}
+        return table | {name: self.telemetry[:rows, i, k] for k, name in enumerate(COLUMNS)}
 
-    def lap_table(self, lane: int) -> dict[str, Array]:
-        """Columns of one lane's flying lap, closed by the first row after it; the whole drive where it has none.
+    def lap_table(self, i: int) -> dict[str, Array]:
+        """Columns of the flying lap of episode `i`, closed by the first row after it; the whole drive without one.
 
         As `telemetry_table`; `distance` counts from the lap's first row.
         """
-        table = self.telemetry_table(lane)
-        lap = self.episodes[lane]["flying_lap"]
+        table = self.telemetry_table(i)
+        lap = self.episodes[i]["flying_lap"]
         if lap is not None:
             rows = np.flatnonzero(table["lap"] == lap)
             last = min(rows[-1] + 2, len(table["lap"]))
@@ -87,16 +91,16 @@ class Evaluation:
         write_atomic(path, text.getvalue())
 
     def write_telemetry(self, table: Path, sheet: Path) -> None:
-        """Write every lane's drive as the parquet file `table`, the best lane's as the CSV file `sheet`."""
-        write_parquet([self.telemetry_table(lane) for lane in range(len(self.episodes))], table)
-        write_csv(self.telemetry_table(self.best_lane()), sheet)
+        """Write every episode as the parquet file `table`, the best one as the CSV file `sheet`."""
+        write_parquet([self.telemetry_table(i) for i in range(len(self.episodes))], table)
+        write_csv(self.telemetry_table(self.best_episode()), sheet)
 
 
 def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Averages over episodes; NAME_low and NAME_high bound a 95 % interval; None where there is nothing to average.
 
     episodes, finished; finish_rate (Wilson interval); lap_time_s and lap_ratio (mean over the episodes that have a
-    flying lap, Student's t) and their best; off_track_rate, off_track_m (mean over all episodes, see `drive`),
+    flying lap, Student's t) and their best; off_track_rate, off_track_m (mean over all episodes, see `evaluate`),
     max_lateral_g (greatest), mean_speed, reward (mean, t), reward_terms (means); endings (count by name); per_track:
     the same for each track, if there are several.
     """
@@ -106,7 +110,7 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for name in ("lap_time_s", "lap_ratio"):
         values = [episode[name] for episode in episodes if episode[name] is not None]
         out |= _mean(name, values) | {f"{name}_best": min(values, default=None)}
-    out["off_track_rate"] = sum(episode["ended"] == ENDINGS[OFF_TRACK] for episode in episodes) / count
+    out["off_track_rate"] = sum(episode["ended"] == Ending.OFF_TRACK.label for episode in episodes) / count
     out["off_track_m"] = float(np.mean([episode["off_track_m"] for episode in episodes]))
     out["max_lateral_g"] = max(episode["max_lateral_g"] for episode in episodes)
     out["mean_speed"] = float(np.mean([episode["mean_speed"] for episode in episodes]))
@@ -116,7 +120,7 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name in episodes[0]["reward_terms"]
     }
     endings = [episode["ended"] for episode in episodes]
-    out["endings"] = {name: endings.count(name) for name in ENDINGS if name in endings}
+    out["endings"] = {e.label: endings.count(e.label) for e in Ending if e.label in endings}
     tracks = list(dict.fromkeys(episode["track"] for episode in episodes))
     if len(tracks) > 1:
         out["per_track"] = {t: summarise([e for e in episodes if e["track"] == t]) for t in tracks}
@@ -132,10 +136,10 @@ def flat_metrics(evaluation: Evaluation, prefix: str = "eval/") -> dict[str, flo
     """The summary's numbers by name, for the journal: eval/finish_rate, eval/reward_terms/progress, ...
 
     What could not be measured (None, such as a lap time without a lap) is left out. Of the single tracks there are
-    PER_TRACK only: eval/per_track/NAME/lap_ratio; characters that no metric name may hold become "_".
+    HEADLINE only: eval/per_track/NAME/lap_ratio; characters that no metric name may hold become "_".
     """
     summary = dict(evaluation.summary)
-    tracks = {t: {key: v[key] for key in PER_TRACK} for t, v in summary.pop("per_track", {}).items()}
+    tracks = {t: {key: v[key] for key in HEADLINE} for t, v in summary.pop("per_track", {}).items()}
     return _flatten(summary | ({"per_track": tracks} if tracks else {}), prefix)
 
 

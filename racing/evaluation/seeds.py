@@ -4,5 +4,5 @@ from __future__ import annotations
 
 # Added to the seed of an evaluation, so that no start is one that training saw (its seeds are smaller) and the starts
 # that a best checkpoint was chosen by are not those that it is reported on.
-SELECTION_SEEDS, REPORT_SEEDS = 1 << 29, 1 << 30
+VALIDATION_SEEDS, TEST_SEEDS = 1 << 29, 1 << 30
 MAX_TASK_SEED = 1 << 28  # above it are the seeds of evaluation starts (racing.evaluation.evaluate)

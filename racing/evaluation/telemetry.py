@@ -1,8 +1,7 @@
-"""What a car did at every decision: columns, their units, and the files that hold them."""
+"""Telemetry of a car, one row per step: columns, units, and file formats."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.envs.sensors import TERMS
-from racing.files import write_atomic
+from racing.envs.sensors import REWARD_TERMS
+from racing.files import atomic_path, write_atomic
 from racing.sim import records
-from racing.sim.records import OFF_TRACK
+from racing.sim.records import Ending
 from racing.sim.vehicle import GRAVITY
 
 Array = npt.NDArray[Any]
@@ -23,7 +22,7 @@ COLUMNS = {  # name -> unit
     "x": "m",
     "y": "m",
     "yaw": "rad",
-    "s": "m",  # place on the lap: arc length of the nearest centreline point
+    "s": "m",  # arc length of the nearest centreline point
     "lateral": "m",  # offset from the centreline, left positive
     "distance": "m",  # centreline length driven since the first row
     "v": "m/s",
@@ -33,19 +32,19 @@ COLUMNS = {  # name -> unit
     "longitudinal_g": "9.81 m/s^2",
     "lateral_g": "9.81 m/s^2",  # left positive
     "yaw_rate": "rad/s",
-    "slip": "rad",  # angle between the car and its path
+    "slip": "rad",  # side-slip angle, between heading and velocity
     "lap": "1",  # number of the lap being driven; 0 before the first gate
     "off_track": "1",  # 1 in the row in which the car has left the road, else 0
-    "reward": "1",  # of the decision that led to this row
-    **{f"reward_{name}": "1" for name in TERMS},  # its terms, weighted
+    "reward": "1",  # of the step that led to this row
+    **{f"reward_{name}": "1" for name in REWARD_TERMS},  # its terms, weighted
 }
 _CAR = frozenset(records.car(np.float32).names or ())
 
 
 def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None) -> F:
-    """COLUMNS of car records (N,) as (N, K).
+    """Extract COLUMNS of car records (N,) as (N, K).
 
-    terms (N, T), weights (T,): the reward of the decision that led there; None: there was none, they start.
+    terms (N, T), weights (T,): reward terms of the step that led there and their weights; None at the start.
     """
     columns: dict[str, Any] = {name: cars[name] for name in COLUMNS if name in _CAR}
     columns |= {
@@ -53,12 +52,12 @@ def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None
         "longitudinal_g": cars["ax"] / GRAVITY,
         "lateral_g": cars["ay"] / GRAVITY,
         "lap": cars["laps"] + (cars["gates"] > 0),
-        "off_track": cars["ended"] == OFF_TRACK,
+        "off_track": cars["ended"] == Ending.OFF_TRACK,
     }
     if terms is not None:
         weighted = terms * weights
         columns["reward"] = weighted.sum(axis=1)
-        columns |= {f"reward_{name}": weighted[:, k] for k, name in enumerate(TERMS)}
+        columns |= {f"reward_{name}": weighted[:, k] for k, name in enumerate(REWARD_TERMS)}
     out = np.empty((len(cars), len(COLUMNS)), np.float32)
     for k, name in enumerate(COLUMNS):
         out[:, k] = columns.get(name, 0.0)
@@ -66,7 +65,7 @@ def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None
 
 
 def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path) -> None:
-    """Write the drives `tables` as one table: episode (its index), time_s, COLUMNS; units in the fields' metadata."""
+    """Write the episodes `tables` as one table: episode (index), time_s, COLUMNS; units in the fields' metadata."""
     import pyarrow
     import pyarrow.parquet
 
@@ -77,21 +76,20 @@ def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path) -> None:
         pyarrow.field(name, pyarrow.from_numpy_dtype(column.dtype), metadata={"unit": unit})
         for (name, unit), column in zip(units.items(), columns, strict=True)
     ]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     # From buffers: pyarrow would import pandas to find out that these are arrays.
     arrays = [
         pyarrow.Array.from_buffers(f.type, len(column), [None, pyarrow.py_buffer(column)])
         for f, column in zip(fields, columns, strict=True)
     ]
     table = pyarrow.table(arrays, schema=pyarrow.schema(fields))
-    # Split bytes halve the file: neighbouring rows of a drive agree in their high bytes.
+    # Split bytes halve the file: neighbouring rows of an episode agree in their high bytes.
     options = {"use_dictionary": ["episode"], "use_byte_stream_split": ["time_s", *COLUMNS]}
-    pyarrow.parquet.write_table(table, temporary, compression="zstd", **options)
-    temporary.replace(path)
+    with atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd", **options)
 
 
 def write_csv(table: Mapping[str, Array], path: Path) -> None:
-    """Write one drive as text: a heading of names (time_s, COLUMNS), a line for each decision."""
+    """Write one episode as CSV: a header (time_s, COLUMNS), one line per step."""
     names = ("time_s", *COLUMNS)
     rows = np.stack([table[name] for name in names], axis=1).tolist()
     lines = [",".join(names), *(",".join(f"{value:.7g}" for value in row) for row in rows)]

@@ -1,8 +1,7 @@
-"""`lap.mp4`: a lap as a person would watch it. The driver's view, the track from above, and the telemetry."""
+"""Render `lap.mp4`: the onboard view of a lap, a map of the track, and the telemetry."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from racing.envs.vision import VisionTask
 from racing.evaluation.evaluate import Task
 from racing.evaluation.plots import speed_unit
 from racing.evaluation.video_panels import BACKGROUND, INK, Map, Strip, dashboard, write
+from racing.files import atomic_path
 from racing.sim.camera.camera import Camera, Lens, make_lens
 from racing.sim.track import Track
 from racing.sim.world import World
@@ -25,14 +25,14 @@ Array = npt.NDArray[Any]
 U = npt.NDArray[np.uint8]
 
 WIDTH, HEIGHT = 1280, 720  # [pixels]
-VIEW = (848, 504)  # of the driver's view; the map stands to its right, dashboard and telemetry below
+VIEW = (848, 504)  # [pixels] of the onboard view; the map is to its right, dashboard and telemetry below
 BOARD = 300  # [pixels] width of the dashboard
-INSET = 168  # [pixels] least side of what a policy sees, enlarged
+INSET = 168  # [pixels] least height of the policy's camera picture, enlarged
 RATE = 30  # [frames/s]
 LONGEST = 180.0  # [s] of a video
-HOLD = 1.0  # [s] that the last picture stays
-TOGETHER = 16  # pictures that are taken at once
-BT_709 = 1  # the colours of high definition, as FFmpeg numbers them
+HOLD = 1.0  # [s] for which the last frame is shown
+TOGETHER = 16  # frames rendered in one batch
+BT_709 = 1  # FFmpeg's number of the HD colour space
 QUALITY = "25"  # x264's constant rate factor: lower is better and larger
 
 
@@ -41,13 +41,15 @@ def write_video(
 ) -> Path:
     """Write a video of `lap` in real time, 1280 x 720 at 30 frames/s, H.264; returns `path`.
 
-    task: what the policy drove; with a camera, the video shows what that saw in a corner, and the driver's view is
-    taken from its place, in colour and wider. lap: columns of racing.evaluation.result.Evaluation.lap_table, at most
-    LONGEST seconds are shown. title, facts: stand beside the map. The file appears when it is complete.
+    task: environment that the policy drove in; if it has a camera, its picture is inset in a corner, and the onboard
+        view is rendered from the same pose, in colour and with a wider angle.
+    lap: columns of racing.evaluation.result.Evaluation.lap_table, at most LONGEST seconds are shown.
+    title, facts: texts above the map.
+    The file is written atomically.
     """
     moments, rows = _moments(lap)
     poses = _poses(lap, moments)
-    eyes = _Eyes(task, track)
+    cameras = _Cameras(task, track)
     place = Map(track, lap["v"], WIDTH - VIEW[0], VIEW[1], [title, *facts])
     strip = Strip(lap, WIDTH - BOARD, HEIGHT - VIEW[1])
     scale, unit = speed_unit(lap["v"])
@@ -56,7 +58,7 @@ def write_video(
     def pictures() -> Iterator[U]:
         picture = np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.uint8)
         wide, high = VIEW
-        for n, view in enumerate(eyes.look(poses, lap, rows)):
+        for n, view in enumerate(cameras.render(poses, lap, rows)):
             now, clock = rows[n], float(moments[n] - lap["time_s"][0])
             speed = float(np.interp(moments[n], lap["time_s"], lap["v"]))
             commands = {name: float(lap[name][now]) for name in ("steering_command", "throttle_command")}
@@ -73,7 +75,7 @@ def write_video(
 
 
 def _moments(lap: Mapping[str, Array]) -> tuple[Array, Array]:
-    """Times of the frames [s], and for each the row of the lap whose decision was the last one."""
+    """Return the times of the frames [s], and the latest row of the lap at each."""
     first, last = float(lap["time_s"][0]), float(lap["time_s"][-1])
     moments = np.arange(first, min(last, first + LONGEST) + 1e-6, 1 / RATE)
     rows = np.searchsorted(lap["time_s"], moments + 1e-4, side="right") - 1
@@ -81,15 +83,15 @@ def _moments(lap: Mapping[str, Array]) -> tuple[Array, Array]:
 
 
 def _poses(lap: Mapping[str, Array], moments: Array) -> Array:
-    """x [m], y [m], yaw [rad] of the car at `moments`, smooth between two decisions: (n, 3)."""
+    """Interpolate x [m], y [m], yaw [rad] of the car at `moments`: (n, 3)."""
     from scipy.interpolate import CubicSpline
 
     columns = np.stack([lap["x"], lap["y"], np.unwrap(lap["yaw"])], axis=1).astype(np.float64)
     return np.asarray(CubicSpline(lap["time_s"].astype(np.float64), columns)(moments))
 
 
-class _Eyes:
-    """What is seen from the car: for people, and in a corner what the policy's own camera gave it."""
+class _Cameras:
+    """The onboard view for the video, and inset in a corner the picture of the policy's camera, if it has one."""
 
     def __init__(self, task: Task, track: Track) -> None:
         seeing = task if isinstance(task, VisionTask) else None
@@ -99,14 +101,14 @@ class _Eyes:
         self._camera = Camera(self._world, widened(lens, *VIEW), textures)
         self._own = Camera(self._world, lens, textures) if seeing else None
 
-    def look(self, poses: Array, lap: Mapping[str, Array], rows: Array) -> Iterator[U]:
-        """Pictures (H, W, 3) from `poses` (n, 3); the inset is that of the decision in `rows` (n,)."""
-        decided = np.stack([lap["x"], lap["y"], lap["yaw"]], axis=1)[rows]
+    def render(self, poses: Array, lap: Mapping[str, Array], rows: Array) -> Iterator[U]:
+        """Render frames (H, W, 3) from `poses` (n, 3); the inset is the observation in `rows` (n,)."""
+        observed = np.stack([lap["x"], lap["y"], lap["yaw"]], axis=1)[rows]
         for first in range(0, len(poses), TOGETHER):
             count = min(TOGETHER, len(poses) - first)
             views = self._take(self._camera, poses[first : first + count])
             if self._own is not None:
-                own = self._take(self._own, decided[first : first + count])
+                own = self._take(self._own, observed[first : first + count])
                 for view, seen in zip(views, own, strict=True):
                     _inset(view, seen)
             yield from views
@@ -119,14 +121,14 @@ class _Eyes:
 
 
 def widened(lens: Lens, width: int, height: int) -> Lens:
-    """The same camera with more pixels, in colour, as high a view, and wider by the picture's shape."""
+    """Return the lens with more pixels, in colour, with the same vertical and a wider horizontal field of view."""
     focal = lens.focal * height / lens.height
     angle = 2 * float(np.arctan(width / 2 / focal))
     return replace(lens, width=width, height=height, gray=False, field_of_view=min(angle, 2.6))
 
 
 def _inset(view: U, seen: U) -> None:
-    """Put what the policy sees, enlarged without smoothing, into the lower left corner of `view`."""
+    """Paste the policy's camera picture, enlarged without smoothing, into the lower left corner of `view`."""
     factor = max(1, round(INSET / seen.shape[0]))
     large = np.repeat(np.repeat(seen, factor, axis=0), factor, axis=1)[-VIEW[1] // 2 :, : VIEW[0] // 2]
     high, wide = large.shape[:2]
@@ -137,24 +139,20 @@ def _inset(view: U, seen: U) -> None:
 
 
 def encode(path: Path, pictures: Iterator[U], size: tuple[int, int]) -> None:
-    """Write RGB pictures (H, W, 3) as H.264 in yuv420p that browsers begin to play before they have all of it.
+    """Encode RGB pictures (H, W, 3) as H.264 in yuv420p, streamable (faststart).
 
-    size: width and height, even. Raises OSError if the file cannot be written; nothing is left then.
+    size: width and height, even. Raises OSError if the file cannot be written; then no partial file remains.
     """
     import av
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container:
-            stream: Any = container.add_stream("libx264", rate=RATE, options={"crf": QUALITY, "preset": "veryfast"})
-            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-            codec = stream.codec_context
-            codec.thread_count = 1  # the rest of the machine may be learning
-            codec.colorspace = codec.color_primaries = codec.color_trc = BT_709  # players guess it from the size, else
-            for picture in pictures:
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace=BT_709)))
-            container.mux(stream.encode())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    options = {"movflags": "faststart"}
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as container:
+        stream: Any = container.add_stream("libx264", rate=RATE, options={"crf": QUALITY, "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        codec = stream.codec_context
+        codec.thread_count = 1  # the rest of the machine may be learning
+        codec.colorspace = codec.color_primaries = codec.color_trc = BT_709  # players guess it from the size, else
+        for picture in pictures:
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace=BT_709)))
+        container.mux(stream.encode())

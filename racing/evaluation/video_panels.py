@@ -1,4 +1,4 @@
-"""What stands beside the driver's view in a video of a lap: the track from above, and the telemetry."""
+"""Panels beside the onboard view in the video of a lap: map, dashboard, and telemetry."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ U = npt.NDArray[np.uint8]
 
 BACKGROUND, ROAD, EDGE, INK, FAINT = (17, 19, 24), (62, 66, 76), (112, 117, 130), (240, 242, 246), (150, 156, 168)
 DRIVE, BRAKE, LINE, OTHER = (52, 199, 103), (240, 72, 84), (92, 156, 255), (150, 156, 168)
-AHEAD = 0.3  # brightness of the part of the telemetry that is still to come
+AHEAD = 0.3  # brightness of the telemetry after the current time
 DPI = 100
 
 
 @lru_cache
 def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along."""
+    """Load DejaVu Sans, which ships with matplotlib."""
     import matplotlib
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
@@ -35,28 +35,28 @@ def font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def write(picture: U, at: tuple[int, int], text: str, size: int, colour: Any = INK, *, bold: bool = False) -> None:
-    """Write one line into `picture` (H, W, 3); `at`: x and y [pixels] of its upper left corner."""
+    """Draw one line of text into `picture` (H, W, 3); `at`: x and y [pixels] of its upper left corner."""
     typeface = font(size, bold=bold)
     right, bottom = (int(edge) for edge in typeface.getbbox(text)[2:])
     x, y = at
-    window = picture[y : y + bottom, x : x + right + 1]  # only this part goes through Pillow and back
+    window = picture[y : y + bottom, x : x + right + 1]  # only this part is converted to Pillow and back
     image = Image.fromarray(window)
     ImageDraw.Draw(image).text((0, 0), text, fill=colour, font=typeface)
     window[:] = np.asarray(image)
 
 
 def fitting(text: str, size: int, width: int) -> str:
-    """`text`, shortened to `width` [pixels]."""
+    """Shorten `text` to `width` [pixels]."""
     while font(size).getlength(text) > width and len(text) > 2:
         text = text[:-2] + "…"
     return text
 
 
 class Map:
-    """The track from above with the line driven so far, coloured by speed; turned where it fills the panel better."""
+    """Map of the track with the line driven so far, coloured by speed; rotated if that fills the panel better."""
 
     def __init__(self, track: Track, speeds: Array, width: int, height: int, header: Sequence[str]) -> None:
-        """speeds: (T,) [m/s] of the whole lap: the ends of the colours. header: a title, and lines below it."""
+        """speeds: (T,) [m/s] of the whole lap, for the range of colours. header: a title, and lines below it."""
         edges = np.concatenate([track.left_edge, track.right_edge])
         top = 30 + 22 * len(header)
         room = np.array([width - 48, height - top - 24])
@@ -75,11 +75,11 @@ class Map:
         self._last: Any = None
 
     def _axes(self, points: Array) -> tuple[Array, Array]:
-        """Right and down of points (n, 2) [m]."""
+        """Return the coordinates to the right and down of points (n, 2) [m]."""
         return (points[:, 1], points[:, 0]) if self._turned else (points[:, 0], -points[:, 1])
 
     def _pixels(self, points: Array) -> Any:
-        """Places (n, 2) [1/16 pixel] of points (n, 2) [m]."""
+        """Convert points (n, 2) [m] to places (n, 2) [1/16 pixel]."""
         places = np.stack(self._axes(points), axis=1) * self._scale + self._origin
         return np.round(places * 16).astype(np.int32)
 
@@ -94,12 +94,12 @@ class Map:
         cv2.line(self._picture, tuple(start[0].tolist()), tuple(start[1].tolist()), INK, 3, cv2.LINE_AA, shift=4)
 
     def show(self, place: Array, yaw: float, speed: float) -> U:
-        """(H, W, 3): the car has come to `place` (2,) [m]; the line grows to it."""
+        """Extend the line to the car at `place` (2,) [m]; returns the panel (H, W, 3)."""
         (here,) = self._pixels(place[None]).tolist()
         if self._last is not None:
             share = 255 * (speed - self._slow) / (self._fast - self._slow)
-            grey = np.full((1, 1), np.clip(share, 0, 255), np.uint8)
-            colour = cv2.applyColorMap(grey, cv2.COLORMAP_TURBO)[0, 0, ::-1].tolist()
+            gray = np.full((1, 1), np.clip(share, 0, 255), np.uint8)
+            colour = cv2.applyColorMap(gray, cv2.COLORMAP_TURBO)[0, 0, ::-1].tolist()
             cv2.line(self._picture, self._last, here, colour, 3, cv2.LINE_AA, shift=4)
         self._last = here
         picture = self._picture.copy()
@@ -112,7 +112,7 @@ class Map:
 
 
 class Strip:
-    """Speed, pedals, steering and lateral acceleration over the lap, drawn once and uncovered as the lap goes on."""
+    """Speed, pedals, steering and lateral acceleration over the lap, plotted once and revealed with time."""
 
     def __init__(self, lap: Mapping[str, Array], width: int, height: int) -> None:
         """lap: columns of racing.evaluation.result.Evaluation.lap_table."""
@@ -122,7 +122,7 @@ class Strip:
         self._faded[:, : self._left] = self._bright[:, : self._left]  # the labels
 
     def show(self, share: float) -> U:
-        """(H, W, 3): that share of the lap's time is over."""
+        """Return the panel (H, W, 3) after that share of the lap's time."""
         at = round(self._left + share * (self._right - self._left))
         picture: U = self._faded.copy()
         picture[:, :at] = self._bright[:, :at]
@@ -131,7 +131,7 @@ class Strip:
 
 
 def _draw(lap: Mapping[str, Array], width: int, height: int) -> tuple[U, int, int]:
-    """The whole strip, and the columns [pixels] of the lap's first and last moment."""
+    """Plot the whole strip; returns it and the columns [pixels] of the lap's first and last moment."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -180,7 +180,7 @@ def _rgb(colour: Sequence[int]) -> tuple[float, ...]:
 
 
 def dashboard(size: tuple[int, int], unit: str, speed: float, clock: float, row: Mapping[str, float]) -> U:
-    """(height, width, 3): speed in `unit`, time of the lap [s], steering and pedals as bars.
+    """Draw the panel (height, width, 3): speed in `unit`, time of the lap [s], steering and pedals as bars.
 
     size: width and height [pixels]. row: steering_command and throttle_command, each in [-1, 1].
     """
@@ -197,7 +197,7 @@ def dashboard(size: tuple[int, int], unit: str, speed: float, clock: float, row:
 
 
 def _bar(picture: U, y: int, name: str, value: float, colour: Any) -> None:
-    """A bar from the middle to `value` in [-1, 1], named above it, from row `y` on."""
+    """Draw a bar from the middle to `value` in [-1, 1], labelled above, from row `y` on."""
     middle, half = picture.shape[1] // 2, picture.shape[1] // 2 - 28
     write(picture, (28, y), name, 12, FAINT)
     top, bottom = y + 18, y + 32

@@ -1,0 +1,1 @@
+"""Load a policy from anywhere, export it to ONNX."""

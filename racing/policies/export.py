@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,12 +16,13 @@ from racing.algos.extractors import use_float32
 from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import require
 from racing.evaluation.evaluate import Policy, Task
+from racing.files import atomic_path
 from racing.observations import VECTOR, count, joined, parts_of, rows_of, shapes_of
+from racing.tracking.model_registry import PARITY_TOLERANCE
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-TOLERANCE = 1e-5  # greatest difference between onnxruntime and torch, of actions in [-1, 1]
 OBSERVATIONS = 1000  # least number of observations that the two are compared on
 OPSET = 20  # ONNX operator set: the newest that the exporter writes
 OPSETS = (13, 20)
@@ -60,7 +60,7 @@ def export_policy(
     observations: Any,
     opset: int = OPSET,
 ) -> Parity:
-    """Write the deterministic policy of a PPO or SAC model as ONNX, and check it.
+    """Write the deterministic policy of a model of racing.algos as ONNX, and check it.
 
     The file's input is "observation" (N, D) float32, exactly what the environment gives, or one input for each part of
     a dict: "vision" (N, H, W, k * C) uint8, "telemetry" (N, 9) float32. Its output "action" (N, 2) float32 in [-1, 1]
@@ -68,7 +68,7 @@ def export_policy(
     kept in the file, see `describe`. observations: n >= 1000 recorded ones, on which onnxruntime must agree with
     the model in float32. The file appears at `path` only after it has.
     Raises ExportFailed if they differ by more than 1e-5, InputError for an opset outside 13..20, ValueError for fewer
-    observations or another kind of policy.
+    observations or a model of another package.
     """
     import onnx
 
@@ -78,8 +78,7 @@ def export_policy(
     low, high = OPSETS
     require(low <= opset <= high, f"opset must be in {low}..{high}, got {opset}; {OPSET} is the default")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_path(path) as temporary:
         _write(model, temporary, rows_of(observations, slice(2)), opset)
         graph = onnx.load(temporary)
         # The exporter leaves the width of a clipped result open; users plan with it.
@@ -88,15 +87,12 @@ def export_policy(
         onnx.checker.check_model(graph, full_check=True)
         onnx.save(graph, temporary)
         difference = largest_difference(model, temporary, observations)
-        if not difference <= TOLERANCE:  # also where it is NaN
+        if not difference <= PARITY_TOLERANCE:  # also where it is NaN
             raise ExportFailed(
                 f"onnxruntime and torch differ by {difference:.2g} on {compared} observations, "
-                f"more than {TOLERANCE:g}; {path} was not written"
+                f"more than {PARITY_TOLERANCE:g}; {path} was not written"
             )
         size = temporary.stat().st_size
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return Parity(path=path, size=size, opset=opset, observations=compared, max_difference=difference)
 
 
@@ -113,7 +109,7 @@ def _write(model: BaseAlgorithm, path: Path, example: Any, opset: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # says that dynamo=True is the default; torch is pinned
         torch.onnx.export(
-            _greedy(model, names),
+            _traceable(model, names),
             tuple(torch.as_tensor(parts[name]) for name in names),
             path,
             input_names=names,
@@ -124,36 +120,30 @@ def _write(model: BaseAlgorithm, path: Path, example: Any, opset: int) -> None:
         )
 
 
-def _greedy(model: BaseAlgorithm, names: Sequence[str]) -> Any:
+def _traceable(model: BaseAlgorithm, names: Sequence[str]) -> Any:
     """A torch module: the parts of an observation -> greedy action (N, 2), on the CPU, in float32.
 
-    names: of the parts, in the order of its arguments. Raises ValueError for other policies than those of PPO and SAC.
+    names: of the parts, in the order of its arguments. Raises ValueError for models that are not of racing.algos.
     """
     import torch
 
-    policy = _on_cpu(model)
+    from racing.algos.common import BatchAlgorithm
+
     space = model.action_space
     low, high = getattr(space, "low", None), getattr(space, "high", None)
     if low is None or high is None or not (np.all(low == -1) and np.all(high == 1)):
-        raise ValueError(f"export knows actions in [-1, 1], got {space}; use racing.envs.vec_env.action_space")
-    if hasattr(policy, "action_net"):  # PPO: the mean of the Gaussian, clipped
-        features, hidden = policy.pi_features_extractor, policy.mlp_extractor.policy_net
-        last: tuple[Any, ...] = (policy.action_net, torch.nn.Hardtanh())
-    elif hasattr(policy, "actor") and hasattr(policy.actor, "latent_pi"):  # SAC: the same, squashed by tanh
-        features, hidden = policy.actor.features_extractor, policy.actor.latent_pi
-        last = (policy.actor.mu, torch.nn.Tanh())
-    else:
-        raise ValueError(f"export knows the policies of PPO and SAC, got {type(policy).__name__}; add it to {__name__}")
+        raise ValueError(f"export knows actions in [-1, 1], got {space}; use a task's action_space")
+    if not isinstance(model, BatchAlgorithm):
+        raise ValueError(f"export asks the algorithm for its greedy policy, got {type(model).__name__}; use load_model")
 
-    class Greedy(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.features, self.rest = features, torch.nn.Sequential(hidden, *last)
+    greedy = model.greedy_module(_on_cpu(model))
 
+    class Traceable(type(greedy)):  # type: ignore[misc]
         def forward(self, *parts: torch.Tensor) -> torch.Tensor:
-            return self.rest(self.features(parts[0] if names == [VECTOR] else dict(zip(names, parts, strict=True))))
+            return super().forward(parts[0] if names == [VECTOR] else dict(zip(names, parts, strict=True)))
 
-    return Greedy()
+    greedy.__class__ = Traceable  # no module around it: nodes and weights of the file have the names of its own parts
+    return greedy
 
 
 def _on_cpu(model: BaseAlgorithm) -> Any:
@@ -181,15 +171,15 @@ def largest_difference(model: BaseAlgorithm, path: Path, observations: Any) -> f
 
 
 def record_observations(policy: Policy, task: Task, number: int = OBSERVATIONS) -> Any:
-    """At least `number` observations: what the policy sees while it drives all lanes of `task` from their first starts.
+    """At least `number` observations: what the policy sees while it drives all cars of `task` from their first starts.
 
     (n, D), or a dict of arrays (n, ...).
     """
-    task.world.cars["episode"] = -1
-    observation = task.reset()
+    task.world.restart_all()
+    observation, _ = task.reset()
     rows = [observation]
-    while len(rows) * task.lanes < number:
-        observation = task.step(np.clip(policy(observation), -1.0, 1.0)).observation
+    while len(rows) * task.num_cars < number:
+        observation = task.step_batch(np.clip(policy(observation), -1.0, 1.0)).observation
         rows.append(observation)
     return joined(rows)
 
@@ -198,7 +188,7 @@ def describe(task: Task, config: dict[str, Any], run_id: str = "") -> dict[str, 
     """What an ONNX policy says about itself; texts, JSON where they hold more than one value.
 
     run_id, racing_version; tracks (names), vehicle (all parameters), env (the run's config group), observation_names
-    (of the numbers), action_names, units, decision_s: [s] that one action lasts. With frames: telemetry_units, frames,
+    (of the numbers), action_names, units, step_s: [s] that one action lasts. With frames: telemetry_units, frames,
     camera. `racing evaluate file.onnx` builds the environment from these alone.
     """
     told = {
@@ -211,7 +201,7 @@ def describe(task: Task, config: dict[str, Any], run_id: str = "") -> dict[str, 
         "units": {name: UNITS[name] for name in (*shapes_of(task.observation_space), "action")},
         **(_seen(task) if isinstance(task, VisionTask) else {}),
     }
-    texts = {"run_id": run_id, "racing_version": __version__, "decision_s": repr(task.world.decision)}
+    texts = {"run_id": run_id, "racing_version": __version__, "step_s": repr(task.world.step_dt)}
     return texts | {name: json.dumps(value) for name, value in told.items()}
 
 
@@ -223,7 +213,7 @@ def _seen(task: VisionTask) -> dict[str, Any]:
         "frames": {
             "width": lens.width,
             "height": lens.height,
-            "stack": task.stack,
+            "stack": task.frame_stack,
             "order": "oldest to newest",
             "channels": ["luma (ITU-R BT.601)"] if lens.gray else ["red", "green", "blue"],
             "rows": "top to bottom",

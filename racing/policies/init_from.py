@@ -11,9 +11,10 @@ from typing import Any
 from racing.algos.state import weights_sha256
 from racing.errors import InputError, require
 from racing.files import read_json
-from racing.policies.loading import TORCH_FILE, load_model
-from racing.runs.checkpoints import Checkpoints, read_checkpoint
-from racing.runs.directory import RunDirectory
+from racing.policies.loading import load_model
+from racing.runs.checkpoints import MARKER, Checkpoints, read_checkpoint
+from racing.runs.directory import RUNS, RunDirectory
+from racing.runs.paths import IN_RUN, RunPaths
 from racing.tracking.run_record import local_run
 
 # <run>@policy or <run>@<step>, with the weights' checksum once they are known
@@ -21,7 +22,7 @@ _PLACE = re.compile(r"(?P<run>.+)@(?P<what>policy|\d+)(#(?P<sha>[0-9a-f]{12}))?"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ancestor:
+class InitialWeights:
     """Weights to begin with.
 
     spec: names them for ever: `<run>@policy#<sha>` (what the run ships), `<run>@<step>#<sha>` (a checkpoint) or
@@ -61,7 +62,7 @@ class Ancestor:
         }
 
 
-def find_ancestor(spec: Any, outputs: Path, uri: str | None = None, key: str = "init_from") -> Ancestor:
+def find_initial_weights(spec: Any, outputs: Path, uri: str | None = None, key: str = "init_from") -> InitialWeights:
     """The weights that `<key>=<spec>` means.
 
     spec: a run (directory, name, MLflow run id, models:/NAME@ALIAS), RUN@STEP for one of its checkpoints, the folder of
@@ -74,7 +75,7 @@ def find_ancestor(spec: Any, outputs: Path, uri: str | None = None, key: str = "
     if path.suffix == ".zip":
         require(path.is_file(), f"{key}={spec} must be an existing file; see `racing runs list` for runs")
         found = _from_zip(path, RunDirectory(path.resolve().parent.parent))
-    elif (path / "COMPLETE").is_file():
+    elif (path / MARKER).is_file():
         found = _from_checkpoint(path.resolve())
     else:
         place = _PLACE.fullmatch(spec)
@@ -86,10 +87,10 @@ def find_ancestor(spec: Any, outputs: Path, uri: str | None = None, key: str = "
     return found
 
 
-def inherit(model: Any, ancestor: Ancestor) -> None:
-    """Give `model` the ancestor's weights; its optimizer stays fresh. Raises InputError where they do not fit."""
-    require_fit(model, ancestor.spec, ancestor.observation, ancestor.action, ancestor.weights)
-    model.policy.load_state_dict(ancestor.weights)
+def load_initial_weights(model: Any, initial: InitialWeights) -> None:
+    """Give `model` these weights; its optimizer stays fresh. Raises InputError where they do not fit."""
+    require_fit(model, initial.spec, initial.observation, initial.action, initial.weights)
+    model.policy.load_state_dict(initial.weights)
 
 
 def require_fit(model: Any, spec: str, observation: str, action: str, weights: Mapping[str, Any]) -> None:
@@ -113,52 +114,54 @@ def shape_text(space: Any) -> str:
 def _run(spec: str, outputs: Path, uri: str | None) -> RunDirectory:
     """The run directory of `spec`; one that was fetched before is found by its name, too."""
     for path in sorted((outputs / "fetched").glob(f"*/{spec}")) if "/" not in spec else ():
-        if RunDirectory(path).exists and not RunDirectory(outputs / "runs" / spec).exists:
+        if RunDirectory(path).exists and not RunDirectory(outputs / RUNS / spec).exists:
             return RunDirectory(path)
     return local_run(spec, outputs, uri)
 
 
-def _from_run(run: RunDirectory, what: str | None) -> Ancestor:
+def _from_run(run: RunDirectory, what: str | None) -> InitialWeights:
     """what: `policy` or None: the policy of a finished run; a step: the checkpoint there."""
-    policy = run.path / TORCH_FILE
+    policy = run.paths.policy_zip
     steps = ", ".join(str(c.step) for c in Checkpoints(run.path).all()) or "none"
     if what in ("policy", None):
         remedy = f"train it to its end, or name one of its checkpoints ({steps}) as {run.name}@STEP"
-        require(policy.is_file() and run.finished, f"run {run.name} ({run.status}) has no {TORCH_FILE} yet; {remedy}")
+        require(
+            policy.is_file() and run.finished, f"run {run.name} ({run.status}) has no {IN_RUN.policy_zip} yet; {remedy}"
+        )
         return _from_zip(policy, run)
     found = [c for c in Checkpoints(run.path).all() if c.step == int(what)]
     require(bool(found), f"run {run.name} must have the checkpoint asked for, it has: {steps}; choose one of them")
     return _from_checkpoint(found[-1].path)
 
 
-def _from_zip(path: Path, run: RunDirectory) -> Ancestor:
+def _from_zip(path: Path, run: RunDirectory) -> InitialWeights:
     model = load_model(path)
-    known = run.exists and path == run.path / TORCH_FILE
+    known = run.exists and path == run.paths.policy_zip
     steps = run.summary.get("total_steps", model.num_timesteps) if known else model.num_timesteps
     place, owner = (f"{run.name}@policy", run) if known else (str(path.resolve()), None)
     spaces = [shape_text(space) for space in (model.observation_space, model.action_space)]
-    return _ancestor(place, path, owner, model.policy.state_dict(), steps, *spaces)
+    return _initial_weights(place, path, owner, model.policy.state_dict(), steps, *spaces)
 
 
-def _from_checkpoint(path: Path) -> Ancestor:
+def _from_checkpoint(path: Path) -> InitialWeights:
     checkpoint = read_checkpoint(path)
-    run = RunDirectory(path.parents[1])
+    run = RunDirectory(RunPaths.of_checkpoint(path).folder)
     weights, notes = checkpoint.load("policy"), checkpoint.notes
     place = f"{run.name}@{checkpoint.step}"
-    return _ancestor(place, path, run, weights, checkpoint.step, notes["observation"], notes["action"])
+    return _initial_weights(place, path, run, weights, checkpoint.step, notes["observation"], notes["action"])
 
 
-def _ancestor(
+def _initial_weights(
     place: str, path: Path, run: RunDirectory | None, weights: Any, steps: int, observation: str, action: str
-) -> Ancestor:
+) -> InitialWeights:
     sha = weights_sha256(weights)
     name = run.name if run else place
     try:
-        provenance = read_json(run.path / "provenance.json") if run else {}
+        provenance = read_json(run.paths.provenance) if run else {}
     except ValueError as error:
-        raise InputError(f"{name}: provenance.json must be JSON, {error}; restore it") from error
+        raise InputError(f"{name}: {IN_RUN.provenance} must be JSON, {error}; restore it") from error
     before = (provenance.get("ancestor") or {}).get("lineage", [])
-    return Ancestor(
+    return InitialWeights(
         spec=f"{place}#{sha[:12]}",
         name=name,
         run_id=run.mlflow.get("run_id") if run else None,

@@ -21,7 +21,9 @@ from racing.config import build, load_group
 from racing.errors import InputError, require
 from racing.evaluation.evaluate import Policy, Task, evaluation_task
 from racing.observations import VECTOR, parts_of, shapes_of
+from racing.renamed_keys import upgraded
 from racing.runs.directory import RunDirectory
+from racing.runs.paths import RunPaths
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracking.client import Store
@@ -29,12 +31,12 @@ from racing.tracking.fetch import is_fetched
 from racing.tracking.run_record import local_run
 from racing.tracks.catalog import load_tracks
 
-ONNX_FILE, TORCH_FILE = "export/policy.onnx", "export/policy.zip"  # in a run directory
 # A file from elsewhere may name what it needs from racing, and nothing else: Hydra calls whatever _target_ says.
 _ENV_TARGET = re.compile(r"racing\.envs\.[a-z_]+\.[A-Z]\w*")
 _TRACK_TARGETS = ("racing.tracks.catalog.load_tracks", "racing.tracks.catalog.generated_tracks")
 _VEHICLE_TARGET = "racing.sim.vehicle.Vehicle"
 BACKENDS = ("onnx", "torch")
+GROUPS = ("env", "track", "vehicle")  # of a configuration, that an ONNX file remembers
 F = npt.NDArray[np.float32]
 
 
@@ -78,7 +80,7 @@ def load_policy(spec: str, outputs: Path, backend: str = "onnx") -> LoadedPolicy
 
 
 def _of_run(run: RunDirectory, backend: str) -> LoadedPolicy:
-    file = run.path / (ONNX_FILE if backend == "onnx" else TORCH_FILE)
+    file = run.paths.policy_onnx if backend == "onnx" else run.paths.policy_zip
     remedy = "train it to its end first" if not run.finished or backend == "torch" else f"racing export run={run.name}"
     require(file.is_file(), f"run {run.name} ({run.status}) has no {file.relative_to(run.path)}; {remedy}")
     return _from_onnx(file, run.name, run) if backend == "onnx" else _from_zip(file, run)
@@ -133,21 +135,26 @@ def _from_onnx(path: Path, name: str, run: RunDirectory | None = None) -> Loaded
 
 
 def _remembered(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    """The config groups in the file's metadata."""
+    """The config groups in the file's metadata, with today's names of their keys."""
     try:
-        return {group: json.loads(metadata[group]) for group in ("env", "track", "vehicle") if group in metadata}
+        return upgraded({group: json.loads(metadata[group]) for group in GROUPS if group in metadata})
     except ValueError as error:
         raise InputError(f"{path}: its metadata must be JSON, {error}; export it with `racing export`") from error
 
 
 def load_model(path: Path) -> Any:
-    """The Stable-Baselines3 model (PPO or SAC) in `path`, on the CPU; imports torch. Raises InputError for others."""
+    """The model in `path`, a file of Stable-Baselines3, on the CPU; imports torch. Raises InputError for other files.
+
+    Its class is the one that the file names. A file that names none is of Stable-Baselines3's own PPO or SAC, or of an
+    early version of racing.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             data = json.loads(archive.read("data"))
-        from stable_baselines3 import PPO, SAC
+        from racing.algos.common import CLASS_TAG, tagged_class
 
-        return (SAC if "target_entropy" in data else PPO).load(path, device="cpu")
+        untagged = "racing.algos.sac.BatchSAC" if "target_entropy" in data else "racing.algos.ppo.BatchPPO"
+        return tagged_class(data.get(CLASS_TAG, untagged)).load(path, device="cpu")
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise InputError(f"{path} must be a policy saved by Stable-Baselines3, {error}; give another file") from error
 
@@ -157,18 +164,19 @@ def _from_zip(path: Path, run: RunDirectory | None = None) -> LoadedPolicy:
 
     model = load_model(path)
     use_float32(model.policy)
-    owner = run or RunDirectory(path.resolve().parents[1])
+    place = RunPaths.of(path)
+    owner = run or (RunDirectory(place.folder) if place else None)
 
     def predict(observation: Any) -> F:
         return np.asarray(model.predict(observation, deterministic=True)[0], np.float32)
 
     return LoadedPolicy(
-        name=owner.name if owner.exists else path.stem,
+        name=owner.name if owner and owner.exists else path.stem,
         backend="torch",
         shapes=shapes_of(model.observation_space),
         predict=predict,
-        config=owner.config,
-        trusted=not is_fetched(owner),
+        config=owner.config if owner else {},
+        trusted=not (owner and is_fetched(owner)),
         run=run,
         model=model,
     )
@@ -194,7 +202,7 @@ def _registered(spec: str, outputs: Path, backend: str) -> LoadedPolicy:
         return _from_onnx(files[0], spec.removeprefix("models:/").replace("/", "-").replace("@", "-"))
 
 
-def surroundings(
+def tracks_and_vehicle(
     policy: LoadedPolicy, track: str | Sequence[str] | None = None, vehicle: str | None = None, **reading: Any
 ) -> tuple[list[Track], Vehicle]:
     """The tracks and the car that `policy` was trained with, or those named here.
@@ -220,7 +228,7 @@ def surroundings(
         raise InputError(f"policy {name}: its vehicle does not fit this version, {error}; name one") from error
 
 
-def own_task(
+def evaluation_task_for(
     policy: LoadedPolicy, tracks: Sequence[Track], vehicle: Vehicle, references: Sequence[float], **options: Any
 ) -> Task:
     """The environment that `policy` was trained in, made for evaluation; arguments as in `evaluation_task`.

@@ -1,0 +1,1 @@
+"""One training run on this disk: directory, identity, journal, checkpoints."""

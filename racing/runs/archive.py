@@ -21,7 +21,7 @@ TAKEN = (TREE, "file", "allow_pickle")  # names that numpy.savez, or we, use for
 
 
 def dump_tree(tree: Any) -> bytes:
-    """`tree` as the bytes of an .npz file.
+    """Return `tree` as the bytes of an .npz file.
 
     tree: dicts (text or whole numbers as keys), lists, tuples, None, bool, int of any size, float, str, numpy arrays
     and scalars, torch tensors. Raises TypeError for anything else.
@@ -34,7 +34,7 @@ def dump_tree(tree: Any) -> bytes:
 
 
 def load_tree(data: bytes, name: str) -> Any:
-    """What `dump_tree` made `data` of; tensors come back on the CPU. name: of the file, for the error.
+    """Return what `dump_tree` made `data` of; tensors come back on the CPU. name: of the file, for the error.
 
     Raises InputError if it is no such file.
     """
@@ -46,7 +46,7 @@ def load_tree(data: bytes, name: str) -> Any:
 
 
 def _encode(node: Any, place: str, arrays: dict[str, npt.NDArray[Any]]) -> Any:
-    """The JSON of `node`; its arrays are put into `arrays`."""
+    """Return the JSON of `node`, and put its arrays into `arrays`."""
     if node is None or (isinstance(node, bool | int | float | str) and not isinstance(node, np.generic)):
         return node
     if isinstance(node, dict):

@@ -1,29 +1,29 @@
-"""Checkpoints of a run on disk: whole or not there, checked when read, thinned by rule.
+"""Checkpoints of a run on disk: whole or not there, checked when read, pruned by rule.
 
     checkpoints/000500000/    policy.npz optimizer.npz rng.npz world.npz counters.npz monitor.npz + COMPLETE
     replay/000000000-000031250.npz    rows of a replay buffer: written once, needed by every checkpoint that names them
 
-A checkpoint is written under a temporary name, forced to the disk, and renamed; COMPLETE, written last, holds the
-sha256 of each file and of itself. What a kill leaves behind is therefore either a checkpoint or temporary files without
-meaning, which the next save removes.
+A checkpoint is written under a temporary name, forced to the disk, and renamed (`files.atomic_path`); COMPLETE, written
+last, holds the sha256 of each file and of itself. What a kill leaves behind is therefore either a checkpoint or
+temporary files without meaning, which the next save removes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
-from racing.files import read_json
+from racing.files import atomic_path, move_aside, read_json, remove_leftovers, remove_tree
 from racing.runs.archive import dump_tree, load_tree
+from racing.runs.paths import RunPaths, step_name
 
 MARKER = "COMPLETE"
+DAMAGED = ".damaged"  # behind the name of a checkpoint that is not whole
 FORMAT = 1
 
 Rows = Callable[[int, int], dict[str, Any]]  # rows from .. to of a log, as arrays by name
@@ -50,23 +50,22 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """Decisions of all cars when it was made."""
+        """Environment steps so far, of all cars."""
         return int(self.notes["step"])
 
     def load(self, part: str) -> Any:
-        """The state called `part`. Raises InputError if its file is missing or damaged."""
+        """Load the state called `part`. Raises InputError if its file is missing or damaged."""
         name = f"{part}.npz"
         return load_tree(_checked(self.path / name, self.notes["files"].get(name)), str(self.path / name))
 
     def load_log(self) -> tuple[int, list[tuple[int, int, dict[str, Any]]]] | None:
-        """(rows added, [(from, to, arrays), ...]) of the log; None if there was none. Raises InputError as `load`."""
+        """Load the log as (rows added, [(from, to, arrays), ...]); None without one. Raises InputError as `load`."""
         log = self.notes.get("replay")
         if log is None:
             return None
-        folder = self.path.parents[1] / "replay"
         chunks = []
         for entry in log["chunks"]:
-            path = folder / entry["file"]
+            path = self._replay / entry["file"]
             chunks.append((entry["from"], entry["to"], load_tree(_checked(path, entry["sha256"]), str(path))))
         return int(log["added"]), chunks
 
@@ -75,7 +74,11 @@ class Checkpoint:
         for name, digest in self.notes["files"].items():
             _checked(self.path / name, digest)
         for entry in (self.notes.get("replay") or {"chunks": []})["chunks"]:
-            _checked(self.path.parents[1] / "replay" / entry["file"], entry["sha256"])
+            _checked(self._replay / entry["file"], entry["sha256"])
+
+    @property
+    def _replay(self) -> Path:
+        return RunPaths.of_checkpoint(self.path).replay
 
 
 class Checkpoints:
@@ -83,14 +86,14 @@ class Checkpoints:
 
     def __init__(self, run: Path) -> None:
         """run: the run directory."""
-        self.folder, self.replay = run / "checkpoints", run / "replay"
+        self.paths = RunPaths(run)
 
     def all(self) -> list[Checkpoint]:
-        """What is complete by its marker, oldest first; contents are not checked."""
+        """Return what is complete by its marker, oldest first; contents are not checked."""
         return [Checkpoint(path, notes) for path in self._folders() if (notes := _marker(path))]
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest one whose contents are whole, and what is wrong with those after it.
+        """Return the newest one whose contents are whole, and what is wrong with those after it.
 
         Those are renamed to `<step>.damaged`. Raises InputError if there are some and all are damaged: to begin again
         at the start is for the user to decide.
@@ -106,7 +109,7 @@ class Checkpoints:
                 damaged.append(path)
                 continue
             for later in damaged:
-                later.rename(_free(later.with_name(f"{later.name}.damaged")))
+                move_aside(later, DAMAGED)
             return checkpoint, problems
         if problems:
             raise InputError(f"{problems[0]}; no checkpoint of the run is whole: restore one, or use fresh=true")
@@ -117,29 +120,25 @@ class Checkpoints:
 
         parts: state by name, as `trees.dump_tree` takes it. notes: more for COMPLETE. log: see Log.
         """
-        final = self.folder / f"{step:09d}"
-        temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-        self.folder.mkdir(exist_ok=True)
-        self._remove_temporary()
+        final = self.paths.checkpoint(step)
+        final.parent.mkdir(exist_ok=True)
+        self._remove_leftovers()
+        about: dict[str, Any] = {"format": FORMAT, "step": step, **notes}
         try:
-            temporary.mkdir()
-            about: dict[str, Any] = {"format": FORMAT, "step": step, **notes}
-            about["replay"] = self._save_log(log) if log else None
-            about["files"] = {f"{n}.npz": write_synced(temporary / f"{n}.npz", dump_tree(t)) for n, t in parts.items()}
-            write_synced(temporary / MARKER, seal(about))
-            sync_folder(temporary)
+            with atomic_path(final, sync_parent=True) as temporary:
+                temporary.mkdir()
+                about["replay"] = self._save_log(log) if log else None
+                about["files"] = {f"{n}.npz": _write(temporary / f"{n}.npz", dump_tree(t)) for n, t in parts.items()}
+                _write(temporary / MARKER, seal(about))
+                if final.exists():
+                    move_aside(final, DAMAGED)
         except OSError as error:
-            self._remove_temporary()  # on a full disk it would take what little is left
             remedy = "the checkpoints before it are whole: free space, run the command again"
             raise OSError(error.errno, f"{final}: {error.strerror}; {remedy}") from error
-        if final.exists():
-            final.rename(_free(final.with_name(f"{final.name}.damaged")))
-        temporary.rename(final)
-        sync_folder(self.folder)
         return Checkpoint(final, about)
 
     def surplus(self, *, keep_last: int, milestone_every: int, keep: Collection[int] = ()) -> list[Checkpoint]:
-        """What is neither among the last `keep_last`, nor one of `milestones`, nor in `keep` (steps); oldest first."""
+        """List what is neither among the last `keep_last`, nor one of `milestones`, nor in `keep` (steps), by age."""
         checkpoints = self.all()
         kept = {checkpoint.step for checkpoint in checkpoints[-keep_last:]} | set(keep)
         kept |= milestones([checkpoint.step for checkpoint in checkpoints], milestone_every)
@@ -147,19 +146,17 @@ class Checkpoints:
 
     def prune(self, *, keep_last: int, milestone_every: int, keep: Collection[int] = ()) -> list[int]:
         """Remove the `surplus`; returns its steps."""
-        gone = self.surplus(keep_last=keep_last, milestone_every=milestone_every, keep=keep)
-        for checkpoint in gone:
-            # Renamed first: a kill in the middle must not leave a checkpoint with half of its files.
-            doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.{os.getpid()}.tmp")
-            checkpoint.path.rename(doomed)
-            shutil.rmtree(doomed)
-        if gone:
+        surplus = self.surplus(keep_last=keep_last, milestone_every=milestone_every, keep=keep)
+        for checkpoint in surplus:
+            remove_tree(checkpoint.path)
+        if surplus:
             self._prune_log()
-        return [checkpoint.step for checkpoint in gone]
+        return [checkpoint.step for checkpoint in surplus]
 
     def _folders(self) -> list[Path]:
-        """Folders that should hold a checkpoint, by step."""
-        return sorted((path for path in self.folder.glob("[0-9]*") if path.name.isdigit()), key=lambda p: int(p.name))
+        """List the folders that should hold a checkpoint, by step."""
+        found = self.paths.checkpoints.glob("[0-9]*")
+        return sorted((path for path in found if path.name.isdigit()), key=lambda path: int(path.name))
 
     def _save_log(self, log: Log) -> dict[str, Any]:
         """Write the rows that no file holds yet; returns which files make up the log now."""
@@ -167,25 +164,21 @@ class Checkpoints:
         chunks = [entry for entry in self._last_chunks() if oldest < entry["to"] <= log.added]
         begin = max(oldest, chunks[-1]["to"] if chunks else 0)
         if begin < log.added:
-            self.replay.mkdir(exist_ok=True)
-            name = f"{begin:09d}-{log.added:09d}.npz"
-            temporary = self.replay / f".{name}.tmp"
-            digest = write_synced(temporary, dump_tree(log.read(begin, log.added)))
-            temporary.replace(self.replay / name)
-            sync_folder(self.replay)
-            chunks.append({"file": name, "from": begin, "to": log.added, "sha256": digest})
+            path = self.paths.replay_rows(begin, log.added)
+            path.parent.mkdir(exist_ok=True)
+            with atomic_path(path, sync_parent=True) as temporary:
+                digest = _write(temporary, dump_tree(log.read(begin, log.added)))
+            chunks.append({"file": path.name, "from": begin, "to": log.added, "sha256": digest})
         return {"added": log.added, "chunks": chunks}
 
     def _last_chunks(self) -> list[dict[str, Any]]:
         checkpoints = self.all()
         return list((checkpoints[-1].notes.get("replay") or {"chunks": []})["chunks"]) if checkpoints else []
 
-    def _remove_temporary(self) -> None:
-        """Remove what a save left that was killed, or failed."""
-        for folder in self.folder.glob(".*.tmp"):
-            shutil.rmtree(folder)
-        for file in self.replay.glob(".*.tmp"):
-            file.unlink()
+    def _remove_leftovers(self) -> None:
+        """Remove what a save left that was killed."""
+        remove_leftovers(self.paths.checkpoints)
+        remove_leftovers(self.paths.replay)
 
     def _prune_log(self) -> None:
         """Remove the chunks that no checkpoint needs."""
@@ -194,13 +187,13 @@ class Checkpoints:
             for checkpoint in self.all()
             for entry in (checkpoint.notes.get("replay") or {}).get("chunks", [])
         }
-        for path in self.replay.glob("*.npz"):
+        for path in self.paths.replay.glob("*.npz"):
             if path.name not in needed:
                 path.unlink()
 
 
 def milestones(steps: Sequence[int], every: int) -> set[int]:
-    """Of `steps` (rising) the first at or after each multiple of `every`; none for 0."""
+    """Return of `steps` (rising) the first at or after each multiple of `every`; none for 0."""
     found: dict[int, int] = {}
     for step in steps if every else ():
         found.setdefault(step // every, step)
@@ -208,26 +201,14 @@ def milestones(steps: Sequence[int], every: int) -> set[int]:
     return set(found.values())
 
 
-def write_synced(path: Path, data: bytes) -> str:
-    """Write `data` to `path`, on the disk on return; returns its sha256."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _write(path: Path, data: bytes) -> str:
+    """Write `data` to `path`; returns its sha256."""
+    path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
 
-def sync_folder(path: Path) -> None:
-    """Force the names in `path` to the disk: a rename survives a power cut only then."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _checked(path: Path, digest: str | None) -> bytes:
-    """The content of `path`. Raises InputError unless its sha256 is `digest`."""
+    """Read `path`. Raises InputError unless its sha256 is `digest`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -238,14 +219,14 @@ def _checked(path: Path, digest: str | None) -> bytes:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in the folder `path`; contents are not checked. Raises InputError if it is none."""
+    """Read the checkpoint in the folder `path`; contents are not checked. Raises InputError if it is none."""
     notes = _marker(path)
     require(bool(notes), f"{path / MARKER} is missing or damaged; use another checkpoint")
     return Checkpoint(path, notes)
 
 
 def seal(about: Mapping[str, Any]) -> bytes:
-    """The bytes of COMPLETE that say `about`, with their own sha256."""
+    """Return the bytes of COMPLETE with the content `about` and its own sha256."""
     return json.dumps({**about, "sha256": _digest(json.loads(json.dumps(about)))}, indent=1).encode()
 
 
@@ -254,19 +235,10 @@ def _digest(about: Mapping[str, Any]) -> str:
 
 
 def _marker(path: Path) -> dict[str, Any]:
-    """COMPLETE of the checkpoint at `path`; empty if it is missing, changed, or another one's."""
+    """Read COMPLETE of the checkpoint at `path`; {} if it is missing, changed, or another one's."""
     try:
         notes = read_json(path / MARKER)
     except (ValueError, OSError):
         return {}
     whole = notes.pop("sha256", None) == _digest(notes)
-    return notes if whole and f"{notes['step']:09d}" == path.name else {}
-
-
-def _free(path: Path) -> Path:
-    """`path`, or the first of `<path>.1`, `.2`, ... that is free."""
-    number, free = 0, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}.{number}")
-    return free
+    return notes if whole and step_name(notes["step"]) == path.name else {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,24 +13,28 @@ from typing import Any
 import yaml
 
 from racing.errors import InputError, require
-from racing.files import aside, read_json, write_atomic, write_json
-from racing.runs.identity import config_hash, differing_keys, flatten, listing
-from racing.runs.journal import Journal, read_journal
+from racing.files import is_file_name, move_aside, read_json, write_atomic, write_json
+from racing.renamed_keys import RENAMED_KEYS, upgraded
+from racing.runs.identity import config_hash, differing_keys, flatten, listing, recorded_hash
+from racing.runs.journal import Journal, read_cursor, read_journal
 from racing.runs.lock import FileLock
-from racing.tracking.store import resolve_uri
+from racing.runs.paths import IN_RUN, RunPaths
+from racing.runs.status import ENDS, RunStatus
 
-FOLDERS = ("checkpoints", "evaluations", "export")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
+RUNS = "runs"  # folder of the run directories in the outputs folder
+FOLDERS = (IN_RUN.checkpoints, IN_RUN.evaluations, IN_RUN.export)
 
 
 class RunDirectory:
     """A run on disk. Reading needs nothing else; only the one that `open_run` returns can write (`journal`)."""
 
     def __init__(self, path: Path) -> None:
-        """A view of the run at `path`; nothing is created."""
+        """Make a view of the run at `path`; nothing is created."""
         self.path = path.resolve()
+        self.paths = RunPaths(self.path)
         self._journal: Journal | None = None
-        self._lock = FileLock(self.path / "run.lock")
+        self._lock = FileLock(self.paths.lock)
 
     @property
     def journal(self) -> Journal:
@@ -46,50 +50,54 @@ class RunDirectory:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration that began the run; empty where there is none."""
-        path = self.path / "config.yaml"
-        return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+        """The resolved configuration that began the run, with today's names of its keys; empty where there is none."""
+        return upgraded(read_config(self.paths.config))
 
     @property
     def summary(self) -> dict[str, Any]:
         """The result of a finished run; empty before."""
-        return read_json(self.path / "summary.json")
+        return read_json(self.paths.summary)
 
     @property
     def mlflow(self) -> dict[str, Any]:
         """`uri`, `experiment_id`, `run_id` of the run's copy in MLflow; empty before there is one."""
-        return read_json(self.path / "mlflow.json")
+        return read_json(self.paths.mlflow)
+
+    @property
+    def sent(self) -> int:
+        """How many bytes of the journal MLflow has."""
+        return read_cursor(self.paths.cursor)
 
     @property
     def started(self) -> int:
         """When the run began, UTC milliseconds; 0 without a journal."""
-        first = next(read_journal(self.path / "journal.jsonl"), None) if self.exists else None
+        first = next(read_journal(self.paths.journal), None) if self.exists else None
         return int(first.record["ts"]) if first and first.record else 0
 
     @property
     def exists(self) -> bool:
         """Whether this is a run directory."""
-        return (self.path / "journal.jsonl").is_file()
+        return self.paths.journal.is_file()
 
     @property
     def finished(self) -> bool:
         """Whether the run reached its end: its journal says FINISHED and its summary is there."""
-        return bool(self.summary) and self.last_end() == "FINISHED"
+        return bool(self.summary) and self.last_end() == RunStatus.FINISHED
 
     @property
-    def status(self) -> str:
-        """FINISHED, FAILED, STOPPED (state saved), RUNNING, or KILLED (it neither ended nor runs)."""
-        return self.last_end() or ("RUNNING" if self.in_use else "KILLED")
+    def status(self) -> RunStatus:
+        """How the run is, by its journal and its lock."""
+        return self.last_end() or (RunStatus.RUNNING if self.in_use else RunStatus.KILLED)
 
-    def last_end(self) -> str | None:
-        """Status of the last `end` line, None if the run started again since or never ended."""
+    def last_end(self) -> RunStatus | None:
+        """Return the status of the last `end` line, None if the run started again since or never ended."""
         status = None
-        for line in read_journal(self.path / "journal.jsonl") if self.exists else ():
+        for line in read_journal(self.paths.journal) if self.exists else ():
             # Most lines are metrics: two substring searches are much cheaper than parsing them.
             if b'"kind":"end"' in line.raw or b'"kind":"start"' in line.raw:
                 record = line.record or {}
                 status = record.get("status") if record.get("kind") == "end" else None
-        return status
+        return RunStatus(status) if status in ENDS else None
 
     @property
     def in_use(self) -> bool:
@@ -98,9 +106,9 @@ class RunDirectory:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, then the journal's FINISHED: in this order a finished run always has its summary."""
-        write_json(self.path / "summary.json", summary)
-        self.journal.artifact("summary.json")
-        self.journal.end("FINISHED")
+        write_json(self.paths.summary, summary)
+        self.journal.artifact(self.paths.summary)
+        self.journal.end(RunStatus.FINISHED)
 
     def close(self) -> None:
         """Close the journal and let others have the directory; idempotent."""
@@ -125,32 +133,34 @@ class RunDirectory:
         self._refuse_foreign()
         for folder in FOLDERS:
             (self.path / folder).mkdir(exist_ok=True)
-        self._journal = Journal(self.path / "journal.jsonl")
+        self._journal = Journal(self.paths.journal)
         if self.finished:
             return
         continued = any((line.record or {}).get("kind") == "start" for line in read_journal(self._journal.path))
         if continued:
             self._refuse_other(config)
         else:
-            for file_name, text in _documents(config, overrides, provenance).items():
-                write_atomic(self.path / file_name, text)
-                self._journal.artifact(file_name)
+            for path, text in _documents(self.paths, config, overrides, provenance).items():
+                write_atomic(path, text)
+                self._journal.artifact(path)
             self._journal.params(flatten(config))
             self._journal.tags({"racing.config_hash": config_hash(config), "racing.run": self.name})
         self._journal.start(pid=os.getpid(), overrides=list(overrides), continued=continued)
 
     def _refuse_foreign(self) -> None:
         """Raise InputError if the directory has no journal but files: somebody else's, or a run's that lost it."""
-        strangers = sorted({path.name for path in self.path.iterdir()} - {*FOLDERS, self._lock.path.name})
-        rule = f"{self.path} must be a run directory or empty, it has no journal.jsonl but {', '.join(strangers[:3])}"
+        strangers = sorted({path.name for path in self.path.iterdir()} - {*map(str, FOLDERS), self.paths.lock.name})
+        rule = (
+            f"{self.path} must be a run directory or empty, it has no {IN_RUN.journal} but {', '.join(strangers[:3])}"
+        )
         require(self.exists or not strangers, f"{rule}; restore the journal, or move it aside with fresh=true")
 
     def _refuse_other(self, config: dict[str, Any]) -> None:
         """Raise InputError if config.yaml is not the configuration that names this directory: it was edited."""
-        path = self.path / "config.yaml"
+        path = self.paths.config
         try:
             recorded = self.config
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise InputError(f"{path} must be YAML, it was damaged; restore it, or use fresh=true") from error
         others = differing_keys(recorded, config)
         remedy = "restore the file, or use fresh=true"
@@ -168,28 +178,25 @@ def open_run(
     fresh: bool = False,
     suffix: str = "",
 ) -> RunDirectory:
-    """The run directory of this configuration, locked for this process: new, to be continued, or finished.
+    """Open the run directory of this configuration, locked for this process: new, to be continued, or finished.
 
     outputs: root of everything that is written. name: the experiment's name. config: the resolved configuration as
     plain data. overrides: what was typed. provenance: `racing.runs.provenance.collect`. fresh: an existing directory
     is moved aside to `<directory>.1`, `.2`, ... first. suffix: after the directory's name, for a second run of the same
     configuration beside the first. The files that describe the run are those of its first start.
-    Raises InputError if `outputs` cannot be written, the name is no file name, tracking.uri is no
-    store, or another process has the directory.
+    Raises InputError if `outputs` cannot be written, the name is no file name, or another process has the directory.
     """
-    require(
-        bool(_NAME.fullmatch(name)),
-        f"name {name!r} must be letters, digits and _-. and not begin with a dot; rename it",
-    )
-    resolve_uri((config.get("tracking") or {}).get("uri"), Path(outputs))  # a password must not even be recorded
+    rule = "must be letters, digits and _-. and not begin with a dot; rename it"
+    require(is_file_name(name), f"name {name!r} {rule}")
     run = RunDirectory(run_path(outputs, name, config, suffix))
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         if fresh and any(run.path.iterdir()):
             run._acquire()
-            run.path.rename(aside(run.path))
+            move_aside(run.path)
             run.close()
-            run.path.mkdir()
+            run = RunDirectory(run_path(outputs, name, config, suffix))  # another name, where keys were renamed
+            run.path.mkdir(exist_ok=True)
         run._acquire()
         run._begin(config, overrides, provenance)
     except OSError as error:
@@ -203,30 +210,57 @@ def open_run(
 
 
 def run_path(outputs: Path, name: str, config: Mapping[str, Any], suffix: str = "") -> Path:
-    """Where the run of this configuration lies; see `open_run`."""
-    return Path(outputs) / "runs" / f"{name}-{config_hash(config)[:8]}{suffix}"
+    """Find where the run of this configuration lies, or is to lie; see `open_run`.
+
+    A run that began under earlier names of its keys bears their hash; it stays where it is, and is found there.
+    """
+    path = Path(outputs) / RUNS / f"{name}-{config_hash(config)[:8]}{suffix}"
+    return path if path.exists() or not RENAMED_KEYS else _renamed(path, name, config, suffix) or path
+
+
+def _renamed(path: Path, name: str, config: Mapping[str, Any], suffix: str) -> Path | None:
+    """Find the directory beside `path` of the run of this configuration under the hash of earlier names of its keys."""
+    for other in sorted(path.parent.glob(f"{glob.escape(name)}-????????{glob.escape(suffix)}")):
+        try:
+            recorded = read_config(RunPaths(other).config)
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        own_name = other.name == f"{name}-{recorded_hash(recorded)[:8]}{suffix}"  # not edited, not renamed by hand
+        if own_name and config_hash(recorded) == config_hash(config):
+            return other
+    return None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration in `path` as it was recorded; {} where there is none. Raises YAMLError, ValueError."""
+    if not path.exists():
+        return {}
+    config = yaml.load(path.read_text(), Loader=LOADER) or {}
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold a mapping")
+    return config
 
 
 def reopen_run(path: Path) -> RunDirectory:
-    """A run that has ended, locked for this process, to add to its record. Raises InputError if another has it."""
+    """Lock a run that has ended for this process, to add to its record. Raises InputError if another has it."""
     run = RunDirectory(path)
     run._acquire()
-    run._journal = Journal(run.path / "journal.jsonl")
+    run._journal = Journal(run.paths.journal)
     return run
 
 
 def all_runs(outputs: Path) -> list[RunDirectory]:
-    """The run directories under `outputs`, newest first."""
-    runs = [RunDirectory(path.parent) for path in (Path(outputs) / "runs").glob("*/journal.jsonl")]
+    """Return the run directories under `outputs`, newest first."""
+    runs = [RunDirectory(path.parent) for path in (Path(outputs) / RUNS).glob(f"*/{IN_RUN.journal}")]
     return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
 
 
 def find_run(spec: str, outputs: Path) -> RunDirectory:
-    """The run meant by `spec`: a run directory, the name of one, an MLflow run id, or `latest` (the newest).
+    """Find the run meant by `spec`: a directory, the name of one, an MLflow run id, or `latest` (the newest).
 
     Raises InputError if there is none.
     """
-    for path in (Path(outputs) / "runs" / spec, Path(spec)):
+    for path in (Path(outputs) / RUNS / spec, Path(spec)):
         if RunDirectory(path).exists:
             return RunDirectory(path)
     for run in all_runs(outputs):
@@ -236,12 +270,14 @@ def find_run(spec: str, outputs: Path) -> RunDirectory:
     raise InputError(f"run {spec!r} {rule}; see `racing runs list paths.outputs={outputs}`")
 
 
-def _documents(config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]) -> dict[str, str]:
-    """File name -> text of what describes the run. The patch is a file of its own: it can be applied."""
+def _documents(
+    paths: RunPaths, config: dict[str, Any], overrides: list[str], provenance: dict[str, Any]
+) -> dict[Path, str]:
+    """Return the files that describe the run, with their texts. The patch is a file of its own: it can be applied."""
     rest = {key: value for key, value in provenance.items() if key != "diff"}
     texts = {
-        "config.yaml": yaml.safe_dump(config, sort_keys=False),
-        "overrides.yaml": yaml.safe_dump(list(overrides)),
-        "provenance.json": json.dumps(rest, indent=2) + "\n",
+        paths.config: yaml.safe_dump(config, sort_keys=False),
+        paths.overrides: yaml.safe_dump(list(overrides)),
+        paths.provenance: json.dumps(rest, indent=2) + "\n",
     }
-    return texts | ({"diff.patch": provenance["diff"]} if provenance.get("diff") else {})
+    return texts | ({paths.patch: provenance["diff"]} if provenance.get("diff") else {})

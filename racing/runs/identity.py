@@ -1,4 +1,7 @@
-"""Identity of a run: which keys of its configuration say what is computed, and how two configurations differ."""
+"""Identity of a run: which keys of its configuration say what is computed, and how two configurations differ.
+
+Configurations that earlier versions recorded are compared with today's names of their keys.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from racing.renamed_keys import upgraded
 
 # What may differ between two processes of one run: where it runs and who watches, not what it computes.
 NOT_IDENTITY = (
@@ -25,17 +30,30 @@ NOT_IDENTITY = (
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """sha256 of what the run computes: the canonical JSON of `config` without the keys in NOT_IDENTITY."""
-    return hashlib.sha256(json.dumps(identity(config), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """Return the sha256 of what is computed: canonical JSON of `config` without the keys in NOT_IDENTITY."""
+    return _hash(identity(config))
+
+
+def recorded_hash(config: Mapping[str, Any]) -> str:
+    """Return `config_hash` as it was when `config` was recorded: with the names that its keys have there."""
+    return _hash(_identity(config))
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `config` that says what is computed."""
+    """Return the part of `config` that says what is computed."""
+    return _identity(upgraded(config))
+
+
+def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in NOT_IDENTITY}
 
 
+def _hash(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def differing_keys(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
-    """`algo.gamma is 0.9, not 0.99` for each key of the two identities that differs; `recorded` is named first."""
+    """Name each key that differs in two identities, as `algo.gamma is 0.9, not 0.99`: `recorded`, then `present`."""
     before, now = flatten(identity(recorded)), flatten(identity(present))
 
     def shown(config: Mapping[str, Any], key: str) -> str:
@@ -46,12 +64,12 @@ def differing_keys(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> l
 
 
 def listing(parts: Sequence[str]) -> str:
-    """The first three of `parts` as text, and how many more there are."""
+    """Return the first three of `parts` as text, and how many more there are."""
     return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names: {"algo": {"gamma": 0.99}} gives {"algo.gamma": 0.99}; lists stay values."""
+    """Flatten nested mappings: {"algo": {"gamma": 0.99}} gives {"algo.gamma": 0.99}; lists stay values."""
     return dict(_leaves(config, prefix))
 
 

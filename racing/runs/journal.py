@@ -26,13 +26,15 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from racing.errors import require
+from racing.files import read_json, write_atomic
+from racing.runs.status import ENDS
 
 VERSION = 1
-STATUSES = ("FINISHED", "FAILED", "STOPPED")
 MAX_NAME = 250  # [characters] MLflow's limit for the name of a metric, parameter or tag
 _NAME = re.compile(r"[A-Za-z0-9_.:\- ]+(/[A-Za-z0-9_.:\- ]+)*")  # MLflow's alphabet; as a path it must be normal
 _TAIL = 1 << 16  # [bytes] read at a time when looking for the last newline
@@ -49,7 +51,7 @@ class Line:
 
 
 def read_journal(path: Path, offset: int = 0) -> Iterator[Line]:
-    """The complete lines of a journal from byte `offset` on; a torn last line (no newline yet) is left out."""
+    """Yield the complete lines of a journal from byte `offset` on; a torn last line (no newline yet) is left out."""
     with path.open("rb") as file:
         file.seek(offset)
         for raw in file:
@@ -63,6 +65,44 @@ def read_journal(path: Path, offset: int = 0) -> Iterator[Line]:
             offset += len(raw)
 
 
+def metric_points(line: Line) -> list[tuple[int, str, float]]:
+    """Return (step, name, value) of each metric in a journal's line; none in another line, or a damaged one."""
+    record = line.record or {}
+    if record.get("kind") != "metrics":
+        return []
+    try:
+        step = int(record["step"])
+        return [(step, str(name), float(value)) for name, value in record["values"].items()]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
+
+
+def newest_metrics(path: Path, tail: int) -> tuple[int | None, dict[str, float]]:
+    """Read the last `tail` bytes: the greatest step (None without metrics) and the last value of each metric."""
+    step: int | None = None
+    values: dict[str, float] = {}
+    for line in read_journal(path, max(0, path.stat().st_size - tail)):  # what is left of a cut line is no record
+        for at, name, value in metric_points(line):
+            step = max(step or 0, at)
+            values[name] = value
+    return step, values
+
+
+def read_cursor(path: Path) -> int:
+    """Read from the cursor file `path` how many bytes of a journal a tracker has; 0 where there is none."""
+    return int(read_json(path).get("offset", 0))
+
+
+def write_cursor(path: Path, offset: int) -> None:
+    """Note in the cursor file `path` that a tracker has the first `offset` bytes of a journal."""
+    write_atomic(path, json.dumps({"offset": offset}) + "\n")
+
+
+def utc_text(milliseconds: int) -> str:
+    """Return a journal's time as UTC in ISO 8601, to the second."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+
+
 def check_name(name: str) -> None:
     """Raise ValueError unless MLflow accepts `name` for a metric, parameter or tag."""
     normal = _NAME.fullmatch(name) and all(part not in (".", "..") for part in name.split("/"))
@@ -72,7 +112,7 @@ def check_name(name: str) -> None:
 
 
 def as_text(value: object) -> str:
-    """A parameter's text as one would type it in an override: true, null, 0.001, [1, 2]; text stays as it is."""
+    """Write a value as one types it in an override: true, null, 0.001, [1, 2]; text stays as it is."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
@@ -102,12 +142,12 @@ class Journal:
         return self._size
 
     def ending_at(self, position: int) -> str:
-        """sha256 of the last 4 KiB before byte `position`: where it is another one, the journal was cut or changed."""
+        """Return the sha256 of the last 4 KiB before byte `position`; another one: the journal was cut or changed."""
         begin = max(0, position - 4096)
         return hashlib.sha256(os.pread(self._fd, position - begin, begin)).hexdigest()
 
     def replay_from(self, position: int) -> None:
-        """The run continues from a checkpoint made at `position`: what it measures again is not recorded twice.
+        """Continue from a checkpoint made at `position`: what is measured again is not recorded twice.
 
         Each (step, name) that stands after `position` is left out once when it comes again.
         """
@@ -116,11 +156,11 @@ class Journal:
                 self._again.update((line.record["step"], name) for name in line.record["values"])
 
     def start(self, **fields: Any) -> None:
-        """This process begins or continues the run."""
+        """Record that this process begins or continues the run."""
         self._write("start", **fields)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers measured at `step` (environment steps); NaN and infinity are allowed.
+        """Record numbers measured at `step` (environment steps); NaN and infinity are allowed.
 
         Raises ValueError if a name is not one that MLflow accepts.
         """
@@ -135,11 +175,11 @@ class Journal:
             self._write("metrics", step=int(step), values=kept)
 
     def params(self, values: Mapping[str, object]) -> None:
-        """Parameters of the run, by dotted name; a parameter cannot change later. Raises ValueError on a bad name."""
+        """Record parameters, by dotted name; a parameter cannot change later. Raises ValueError on a bad name."""
         self._texts("params", values)
 
     def tags(self, values: Mapping[str, object]) -> None:
-        """Labels of the run; the last value counts. Raises ValueError on a bad name."""
+        """Record labels of the run; the last value counts. Raises ValueError on a bad name."""
         self._texts("tags", values)
 
     def artifact(self, path: Path | str, folder: str = "") -> None:
@@ -153,13 +193,13 @@ class Journal:
         self._write("model", path=self._inside(path), name=name)
 
     def event(self, name: str, **fields: Any) -> None:
-        """Anything worth remembering that is no number; it stays in the journal."""
+        """Record anything worth remembering that is no number; it stays in the journal."""
         self._write("event", name=name, **fields)
 
     def end(self, status: str, error: str | None = None) -> None:
-        """The run ends with `status` (see STATUSES); `error` is the traceback of a failure. On disk on return."""
-        if status not in STATUSES:
-            raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {status!r}; choose one")
+        """Record that the run ends with `status` (one of ENDS); on disk on return. error: traceback of a failure."""
+        if status not in ENDS:
+            raise ValueError(f"status must be one of {', '.join(ENDS)}, got {str(status)!r}; choose one")
         self._write("end", status=status, error=error)
         self.sync()
 
@@ -207,7 +247,7 @@ class Journal:
 
 
 def _complete_size(fd: int) -> int:
-    """Bytes up to and including the last newline."""
+    """Count the bytes up to and including the last newline."""
     end = os.fstat(fd).st_size
     while end > 0:
         begin = max(0, end - _TAIL)

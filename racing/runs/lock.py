@@ -13,7 +13,7 @@ class FileLock:
     """Exclusive lock on a file, which names its owner."""
 
     def __init__(self, path: Path) -> None:
-        """The lock at `path`; not taken yet, nothing is created."""
+        """Make the lock at `path`; it is not taken yet, nothing is created."""
         self.path = path
         self._fd: int | None = None
 

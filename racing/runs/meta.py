@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from racing.files import read_json, write_json
-from racing.runs.checkpoints import Checkpoints
+from racing.runs.checkpoints import MARKER, Checkpoints
 from racing.runs.directory import RunDirectory
 from racing.runs.identity import flatten
-from racing.runs.journal import read_journal
+from racing.runs.journal import read_journal, utc_text
 
 
 def write_meta(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> Path:
@@ -19,20 +18,19 @@ def write_meta(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> Pa
 
     status: that the run is about to have. summary: of a finished run, else empty.
     """
-    path = run.path / f"{run.name}.meta.json"
-    write_json(path, describe(run, status, summary))
-    run.journal.artifact(path)
-    return path
+    write_json(run.paths.meta, describe(run, status, summary))
+    run.journal.artifact(run.paths.meta)
+    return run.paths.meta
 
 
 def describe(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands on the page; times are UTC in ISO 8601."""
-    provenance = read_json(run.path / "provenance.json")
+    """Collect what stands on the page; times are UTC in ISO 8601."""
+    provenance = read_json(run.paths.provenance)
     starts: list[int] = []
     pruned: list[int] = []
     hardware = ""
     now = 0
-    for line in read_journal(run.path / "journal.jsonl"):
+    for line in read_journal(run.paths.journal):
         record = line.record or {}
         now = max(now, int(record.get("ts", 0)))
         if record.get("kind") == "start":
@@ -46,23 +44,18 @@ def describe(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> dict
         "name": run.name,
         "status": status,
         "mlflow": run.mlflow,
-        "started": clock(starts[0]) if starts else None,
-        "continued": [clock(start) for start in starts[1:]],
-        "written": clock(now),
+        "started": utc_text(starts[0]) if starts else None,
+        "continued": [utc_text(start) for start in starts[1:]],
+        "written": utc_text(now),
         "hardware": {"device": hardware, "cpu": provenance.get("cpu"), "cores": provenance.get("cores")},
         "code": {key: provenance.get(key) for key in ("racing", "commit", "dirty", "python")},
         "tracks": provenance.get("tracks"),
         "ancestor": provenance.get("ancestor"),
         "parameters": flatten(run.config),
         "checkpoints": {
-            "kept": {str(c.step): sorted([*c.notes["files"], "COMPLETE"]) for c in kept},
+            "kept": {str(c.step): sorted([*c.notes["files"], MARKER]) for c in kept},
             "pruned": sorted(set(pruned) - {c.step for c in kept}),
             "replay": sorted({e["file"] for c in kept for e in (c.notes.get("replay") or {}).get("chunks", [])}),
         },
         "result": dict(summary),
     }
-
-
-def clock(milliseconds: int) -> str:
-    """UTC in ISO 8601, to the second."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -9,13 +9,14 @@ import json
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from racing import __version__
+from racing.config import PACKAGE
+from racing.runs.git import git_output, is_tracked
 
 if TYPE_CHECKING:
     from racing.sim.track import Track
@@ -31,11 +32,10 @@ DIFF = (
     "--dst-prefix=b/",
 )
 CODE_FILE = "_code.json"  # `git_state` of the machine that a copy of the package comes from
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def collect(tracks: Iterable[Track] = ()) -> dict[str, Any]:
-    """What a later reader needs to know to get the same result; plain data, ready for JSON.
+    """Collect what a later reader needs to know to get the same result; plain data, ready for JSON.
 
     `commit`, `dirty`, `untracked` and `diff` (against the commit, as text) describe the source tree; they are null and
     empty where racing was installed without git.
@@ -43,7 +43,7 @@ def collect(tracks: Iterable[Track] = ()) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "racing": __version__,
-        **git_state(_PACKAGE),
+        **git_state(PACKAGE),
         "packages": packages(),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -54,7 +54,7 @@ def collect(tracks: Iterable[Track] = ()) -> dict[str, Any]:
 
 
 def git_state(package: Path) -> dict[str, Any]:
-    """`commit`, `dirty`, `untracked` (names) and `diff` of the work tree that holds `package`; null outside git.
+    """Return `commit`, `dirty`, `untracked` and `diff` of the work tree that holds `package`; null outside git.
 
     A copy that was sent to another machine (launchers/modal) knows what it is a copy of.
     """
@@ -62,27 +62,26 @@ def git_state(package: Path) -> dict[str, Any]:
     with contextlib.suppress(FileNotFoundError):
         known: dict[str, Any] = json.loads((package / CODE_FILE).read_text())
         return nothing | known
-    # A copy installed inside somebody else's repository is not part of it.
-    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+    if not is_tracked(package):
         return nothing
-    commit = _git(package, "rev-parse", "HEAD")
-    diff = _git(package, "diff", "HEAD", *DIFF)
-    root = _git(package, "rev-parse", "--show-toplevel")
+    commit = git_output(package, "rev-parse", "HEAD")
+    diff = git_output(package, "diff", "HEAD", *DIFF)
+    root = git_output(package, "rev-parse", "--show-toplevel")
     if commit is None or diff is None or root is None:
         return nothing
-    untracked = (_git(Path(root.strip()), "ls-files", "--others", "--exclude-standard") or "").splitlines()
+    untracked = (git_output(Path(root.strip()), "ls-files", "--others", "--exclude-standard") or "").splitlines()
     return {"commit": commit.strip(), "dirty": bool(diff or untracked), "untracked": untracked, "diff": diff}
 
 
 def differences(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Where two results of `collect` differ in what can change a result: (what, recorded, present) as short texts."""
+    """List where two results of `collect` differ in what can change a result: (what, recorded, present)."""
     before, now = facts(recorded), facts(present)
     rows = [(what, before.get(what, "none"), now.get(what, "none")) for what in before | now]
     return [row for row in rows if row[1] != row[2]]
 
 
 def facts(found: Mapping[str, Any]) -> dict[str, str]:
-    """What of `collect` can change a result, as short texts by name."""
+    """Pick what of `collect` can change a result, as short texts by name."""
     diff = str(found.get("diff") or "")
     facts = {
         "commit": str(found.get("commit") or "not from git")[:12],
@@ -96,12 +95,12 @@ def facts(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def packages() -> dict[str, str | None]:
-    """Version of each package that racing asks for directly; null where it is missing."""
+    """Return the version of each package that racing asks for directly; null where it is missing."""
     return {name: version(name) for name in direct_dependencies()}
 
 
 def direct_dependencies() -> list[str]:
-    """Names of the packages that racing asks for directly, without those of its extras; empty if not installed."""
+    """Name the packages that racing asks for directly, without those of its extras; none if not installed."""
     try:
         wanted = importlib.metadata.requires("racing") or []
     except importlib.metadata.PackageNotFoundError:
@@ -110,7 +109,7 @@ def direct_dependencies() -> list[str]:
 
 
 def version(package: str) -> str | None:
-    """Installed version of `package`, None if it is missing."""
+    """Return the installed version of `package`, None if it is missing."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -118,7 +117,7 @@ def version(package: str) -> str | None:
 
 
 def cpu_model() -> str:
-    """The processor's name, as exact as the system tells."""
+    """Return the processor's name, as exact as the system tells."""
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -127,7 +126,7 @@ def cpu_model() -> str:
 
 
 def track_sha256(track: Track) -> str:
-    """sha256 of the track's file as its reader noted it, else of its geometry."""
+    """Return the sha256 of the track's file as its reader noted it, else of its geometry."""
     if "sha256" in track.source:
         return str(track.source["sha256"])
     digest = hashlib.sha256()
@@ -137,13 +136,3 @@ def track_sha256(track: Track) -> str:
     if track.grip is not None:
         digest.update(track.grip.values.tobytes())
     return digest.hexdigest()
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """Output of a git command in `folder`, None if it fails or git is missing."""
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True)
-    except OSError:
-        return None
-    # Not text=True, which makes \r\n into \n: such a diff no longer applies.
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -1,0 +1,1 @@
+"""Vehicle dynamics, range finders and camera as compiled kernels on arrays; knows no RL, no config, no files."""

@@ -8,7 +8,7 @@ from racing.sim.kernels.kernel import kernel, real
 from racing.sim.kernels.trig import wrap
 
 ZERO, ONE, HALF = real(0), real(1), real(0.5)
-MAX_WALK = 64  # centreline points a car may pass in one decision
+MAX_WALK = 64  # centreline points a car may pass in one environment step
 
 
 @kernel

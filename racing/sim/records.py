@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
-RUNNING, OFF_TRACK, LAPS_DONE, TIME_LIMIT, STALLED, WRONG_WAY = 0, 1, 2, 3, 4, 5  # values of a car's `ended`
-ENDINGS = ("running", "off_track", "laps_done", "time_limit", "stalled", "wrong_way")
+RENAMED_FIELDS = {"advance": "progress_delta"}  # of saved records: what earlier versions called them
+
+
+class Ending(IntEnum):
+    """How an episode ended: the values of a car's `ended`."""
+
+    RUNNING = 0  # it did not yet
+    OFF_TRACK = 1
+    LAPS_DONE = 2
+    TIME_LIMIT = 3
+    STALLED = 4
+    WRONG_WAY = 5
+
+    @property
+    def label(self) -> str:
+        """Its text in tables and files, such as off_track."""
+        return self.name.lower()
+
 
 _CAR_REALS = (
     "x",  # [m] centre of gravity
@@ -17,14 +34,14 @@ _CAR_REALS = (
     "yaw",  # [rad] in [-pi, pi]
     "yaw_rate",  # [rad/s]
     "slip",  # [rad] angle between velocity and car, beta
-    "ax",  # [m/s^2] acceleration in the car's frame at the end of the decision
+    "ax",  # [m/s^2] acceleration in the car's frame at the end of the step
     "ay",
     "s",  # [m] arc length of the nearest centreline point, 0 at the start line
     "lateral",  # [m] offset from the centreline, positive to the left
     "heading_error",  # [rad] yaw - direction of the track
     "line_speed",  # [m/s] the followed line's speed at the nearest centreline point
     "half_width",  # [m] from the centreline to the road's edge on the car's side
-    "advance",  # [m] arc length won in the last decision
+    "progress_delta",  # [m] arc length won in the last step
     "progress",  # [m] arc length won since the start of the episode
     "furthest",  # [m] greatest progress so far
     "lap_started",  # [s] when the current lap began, in episode time
@@ -40,16 +57,16 @@ _CAR_INTS = (
     "next_gate",  # index of the gate to pass next
     "gates",  # gates passed since the start of the episode
     "laps",  # complete laps since the start of the episode
-    "max_steps",  # decisions that the episode may last, 0: any number
-    "steps",  # decisions since the start of the episode
-    "slow_steps",  # consecutive decisions below the stall speed
-    "episode",  # counts the episodes of this lane
-    "ended",  # RUNNING or how the episode ended
+    "max_steps",  # environment steps that the episode may last, 0: any number
+    "steps",  # environment steps since the start of the episode
+    "slow_steps",  # consecutive steps below the stall speed
+    "episode",  # number of the car's episode, from 0
+    "ended",  # an Ending
 )
 _VEHICLE_REALS = (
     "mass yaw_inertia front_axle rear_axle cg_height friction stiffness_front stiffness_rear tyre_shape max_steer "
     "max_steer_rate max_drive max_brake switch_speed max_speed min_speed drag rolling drive_front brake_front "
-    "kinematic_below mass_per_length per_mass per_inertia bend_front bend_rear"
+    "kinematic_speed_threshold mass_per_length inv_mass inv_inertia pacejka_b_front pacejka_b_rear"
 ).split()
 _TRACK_REALS = (
     "spacing length grid_x grid_y cells_per_metre cell last_u last_v "
@@ -59,10 +76,10 @@ _TRACK_INTS = "point_start point_count grid_start grid_width gate_start gate_cou
 _POINT_REALS = "x y heading curvature left right speed line_x line_y line_speed".split()
 _GATE_REALS = "left_x left_y right_x right_y s".split()
 _RULE_REALS = (
-    "step field_of_view range margin stall_speed start_lateral start_heading start_speed_low start_speed_high "
-    "start_standing"
+    "physics_dt field_of_view range margin stall_speed start_lateral_offset start_heading_error "
+    "start_speed_low start_speed_high standing_start_prob"
 ).split()
-_RULE_INTS = "substeps laps max_steps min_steps stall_steps random_start seed first_lane cars_per_race".split()
+_RULE_INTS = "substeps laps max_steps min_steps stall_steps random_start seed first_car cars_per_race".split()
 
 
 def _record(reals: Any, ints: Any, real: Any) -> np.dtype[Any]:
@@ -97,3 +114,11 @@ def gate(real: Any) -> np.dtype[Any]:
 def rules(real: Any) -> np.dtype[Any]:
     """What holds for every car of a world: time step, sensors, start and end of episodes."""
     return _record(_RULE_REALS, _RULE_INTS, real)
+
+
+def with_current_names(array: Any) -> Any:
+    """Records as another version saved them, under today's names of their fields; other arrays as they are."""
+    names = array.dtype.names
+    if not names or not RENAMED_FIELDS.keys() & set(names):
+        return array
+    return array.view(np.dtype([(RENAMED_FIELDS.get(name, name), array.dtype[name]) for name in names]))

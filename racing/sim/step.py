@@ -1,4 +1,4 @@
-"""One decision of many cars: physics, progress, gates, end of episode, new start, rays. Lanes share nothing."""
+"""One environment step of many cars: physics, progress, gates, end of episode, new start, rays. Races share nothing."""
 
 from __future__ import annotations
 
@@ -6,89 +6,117 @@ import math
 
 import numpy as np
 
-from racing.sim.dynamics import KINEMATIC, LINEAR, SATURATED, derivative, rk4, settle
+from racing.sim.dynamics import (
+    KINEMATIC,
+    LINEAR,
+    SATURATED,
+    STATE_SIZE,
+    STEER,
+    YAW,
+    YAW_RATE,
+    V,
+    W,
+    X,
+    Y,
+    derivative,
+    rk4,
+    settle,
+)
 from racing.sim.grip import grip_at
 from racing.sim.kernels.kernel import kernel, real
-from racing.sim.kernels.rng import uniform
+from racing.sim.kernels.rng import Draw, uniform
 from racing.sim.kernels.trig import arctan, sincos, wrap
 from racing.sim.localisation import gate_crossing, heading_error, locate, shortest
 from racing.sim.rays import clearance, scan
-from racing.sim.records import LAPS_DONE, OFF_TRACK, RUNNING, STALLED, TIME_LIMIT, WRONG_WAY
+from racing.sim.records import Ending
 
-ZERO, ONE, TWO, FIVE = real(0), real(1), real(2), real(5)
+ZERO, ONE, TWO = real(0), real(1), real(2)
 SLOW = real(0.1)  # [m/s] below it the slip angle is not resolved
-BLOCK, BLOCK_ROWS = 16, 28  # cars whose equations are solved together; numbers kept for each
-GATES_PER_DECISION = 4
+BLOCK = 16  # cars whose equations are solved together
+# Rows of a block's work space, a column per car: the state vector (racing.sim.dynamics), what the driver asks for, room
+# for the integrator, and what the car was before. Friction is that of the tyres on the ground where the car is.
+STATE = 0  # and the STATE_SIZE - 1 rows after it
+STEER_RATE = STATE + STATE_SIZE  # [rad/s]
+DEMAND = STEER_RATE + 1  # [m/s^2] acceleration, brake negative
+STEER_TARGET = DEMAND + 1  # [rad] road-wheel angle
+INTEGRATOR = STEER_TARGET + 1  # and the 2 * STATE_SIZE - 1 rows after it, see rk4
+X_BEFORE = INTEGRATOR + 2 * STATE_SIZE  # [m] before the environment step
+Y_BEFORE = X_BEFORE + 1
+V_BEFORE = Y_BEFORE + 1  # [m/s] before the physics step
+FRICTION = V_BEFORE + 1  # [-]
+BLOCK_ROWS = FRICTION + 1
+GATES_PER_STEP = 4
 BACKWARDS = real(20.0)  # [m] or a tenth of the lap: so much progress lost is the wrong way
 
 
 @kernel
-def physics(cars, actions, first, count, vehicle, rules, block, tracks, grip):
-    """Move cars first..first+count-1 by one decision under their actions (N, 2): steering, throttle/brake in [-1, 1].
+def integrate(cars, actions, first, count, vehicle, rules, block, tracks, grip):
+    """Move cars first..first+count-1 by one environment step.
 
-    block (BLOCK_ROWS, BLOCK): work space; afterwards its rows 24 and 25 hold where the cars were.
+    actions (N, 2): steering, throttle/brake, clipped to [-1, 1].
+    block (BLOCK_ROWS, BLOCK): work space; afterwards its rows X_BEFORE and Y_BEFORE hold where the cars were.
     """
-    states, rates, pushes, targets, mus = block[0:7], block[7], block[8], block[9], block[27]
-    work = block[10:24].reshape((2, 7, BLOCK))
+    states, work = block[STATE:STEER_RATE], block[INTEGRATOR:X_BEFORE].reshape((2, STATE_SIZE, BLOCK))
+    rates, demands, targets, mus = block[STEER_RATE], block[DEMAND], block[STEER_TARGET], block[FRICTION]
     for j in range(count):
         car = cars[first + j]
         unpack(car, vehicle, states, j)
         targets[j] = min(max(actions[first + j, 0], -ONE), ONE) * vehicle.max_steer
         pedal = min(max(actions[first + j, 1], -ONE), ONE)
-        pushes[j] = pedal * (vehicle.max_drive if pedal >= ZERO else vehicle.max_brake)
-        block[24, j], block[25, j] = car.x, car.y
+        demands[j] = pedal * (vehicle.max_drive if pedal >= ZERO else vehicle.max_brake)
+        block[X_BEFORE, j], block[Y_BEFORE, j] = car.x, car.y
     for _ in range(rules.substeps):
         for j in range(count):
-            rates[j] = (targets[j] - states[2, j]) / rules.step
-            block[26, j] = states[3, j]
-            mus[j] = vehicle.friction * grip_at(grip, tracks[cars[first + j].track], states[0, j], states[1, j])
-        rk4(states, work, rates, pushes, mus, rules.step, vehicle, count)
+            rates[j] = (targets[j] - states[STEER, j]) / rules.physics_dt
+            block[V_BEFORE, j] = states[V, j]
+            mus[j] = vehicle.friction * grip_at(grip, tracks[cars[first + j].track], states[X, j], states[Y, j])
+        rk4(states, work, rates, demands, mus, rules.physics_dt, vehicle, count)
         for j in range(count):
-            settle(states, j, block[26, j], vehicle)
+            settle(states, j, block[V_BEFORE, j], vehicle)
     for j in range(count):
         car = cars[first + j]
-        pack(car, vehicle, states, j, pushes[j], mus[j])
+        pack(car, vehicle, states, j, demands[j], mus[j])
         car.steering_change = abs(actions[first + j, 0] - car.steering_command)
         car.steering_command, car.throttle_command = actions[first + j, 0], actions[first + j, 1]
 
 
 @kernel
 def unpack(car, vehicle, states, j):
-    """Column j of `states`: the car as the model of the vehicle sees it (racing.sim.dynamics)."""
+    """Write the car to column j of `states` as the vehicle's model sees it (table in racing.sim.dynamics)."""
     x, y, w = car.x, car.y, car.slip
     if vehicle.model == SATURATED:
         w = car.v * math.tan(car.slip)
     if vehicle.model == KINEMATIC:
         sin, cos = sincos(car.yaw)
         x, y, w = x - vehicle.rear_axle * cos, y - vehicle.rear_axle * sin, ZERO
-    states[0, j], states[1, j], states[2, j], states[3, j] = x, y, car.steer, car.v
-    states[4, j], states[5, j], states[6, j] = car.yaw, car.yaw_rate, w
+    states[X, j], states[Y, j], states[STEER, j], states[V, j] = x, y, car.steer, car.v
+    states[YAW, j], states[YAW_RATE, j], states[W, j] = car.yaw, car.yaw_rate, w
 
 
 @kernel
-def pack(car, vehicle, states, j, push, mu):
-    """The car from column j of `states`, with its accelerations under the demand `push` [m/s^2] at friction `mu`."""
+def pack(car, vehicle, states, j, demand, mu):
+    """Read the car from column j of `states`, and its accelerations under `demand` [m/s^2] at friction `mu`."""
     state = states[0, j], states[1, j], states[2, j], states[3, j], states[4, j], states[5, j], states[6, j]
-    slope = derivative(state, ZERO, push, mu, vehicle)
+    slope = derivative(state, ZERO, demand, mu, vehicle)
     x, y, car.steer, car.v, yaw, car.yaw_rate, w = state
     car.yaw = wrap(yaw)
     if vehicle.model == SATURATED:
         car.slip = arctan(w / max(abs(car.v), SLOW))
-        car.ax, car.ay = slope[3] - car.yaw_rate * w, slope[6] + car.yaw_rate * car.v
+        car.ax, car.ay = slope[V] - car.yaw_rate * w, slope[W] + car.yaw_rate * car.v
     elif vehicle.model == LINEAR:
         car.slip = w
-        car.ax, car.ay = slope[3], car.v * (slope[6] + car.yaw_rate)
+        car.ax, car.ay = slope[V], car.v * (slope[W] + car.yaw_rate)
     else:
-        car.yaw_rate = slope[4]
+        car.yaw_rate = slope[YAW]
         sin, cos = sincos(car.yaw)
         x, y = x + vehicle.rear_axle * cos, y + vehicle.rear_axle * sin
         car.slip = arctan(vehicle.rear_axle * car.yaw_rate / max(abs(car.v), SLOW))
-        car.ax, car.ay = slope[3], car.v * car.yaw_rate
+        car.ax, car.ay = slope[V], car.v * car.yaw_rate
     car.x, car.y = x, y
 
 
 @kernel
-def place(car, points, track):
+def locate_car(car, points, track):
     """Bring the car's track coordinates up to date with x, y, yaw; returns its arc length [m]."""
     index, s, lateral, heading = locate(points, track, car.x, car.y, car.nearest)
     car.nearest = index
@@ -101,14 +129,17 @@ def place(car, points, track):
 
 
 @kernel
-def timing(car, gates, track, x0, y0, decision, margin):
-    """Count the gates that the way from (x0, y0) crossed. A lap runs from the first gate passed to that gate again."""
-    for _ in range(GATES_PER_DECISION):
+def count_gates(car, gates, track, x0, y0, step_dt, margin):
+    """Count the gates that the way from (x0, y0) crossed. A lap runs from the first gate passed to that gate again.
+
+    step_dt: [s] of an environment step. margin: how far [m] beyond a gate's end still counts.
+    """
+    for _ in range(GATES_PER_STEP):
         gate = gates[track.gate_start + car.next_gate]
         share = gate_crossing(gate, x0, y0, car.x, car.y, margin)
         if share < ZERO:
             return
-        now = (real(car.steps - 1) + share) * decision
+        now = (real(car.steps - 1) + share) * step_dt
         if car.gates > 0 and car.gates % track.gate_count == 0:
             car.laps += 1
             car.lap_time = now - car.lap_started
@@ -128,63 +159,62 @@ def ending(car, grid, track, rules):
         or abs(car.lateral) > car.half_width + TWO * rules.margin
         or not math.isfinite(car.x + car.y + car.yaw)
     ):
-        return OFF_TRACK
+        return Ending.OFF_TRACK
     if rules.laps > 0 and car.laps >= rules.laps:
-        return LAPS_DONE
+        return Ending.LAPS_DONE
     if rules.stall_steps > 0 and car.slow_steps >= rules.stall_steps:
-        return STALLED
+        return Ending.STALLED
     if car.progress < car.furthest - min(BACKWARDS, real(0.1) * track.length):
-        return WRONG_WAY
+        return Ending.WRONG_WAY
     if car.max_steps > 0 and car.steps >= car.max_steps:
-        return TIME_LIMIT
-    return RUNNING
+        return Ending.TIME_LIMIT
+    return Ending.RUNNING
 
 
 @kernel
-def start(car, lane, points, gates, tracks, track_count, rules):
-    """Put the car at the start of its next episode. Cars of one race follow each other around the lap."""
-    race, place_in_race = lane // rules.cars_per_race, lane % rules.cars_per_race
-    key = rules.first_lane // rules.cars_per_race + race
-    episode = car.episode + 1
-    number = key % track_count
+def start_episode(car, i, points, gates, tracks, rules):
+    """Put car i of the world at the start of its next episode. Cars of a race follow each other around the lap."""
+    slot, key = i % rules.cars_per_race, i + rules.first_car
+    race = rules.first_car // rules.cars_per_race + i // rules.cars_per_race
+    seed, episode = rules.seed, car.episode + 1
+    number = race % len(tracks)
     track = tracks[number]
-    u = real(0)
+    place = real(0)
     if rules.random_start:
-        u = uniform(rules.seed, key, episode, 0)
-    along = u * track.length - real(place_in_race) * track.length / real(4 * rules.cars_per_race)
+        place = uniform(seed, race, episode, Draw.START_PLACE)
+    along = place * track.length - real(slot) * track.length / real(4 * rules.cars_per_race)
     along = along - track.length * real(math.floor(along / track.length))
     index = int(along / track.spacing) % track.point_count
     here = points[track.point_start + index]
-    draw = real(2) * uniform(rules.seed, lane + rules.first_lane, episode, 1) - ONE
-    room = (here.left if draw >= ZERO else here.right) - rules.margin
-    lateral = draw * max(room, ZERO) * rules.start_lateral
-    twist = (real(2) * uniform(rules.seed, lane + rules.first_lane, episode, 2) - ONE) * rules.start_heading
-    pace = rules.start_speed_low + (rules.start_speed_high - rules.start_speed_low) * uniform(
-        rules.seed, lane + rules.first_lane, episode, 3
-    )
+    side = TWO * uniform(seed, key, episode, Draw.START_LATERAL_OFFSET) - ONE
+    room = (here.left if side >= ZERO else here.right) - rules.margin
+    lateral = side * max(room, ZERO) * rules.start_lateral_offset
+    twist = (TWO * uniform(seed, key, episode, Draw.START_HEADING_ERROR) - ONE) * rules.start_heading_error
+    spread = rules.start_speed_high - rules.start_speed_low
+    pace = rules.start_speed_low + spread * uniform(seed, key, episode, Draw.START_SPEED)
+    if uniform(seed, key, episode, Draw.STANDING_START) < rules.standing_start_prob:
+        pace = ZERO
     sin, cos = sincos(here.heading)
     car.x, car.y = here.x - lateral * sin, here.y + lateral * cos
     car.yaw = wrap(here.heading + twist)
-    if uniform(rules.seed, lane + rules.first_lane, episode, 5) < rules.start_standing:
-        pace = ZERO
     car.v = pace * here.speed
     car.steer = car.yaw_rate = car.slip = car.ax = car.ay = ZERO
     car.steering_command = car.throttle_command = car.steering_change = ZERO
-    car.advance = car.progress = car.furthest = ZERO
+    car.progress_delta = car.progress = car.furthest = ZERO
     car.lap_started = car.lap_time = car.best_lap = ZERO
     car.track, car.nearest, car.episode = number, index, episode
     car.max_steps = rules.max_steps
     if rules.min_steps > 0:
-        draw = uniform(rules.seed, lane + rules.first_lane, episode, 4)
-        car.max_steps = rules.min_steps + int(draw * real(rules.max_steps - rules.min_steps + 1))
+        share = uniform(seed, key, episode, Draw.TIME_LIMIT)
+        car.max_steps = rules.min_steps + int(share * real(rules.max_steps - rules.min_steps + 1))
     car.gates = car.laps = car.steps = car.slow_steps = 0
-    car.ended = RUNNING
-    car.s = place(car, points, track)
-    _aim(car, gates, track)
+    car.ended = Ending.RUNNING
+    car.s = locate_car(car, points, track)
+    find_next_gate(car, gates, track)
 
 
 @kernel
-def _aim(car, gates, track):
+def find_next_gate(car, gates, track):
     """Set next_gate to the first gate ahead of the car."""
     best = track.length * TWO
     for g in range(track.gate_count):
@@ -201,7 +231,7 @@ def workspace(ranges):
 
 
 @kernel
-def look_around(car, grid, tracks, rules, scratch, order, out):
+def measure(car, grid, tracks, rules, scratch, order, out):
     """Measure the car's rays into `out` (R,)."""
     track = tracks[car.track]
     scan(grid, track, car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, out)
@@ -209,44 +239,50 @@ def look_around(car, grid, tracks, rules, scratch, order, out):
 
 @kernel
 def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):
-    """Start a new episode on lanes first..last-1 and look around."""
+    """Start a new episode of cars first..last-1 and measure their rays; arguments as in `step`."""
     scratch, order = workspace(ranges)
-    for lane in range(first, last):
-        car = cars[lane]
-        start(car, lane, points, gates, tracks, len(tracks), rules)
-        look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
+    for i in range(first, last):
+        car = cars[i]
+        start_episode(car, i, points, gates, tracks, rules)
+        measure(car, grid, tracks, rules, scratch, order, ranges[i])
 
 
 @kernel
 def step(
     first, last, actions, cars, final_cars, points, gates, grid, grip, tracks, vehicle, rules, ranges, final_ranges
 ):
-    """Advance lanes first..last-1 by one decision.
+    """Advance cars first..last-1 by one environment step. Records: racing.sim.records.
 
-    actions (N, 2): steering, throttle/brake. cars, ranges (N, R): state and rays after the decision; where an episode
-    ended, those of the next episode's start, while final_cars and final_ranges keep the ended episode's last ones.
+    actions (N, 2): steering, throttle/brake.
+    cars (N,) car records: the state after the step; where an episode ended, that of the next episode's start.
+    final_cars (N,) car records: the state after the step; where an episode ended, its last one.
+    points (P,), gates (G,): point and gate records of all tracks, one track after another.
+    grid, grip: cells of the tracks' clearance grids and grip maps, flat.
+    tracks (K,) track records: where each track lies in points, gates, grid and grip.
+    vehicle, rules: one record each, the same for all cars.
+    ranges (N, R) [m]: rays of `cars`. final_ranges (N, R) [m]: rays of `final_cars`, written where an episode ended.
     """
-    decision = rules.step * real(rules.substeps)
+    step_dt = rules.physics_dt * real(rules.substeps)
     scratch, order = workspace(ranges)
     block = np.empty((BLOCK_ROWS, BLOCK), ranges.dtype)
-    for lane in range(first, last):
-        place_in_block = (lane - first) % BLOCK
-        if place_in_block == 0:
-            physics(cars, actions, lane, min(BLOCK, last - lane), vehicle, rules, block, tracks, grip)
-        car = cars[lane]
+    for i in range(first, last):
+        j = (i - first) % BLOCK
+        if j == 0:
+            integrate(cars, actions, i, min(BLOCK, last - i), vehicle, rules, block, tracks, grip)
+        car = cars[i]
         track = tracks[car.track]
         s0 = car.s
         car.steps += 1
-        car.s = place(car, points, track)
-        car.advance = shortest(car.s - s0, track.length)
-        car.progress += car.advance
+        car.s = locate_car(car, points, track)
+        car.progress_delta = shortest(car.s - s0, track.length)
+        car.progress += car.progress_delta
         car.furthest = max(car.furthest, car.progress)
         car.slow_steps = car.slow_steps + 1 if car.v < rules.stall_speed else 0
-        timing(car, gates, track, block[24, place_in_block], block[25, place_in_block], decision, rules.margin)
+        count_gates(car, gates, track, block[X_BEFORE, j], block[Y_BEFORE, j], step_dt, rules.margin)
         car.ended = ending(car, grid, track, rules)
-        look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
-        final_cars[lane] = car
-        if car.ended != RUNNING:
-            final_ranges[lane] = ranges[lane]
-            start(car, lane, points, gates, tracks, len(tracks), rules)
-            look_around(car, grid, tracks, rules, scratch, order, ranges[lane])
+        measure(car, grid, tracks, rules, scratch, order, ranges[i])
+        final_cars[i] = car
+        if car.ended != Ending.RUNNING:
+            final_ranges[i] = ranges[i]
+            start_episode(car, i, points, gates, tracks, rules)
+            measure(car, grid, tracks, rules, scratch, order, ranges[i])

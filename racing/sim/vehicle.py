@@ -46,7 +46,7 @@ class Vehicle:
     rolling: float = 0.0  # [-] rolling resistance / weight
     drive_front: float = 0.0  # [-] share of the drive force at the front axle, 0..1
     brake_front: float = 0.5  # [-] share of the brake force at the front axle, 0..1
-    kinematic_below: float = 0.5  # [m/s] below it, and in reverse, the car rolls without slip
+    kinematic_speed_threshold: float = 0.5  # [m/s] below it, and in reverse, the car rolls without slip
     physics_step: float  # [s] integration step (RK4)
     control_period: float  # [s] time between two commands
     sensor_range: float  # [m] default range of the rays
@@ -57,7 +57,7 @@ class Vehicle:
         require(
             self.model in MODELS, f"vehicle.model must be one of {', '.join(MODELS)}, got {self.model!r}; choose one"
         )
-        may_be_zero = {"drag", "rolling", "drive_front", "brake_front", "kinematic_below", "cg_height"}
+        may_be_zero = {"drag", "rolling", "drive_front", "brake_front", "kinematic_speed_threshold", "cg_height"}
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name in ("name", "model"):

@@ -11,59 +11,37 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import require
+from racing.errors import require, require_number
 from racing.sim import records, step
+from racing.sim.angles import require_degrees
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.track import Track
 from racing.sim.vehicle import MODELS, Vehicle
 
 Array = npt.NDArray[Any]
-MIN_LANES_PER_THREAD = 64  # below it handing work to a thread costs more than it saves
+MIN_CARS_PER_THREAD = 64  # below it handing work to a thread costs more than it saves
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rays:
-    """Range finders: `number` rays evenly over `field_of_view` [rad], left to right, at most `range` [m] long."""
+class RangeFinder:
+    """A car's range finder: `rays` rays spread evenly over `field_of_view` [rad], left to right, `range` [m] long.
 
-    number: int = 7
+    Raises InputError for values out of range.
+    """
+
+    rays: int = 7
     field_of_view: float = float(np.pi)
     range: float = 120.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
-        require(1 <= self.number <= 4096, f"env.rays.number must be in 1..4096, got {self.number}; 7 is the default")
-        require(
-            0 < self.field_of_view <= 2 * np.pi + 1e-6,
-            f"env.rays.field_of_view must be in (0, 360] degrees, got {np.degrees(self.field_of_view):.0f}; e.g. 180",
-        )
-        require(
-            0 < self.range <= 10_000,
-            f"env.rays.range must be in (0, 10000] m, got {self.range}; null: the vehicle's own",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Episodes:
-    """How episodes start and end. A limit of 0 never ends them.
-
-    random: start anywhere on the lap (else at the track's start pose's place on the lap).
-    lateral: share of the half-width by which the start may be off the centreline. heading: largest twist [rad].
-    speed: (low, high) multiples of the centreline's quasi-steady-state speed; (0, 0) stands.
-    """
-
-    random: bool = True
-    lateral: float = 0.5
-    heading: float = 0.1
-    speed: tuple[float, float] = (0.3, 0.9)
-    standing: float = 0.0  # share of the episodes that start from standing, [0, 1]
-    laps: int = 0
-    time_limit: float = 0.0  # [s]
-    time_limit_from: float = 0.0  # [s] each episode's limit is drawn between this and time_limit; 0: it is time_limit
-    stall_speed: float = 0.5  # [m/s]
-    stall_time: float = 0.0  # [s]
+        require_number("rays", self.rays, 1, 4096, whole=True, remedy="7 is the default")
+        require_degrees("field_of_view", self.field_of_view, 1e-3, 360, remedy="180 is the default")
+        require_number("range", self.range, 1e-3, 10_000, unit="m", remedy="null: the vehicle's own")
 
 
 @dataclass(frozen=True, eq=False)
-class Guide:
+class Raceline:
     """A way around a track: lateral offset [m] (left positive) and speed [m/s] at each centreline point, both (M,)."""
 
     offset: Array
@@ -71,14 +49,16 @@ class Guide:
 
 
 class World:
-    """W races of C cars each, on one track or spread over several, float32, bit-identical for any thread count.
+    """R races of C cars each, on one track or spread over several, float32, bit-identical for any thread count.
 
-    Race w drives on tracks[w % len(tracks)]. Every random number is a function of (seed, lane, episode, draw), so lane
-    i of a large world does what lane i of a small one does. Cars of one race do not touch each other yet.
+    Race r drives on tracks[(first_race + r) % len(tracks)]. Every random number is a function of the seed, the number
+    of the car or race counted from first_race on, its episode, and what it is for (racing.sim.kernels.rng.Draw): so
+    races k..k+m-1 of a large world are those of a world with races=m, first_race=k. Cars of one race do not touch each
+    other yet.
 
     Arrays to read after `step` (views, overwritten by the next step):
-      cars (W, C) records (racing.sim.records.car), ranges (W, C, R) [m]: the state now, after automatic restarts.
-      final_cars (W, C): the state before restarts. final_ranges: its rays, valid where final_cars["ended"] > 0.
+      cars (R, C) records (racing.sim.records.car): the state now, after automatic restarts. ranges (R, C, rays) [m].
+      final_cars (R, C): the state before restarts. final_ranges: its rays, valid where final_cars["ended"] > 0.
     Fixed: points (P,) centreline records of all tracks, track_table (K,) where each track's lie in them.
     """
 
@@ -91,48 +71,62 @@ class World:
         cars_per_race: int = 1,
         seed: int = 0,
         first_race: int = 0,
-        rays: Rays | None = None,
-        decision_repeat: int = 2,
-        episodes: Episodes | None = None,
+        range_finder: RangeFinder | None = None,
+        action_repeat: int = 2,
+        episodes: EpisodeConfig | None = None,
         start_speeds: Sequence[Array] | None = None,
-        lines: Sequence[Guide] | None = None,
+        racelines: Sequence[Raceline] | None = None,
         threads: int = 1,
     ) -> None:
-        """See the class; start_speeds: per track (M,) [m/s] at its centreline points, default a tenth of top speed.
-        lines: per track what observers preview and rewards compare speeds with, default the centreline at top speed.
+        """See the class.
 
-        Raises InputError for sizes and repeats below 1.
+        tracks: at least one. vehicle: of all cars.
+        races: number of races R, >= 1.
+        cars_per_race: number of cars C of each race, >= 1.
+        seed: of all random numbers; 31 bits count.
+        first_race: number of this world's first race, where several worlds are parts of a larger one.
+        range_finder: of every car; default seven rays as long as the vehicle's sensor range.
+        action_repeat: control periods of an environment step, >= 1.
+        episodes: how they start and end.
+        start_speeds: per track (M,) [m/s] at its centreline points: what `episodes.start_speed` is a share of; default
+        a tenth of top speed.
+        racelines: per track what observers preview and rewards compare speeds with; default the centreline at top
+        speed.
+        threads: a step is split among so many; results do not depend on it.
+        Raises InputError for values out of range.
         """
-        for name, value in (("races", races), ("cars_per_race", cars_per_race), ("decision_repeat", decision_repeat)):
+        for name, value in (("races", races), ("cars_per_race", cars_per_race)):
             require(value >= 1, f"{name} must be >= 1, got {value}; use at least one")
+        require_number("action_repeat", action_repeat, 1, 1000, whole=True, remedy="2 is the default")
         require(len(tracks) > 0, "a world needs at least one track, got none; name one")
-        self.tracks, self.vehicle, self.rays = list(tracks), vehicle, rays or Rays(range=vehicle.sensor_range)
+        self.tracks, self.vehicle = list(tracks), vehicle
+        self.range_finder = range_finder or RangeFinder(range=vehicle.sensor_range)
         self.races, self.cars_per_race, self.threads = races, cars_per_race, max(1, threads)
-        self.episodes = episodes or Episodes()
+        self.episodes = episodes or EpisodeConfig()
         self.real: Any = np.float32
-        substeps = max(1, round(vehicle.control_period / vehicle.physics_step)) * decision_repeat
-        self.decision = float(vehicle.physics_step * substeps)  # [s] between two decisions
-        self._pack_tracks(start_speeds, lines)
+        substeps = max(1, round(vehicle.control_period / vehicle.physics_step)) * action_repeat
+        self.step_dt = float(vehicle.physics_step * substeps)  # [s] of one environment step
+        self._pack_tracks(start_speeds, racelines)
         self._vehicle = pack_vehicle(vehicle, self.real)
         self._rules = self._pack_rules(substeps, seed, first_race * cars_per_race)
         shape = (races, cars_per_race)
         self.cars = np.zeros(shape, records.car(self.real))
         self.cars["episode"] = -1
         self.final_cars = self.cars.copy()
-        self.ranges = np.zeros((*shape, self.rays.number), self.real)
+        self.ranges = np.zeros((*shape, self.range_finder.rays), self.real)
         self.final_ranges = self.ranges.copy()
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def _pack_tracks(self, start_speeds: Sequence[Array] | None, lines: Sequence[Guide] | None) -> None:
+    def _pack_tracks(self, start_speeds: Sequence[Array] | None, racelines: Sequence[Raceline] | None) -> None:
         top = self.vehicle.max_speed
-        lines = lines or [Guide(np.zeros(len(t.points)), np.full(len(t.points), top)) for t in self.tracks]
+        racelines = racelines or [Raceline(np.zeros(len(t.points)), np.full(len(t.points), top)) for t in self.tracks]
         speeds = start_speeds or [np.full(len(t.points), 0.1 * self.vehicle.max_speed) for t in self.tracks]
         self.track_table = np.zeros(len(self.tracks), records.track(self.real))
         points: list[Any] = []
         gates: list[Any] = []
         grids: list[Any] = []
         grips: list[Any] = [np.ones(1, np.float32)]  # kernels take no empty array
-        for row, track, speed, line in zip(self.track_table, self.tracks, speeds, lines, strict=True):
+        for row, track, speed, line in zip(self.track_table, self.tracks, speeds, racelines, strict=True):
             row["point_start"], row["point_count"] = sum(len(a) for a in points), len(track.points)
             row["gate_start"], row["gate_count"] = sum(len(a) for a in gates), len(track.gates)
             row["grid_start"], row["grid_width"] = sum(len(a) for a in grids), track.clearance.values.shape[1]
@@ -152,31 +146,32 @@ class World:
         self.points, self._gates, self._grid = np.concatenate(points), np.concatenate(gates), np.concatenate(grids)
         self._grid, self._grip = self._grid.astype(self.real), np.concatenate(grips).astype(self.real)
 
-    def _pack_rules(self, substeps: int, seed: int, first_lane: int) -> Array:
+    def _pack_rules(self, substeps: int, seed: int, first_car: int) -> Array:
         rules = np.zeros((), records.rules(self.real))
         episodes = self.episodes
-        rules["step"], rules["substeps"] = self.vehicle.physics_step, substeps
-        rules["field_of_view"], rules["range"] = self.rays.field_of_view, self.rays.range
+        rules["physics_dt"], rules["substeps"] = self.vehicle.physics_step, substeps
+        rules["field_of_view"], rules["range"] = self.range_finder.field_of_view, self.range_finder.range
         rules["margin"] = self.vehicle.width / 2
-        rules["random_start"] = episodes.random
-        rules["start_lateral"], rules["start_heading"] = episodes.lateral, episodes.heading
-        rules["start_speed_low"], rules["start_speed_high"] = episodes.speed
-        rules["start_standing"] = episodes.standing
-        rules["laps"], rules["max_steps"] = episodes.laps, np.ceil(episodes.time_limit / self.decision)
-        rules["min_steps"] = np.ceil(episodes.time_limit_from / self.decision)
+        rules["random_start"] = episodes.random_start
+        rules["start_lateral_offset"] = episodes.start_lateral_offset
+        rules["start_heading_error"] = episodes.start_heading_error
+        rules["start_speed_low"], rules["start_speed_high"] = episodes.start_speed
+        rules["standing_start_prob"] = episodes.standing_start_prob
+        rules["laps"], rules["max_steps"] = episodes.laps, np.ceil(episodes.time_limit / self.step_dt)
+        rules["min_steps"] = np.ceil(episodes.time_limit_min / self.step_dt)
         rules["stall_speed"] = episodes.stall_speed
-        rules["stall_steps"] = np.ceil(episodes.stall_time / self.decision)
-        rules["seed"], rules["first_lane"], rules["cars_per_race"] = seed & 0x7FFFFFFF, first_lane, self.cars_per_race
+        rules["stall_steps"] = np.ceil(episodes.stall_time / self.step_dt)
+        rules["seed"], rules["first_car"], rules["cars_per_race"] = seed & 0x7FFFFFFF, first_car, self.cars_per_race
         return rules
 
     @property
-    def lanes(self) -> int:
+    def num_cars(self) -> int:
         """Number of cars in all races."""
         return self.races * self.cars_per_race
 
     def _run(self, function: Any, *arguments: Any) -> None:
-        """Call function(first, last, ...) over all lanes."""
-        self.spread(function, self.lanes, MIN_LANES_PER_THREAD, *arguments)
+        """Call function(first, last, ...) over all cars."""
+        self.spread(function, self.num_cars, MIN_CARS_PER_THREAD, *arguments)
 
     def spread(self, function: Any, count: int, least: int, *arguments: Any) -> None:
         """Call function(first, last, *arguments) over range(count): in one piece, or one of >= `least` per thread."""
@@ -196,12 +191,16 @@ class World:
         return self._rules[()]
 
     def reseed(self, seed: int) -> None:
-        """Take another seed and forget how many episodes there were; the next reset starts the first one."""
+        """Take another seed and begin the sequence of episodes anew, as `restart_all`."""
         self._rules["seed"] = seed & 0x7FFFFFFF
+        self.restart_all()
+
+    def restart_all(self) -> None:
+        """Begin every car's sequence of episodes anew: the next `reset` starts its first one."""
         self.cars["episode"] = -1
 
     def reset(self) -> None:
-        """Start a new episode on every lane."""
+        """Start the next episode of every car."""
         self._run(
             step.begin,
             self.cars.reshape(-1),
@@ -210,15 +209,15 @@ class World:
             self._grid,
             self.track_table,
             self._rules[()],
-            self.ranges.reshape(self.lanes, -1),
+            self.ranges.reshape(self.num_cars, -1),
         )
 
     def step(self, actions: Array) -> None:
-        """Advance every car by one decision.
+        """Advance every car by one environment step.
 
-        actions: (W, C, 2) or (W*C, 2), steering (left positive) and throttle (brake negative), clipped to [-1, 1].
+        actions: (R, C, 2) or (R * C, 2), steering (left positive) and throttle (brake negative), clipped to [-1, 1].
         """
-        commands = np.ascontiguousarray(actions, self.real).reshape(self.lanes, 2)
+        commands = np.ascontiguousarray(actions, self.real).reshape(self.num_cars, 2)
         self._run(
             step.step,
             commands,
@@ -231,8 +230,8 @@ class World:
             self.track_table,
             self._vehicle[()],
             self._rules[()],
-            self.ranges.reshape(self.lanes, -1),
-            self.final_ranges.reshape(self.lanes, -1),
+            self.ranges.reshape(self.num_cars, -1),
+            self.final_ranges.reshape(self.num_cars, -1),
         )
 
     def get_state(self) -> dict[str, Array]:
@@ -242,7 +241,7 @@ class World:
     def set_state(self, state: dict[str, Array]) -> None:
         """Continue from `get_state()` of a world with the same settings. Raises ValueError if shapes differ."""
         for name, own in self._state().items():
-            array = state[name]
+            array = records.with_current_names(state[name])
             if own.shape != array.shape or own.dtype != array.dtype:
                 raise ValueError(f"world state {name}: shape {array.shape} does not fit this world's {own.shape}")
             own[...] = array
@@ -261,13 +260,13 @@ def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
             value = getattr(vehicle, name)
             record[name] = MODELS.index(value) if name == "model" else value
     record["mass_per_length"] = vehicle.mass / vehicle.wheelbase
-    record["per_mass"], record["per_inertia"] = 1 / vehicle.mass, 1 / vehicle.yaw_inertia
-    record["bend_front"] = vehicle.stiffness_front / vehicle.tyre_shape
-    record["bend_rear"] = vehicle.stiffness_rear / vehicle.tyre_shape
+    record["inv_mass"], record["inv_inertia"] = 1 / vehicle.mass, 1 / vehicle.yaw_inertia
+    record["pacejka_b_front"] = vehicle.stiffness_front / vehicle.tyre_shape
+    record["pacejka_b_rear"] = vehicle.stiffness_rear / vehicle.tyre_shape
     return record
 
 
-def pack_points(track: Track, speed: Array, line: Guide, real: Any) -> Array:
+def pack_points(track: Track, speed: Array, line: Raceline, real: Any) -> Array:
     """The centreline as kernel records (M,)."""
     record = np.zeros(len(track.points), records.point(real))
     record["x"], record["y"] = track.points.T

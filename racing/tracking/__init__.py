@@ -1,0 +1,1 @@
+"""The record of a run on servers: MLflow, TensorBoard, Weights & Biases."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from racing.errors import InputError, require
+from racing.runs.status import RunStatus
 from racing.tracking.errors import http_status
 from racing.tracking.store import open_client, resolve_uri, sqlite_file
 
@@ -32,8 +33,13 @@ _LOGGED_MODEL = re.compile(r"models:/(?P<id>m-[0-9a-f]+)")
 
 
 def name_of(run: Run) -> str:
-    """Name of the run's directory."""
+    """Return the name of the run's directory."""
     return str(run.data.tags.get(NAME_TAG) or run.info.run_name or "")
+
+
+def status_of(run: Run) -> RunStatus:
+    """Return how the run is by MLflow; SCHEDULED, which nobody of ours sets, counts as RUNNING."""
+    return RunStatus.__members__.get(run.info.status, RunStatus.RUNNING)
 
 
 class Store:
@@ -50,7 +56,7 @@ class Store:
         self.client = self.ask(lambda: open_client(self.uri, outputs))
 
     def ask(self, call: Callable[[], T], missing: str = "") -> T:
-        """What `call` returns; what the store says otherwise becomes an InputError, a 404 one that says `missing`."""
+        """Return what `call` returns; an error of the store becomes an InputError, a 404 one that says `missing`."""
         try:
             return call()
         except InputError:
@@ -71,7 +77,7 @@ class Store:
         return f"{self.uri} must know what was asked for, it says: {_line(error)}; check the names"
 
     def run(self, run_id: str) -> Run:
-        """The run of that id, made by racing and not deleted. Raises InputError."""
+        """Get the run of that id, made by racing and not deleted. Raises InputError."""
         missing = f"run {run_id} must be one of {self.uri}, it is not there; see `racing runs list tracking.uri=...`"
         bad_id = re.fullmatch(r"[A-Za-z0-9][\w\-]{0,255}", run_id) is None
         require(not bad_id, missing)
@@ -83,7 +89,7 @@ class Store:
         return run
 
     def runs(self, condition: str = "", limit: int = MAX_RUNS) -> list[Run]:
-        """Runs of racing, newest first. condition: one more, in MLflow's language. Raises InputError."""
+        """List runs of racing, newest first. condition: one more, in MLflow's language. Raises InputError."""
         wanted = f"tags.`{JOURNAL_TAG}` LIKE '%'" + (f" AND {condition}" if condition else "")
         everywhere = [found.experiment_id for found in self.ask(self.client.search_experiments)]
         search = partial(self.client.search_runs, everywhere, wanted, order_by=["attributes.start_time DESC"])
@@ -98,7 +104,7 @@ class Store:
         return found
 
     def model_run(self, spec: str) -> str | None:
-        """Id of the run that made the model `spec`, None where the registry names none. Raises InputError.
+        """Return the id of the run that made the model `spec`, None where none is named. Raises InputError.
 
         spec: models:/NAME@ALIAS, models:/NAME/VERSION, or models:/m-ID (a model that a run logged).
         """
@@ -106,7 +112,7 @@ class Store:
         return (model.source_run_id if _LOGGED_MODEL.fullmatch(spec) else model.run_id) or None
 
     def _model(self, spec: str) -> Any:
-        """MLflow's LoggedModel or ModelVersion."""
+        """Get MLflow's LoggedModel or ModelVersion."""
         logged, registered = _LOGGED_MODEL.fullmatch(spec), _MODEL.fullmatch(spec)
         missing = f"{spec} must be a model in {self.uri}, it is not there; see `racing ui`"
         if logged:
@@ -121,18 +127,18 @@ class Store:
         return self.ask(lambda: self.client.get_model_version(name, str(version)), missing)
 
     def models(self, run: Run) -> list[LoggedModel]:
-        """The complete models that `run` logged, newest first. Raises InputError."""
+        """List the complete models that `run` logged, newest first. Raises InputError."""
         chosen = f"source_run_id = '{run.info.run_id}'"
         found = self.ask(lambda: self.client.search_logged_models([run.info.experiment_id], chosen))
         ready = [model for model in found if model.status == "READY"]
         return sorted(ready, key=lambda model: model.creation_timestamp, reverse=True)
 
     def files(self, run_id: str, folder: str = "") -> Iterator[tuple[str, int]]:
-        """Path and size [bytes] of each of the run's artifacts in `folder`, and below it. Raises InputError."""
+        """Yield path and size [bytes] of each of the run's artifacts in `folder`, and below it. Raises InputError."""
         return self._walk(partial(self.client.list_artifacts, run_id), folder)
 
     def model_files(self, model: LoggedModel) -> Iterator[tuple[str, int]]:
-        """Path and size [bytes] of each file of a logged model. Raises InputError."""
+        """Yield path and size [bytes] of each file of a logged model. Raises InputError."""
         return self._walk(partial(self.client.list_logged_model_artifacts, model.model_id), "")
 
     def _walk(self, entries: Callable[[str | None], list[FileInfo]], folder: str) -> Iterator[tuple[str, int]]:
@@ -170,12 +176,12 @@ class Store:
         self.ask(lambda: get_artifact_repository(place, tracking_uri=self.uri).download_artifacts("", str(folder)))
 
     def text(self, run_id: str, path: str) -> str:
-        """The text of an artifact. Raises InputError."""
+        """Read the text of an artifact. Raises InputError."""
         with tempfile.TemporaryDirectory(prefix="racing-record-") as folder:
             return self.download(run_id, path, Path(folder)).read_bytes().decode()
 
     def series(self, run: Run) -> Series:
-        """All points of all metrics, by step. Raises InputError."""
+        """Read all points of all metrics, by step. Raises InputError."""
         return {name: self._points(run.info.run_id, name) for name in sorted(run.data.metrics)}
 
     def _points(self, run_id: str, name: str) -> list[tuple[int, float]]:
@@ -188,7 +194,7 @@ _STORES = ("mlflow", "sqlalchemy", "botocore", "urllib3", "requests")  # package
 
 
 def _first_cause(error: BaseException) -> str:
-    """What happened in the first place, which MLflow and requests wrap several times."""
+    """Return what happened in the first place, which MLflow and requests wrap several times."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     return _line(error)
@@ -199,5 +205,5 @@ def _line(error: BaseException) -> str:
 
 
 def _infinite(value: float) -> float:
-    """SQL has no infinity: MLflow stores the greatest number for it."""
+    """Restore infinity, which SQL does not have: MLflow stores the greatest number for it."""
     return value * 2 if abs(value) == sys.float_info.max else value

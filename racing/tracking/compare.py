@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from racing.runs.identity import flatten
 from racing.runs.journal import as_text
+from racing.runs.metrics import HEADLINE
+from racing.runs.status import RunStatus
 
 if TYPE_CHECKING:
     from racing.tracking.run_record import RunRecord
 
 Series = Mapping[str, Sequence[tuple[int, float]]]  # metric name -> (step, value) in the order of the steps
 CHECKSUMS = {"racing.weights_sha256": "policy", "racing.final_sha256": "policy and optimizer after the last update"}
-RESULTS = ("finish_rate", "lap_time_s", "lap_ratio", "off_track_m", "max_lateral_g", "mean_speed", "reward")
+RESULTS = (*HEADLINE, "off_track_m", "max_lateral_g", "mean_speed", "reward")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Comparison:
         return "EQUAL" if self.equal else "DIFFERENT"
 
     def lines(self) -> list[str]:
-        """The comparison in words."""
+        """Put the comparison in words."""
         counted = f"{self.metrics} metrics, {self.points:,} points"
         if self.points == 0:
             return [f"{self.verdict}: the original recorded no metric to compare with"]
@@ -71,7 +73,7 @@ class Comparison:
         return found + [f"{what}: {words[state]}" for what, state in self.checksums.items()]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {"verdict": self.verdict, **asdict(self)}
 
 
@@ -79,7 +81,7 @@ def compare(original: RunRecord, again: RunRecord) -> Comparison:
     """Compare two runs; of an original that did not reach its end, only as far as it went."""
     before, after = original.series(), again.series()
     until = None
-    if original.status != "FINISHED":
+    if original.status != RunStatus.FINISHED:
         until = max((step for points in before.values() for step, _ in points), default=0)
         after = {name: cut for name, points in after.items() if (cut := [p for p in points if p[0] <= until])}
     checksums: dict[str, bool | None] = {}
@@ -97,7 +99,7 @@ def compare(original: RunRecord, again: RunRecord) -> Comparison:
 
 
 def first_difference(original: Series, again: Series) -> Difference | None:
-    """The differing point with the lowest step; among several the first metric by name. None if there is none."""
+    """Find the differing point with the lowest step; of several the first metric by name. None if none differs."""
     found = []
     for metric in original.keys() | again.keys():
         for own, other in zip_longest(original.get(metric, ()), again.get(metric, ())):
@@ -115,12 +117,12 @@ def same(a: float, b: float) -> bool:
 
 
 def results(original: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, tuple[float | None, float | None]]:
-    """The final evaluations of two runs' summaries side by side; None where a run has no such result."""
+    """Put two runs' final evaluations side by side; None where a run has no such result."""
     return {name: (original.get(name), again.get(name)) for name in RESULTS if name in original or name in again}
 
 
 def config_differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The dotted keys in which two configurations differ: (key, was, now) as texts."""
+    """List the dotted keys in which two configurations differ: (key, was, now) as texts."""
     texts = [{key: as_text(value) for key, value in flatten(config).items()} for config in (was, now)]
     rows = [(key, *(config.get(key, "no such key") for config in texts)) for key in texts[0] | texts[1]]
     return [(key, own, other) for key, own, other in rows if own != other]

@@ -12,7 +12,7 @@ class Refused(Exception):
 
 
 def http_status(error: BaseException) -> int | None:
-    """HTTP status behind an error of MLflow, requests or an object store's client; None if there was no answer."""
+    """Return the HTTP status behind an error of MLflow, requests or an object store; None without an answer."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore
         return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
@@ -23,7 +23,7 @@ def http_status(error: BaseException) -> int | None:
 
 
 def classify(error: Exception) -> str:
-    """`later`: try again; `refused`: no use; `line`: this line is at fault, the others are not."""
+    """Tell `later`: try again; `refused`: no use; `line`: this line is at fault, the others are not."""
     status = http_status(error)
     if status is None:
         transport = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from racing.errors import InputError, require
-from racing.files import write_atomic
+from racing.files import is_file_name, merge, write_atomic
 from racing.runs.directory import RunDirectory
-from racing.tracking.client import JOURNAL_TAG, Store, name_of
+from racing.runs.journal import write_cursor
+from racing.runs.paths import IN_RUN, RunPaths
+from racing.runs.status import RunStatus
+from racing.tracking.client import JOURNAL_TAG, Store, name_of, status_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-
-_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 
 def is_fetched(run: RunDirectory) -> bool:
@@ -34,22 +33,22 @@ def fetch(store: Store, run: Run, folder: Path, *, checkpoints: bool = False) ->
     the download fails.
     """
     run_id, name = run.info.run_id, name_of(run)
-    target = RunDirectory(folder / (name if _FOLDER_NAME.fullmatch(name) else run_id))
+    target = RunDirectory(folder / (name if is_file_name(name) else run_id))
     mine = target.mlflow.get("run_id") == run_id and is_fetched(target)
     free = mine or not target.path.exists() or not any(target.path.iterdir())
     require(free, f"{target.path} is there already and is no fetched copy of run {run_id}; name another folder")
     with staging(folder) as temporary:
-        place = Path(temporary) / "run"
-        place.mkdir()
+        place = RunPaths(Path(temporary) / "run")
+        place.folder.mkdir()
         for path, _ in store.files(run_id):
-            if checkpoints or not path.startswith("checkpoints/"):
-                store.download(run_id, path, place)
-        if run.info.status == "RUNNING" or not (place / "journal.jsonl").is_file():
-            (place / "journal.jsonl").write_text("".join(_journal_lines(store, run)))
+            if checkpoints or not path.startswith(f"{IN_RUN.checkpoints}/"):
+                store.download(run_id, path, place.folder)
+        if status_of(run) == RunStatus.RUNNING or not place.journal.is_file():
+            place.journal.write_text("".join(_journal_lines(store, run)))
         copy = {"uri": store.uri, "experiment_id": run.info.experiment_id, "run_id": run_id, "fetched": True}
-        (place / "journal.cursor").write_text(json.dumps({"offset": (place / "journal.jsonl").stat().st_size}) + "\n")
-        _put(place, target.path)
-        write_atomic(target.path / "mlflow.json", json.dumps(copy) + "\n")  # last: before it the copy is not whole
+        write_cursor(place.cursor, place.journal.stat().st_size)
+        merge(place.folder, target.path)
+        write_atomic(target.paths.mlflow, json.dumps(copy) + "\n")  # last: before it the copy is not whole
     return target
 
 
@@ -61,13 +60,12 @@ def fetch_part(store: Store, run: Run, path: str, folder: Path) -> Path:
     require(not target.exists(), f"{target} is there already; name another folder with to=FOLDER, or move it away")
     with staging(folder) as temporary:
         found = store.download(run.info.run_id, path.strip("/"), Path(temporary))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(found, target)
+        merge(found, target)
     return target
 
 
 def staging(folder: Path) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder inside `folder`, which is made if missing. Raises InputError if it cannot be."""
+    """Make a temporary folder inside `folder`, which is made if missing. Raises InputError if it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder)
@@ -75,16 +73,8 @@ def staging(folder: Path) -> tempfile.TemporaryDirectory[str]:
         raise InputError(f"{folder} must be a writable folder, {error.strerror}; name another with to=") from error
 
 
-def _put(source: Path, target: Path) -> None:
-    """Move every file below `source` to its place below `target`."""
-    for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        place = target / file.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(place)
-
-
 def _journal_lines(store: Store, run: Run) -> list[str]:
-    """A journal for a run that left none in MLflow, made from what is there. The times of points are not kept."""
+    """Make a journal for a run that left none in MLflow, of what is there. The times of points are not kept."""
     start, tags, points = run.info.start_time, dict(run.data.tags), store.series(run)
     steps: dict[int, dict[str, float]] = {}
     repeated: list[Mapping[str, Any]] = []
@@ -102,6 +92,6 @@ def _journal_lines(store: Store, run: Run) -> list[str]:
         *({"kind": "metrics", "step": step, "values": steps[step]} for step in sorted(steps)),
         *repeated,
     ]
-    if run.info.status in ("FINISHED", "FAILED"):
-        lines.append({"kind": "end", "status": run.info.status, "error": None})
+    if status_of(run) in (RunStatus.FINISHED, RunStatus.FAILED):
+        lines.append({"kind": "end", "status": status_of(run), "error": None})
     return [json.dumps({"ts": start, **line}, separators=(",", ":")) + "\n" for line in lines]

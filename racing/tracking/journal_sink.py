@@ -17,9 +17,9 @@ class JournalSink(ABC):
     name = ""  # of the sink: its key in `tracking`, its package, its folder in the run directory
 
     def __init__(self, run: RunDirectory) -> None:
-        """Nothing is read or written yet."""
+        """Prepare; nothing is read or written yet."""
         self.run = run
-        self.lock = FileLock(run.path / f"{self.name}.lock")
+        self.lock = FileLock(run.paths.sink_lock(self.name))
         self.ended = False
         self._offset = 0
         self._begun = False
@@ -37,7 +37,7 @@ class JournalSink(ABC):
                 self._begin()
                 self._begun = True
             before = self._offset
-            for line in read_journal(self.run.path / "journal.jsonl", before):
+            for line in read_journal(self.run.paths.journal, before):
                 record = line.record or {}  # what is no JSON has been named by MLflow's delivery
                 if record.get("kind") in ("start", "end"):
                     self.ended = record["kind"] == "end"
@@ -53,15 +53,15 @@ class JournalSink(ABC):
             raise Unreachable(f"{self.name}: {type(error).__name__}: {error}") from error
 
     def mark_killed(self) -> None:
-        """The run's process is gone without an end."""
+        """Record that the run's process ended without an `end`."""
         self.close()
 
     def close(self) -> None:
-        """Nothing more comes from this process."""
+        """Close; nothing more comes from this process."""
         return
 
     def _has_all(self) -> bool:
-        """Whether an earlier process has done everything; asked before `_begin`."""
+        """Whether an earlier process has done everything; called before `_begin`."""
         return False
 
     @abstractmethod
@@ -74,11 +74,11 @@ class JournalSink(ABC):
 
     @abstractmethod
     def _settle(self) -> None:
-        """All lines that there are were taken: let others see them."""
+        """Let others see what was taken: all lines that there are."""
 
 
 def numbers(record: dict[str, Any]) -> tuple[int, float, dict[str, float]] | None:
-    """Step, time [s] and values of a line with metrics; None for another kind, or one that is not well formed."""
+    """Return step, time [s] and values of a line with metrics; None for another kind, or a damaged one."""
     if record.get("kind") != "metrics":
         return None
     try:

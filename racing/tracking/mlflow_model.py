@@ -36,7 +36,7 @@ def write_mlflow_model(onnx_file: Path, folder: Path, **identity: str) -> None:
 
 
 def describe(model: Any) -> tuple[ModelSignature, Any]:
-    """Signature and an all-zero example input (batch of one) as the graph declares them; free dimensions are -1."""
+    """Return signature and all-zero example (batch of one) as the graph declares them; free dimensions are -1."""
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema

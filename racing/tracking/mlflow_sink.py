@@ -1,4 +1,4 @@
-"""Brings a journal to MLflow, at least once and in order; what arrives twice is stored once.
+"""Sends a journal to MLflow, at least once and in order; what arrives twice is stored once.
 
 MLflow's stores drop a metric point that they already have (same name, step, value and time), so a delivery that was cut
 off is simply repeated from the cursor: the last byte of the journal that is known to have arrived.
@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from racing.files import read_json, write_atomic
+from racing.files import write_atomic
 from racing.runs.directory import RunDirectory
-from racing.runs.journal import Line, read_journal
+from racing.runs.journal import Line, read_journal, write_cursor
 from racing.runs.lock import FileLock
+from racing.runs.status import RunStatus
 from racing.tracking.errors import Refused, Unreachable, classify, http_status
 from racing.tracking.store import connect
 
@@ -28,20 +29,19 @@ if TYPE_CHECKING:
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one log_batch
 MAX_TEXT = {"params": 6000, "tags": 8000}  # [characters] MLflow's limits for a value
 WINDOW = 5000  # [points] sent between two moves of the cursor
-MLFLOW_STATUS = {"FINISHED": "FINISHED", "FAILED": "FAILED", "STOPPED": "KILLED"}
-REJECTED = "journal.rejected.jsonl"
+ERROR = "error.txt"  # artifact: the traceback of a run that failed
 
 
 class Delivery:
     """Delivers one run to one store; only one process at a time (`sender.lock`)."""
 
     def __init__(self, run: RunDirectory, uri: str, experiment: str) -> None:
-        """Nothing is sent yet. uri: see `store.resolve_uri`. experiment: name of MLflow's experiment."""
+        """Prepare; nothing is sent yet. uri: see `store.resolve_uri`. experiment: name of MLflow's experiment."""
         self.run = run
         self.uri = uri
         self.experiment = experiment
-        self.outputs = run.path.parents[1]
-        self.lock = FileLock(run.path / "sender.lock")
+        self.outputs = run.paths.outputs
+        self.lock = FileLock(run.paths.sender_lock)
         self.sent: Counter[str] = Counter()
         self.ended = False
         self.run_id = ""
@@ -51,7 +51,7 @@ class Delivery:
 
     @property
     def _journal(self) -> Path:
-        return self.run.path / "journal.jsonl"
+        return self.run.paths.journal
 
     def deliver(self) -> bool:
         """Send what comes next and move the cursor; False if nothing is left. Raises Unreachable, Refused."""
@@ -87,10 +87,10 @@ class Delivery:
         return True
 
     def mark_killed(self) -> None:
-        """Say in MLflow that the run's process is gone without an end. Raises Unreachable, Refused."""
+        """Record in MLflow that the run's process ended without an `end`. Raises Unreachable, Refused."""
         if self._client is not None and not self.ended:
             self._guard(lambda: self._log_journal(self._offset))
-            self._guard(lambda: self._mlflow.set_terminated(self.run_id, "KILLED"))
+            self._guard(lambda: self._mlflow.set_terminated(self.run_id, RunStatus.KILLED))
 
     @property
     def _mlflow(self) -> MlflowClient:
@@ -102,13 +102,13 @@ class Delivery:
         client, self._experiment_id = connect(self.uri, self.experiment, self.outputs)
         known = self.run.mlflow
         if known.get("uri") != self.uri or not _run_exists(client, known["run_id"]):
-            (self.run.path / "journal.cursor").unlink(missing_ok=True)  # it speaks of another store
+            self.run.paths.cursor.unlink(missing_ok=True)  # it speaks of another store
             run_id, self._experiment_id = self._find_or_create(client)
             known = {"uri": self.uri, "experiment_id": self._experiment_id, "run_id": run_id}
-            write_atomic(self.run.path / "mlflow.json", json.dumps(known) + "\n")
+            write_atomic(self.run.paths.mlflow, json.dumps(known) + "\n")
         self.run_id, self._experiment_id = known["run_id"], known["experiment_id"]
-        offset = int(read_json(self.run.path / "journal.cursor").get("offset", 0))
-        self._offset = offset if offset <= self._journal.stat().st_size else 0  # an older journal was restored
+        sent = self.run.sent
+        self._offset = sent if sent <= self._journal.stat().st_size else 0  # an older journal was restored
         self._client = client
 
     def _find_or_create(self, client: MlflowClient) -> tuple[str, str]:
@@ -141,7 +141,7 @@ class Delivery:
             return []
 
     def _short(self, kind: str, name: str, text: str) -> str:
-        """`text`, or its beginning and the name of the artifact that has all of it."""
+        """Return `text`, or its beginning and the name of the artifact that has all of it."""
         if len(text) <= MAX_TEXT[kind]:
             return text
         file = f"{kind}/{name}.txt"
@@ -194,14 +194,14 @@ class Delivery:
             self._reject(line, f"{type(error).__name__}: {error}")
 
     def _start(self) -> None:
-        self._mlflow.update_run(self.run_id, status="RUNNING")
+        self._mlflow.update_run(self.run_id, status=RunStatus.RUNNING)
         self.ended = False
 
     def _end(self, record: dict[str, Any], size: int) -> None:
         self._log_journal(size)
         if record.get("error"):
-            self._mlflow.log_text(self.run_id, record["error"], "error.txt")
-        self._mlflow.set_terminated(self.run_id, MLFLOW_STATUS[record["status"]], record["ts"])
+            self._mlflow.log_text(self.run_id, record["error"], ERROR)
+        self._mlflow.set_terminated(self.run_id, mlflow_status(record["status"]), record["ts"])
         self.ended = True
 
     def _log_journal(self, size: int) -> None:
@@ -258,7 +258,6 @@ class Delivery:
 
     def _reject(self, line: Line, reason: str, name: str = "") -> None:
         """Put a line (or one name of it) that cannot be delivered aside, with the reason, once."""
-        path = self.run.path / REJECTED
         entry = {
             "offset": line.start,
             "name": name,
@@ -267,7 +266,7 @@ class Delivery:
         }
         if any((old["offset"], old["name"]) == (line.start, name) for old in rejected(self.run)):
             return
-        with path.open("a") as file:
+        with self.run.paths.rejected.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         self.sent["rejected"] += 1
 
@@ -275,15 +274,20 @@ class Delivery:
         """Note that all up to `offset` arrived; a power cut must not leave a cursor that is ahead of the journal."""
         with self._journal.open("rb") as file:
             os.fsync(file.fileno())
-        write_atomic(self.run.path / "journal.cursor", json.dumps({"offset": offset}) + "\n")
+        write_cursor(self.run.paths.cursor, offset)
         self._offset = offset
 
 
 def rejected(run: RunDirectory) -> Iterator[dict[str, Any]]:
-    """What MLflow would not take: `offset` in the journal, `name`, `reason`, `line`."""
-    path = run.path / REJECTED
-    if path.exists():
-        yield from (json.loads(line) for line in path.read_text().splitlines())
+    """Yield what MLflow would not take: `offset` in the journal, `name`, `reason`, `line`."""
+    if run.paths.rejected.exists():
+        yield from (json.loads(line) for line in run.paths.rejected.read_text().splitlines())
+
+
+def mlflow_status(status: str) -> RunStatus:
+    """Return MLflow's word for the status of a journal's `end`. Raises ValueError for another one."""
+    own = RunStatus(status)
+    return RunStatus.KILLED if own == RunStatus.STOPPED else own
 
 
 def _run_exists(client: MlflowClient, run_id: str) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from racing.errors import require
-from racing.files import read_json
+from racing.runs.metrics import HEADLINE
+from racing.runs.status import RunStatus
 from racing.tracking.client import Series, Store
 from racing.tracking.run_record import RunRecord, find_record
 from racing.tracking.store import resolve_uri
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 PARITY, EVALUATION = "export/max_difference", "eval/finish_rate"  # metrics that a run must have to be promoted
-TOLERANCE = 1e-5  # greatest difference between ONNX and torch, of actions in [-1, 1]
+PARITY_TOLERANCE = 1e-5  # greatest difference between a policy's ONNX file and torch, of actions in [-1, 1]
 _NAME = re.compile(r"[\w\-. ]{1,250}")
 _ALIAS = re.compile(r"(?!(latest|v\d+)$)[\w\-]{1,255}", re.IGNORECASE)
 
@@ -56,8 +57,8 @@ def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None = N
 
 
 def version_tags(record: RunRecord, series: Series) -> dict[str, str]:
-    """What the registry says about a version: the run, its results, where and with which car it drives."""
-    results = {key: _last(series, f"eval/{key}") for key in ("finish_rate", "lap_time_s", "lap_ratio")}
+    """Collect the tags of a version: the run, its results, where it drives and with which vehicle."""
+    results = {key: _last(series, f"eval/{key}") for key in HEADLINE}
     known = {key: f"{value:.6g}" for key, value in results.items() if value is not None}
     places = {"track": record.tags.get("racing.tracks"), "vehicle": record.tags.get("racing.vehicle")}
     return {"run": record.name} | known | {key: value for key, value in places.items() if value}
@@ -66,24 +67,24 @@ def version_tags(record: RunRecord, series: Series) -> dict[str, str]:
 def _require_good(record: RunRecord, series: Series) -> None:
     name = f"run {record.name}"
     unfinished = f"{name} is {record.status}, only a finished run is promoted; train it to its end: racing train"
-    require(record.status == "FINISHED", unfinished)
+    require(record.status == RunStatus.FINISHED, unfinished)
     difference = _last(series, PARITY)
     fault = "was not compared with torch" if difference is None else f"differs from torch by {difference:.2g}"
-    agrees = difference is not None and difference <= TOLERANCE  # false for NaN, too
-    require(agrees, f"{name}: its ONNX file {fault}, {PARITY} must be <= {TOLERANCE:g} to be promoted; train it again")
-    judged = _last(series, EVALUATION)
+    agrees = difference is not None and difference <= PARITY_TOLERANCE  # false for NaN, too
+    rule = f"{PARITY} must be <= {PARITY_TOLERANCE:g} to be promoted"
+    require(agrees, f"{name}: its ONNX file {fault}, {rule}; train it again")
+    finish_rate = _last(series, EVALUATION)
     rule = f"{name} was not evaluated, {EVALUATION} must be there to be promoted; train it again, with its evaluation"
-    require(judged is not None and math.isfinite(judged), rule)
+    require(finish_rate is not None and math.isfinite(finish_rate), rule)
 
 
 def _require_delivered(record: RunRecord, uri: str | None) -> None:
-    """`uri`: where the user wants it, None where that was not said."""
+    """Raise InputError unless MLflow has all of the run. uri: where the user wants it, None for wherever it is."""
     remedy = f"racing runs sync run={record.name}" + (f" tracking.uri={uri}" if uri else "")
     elsewhere = f"run {record.name} must be in MLflow to be promoted, {uri or 'no store'} does not have it; {remedy}"
     require(record.uri is not None and uri in (None, record.uri), elsewhere)
     if record.directory is not None:
-        sent = int(read_json(record.directory.path / "journal.cursor").get("offset", 0))
-        size = (record.directory.path / "journal.jsonl").stat().st_size
+        sent, size = record.directory.sent, record.directory.paths.journal.stat().st_size
         require(sent >= size, f"run {record.name} must be in MLflow whole, {sent} of {size} bytes are; {remedy}")
 
 

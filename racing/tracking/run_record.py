@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from racing.errors import InputError, require
+from racing.renamed_keys import upgraded
 from racing.runs.directory import RunDirectory, find_run
-from racing.runs.journal import Line, read_journal
-from racing.tracking.client import KIND_TAG, NAME_TAG, Series, Store, name_of
+from racing.runs.journal import metric_points, read_journal
+from racing.runs.metrics import current_name
+from racing.runs.paths import IN_RUN
+from racing.runs.status import RunStatus
+from racing.tracking.client import KIND_TAG, NAME_TAG, Series, Store, name_of, status_of
 from racing.tracking.fetch import fetch
 
 if TYPE_CHECKING:
@@ -30,10 +34,11 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 class RunRecord:
     """What is known of a run.
 
-    name: of its directory. run_id, uri: of its copy in MLflow, None if there is none. config: resolved. overrides: what
-    was typed. provenance: see `racing.runs.provenance.collect`, without the diff, which is `patch` ('' if there is
-    none). tags: the last value of each. summary: empty before the end. status: FINISHED, FAILED, RUNNING, KILLED, and
-    from a directory also STOPPED (state saved; MLflow calls it KILLED). directory: None if it is in MLflow alone.
+    name: of its directory. run_id, uri: of its copy in MLflow, None if there is none. config: resolved, with today's
+    names of its keys. overrides: as typed; see `racing.renamed_keys.upgraded_overrides`. provenance: see
+    `racing.runs.provenance.collect`, without the diff, which is `patch` ('' if there is none). tags: the last value of
+    each. summary: empty before the end. status: STOPPED only from a directory, MLflow calls it KILLED. directory: None
+    if it is in MLflow alone.
     """
 
     name: str
@@ -45,20 +50,23 @@ class RunRecord:
     patch: str
     tags: dict[str, str]
     summary: dict[str, Any]
-    status: str
+    status: RunStatus
     directory: RunDirectory | None
     read_series: Callable[[], Series] = field(repr=False)
 
     def series(self) -> Series:
-        """Every metric's points (step, value) in the order of steps, without those that only tell the time.
+        """Read every metric's points (step, value) in the order of steps, without wall-clock figures.
+
+        Metrics that the run's version called otherwise have today's names.
 
         Read anew at each call. Raises InputError if they lie in MLflow and it does not answer.
         """
-        return {name: points for name, points in self.read_series().items() if not name.startswith(CLOCK)}
+        series = self.read_series().items()
+        return {current_name(name): points for name, points in series if not name.startswith(CLOCK)}
 
 
 def find_record(spec: str, outputs: Path, uri: str | None = None) -> RunRecord:
-    """The record of the run that `spec` means.
+    """Find the record of the run that `spec` means.
 
     spec: a run directory, the name of one, an MLflow run id, `latest`, or models:/NAME@ALIAS and models:/NAME/VERSION
     (the run that made the model). uri: the MLflow store to ask; None: MLFLOW_TRACKING_URI, else the embedded one of
@@ -70,7 +78,7 @@ def find_record(spec: str, outputs: Path, uri: str | None = None) -> RunRecord:
 
 
 def local_run(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory:
-    """The directory of the run that `spec` means; one that only MLflow has is fetched, without its checkpoints.
+    """Find the directory of the run that `spec` means; fetch one that only MLflow has, without its checkpoints.
 
     Arguments and errors as in `find_record`. Fetched runs lie in outputs/fetched/<run id>/<name>.
     """
@@ -79,7 +87,7 @@ def local_run(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory:
 
 
 def locate(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory | tuple[Store, Run]:
-    """The directory of the run that `spec` means, else the store that has it and the run in it; see `find_record`."""
+    """Find the directory of the run that `spec` means, else its store and the run there; see `find_record`."""
     store = None
     if spec.startswith("models:/"):
         store = Store(uri, outputs)
@@ -98,7 +106,7 @@ def locate(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory | t
 
 
 def local_record(run: RunDirectory) -> RunRecord:
-    """The record of a run directory; asks nobody. Raises InputError if one of its files is missing or damaged."""
+    """Read the record of a run directory, without MLflow. Raises InputError if a file is missing or damaged."""
 
     def read(name: str) -> str | None:
         try:
@@ -111,15 +119,15 @@ def local_record(run: RunDirectory) -> RunRecord:
         run_id=run.mlflow.get("run_id"),
         uri=run.mlflow.get("uri"),
         **_parsed(read, str(run.path)),
-        tags=_journal_tags(run.path / "journal.jsonl"),
+        tags=_journal_tags(run.paths.journal),
         status=run.status,
         directory=run,
-        read_series=lambda: journal_series(run.path / "journal.jsonl"),
+        read_series=lambda: journal_series(run.paths.journal),
     )
 
 
 def journal_series(path: Path) -> Series:
-    """All points (step, value) of all metrics in a journal, by step."""
+    """Read all points (step, value) of all metrics in a journal, by step."""
     series: Series = {}
     for line in read_journal(path):
         for step, name, value in metric_points(line):
@@ -127,27 +135,15 @@ def journal_series(path: Path) -> Series:
     return {name: sorted(points, key=lambda point: point[0]) for name, points in sorted(series.items())}
 
 
-def metric_points(line: Line) -> list[tuple[int, str, float]]:
-    """(step, name, value) of each metric in a journal's line; none in another line, or one that is damaged."""
-    record = line.record or {}
-    if record.get("kind") != "metrics":
-        return []
-    try:
-        step = int(record["step"])
-        return [(step, str(name), float(value)) for name, value in record["values"].items()]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return []
-
-
 def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
-    """The directory here, trained or wholly fetched; without one None, or InputError if there `must` be one."""
-    for path in (outputs / "fetched" / spec).glob("*/mlflow.json") if _RUN_ID.fullmatch(spec) else ():
+    """Find the directory here, trained or wholly fetched; without one None, or InputError if there `must` be one."""
+    for path in (outputs / "fetched" / spec).glob(f"*/{IN_RUN.mlflow}") if _RUN_ID.fullmatch(spec) else ():
         if RunDirectory(path.parent).finished:
             return RunDirectory(path.parent)
     try:
         return find_run(spec, outputs)
     except InputError:
-        rule = f"run {spec!r} must be a run directory, it has no journal.jsonl; see `racing runs list`"
+        rule = f"run {spec!r} must be a run directory, it has no {IN_RUN.journal}; see `racing runs list`"
         require(not Path(spec).is_dir(), rule)
         if must:
             raise
@@ -157,7 +153,7 @@ def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
 
 
 def _by_name(store: Store, spec: str) -> Run:
-    """The newest run of that name, or of any for `latest`."""
+    """Find the newest run of that name, or of any for `latest`."""
     name = spec.replace("'", "")
     if spec == "latest":
         found = [run for run in store.runs(limit=1000) if KIND_TAG not in run.data.tags]  # no sweep
@@ -172,13 +168,13 @@ def _by_name(store: Store, spec: str) -> Run:
 def _remote_record(store: Store, run: Run) -> RunRecord:
     run_id = run.info.run_id
     there = {entry.path for entry in store.ask(lambda: store.client.list_artifacts(run_id))}
-    ended = run.info.status != "RUNNING"  # then the journal there is complete; before, MLflow's points are newer
+    ended = status_of(run) != RunStatus.RUNNING  # then the journal there is complete; before, MLflow's points are newer
 
     def series() -> Series:
-        if not ended or "journal.jsonl" not in there:
+        if not ended or str(IN_RUN.journal) not in there:
             return store.series(run)
         with tempfile.TemporaryDirectory(prefix="racing-record-") as folder:
-            return journal_series(store.download(run_id, "journal.jsonl", Path(folder)))
+            return journal_series(store.download(run_id, str(IN_RUN.journal), Path(folder)))
 
     return RunRecord(
         name=name_of(run),
@@ -186,32 +182,34 @@ def _remote_record(store: Store, run: Run) -> RunRecord:
         uri=store.uri,
         **_parsed(lambda name: store.text(run_id, name) if name in there else None, f"run {run_id} of {store.uri}"),
         tags=dict(run.data.tags),
-        status=run.info.status,
+        status=status_of(run),
         directory=None,
         read_series=series,
     )
 
 
 def _parsed(read: Callable[[str], str | None], source: str) -> dict[str, Any]:
-    """The documents that describe a run, by field of RunRecord. Raises InputError if one is missing or damaged."""
+    """Read the documents that describe a run, by field of RunRecord. Raises InputError if one is damaged or missing."""
+    overrides = _document(read, source, IN_RUN.overrides, yaml.safe_load, [])
     return {
-        "config": _document(read, source, "config.yaml", yaml.safe_load, {}),
-        "overrides": _document(read, source, "overrides.yaml", yaml.safe_load, []),
-        "provenance": _document(read, source, "provenance.json", json.loads, {}),
-        "patch": _document(read, source, "diff.patch", str, "", needed=False),
-        "summary": _document(read, source, "summary.json", json.loads, {}, needed=False),
+        "config": upgraded(_document(read, source, IN_RUN.config, yaml.safe_load, {})),
+        "overrides": [str(text) for text in overrides],
+        "provenance": _document(read, source, IN_RUN.provenance, json.loads, {}),
+        "patch": _document(read, source, IN_RUN.patch, str, "", needed=False),
+        "summary": _document(read, source, IN_RUN.summary, json.loads, {}, needed=False),
     }
 
 
 def _document(
     read: Callable[[str], str | None],
     source: str,
-    name: str,
+    file: Path,
     parse: Callable[[str], Any],
     empty: Any,
     *,
     needed: bool = True,
 ) -> Any:
+    name = str(file)
     try:
         text = read(name)
         value = parse(text) if text else empty

@@ -29,8 +29,8 @@ from racing.tracking.sinks import SINKS, wanted_sinks
 from racing.tracking.store import environment, resolve_uri
 
 MLFLOW = "mlflow"  # name of the sink that is no other
-POLL = 1.0  # [s] between two looks at the journal, at least
-REST = 50  # times as long as it computed for the last delivery a sender rests: 2 % of a core
+POLL = 1.0  # [s] between two polls of the journal, at least
+REST = 50  # times as long as it computed for the last delivery a sender sleeps: 2 % of a core
 MAX_REST = 5.0  # [s]
 MAX_WAIT = 30.0  # [s] between two attempts to reach a store that does not answer
 NICE = 5  # of a sender: a third of the trainer's share; with less it would never finish on a busy machine
@@ -38,17 +38,17 @@ LINGER = 10.0  # [s] that an orphaned sender tries to reach such a store
 
 
 class Sink(Protocol):
-    """What takes a journal: MLflow's Delivery, or one of racing/runs/sinks."""
+    """What takes a journal: MLflow's Delivery, or one of racing.tracking.sinks."""
 
     run: RunDirectory
     lock: FileLock
-    ended: bool  # the last line taken that says so was an `end`
+    ended: bool  # of the lines `start` and `end` the last one taken was an `end`
 
     def deliver(self) -> bool:
         """Take what comes next; False if nothing is left. Raises Unreachable, Refused."""
 
     def mark_killed(self) -> None:
-        """Say that the run's process is gone without an end. Raises Unreachable, Refused."""
+        """Record that the run's process ended without an `end`. Raises Unreachable, Refused."""
 
 
 class Sender:
@@ -67,7 +67,7 @@ class Sender:
         tracking: `enabled` (MLflow), `uri` (null: the embedded store), `experiment`, and the keys of
         `racing.tracking.sinks`, which may be missing. Raises InputError if the URI is none.
         """
-        outputs = run.path.parents[1]
+        outputs = run.paths.outputs
         commands = {name: ["--sink", name] for name in wanted_sinks(tracking)}
         if tracking["enabled"]:
             uri = resolve_uri(tracking["uri"], outputs)
@@ -89,13 +89,13 @@ class Sender:
 
 
 def spawn(run: RunDirectory, arguments: Sequence[str], outputs: Path) -> subprocess.Popen[bytes] | None:
-    """Start a process that brings the journal somewhere; None where it cannot be started.
+    """Start a process that sends the journal somewhere; None where it cannot be started.
 
     arguments: of Python; `--parent` with our process id is added.
     """
     command = [sys.executable, *arguments, "--parent", str(os.getpid())]
-    with (run.path / "sender.log").open("ab") as log:
-        # The pipe is never written to: its end tells the sender that the trainer is gone, whatever way it went.
+    with run.paths.sender_log.open("ab") as log:
+        # The pipe is never written to: its end means that the trainer has exited, however it did.
         # An own session keeps a Ctrl-C meant for the trainer away.
         try:
             return subprocess.Popen(
@@ -124,17 +124,17 @@ def _finished(process: subprocess.Popen[bytes] | None, deadline: float) -> bool:
 
 
 def serve(delivery: Sink, parent: int) -> bool:
-    """Deliver until the journal's end, or until the trainer is gone and all it wrote is sent. True if complete."""
-    wait, failing_since, gone = 0.0, 0.0, False
+    """Deliver until the journal's end, or until the trainer has exited and all is sent. True if complete."""
+    wait, failing_since, orphaned = 0.0, 0.0, False
     while True:
-        gone = gone or _parent_gone(parent, wait)
+        orphaned = orphaned or _parent_exited(parent, wait)
         began = time.process_time()
         try:
             while delivery.deliver():
                 pass
             if delivery.ended:
                 return True
-            if gone:
+            if orphaned:
                 # If a new trainer has taken over, its sender waits for ours to end.
                 if delivery.run.last_end() is None and _last_owner(delivery.run) == parent:
                     delivery.mark_killed()
@@ -145,9 +145,9 @@ def serve(delivery: Sink, parent: int) -> bool:
             failing_since = failing_since or time.monotonic()
             wait = min(MAX_WAIT, 2 * wait) or POLL
             log(f"{error}; again in {wait:.0f} s")
-            if gone and time.monotonic() - failing_since > LINGER:
+            if orphaned and time.monotonic() - failing_since > LINGER:
                 return False
-            if gone:
+            if orphaned:
                 time.sleep(POLL)
         except Refused as error:
             log(f"{error}; giving up")
@@ -155,16 +155,16 @@ def serve(delivery: Sink, parent: int) -> bool:
 
 
 def attend(delivery: Sink, parent: int) -> int:
-    """What the process of a sender does, from its begin on; returns its exit code: 0 if all was delivered.
+    """Run a sender from begin to end; returns its exit code: 0 if all was delivered.
 
     parent: process id of who writes the journal.
     """
-    # A scheduler signals every process of a job; this one goes when the trainer has gone and all is sent.
+    # A scheduler signals every process of a job; this one exits when the trainer has and all is sent.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _step_back()
+    _lower_priority()
     while not delivery.lock.acquire():  # the sender of a killed predecessor may still be at work
-        if _parent_gone(parent, POLL):
+        if _parent_exited(parent, POLL):
             if _last_owner(delivery.run) != parent:
                 return 0  # a later trainer has a sender, too; this one would only wait
             time.sleep(POLL)
@@ -172,13 +172,13 @@ def attend(delivery: Sink, parent: int) -> int:
 
 
 def log(message: str) -> None:
-    """One line with the time in the run directory's sender.log."""
+    """Write one line with the time to the run directory's sender.log."""
     with contextlib.suppress(OSError):  # a full disk
         print(datetime.now(UTC).isoformat(timespec="seconds"), message, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The process: 0 if all was delivered."""
+    """Run the process; returns 0 if all was delivered."""
     parser = argparse.ArgumentParser(prog="python -m racing.tracking.sender")
     parser.add_argument("run", type=Path)
     parser.add_argument("--parent", type=int, required=True)
@@ -193,20 +193,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _last_owner(run: RunDirectory) -> int | None:
-    """Process id of the last trainer that began or continued the run."""
-    starts = (line.record for line in read_journal(run.path / "journal.jsonl") if b'"kind":"start"' in line.raw)
+    """Return the process id of the last trainer that began or continued the run."""
+    starts = (line.record for line in read_journal(run.paths.journal) if b'"kind":"start"' in line.raw)
     return next((record.get("pid") for record in reversed([*starts]) if record), None)
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Leave the processor to the trainer."""
     os.nice(NICE)
     with contextlib.suppress(OSError):  # where the kernel shares it out by session first, ours has to step back, too
         Path("/proc/self/autogroup").write_text(f"{NICE}\n")
 
 
-def _parent_gone(parent: int, wait: float) -> bool:
-    """Whether the trainer is gone (the pipe ended, or we are orphans); looks for up to `wait` seconds."""
+def _parent_exited(parent: int, wait: float) -> bool:
+    """Whether the trainer has exited (the pipe ended, or we are orphans); waits for that up to `wait` seconds."""
     readable, _, _ = select.select([sys.stdin], [], [], wait)
     return bool(readable) or os.getppid() != parent
 

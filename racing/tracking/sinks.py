@@ -21,7 +21,7 @@ SINKS: dict[str, type[JournalSink]] = {"tensorboard": TensorBoardSink, "wandb": 
 
 
 def wanted_sinks(tracking: Mapping[str, Any]) -> list[str]:
-    """Names of the sinks that `tracking` turns on."""
+    """Name the sinks that `tracking` turns on."""
     return [name for name in SINKS if tracking.get(name)]
 
 
@@ -44,7 +44,7 @@ def sync_sinks(run: RunDirectory) -> dict[str, str]:
     Returns what hinders each by name, '' for one that is complete.
     """
     tracking = run.config.get("tracking") or {}
-    names = [name for name in SINKS if tracking.get(name) or (run.path / name).is_dir()]
+    names = [name for name in SINKS if tracking.get(name) or run.paths.sink(name).is_dir()]
     return {name: _sync(SINKS[name](run)) for name in names}
 
 

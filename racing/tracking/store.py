@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from racing.errors import require
+from racing.files import atomic_path, remove_leftovers
 from racing.runs.lock import FileLock
 
 if TYPE_CHECKING:
@@ -35,22 +36,22 @@ DEFAULTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # [s] where the environment ha
 
 
 def embedded_uri(outputs: Path) -> str:
-    """URI of the store that needs no server. Absolute: Hydra changes the working directory."""
+    """Return the URI of the store that needs no server. Absolute: Hydra changes the working directory."""
     return f"sqlite:///{outputs.resolve() / 'mlflow.db'}"
 
 
 def sqlite_file(uri: str) -> Path:
-    """The database file of an sqlite URI."""
+    """Return the database file of an sqlite URI."""
     return Path(uri.removeprefix("sqlite:///"))
 
 
 def artifact_root(outputs: Path) -> Path:
-    """Folder of the embedded store's artifacts."""
+    """Return the folder of the embedded store's artifacts."""
     return outputs.resolve() / "mlartifacts"
 
 
 def resolve_uri(uri: str | None, outputs: Path) -> str:
-    """`uri`, or the embedded store's for null. Raises InputError unless MLflow knows such a store."""
+    """Return `uri`, or the embedded store's for null. Raises InputError unless MLflow knows such a store."""
     if not uri:
         return embedded_uri(outputs)
     known = uri.startswith(SCHEMES)
@@ -64,20 +65,20 @@ def resolve_uri(uri: str | None, outputs: Path) -> str:
 
 
 def environment(outputs: Path) -> dict[str, str]:
-    """The environment for a process that uses MLflow, on top of this one's."""
+    """Return the environment for a process that uses MLflow, on top of this one's."""
     # Without the root MLflow makes a folder `mlruns` wherever the process happens to be.
     return {**DEFAULTS, **os.environ, **ENVIRONMENT, "_MLFLOW_SERVER_ARTIFACT_ROOT": artifact_root(outputs).as_uri()}
 
 
 def connect(uri: str, experiment: str, outputs: Path) -> tuple[MlflowClient, str]:
-    """A client and the id of `experiment`, which is made if missing. Raises MLflow's errors."""
+    """Return a client and the id of `experiment`, which is made if missing. Raises MLflow's errors."""
     client = open_client(uri, outputs)
     embedded = uri == embedded_uri(outputs)
     return client, _experiment(client, experiment, artifact_root(outputs).as_uri() if embedded else None)
 
 
 def open_client(uri: str, outputs: Path) -> MlflowClient:
-    """A client of the store at `uri`; makes the tables of a new database. Raises MLflow's errors.
+    """Open the store at `uri`; makes the tables of a new database. Raises MLflow's errors.
 
     A database that several processes open for the first time breaks in MLflow's migrations; the lock makes them queue.
     """
@@ -98,13 +99,13 @@ def open_client(uri: str, outputs: Path) -> MlflowClient:
 
 
 def _make_tables(file: Path) -> None:
-    """A new database, whole or not at all: one whose migrations were cut off could never be opened again."""
+    """Make a database, whole or not at all: one whose migrations were cut off could never be opened again."""
     from mlflow import MlflowClient
 
-    part = file.with_name(f".{file.name}.new")
-    part.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{part}", registry_uri=f"sqlite:///{part}").search_experiments()
-    part.rename(file)
+    remove_leftovers(file.parent, file.stem)  # the caller has the lock: nobody else is making one
+    with atomic_path(file, sync=False) as temporary:  # sqlite syncs by itself
+        uri = f"sqlite:///{temporary}"
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -2,7 +2,7 @@
 
 When the sink starts, the file's bytes are made again from the first line on and compared with those that are there;
 only what is missing is written, a torn or foreign tail is replaced. So nothing is missing and nothing doubled whatever
-was killed, and a TensorBoard that is looking at the file goes on reading.
+was killed, and a TensorBoard that has the file open goes on reading.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class TensorBoardSink(JournalSink):
     def _begin(self) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        folder = self.run.path / self.name
+        folder = self.run.paths.sink(self.name)
         folder.mkdir(exist_ok=True)
         self._tables = 0
-        self._file = _Mended(folder / f"events.out.tfevents.{self.run.started // 1000:010d}.{self.run.name}")
+        self._file = _RepairedFile(folder / f"events.out.tfevents.{self.run.started // 1000:010d}.{self.run.name}")
         self._add(Event(wall_time=self.run.started / 1000, file_version="brain.Event:2"))
 
     def _take(self, record: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ class TensorBoardSink(JournalSink):
         self._file.write(frame.getvalue())
 
 
-class _Mended:
+class _RepairedFile:
     """A file that is written from its beginning, where only bytes that differ from those there are written."""
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +83,7 @@ class _Mended:
 
 
 def _table(values: dict[str, str]) -> Summary:
-    """Parameters as a table of TensorBoard's text page."""
+    """Show parameters as a table of TensorBoard's text page."""
     from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
     from tensorboard.compat.proto.types_pb2 import DT_STRING

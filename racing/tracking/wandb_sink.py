@@ -6,15 +6,14 @@ and offline files, of which a killed process leaves a part, are simply made agai
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from typing import Any
 
-from racing.files import read_json, write_atomic
 from racing.runs.directory import RunDirectory
 from racing.runs.identity import flatten
-from racing.runs.journal import read_journal
+from racing.runs.journal import read_cursor, read_journal, write_cursor
+from racing.runs.status import RunStatus
 from racing.tracking.errors import Refused
 from racing.tracking.journal_sink import JournalSink, numbers
 
@@ -29,9 +28,9 @@ class WandbSink(JournalSink):
     name = "wandb"
 
     def __init__(self, run: RunDirectory) -> None:
-        """Nothing is read or written yet."""
+        """Prepare; nothing is read or written yet."""
         super().__init__(run)
-        self._cursor = run.path / "wandb" / "journal.cursor"
+        self._cursor = run.paths.sink_cursor(self.name)
         self._wandb: Any = None
         self._lines = self._there = 0  # lines of metrics: taken, and how many W&B has from an earlier process
 
@@ -40,8 +39,7 @@ class WandbSink(JournalSink):
         self._finish(1)
 
     def _has_all(self) -> bool:
-        size = (self.run.path / "journal.jsonl").stat().st_size
-        return read_json(self._cursor).get("offset") == size
+        return read_cursor(self._cursor) == self.run.paths.journal.stat().st_size
 
     def _begin(self) -> None:
         import wandb
@@ -50,10 +48,10 @@ class WandbSink(JournalSink):
         wandb.teardown()  # nothing of an attempt that failed goes on writing
         mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
         offline = mode in ("offline", "dryrun")
-        first = next(read_journal(self.run.path / "journal.jsonl")).record or {}
+        first = next(read_journal(self.run.paths.journal)).record or {}
         config = self.run.config
         if offline:
-            for partial in (self.run.path / "wandb").glob(f"offline-run-*-{first['id']}"):
+            for partial in self.run.paths.sink(self.name).glob(f"offline-run-*-{first['id']}"):
                 shutil.rmtree(partial)
         try:
             self._wandb = wandb.init(
@@ -70,7 +68,7 @@ class WandbSink(JournalSink):
         self._wandb.define_metric("*", step_metric=AXIS)
         self._known = set(flatten(config))
         self._lines, self._there = 0, 0 if offline else self._wandb.step
-        self._end = "KILLED"
+        self._end: str = RunStatus.KILLED
 
     def _take(self, record: dict[str, Any]) -> None:
         if point := numbers(record):
@@ -92,11 +90,11 @@ class WandbSink(JournalSink):
     def _settle(self) -> None:
         if not self.ended:
             return
-        if self._end == "STOPPED":
+        if self._end == RunStatus.STOPPED:
             self._wandb.mark_preempting()
-        if self._end == "FINISHED":
+        if self._end == RunStatus.FINISHED:
             self._wandb.summary.update(self.run.summary)
-        self._finish(0 if self._end == "FINISHED" else 1)
+        self._finish(0 if self._end == RunStatus.FINISHED else 1)
 
     def _finish(self, exit_code: int) -> None:
         """Close the W&B run and note that all up to here is in it."""
@@ -105,11 +103,11 @@ class WandbSink(JournalSink):
         self._wandb.finish(exit_code)
         self._wandb, self._begun = None, False
         self._cursor.parent.mkdir(exist_ok=True)
-        write_atomic(self._cursor, json.dumps({"offset": self._offset}) + "\n")
+        write_cursor(self._cursor, self._offset)
 
 
 def _settings(mode: str) -> Any:
-    """Only what the journal says: no console, no machine statistics of the sender, no words on the terminal."""
+    """Send only what the journal says: no console, no machine statistics of the sender, no terminal output."""
     import wandb
 
     quiet = {"silent": True, "console": "off", "quiet": True}

@@ -1,0 +1,1 @@
+"""Read, generate, validate and draw circuits, and compute their reference laps."""

@@ -1,4 +1,4 @@
-"""Tracks by name or path: what `track=` and every verb's track argument go through."""
+"""Resolve and load tracks by name or path, for `track=` and for every command's track argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from racing.errors import InputError, inside, is_file, require, require_number
 from racing.sim.track import Track
 from racing.tracks.formats.centreline import read_centreline
-from racing.tracks.formats.native import GATES_FILE, read_entries, read_house
+from racing.tracks.formats.native import GATES_FILE, read_entries, read_native
 from racing.tracks.formats.ros_map import read_ros_map
 from racing.tracks.generated import drawn_circuit
 from racing.tracks.grip_map import SUFFIX, with_grip
@@ -21,14 +21,14 @@ MAPS = (".yaml", ".yml")
 
 
 def shipped() -> dict[str, Path]:
-    """The circuits that ship with racing: name -> folder, sorted by name."""
+    """Return the circuits that ship with racing: name -> folder, sorted by name."""
     here = Path(__file__).resolve()
     checkout, wheel = here.parents[2] / "tracks", here.parents[1] / "_tracks"
     return _folders(checkout if (here.parents[2] / "pyproject.toml").is_file() else wheel)
 
 
 def available() -> dict[str, Path]:
-    """The shipped circuits and those imported into ./tracks: name -> folder, sorted by name."""
+    """Return the shipped circuits and those imported into ./tracks: name -> folder, sorted by name."""
     return dict(sorted({**_folders(Path("tracks").resolve()), **shipped()}.items()))
 
 
@@ -45,21 +45,21 @@ def load_track(
     reverse: bool = False,
     metres_per_pixel: float | None = None,
     half_width: float | None = None,
-    keep: str | None = None,
-    close: int = 0,
+    branch: str | None = None,
+    close_gaps: int = 0,
     grip: str | float | None = None,
 ) -> Track:
-    """One track.
+    """Load one track.
 
     spec: name of a shipped or imported track, or path to a picture, a checkpoints.json, a ROS map .yaml, a centreline
         .csv, or a folder that holds one of them.
-    scale: all lengths are multiplied by it, > 0; 0.1 makes a 1:10 circuit of a full-size one.
-    reverse: drive it the other way.
+    scale: factor on all lengths, > 0; 0.1 makes a 1:10 circuit of a full-size one.
+    reverse: reverse the driving direction.
     metres_per_pixel: size of a pixel [m] of a picture without a ROS map; None: the file's, else a 10 m wide road.
     half_width: half of the road's width [m], before scaling, for a CSV that has no widths (2 or 7 columns).
     grip: see `racing.tracks.grip_map.with_grip`.
-    keep, close: how to read a picture without gates, see `racing.tracks.images.painted.painted_track`.
-    Raises InputError if there is no such track, or its file breaks a rule.
+    branch, close_gaps: how to read a picture without gates, see `racing.tracks.images.painted.painted_track`.
+    Raises InputError if there is no such track, or its file is invalid.
     """
     path = locate(str(spec))
     if path.suffix.lower() in MAPS:
@@ -67,13 +67,13 @@ def load_track(
     elif path.suffix.lower() == ".csv":
         track = read_centreline(path, half_width=half_width)
     else:
-        track = read_house(path, metres_per_pixel=metres_per_pixel, keep=keep, close=close)
+        track = read_native(path, metres_per_pixel=metres_per_pixel, branch=branch, close_gaps=close_gaps)
     track = scaled_track(with_grip(refuse_unusable(track), grip, beside=path), scale)
     return reversed_track(track) if reverse else track
 
 
 def locate(spec: str) -> Path:
-    """The file that `spec` stands for: a picture, a map .yaml or a .csv. Raises InputError if there is none."""
+    """Resolve `spec` to a file: a picture, a map .yaml or a .csv. Raises InputError if there is none."""
     named = available()
     path = Path(spec).expanduser()
     if spec in named:
@@ -102,7 +102,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _in_folder(folder: Path) -> Path:
-    """The one track of a folder: a ROS map, else a picture with gates or alone, else a CSV."""
+    """Find the one track of a folder: a ROS map, else a picture with or without gates, else a CSV."""
     files = sorted(p for p in folder.iterdir() if p.is_file())
     maps = [p for p in files if p.suffix.lower() in MAPS]
     pictures = [p for p in files if p.suffix.lower() in PICTURES and not p.stem.endswith(SUFFIX)]
@@ -131,7 +131,7 @@ def load_tracks(
     half_width: float | None = None,
     grip: str | float | None = None,
 ) -> list[Track]:
-    """One track, or several to train on together; arguments as in `load_track`, the same for all."""
+    """Load one track, or several to train on together; arguments as in `load_track`, the same for all."""
     names = [file] if isinstance(file, str) else list(file)
     require(bool(names), "track.file must name at least one track, got an empty list; give a name or a path")
     return [
@@ -152,9 +152,9 @@ def generated_tracks(
     scale: float = 1.0,
     grip: str | float | None = None,
 ) -> list[Track]:
-    """`count` circuits from seeds seed, seed + 1, ...; arguments as in `racing.tracks.generator.generate`.
+    """Generate `count` circuits from seeds seed, seed + 1, ...; arguments as in `racing.tracks.generator.generate`.
 
-    Lists of styles, lengths [m] and widths [m] must be equally long; the circuits go through them in turn.
+    Lists of styles, lengths [m] and widths [m] must have equal length; the circuits cycle through them.
     """
     require_number("track.count", count, 1, 100_000, whole=True, remedy="give the number of circuits")
     styles: list[str] = [style] if isinstance(style, str) else list(style)

@@ -1,16 +1,16 @@
-"""Generated circuits kept on disk: drawn once for each seed, style and size, and again only by another generator."""
+"""Disk cache of generated circuits, keyed by seed, style, size and the generator's source."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import zipfile
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from racing.files import atomic_path
 from racing.sim.kernels.kernel import cache_directory
 from racing.sim.track import Points, Track
 from racing.tracks import generator as generator
@@ -19,10 +19,10 @@ from racing.tracks.generator import checked_ratio, circuit, drawing
 
 
 def drawn_circuit(seed: int, style: str, length: float, width: float) -> Track:
-    """`generate(seed, style, length, width)`, from disk where it was drawn before.
+    """Return `generate(seed, style, length, width)`, from disk if cached.
 
-    The files lie in the folder `circuits` beside the compiled kernels; a damaged one is drawn anew, and a folder that
-    cannot be written costs only time.
+    The cache is the folder `circuits` beside the compiled kernels; a damaged file is regenerated, and a read-only
+    folder costs only time.
     """
     ratio = checked_ratio(seed, style, length, width)
     path = circuit_path(seed, style, ratio)
@@ -35,14 +35,14 @@ def drawn_circuit(seed: int, style: str, length: float, width: float) -> Track:
 
 
 def circuit_path(seed: int, style: str, ratio: float) -> Path:
-    """The file that keeps exactly this drawing of exactly this generator. ratio: length / width."""
+    """Return the cache file of this drawing by this version of the generator. ratio: length / width."""
     key = hashlib.sha256(f"{_sources()} {seed!r} {style} {float(ratio)!r}".encode())
     return cache_directory().parent / "circuits" / f"{key.hexdigest()[:32]}.npz"
 
 
 @cache
 def _sources() -> str:
-    """Hash of the code that a circuit follows from."""
+    """Hash the source code that determines a circuit."""
     digest = hashlib.sha256()
     for module in (generator, geometry):
         digest.update(Path(str(module.__file__)).read_bytes())
@@ -61,7 +61,5 @@ def _read(path: Path) -> tuple[Points, int] | None:
 
 def _write(path: Path, points: Points, attempt: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-    with unfinished.open("wb") as file:
-        np.savez(file, points=points, attempt=attempt)
-    unfinished.replace(path)
+    with atomic_path(path, sync=False) as temporary:  # a damaged one is drawn anew
+        np.savez(temporary, points=points, attempt=attempt)

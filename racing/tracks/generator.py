@@ -1,9 +1,9 @@
-"""Seeded circuits: a polygon with rounded corners, drawn again until it is a good road.
+"""Generate circuits from seeds: a polygon with rounded corners, by rejection sampling until it is a valid road.
 
 The polygon is the outline of a random patch of grid cells: fingers of the patch become hairpins, its long sides
 straights, its steps chicanes. Corners are then moved, dropped or bent, rounded with arcs, and the curve is smoothed so
-that curvature has no jumps. A candidate that comes too near to itself or bends too tightly is thrown away; after some
-of them, corners that do not fit are cut off instead.
+that curvature has no jumps. A candidate that comes too near to itself or bends too tightly is rejected; after STRICT
+rejections, corners that do not fit are relaxed instead.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Cell = tuple[int, int]
 
 ATTEMPTS = 400
 TRIES_PER_PATCH = 8
-STRICT = 24  # tries that are thrown away where a corner does not fit; later ones, each of a new patch, are mended
-FEWEST = 5  # corners that are left when others are cut off
+STRICT = 24  # candidates rejected if a corner does not fit; the corners of later ones, each of a new patch, are relaxed
+FEWEST = 5  # corners that remain when others are removed
 CLEAR = 1.2  # distance between the centrelines of two parts of the lap, in road widths
 AROUND = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))  # a cell's neighbours in turn
 STRAIGHT = 0.15  # |curvature| * road width below which a road counts as straight
@@ -43,13 +43,13 @@ STRAIGHT = 0.15  # |curvature| * road width below which a road counts as straigh
 
 @dataclass(frozen=True)
 class Style:
-    """What a kind of circuit looks like. Lengths in road widths.
+    """Parameters of a style of circuit. Lengths in road widths.
 
     cell: range of the grid's cell size.
-    compact: how much growth prefers to fill notches (> 0) to growing fingers (< 0).
-    radius: range of corner radii, drawn log-uniformly; the first number is also the least radius allowed.
-    jitter: how far a corner moves, in cells.
-    drop: chance that a corner is cut off. kink: chance that a long side is bent.
+    compact: > 0: the patch grows by filling notches, < 0: by growing fingers.
+    radius: range of corner radii, sampled log-uniformly; its lower bound is also the least radius allowed.
+    jitter: largest displacement of a corner, in cells.
+    drop: probability that a corner is removed. kink: probability that a long side is bent.
     corners: least number of bends that turn more than 25 degrees.
     """
 
@@ -75,7 +75,7 @@ STYLES = {
 
 
 def generate(seed: int, style: str, length: float, width: float, *, name: str | None = None) -> Track:
-    """A circuit of `length` [m] (its centreline, within 0.1 %) and constant `width` [m]; equal arguments, equal track.
+    """Generate a circuit of `length` [m] (centreline, within 0.1 %) and constant `width` [m], deterministically.
 
     style: one of STYLES. Never touches itself; figure_eight crosses itself once, at 50 degrees or more.
     Raises InputError if the style is unknown, or the length leaves no room for such a circuit (about 25 widths).
@@ -86,7 +86,7 @@ def generate(seed: int, style: str, length: float, width: float, *, name: str | 
 
 
 def checked_ratio(seed: int, style: str, length: float, width: float) -> float:
-    """length / width. Raises InputError if no circuit can be drawn from such arguments."""
+    """Return length / width. Raises InputError for arguments out of range."""
     require(style in STYLES, f"style must be one of {', '.join(STYLES)}, got {style!r}; choose one")
     require(seed >= 0, f"seed must be >= 0, got {seed}; give a natural number")
     require(0 < width < 1000, f"width must be in (0, 1000) m, got {width}; a kart road is 6-12 m, a 1:10 road 2 m")
@@ -98,41 +98,41 @@ def checked_ratio(seed: int, style: str, length: float, width: float) -> float:
 def circuit(
     points: Points, attempt: int, seed: int, style: str, length: float, width: float, *, name: str | None = None
 ) -> Track:
-    """The track along `points` (N, 2) [road widths] that `drawing` made."""
+    """Build the track along `points` (N, 2) [road widths] from `drawing`."""
     half = np.full(len(points), width / 2)
     source = {"generator": style, "seed": seed, "length_m": length, "width_m": width, "attempt": attempt}
     return build_track(name or f"{style}-{seed}", points * width, half, half, source=source)
 
 
 def drawing(seed: int, style: str, ratio: float) -> tuple[Points, int]:
-    """(centreline (N, 2) [road widths] of a lap of `ratio` road widths, number of tries thrown away before it).
+    """Sample (centreline (N, 2) [road widths] of a lap of `ratio` road widths, number of rejected candidates).
 
-    Raises InputError if no try is good.
+    Raises InputError if all candidates are rejected.
     """
     rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(style.encode())]))
     patch = np.zeros((0, 2))
     for attempt in range(ATTEMPTS):
-        mend = attempt >= STRICT
-        if (mend or attempt % TRIES_PER_PATCH == 0) and style not in ("oval", "figure_eight"):
+        relax = attempt >= STRICT
+        if (relax or attempt % TRIES_PER_PATCH == 0) and style not in ("oval", "figure_eight"):
             patch = _patch(rng, STYLES[style], ratio)
-        points = _candidate(rng, style, ratio, patch, mend=mend)
+        points = _candidate(rng, style, ratio, patch, relax=relax)
         if points is not None and _good(points, style):
             return points, attempt
     raise InputError(f"no {style} circuit of {ratio:.0f} road widths was found; make it longer or the road narrower")
 
 
-def _candidate(rng: np.random.Generator, style: str, length: float, patch: Points, *, mend: bool) -> Points | None:
-    """One try, in road widths; evenly spaced, starting on its longest straight. None if its corners do not fit.
+def _candidate(rng: np.random.Generator, style: str, length: float, patch: Points, *, relax: bool) -> Points | None:
+    """Sample one candidate [road widths], evenly spaced, starting on its longest straight. None if corners do not fit.
 
-    mend: cut off the corners that do not fit, and make the others no wider than their sides allow.
+    relax: remove the corners that do not fit, and limit the radii of the others to what their sides allow.
     """
-    look = STYLES[style]
+    params = STYLES[style]
     makers = {"oval": _oval_polygon, "figure_eight": _eight_polygon}
-    polygon = makers[style](rng) if style in makers else _loosened(rng, look, patch)
-    low, high = look.radius
+    polygon = makers[style](rng) if style in makers else _loosened(rng, params, patch)
+    low, high = params.radius
     wanted = low * (high / low) ** rng.random(len(polygon))
-    if mend:
-        polygon, wanted = _mended(polygon, wanted, length, low)
+    if relax:
+        polygon, wanted = _relaxed(polygon, wanted, length, low)
     size = length / perimeter(polygon)
     for _ in range(4):
         rounded = _round_corners(polygon * size, wanted, low)
@@ -151,15 +151,15 @@ def _candidate(rng: np.random.Generator, style: str, length: float, patch: Point
 
 
 def _good(points: Points, style: str) -> bool:
-    """Whether a candidate (in road widths) keeps its radius and its distance, and turns both ways often enough."""
-    look, bend = STYLES[style], curvature(points)
-    if np.abs(bend).max() > 1 / (0.9 * look.radius[0]):
+    """Check a candidate (in road widths): least radius, distance to itself, enough corners both ways, a straight."""
+    params, bend = STYLES[style], curvature(points)
+    if np.abs(bend).max() > 1 / (0.9 * params.radius[0]):
         return False
     count, left, right = _count_corners(bend)
     _, straight = longest_straight(bend, STRAIGHT)
     both_ways = style in ("oval", "figure_eight") or min(left, right) >= 2
     least = 0.0 if style == "figure_eight" else 4.0 if style in ("tight", "kart", "street") else 5.5
-    if count < look.corners or not both_ways or straight * 0.2 <= least:
+    if count < params.corners or not both_ways or straight * 0.2 <= least:
         return False
     crossed = crossings(points[::2])
     if style == "figure_eight":
@@ -168,7 +168,7 @@ def _good(points: Points, style: str) -> bool:
 
 
 def _count_corners(bend: npt.NDArray[np.float64]) -> tuple[int, int, int]:
-    """(corners, to the left, to the right): runs of one sign that turn over 25 degrees, one for each 100 degrees."""
+    """Count (corners, left, right): runs of one sign that turn over 25 degrees, one for each 100 degrees."""
     sign = np.where(np.abs(bend) < STRAIGHT / 2, 0, np.sign(bend)).astype(int)
     cuts = np.nonzero(np.diff(sign))[0] + 1
     turned = np.array([run.sum() * 0.2 for run in np.split(bend, cuts)])
@@ -178,13 +178,13 @@ def _count_corners(bend: npt.NDArray[np.float64]) -> tuple[int, int, int]:
 
 
 def _eight_is_clear(points: Points, place: tuple[float, float]) -> bool:
-    """Whether the strands of a figure of eight keep apart, except where they cross, and the start is not there."""
+    """Check that the strands of a figure of eight keep apart, except at the crossing, where no start may be."""
     distance = np.linalg.norm(points - np.array(place), axis=1)
     return bool(distance[0] > 1.5) and closest_approach(points[distance > 2.0][::2], 6.0) > CLEAR
 
 
 def _oval_polygon(rng: np.random.Generator) -> Points:
-    """A rounded rectangle, trapezium or triangle, 1.5 to 3 times as long as high."""
+    """Sample a rectangle, trapezium or triangle, 1.5 to 3 times as long as high."""
     long, skew = rng.uniform(1.5, 3.0), rng.uniform(-0.35, 0.35)
     if rng.random() < 0.25:
         return np.array([[0, 0], [long, 0], [long * rng.uniform(0.3, 0.7), rng.uniform(1.0, 1.5)]])
@@ -192,7 +192,7 @@ def _oval_polygon(rng: np.random.Generator) -> Points:
 
 
 def _eight_polygon(rng: np.random.Generator) -> Points:
-    """Two lobes of different size and shape on either side of a crossing."""
+    """Sample two lobes of different size and shape on either side of a crossing."""
     sides = []
     for sign in (1, -1):
         reach, rise = rng.uniform(1.2, 2.4), rng.uniform(0.7, 1.2)
@@ -205,30 +205,30 @@ def _eight_polygon(rng: np.random.Generator) -> Points:
     return np.concatenate(sides)
 
 
-def _patch(rng: np.random.Generator, look: Style, length: float) -> Points:
-    """Corners [cells] of a random patch's outline for a lap of `length` [road widths], counter-clockwise."""
-    cell = float(np.clip(rng.uniform(*look.cell), length / 37, length / 11))
-    return _outline(_grow_patch(rng, 2 * round(length / cell / 1.8), look.compact))
+def _patch(rng: np.random.Generator, params: Style, length: float) -> Points:
+    """Sample a patch for a lap of `length` [road widths]; returns the corners [cells] of its outline, ccw."""
+    cell = float(np.clip(rng.uniform(*params.cell), length / 37, length / 11))
+    return _outline(_grow_patch(rng, 2 * round(length / cell / 1.8), params.compact))
 
 
-def _loosened(rng: np.random.Generator, look: Style, corners: Points) -> Points:
-    """The outline made less regular: corners cut off and moved, long sides bent."""
+def _loosened(rng: np.random.Generator, params: Style, corners: Points) -> Points:
+    """Make an outline less regular: remove and move corners, bend long sides."""
     stretch = np.array([rng.uniform(1.0, 1.35), 1.0])
-    keep = rng.random(len(corners)) > look.drop
+    keep = rng.random(len(corners)) > params.drop
     corners = corners[keep] if keep.sum() >= FEWEST else corners
-    moved = corners + look.jitter * rng.uniform(-1, 1, corners.shape)
+    moved = corners + params.jitter * rng.uniform(-1, 1, corners.shape)
     out: list[npt.NDArray[np.float64]] = []
     for here, ahead in zip(moved, following(moved), strict=True):
         out.append(here)
         side = ahead - here
-        if np.linalg.norm(side) > 2.2 and rng.random() < look.kink:
+        if np.linalg.norm(side) > 2.2 and rng.random() < params.kink:
             across = np.array([-side[1], side[0]]) / np.linalg.norm(side)
             out.append(here + side * rng.uniform(0.35, 0.65) + across * rng.uniform(-0.45, 0.45))
     return np.asarray(np.array(out) * stretch)
 
 
 def _grow_patch(rng: np.random.Generator, perimeter: int, compact: float) -> set[Cell]:
-    """A patch of grid cells with about `perimeter` sides, in one piece, without holes or touching corners."""
+    """Grow a patch of grid cells with about `perimeter` sides: connected, without holes or touching corners."""
     cells = {(0, 0)}
     wide, high = round(0.2 * perimeter) + 1, round(0.12 * perimeter) + 1  # leaves a third of the sides for notches
     frontier = dict.fromkeys([(1, 0), (-1, 0), (0, 1), (0, -1)], 1)  # cell beside the patch -> sides that touch it
@@ -258,7 +258,7 @@ def _grow_patch(rng: np.random.Generator, perimeter: int, compact: float) -> set
 
 
 def _keeps_one_outline(cells: set[Cell], x: int, y: int) -> bool:
-    """Whether the cells around (x, y) form one run: then adding it neither closes a hole nor touches at a corner."""
+    """Check that the cells around (x, y) form one run: then adding it neither closes a hole nor touches at a corner."""
     last = (x + 1, y - 1) in cells
     runs = 0
     for dx, dy in AROUND:
@@ -269,7 +269,7 @@ def _keeps_one_outline(cells: set[Cell], x: int, y: int) -> bool:
 
 
 def _outline(cells: set[Cell]) -> Points:
-    """Corners of the patch's outline, counter-clockwise."""
+    """Trace the corners of the patch's outline, counter-clockwise."""
     follows: dict[tuple[int, int], tuple[int, int]] = {}
     for x, y in cells:
         square = [(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)]
@@ -284,11 +284,11 @@ def _outline(cells: set[Cell]) -> Points:
     return np.asarray(points[(ahead != behind).any(axis=1)])
 
 
-def _mended(polygon: Points, wanted: Column, length: float, least: float) -> tuple[Points, Column]:
-    """Corners (M, 2) and radii (M,) [road widths] that fit a lap of `length`, of `polygon` (N, 2) [cells], M <= N.
+def _relaxed(polygon: Points, wanted: Column, length: float, least: float) -> tuple[Points, Column]:
+    """Fit corners (M, 2) and radii (M,) [road widths] to a lap of `length`, from `polygon` (N, 2) [cells], M <= N.
 
-    Corners too close for an arc of radius `least` are dropped, tightest first. The others get what their sides have
-    left over, shared by what is `wanted`.
+    Corners too close for an arc of radius `least` are removed, tightest first. The remaining length of each side is
+    shared between its corners in proportion to the radii `wanted`.
     """
     while True:
         _, side, turn = _corners(polygon)
@@ -307,7 +307,7 @@ def _mended(polygon: Points, wanted: Column, length: float, least: float) -> tup
 
 
 def _corners(polygon: Points) -> tuple[Points, Column, Column]:
-    """(direction in which corner k is reached (N, 2), length of side k to k+1 (N,), turn in corner k (N,) [rad])."""
+    """Return (direction into corner k (N, 2), length of side k to k+1 (N,), turn in corner k (N,) [rad])."""
     ahead = following(polygon) - polygon
     side = np.linalg.norm(ahead, axis=1)
     ahead = ahead / side[:, None]
@@ -317,7 +317,7 @@ def _corners(polygon: Points) -> tuple[Points, Column, Column]:
 
 
 def _round_corners(polygon: Points, wanted: Column, least: float) -> Points | None:
-    """The polygon with arcs of radius `wanted` (N,) in its corners, smaller where sides are short.
+    """Round the corners of `polygon` with arcs of radius `wanted` (N,), smaller where sides are short.
 
     None if a corner would have to be tighter than `least`.
     """
@@ -339,7 +339,7 @@ def _round_corners(polygon: Points, wanted: Column, least: float) -> Points | No
 def _arcs(
     polygon: Points, behind: Points, turn: Column, radius: Column, cut: Column, count: npt.NDArray[np.int64]
 ) -> Points:
-    """The arcs of all corners, `count` (N,) points each."""
+    """Sample the arcs of all corners, `count` (N,) points each."""
     out = np.empty((count.sum(), 2))
     row = 0
     for k in range(len(polygon)):

@@ -1,4 +1,4 @@
-"""Closed curves in the plane: smoothing, turning, crossings, distances between distant parts."""
+"""Closed curves in the plane: resampling, smoothing, curvature, self-intersections, self-distance."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class Crossing:
 
 
 def following(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Of each entry (M, ...) of a closed curve the next one: `np.roll(values, -1, axis=0)`, faster."""
+    """Return the next entry of each entry (M, ...) of a closed curve: `np.roll(values, -1, axis=0)`, faster."""
     return np.concatenate((values[1:], values[:1]))
 
 
 def preceding(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Of each entry (M, ...) of a closed curve the one before it."""
+    """Return the previous entry of each entry (M, ...) of a closed curve."""
     return np.concatenate((values[-1:], values[:-1]))
 
 
 def perimeter(points: Points) -> float:
-    """Length [m] of the closed polyline `points` (M, 2)."""
+    """Return the length [m] of the closed polyline `points` (M, 2)."""
     return float(np.linalg.norm(following(points) - points, axis=1).sum())
 
 
 def arc_lengths(points: Points) -> Column:
-    """(M+1,) distance [m] along the closed polyline `points` (M, 2) from point 0; the last entry is its length."""
+    """Return the arc length (M+1,) [m] at each point of the closed polyline `points` (M, 2); the last is its length."""
     steps = np.linalg.norm(following(points) - points, axis=1)
     return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def resample_linear(points: Points, spacing: float, *columns: Column) -> list[npt.NDArray[np.float64]]:
-    """Evenly spaced points on the closed polyline `points` (N, 2), and `columns` (N,) at the same places."""
+    """Resample the closed polyline `points` (N, 2) evenly, and `columns` (N,) with it."""
     arc = arc_lengths(points)
     count = max(8, round(arc[-1] / spacing))
     at = np.arange(count) * arc[-1] / count
@@ -58,10 +58,10 @@ def resample_linear(points: Points, spacing: float, *columns: Column) -> list[np
 
 
 def smooth_closed(values: npt.NDArray[np.float64], steps: float, *, keep_size: bool = True) -> npt.NDArray[np.float64]:
-    """Gaussian smoothing of evenly spaced periodic `values` (M,) or (M, 2); `steps` is the deviation in samples.
+    """Smooth evenly spaced periodic `values` (M,) or (M, 2) with a Gaussian; `steps`: standard deviation in samples.
 
-    A Gaussian shrinks bends (a circle of radius R by about sigma^2 / 2R). With `keep_size` what the first pass took
-    away is smoothed and added again (twicing, Tukey 1977), which leaves bends wider than the Gaussian where they are.
+    A Gaussian shrinks bends (a circle of radius R by about sigma^2 / 2R). With `keep_size` the residual of the first
+    pass is smoothed and added again (twicing, Tukey 1977), which preserves bends wider than the Gaussian.
     """
     frequency = np.fft.rfftfreq(len(values))
     gain = np.exp(-0.5 * (2 * np.pi * frequency * steps) ** 2)
@@ -72,7 +72,7 @@ def smooth_closed(values: npt.NDArray[np.float64], steps: float, *, keep_size: b
 
 
 def curvature(points: Points) -> Column:
-    """(M,) curvature [1/m] of an evenly spaced closed curve, positive in a left bend."""
+    """Return the curvature (M,) [1/m] of an evenly spaced closed curve, positive in a left bend."""
     ahead, behind = following(points) - points, points - preceding(points)
     cross = behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0]
     turn = np.arctan2(cross, (ahead * behind).sum(axis=1))
@@ -80,7 +80,7 @@ def curvature(points: Points) -> Column:
 
 
 def crossings(points: Points) -> list[Crossing]:
-    """All places where the closed polyline `points` (M, 2) crosses itself."""
+    """Find all self-intersections of the closed polyline `points` (M, 2)."""
     from scipy.spatial import cKDTree
 
     start, step = points, following(points) - points
@@ -103,7 +103,7 @@ def crossings(points: Points) -> list[Crossing]:
 
 
 def closest_approach(points: Points, apart: float) -> float:
-    """Least distance [m] between two points of a closed curve with more than `apart` [m] of road between them."""
+    """Return the least distance [m] between two points of a closed curve more than `apart` [m] of arc length apart."""
     return float(np.sqrt(_closest_squared(np.ascontiguousarray(points, np.float64), arc_lengths(points), apart)))
 
 
@@ -123,7 +123,7 @@ def _closest_squared(points: Points, arc: Column, apart: float) -> float:
 
 
 def nearest(points: Points, query: Points) -> tuple[npt.NDArray[np.int64], Column]:
-    """For each of `query` (Q, 2) the index of the nearest of `points` (M, 2) and its distance [m]."""
+    """Find, for each of `query` (Q, 2), the index of the nearest of `points` (M, 2) and its distance [m]."""
     from scipy.spatial import cKDTree
 
     distance, index = cKDTree(points).query(query)
@@ -131,7 +131,7 @@ def nearest(points: Points, query: Points) -> tuple[npt.NDArray[np.int64], Colum
 
 
 def start_at(points: Points, place: Points, *columns: Column) -> list[npt.NDArray[np.float64]]:
-    """The closed curve `points` (M, 2) and its `columns` (M,), beginning at the point of it nearest to `place` (2,)."""
+    """Rotate the closed curve `points` (M, 2) and its `columns` (M,) to begin at its point nearest to `place` (2,)."""
     step = following(points) - points
     along = ((place - points) * step).sum(axis=1) / np.maximum((step**2).sum(axis=1), 1e-12)
     foot = points + np.clip(along, 0, 1)[:, None] * step
@@ -148,7 +148,7 @@ def start_at(points: Points, place: Points, *columns: Column) -> list[npt.NDArra
 
 
 def longest_straight(bend: Column, limit: float) -> tuple[int, int]:
-    """(first index, number of points) of the longest run with |curvature| `bend` (M,) below `limit` [1/m]."""
+    """Find (first index, number of points) of the longest run with |curvature| `bend` (M,) below `limit` [1/m]."""
     straight = np.abs(bend) < limit
     if straight.all() or not straight.any():
         return int(np.argmin(np.abs(bend))), 1

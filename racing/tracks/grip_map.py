@@ -1,4 +1,4 @@
-"""The grip map of a track: a grey PNG beside it, or one factor for all of it."""
+"""Load the grip map of a track: a grayscale PNG beside it, or one factor for all of it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from racing.tracks.images.image import open_picture
 
 WET = 0.5  # of the dry grip
 SUFFIX = "_grip"  # <name>_grip.png lies beside <name>.png
-FULL = 255.0  # grey level of full grip; darker is slippery, in proportion
-MOST_CELLS = 4_000_000  # a larger map is made coarser
+FULL = 255.0  # gray level of full grip; grip is proportional to it
+MOST_CELLS = 4_000_000  # larger maps are downsampled
 
 
 def with_grip(track: Track, grip: str | float | None = None, *, beside: Path | None = None) -> Track:
-    """`track`, before scaling, with the grip of the ground.
+    """Add the grip of the ground to `track`, before scaling.
 
-    grip: None: that of <name>_grip.png beside the file `beside`, if there is one. "dry": none, whatever lies there.
-    "wet": half of it. A number: so many times it, in [0.05, 2]. Else the path of a grey picture as large as the
-    track's: 255 is what the vehicle's friction says, 128 half of it; transparent pixels count as 255.
+    grip: None: use <name>_grip.png beside the file `beside`, if it exists. "dry": ignore such a file.
+        "wet": multiply by 0.5. A number in [0.05, 2]: multiply by it. Else the path of a grayscale picture of the size
+        of the track's: 255 is the vehicle's friction, 128 half of it; transparent pixels count as 255.
     Raises InputError if there is no such picture, its size differs, or the track was not read from a picture.
     """
     if grip == "dry":
@@ -47,7 +47,7 @@ def with_grip(track: Track, grip: str | float | None = None, *, beside: Path | N
 
 
 def _drawn(track: Track, path: Path) -> dict[str, Any]:
-    """The fields of `track` that change with the grip map drawn in `path`."""
+    """Read the grip map in `path`; returns the fields of `track` to replace."""
     from racing.tracks.images.assemble import digest
     from racing.tracks.images.image import picture_size
 
@@ -68,8 +68,8 @@ def _drawn(track: Track, path: Path) -> dict[str, Any]:
             f"grip map {path.name} has {wide} x {high} pixels, the track's picture {size[0]} x {size[1]}; "
             "draw it on a copy"
         )
-    grey = np.where(picture[..., 3] < 128, FULL, picture[..., :3].mean(axis=2))
-    values = np.flipud(np.maximum(grey / FULL, LEAST)).astype(np.float32)
+    gray = np.where(picture[..., 3] < 128, FULL, picture[..., :3].mean(axis=2))
+    values = np.flipud(np.maximum(gray / FULL, LEAST)).astype(np.float32)
     resolution = float(source["metres_per_pixel"])
     x, y = (float(v) for v in source["pixel_origin"])
     step = int(np.ceil(np.sqrt(values.size / MOST_CELLS)))

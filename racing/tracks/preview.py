@@ -1,4 +1,4 @@
-"""Pictures of tracks for people: road, gates, start, curvature, and the reference line with its speed."""
+"""Draw previews of tracks: road, gates, start, curvature, and the reference line with its speed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from racing.files import atomic_path
 from racing.sim.track import Track
 from racing.tracks.images.image import open_picture
 from racing.tracks.images.lap import Mark
@@ -23,7 +24,7 @@ Extent = tuple[float, float, float, float]
 def save_preview(track: Track, path: Path, lap: ReferenceLap | None = None, *, on_source: bool = False) -> None:
     """Write one PNG: the road with gates, start and curvature, and beside it the reference line with its speed.
 
-    on_source: over the picture that the track was read from, to check an import, instead of a fresh drawing.
+    on_source: draw over the picture that the track was read from, to check an import.
     """
     wide, high = np.ptp(track.points, axis=0) + 4 * float(track.left.mean())
     panels = 1 if lap is None else 2
@@ -48,7 +49,7 @@ def save_preview(track: Track, path: Path, lap: ReferenceLap | None = None, *, o
 
 
 def save_sheet(tracks: Sequence[Track], path: Path, columns: int = 4) -> None:
-    """Write one PNG with a drawing of each track, under its name and measures."""
+    """Write one PNG with a drawing of each track, titled with its name and measures."""
     rows = -(-len(tracks) // columns)
     figure, axes = _figure(rows, columns, (3.8 * columns, 4.0 * rows))
     for axis, track in zip(axes, tracks, strict=False):
@@ -61,7 +62,7 @@ def save_sheet(tracks: Sequence[Track], path: Path, columns: int = 4) -> None:
 
 
 def save_marks(picture: Path, marks: Sequence[Mark], path: Path) -> None:
-    """Write `picture` as a PNG with rings around the places `marks` and their texts, to show why it was refused."""
+    """Write `picture` as a PNG with labelled rings around `marks`, to show why it was rejected."""
     pixels = open_picture(picture)
     high, wide = pixels.shape[:2]
     scale = 9.0 / max(high, wide)
@@ -80,7 +81,7 @@ def save_marks(picture: Path, marks: Sequence[Mark], path: Path) -> None:
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
-    """A figure that needs no screen and leaves pyplot's state alone, and its axes."""
+    """Create a figure without a display and without pyplot's global state; returns it and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -94,7 +95,7 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, li
 
 
 def _road(axis: Any, track: Track, on_source: bool) -> None:
-    """The road's picture in world coordinates."""
+    """Draw the road's picture in world coordinates."""
     picture, extent = _source_picture(track) if on_source else _drawing(track)
     axis.imshow(picture, extent=extent, interpolation="antialiased")
     corners = np.concatenate([track.left_edge, track.right_edge])
@@ -112,7 +113,7 @@ def _drawing(track: Track) -> tuple[npt.NDArray[np.uint8], Extent]:
 
 
 def _source_picture(track: Track) -> tuple[npt.NDArray[np.uint8], Extent]:
-    """The picture that the track came from, where it is known and not turned; else a drawing."""
+    """Return the picture that the track was read from if it is known and not rotated, else a drawing."""
     source = track.source
     if "picture" not in source or source.get("yaw", 0.0) != 0.0:
         return _drawing(track)
@@ -124,7 +125,7 @@ def _source_picture(track: Track) -> tuple[npt.NDArray[np.uint8], Extent]:
 
 
 def _extent(origin: tuple[float, float], resolution: float, wide: int, high: int) -> Extent:
-    """matplotlib's extent of a picture whose lower-left pixel has its centre at `origin`."""
+    """Return matplotlib's extent of a picture whose lower-left pixel has its centre at `origin`."""
     left, low = origin[0] - resolution / 2, origin[1] - resolution / 2
     return left, left + wide * resolution, low, low + high * resolution
 
@@ -138,7 +139,7 @@ def _coloured(
     *,
     centred: bool = False,
 ) -> None:
-    """A closed line whose colour shows `values`, with a colour bar."""
+    """Draw a closed line coloured by `values`, with a colour bar."""
     from matplotlib.collections import LineCollection
 
     segments = np.stack([points, np.roll(points, -1, axis=0)], axis=1)
@@ -152,7 +153,7 @@ def _coloured(
 
 
 def _gates(axis: Any, track: Track) -> None:
-    """Gates as thin lines, the start line bold, the start pose as an arrow."""
+    """Draw gates as thin lines, the start line bold, the start pose as an arrow."""
     from matplotlib.collections import LineCollection
 
     axis.add_collection(LineCollection(list(track.gates[:-1]), colors="cyan", linewidths=0.9))
@@ -168,8 +169,7 @@ def _gates(axis: Any, track: Track) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Write the PNG whole or not at all."""
+    """Write the PNG atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    figure.savefig(part, format="png", dpi=100)
-    part.replace(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)

@@ -1,9 +1,9 @@
-"""The near-optimal line around a track: minimum curvature, shortened where that is faster.
+"""Compute the near-optimal line around a track: minimum curvature, shortened where that is faster.
 
 Minimum-curvature planning as in Heilmeier et al., "Minimum curvature trajectory planning and control for an autonomous
 race car", Vehicle System Dynamics 2020: points move along the normals of the line, and their offsets solve a quadratic
-programme. Unlike there, the programme is linearised around the line of the round before, not around the centreline, so
-the normals never cross in hairpins; the room beside the line is read from the clearance grid.
+program. Unlike there, the program is linearized around the line of the previous iteration, not around the centreline,
+so the normals never cross in hairpins; the bounds of the offsets are read from the clearance grid.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from racing.sim.track import Points, Track, resample_closed
 
 Array = npt.NDArray[np.float64]
 
-MAX_BEND = 0.5  # [-] offset / radius of curvature per round: the linearisation holds
-MIDDLE = 0.2  # share of a narrow road's half-width that the line may use
-SETTLED = 0.01  # offset / half-width below which the line no longer moves
+MAX_BEND = 0.5  # [-] trust region: largest offset / radius of curvature per iteration
+MIDDLE = 0.2  # share of the half-width that the line may use on a road too narrow for the margin
+SETTLED = 0.01  # largest offset / half-width at which the iteration has converged
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Line:
 
 
 def closed_line(points: Points, spacing: float) -> Line:
-    """`points` (N, 2) [m] resampled evenly, about `spacing` [m] apart, with normals and curvature.
+    """Resample `points` (N, 2) [m] evenly, about `spacing` [m] apart, with normals and curvature.
 
     The curvature at a point is the angle between the two steps that meet there, per length of a step.
     """
@@ -51,12 +51,12 @@ def closed_line(points: Points, spacing: float) -> Line:
 
 
 def half_width(track: Track) -> float:
-    """Mean half-width of the road [m]."""
+    """Return the mean half-width of the road [m]."""
     return float(track.left.mean() + track.right.mean()) / 2
 
 
 def _own_corridor(points: Points, normals: Points, track: Track) -> tuple[Array, Array]:
-    """Greatest offsets to the right (negative) and left [m] (N,) that stay between the edges of this stretch of road.
+    """Return the largest offsets to the right (negative) and left [m] (N,) within the edges of this stretch of road.
 
     Where a track crosses itself, the clearance grid alone would let the line turn into the other road. The stretch that
     a point belongs to is the nearest one in position and heading together.
@@ -71,8 +71,9 @@ def _own_corridor(points: Points, normals: Points, track: Track) -> tuple[Array,
 
 
 def offset_bounds(line: Line, track: Track, margin: float) -> tuple[Array, Array]:
-    """Least and greatest offset [m] (N,) along the normals that keep `margin` [m] to the edge, also half-way between
-    points: an edge has corners.
+    """Return the least and largest offset [m] (N,) along the normals that keep `margin` [m] to the edge.
+
+    The margin also holds half-way between points, since edges have corners.
     """
     ahead = np.roll(line.points, -1, axis=0)
     across = line.normals + np.roll(line.normals, -1, axis=0)
@@ -85,7 +86,7 @@ def offset_bounds(line: Line, track: Track, margin: float) -> tuple[Array, Array
 
 
 def _room(points: Points, normals: Points, track: Track, margin: float) -> tuple[Array, Array]:
-    """The free interval of offsets [m] nearest to each point (N, 2), as two arrays (N,).
+    """Return the free interval of offsets [m] nearest to each point (N, 2), as two arrays (N,).
 
     Where the road is too narrow for `margin`, the margin shrinks to what leaves the middle of the road free.
     """
@@ -105,7 +106,7 @@ def _room(points: Points, normals: Points, track: Track, margin: float) -> tuple
 
 
 def _end(room: Array, free: npt.NDArray[np.bool_], start: npt.NDArray[np.intp], way: int) -> Array:
-    """Column (fractional) at which the free interval around column `start` (N,) ends in direction `way` (1 or -1)."""
+    """Find the (fractional) column where the free interval around column `start` (N,) ends in direction `way` (+-1)."""
     if way < 0:
         last = room.shape[1] - 1
         return np.asarray(last - _end(room[:, ::-1], free[:, ::-1], last - start, 1))
@@ -119,10 +120,10 @@ def _end(room: Array, free: npt.NDArray[np.bool_], start: npt.NDArray[np.intp], 
 
 
 def best_offsets(line: Line, low: Array, high: Array, shortness: float) -> Array:
-    """Offsets [m] (N,) within [low, high] that minimise the integral of curvature^2 + shortness over the line.
+    """Find the offsets [m] (N,) in [low, high] that minimize the integral of curvature^2 + shortness over the line.
 
     To first order an offset a changes the curvature k by a'' + k^2 a and the length of a step by the factor
-    1 - k a, to second order also by a'^2 / 2. shortness: price of length [1/m^2].
+    1 - k a, to second order also by a'^2 / 2. shortness: weight of length [1/m^2].
     """
     import clarabel
 
@@ -147,7 +148,7 @@ def best_offsets(line: Line, low: Array, high: Array, shortness: float) -> Array
 
 
 def settle(line: Line, track: Track, margin: float, shortness: float, rounds: int) -> Line:
-    """Move `line` until it is (locally) the best one for `shortness`, or `rounds` are over."""
+    """Iterate `line` to the (local) optimum for `shortness`, at most `rounds` iterations."""
     spacing, settled = line.spacing, SETTLED * half_width(track)
     for _ in range(rounds):
         low, high = offset_bounds(line, track, margin)

@@ -1,4 +1,4 @@
-"""The reference controller: a plain driver that goes round a track to prove that it can be driven."""
+"""The reference controller: pure pursuit of the centreline, to verify that a track can be driven."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from racing.sim.records import ENDINGS, LAPS_DONE, RUNNING
+from racing.sim.episodes import EpisodeConfig
+from racing.sim.records import Ending
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes, Rays, World
+from racing.sim.world import RangeFinder, World
 from racing.tracks.geometry import smooth_closed
 
 Array = npt.NDArray[np.float64]
 
-PACE = 0.75  # share of the speed that grip allows on the centreline
-LOOK_AHEAD = 0.25  # [s] of driving, and ...
-NEAREST_AIM = 1.5  # ... at least so many wheelbases, from the car to the point that it steers at
-SETTLE = 1.0  # [road widths] over which speeds are smoothed
-PEDAL = 2.0  # [1/s] acceleration asked for per speed that is missing
-SLOWEST = 0.5  # share of the average speed below which a lap counts as given up
+PACE = 0.75  # share of the quasi-steady-state speed on the centreline
+LOOK_AHEAD = 0.25  # [s] look-ahead time of pure pursuit ...
+NEAREST_AIM = 1.5  # [wheelbases] ... and its least look-ahead distance
+SETTLE = 1.0  # [road widths] over which the curvature is smoothed
+PEDAL = 2.0  # [1/s] proportional gain: acceleration per speed error
+SLOWEST = 0.5  # share of the planned average speed below which the lap times out
 
 
 @dataclass(frozen=True)
 class Drive:
-    """How far the reference controller came. ending: as in racing.sim.records; lap_time_s: None without a lap.
+    """Result of the reference controller. ending: label of an Ending; lap_time_s: None without a lap.
 
     at: index of the centreline point where the drive ended.
     """
@@ -39,32 +40,40 @@ class Drive:
 
 
 def drive_round(tracks: Sequence[Track], vehicle: Vehicle) -> list[Drive]:
-    """One lap from a standing start on each track, all together, by pure pursuit of the centreline.
+    """Drive one lap from a standing start on each track, in one batch, by pure pursuit of the centreline.
 
-    The speed is PACE times what grip, drive and brakes allow there (racing.sim.speed_profile).
+    The target speed is PACE times the quasi-steady-state speed profile (racing.sim.speed_profile).
     """
     speeds = [_speeds(track, vehicle) for track in tracks]
     limit = max(float((t.spacing / s).sum()) for t, s in zip(tracks, speeds, strict=True)) / SLOWEST + 10.0
-    episodes = Episodes(random=False, lateral=0.0, heading=0.0, speed=(0.0, 0.0), laps=1, time_limit=limit)
-    world = World(tracks, vehicle, races=len(tracks), rays=Rays(number=1), decision_repeat=1, episodes=episodes)
+    episodes = EpisodeConfig(
+        random_start=False,
+        start_lateral_offset=0.0,
+        start_heading_error=0.0,
+        start_speed=(0.0, 0.0),
+        laps=1,
+        time_limit=limit,
+    )
+    one_ray = RangeFinder(rays=1)
+    world = World(tracks, vehicle, races=len(tracks), range_finder=one_ray, action_repeat=1, episodes=episodes)
     world.reset()
     points = np.stack([world.points["x"], world.points["y"]], axis=1).astype(float)
     wanted = np.concatenate(speeds)
     table = world.track_table
     results: list[Drive | None] = [None] * len(tracks)
-    for _ in range(int(limit / world.decision) + 1):
+    for _ in range(int(limit / world.step_dt) + 1):
         cars = world.cars.reshape(-1)
         world.step(_commands(cars, points, wanted, table[cars["track"]], vehicle))
         done = world.final_cars.reshape(-1)
-        for k in np.nonzero(done["ended"] != RUNNING)[0]:
+        for k in np.nonzero(done["ended"] != Ending.RUNNING)[0]:
             if results[k] is None:
-                completed = done["ended"][k] == LAPS_DONE
+                completed = done["ended"][k] == Ending.LAPS_DONE
                 time = float(done["best_lap"][k]) if completed else None
-                results[k] = Drive(bool(completed), ENDINGS[done["ended"][k]], time, int(done["nearest"][k]))
+                results[k] = Drive(bool(completed), Ending(done["ended"][k]).label, time, int(done["nearest"][k]))
         if all(result is not None for result in results):
             break
     at = world.cars.reshape(-1)["nearest"]
-    return [r or Drive(False, "time_limit", None, int(at[k])) for k, r in enumerate(results)]
+    return [r or Drive(False, Ending.TIME_LIMIT.label, None, int(at[k])) for k, r in enumerate(results)]
 
 
 def _speeds(track: Track, vehicle: Vehicle) -> Array:
@@ -76,7 +85,7 @@ def _speeds(track: Track, vehicle: Vehicle) -> Array:
 def _commands(
     cars: npt.NDArray[np.void], points: Array, wanted: Array, track: npt.NDArray[np.void], vehicle: Vehicle
 ) -> npt.NDArray[np.float32]:
-    """(N, 2) steering and pedal for cars (N,) on their `track` rows (N,)."""
+    """Compute actions (N, 2), steering and pedal, for cars (N,) on their `track` rows (N,)."""
     speed = np.abs(cars["v"].astype(float))
     reach = np.maximum(LOOK_AHEAD * speed, NEAREST_AIM * vehicle.wheelbase)
     first, count = track["point_start"], track["point_count"]
@@ -89,6 +98,6 @@ def _commands(
     bend = 2 * np.sin(angle) / np.maximum(np.linalg.norm(gap, axis=1), 1e-3)
     steer = np.arctan(vehicle.wheelbase * bend) / vehicle.max_steer
     target = wanted[first + (cars["nearest"] + 1) % count]
-    asked = PEDAL * (target - speed)
-    pedal = np.where(asked > 0, asked / vehicle.max_drive, asked / vehicle.max_brake)
+    acceleration = PEDAL * (target - speed)
+    pedal = np.where(acceleration > 0, acceleration / vehicle.max_drive, acceleration / vehicle.max_brake)
     return np.stack([steer, pedal], axis=1).astype(np.float32)

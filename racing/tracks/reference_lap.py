@@ -1,15 +1,13 @@
-"""Reference laps: how fast a track can be driven with a vehicle, the yardstick of every lap time.
+"""Reference laps: the quasi-steady-state lap of the near-optimal line, the baseline of every `lap_ratio`.
 
-The reference is the best of several near-optimal lines (racing.tracks.racing_line) at the greatest speed that grip,
-drive and brakes allow (racing.sim.speed_profile). It is a flying lap of a point that corners perfectly: good, not a
-proven optimum.
+The reference is the fastest of several near-optimal lines (racing.tracks.racing_line) at the speed that grip, drive and
+brakes allow (racing.sim.speed_profile). It is a flying lap of a point mass: near-optimal, not a proven optimum.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,19 +17,20 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from racing.files import atomic_path
 from racing.sim.kernels.kernel import cache_directory
 from racing.sim.speed_profile import lap_time, speed_profile
 from racing.sim.track import Track, grip_along, resample_closed
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Guide
+from racing.sim.world import Raceline
 from racing.tracks.racing_line import Line, closed_line, half_width, settle
 
 Array = npt.NDArray[np.float64]
 
 ALGORITHM = 1  # part of the cache's key: raise it when the same track and vehicle would give another lap
-# Prices of length that are tried, in units of (least bend that slows the car)^2. 0 is the line of least curvature.
+# Weights of length to try, in units of (least curvature that limits the speed)^2. 0 is the minimum-curvature line.
 SHORTNESS = (0.0, 0.3, 1.0, 3.0, 10.0, 100.0)
-FIRST_ROUNDS, NEXT_ROUNDS = 25, 6  # from the centreline; from the line of the price before
+FIRST_ROUNDS, NEXT_ROUNDS = 25, 6  # iterations from the centreline; from the line of the previous weight
 _PARAMETERS = (
     "max_lateral",
     "max_drive",
@@ -52,9 +51,8 @@ class ReferenceLap:
     time_s: lap time [s]. length_m: length of the line [m].
     points: (N, 2) [m], evenly spaced, in driving order; point 0 is near the start line.
     curvature: (N,) [1/m], left positive. speed: (N,) [m/s].
-    clearance_min_m: least distance from the line to the edge [m]; reference_width / 2 or a little less where the road
-        allows, else what the road allows.
-    shortness: the price of length [1/m^2] that gave the fastest line; 0 is least curvature.
+    clearance_min_m: least distance from the line to the edge [m]; about reference_width / 2, less on narrow roads.
+    shortness: weight of length [1/m^2] of the fastest line; 0 is minimum curvature.
     """
 
     time_s: float
@@ -70,11 +68,11 @@ _known: WeakKeyDictionary[Track, dict[Vehicle, ReferenceLap]] = WeakKeyDictionar
 
 
 def reference_lap(track: Track, vehicle: Vehicle) -> ReferenceLap:
-    """The reference lap of `vehicle` on `track`: from memory, else from disk, else computed (about 1 s per km).
+    """Return the reference lap of `vehicle` on `track`: from memory, else from disk, else computed (about 1 s per km).
 
-    The tyre model does not matter: a linear-tyre car has the lap of the same car with tyres that saturate. The files
-    live in the folder `reference` beside the compiled kernels (racing.sim.kernels.kernel.cache_directory); a damaged
-    one is computed anew, and a folder that cannot be written costs only time.
+    The tyre model does not matter: a linear-tyre car has the lap of the same car with tyres that saturate. The disk
+    cache is the folder `reference` beside the compiled kernels (racing.sim.kernels.kernel.cache_directory); a damaged
+    file is computed again, and a read-only folder costs only time.
     """
     laps = _known.setdefault(track, {})
     if vehicle not in laps:
@@ -89,16 +87,16 @@ def reference_lap(track: Track, vehicle: Vehicle) -> ReferenceLap:
 
 
 def compute_reference_lap(track: Track, vehicle: Vehicle) -> ReferenceLap:
-    """The reference lap without any cache."""
+    """Compute the reference lap, without any cache."""
     margin = vehicle.reference_width / 2
-    # Bends must be resolved for tight lines of small cars and for narrow roads alike.
+    # The spacing must resolve tight lines of small cars and narrow roads alike.
     line = closed_line(track.points, min(half_width(track) / 3, 0.7 * vehicle.reference_width))
     unit = (vehicle.max_lateral / vehicle.max_speed**2) ** 2
     candidates: list[tuple[float, float, Line]] = []
-    for price in SHORTNESS:
-        line = settle(line, track, margin, price * unit, NEXT_ROUNDS if candidates else FIRST_ROUNDS)
+    for weight in SHORTNESS:
+        line = settle(line, track, margin, weight * unit, NEXT_ROUNDS if candidates else FIRST_ROUNDS)
         time = lap_time(_speeds(line, track, vehicle), line.spacing)
-        candidates.append((time, price * unit, line))
+        candidates.append((time, weight * unit, line))
     time, shortness, line = min(candidates, key=lambda candidate: candidate[0])
     return ReferenceLap(
         time_s=time,
@@ -116,7 +114,7 @@ def _speeds(line: Line, track: Track, vehicle: Vehicle) -> Array:
 
 
 def cache_path(track: Track, vehicle: Vehicle) -> Path:
-    """The file that keeps the lap of exactly this geometry, these parameters and this algorithm."""
+    """Return the cache file of this geometry, these parameters and this version of the algorithm."""
     digest = hashlib.sha256(f"reference lap {ALGORITHM}".encode())
     grid = track.clearance
     for array in (track.points, track.left, track.right, grid.values):
@@ -131,7 +129,7 @@ def cache_path(track: Track, vehicle: Vehicle) -> Path:
 
 
 def _read(path: Path) -> ReferenceLap | None:
-    """The lap in `path`; None if there is none or it is damaged."""
+    """Read the lap in `path`; None if it is missing or damaged."""
     values: dict[str, Any] = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -145,16 +143,14 @@ def _read(path: Path) -> ReferenceLap | None:
 
 def _write(path: Path, lap: ReferenceLap) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-    with unfinished.open("wb") as file:
-        np.savez(file, **{f.name: getattr(lap, f.name) for f in fields(lap)})
-    unfinished.replace(path)
+    with atomic_path(path, sync=False) as temporary:  # a damaged one is computed anew
+        np.savez(temporary, **{f.name: getattr(lap, f.name) for f in fields(lap)})
 
 
 def stations(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:
-    """(arc length on the centreline [m], lateral offset [m], left positive) of every point of the reference line.
+    """Return (arc length on the centreline [m], lateral offset [m], left positive) of each point of the reference line.
 
-    The nearest centreline point is sought from the one before, so that a track may cross itself.
+    The nearest centreline point is searched near the previous one, since a track may cross itself.
     """
     count = len(track.points)
     window = np.arange(-8, max(16, 4 * count // len(reference.points)))
@@ -169,14 +165,14 @@ def stations(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:
     return places, offsets
 
 
-def reference_line(track: Track, vehicle: Vehicle) -> Guide:
-    """The reference lap as offset and speed at every centreline point of the track."""
+def reference_line(track: Track, vehicle: Vehicle) -> Raceline:
+    """Return the reference lap as lateral offset and speed at each centreline point of the track."""
     lap = reference_lap(track, vehicle)
     places, offsets = stations(track, lap)
     order = np.argsort(places % track.length)
     arc = np.arange(len(track.points)) * track.spacing
     at = (places % track.length)[order]
-    return Guide(
+    return Raceline(
         np.interp(arc, at, offsets[order], period=track.length),
         np.interp(arc, at, lap.speed[order], period=track.length),
     )

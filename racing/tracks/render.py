@@ -1,4 +1,4 @@
-"""Draws a track: grass, kerbs, asphalt, edge lines, start line. The road ends at the outer side of its lines."""
+"""Render a track: grass, kerbs, asphalt, edge lines, start line. The road ends at the outer side of its lines."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from racing.sim.track import Track
 from racing.tracks.geometry import resample_linear
 from racing.tracks.images.image import Frame, Picture
 
-FINER = 4  # the canvas is drawn so many times finer than the picture
+FINER = 4  # supersampling factor of the canvas
 GRASS, MOWN = (88, 140, 62), (96, 149, 68)
 ASPHALT, WHITE, RED = (92, 93, 98), (240, 240, 238), (200, 38, 36)
 LINE = 0.035  # width of an edge line, in road widths
 KERB = 0.10  # width of a kerb, in road widths
 KERB_BLOCK = 0.25  # length of one red or white block, in road widths
-KERB_FROM = 0.10  # |curvature| * road width from which the inside of a bend has a kerb
+KERB_FROM = 0.10  # |curvature| * road width above which the inside of a bend has a kerb
 
 
 def frame_for(track: Track, metres_per_pixel: float) -> tuple[Frame, int]:
-    """(where a picture of `track` lies in the world, its number of columns): the road with a road's width around it."""
+    """Return (frame of a picture of `track`, number of columns): the road with a margin of one road width."""
     corners = np.concatenate([track.left_edge, track.right_edge])
     margin = float(track.left.mean() + track.right.mean())
     low = np.round(np.floor((corners.min(axis=0) - margin) / metres_per_pixel) * metres_per_pixel, 9)
@@ -29,7 +29,7 @@ def frame_for(track: Track, metres_per_pixel: float) -> tuple[Frame, int]:
 
 
 def draw_track(track: Track, frame: Frame, columns: int) -> Picture:
-    """The track as uint8 (frame.height, columns, 3)."""
+    """Render the track as uint8 (frame.height, columns, 3)."""
     canvas = _grass(frame.height * FINER, columns * FINER)
     width = float(track.left.mean() + track.right.mean())
     points, left, right, bend = resample_linear(track.points, width / 24, track.left, track.right, track.curvature)
@@ -63,7 +63,7 @@ def draw_track(track: Track, frame: Frame, columns: int) -> Picture:
 
 
 def _grass(rows: int, columns: int) -> Picture:
-    """Mown stripes, so that speed can be seen off the road too."""
+    """Draw grass in mown stripes, so that a camera sees motion off the road too."""
     stripe = max(8, rows // 18)
     canvas = np.empty((rows, columns, 3), np.uint8)
     canvas[:] = np.where(((np.arange(rows) // stripe) % 2 == 0)[:, None, None], GRASS, MOWN)
@@ -71,7 +71,7 @@ def _grass(rows: int, columns: int) -> Picture:
 
 
 def _widen(marks: npt.NDArray[np.bool_], steps: int) -> npt.NDArray[np.bool_]:
-    """Circular dilation of a row of marks."""
+    """Dilate a circular row of marks."""
     spread = np.convolve(
         np.concatenate([marks[-steps:], marks, marks[:steps]]).astype(float), np.ones(2 * steps + 1), "valid"
     )
@@ -86,7 +86,7 @@ def _fill(canvas: Picture, frame: Frame, quads: npt.NDArray[np.float64], colour:
 
 
 def _start_line(canvas: Picture, frame: Frame, track: Track, width: float) -> None:
-    """Two rows of chequers across the start line."""
+    """Draw two rows of a checkerboard across the start line."""
     left, right = track.gates[-1]
     across = (right - left) / np.linalg.norm(right - left)
     along = np.array([-across[1], across[0]])  # the driver's right turned left: ahead

@@ -1,4 +1,4 @@
-"""The circuits that ship: how each is drawn. `racing tracks generate --shipped` writes tracks/ again, byte for byte."""
+"""Recipes of the shipped circuits. `racing tracks generate --shipped` reproduces tracks/ byte for byte."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from racing.sim.track import Track
-from racing.tracks.formats.native import write_house
+from racing.tracks.formats.native import write_native
 from racing.tracks.generator import generate
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Arguments of the generator, and the picture's scale. length, width [m]."""
+    """Arguments of the generator, and the scale of the picture. length, width [m]."""
 
     style: str
     seed: int
@@ -33,11 +33,11 @@ SHIPPED = {
 
 
 def shipped_track(name: str) -> Track:
-    """The circuit as the generator makes it, before it is drawn."""
+    """Generate a shipped circuit, before it is rendered."""
     recipe = SHIPPED[name]
     return generate(recipe.seed, recipe.style, recipe.length, recipe.width, name=name)
 
 
 def draw_shipped(folder: Path) -> list[Path]:
     """Write every shipped circuit to folder/<name>/; returns the pictures."""
-    return [write_house(shipped_track(n), folder / n, metres_per_pixel=r.metres_per_pixel) for n, r in SHIPPED.items()]
+    return [write_native(shipped_track(n), folder / n, metres_per_pixel=r.metres_per_pixel) for n, r in SHIPPED.items()]

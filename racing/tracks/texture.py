@@ -1,4 +1,4 @@
-"""Textures of tracks: drawn, or the picture that the track was read from."""
+"""Make ground textures of tracks: rendered, or the picture that the track was read from."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from racing.tracks.images.image import Picture, open_picture
 from racing.tracks.render import draw_track, frame_for
 
 SOURCES = ("drawn", "picture")
-PIXELS_PER_WIDTH = 40  # of a drawn road
-MOST_PIXELS = 4_000_000  # of one texture; a larger circuit is drawn coarser
-MOST_TOGETHER = 64_000_000  # of all textures of one world
+PIXELS_PER_WIDTH = 40  # [px] width of a rendered road
+MOST_PIXELS = 4_000_000  # of one texture; larger circuits get a coarser one
+MOST_TOGETHER = 64_000_000  # [px] of all textures of one world
 
 
 def make_textures(tracks: Sequence[Track], *, source: str = "drawn") -> list[Texture]:
-    """The ground of each track.
+    """Make the ground texture of each track.
 
     source: "drawn": grass, kerbs, asphalt, lines. "picture": the picture that the track was read from.
-    A pixel is a 40th of the road's width, coarser where a texture would have more than 4 million pixels or all together
-    more than 64 million. A camera takes 5.3 bytes of memory per pixel, halved levels included: at most 0.34 GB.
+    A pixel is 1/40 of the road's width, coarser if a texture would exceed 4 million pixels or all textures 64 million.
+    A camera takes 5.3 bytes of memory per pixel, mipmaps included: at most 0.34 GB.
     Raises InputError if a track has no such picture.
     """
-    require(source in SOURCES, f"env.texture must be one of {', '.join(SOURCES)}, got {source!r}; drawn is usual")
+    require(source in SOURCES, f"texture must be one of {', '.join(SOURCES)}, got {source!r}; drawn is usual")
     most = min(MOST_PIXELS, MOST_TOGETHER // max(1, len(tracks)))
     make = drawn_texture if source == "drawn" else picture_texture
     return [make(track, most) for track in tracks]
 
 
 def drawn_texture(track: Track, most_pixels: int = MOST_PIXELS) -> Texture:
-    """Grass, kerbs, asphalt, edge lines and start line, with a road's width of grass around."""
+    """Render grass, kerbs, asphalt, edge lines and start line, with a margin of one road width."""
     width = float(track.left.mean() + track.right.mean())
     frame, columns = frame_for(track, width / PIXELS_PER_WIDTH)
     excess = frame.height * columns / most_pixels
@@ -46,9 +46,9 @@ def drawn_texture(track: Track, most_pixels: int = MOST_PIXELS) -> Texture:
 
 
 def picture_texture(track: Track, most_pixels: int = MOST_PIXELS) -> Texture:
-    """The picture that the track was read from; transparent parts white; its border's median colour goes on outside.
+    """Use the picture that the track was read from, on white, padded with its border's median colour.
 
-    Raises InputError if the track was not read from a picture, or the picture lies turned in the world.
+    Raises InputError if the track was not read from a picture, or the picture is rotated in the world.
     """
     source = track.source
     require(
@@ -65,7 +65,7 @@ def picture_texture(track: Track, most_pixels: int = MOST_PIXELS) -> Texture:
     first, resolution = (
         (step - 1) / 2 * resolution,
         resolution * step,
-    )  # the lower-left pixel's middle moves as it grows
+    )  # the centre of the lower-left pixel moves as it grows
     margin = int(np.ceil(width / resolution))
     border = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
     padded = np.empty((rgb.shape[0] + 2 * margin, rgb.shape[1] + 2 * margin, 3), np.uint8)
@@ -76,13 +76,13 @@ def picture_texture(track: Track, most_pixels: int = MOST_PIXELS) -> Texture:
 
 
 def _opaque(picture: Picture) -> npt.NDArray[np.uint8]:
-    """Red, green, blue of a picture (H, W, 4) on a white ground."""
+    """Composite a picture (H, W, 4) onto white; returns RGB."""
     share = picture[..., 3:].astype(np.float32) / 255
     return np.round(picture[..., :3] * share + 255 * (1 - share)).astype(np.uint8)
 
 
 def _coarser(rgb: npt.NDArray[np.uint8], step: int) -> npt.NDArray[np.uint8]:
-    """Means over step x step pixels, counted from the lower left; what is missing at the other ends repeats."""
+    """Downsample by means over step x step pixels, from the lower left; the other edges are padded by repetition."""
     high, wide = (-n % step for n in rgb.shape[:2])
     whole = np.pad(rgb, ((high, 0), (0, wide), (0, 0)), mode="edge")
     size = whole.shape[1] // step, whole.shape[0] // step

@@ -1,4 +1,4 @@
-"""Is a track fit to drive? Findings with place and remedy; reading a file refuses the worst ones."""
+"""Validate a track: findings with place and remedy; loading a track raises on the fatal ones of its shape."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from racing.sim.vehicle import Vehicle
 from racing.tracks.geometry import MIN_CROSSING_ANGLE, Crossing, arc_lengths, crossings
 from racing.tracks.reference_driver import Drive
 
-LARGE_HOLE = 0.25  # [road widths squared] smaller ground inside the road is a fold of a tight hairpin's inner edge
-MOST_ASKEW = np.radians(75)  # between a start pose or a gate and the road
+LARGE_HOLE = 0.25  # [road widths squared] smaller holes are folds of the inner edge of a tight hairpin
+MOST_ASKEW = np.radians(75)  # largest angle between a start pose or a gate and the road
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. fatal: nothing can race there; else it is a matter of taste."""
+    """One finding. fatal: the track cannot be raced on; else it is a warning."""
 
     fatal: bool
     place: str
@@ -28,12 +28,12 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Format as one line."""
         return f"{'error' if self.fatal else 'warning'}: {self.place}: {self.text}; {self.remedy}"
 
 
 def refuse_unusable(track: Track) -> Track:
-    """The track itself. Raises InputError if its road touches itself or crosses itself too flatly."""
+    """Return the track. Raises InputError if its road touches itself or crosses itself at too small an angle."""
     for finding in shape_findings(track):
         if finding.fatal:
             raise InputError(f"track {track.name}: {finding.place}: {finding.text}; {finding.remedy}")
@@ -41,7 +41,7 @@ def refuse_unusable(track: Track) -> Track:
 
 
 def findings(track: Track, vehicle: Vehicle | None = None) -> list[Finding]:
-    """All findings, the fatal ones first; with `vehicle` also whether it fits the road."""
+    """Collect all findings, fatal ones first; with `vehicle` also those of its size and turning radius."""
     found = [*shape_findings(track), *gate_findings(track), *start_findings(track)]
     if vehicle is not None:
         found += vehicle_findings(track, vehicle)
@@ -49,13 +49,13 @@ def findings(track: Track, vehicle: Vehicle | None = None) -> list[Finding]:
 
 
 def at(track: Track, index: int) -> str:
-    """Place of a centreline point, for people."""
+    """Describe the place of a centreline point."""
     x, y = track.points[index]
     return f"{index * track.spacing:.1f} m into the lap, at ({x:.1f}, {y:.1f}) m"
 
 
 def shape_findings(track: Track) -> list[Finding]:
-    """The road must be one ring, or cross itself clearly."""
+    """Check that the road is one ring, or crosses itself at a sufficient angle, and its tightest bend."""
     found = []
     crossed = crossings(track.points)
     for crossing in crossed:
@@ -81,7 +81,7 @@ def shape_findings(track: Track) -> list[Finding]:
 
 
 def _large_holes(track: Track) -> int:
-    """Number of areas that the road encloses."""
+    """Count the areas that the road encloses."""
     grid = track.clearance
     off = np.pad(grid.values <= 0, 1, constant_values=True).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(off, connectivity=4)
@@ -91,7 +91,7 @@ def _large_holes(track: Track) -> int:
 
 
 def _touching(track: Track, crossed: list[Crossing]) -> int | None:
-    """Index of a centreline point whose road overlaps a distant part, away from crossings; None if there is none."""
+    """Find a centreline point whose road overlaps a distant part, away from crossings; None if there is none."""
     step = max(1, len(track.points) // 1500)
     points, half = track.points[::step], np.maximum(track.left, track.right)[::step]
     width = 2 * float(half.mean())
@@ -108,7 +108,7 @@ def _touching(track: Track, crossed: list[Crossing]) -> int | None:
 
 
 def gate_findings(track: Track) -> list[Finding]:
-    """Gates must lie across the road, in driving order, the last one on the start line."""
+    """Check that gates lie across the road, in driving order."""
     found = []
     if len(track.gates) < 4:
         found.append(Finding(True, "gates", f"{len(track.gates)} gates, at least 4 are needed", "add checkpoints"))
@@ -133,7 +133,7 @@ def gate_findings(track: Track) -> list[Finding]:
 
 
 def _facing(track: Track, place: npt.NDArray[np.float64], left: npt.NDArray[np.float64]) -> tuple[int, float]:
-    """(index of the centreline point nearest to `place` whose road lies across `left`, cosine to its normal)."""
+    """Find (index of the centreline point nearest to `place` whose normal is along `left`, cosine between the two)."""
     square = track.normals @ (left / max(float(np.linalg.norm(left)), 1e-9))
     distance = np.linalg.norm(track.points - place, axis=1)
     best = int(np.argmin(distance + np.where(square < np.cos(MOST_ASKEW), 1e9, 0.0)))
@@ -143,7 +143,7 @@ def _facing(track: Track, place: npt.NDArray[np.float64], left: npt.NDArray[np.f
 
 
 def start_findings(track: Track) -> list[Finding]:
-    """The start pose must be on the road and point along it."""
+    """Check that the start pose is on the road and points along it."""
     x, y = track.start_position
     place = f"start at ({x:.1f}, {y:.1f}) m"
     if track.clearance.at(track.start_position) <= 0:
@@ -157,7 +157,7 @@ def start_findings(track: Track) -> list[Finding]:
 
 
 def vehicle_findings(track: Track, vehicle: Vehicle) -> list[Finding]:
-    """The vehicle must fit between the edges and turn more tightly than the road."""
+    """Check that the vehicle fits between the edges and can turn as tightly as the road."""
     found = []
     width = track.left + track.right
     k = int(np.argmin(width))
@@ -181,7 +181,7 @@ def vehicle_findings(track: Track, vehicle: Vehicle) -> list[Finding]:
 
 
 def drive_findings(track: Track, vehicle: Vehicle, drive: Drive) -> list[Finding]:
-    """The reference controller must come round."""
+    """Check that the reference controller completed a lap."""
     if drive.completed:
         return []
     what = {"off_track": "leaves the road", "time_limit": "does not come round in time"}.get(drive.ending, drive.ending)

@@ -1,0 +1,1 @@
+"""Build the experiment, train, evaluate, checkpoint, resume."""

@@ -1,98 +1,122 @@
-"""What a training configuration describes, checked and built: hardware, tracks, vehicle, environment, model."""
+"""What a training configuration describes, built: hardware, tracks, vehicle, environment, model."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from racing.config import build
-from racing.errors import InputError, require
+from racing.errors import InputError, input_group, require
+from racing.training.hardware import Hardware, choose
+from racing.training.resolve import ResolvedConfig, resolve
+
+if TYPE_CHECKING:
+    from racing.algos.common import BatchAlgorithm
+    from racing.envs.vec_env import RacingVecEnv
+    from racing.evaluation.evaluate import Task
+    from racing.sim.track import Track
+    from racing.sim.vehicle import Vehicle
 
 
-@dataclass(kw_only=True)
-class Parts:
-    """Everything that the configuration describes, built and checked."""
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that a configuration describes.
 
-    config: dict[str, Any]
-    hardware: Any
-    tracks: list[Any]
-    vehicle: Any
-    judged: list[Any]  # tracks that policies are judged on: those held out of training, else all
-    references: list[float]  # [s] reference lap of each of them
-    env: Any
-    model: Any
-    ancestor: Any  # racing.policies.init_from.Ancestor that the model's weights come from; None without init_from
-
-
-def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
-    """Make hardware, tracks, vehicle, environment and model. Raises InputError where a value breaks a rule.
-
-    config: `cfg` as plain data; its init_from is replaced by the name of exactly these weights.
+    eval_tracks: those that policies are evaluated on: held out of training, else all.
+    references: reference lap [s] of each of them.
+    task: what is driven while training; `env` is its face for algorithms.
     """
+
+    config: ResolvedConfig
+    hardware: Hardware
+    tracks: list[Track]
+    vehicle: Vehicle
+    eval_tracks: list[Track]
+    references: list[float]
+    task: Task
+    env: RacingVecEnv
+    model: BatchAlgorithm
+
+
+def build_experiment(config: ResolvedConfig) -> Experiment:
+    """Build hardware, tracks, vehicle, environment and model. Raises InputError where a value breaks a rule."""
     from racing.envs.vec_env import RacingVecEnv
     from racing.tracks.reference_lap import reference_lap
-    from racing.training.hardware import choose
 
-    ancestor = None
-    if config["init_from"] is not None:
-        from racing.policies.init_from import find_ancestor, inherit
-
-        outputs = Path(config["paths"]["outputs"]).resolve()
-        ancestor = find_ancestor(config["init_from"], outputs, config["tracking"]["uri"])
-        config["init_from"] = ancestor.spec  # the name of exactly these weights: part of the run's identity
-    hardware = choose(config["hardware"])
+    cfg = config.tree
+    hardware = choose(cfg.hardware)
     tracks, vehicle = build(cfg.track), build(cfg.vehicle)
-    holdout = cfg.eval.holdout_tracks
-    require(
-        holdout < len(tracks),
-        f"eval.holdout_tracks must be less than the {len(tracks)} tracks, got {holdout}; 0 holds out none",
-    )
-    learned, judged = tracks[: len(tracks) - holdout], tracks[-holdout:] if holdout else tracks
-    make_task = build(cfg.env)
-    races, seed, threads = cfg.algo.n_envs, cfg.seed, hardware.sim_threads
-    task = build_with("env", make_task, tracks=learned, vehicle=vehicle, races=races, seed=seed, threads=threads)
-    elsewhere = ("total_timesteps", "n_envs", "teacher")
-    settings = OmegaConf.masked_copy(cfg.algo, [key for key in cfg.algo if key not in elsewhere])
+    train_tracks, eval_tracks = split_tracks(tracks, cfg.eval.holdout_tracks)
+    arguments = {"races": cfg.algo.n_envs, "seed": cfg.seed, "threads": hardware.sim_threads}
+    task = build_with("env", build(cfg.env), tracks=train_tracks, vehicle=vehicle, **arguments)
     env = RacingVecEnv(task)
-    model = build_with("algo", build(settings), env=env, seed=seed, device=hardware.device, **lesson(config, env))
-    if ancestor is not None:
-        inherit(model, ancestor)
-    return Parts(
+    return Experiment(
         config=config,
         hardware=hardware,
         tracks=tracks,
         vehicle=vehicle,
-        judged=judged,
-        references=[reference_lap(track, vehicle).time_s for track in judged],
+        eval_tracks=eval_tracks,
+        references=[reference_lap(track, vehicle).time_s for track in eval_tracks],
+        task=task,
         env=env,
-        model=model,
-        ancestor=ancestor,
+        model=build_model(config, env, hardware.device),
     )
 
 
-def lesson(config: dict[str, Any], env: Any) -> dict[str, Any]:
-    """The teacher as an argument of the algorithm, if there is one; its name becomes that of exactly these weights."""
-    spec = config["algo"].get("teacher")
-    if spec is None:
-        return {}
-    from racing.training.teacher import find_teacher
+def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str) -> BatchAlgorithm:
+    """Build the algorithm with its networks, which begin with the initial weights if there are some."""
+    from racing.algos.common import BatchAlgorithm
 
-    rule = f"algo.teacher={spec} needs an environment that has sensors beside what is observed"
-    require(env.privileged is not None, f"{rule}; choose env=vision or leave it null")
-    outputs = Path(config["paths"]["outputs"]).resolve()
-    uri, size = config["tracking"]["uri"], env.privileged.shape[1]
-    config["algo"]["teacher"], act = find_teacher(spec, outputs, uri, config["env"], size)
-    return {"teacher": act}
+    cfg = config.tree
+    own = [key for key in cfg.algo if key not in ("total_timesteps", "n_envs", "teacher")]
+    make = build(OmegaConf.masked_copy(cfg.algo, own))
+    arguments = {"env": env, "seed": cfg.seed, "device": device}
+    if config.teacher is not None:
+        privileged = env.privileged
+        rule = f"algo.teacher={config.teacher.spec} needs an environment that has sensors beside what is observed"
+        if privileged is None:
+            raise InputError(f"{rule}; choose env=vision or leave it null")
+        arguments["teacher"] = config.teacher.policy(privileged.shape[1])
+    model = build_with("algo", make, **arguments)
+    rule = f"algo must make a racing.algos.common.BatchAlgorithm, got {type(model).__name__}; see docs/adding.md"
+    if not isinstance(model, BatchAlgorithm):
+        raise InputError(rule)
+    if config.initial_weights is not None:
+        from racing.policies.init_from import load_initial_weights
+
+        load_initial_weights(model, config.initial_weights)
+    return model
+
+
+def split_tracks(tracks: list[Track], holdout: int) -> tuple[list[Track], list[Track]]:
+    """Split into those to train on and those to evaluate on: the last `holdout`, or all where it is 0."""
+    rule = f"eval.holdout_tracks must be less than the {len(tracks)} tracks, got {holdout}; 0 holds out none"
+    require(holdout < len(tracks), rule)
+    return tracks[: len(tracks) - holdout], tracks[-holdout:] if holdout else tracks
+
+
+def check_buildable(cfg: DictConfig, **replaced: Any) -> BatchAlgorithm:
+    """Build what `cfg` describes and return the model; for those who must do something else before it is trained.
+
+    replaced: `init_from=None`, `teacher=None` for weights that do not exist yet. Raises InputError as `resolve` and
+    `build_experiment`.
+    """
+    copy = cfg.copy()
+    if "init_from" in replaced:
+        copy.init_from = replaced["init_from"]
+    if "teacher" in replaced and "teacher" in copy.algo:
+        copy.algo.teacher = replaced["teacher"]
+    return build_experiment(resolve(copy)).model
 
 
 def build_with(group: str, factory: Any, **arguments: Any) -> Any:
     """Call a partial that a config group made; a key too many or too few is the user's mistake."""
     try:
-        return factory(**arguments)
+        with input_group(group, getattr(factory, "keywords", ())):
+            return factory(**arguments)
     except TypeError as error:
         surplus = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if surplus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -11,6 +12,7 @@ from racing.config import plain
 from racing.errors import InputError, require, require_number
 from racing.evaluation.seeds import MAX_TASK_SEED
 from racing.tracking.sinks import check_sinks
+from racing.tracking.store import resolve_uri
 
 
 def checked(cfg: DictConfig) -> dict[str, Any]:
@@ -52,3 +54,4 @@ def check(config: Mapping[str, Any]) -> None:
         texts["tracking.uri"] = tracking["uri"]
     for key, value in texts.items():
         require(isinstance(value, str) and value != "", f"{key} must be a text, got {value!r}; write {key}=TEXT")
+    resolve_uri(tracking["uri"], Path(config["paths"]["outputs"]))  # a password must not even be recorded

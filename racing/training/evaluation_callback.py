@@ -1,4 +1,4 @@
-"""What happens beside the learning: metrics into the journal, the live line, the choice of the best policy."""
+"""Callback: metrics into the journal, the progress bar, evaluation, the choice of the best policy."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter
 
 from racing.evaluation.result import Evaluation, flat_metrics
 from racing.runs.journal import Journal
-from racing.training.progress_bar import ProgressLine
+from racing.runs.metrics import VALIDATION
+from racing.training.observer import TrainingObserver
+from racing.training.progress_bar import ProgressBar
 
 EVERY = 4096  # [steps] between two records of what the cars did
 RECENT = 200  # episodes that averages run over
 FOREVER = 1 << 62  # [steps]
-
-Judge = Callable[[BaseAlgorithm], Evaluation]
 
 
 class JournalWriter(KVWriter):
@@ -30,7 +29,7 @@ class JournalWriter(KVWriter):
         self._journal, self._before = journal, before
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        """Record all numbers but SB3's wall-clock ones and its averages over episodes: the monitor has its own."""
+        """Record all numbers but SB3's wall-clock ones and its averages over episodes: this callback has its own."""
         numbers = {k: float(v) for k, v in key_values.items() if isinstance(v, int | float | np.number)}
         kept = {k: v for k, v in numbers.items() if not k.startswith(("time/", "rollout/ep_"))}
         self._journal.metrics(self._before + step, kept)
@@ -39,80 +38,80 @@ class JournalWriter(KVWriter):
         """Nothing to close."""
 
 
-class Monitor(BaseCallback):
-    """Watches one training.
+class EvaluationCallback(BaseCallback):
+    """Logs what the cars do, evaluates the policy between two rollouts and keeps the best one in memory.
 
-    judge: evaluates the current policy on the selection starts; called between two rollouts, every `every` steps from
-    `begin` steps on, and at the end. The policy with the best rank is kept in memory: `best_parameters`.
+    Evaluated is every `every_steps` steps from the fraction `start_fraction` of the training on, and at its end.
     """
 
     def __init__(
         self,
         journal: Journal,
-        line: ProgressLine,
-        judge: Judge,
+        progress: ProgressBar,
+        evaluate: Callable[[], Evaluation],
+        rules: Mapping[str, Any],
         *,
-        every: int,
-        begin: int,
-        finish_rate: float,
-        before: int = 0,
-        improved: Callable[[int, Evaluation], None] | None = None,
-        judged: Callable[[int, Evaluation], None] | None = None,
+        total_steps: int,
+        steps_before: int,
+        observer: TrainingObserver,
     ) -> None:
-        """See the class; finish_rate: a policy that finishes at least so often is ranked by its lap time alone.
+        """Nothing is evaluated yet.
 
-        before: steps of the runs that this one began from; `begin` does not count them, everything recorded does.
-        improved: called with the step and what was driven, when a policy is the best so far; judged: whenever one was
-        judged.
+        evaluate: drives the present policy from the validation starts.
+        rules: config group `eval`.
+        total_steps: environment steps of this training.
+        steps_before: steps that its initial weights have seen; everything recorded counts them.
+        observer: follows the evaluations, but for the last one.
         """
         super().__init__()
-        self._journal, self._line, self._judge = journal, line, judge
-        self._every, self._next_judgement, self._enough = every, max(begin, every), finish_rate
-        self._before, self._improved, self._judged = before, improved, judged
+        self._journal, self._progress, self._evaluate, self._observer = journal, progress, evaluate, observer
+        self._every, self._target_finish_rate = int(rules["every_steps"]), float(rules["target_finish_rate"])
+        self._next_evaluation = max(int(rules["start_fraction"] * total_steps), self._every)
+        self._total_steps, self._steps_before = total_steps, steps_before
         self._recent: list[dict[str, Any]] = []
         self._recorded = 0
         self._best: tuple[float, float] = (-1.0, 0.0)
         self.best_parameters: dict[str, Any] | None = None
         self.best_step = 0
         self.first_lap: dict[str, float] | None = None
-        self.judging_s = 0.0
-        self._learned_s = 0.0  # in processes before this one, up to the checkpoint that it continues
-        self._began = self._judged_s = 0.0
+        self.eval_time_s = 0.0
+        self._learned_s = 0.0  # in processes before this one, up to the checkpoint that it resumes from
+        self._began = self._evaluated_s = 0.0
 
     @property
     def step(self) -> int:
         """Steps so far, with those of the runs that this one began from: the step of everything recorded."""
-        return self._before + int(self.model.num_timesteps)
+        return self._steps_before + int(self.model.num_timesteps)
 
     @property
     def learning_s(self) -> float:
-        """Seconds of learning, without those spent on judging, nor on what a kill undid."""
-        return self._learned_s + time.perf_counter() - self._began - self._judged_s
+        """Seconds of learning, without those of evaluations, nor of what a kill undid."""
+        return self._learned_s + time.perf_counter() - self._began - self._evaluated_s
 
     def get_state(self) -> dict[str, Any]:
         """What the rest of the training depends on; the best policy as references."""
         return {
-            "next_judgement": self._next_judgement,
+            "next_judgement": self._next_evaluation,
             "recent": self._recent,
             "recorded": self._recorded,
             "best": self._best,
             "best_step": self.best_step,
             "best_parameters": self.best_parameters,
             "first_lap": self.first_lap,
-            "judging_s": self.judging_s,
+            "judging_s": self.eval_time_s,
             "learning_s": self.learning_s,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `get_state()`."""
-        self._next_judgement, self._recorded = state["next_judgement"], state["recorded"]
+        self._next_evaluation, self._recorded = state["next_judgement"], state["recorded"]
         self._recent, self._best, self.best_step = state["recent"], state["best"], state["best_step"]
         self.best_parameters, self.first_lap = state["best_parameters"], state["first_lap"]
-        self.judging_s, self._learned_s = state["judging_s"], state["learning_s"]
+        self.eval_time_s, self._learned_s = state["judging_s"], state["learning_s"]
 
     def _on_training_start(self) -> None:
         self._began = time.perf_counter()
-        self._line.begin(self.model.num_timesteps)
+        self._progress.begin(self.model.num_timesteps)
 
     def _on_step(self) -> bool:
         return True
@@ -129,47 +128,42 @@ class Monitor(BaseCallback):
             self._journal.event("first_lap", step=self.step, seconds=self.learning_s)
         values = describe(self._recent)
         speed = steps / max(self.learning_s, 1e-9)
-        self._journal.metrics(self.step, {**values, "time/steps_per_s": speed})
+        self._journal.metrics(self.step, {**values, "time/fps": speed})
         note = f"{speed:,.0f} steps/s"
         if "rollout/lap_time_s" in values:
             note += f", last laps {values['rollout/lap_time_s']:.1f} s"
-        self._line.update(steps, note)
+        self._progress.update(steps, note)
 
     def _on_rollout_start(self) -> None:
-        if self._every and self.model.num_timesteps >= self._next_judgement:
-            self._next_judgement = self.model.num_timesteps + self._every
-            self.consider()
+        if self._every and self.model.num_timesteps >= self._next_evaluation:
+            self._next_evaluation = self.model.num_timesteps + self._every
+            self.evaluate()
 
     def _on_training_end(self) -> None:
-        if self._every and self._next_judgement < FOREVER:
-            self._next_judgement = FOREVER  # a continued run that had learned all is not judged a second time
-            self.consider()
+        if self._every and self._next_evaluation < FOREVER:
+            self._next_evaluation = FOREVER  # a resumed run that had learned all is not evaluated a second time
+            self.evaluate()
 
-    def consider(self) -> None:
-        """Judge the policy as it is now and keep it if it is the best so far."""
+    def evaluate(self) -> None:
+        """Evaluate the policy as it is now and keep it if it is the best so far."""
         began = time.perf_counter()
-        result = self._judge(self.model)
-        names = ("finish_rate", "lap_time_s", "lap_ratio", "off_track_m")
-        metrics = flat_metrics(result, "selection/")
-        self._journal.metrics(self.step, {k: v for k, v in metrics.items() if k.removeprefix("selection/") in names})
-        rank = rank_of(result.summary, self._enough)
-        if rank > self._best:
-            self._best, self.best_step = rank, self.step
+        result = self._evaluate()
+        metrics = flat_metrics(result, "validation/")
+        kept = {f"validation/{name}" for name in VALIDATION}
+        self._journal.metrics(self.step, {name: value for name, value in metrics.items() if name in kept})
+        steps = int(self.model.num_timesteps)
+        last = steps >= self._total_steps
+        if result.key(self._target_finish_rate) > self._best:
+            self._best, self.best_step = result.key(self._target_finish_rate), self.step
             state = self.model.policy.state_dict()
             self.best_parameters = {name: tensor.clone() for name, tensor in state.items()}
-            if self._improved is not None:
-                self._improved(self.step, result)
-        if self._judged is not None:
-            self._judged(self.step, result)
+            if not last:
+                self._observer.best(steps, result)
+        if not last:
+            self._observer.evaluated(steps, result)
         seconds = time.perf_counter() - began
-        self.judging_s += seconds
-        self._judged_s += seconds
-
-
-def rank_of(summary: Mapping[str, Any], enough: float) -> tuple[float, float]:
-    """Order of policies: who finishes more often, up to `enough`; then who laps faster."""
-    ratio = summary["lap_ratio"]
-    return min(float(summary["finish_rate"]), enough), -float(ratio) if ratio is not None else -np.inf
+        self.eval_time_s += seconds
+        self._evaluated_s += seconds
 
 
 def describe(episodes: list[dict[str, Any]]) -> dict[str, float]:
@@ -177,8 +171,8 @@ def describe(episodes: list[dict[str, Any]]) -> dict[str, float]:
     if not episodes:
         return {}
     values = {
-        "rollout/reward": float(np.mean([episode["reward"] for episode in episodes])),
-        "rollout/steps": float(np.mean([episode["steps"] for episode in episodes])),
+        "rollout/ep_rew_mean": float(np.mean([episode["reward"] for episode in episodes])),
+        "rollout/ep_len_mean": float(np.mean([episode["steps"] for episode in episodes])),
         "rollout/progress_m": float(np.mean([episode["progress"] for episode in episodes])),
         "rollout/off_track_rate": float(np.mean([episode["ended"] == "off_track" for episode in episodes])),
     }

@@ -1,4 +1,4 @@
-"""How a training tells what it is doing: a live line on a terminal, plain lines elsewhere."""
+"""Progress of a training: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 PLAIN_EVERY = 5.0  # [s] between two plain lines
 
 
-class ProgressLine:
+class ProgressBar:
     """Steps, steps/s, time left, last lap. A context manager; `update` is cheap and may be called often."""
 
     def __init__(self, total: int, title: str) -> None:
@@ -23,7 +23,7 @@ class ProgressLine:
         self._last_plain = self._began = time.monotonic()
         self._first = 0
 
-    def __enter__(self) -> ProgressLine:
+    def __enter__(self) -> ProgressBar:
         if self._console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
@@ -43,12 +43,12 @@ class ProgressLine:
             self._live.stop()
 
     def begin(self, step: int) -> None:
-        """The work goes on from `step`: what was done before says nothing about the time left."""
+        """The work resumes at `step`: what was done before says nothing about the time left."""
         self._first, self._began = step, time.monotonic()
         if self._live is not None:
             self._live.reset(self._task, completed=step)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print a line without breaking the live one."""
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 

@@ -1,8 +1,8 @@
-"""One training: learn, keep the best policy, judge it on unseen starts, export and record it."""
+"""One training: prepare or resume it, learn, evaluate what was learnt on the test starts, export and record it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,80 +12,95 @@ from torch.backends import cudnn
 
 from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
-from racing.evaluation.evaluate import drive, evaluation_task
+from racing.evaluation.evaluate import evaluate, evaluation_task
 from racing.evaluation.files import VIDEO, facts_of, write_files
 from racing.evaluation.result import Evaluation, flat_metrics
-from racing.evaluation.seeds import REPORT_SEEDS, SELECTION_SEEDS
+from racing.evaluation.seeds import TEST_SEEDS, VALIDATION_SEEDS
 from racing.policies.export import describe, export_policy, record_observations
 from racing.policies.init_from import shape_text
 from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.runs.directory import RunDirectory
+from racing.runs.paths import IN_RUN
 from racing.tracks.reference_lap import reference_lap
-from racing.training.build import Parts
-from racing.training.checkpoint_callback import Keeper
-from racing.training.evaluation_callback import JournalWriter, Monitor
-from racing.training.progress_bar import ProgressLine
+from racing.training.build import Experiment
+from racing.training.checkpoint_callback import CheckpointCallback
+from racing.training.evaluation_callback import EvaluationCallback, JournalWriter
+from racing.training.observer import Observers, TrainingObserver
+from racing.training.progress_bar import ProgressBar
 from racing.training.stop_flag import StopFlag
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Session:
-    """A training that is ready to begin, or to go on from `checkpoint`."""
+    """A training that is ready to begin, or to resume from `checkpoint`."""
 
     run: RunDirectory
-    parts: Parts
-    line: ProgressLine
-    monitor: Monitor
-    keeper: Keeper
+    experiment: Experiment
+    progress: ProgressBar
+    evaluations: EvaluationCallback
+    checkpoints: CheckpointCallback
     checkpoint: Checkpoint | None
 
 
 def prepare(
     run: RunDirectory,
-    parts: Parts,
+    experiment: Experiment,
+    observer: TrainingObserver,
     stop: StopFlag,
     facts: Mapping[str, str],
-    judged: Callable[[int, Evaluation], None] | None = None,
 ) -> Session:
     """Put a run where its newest checkpoint left it; one without any begins at its start.
 
     facts: code, packages and machine of this process (racing.runs.provenance.facts); where the checkpoint was made by
-    others, that is said and becomes a tag. judged: called with the steps of this run and what was driven, at every
-    judgement before the last one. Raises InputError if what is there cannot be continued.
+    others, that is logged and becomes a tag.
+    Raises InputError if what is there cannot be resumed.
     """
-    config, model, judging = parts.config, parts.model, parts.config["eval"]
-    total = config["algo"]["total_timesteps"]
-    before = parts.ancestor.steps if parts.ancestor else 0
-    line = ProgressLine(total, run.name)
-    monitor = Monitor(
+    cfg, model = experiment.config.tree, experiment.model
+    progress = ProgressBar(cfg.algo.total_timesteps, run.name)
+    evaluations = EvaluationCallback(
         run.journal,
-        line,
-        lambda _: judge(parts, SELECTION_SEEDS, telemetry=judging["video"]),
-        every=judging["every_steps"],
-        begin=int(judging["start_fraction"] * total),
-        finish_rate=judging["target_finish_rate"],
-        before=before,
-        improved=lambda step, result: film(run, parts, step, result) if step < before + total else None,
-        judged=lambda step, result: judged(step - before, result) if judged and step < before + total else None,
+        progress,
+        lambda: evaluate_policy(experiment, VALIDATION_SEEDS, telemetry=cfg.eval.video),
+        cfg.eval,
+        total_steps=cfg.algo.total_timesteps,
+        steps_before=experiment.config.steps_before,
+        observer=Observers(BestLapVideo(run, experiment), observer) if cfg.eval.video else observer,
     )
     spaces = {"observation": shape_text(model.observation_space), "action": shape_text(model.action_space)}
-    notes = {"config": config, "facts": dict(facts), **spaces}
-    keeper = Keeper(run, monitor, line, config["checkpoint"], stop, notes)
-    model.set_logger(Logger(None, [JournalWriter(run.journal, before)]))
-    checkpoint, problems = Checkpoints(run.path).newest()
-    for problem in problems:
-        line.say(f"{run.name}: {problem}; the one before it is used")
-        run.journal.event("checkpoint damaged", problem=problem)
+    notes = {"config": experiment.config.values, "facts": dict(facts), **spaces}
+    checkpoints = CheckpointCallback(run, evaluations, progress, cfg.checkpoint, stop, notes)
+    model.set_logger(Logger(None, [JournalWriter(run.journal, experiment.config.steps_before)]))
+    checkpoint = _newest_checkpoint(run, progress)
     if checkpoint is None:
         run.journal.replay_from(0)
     else:
-        keeper.resume(checkpoint, model)
-        changed = changes(checkpoint.notes["facts"], facts)
-        line.say(f"{run.name}: continues at step {checkpoint.step:,}")
-        if changed:
-            line.say(f"{run.name}: the same bits are not promised, the checkpoint was made with other {changed}")
-            run.journal.tags({"racing.continued_with": changed})
-    return Session(run=run, parts=parts, line=line, monitor=monitor, keeper=keeper, checkpoint=checkpoint)
+        checkpoints.resume(checkpoint, model)
+        progress.log(f"{run.name}: resuming from step {checkpoint.step:,}")
+        _warn_of_changes(run, progress, changes(checkpoint.notes["facts"], facts))
+    return Session(
+        run=run,
+        experiment=experiment,
+        progress=progress,
+        evaluations=evaluations,
+        checkpoints=checkpoints,
+        checkpoint=checkpoint,
+    )
+
+
+def _newest_checkpoint(run: RunDirectory, progress: ProgressBar) -> Checkpoint | None:
+    checkpoint, problems = Checkpoints(run.path).newest()
+    for problem in problems:
+        progress.log(f"{run.name}: {problem}; the one before it is used")
+        run.journal.event("checkpoint damaged", problem=problem)
+    return checkpoint
+
+
+def _warn_of_changes(run: RunDirectory, progress: ProgressBar, changed: str) -> None:
+    if not changed:
+        return
+    rule = "warning: results may not be bit-identical, the checkpoint was made with another"
+    progress.log(f"{run.name}: {rule} {changed}")
+    run.journal.tags({"racing.continued_with": changed})
 
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -96,66 +111,80 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 def learn(session: Session) -> dict[str, Any]:
     """Learn to the end, record the result; returns the run's summary. Raises Stopped after a signal, state saved."""
-    parts, monitor, model = session.parts, session.monitor, session.parts.model
-    with session.line:
+    experiment, evaluations, model = session.experiment, session.evaluations, session.experiment.model
+    with session.progress:
         model.learn(
-            parts.config["algo"]["total_timesteps"] - model.num_timesteps,
-            callback=CallbackList([monitor, session.keeper]),
+            experiment.config.tree.algo.total_timesteps - model.num_timesteps,
+            callback=CallbackList([evaluations, session.checkpoints]),
             log_interval=1,
             reset_num_timesteps=session.checkpoint is None,
         )
-    learning_s = monitor.learning_s
-    checksums = {"racing.final_sha256": weights_sha256(model.get_parameters())}
-    if monitor.best_parameters is not None:
-        model.policy.load_state_dict(monitor.best_parameters)
-    checksums["racing.weights_sha256"] = weights_sha256(model.policy.state_dict())
-    session.run.journal.tags(checksums)
-    use_float32(model.policy)  # what is reported is what the exported file drives
-    with cudnn.flags(enabled=True, allow_tf32=False):
-        result = judge(parts, REPORT_SEEDS, telemetry=True)
-    session.run.journal.metrics(monitor.step, flat_metrics(result))
+    learning_s = evaluations.learning_s
+    take_best_policy(session)
+    with cudnn.flags(enabled=True, allow_tf32=False):  # as the exported file computes
+        result = evaluate_policy(experiment, TEST_SEEDS, telemetry=True)
+    session.run.journal.metrics(evaluations.step, flat_metrics(result))
     summary = {
         "steps": model.num_timesteps,
-        "total_steps": monitor.step,
+        "total_steps": evaluations.step,
         "learning_s": round(learning_s, 2),
         "steps_per_s": round(model.num_timesteps / learning_s),
-        "judging_s": round(monitor.judging_s, 2),
-        "best_step": monitor.best_step or monitor.step,
-        "first_lap": monitor.first_lap,
+        "eval_time_s": round(evaluations.eval_time_s, 2),
+        "best_step": evaluations.best_step or evaluations.step,
+        "first_lap": evaluations.first_lap,
         **result.summary,
     }
     return summary | record(session, result)
 
 
-def judge(parts: Parts, offset: int, *, telemetry: bool) -> Evaluation:
-    """Drive the policy as it is from starts that training never has. offset: SELECTION_SEEDS or REPORT_SEEDS."""
-    judging = parts.config["eval"]
+def take_best_policy(session: Session) -> None:
+    """Give the model the weights of its best policy, in full precision: what is reported is what is exported."""
+    model, best = session.experiment.model, session.evaluations.best_parameters
+    checksums = {"racing.final_sha256": weights_sha256(model.get_parameters())}
+    if best is not None:
+        model.policy.load_state_dict(best)
+    checksums["racing.weights_sha256"] = weights_sha256(model.policy.state_dict())
+    session.run.journal.tags(checksums)
+    use_float32(model.policy)
+
+
+def evaluate_policy(experiment: Experiment, seeds: int, *, telemetry: bool) -> Evaluation:
+    """Drive the policy as it is from starts that training never has. seeds: VALIDATION_SEEDS or TEST_SEEDS."""
+    config = experiment.config.values
     task = evaluation_task(
-        parts.config["env"],
-        parts.judged,
-        parts.vehicle,
-        parts.references,
-        races=judging["episodes"],
-        laps=judging["laps"],
-        seed=offset + parts.config["seed"],
-        threads=parts.hardware.sim_threads,
+        config["env"],
+        experiment.eval_tracks,
+        experiment.vehicle,
+        experiment.references,
+        races=config["eval"]["episodes"],
+        laps=config["eval"]["laps"],
+        seed=seeds + config["seed"],
+        threads=experiment.hardware.sim_threads,
     )
-    return drive(greedy(parts.model), task, parts.references, telemetry=telemetry)
+    return evaluate(greedy(experiment.model), task, experiment.references, telemetry=telemetry)
 
 
-def film(run: RunDirectory, parts: Parts, step: int, result: Evaluation) -> None:
-    """Write and journal the video of a best lap on the way, if the configuration wants it."""
-    if not parts.config["eval"]["video"]:
-        return
-    from racing.evaluation.video import write_video
+class BestLapVideo(TrainingObserver):
+    """Writes and journals a video of the best lap of every policy that is the best so far."""
 
-    lane = result.best_lane()
-    track = parts.judged[lane % len(parts.judged)]
-    facts = facts_of(result, f"{run.name} after {step:,} decisions", reference_lap(track, parts.vehicle))
-    folder = run.path / "evaluations" / f"{step:09d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = write_video(folder / VIDEO, parts.env.task, track, result.lap_table(lane), track.name, facts)
-    run.journal.artifact(path, f"evaluations/{step:09d}")
+    def __init__(self, run: RunDirectory, experiment: Experiment) -> None:
+        """run: open for writing."""
+        super().__init__()
+        self.run, self.experiment = run, experiment
+
+    def best(self, step: int, evaluation: Evaluation) -> None:
+        """See TrainingObserver."""
+        from racing.evaluation.video import write_video
+
+        experiment, run, step = self.experiment, self.run, step + self.experiment.config.steps_before
+        best = evaluation.best_episode()
+        track = experiment.eval_tracks[best % len(experiment.eval_tracks)]
+        facts = facts_of(evaluation, f"{run.name} after {step:,} steps", reference_lap(track, experiment.vehicle))
+        folder = run.paths.evaluation(step)
+        folder.mkdir(parents=True, exist_ok=True)
+        lap = evaluation.lap_table(best)
+        path = write_video(folder / VIDEO, experiment.task, track, lap, track.name, facts)
+        run.journal.artifact(path, str(IN_RUN.evaluation(step)))
 
 
 def greedy(model: Any) -> Any:
@@ -165,26 +194,34 @@ def greedy(model: Any) -> Any:
 
 def record(session: Session, result: Evaluation) -> dict[str, Any]:
     """Save the policy, its ONNX file, and the evaluation's tables and pictures; journal them all; returns the paths."""
-    run, parts, step = session.run, session.parts, session.monitor.step
-    saved = run.path / "export" / "policy.zip"
-    parts.model.save(saved)
-    observations = record_observations(greedy(parts.model), parts.env.task)
-    metadata = describe(parts.env.task, parts.config, run.name)
+    run, experiment, step = session.run, session.experiment, session.evaluations.step
+    saved = run.paths.policy_zip
+    experiment.model.save(saved)
     parity = export_policy(
-        parts.model, run.path / "export" / "policy.onnx", metadata=metadata, observations=observations
+        experiment.model,
+        run.paths.policy_onnx,
+        metadata=describe(experiment.task, experiment.config.values, run.name),
+        observations=record_observations(greedy(experiment.model), experiment.task),
     )
     run.journal.metrics(step, {"export/max_difference": parity.max_difference})
-    folder = run.path / "evaluations" / f"{step:09d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    track = parts.judged[result.best_lane() % len(parts.judged)]
-    filmed = parts.env.task if parts.config["eval"]["video"] else None
-    files = write_files(result, folder, run.name, track, reference_lap(track, parts.vehicle), filmed)
-    for path in files:
-        run.journal.artifact(path, f"evaluations/{step:09d}")
-    run.journal.artifact(saved, "export")
-    run.journal.artifact(parity.path, "export")
+    files = _write_evaluation(session, result)
+    run.journal.artifact(saved, str(IN_RUN.export))
+    run.journal.artifact(parity.path, str(IN_RUN.export))
     run.journal.model(parity.path, "policy")
-    for checkpoint in session.keeper.worth_uploading():
-        run.journal.artifact(checkpoint.path, f"checkpoints/{checkpoint.path.name}")
+    for checkpoint in session.checkpoints.worth_uploading():
+        run.journal.artifact(checkpoint.path, str(IN_RUN.checkpoint(checkpoint.step)))
+    return {"onnx": str(parity.path)} | files
+
+
+def _write_evaluation(session: Session, result: Evaluation) -> dict[str, str]:
+    """Write the evaluation's tables and pictures and journal them; returns the paths for the summary."""
+    run, experiment, step = session.run, session.experiment, session.evaluations.step
+    folder = run.paths.evaluation(step)
+    folder.mkdir(parents=True, exist_ok=True)
+    track = experiment.eval_tracks[result.best_episode() % len(experiment.eval_tracks)]
+    filmed = experiment.task if experiment.config.tree.eval.video else None
+    files = write_files(result, folder, run.name, track, reference_lap(track, experiment.vehicle), filmed)
+    for path in files:
+        run.journal.artifact(path, str(IN_RUN.evaluation(step)))
     names = {"laps.csv": "laps", "lap.png": "lap_picture", "lap.mp4": "lap_video"}
-    return {"onnx": str(parity.path)} | {names[path.name]: str(path) for path in files if path.name in names}
+    return {names[path.name]: str(path) for path in files if path.name in names}

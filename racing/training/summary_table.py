@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
-def report(run: Any, config: Mapping[str, Any]) -> None:
-    """Print the short summary of a finished run."""
+def print_summary(run: Any, outputs: Path) -> None:
+    """Print the short summary of a finished run. outputs: root of everything that is written."""
     from rich.console import Console
     from rich.table import Table
 
@@ -21,7 +20,7 @@ def report(run: Any, config: Mapping[str, Any]) -> None:
         "finish rate", f"{s['finish_rate']:.2f} of {s['episodes']} unseen starts x {s['laps_per_episode']} laps"
     )
     table.add_row("lap time", f"{lap}{ratio}, {s['vehicle']} with {s['tyre_model']} tyres")
-    table.add_row("learning", f"{s['learning_s']:.1f} s, {s['steps']:,} steps, {s['steps_per_s']:,} steps/s")
+    table.add_row("training", f"{s['learning_s']:.1f} s, {s['steps']:,} steps, {s['steps_per_s']:,} steps/s")
     Console(soft_wrap=True).print(table)
     print(f"run      {run.path}")
     print(f"picture  {s['lap_picture']}")
@@ -33,4 +32,5 @@ def report(run: Any, config: Mapping[str, Any]) -> None:
     command = Path(sys.executable).with_name("racing")  # on a PATH or not, this one works
     if command.is_relative_to(Path.cwd()):
         command = command.relative_to(Path.cwd())
-    print(f"look     {command} ui paths.outputs={config['paths']['outputs']}")
+    shown = outputs.relative_to(Path.cwd()) if outputs.is_relative_to(Path.cwd()) else outputs
+    print(f"view     {command} ui paths.outputs={shown}")

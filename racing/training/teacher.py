@@ -1,57 +1,65 @@
-"""`algo.teacher`: a policy that drives by sensors, imitated by one that learns to drive by what it sees."""
+"""A teacher that is trained for its student: `algo.teacher` as a list of overrides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from racing.config import SEARCH_PATH, compose_run, key_of
-from racing.errors import require
-from racing.policies.init_from import find_ancestor
-from racing.policies.loading import load_model
+from racing.config import compose_run
+from racing.renamed_keys import key_of
 from racing.runs.directory import RunDirectory
+from racing.training.build import check_buildable
+from racing.training.observer import TrainingObserver
+from racing.training.stop_flag import StopFlag
+from racing.training.trainer import train
 
+# Groups of which the student's overrides are the teacher's, too.
 SHARED = ("track", "vehicle", "seed", "paths", "tracking", "hardware", "checkpoint", "debug", "fresh")
-# Keys of conf/env/mlp.yaml that say what the sensors' numbers mean.
-MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "decision_repeat")
+PLACE = ("paths", "tracking", "hardware", "launcher")  # groups that say where a run is and who records it
 
 
-def train_teacher(settings: Sequence[str], typed: Sequence[str], train: Callable[..., RunDirectory]) -> str:
-    """Train the run that `settings` describe, or continue it, or find it finished; returns its policy's name.
+def train_with_teacher(
+    cfg: DictConfig,
+    overrides: Sequence[str] = (),
+    *,
+    observer: TrainingObserver | None = None,
+    stop: StopFlag | None = None,
+    suffix: str = "",
+) -> RunDirectory:
+    """Train what `cfg` describes; before it, where `algo.teacher` is a list of overrides, the run that they describe.
 
-    typed: what was typed for the pupil; what of it concerns both goes to the teacher, too. train:
-    racing.training.trainer.train.
+    Arguments and errors as in `racing.training.trainer.train`.
     """
-    own = {key_of(setting) for setting in settings}
-    shared = [s for s in typed if key_of(s).partition(".")[0] in SHARED and key_of(s) not in own]
-    shared += [s for s in typed if key_of(s) == SEARCH_PATH]
-    both = [*settings, *shared]
-    cfg = OmegaConf.create(compose_run(both))
-    return f"{train(cfg, both).name}@policy"
+    if isinstance(cfg.algo.get("teacher"), ListConfig):
+        check_buildable(cfg, teacher=None)  # what is wrong with the student shows before its teacher learns
+        taught = cfg.copy()
+        taught.algo.teacher = train_teacher(cfg, overrides)
+        cfg = taught
+    return train(cfg, overrides, observer=observer, stop=stop, suffix=suffix)
 
 
-def find_teacher(spec: str, outputs: Path, uri: str | None, env: Mapping[str, Any], size: int) -> tuple[str, Any]:
-    """(the name of exactly these weights, (n, P) privileged observations -> (n, 2) actions in [-1, 1]).
+def in_place_of(cfg: DictConfig, main: DictConfig, own: Sequence[str]) -> DictConfig:
+    """Put a run that belongs to `main` where that one is, whose launcher may have moved it; returns `cfg`.
 
-    spec: a finished run or a policy.zip, as for init_from. env: the pupil's config group. size: P. Raises InputError
-    where the teacher is none or senses something else than the pupil's environment offers.
+    own: overrides of this run alone; groups that they name stay as they are.
     """
-    found = find_ancestor(spec, outputs, uri, key="algo.teacher")
-    rule = f"algo.teacher={spec} must be a finished run or a policy.zip"
-    require(found.path.suffix == ".zip", f"{rule}, it is a checkpoint; name the run")
-    rule = f"algo.teacher={spec} must observe what env's sensors give, shape ({size},)"
-    require(found.observation == str((size,)), f"{rule}, it observes {found.observation}; train it with these sensors")
-    theirs = RunDirectory(found.path.resolve().parents[1]).config.get("env", {})
-    for key in MEANING if theirs else ():
-        differs = f"its env.{key} is {theirs.get(key)}, not {env.get(key)}"
-        require(theirs.get(key) == env.get(key), f"{rule}: {differs}; set env.{key} or take another teacher")
-    model = load_model(found.path)
+    named = {key_of(override).partition(".")[0] for override in own}
+    for group in PLACE:
+        if group not in named:
+            cfg[group] = main[group]
+    return cfg
 
-    def act(privileged: Any) -> Any:
-        return np.asarray(model.predict(privileged, deterministic=True)[0], np.float32)
 
-    return found.spec, act
+def train_teacher(cfg: DictConfig, overrides: Sequence[str]) -> str:
+    """Train the teacher of a student, or resume it, or find it finished; returns the name of its policy.
+
+    Nobody observes it: what a search or a sweep wants to know is how the student does.
+
+    overrides: the student's; what of them concerns both goes to the teacher, too.
+    """
+    own = [str(override) for override in cfg.algo.teacher]
+    keys = {key_of(override) for override in own}
+    shared = [o for o in overrides if key_of(o).partition(".")[0] in SHARED and key_of(o) not in keys]
+    teacher = in_place_of(OmegaConf.create(compose_run([*own, *shared])), cfg, own)
+    return f"{train(teacher, [*own, *shared]).name}@policy"

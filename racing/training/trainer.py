@@ -1,114 +1,107 @@
-"""`racing train`: one experiment, from its configuration to the exported and recorded policy."""
+"""The trainer: one run, from its configuration to the exported and recorded policy."""
 
 from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from racing.errors import InputError, Stopped
 from racing.runs.directory import RunDirectory, open_run, run_path
+from racing.runs.meta import write_meta
 from racing.runs.provenance import collect, facts, track_sha256
 from racing.tracking.sender import Sender
-from racing.training.build import Parts, build_parts
-from racing.training.checks import checked
+from racing.training.build import Experiment, build_experiment
+from racing.training.observer import TrainingObserver
+from racing.training.resolve import resolve
 from racing.training.stop_flag import StopFlag
-from racing.training.summary_table import report
-from racing_launchers.job import job_of
+from racing.training.summary_table import print_summary
 
 if TYPE_CHECKING:
-    from racing.evaluation.result import Evaluation
     from racing.training.session import Session
-
-
-class Watch(Protocol):
-    """Who follows a training, such as the search that it is a trial of."""
-
-    stop: StopFlag  # entered; asks the training to leave
-    tags: Mapping[str, str]  # more of them for the run
-
-    def opened(self, run: RunDirectory) -> None:
-        """The training begins, or goes on, in this directory."""
-
-    def judged(self, step: int, result: Evaluation) -> None:
-        """A policy on the way was judged after `step` decisions of this run."""
 
 
 def train(
     cfg: DictConfig,
     overrides: Sequence[str] = (),
     *,
+    observer: TrainingObserver | None = None,
+    stop: StopFlag | None = None,
     suffix: str = "",
-    tags: Mapping[str, str] | None = None,
-    watch: Watch | None = None,
 ) -> RunDirectory:
-    """Train what `cfg` (conf/train.yaml, composed) describes, in the run directory that it names; returns that.
+    """Train what `cfg` (conf/train.yaml, composed) describes, or resume it, or report that it is finished.
 
-    A run that was interrupted goes on from its newest checkpoint; one that is finished is not run again, its summary is
-    printed. overrides: what was typed, for the record. suffix: after the directory's name. tags: more of them. watch:
-    follows it.
-    Raises InputError for values that break a rule, before anything is written, and Stopped after a signal.
+    overrides: what was typed, for the record.
+    observer: follows the training.
+    stop: an entered flag that asks the training to stop; None: signals do.
+    suffix: after the run directory's name, for a second run of the same configuration.
+    Returns the run directory. Raises InputError for values that break a rule, before anything is written, and Stopped
+    after a signal, with the state saved.
     """
-    from racing.training.session import prepare
-    from racing.training.teacher import train_teacher
-
-    config = checked(cfg)
-    outputs = Path(config["paths"]["outputs"]).resolve()
-    if isinstance(config["algo"].get("teacher"), list):
-        settings, config["algo"]["teacher"] = config["algo"]["teacher"], None
-        build_parts(cfg, config)  # what is wrong with the pupil is said before its teacher learns
-        config["algo"]["teacher"] = train_teacher(settings, overrides, train)
-    parts = build_parts(cfg, config)
-    provenance = collect(parts.tracks) | ({"ancestor": parts.ancestor.provenance()} if parts.ancestor else {})
-    job = job_of(config)
-    if job:
-        config["launcher"]["job"] = None  # where it is noted is of no interest later
-    place = run_path(outputs, cfg.name, config, suffix).relative_to(outputs).as_posix()
-    # A job that is continued has moved the old directory aside already.
-    fresh = cfg.fresh and not (job and place in job.runs)
-    with open_run(outputs, cfg.name, config, list(overrides), provenance, fresh=fresh, suffix=suffix) as run:
-        if job:
-            job.note(place)
-        if watch:
-            watch.opened(run)
+    observer = observer or TrainingObserver()
+    config = resolve(cfg)
+    experiment = build_experiment(config)
+    values, provenance = config.values, collect(experiment.tracks) | config.provenance()
+    path = run_path(config.outputs, values["name"], values, suffix)
+    fresh = values["fresh"] and not observer.resumes(path)
+    with open_run(
+        config.outputs, values["name"], values, list(overrides), provenance, fresh=fresh, suffix=suffix
+    ) as run:
+        observer.opened(run)
         if run.finished:
-            report(run, config)
-            print("This run was finished before; fresh=true trains it anew and keeps the old directory.")
+            print_summary(run, config.outputs)
+            print("already finished; use fresh=true to retrain (the old directory is kept)")
             return run
-        with contextlib.nullcontext(watch.stop) if watch else StopFlag() as stop:
+        with contextlib.nullcontext(stop) if stop else StopFlag() as stop:
+            session = _prepare(run, experiment, observer, stop, facts(provenance) | experiment.hardware.facts())
+            tags = {**run_tags(experiment, provenance), **observer.tags()}
+            sender = Sender.start(run, values["tracking"])
             try:
-                now, judged = facts(provenance) | parts.hardware.facts(), watch.judged if watch else None
-                session = prepare(run, parts, stop, now, judged)
-                sender = Sender.start(run, config["tracking"])
-            except InputError:
-                run.journal.end("STOPPED")  # refused before anything was done
-                raise
-            try:
-                more = (job.tags if job else {}) | dict(tags or {}) | dict(watch.tags if watch else {})
-                _learn(session, stop, all_tags(parts, provenance) | more)
+                _learn(session, stop, tags)
             finally:
-                complete = sender.close(config["tracking"]["close_timeout"])
-        report(run, config)
+                complete = sender.close(values["tracking"]["close_timeout"])
+        print_summary(run, config.outputs)
         if not complete:
-            print(f"{', '.join(sender.incomplete)} did not get all of it yet: racing runs sync {run.name}")
+            print(f"upload to {', '.join(sender.incomplete)} incomplete: racing runs sync {run.name}")
         return run
 
 
+def _prepare(
+    run: RunDirectory,
+    experiment: Experiment,
+    observer: TrainingObserver,
+    stop: StopFlag,
+    machine: Mapping[str, str],
+) -> Session:
+    """`session.prepare`; what is refused there has ended before anything was done."""
+    from racing.training.session import prepare
+
+    try:
+        return prepare(run, experiment, observer, stop, machine)
+    except InputError:
+        run.journal.end("STOPPED")
+        raise
+
+
 def _learn(session: Session, stop: StopFlag, tags: Mapping[str, str]) -> None:
-    """Learn to the end. The journal says how it ended, whatever happens. Raises what learning raises."""
-    from racing.runs.meta import write_meta
+    """Learn to the end and finish the run."""
     from racing.training.session import learn
 
-    run = session.run
-    try:
-        run.journal.tags(tags)
+    with _ending_recorded(session.run, stop):
+        session.run.journal.tags(tags)
         summary = learn(session)
-        write_meta(run, "FINISHED", summary)
-        run.finish(summary)
+        write_meta(session.run, "FINISHED", summary)
+        session.run.finish(summary)
+
+
+@contextlib.contextmanager
+def _ending_recorded(run: RunDirectory, stop: StopFlag) -> Iterator[None]:
+    """Let the journal say how the run ended, whatever happens inside; raises what is raised there."""
+    try:
+        yield
     except Stopped:
         if stop.pruned:
             run.journal.tags({"racing.pruned": "true"})
@@ -123,15 +116,16 @@ def _learn(session: Session, stop: StopFlag, tags: Mapping[str, str]) -> None:
         raise
 
 
-def all_tags(parts: Parts, provenance: Mapping[str, Any]) -> dict[str, str]:
+def run_tags(experiment: Experiment, provenance: Mapping[str, Any]) -> dict[str, str]:
     """What a run is found by in MLflow. The commit's tag is MLflow's own: its pages show it as the version."""
+    initial = experiment.config.initial_weights
     code = {"mlflow.source.git.commit": provenance["commit"], "racing.git_dirty": str(provenance["dirty"]).lower()}
     return (code if provenance["commit"] else {}) | {
-        "racing.vehicle": parts.vehicle.name,
-        "racing.tyre_model": parts.vehicle.model,
-        "racing.tracks": ", ".join(track.name for track in parts.tracks),
-        "racing.track_sha256": ", ".join(track_sha256(track) for track in parts.tracks),
-        "racing.algorithm": type(parts.model).__name__,
-        "racing.device": f"{parts.hardware.device} ({parts.hardware.reason})",
-        **(parts.ancestor.tags() if parts.ancestor else {}),
+        "racing.vehicle": experiment.vehicle.name,
+        "racing.tyre_model": experiment.vehicle.model,
+        "racing.tracks": ", ".join(track.name for track in experiment.tracks),
+        "racing.track_sha256": ", ".join(track_sha256(track) for track in experiment.tracks),
+        "racing.algorithm": type(experiment.model).__name__,
+        "racing.device": f"{experiment.hardware.device} ({experiment.hardware.reason})",
+        **(initial.tags() if initial else {}),
     }

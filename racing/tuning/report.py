@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import yaml
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from racing.files import write_atomic
+from racing.files import atomic_path, write_atomic
 from racing.runs.lock import FileLock
 from racing.tuning.space import overrides_of
 from racing.tuning.trials import REASON, RUN, WORKER
@@ -136,9 +135,8 @@ def _draw(study: Study, name: str, path: Path) -> Path | None:
             return None
         figure = getattr(axes, "figure", None) or axes[0].figure
         _tidy(figure, name)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-        figure.savefig(temporary, dpi=DPI, bbox_inches="tight")
-        temporary.replace(path)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=DPI, bbox_inches="tight")
         plt.close("all")
     return path
 

@@ -9,7 +9,7 @@ METRICS = ("score", "finish_rate", "reward", "mean_speed")  # the greater, the b
 
 
 def score(summary: Mapping[str, Any], enough: float) -> float:
-    """The order in which a training ranks its policies (racing.training.evaluation_callback.rank_of), as one number.
+    """The order in which a training ranks its policies (racing.runs.metrics.rank), as one number.
 
     summary: of an evaluation. enough: eval.target_finish_rate. A policy that finishes less often has the share of it
     that it reaches, in [0, 1); one that does has 1 + reference lap / lap, so about 2 as fast as the reference, and 1

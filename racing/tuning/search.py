@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from racing.config import build, compose, explain, key_of, plain
+from racing.config import build, compose, explain, plain
 from racing.errors import InputError, require, require_number
+from racing.renamed_keys import key_of
 from racing.runs.identity import differing_keys, identity, listing
 from racing.training.checks import checked
 from racing.tuning.score import METRICS

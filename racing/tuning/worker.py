@@ -17,8 +17,9 @@ from racing.evaluation.evaluate import Diverged
 from racing.evaluation.result import Evaluation
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
+from racing.training.observer import Observers, TrainingObserver
 from racing.training.stop_flag import StopFlag
-from racing.training.trainer import train
+from racing.training.teacher import train_with_teacher
 from racing.tuning.report import report
 from racing.tuning.score import value_of
 from racing.tuning.search import Search, read_search
@@ -36,32 +37,32 @@ from racing.tuning.trials import (
 )
 
 
-class Watch:
+class TrialObserver(TrainingObserver):
     """Reports what a trial's policies are worth on the way, and gives it up when the study's pruner says so."""
 
-    def __init__(self, stop: StopFlag, trial: Trial, study: str, metric: str, judging: Mapping[str, Any]) -> None:
-        """study: its name. judging: the trial's config group eval."""
-        self.stop, self.trial, self.metric, self.judging = stop, trial, metric, judging
+    def __init__(self, stop: StopFlag, trial: Trial, study: str, metric: str, rules: Mapping[str, Any]) -> None:
+        """study: its name. rules: the trial's config group eval."""
+        self.stop, self.trial, self.metric, self.rules = stop, trial, metric, rules
         number = str(trial.number)
         shown = {"mlflow.runName": f"trial {number}"}  # of the runs below a sweep's
-        self.tags: Mapping[str, str] = {"racing.study": study, "racing.trial": number, **shown}
+        super().__init__({"racing.study": study, "racing.trial": number, **shown})
         self.reported = set(trial.study.trials[trial.number].intermediate_values)
 
     def opened(self, run: RunDirectory) -> None:
-        """See racing.training.trainer.Watch."""
+        """See TrainingObserver."""
         self.trial.set_user_attr(RUN, run.name)
 
-    def judged(self, step: int, result: Evaluation) -> None:
-        """See racing.training.trainer.Watch. A judgement that a continued run repeats is not reported again.
+    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+        """See TrainingObserver. An evaluation that a resumed run repeats is not reported again.
 
-        Steps are reported as multiples of eval.every_steps, which all trials have in common: a judgement waits for the
-        end of a rollout, and trials may differ in how long these are.
+        Steps are reported as multiples of eval.every_steps, which all trials have in common: an evaluation waits for
+        the end of a rollout, and trials may differ in how long these are.
         """
-        every = self.judging["every_steps"]
+        every = self.rules["every_steps"]
         place = max(1, round(step / every)) * every
         if place not in self.reported:
             self.reported.add(place)
-            self.trial.report(value_of(self.metric, result.summary, self.judging["target_finish_rate"]), place)
+            self.trial.report(value_of(self.metric, evaluation.summary, self.rules["target_finish_rate"]), place)
         if self.trial.should_prune():
             self.trial.set_user_attr(PRUNE, step)  # before the run leaves: who continues it knows
             self.stop.pruned = True
@@ -70,9 +71,9 @@ class Watch:
 class Worker:
     """One of the workers of a search."""
 
-    def __init__(self, search: Search, study: Study, stop: StopFlag) -> None:
-        """stop: entered; looked at after each trial, and by each training."""
-        self.search, self.study, self.stop = search, study, stop
+    def __init__(self, search: Search, study: Study, stop: StopFlag, observer: TrainingObserver) -> None:
+        """stop: entered; looked at after each trial, and by each training. observer: follows every trial."""
+        self.search, self.study, self.stop, self.observer = search, study, stop, observer
 
     def work(self) -> None:
         """Continue what was left over, then take new trials until the study has enough of them.
@@ -119,8 +120,11 @@ class Worker:
         try:
             cfg = search.compose(overrides)
             cfg.fresh = search.cfg.fresh and not again
-            watch = Watch(self.stop, trial, search.name, search.metric, cfg.eval)
-            run = train(cfg, overrides, suffix=trial.user_attrs.get(SUFFIX, ""), watch=watch)
+            own = TrialObserver(self.stop, trial, search.name, search.metric, cfg.eval)
+            suffix = trial.user_attrs.get(SUFFIX, "")
+            run = train_with_teacher(
+                cfg, overrides, observer=Observers(self.observer, own), stop=self.stop, suffix=suffix
+            )
             value = value_of(search.metric, run.summary, cfg.eval.target_finish_rate)
         except Stopped:
             if not self.stop.pruned:
@@ -136,7 +140,7 @@ class Worker:
         else:
             self.study.tell(trial, value)
         if self.stop.signal:
-            raise Stopped(f"{search.name} stopped on {self.stop.signal}; the same command continues it")
+            raise Stopped(f"{search.name} stopped on {self.stop.signal}; run the same command to resume")
 
     def _failed(self, trial: Trial, error: Exception) -> None:
         """Record why a trial came to nothing; raises `error` if that is no matter of this trial."""
@@ -150,11 +154,14 @@ class Worker:
             raise error
 
 
-def work(cfg: DictConfig, overrides: Sequence[str], place: Path | None) -> float | None:
+def work(
+    cfg: DictConfig, overrides: Sequence[str], place: Path | None, observer: TrainingObserver | None = None
+) -> float | None:
     """Work on the search that `cfg` describes until it has enough trials; returns the best value so far.
 
     overrides: all that were typed.
     place: the sweep's folder; None outside one.
+    observer: follows every trial.
     Raises InputError for what is wrong with it, Stopped after a signal.
     """
     logging.set_verbosity(logging.WARNING)
@@ -172,7 +179,7 @@ def work(cfg: DictConfig, overrides: Sequence[str], place: Path | None) -> float
     try:
         study = search.open()
         with StopFlag() as stop:
-            Worker(search, study, stop).work()
+            Worker(search, study, stop, observer or TrainingObserver()).work()
         return report(study, search)
     finally:
         lock.release()

@@ -11,37 +11,37 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from racing.algos.ppo import make_ppo
 from racing.algos.sac import make_sac
-from racing.envs.sensors import Step
+from racing.envs.task import StepResult
 from tests.support.drivers import group
 
-LANES, SIZE = 3, 4
+NUM_ENVS, SIZE = 3, 4
 
 
 class TinyEnv(VecEnv):
-    """Three lanes of plain formulas: lane 0 terminates every 5 decisions, 1 is truncated every 4, 2 never ends.
+    """Three environments of plain formulas: 0 terminates every 5 steps, 1 is truncated every 4, 2 never ends.
 
-    history: one Step and the actions that led to it per decision.
+    history: for each step the actions that led to it, and what came of them.
     """
 
     privileged = None
 
     def __init__(self) -> None:
         self.render_mode = None
-        super().__init__(LANES, spaces.Box(-10, 10, (SIZE,), np.float32), spaces.Box(-1, 1, (2,), np.float32))
+        super().__init__(NUM_ENVS, spaces.Box(-10, 10, (SIZE,), np.float32), spaces.Box(-1, 1, (2,), np.float32))
         self.episodes: list[dict[str, Any]] = []
-        self.age = np.zeros(LANES, int)
+        self.age = np.zeros(NUM_ENVS, int)
         self.total = 0
-        self.history: list[tuple[np.ndarray, Step]] = []
+        self.history: list[tuple[np.ndarray, StepResult]] = []
 
     def _see(self, age: np.ndarray, push: np.ndarray) -> np.ndarray:
-        columns = [np.sin(age), np.cos(0.7 * age + np.arange(LANES)), push, np.arange(LANES) - 1.0]
+        columns = [np.sin(age), np.cos(0.7 * age + np.arange(NUM_ENVS)), push, np.arange(NUM_ENVS) - 1.0]
         return np.stack(columns, axis=1).astype(np.float32)
 
     def reset(self) -> np.ndarray:
         self.age[:] = 0
-        return self._see(self.age, np.zeros(LANES))
+        return self._see(self.age, np.zeros(NUM_ENVS))
 
-    def advance(self, actions: np.ndarray) -> Step:
+    def step_batch(self, actions: np.ndarray) -> StepResult:
         self.age += 1
         self.total += 1
         push = actions.sum(axis=1)
@@ -49,9 +49,9 @@ class TinyEnv(VecEnv):
         truncated = np.array([False, self.age[1] == 4, False])
         final = self._see(self.age, push)
         self.age[terminated | truncated] = 0
-        observation = np.where((terminated | truncated)[:, None], self._see(self.age, np.zeros(LANES)), final)
+        observation = np.where((terminated | truncated)[:, None], self._see(self.age, np.zeros(NUM_ENVS)), final)
         reward = (np.cos(self.total) - (actions**2).sum(axis=1)).astype(np.float32)
-        step = Step(
+        step = StepResult(
             observation=observation,
             reward=reward,
             terms=reward[:, None],
@@ -68,7 +68,7 @@ class TinyEnv(VecEnv):
     step_wait = close = set_attr = env_method = env_is_wrapped = step_async
 
     def get_attr(self, name: str, indices: Any = None) -> list[Any]:
-        return [getattr(self, name)] * LANES
+        return [getattr(self, name)] * NUM_ENVS
 
 
 @pytest.fixture

@@ -13,30 +13,30 @@ from racing.algos.frame_replay import FrameReplayBuffer
 from racing.algos.rollout import FrameRollout
 from racing.errors import InputError
 
-LANES, STEPS, SIZE = 3, 20, 6
+NUM_ENVS, STEPS, SIZE = 3, 20, 6
 
 
 class Camera:
-    """Frames that show their lane and decision; stacks as an environment makes them."""
+    """Frames that show their environment and step; stacks as an environment makes them."""
 
     def __init__(self, stack: int, colours: int) -> None:
         self.stack, self.colours, self.count = stack, colours, 0
-        self.frames = np.zeros((LANES, stack * colours, SIZE, SIZE), np.uint8)
-        self.see(np.ones(LANES, bool))
+        self.frames = np.zeros((NUM_ENVS, stack * colours, SIZE, SIZE), np.uint8)
+        self.see(np.ones(NUM_ENVS, bool))
 
     def peek(self) -> dict[str, np.ndarray]:
         """What would be seen next if no episode ended."""
-        new = np.random.default_rng(1000 + self.count).integers(0, 256, (LANES, self.colours, SIZE, SIZE), np.uint8)
+        new = np.random.default_rng(1000 + self.count).integers(0, 256, (NUM_ENVS, self.colours, SIZE, SIZE), np.uint8)
         frames = np.concatenate([self.frames[:, self.colours :], new], axis=1)
-        return {"vision": frames.transpose(0, 2, 3, 1), "telemetry": np.full((LANES, 2), -1.0, np.float32)}
+        return {"vision": frames.transpose(0, 2, 3, 1), "telemetry": np.full((NUM_ENVS, 2), -1.0, np.float32)}
 
     def see(self, started: np.ndarray) -> dict[str, np.ndarray]:
         self.count += 1
-        new = np.random.default_rng(self.count).integers(0, 256, (LANES, self.colours, SIZE, SIZE), np.uint8)
+        new = np.random.default_rng(self.count).integers(0, 256, (NUM_ENVS, self.colours, SIZE, SIZE), np.uint8)
         self.frames[:, : -self.colours] = self.frames[:, self.colours :].copy()
         self.frames[:, -self.colours :] = new
         self.frames[started] = np.tile(new[started], (1, self.stack, 1, 1))
-        telemetry = np.full((LANES, 2), self.count, np.float32)
+        telemetry = np.full((NUM_ENVS, 2), self.count, np.float32)
         return {"vision": self.frames.copy().transpose(0, 2, 3, 1), "telemetry": telemetry}
 
 
@@ -47,32 +47,33 @@ def space(stack: int, colours: int, size: int = SIZE) -> spaces.Dict:
 
 @pytest.mark.parametrize("stack, colours", [(1, 3), (4, 1), (3, 3)])
 def test_stacks_come_back_as_they_were_seen(stack: int, colours: int):
-    """Over two rollouts, with episodes that begin at any decision, also the first one."""
+    """Over two rollouts, with episodes that begin at any step, also the first one."""
     rng = np.random.default_rng(0)
     camera = Camera(stack, colours)
     action = spaces.Box(-1, 1, (2,), np.float32)
-    buffer = FrameRollout(STEPS, space(stack, colours), action, "cpu", n_envs=LANES, stack=stack)
-    assert buffer.frames.numel() == (STEPS + stack - 1) * LANES * colours * SIZE * SIZE
-    observation, started = camera.see(np.ones(LANES, bool)), np.ones(LANES, bool)
+    buffer = FrameRollout(STEPS, space(stack, colours), action, "cpu", n_envs=NUM_ENVS, stack=stack)
+    assert buffer.frames.numel() == (STEPS + stack - 1) * NUM_ENVS * colours * SIZE * SIZE
+    observation, started = camera.see(np.ones(NUM_ENVS, bool)), np.ones(NUM_ENVS, bool)
     for _ in range(2):
         seen, extras = [], []
-        buffer.begin(observation)
+        buffer.start(observation)
         for t in range(STEPS):
-            privileged = rng.normal(size=(LANES, 5)).astype(np.float32)
-            buffer.put(t, observation, started, privileged)
+            privileged = rng.normal(size=(NUM_ENVS, 5)).astype(np.float32)
+            buffer.add_observation(observation, started, privileged)
             seen.append(observation)
             extras.append(privileged)
-            started = rng.random(LANES) < 0.2
+            buffer.add_outcome(np.full((NUM_ENVS, 2), t), np.full(NUM_ENVS, t))
+            started = rng.random(NUM_ENVS) < 0.2
             observation = camera.see(started)
-        buffer.load()
-        rows = torch.as_tensor(rng.permutation(STEPS * LANES))
-        batch, extra = buffer.batch(rows), buffer.extra(rows)
+        buffer.finalize()
+        rows = torch.as_tensor(rng.permutation(STEPS * NUM_ENVS))
+        batch, extra = buffer.observation_batch(rows), buffer.privileged_batch(rows)
         for key in ("vision", "telemetry"):
-            expected = np.stack([step[key] for step in seen]).reshape(STEPS * LANES, *seen[0][key].shape[1:])
+            expected = np.stack([step[key] for step in seen]).reshape(STEPS * NUM_ENVS, *seen[0][key].shape[1:])
             np.testing.assert_array_equal(batch[key].numpy(), expected[rows.numpy()])
         np.testing.assert_array_equal(extra.numpy(), np.concatenate(extras)[rows.numpy()])
         np.testing.assert_array_equal(
-            buffer.batch(slice(4, 9))["vision"], np.concatenate([s["vision"] for s in seen])[4:9]
+            buffer.observation_batch(slice(4, 9))["vision"], np.concatenate([s["vision"] for s in seen])[4:9]
         )
 
 
@@ -81,17 +82,21 @@ def test_replayed_stacks_are_those_of_stable_baselines(stack: int, colours: int)
     """Its own buffer keeps every stack twice; what ours draws must be the same, before and after it is put back."""
     rng, rows, action = np.random.default_rng(0), 12, spaces.Box(-1, 1, (2,), np.float32)
     camera, view = Camera(stack, colours), space(stack, colours)
-    ours = FrameReplayBuffer(rows * LANES, view, action, "cpu", n_envs=LANES, stack=stack)
-    stock = DictReplayBuffer(rows * LANES, view, action, "cpu", n_envs=LANES)
+    ours = FrameReplayBuffer(rows * NUM_ENVS, view, action, "cpu", n_envs=NUM_ENVS, stack=stack)
+    stock = DictReplayBuffer(rows * NUM_ENVS, view, action, "cpu", n_envs=NUM_ENVS)
     chunks, began = [], 0
-    observation = camera.see(np.ones(LANES, bool))
+    observation = camera.see(np.ones(NUM_ENVS, bool))
     for count in range(1, 40):
-        ended, limits = rng.random(LANES) < 0.3, rng.random(LANES) < 0.5
+        ended, limits = rng.random(NUM_ENVS) < 0.3, rng.random(NUM_ENVS) < 0.5
         final = {key: value.copy() for key, value in camera.peek().items()}
         following = camera.see(ended)
         after = {key: np.where(shaped(ended, final[key]), final[key], following[key]) for key in following}
         infos = [{"TimeLimit.truncated": bool(cut)} for cut in ended & limits]
-        sample = (rng.normal(size=(LANES, 2)).astype(np.float32), rng.normal(size=LANES).astype(np.float32), ended)
+        sample = (
+            rng.normal(size=(NUM_ENVS, 2)).astype(np.float32),
+            rng.normal(size=NUM_ENVS).astype(np.float32),
+            ended,
+        )
         ours.add(observation, after, *sample, infos)
         stock.add({**observation}, {**after}, *sample, infos)
         observation = following
@@ -99,7 +104,7 @@ def test_replayed_stacks_are_those_of_stable_baselines(stack: int, colours: int)
             chunks.append((began, count, ours.rows(max(began, count - rows), count)))
             chunks[-1] = (max(began, count - rows), *chunks[-1][1:])
             began = count
-        again = FrameReplayBuffer(rows * LANES, view, action, "cpu", n_envs=LANES, stack=stack)
+        again = FrameReplayBuffer(rows * NUM_ENVS, view, action, "cpu", n_envs=NUM_ENVS, stack=stack)
         for buffer in [ours, *([again] if began == count else [])]:
             if buffer is again:
                 again.restore(count, [chunk for chunk in chunks if chunk[1] > count - rows])
@@ -133,22 +138,22 @@ def same_samples(ours: FrameReplayBuffer, stock: DictReplayBuffer, rows: int) ->
 @pytest.mark.parametrize("cnn", ["nature", "small", "impala"])
 def test_bytes_and_their_floats_are_the_same_picture(cnn: str):
     """Stock `predict` hands over floats, training bytes."""
-    eyes = VisionExtractor(space(2, 1, 84), 16, cnn)
+    extractor = VisionExtractor(space(2, 1, 84), 16, cnn)
     frames = torch.randint(0, 256, (5, 84, 84, 2), dtype=torch.uint8)
     telemetry = torch.randn(5, 2)
-    features = eyes({"vision": frames, "telemetry": telemetry})
+    features = extractor({"vision": frames, "telemetry": telemetry})
     assert features.shape == (5, 16)
-    torch.testing.assert_close(eyes({"vision": frames.float(), "telemetry": telemetry}), features)
-    assert not torch.equal(eyes({"vision": frames, "telemetry": telemetry + 1}), features)
-    assert not torch.equal(eyes({"vision": frames.flip(2), "telemetry": telemetry}), features)
+    torch.testing.assert_close(extractor({"vision": frames.float(), "telemetry": telemetry}), features)
+    assert not torch.equal(extractor({"vision": frames, "telemetry": telemetry + 1}), features)
+    assert not torch.equal(extractor({"vision": frames.flip(2), "telemetry": telemetry}), features)
 
 
 def test_bfloat16_sees_nearly_the_same():
-    eyes = VisionExtractor(space(4, 1, 84), 32, "nature")
+    extractor = VisionExtractor(space(4, 1, 84), 32, "nature")
     inputs = {"vision": torch.randint(0, 256, (8, 84, 84, 4), dtype=torch.uint8), "telemetry": torch.randn(8, 2)}
-    whole = eyes(inputs)
-    eyes.low_precision = True
-    half = eyes(inputs)
+    whole = extractor(inputs)
+    extractor.low_precision = True
+    half = extractor(inputs)
     assert half.dtype == torch.float32
     assert not torch.equal(half, whole)
     torch.testing.assert_close(half, whole, atol=0.02, rtol=0.05)

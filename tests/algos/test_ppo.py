@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from racing.envs.vec_env import RacingVecEnv
 from racing.errors import InputError
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from tests.algos.conftest import LANES, TinyEnv
+from tests.algos.conftest import NUM_ENVS, TinyEnv
 from tests.envs.conftest import stadium  # noqa: F401  (a fixture)
 
 STEPS, GAMMA, LAMBDA = 12, 0.9, 0.8
@@ -24,10 +26,12 @@ STEPS, GAMMA, LAMBDA = 12, 0.9, 0.8
 def collected(ppo):
     """A model with a full buffer, and the environment with its history."""
     env = TinyEnv()
-    model = ppo(env, n_steps=STEPS, batch_size=STEPS * LANES, gamma=GAMMA, gae_lambda=LAMBDA, log_std_init=[0.3, -0.5])
-    model.learn(STEPS * LANES)  # one rollout and one update, so that the value function is not its initial one
+    model = ppo(
+        env, n_steps=STEPS, batch_size=STEPS * NUM_ENVS, gamma=GAMMA, gae_lambda=LAMBDA, log_std_init=[0.3, -0.5]
+    )
+    model.learn(STEPS * NUM_ENVS)  # one rollout and one update, so that the value function is not its initial one
     env.history.clear()
-    _, callback = model._setup_learn(STEPS * LANES, None, reset_num_timesteps=False)
+    _, callback = model._setup_learn(STEPS * NUM_ENVS, None, reset_num_timesteps=False)
     assert model.collect_rollouts(env, callback, model.rollout_buffer, STEPS)
     return model, env
 
@@ -85,25 +89,54 @@ def test_advantages_and_returns_against_the_slow_formula(collected):
     buffer = model.rollout_buffer
     after = values_of(model, env.history[-1][1].observation)
     ends = {"terminated": 0, "truncated": 0}
-    for lane in range(LANES):
+    for i in range(NUM_ENVS):
         for t in range(STEPS):
             advantage, weight = 0.0, 1.0
             for k in range(t, STEPS):
                 step = env.history[k][1]
-                if step.terminated[lane]:
+                if step.terminated[i]:
                     following = 0.0
-                elif step.truncated[lane]:
-                    following = float(values_of(model, step.final_observation[lane : lane + 1])[0])
+                elif step.truncated[i]:
+                    following = float(values_of(model, step.final_observation[i : i + 1])[0])
                 else:
-                    following = float(buffer.values[k + 1, lane] if k + 1 < STEPS else after[lane])
-                advantage += weight * (step.reward[lane] + GAMMA * following - buffer.values[k, lane])
+                    following = float(buffer.values[k + 1, i] if k + 1 < STEPS else after[i])
+                advantage += weight * (step.reward[i] + GAMMA * following - buffer.values[k, i])
                 weight *= GAMMA * LAMBDA
-                if step.terminated[lane] or step.truncated[lane]:
-                    ends["terminated" if step.terminated[lane] else "truncated"] += 1
+                if step.terminated[i] or step.truncated[i]:
+                    ends["terminated" if step.terminated[i] else "truncated"] += 1
                     break
-            assert buffer.advantages[t, lane] == pytest.approx(advantage, abs=1e-4)
-            assert buffer.returns[t, lane] == pytest.approx(advantage + buffer.values[t, lane], abs=1e-4)
+            assert buffer.advantages[t, i] == pytest.approx(advantage, abs=1e-4)
+            assert buffer.returns[t, i] == pytest.approx(advantage + buffer.values[t, i], abs=1e-4)
     assert all(ends.values())
+
+
+def stock_like(ours: BatchPPO, env: TinyEnv) -> PPO:
+    """Stable-Baselines3's PPO with all settings of ours."""
+    names = ("learning_rate", "clip_range", "policy_kwargs", "n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda")
+    names += ("ent_coef", "vf_coef", "max_grad_norm", "target_kl")
+    return PPO("MlpPolicy", env, device="cpu", **{name: getattr(ours, name) for name in names})
+
+
+def prepare(model: PPO, weights: dict[str, torch.Tensor], rollout: Any) -> list[dict]:
+    """Give a model the weights and the rollout; returns the list that its records will be in."""
+    rows: list[dict] = []
+    model.policy.load_state_dict(weights)
+    model.set_logger(Logger(None, [Rows(rows)]))
+    model._current_progress_remaining = 0.7
+    for name in ("observations", "actions", "rewards", "values", "log_probs", "advantages", "returns"):
+        getattr(model.rollout_buffer, name)[:] = getattr(rollout, name)
+    model.rollout_buffer.full = True
+    if isinstance(model, BatchPPO):
+        model.rollout_buffer.privileged = None
+        model.rollout_buffer.finalize()
+    return rows
+
+
+def perturbed(model: PPO, scale: float) -> dict[str, torch.Tensor]:
+    """Weights that are not those that drove: ratios differ from 1, some are clipped."""
+    generator = torch.Generator().manual_seed(1)
+    state = model.policy.state_dict()
+    return {name: value + scale * torch.randn(value.shape, generator=generator) for name, value in state.items()}
 
 
 @pytest.mark.parametrize(
@@ -114,31 +147,12 @@ def test_advantages_and_returns_against_the_slow_formula(collected):
 def test_an_update_is_that_of_stock_ppo(collected, ppo, changes):
     """Equal weights and buffers, one minibatch of everything, two epochs: equal weights afterwards."""
     model, env = collected
-    options = {"n_steps": STEPS, "batch_size": STEPS * LANES, "n_epochs": 2, "gamma": GAMMA, "gae_lambda": LAMBDA}
+    options = {"n_steps": STEPS, "batch_size": STEPS * NUM_ENVS, "n_epochs": 2, "gamma": GAMMA, "gae_lambda": LAMBDA}
     ours = ppo(env, **options | changes)
-    coefficients = {name: getattr(ours, name) for name in ("ent_coef", "vf_coef", "max_grad_norm")}
-    stock = PPO(
-        "MlpPolicy",
-        env,
-        learning_rate=ours.learning_rate,
-        clip_range=ours.clip_range,
-        policy_kwargs=ours.policy_kwargs,
-        device="cpu",
-        **options,
-        **coefficients,
-    )
-    weights = {
-        name: value + 0.02 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
-        for name, value in model.policy.state_dict().items()
-    }  # not those that drove: ratios differ from 1, some are clipped
-    records: list[list[dict]] = [[], []]
-    for one, rows in zip((ours, stock), records, strict=True):
-        one.policy.load_state_dict(weights)
-        one.set_logger(Logger(None, [Rows(rows)]))
-        one._current_progress_remaining = 0.7
-        for name in ("observations", "actions", "rewards", "values", "log_probs", "advantages", "returns"):
-            getattr(one.rollout_buffer, name)[:] = getattr(model.rollout_buffer, name)
-        one.rollout_buffer.full = True
+    stock = stock_like(ours, env)
+    weights = perturbed(model, 0.02)
+    records = [prepare(one, weights, model.rollout_buffer) for one in (ours, stock)]
+    for one in (ours, stock):
         one.train()
     for name, value in stock.policy.state_dict().items():
         assert not torch.equal(value, weights[name])
@@ -150,11 +164,71 @@ def test_an_update_is_that_of_stock_ppo(collected, ppo, changes):
     assert told["train/explained_variance"] == pytest.approx(float(expected), abs=1e-5)
 
 
+def fix_permutations(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
+    """Both PPOs put the same rows into the same minibatches: ours counts them by step, stock PPO by environment."""
+    rng = np.random.default_rng(5)
+    ours = [rng.permutation(STEPS * NUM_ENVS) for _ in range(epochs)]
+    stock = iter([(rows % NUM_ENVS) * STEPS + rows // NUM_ENVS for rows in ours])
+    mine = iter([torch.as_tensor(rows) for rows in ours])
+    monkeypatch.setattr(np.random, "permutation", lambda _: next(stock))
+    monkeypatch.setattr(torch, "randperm", lambda _, device: next(mine).to(device))
+
+
+def count_gradient_steps(model: PPO) -> list[None]:
+    """A list that grows by one at each step of the model's optimizer."""
+    steps: list[None] = []
+    model.policy.optimizer.register_step_post_hook(lambda *_: steps.append(None))
+    return steps
+
+
+@pytest.mark.parametrize("target_kl", [None, 0.005], ids=["all epochs", "target_kl reached in the middle"])
+def test_updates_by_minibatches_are_those_of_stock_ppo(collected, ppo, monkeypatch, target_kl):
+    """Three minibatches an epoch in the same order; the first one's KL divergence is 0, later ones pass the target."""
+    model, env = collected
+    epochs, size = 4, STEPS
+    options = {"n_steps": STEPS, "batch_size": size, "n_epochs": epochs, "gamma": GAMMA, "gae_lambda": LAMBDA}
+    ours = ppo(env, **options, target_kl=target_kl, normalize_advantage_per_mini_batch=True)
+    stock = stock_like(ours, env)
+    weights = perturbed(model, 0.0)
+    made, updates = [], []
+    for one in (ours, stock):
+        prepare(one, weights, model.rollout_buffer)
+        made.append(count_gradient_steps(one))
+    fix_permutations(monkeypatch, epochs)
+    for one in (ours, stock):
+        one.train()
+        updates.append(one._n_updates)
+    steps = len(made[0])
+    assert steps == len(made[1])
+    assert updates[0] == updates[1]
+    if target_kl is None:
+        assert steps == epochs * NUM_ENVS
+    else:
+        assert (
+            NUM_ENVS < steps < epochs * NUM_ENVS and steps % NUM_ENVS
+        )  # not in the first epoch, nor at the end of one
+    for name, value in stock.policy.state_dict().items():
+        np.testing.assert_allclose(ours.policy.state_dict()[name], value, atol=1e-5, err_msg=name)
+
+
+def test_advantages_are_normalised_over_the_rollout_unless_told_otherwise(collected, ppo):
+    """The two differ as soon as there is more than one minibatch."""
+    model, env = collected
+    results = []
+    for per_mini_batch in (False, True):
+        ours = ppo(env, n_steps=STEPS, batch_size=STEPS, normalize_advantage_per_mini_batch=per_mini_batch)
+        prepare(ours, perturbed(model, 0.0), model.rollout_buffer)
+        torch.manual_seed(3)
+        ours.train()
+        results.append(ours.policy.state_dict()["action_net.weight"])
+    assert not torch.allclose(*results, atol=1e-4)
+
+
 def test_a_small_target_kl_ends_the_update_early(ppo):
     counts = {}
     for target in (None, 1e-6):
         model = ppo(TinyEnv(), n_steps=STEPS, batch_size=STEPS, n_epochs=10, target_kl=target)
-        model.learn(STEPS * LANES)
+        model.learn(STEPS * NUM_ENVS)
         counts[target] = model._n_updates
     assert counts[None] == 10
     assert counts[1e-6] < 10

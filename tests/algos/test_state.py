@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
@@ -24,8 +25,9 @@ from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.training.checkpoint_callback import PARTS, replay_log
+from tests.algos.conftest import TinyEnv
 
-TOTAL, FROM, EVERY = 96, 48, 16  # decisions of each car: all, before the state is taken, between two checkpoints
+TOTAL, FROM, EVERY = 96, 48, 16  # steps of each environment: all, before the state is taken, between two checkpoints
 STATE = PARTS[:-1]  # without the monitor's
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 16, "batch_size": 128, "n_epochs": 2, "net_arch": [16]},
@@ -73,16 +75,16 @@ class Bench:
 
     def __init__(self, make, name: str, track: Track, vehicle: Vehicle) -> None:
         self.make, self.name, self.track, self.vehicle = make, name, track, vehicle
-        self.races, self.threads, self.eyes = 8, 1, False
+        self.races, self.threads, self.vision = 8, 1, False
 
     def model(self) -> tuple[BaseAlgorithm, Written]:
         episodes = {"time_limit": 2.0}  # short: many end
         options = {"races": self.races, "seed": 3, "threads": self.threads, "episodes": episodes}
         task: Any = SensorsTask([self.track], self.vehicle, **options)
-        if self.eyes:
+        if self.vision:
             frames = {"width": 36, "height": 36, "grayscale": True, "frame_stack": 3}
             task = VisionTask([self.track], self.vehicle, **options, **frames, randomize={"noise": 0.1})
-        network = {"cnn": "small", "features_dim": 16} if self.eyes else {}
+        network = {"cnn": "small", "features_dim": 16} if self.vision else {}
         made = self.make(RacingVecEnv(task), seed=5, **ALGORITHMS[self.name], **network)
         written = Written()
         made.set_logger(Logger(None, [written]))
@@ -164,7 +166,7 @@ def test_with_threads_too(bench: Bench, threads: int, tmp_path: Path):
 
 
 def test_with_frames_too(bench: Bench, tmp_path: Path):
-    bench.eyes = True
+    bench.vision = True
     end, points, checkpoint = bench.undisturbed(tmp_path)
     assert bench.continued(checkpoint) == (end, points)
     assert bench.continued(checkpoint, "world/frames") != (end, points)
@@ -262,6 +264,16 @@ def test_a_replay_buffer_comes_back_from_its_chunks(written: int, sac, wavy: Tra
     for name in ("observations", "next_observations", "actions", "rewards", "dones", "timeouts"):
         np.testing.assert_array_equal(getattr(other, name), getattr(buffer, name), err_msg=name)
     assert other.timeouts.any() == (written > 0)
+
+
+def test_a_replay_buffer_that_cannot_be_saved_is_refused(sac, ppo):
+    """Left out of checkpoints, it would be empty when a training goes on."""
+    model = sac(TinyEnv(), **ALGORITHMS["sac"])
+    assert replay_buffer(model) is model.replay_buffer
+    assert replay_buffer(ppo(TinyEnv(), batch_size=64)) is None
+    model.replay_buffer = ReplayBuffer(10, model.observation_space, model.action_space)
+    with pytest.raises(TypeError, match="ReplayBuffer cannot be saved by rows"):
+        replay_buffer(model)
 
 
 # the checksum

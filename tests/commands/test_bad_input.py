@@ -14,7 +14,7 @@ import torch
 from racing.cli import main
 from racing.config import load_group
 from racing.tracks.catalog import load_track
-from racing.tracks.formats.native import write_house
+from racing.tracks.formats.native import write_native
 from racing.tracks.generator import generate
 from tests.support.drivers import seeing_model
 
@@ -26,9 +26,10 @@ TRAIN = [
     ("sede=3", "unknown key 'sede'", "did you mean seed?"),
     ("learning_rate=1e-3", "unknown key 'learning_rate'", "did you mean algo.learning_rate?"),
     ("flavour=red", "unknown key 'flavour'", "the keys of the configuration: algo, "),
+    ("env.decision_repeat=3", "unknown key 'env.decision_repeat'", "it is called env.action_repeat now"),
     ("env.reward.beauty=1", "unknown key 'env.reward.beauty'", "progress"),
     ("+env.reward.beauty=1", "env.reward.beauty is no reward term", "use: progress, off_track"),
-    ("+env.episodes.luck=1", "env.episodes.luck is no key", "use: random, "),
+    ("+env.episodes.luck=1", "env.episodes.luck is no key", "use: random_start, "),
     ("+env.luck=1", "'luck' is no key here", "remove +env.luck"),
     ("algo=sac algo.n_steps=64", "unknown key 'algo.n_steps'", "another choice of algo has it"),
     ("algo=ppp", "unknown choice algo=ppp", "did you mean ppo?"),
@@ -55,11 +56,11 @@ TRAIN = [
     ("algo.target_kl=low", "algo.target_kl must be a number", "got 'low'; null switches it off"),
     ("algo.activation=[tanh]", "algo.activation must be one of tanh, relu, elu, got ['tanh']", "choose one"),
     ("env.rays=many", "env.rays must be a whole number in [1, 4096], got 'many'", "7 is the default"),
-    ("env.decision_repeat=1.5", "env.decision_repeat must be a whole number", "got 1.5; 2 is the default"),
+    ("env.action_repeat=1.5", "env.action_repeat must be a whole number", "got 1.5; 2 is the default"),
     ("env.reward=5", "env.reward must be weights by term, got 5", "the terms: progress"),
     ("env.reward.progress=lots", "env.reward.progress must be a finite number, got 'lots'", "0 switches it off"),
-    ("env.episodes.speed=3", "env.episodes.speed must be two numbers, got 3", "e.g. [0.3, 0.9]"),
-    ("env.episodes.random=often", "env.episodes.random must be true or false, got 'often'", "choose one"),
+    ("env.episodes.start_speed=3", "env.episodes.start_speed must be two numbers, got 3", "e.g. [0.3, 0.9]"),
+    ("env.episodes.random_start=often", "env.episodes.random_start must be true or false, got 'often'", "choose one"),
     ("vehicle.mass=heavy", "vehicle.mass must be a number > 0, got 'heavy'", "set a physical value"),
     ("track.scale=big", "scale must be in (0, 10000), got 'big'", "1:10"),
     ("tracking.uri=5", "tracking.uri must be a text, got 5", "write tracking.uri=TEXT"),
@@ -99,8 +100,12 @@ TRAIN = [
     ("env.range=0", "env.range must be a number in [0.001, 10000] m, got 0", "null: the vehicle's own"),
     ("env.field_of_view=400", "env.field_of_view must be a number in [0.001, 360] degrees", "180 is the default"),
     ("env.motion=up", "env.motion must be yaw_rate or steering, got 'up'", "choose one"),
-    ("env.episodes.lateral=2", "env.episodes.lateral must be a number in [0, 1], got 2", "it is a share"),
-    ("env.episodes.speed=[0.9,0.3]", "0 <= low <= high <= 1.5, got [0.9, 0.3]", "shares of the safe speed"),
+    (
+        "env.episodes.start_lateral_offset=2",
+        "env.episodes.start_lateral_offset must be a number in [0, 1], got 2",
+        "it is a share",
+    ),
+    ("env.episodes.start_speed=[0.9,0.3]", "0 <= low <= high <= 1.5, got [0.9, 0.3]", "shares of the safe speed"),
     ("vehicle.mass=-1", "vehicle.mass must be a number > 0, got -1", "set a physical value"),
     ("vehicle.max_steer=27", "vehicle.max_steer must be < 1.5 rad, got 27", "give radians"),
     ("track.scale=0", "scale must be in (0, 10000), got 0", "1:10"),
@@ -234,7 +239,7 @@ def track_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir()
         if not (folder / "good").exists():
             (folder / "good").mkdir()
-            write_house(generate(4, "kart", 420, 7, name="track"), folder / "good")
+            write_native(generate(4, "kart", 420, 7, name="track"), folder / "good")
         path.write_bytes((folder / "good" / "track.png").read_bytes())
         entries = json.loads((folder / "good" / "checkpoints.json").read_text())
         if isinstance(content, dict):

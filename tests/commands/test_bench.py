@@ -36,17 +36,17 @@ def measured(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *arg
 
 
 def test_sim(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    sizes = ["lanes=[4,128]", "threads=[1,2]", "vehicles=[kart,kart_kinematic]", "decisions=20", "seconds=0.01"]
+    sizes = ["num_cars=[4,128]", "threads=[1,2]", "vehicles=[kart,kart_kinematic]", "drive_steps=20", "seconds=0.01"]
     content, table = measured("sim", tmp_path, capsys, *sizes)
     rows = content["rows"]
-    assert [(r["vehicle"], r["lanes"], r["threads"]) for r in rows][:4] == [
+    assert [(r["vehicle"], r["num_cars"], r["threads"]) for r in rows][:4] == [
         ("kart", 4, 1),
         ("kart", 4, 2),
         ("kart", 128, 1),
         ("kart", 128, 2),
     ]
     assert [r["model"] for r in rows[3:5]] == ["saturated", "kinematic"]
-    assert all(r["decisions_per_s"] > 0 and len(r["rates"]) == 2 and r["rays"] == 9 for r in rows)
+    assert all(r["steps_per_s"] > 0 and len(r["rates"]) == 2 and r["rays"] == 9 for r in rows)
     assert set(content["summary"]) == {"ns_per_ray", "ns_without_rays", "ns_observation_and_reward"}
     assert "kart_kinematic" in table
 
@@ -162,8 +162,8 @@ def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["sim", "lanes=5"], "lanes must be a list, got 5"),
-        (["sim", "lanes=[0]"], "lanes must be a whole number in [1, 1048576], got 0"),
+        (["sim", "num_cars=5"], "num_cars must be a list, got 5"),
+        (["sim", "num_cars=[0]"], "num_cars must be a whole number in [1, 1048576], got 0"),
         (["sim", "repeats=0"], "repeats must be a whole number in [1, 100], got 0"),
         (["camera", "pixels=7"], "pixels must be a whole number in [8, 1024], got 7"),
         (["sim", "vehicles=[cart]"], "vehicle 'cart' is not in conf/vehicle; did you mean kart?"),
@@ -193,4 +193,4 @@ def test_help(capsys: pytest.CaptureFixture[str]):
     assert main(["bench", "--help"]) == 0
     said = capsys.readouterr().out
     assert "examples:" in said
-    assert "lanes:" in said
+    assert "num_cars:" in said

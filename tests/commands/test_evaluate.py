@@ -17,9 +17,9 @@ from stable_baselines3 import PPO
 from racing.cli import main
 from racing.commands.evaluate import episode_line
 from racing.errors import InputError
-from racing.evaluation.evaluate import drive
-from racing.evaluation.seeds import REPORT_SEEDS
-from racing.policies.loading import load_policy, own_task, refuse_foreign_code, surroundings
+from racing.evaluation.evaluate import evaluate
+from racing.evaluation.seeds import TEST_SEEDS
+from racing.policies.loading import evaluation_task_for, load_policy, refuse_foreign_code, tracks_and_vehicle
 from racing.runs.directory import RunDirectory
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
@@ -127,10 +127,12 @@ def test_a_bare_file_needs_neither_its_run_nor_torch(bare: Path, run: RunDirecto
     result = json.loads(done.stdout)
     assert result["policy"] == "driver"
     assert Path(result["files"][0]).parent == tmp_path / "evaluations" / "driver-oval-kart-seed0"
-    tracks, vehicle = surroundings(load_policy(str(run.path), tmp_path))
+    tracks, vehicle = tracks_and_vehicle(load_policy(str(run.path), tmp_path))
     policy = load_policy(str(run.path), tmp_path)
-    task = own_task(policy, tracks, vehicle, [result["summary"]["reference_s"][0]], races=4, laps=2, seed=REPORT_SEEDS)
-    direct = drive(policy.predict, task)
+    task = evaluation_task_for(
+        policy, tracks, vehicle, [result["summary"]["reference_s"][0]], races=4, laps=2, seed=TEST_SEEDS
+    )
+    direct = evaluate(policy.predict, task)
     assert [e["lap_time_s"] for e in direct.episodes] == [e["lap_time_s"] for e in result["episodes"]]
 
 
@@ -157,7 +159,7 @@ def test_a_torch_file_outside_a_run_cannot_say_what_it_observes(kart: Vehicle, t
     policy = load_policy(str(tmp_path / "policy.zip"), tmp_path)
     assert (policy.backend, policy.shapes, isinstance(policy.model, PPO)) == ("torch", {"observation": (26,)}, True)
     with pytest.raises(InputError, match="does not say what it observes"):
-        surroundings(policy)
+        tracks_and_vehicle(policy)
 
 
 def test_a_policy_of_another_size_is_refused_with_both_shapes(kart: Vehicle, tmp_path: Path):
@@ -288,7 +290,7 @@ def test_a_registered_model_is_driven_by_its_alias(bare: Path, tmp_path: Path, m
     client.set_registered_model_alias("driver", "champion", version)
     policy = load_policy("models:/driver@champion", tmp_path)
     assert (policy.name, policy.shapes, policy.trusted) == ("driver-champion", {"observation": (26,)}, False)
-    tracks, vehicle = surroundings(policy)
+    tracks, vehicle = tracks_and_vehicle(policy)
     assert ([track.name for track in tracks], vehicle.name) == (["oval"], "kart")
     with pytest.raises(InputError, match="models:/driver@nobody must be a model in sqlite"):
         load_policy("models:/driver@nobody", tmp_path)

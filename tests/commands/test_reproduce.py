@@ -105,7 +105,7 @@ def test_a_run_is_reproduced_beside_its_directory_and_recorded_in_mlflow(
     assert main(["reproduce", "run=latest", f"paths.outputs={outputs}"]) == 0
     said = capsys.readouterr().out
     assert f"is itself a reproduction of {original.mlflow['run_id']}" in said
-    assert "finished before; fresh=true" in said
+    assert "already finished; use fresh=true" in said
     assert len(all_runs(outputs)) == 2
     assert len(recorded(all_runs(outputs)[0], "start")) == 1
 

@@ -169,6 +169,19 @@ def test_wrong_arguments_return_2_and_one_line(arguments, capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "old", "new"),
+    [
+        (["--keep", "longest"], "--keep", "--branch"),
+        (["--close=9"], "--close", "--close-gaps"),
+        (["close=9"], "--close", "--close-gaps"),
+    ],
+)
+def test_flags_that_were_renamed_say_their_new_names(typed, old, new, capsys):
+    assert tracks("import", "absent.png", *typed) == 2
+    assert capsys.readouterr().err == f"racing tracks: unrecognized argument '{old}'; it is called {new} now\n"
+
+
 def test_unknown_actions_are_refused_by_the_parser(capsys):
     with pytest.raises(SystemExit) as caught:
         tracks("paint")

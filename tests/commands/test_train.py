@@ -245,7 +245,14 @@ def test_a_teacher_may_be_of_own_choices(folder: Path, tmp_path: Path) -> None:
     (folder / "env").mkdir()
     (folder / "env" / "plain.yaml").write_text("defaults: [mlp, _self_]\n")
     see = ["env=vision", "env.width=40", "env.height=40", "env.preview=0", "env.line=centre", "algo=ppo_cnn"]
-    student = [*see, "algo.teacher=[env=plain,algo=ppo]", "debug=fast", "eval.episodes=2", "tracking=none", "seed=3"]
+    student = [
+        *see,
+        "algo.teacher=['env=plain','algo=ppo']",
+        "debug=fast",
+        "eval.episodes=2",
+        "tracking=none",
+        "seed=3",
+    ]
     assert main(["train", "-cd", str(folder), *student, "track=home", f"paths.outputs={tmp_path / 'outputs'}"]) == 0
     runs = all_runs(tmp_path / "outputs")
     assert [(run.config["track"]["scale"], run.config["seed"]) for run in runs] == [(1.5, 3)] * 2

@@ -27,9 +27,9 @@ def stadium() -> Track:
     return build_track("stadium", points, half, half)
 
 
-def place(task: SensorsTask, lane: int = 0, **values: float) -> None:
-    """Put the car of a lane somewhere: x, y, yaw, v and any other field of its record."""
-    car = task.world.cars.reshape(-1)[lane : lane + 1]
+def place(task: SensorsTask, i: int = 0, **values: float) -> None:
+    """Put car i somewhere: x, y, yaw, v and any other field of its record."""
+    car = task.world.cars.reshape(-1)[i : i + 1]
     for name, value in values.items():
         car[name] = value
     points = task.world.points

@@ -10,11 +10,13 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
+from gymnasium.vector import AutoresetMode
 from PIL import Image
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import racing  # noqa: F401  (registers the environments)
-from racing.envs.sensors import TERMS
+from racing.envs.sensors import REWARD_TERMS
+from racing.envs.vec_env import RacingVecEnv
 from racing.errors import InputError
 
 ID = "racing/Sensors-v0"
@@ -43,12 +45,16 @@ def test_the_defaults_are_the_ten_sensors_of_a_kart_on_the_circuit():
     assert [track.name for track in env.unwrapped.task.tracks] == ["circuit"]
 
 
+def test_it_says_that_the_next_episode_begins_in_the_same_step(env):
+    assert env.metadata["autoreset_mode"] is RacingVecEnv.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+
+
 def test_keys_of_the_configuration_are_arguments():
     env = gymnasium.make(
-        ID, track="mini", vehicle="f1tenth", rays=108, field_of_view=270.0, episodes={"laps": 1, "random": False}
+        ID, track="mini", vehicle="f1tenth", rays=108, field_of_view=270.0, episodes={"laps": 1, "random_start": False}
     )
     assert env.unwrapped.task.world.episodes.laps == 1
-    assert env.unwrapped.task.world.episodes.speed == (0.5, 1.0)  # as in conf/env/mlp.yaml
+    assert env.unwrapped.task.world.episodes.start_speed == (0.5, 1.0)  # as in conf/env/mlp.yaml
     assert env.observation_space.shape == (111,)
     assert env.unwrapped.task.vehicle.name == "f1tenth"
     for wrong in ({"track": "ovall"}, {"vehicle": "tractor"}, {"rays": 0}, {"beauty": 1}):
@@ -79,7 +85,7 @@ def test_an_episode_ends_with_its_own_last_observation(env):
         observation, reward, terminated, truncated, info = env.step(np.array([1.0, 1.0], np.float32))
         assert not truncated
     assert info["ended"] == "off_track"
-    weights = dict(zip(TERMS, env.unwrapped.task.weights, strict=True))
+    weights = dict(zip(REWARD_TERMS, env.unwrapped.task.weights, strict=True))
     assert reward == pytest.approx(weights["off_track"], abs=0.5)
     assert abs(observation[7] - before[7]) < 4 / 35  # [m/s] not the speed of a new start
 
@@ -90,10 +96,10 @@ def test_the_picture_shows_grass_road_and_car(env):
     assert picture.shape == (480, 480, 3)
     assert picture.dtype == np.uint8
     red = (picture[..., 0] > 150) & (picture[..., 1] < 90) & (picture[..., 2] < 90)
-    grey = np.ptp(picture.astype(int), axis=2) < 12
+    gray = np.ptp(picture.astype(int), axis=2) < 12
     green = picture[..., 1] > picture[..., 0].astype(int) + 20
     assert 0 < red.sum() < 400
-    assert grey.mean() > 0.02
+    assert gray.mean() > 0.02
     assert green.mean() > 0.5
     for _ in range(10):
         env.step(np.array([0.0, 1.0], np.float32))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from racing.envs.sensors import TERMS, SensorsTask, Step, make_episodes
+from racing.envs.sensors import REWARD_TERMS, SensorsTask, make_episodes
+from racing.envs.task import StepResult
 from racing.errors import InputError
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
@@ -15,14 +16,14 @@ STILL = np.zeros((1, 2), np.float32)
 RANGE, TOP = 120.0, 35.0  # of the kart
 
 
-def terms_of(step: Step, lane: int = 0) -> dict[str, float]:
-    return dict(zip(TERMS, step.terms[lane].tolist(), strict=True))
+def terms_of(step: StepResult, i: int = 0) -> dict[str, float]:
+    return dict(zip(REWARD_TERMS, step.terms[i].tolist(), strict=True))
 
 
 def standing(task: SensorsTask, **where: float) -> np.ndarray:
-    """The observation of a car that stands somewhere, after a decision in which nothing moves."""
+    """The observation of a car that stands somewhere, after a step in which nothing moves."""
     place(task, v=0.0, **where)
-    return task.step(STILL).observation[0]
+    return task.step_batch(STILL).observation[0]
 
 
 def test_the_ten_values_have_names_in_order(make_task):
@@ -30,7 +31,7 @@ def test_the_ten_values_have_names_in_order(make_task):
     assert make_task().observation_names == names
     more = make_task(motion="steering", preview=2)
     assert more.observation_names[:10] == [*names[:9], "steering"]
-    assert len(more.observation_names) == more.size == more.reset().shape[1]
+    assert len(more.observation_names) == more.size == more.reset()[0].shape[1]
 
 
 @pytest.mark.parametrize(("y", "yaw"), [(0.0, 0.0), (2.0, 0.0), (-3.0, 0.2), (1.0, -0.4)])
@@ -62,7 +63,7 @@ def test_field_of_view_and_number_of_rays(make_task):
 def test_speed_is_a_share_of_top_speed(make_task):
     task = make_task()
     place(task, x=0.0, y=0.0, yaw=0.0, v=20.0)
-    step = task.step(STILL)
+    step = task.step_batch(STILL)
     # 0.1 s of drag and rolling: (0.42 * 20^2 / 165 + 0.02 * 9.81) m/s^2
     slower = 20.0 - 0.1 * (0.42 * 400 / 165 + 0.02 * GRAVITY)
     assert step.observation[0, 7] == pytest.approx(slower / TOP, rel=1e-3)
@@ -80,7 +81,7 @@ def test_yaw_rate_and_steering_are_positive_to_the_left(make_task, kart: Vehicle
     for motion, scale in (("yaw_rate", TOP / (4 * 1.5 * GRAVITY)), ("steering", 1 / 0.4834)):
         task = make_task(motion=motion)
         place(task, x=0.0, y=0.0, yaw=0.0, v=15.0)
-        value = task.step(np.array([[0.2 * side, 0.0]], np.float32)).observation[0, 9]
+        value = task.step_batch(np.array([[0.2 * side, 0.0]], np.float32)).observation[0, 9]
         car = task.world.cars[0, 0]
         assert np.sign(value) == side
         assert value == pytest.approx(car["yaw_rate" if motion == "yaw_rate" else "steer"] * scale, rel=1e-5)
@@ -122,8 +123,8 @@ def test_preview_of_the_reference_line(make_task, stadium: Track, kart: Vehicle)
 def test_progress_and_its_weight(make_task):
     task = make_task(reward={"progress": 2.0})
     place(task, x=0.0, y=0.0, yaw=0.0, v=20.0)
-    task.step(STILL)
-    step = task.step(STILL)
+    task.step_batch(STILL)
+    step = task.step_batch(STILL)
     share = terms_of(step)["progress"]
     assert share == pytest.approx(task.world.cars["v"][0, 0] / TOP, rel=0.01)
     assert step.reward[0] == pytest.approx(2.0 * share)
@@ -132,15 +133,15 @@ def test_progress_and_its_weight(make_task):
 def test_driving_backwards_costs(make_task):
     task = make_task()
     place(task, x=0.0, y=0.0, yaw=np.pi, v=20.0)
-    task.step(STILL)
-    assert terms_of(task.step(STILL))["progress"] == pytest.approx(-task.world.cars["v"][0, 0] / TOP, rel=0.01)
+    task.step_batch(STILL)
+    assert terms_of(task.step_batch(STILL))["progress"] == pytest.approx(-task.world.cars["v"][0, 0] / TOP, rel=0.01)
 
 
 def test_steering_change_and_slip(make_task):
     task = make_task(reward={"steering_change": -0.5, "slip": -3.0})
     place(task, x=0.0, y=0.0, yaw=0.0, v=15.0)
     for command, change in ((0.5, 0.5), (-0.25, 0.75), (-0.25, 0.0)):
-        step = task.step(np.array([[command, 0.0]], np.float32))
+        step = task.step_batch(np.array([[command, 0.0]], np.float32))
         terms, slip = terms_of(step), abs(float(task.world.cars["slip"][0, 0]))
         assert terms["steering_change"] == pytest.approx(change)
         assert terms["slip"] == pytest.approx(slip)
@@ -154,7 +155,7 @@ def test_overspeed_is_what_exceeds_the_speed_of_the_line(make_task):
     safe = float(task.world.points["line_speed"][index])
     for speed, excess in ((1.5 * safe, 0.5), (0.5 * safe, 0.0)):
         place(task, x=395.0, y=0.0, yaw=0.0, v=speed)
-        step = task.step(STILL)
+        step = task.step_batch(STILL)
         car = task.world.final_cars[0, 0]
         assert terms_of(step)["overspeed"] == pytest.approx(max(car["v"] / car["line_speed"] - 1, 0.0), abs=1e-6)
         assert terms_of(step)["overspeed"] == pytest.approx(excess, abs=0.08)
@@ -163,50 +164,52 @@ def test_overspeed_is_what_exceeds_the_speed_of_the_line(make_task):
 def test_leaving_the_road_terminates_and_costs_once(make_task):
     task = make_task(reward={"off_track": -7.0})
     place(task, x=0.0, y=5.0, yaw=0.5, v=20.0)
-    step = task.step(STILL)
+    step = task.step_batch(STILL)
     assert terms_of(step)["off_track"] == 1.0
     assert step.reward[0] == -7.0
     assert step.terminated[0]
     assert not step.truncated[0]
     assert step.final_observation[0, 8] == pytest.approx(0.5, abs=0.05)  # of the episode that ended
     assert not np.array_equal(step.final_observation[0], step.observation[0])
-    assert terms_of(task.step(STILL))["off_track"] == 0.0
+    assert terms_of(task.step_batch(STILL))["off_track"] == 0.0
 
 
 def test_standing_too_long_and_turning_back_terminate(make_task):
     task = make_task(reward={"stalled": -3.0}, episodes={"stall_time": 0.5})
     place(task, x=0.0, y=0.0, yaw=0.0, v=0.0)
-    ends = [bool(task.step(STILL).terminated[0]) for _ in range(4)]
+    ends = [bool(task.step_batch(STILL).terminated[0]) for _ in range(4)]
     assert not any(ends)
-    step = task.step(STILL)
+    step = task.step_batch(STILL)
     assert (step.terminated[0], terms_of(step)["stalled"], step.reward[0]) == (True, 1.0, -3.0)
     place(task, x=0.0, y=0.0, yaw=np.pi, v=20.0, furthest=150.0, progress=100.0)
-    step = task.step(STILL)
+    step = task.step_batch(STILL)
     assert (step.terminated[0], terms_of(step)["stalled"]) == (True, 1.0)
 
 
 def test_a_time_limit_and_done_laps_truncate(make_task):
     task = make_task(reward={"lap": 4.0}, episodes={"time_limit": 0.3, "laps": 2})
     place(task, x=0.0, y=0.0, yaw=0.0, v=20.0)
-    steps = [task.step(STILL) for _ in range(3)]
+    steps = [task.step_batch(STILL) for _ in range(3)]
     assert [bool(step.truncated[0]) for step in steps] == [False, False, True]
     assert not steps[-1].terminated[0]
     assert steps[-1].reward[0] == 0.0
     place(task, x=0.0, y=0.0, yaw=0.0, v=20.0, laps=2)
-    step = task.step(STILL)
+    step = task.step_batch(STILL)
     assert (step.truncated[0], step.terminated[0], step.reward[0]) == (True, False, 4.0)
 
 
-def test_a_decision_lasts_as_many_control_periods_as_asked(make_task):
+def test_a_step_lasts_as_many_control_periods_as_asked(make_task):
     for repeat in (1, 4):
-        task = make_task(decision_repeat=repeat)
+        task = make_task(action_repeat=repeat)
         place(task, x=0.0, y=0.0, yaw=0.0, v=20.0)
-        task.step(STILL)
+        task.step_batch(STILL)
         assert task.world.cars["x"][0, 0] == pytest.approx(20 * 0.05 * repeat, rel=0.02)
 
 
 def test_starts_keep_their_limits(make_task, kart: Vehicle):
-    task = make_task(races=500, episodes={"lateral": 0.5, "heading": 0.2, "speed": [0.4, 0.6]})
+    task = make_task(
+        races=500, episodes={"start_lateral_offset": 0.5, "start_heading_error": 0.2, "start_speed": [0.4, 0.6]}
+    )
     cars = task.world.cars.reshape(-1)
     room = HALF_WIDTH - kart.width / 2
     assert 0.4 * room < np.abs(cars["lateral"]).max() < 0.52 * room
@@ -214,16 +217,32 @@ def test_starts_keep_their_limits(make_task, kart: Vehicle):
     share = cars["v"] / task.world.points["speed"][cars["nearest"]]
     assert 0.39 < share.min() < share.max() < 0.61
     assert np.ptp(cars["s"]) > 0.9 * task.tracks[0].length
-    line = make_task(races=5, episodes={"random": False}).world.cars.reshape(-1)
+    line = make_task(races=5, episodes={"random_start": False}).world.cars.reshape(-1)
     assert np.ptp(line["s"]) == 0
 
 
-@pytest.mark.parametrize("options", [{"reward": {"speed": 1.0}}, {"rays": 0}, {"line": "left"}, {"motion": "x"}])
-def test_wrong_options_are_refused(make_task, options):
-    with pytest.raises(InputError, match=r"env\."):
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"reward": {"speed": 1.0}}, r"^reward\.speed is no reward term; use: progress"),
+        ({"rays": 0}, r"^rays must be a whole number in \[1, 4096\], got 0"),
+        ({"range": 0}, r"^range must be a number in \[0\.001, 10000\] m, got 0"),
+        ({"field_of_view": "wide"}, r"^field_of_view must be a number of degrees, got 'wide'"),
+        ({"field_of_view": 361}, r"^field_of_view must be a number in \[0\.001, 360\] degrees, got 361\.0"),
+        ({"line": "left"}, r"^line must be centre or reference, got 'left'"),
+        ({"motion": "x"}, r"^motion must be yaw_rate or steering, got 'x'"),
+        ({"preview_spacing": 0}, r"^preview_spacing must be a number in \[0\.001, 10000\] m, got 0"),
+        ({"action_repeat": 0}, r"^action_repeat must be a whole number in \[1, 1000\], got 0"),
+        ({"episodes": 3}, r"^episodes must be a group of keys, got 3"),
+        ({"episodes": {"luck": 1}}, r"^episodes\.luck is no key; use: random_start, "),
+        ({"episodes": {"time_limit_min": 9.0}}, r"^episodes\.time_limit_min must be <= time_limit 0\.0, got 9\.0"),
+    ],
+)
+def test_wrong_options_are_refused_by_the_parameters_name(make_task, options: dict, says: str):
+    with pytest.raises(InputError, match=says):
         make_task(**options)
 
 
 def test_episodes_take_their_defaults_from_the_class():
     assert make_episodes({"laps": 3}).laps == 3
-    assert make_episodes({}).random is True
+    assert make_episodes({}).random_start is True

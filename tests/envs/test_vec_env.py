@@ -9,9 +9,11 @@ import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
-from racing.envs.sensors import TERMS
+from racing.envs.sensors import REWARD_TERMS
+from racing.envs.task import DrivingTask
 from racing.envs.vec_env import RacingVecEnv
-from racing.sim.records import ENDINGS
+from racing.envs.vision import VisionTask
+from racing.sim.records import Ending
 from tests.envs.conftest import place
 
 
@@ -20,14 +22,16 @@ def make_env(make_task):
     """make_env(races=8, **env): short episodes that end in every way."""
 
     def make(races: int = 8, **options) -> RacingVecEnv:
-        options.setdefault("episodes", {"time_limit": 3.0, "stall_time": 1.0, "lateral": 1.0, "heading": 0.3})
+        options.setdefault(
+            "episodes", {"time_limit": 3.0, "stall_time": 1.0, "start_lateral_offset": 1.0, "start_heading_error": 0.3}
+        )
         return RacingVecEnv(make_task(races, **options))
 
     return make
 
 
-def commands(steps: int, lanes: int = 8, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(-1, 1, (steps, lanes, 2)).astype(np.float32)
+def commands(steps: int, cars: int = 8, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (steps, cars, 2)).astype(np.float32)
 
 
 def drive(env: RacingVecEnv, actions: np.ndarray) -> list[tuple]:
@@ -61,20 +65,20 @@ def test_ended_episodes_carry_their_last_observation_and_say_how_they_ended(make
     seen = set()
     for action in commands(200):
         observation, _, done, infos = env.step(action)
-        for lane in range(8):
-            assert ("terminal_observation" in infos[lane]) == done[lane]
-            if done[lane]:
-                episode = infos[lane]["racing"]
+        for i in range(8):
+            assert ("terminal_observation" in infos[i]) == done[i]
+            if done[i]:
+                episode = infos[i]["racing"]
                 seen.add(episode["ended"])
                 truncated = episode["ended"] in ("time_limit", "laps_done")
-                assert infos[lane]["TimeLimit.truncated"] is truncated
-                last = infos[lane]["terminal_observation"]
-                final = env.task.world.final_cars.reshape(-1)[lane]
+                assert infos[i]["TimeLimit.truncated"] is truncated
+                last = infos[i]["terminal_observation"]
+                final = env.task.world.final_cars.reshape(-1)[i]
                 assert last[7] == final["v"] * np.float32(1 / 35)
-                assert final["steps"] == infos[lane]["episode"]["l"]
-                assert not np.array_equal(last, observation[lane])
-                assert infos[lane]["episode"] == {"r": episode["reward"], "l": episode["steps"], "t": 0.0}
-    assert {"off_track", "time_limit"} <= seen <= set(ENDINGS)
+                assert final["steps"] == infos[i]["episode"]["l"]
+                assert not np.array_equal(last, observation[i])
+                assert infos[i]["episode"] == {"r": episode["reward"], "l": episode["steps"], "t": 0.0}
+    assert {"off_track", "time_limit"} <= seen <= {ending.label for ending in Ending}
 
 
 def test_accounts_of_episodes_add_up(make_env):
@@ -86,13 +90,13 @@ def test_accounts_of_episodes_add_up(make_env):
         _, reward, done, infos = env.step(action)
         rewards += reward
         steps += 1
-        for lane in np.flatnonzero(done):
-            episode = infos[lane]["racing"]
-            assert episode["reward"] == pytest.approx(rewards[lane], abs=1e-5)
-            assert sum(episode["terms"].values()) == pytest.approx(rewards[lane], abs=1e-4)
-            assert set(episode["terms"]) == set(TERMS)
-            assert episode["steps"] == steps[lane]
-            rewards[lane] = steps[lane] = 0
+        for i in np.flatnonzero(done):
+            episode = infos[i]["racing"]
+            assert episode["reward"] == pytest.approx(rewards[i], abs=1e-5)
+            assert sum(episode["terms"].values()) == pytest.approx(rewards[i], abs=1e-4)
+            assert set(episode["terms"]) == set(REWARD_TERMS)
+            assert episode["steps"] == steps[i]
+            rewards[i] = steps[i] = 0
             checked += 1
     assert checked > 20
     assert len(env.take_episodes()) == checked
@@ -146,6 +150,36 @@ def test_a_state_of_another_size_is_refused(make_env):
         large.set_state(small.get_state())
 
 
+def test_what_a_critic_may_see_comes_with_each_observation(make_env, stadium, kart):
+    assert make_env().privileged is None
+    assert make_env().stack == 1
+    task = VisionTask([stadium], kart, races=3, width=16, height=16, frame_stack=2, episodes={"time_limit": 0.5})
+    env = RacingVecEnv(task)
+    assert env.stack == 2
+    assert env.privileged.shape == (3, task.privileged_size) == (3, 10)
+    assert not env.privileged.any()  # before the first reset
+
+    def sensed() -> np.ndarray:
+        return task.sensors.observe(task.world.cars.reshape(-1), task.world.ranges.reshape(3, -1))
+
+    env.reset()
+    np.testing.assert_array_equal(env.privileged, sensed())
+    for action in commands(7, 3):
+        step = env.step_batch(action)
+        np.testing.assert_array_equal(env.privileged, sensed())
+        assert env.privileged is step.privileged
+    other = RacingVecEnv(VisionTask([stadium], kart, races=3, width=16, height=16, frame_stack=2))
+    other.set_state(env.get_state())
+    np.testing.assert_array_equal(other.privileged, env.privileged)
+    assert step.truncated.sum() == 0 < len(env.take_episodes())
+
+
+def test_both_tasks_are_driving_tasks(make_task, stadium, kart):
+    for task in (make_task(), VisionTask([stadium], kart, races=1, width=16, height=16)):
+        assert isinstance(task, DrivingTask)
+        assert len(task.reward_terms) == len(task.weights)
+
+
 def test_seeds(make_env):
     actions = commands(40)
 
@@ -167,8 +201,8 @@ def test_reset_forgets_running_episodes(make_env):
     env.reset()
     drive(env, commands(5))
     env.reset()
-    for lane in range(8):
-        place(env.task, lane, x=0.0, y=50.0)  # far off the road
+    for i in range(8):
+        place(env.task, i, x=0.0, y=50.0)  # far off the road
     _, reward, done, infos = env.step(commands(1)[0])
     assert done.all()
     assert [info["episode"]["l"] for info in infos] == [1] * 8

@@ -12,21 +12,21 @@ import pytest
 
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
-from racing.evaluation.evaluate import Diverged, drive, evaluation_task
+from racing.evaluation.evaluate import Diverged, evaluate, evaluation_task
 from racing.evaluation.intervals import mean_interval, wilson
 from racing.evaluation.result import Evaluation, flat_metrics, summarise
-from racing.evaluation.seeds import REPORT_SEEDS
+from racing.evaluation.seeds import TEST_SEEDS
 from racing.evaluation.telemetry import COLUMNS
 from racing.sim.camera.camera import Randomize
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes
 from tests.support.drivers import follower, group
 
 PACE, REFERENCE = 8.0, 60.0  # [m/s], [s]
 
 
-def make(track: Track, vehicle: Vehicle, races: int = 8, laps: int = 2, seed: int = REPORT_SEEDS) -> SensorsTask:
+def make(track: Track, vehicle: Vehicle, races: int = 8, laps: int = 2, seed: int = TEST_SEEDS) -> SensorsTask:
     env = group("env/mlp")
     env["reward"]["off_track"] = -5.0
     return evaluation_task(env, [track], vehicle, [REFERENCE], races=races, laps=laps, seed=seed)
@@ -39,12 +39,12 @@ def straight_on(observation: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def laps(wavy: Track, kart: Vehicle) -> Evaluation:
     task = make(wavy, kart)
-    return drive(follower(task, PACE), task, [REFERENCE])
+    return evaluate(follower(task, PACE), task, [REFERENCE])
 
 
 @pytest.fixture(scope="module")
 def crashes(wavy: Track, kart: Vehicle) -> Evaluation:
-    return drive(straight_on, make(wavy, kart, races=32), [REFERENCE])
+    return evaluate(straight_on, make(wavy, kart, races=32), [REFERENCE])
 
 
 def test_a_driver_of_known_pace_has_the_lap_time_that_follows(laps: Evaluation, wavy: Track):
@@ -70,10 +70,10 @@ def test_a_driver_of_known_pace_has_the_lap_time_that_follows(laps: Evaluation, 
 
 def test_a_standing_start_is_not_in_the_flying_lap(wavy: Track, kart: Vehicle):
     env = group("env/mlp")
-    env["episodes"]["speed"] = [0.0, 0.0]
+    env["episodes"]["start_speed"] = [0.0, 0.0]
     for count in (1, 3):
         task = evaluation_task(env, [wavy], kart, [REFERENCE], races=4, laps=count, seed=0)
-        for episode in drive(follower(task, PACE), task, [REFERENCE], telemetry=False).episodes:
+        for episode in evaluate(follower(task, PACE), task, [REFERENCE], telemetry=False).episodes:
             first, *others = episode["lap_times_s"]
             assert episode["lap_time_s"] == (min(others) if others else first)
             assert episode["flying_lap"] == (1 + int(np.argmin(others)) + 1 if others else 1)
@@ -91,23 +91,23 @@ def test_a_car_that_leaves_the_road_has_lost_the_rest_of_its_laps(crashes: Evalu
     assert metrics["eval/off_track_rate"] == 1
     assert metrics["eval/reward_terms/off_track"] == -5
     assert "eval/lap_time_s" not in metrics
-    furthest = max(range(32), key=lambda lane: crashes.episodes[lane]["progress_m"])
-    assert crashes.best_lane() == furthest
+    furthest = max(range(32), key=lambda i: crashes.episodes[i]["progress_m"])
+    assert crashes.best_episode() == furthest
 
 
-def test_only_the_first_episode_of_a_lane_counts(crashes: Evaluation, wavy: Track, kart: Vehicle):
+def test_only_the_first_episode_of_a_car_counts(crashes: Evaluation, wavy: Track, kart: Vehicle):
     env = RacingVecEnv(make(wavy, kart, races=32))
     observation = env.reset()
     first: dict[int, dict] = {}
     while len(first) < 32:
-        step = env.advance(straight_on(observation))
+        step = env.step_batch(straight_on(observation))
         observation = step.observation
-        lanes = np.flatnonzero(step.terminated | step.truncated)
-        for lane, episode in zip(lanes, env.take_episodes(), strict=True):
-            first.setdefault(int(lane), episode)
+        ended = np.flatnonzero(step.terminated | step.truncated)
+        for i, episode in zip(ended, env.take_episodes(), strict=True):
+            first.setdefault(int(i), episode)
     assert max(car["episode"] for car in env.task.world.cars[:, 0]) > 0
-    for lane, episode in first.items():
-        other = crashes.episodes[lane]
+    for i, episode in first.items():
+        other = crashes.episodes[i]
         assert (other["steps"], other["ended"]) == (episode["steps"], episode["ended"])
         assert other["reward"] == pytest.approx(episode["reward"], rel=1e-6)
         assert other["reward_terms"] == pytest.approx(episode["terms"], abs=1e-6)
@@ -116,10 +116,10 @@ def test_only_the_first_episode_of_a_lane_counts(crashes: Evaluation, wavy: Trac
 def test_the_same_task_drives_the_same_starts_and_another_seed_others(crashes: Evaluation, wavy: Track, kart: Vehicle):
     task = make(wavy, kart, races=32)
     task.world.reset()
-    again = drive(straight_on, task, [REFERENCE])
-    third = drive(straight_on, task, [REFERENCE], telemetry=False)
+    again = evaluate(straight_on, task, [REFERENCE])
+    third = evaluate(straight_on, task, [REFERENCE], telemetry=False)
     assert again.episodes == third.episodes == crashes.episodes
-    other = drive(straight_on, make(wavy, kart, races=32, seed=REPORT_SEEDS + 1), [REFERENCE])
+    other = evaluate(straight_on, make(wavy, kart, races=32, seed=TEST_SEEDS + 1), [REFERENCE])
     assert other.episodes != crashes.episodes
 
 
@@ -128,13 +128,13 @@ def test_no_random_generator_is_touched(wavy: Track, kart: Vehicle):
 
     task = make(wavy, kart)
     before = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes()
-    drive(straight_on, task, [REFERENCE])
+    evaluate(straight_on, task, [REFERENCE])
     assert before == (random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().numpy().tobytes())
 
 
 def test_starts_are_anywhere_even_if_training_starts_in_one_place(wavy: Track, kart: Vehicle):
     env = group("env/mlp")
-    env["episodes"]["random"] = False
+    env["episodes"]["random_start"] = False
     task = evaluation_task(env, [wavy], kart, [REFERENCE], races=32, laps=2, seed=0)
     task.reset()
     assert np.ptp(task.world.cars["s"]) > 0.5 * wavy.length
@@ -152,47 +152,47 @@ def test_only_who_still_drives_is_asked_where_frames_cost_time(wavy: Track, kart
         asked.append(len(observation["vision"]))
         return straight_on(observation["telemetry"])
 
-    result = drive(policy, task, [REFERENCE])
+    result = evaluate(policy, task, [REFERENCE])
     driving = [sum(episode["steps"] > n for episode in result.episodes) for n in range(len(asked))]
     assert asked == driving
     assert asked[0] == 12 > asked[-1] > 0
     sensors = evaluation_task(group("env/mlp"), [wavy], kart, [REFERENCE], races=12, laps=1, seed=0)
-    same = drive(straight_on, sensors, [REFERENCE])
+    same = evaluate(straight_on, sensors, [REFERENCE])
     for one, other in zip(result.episodes, same.episodes, strict=True):
         assert one["steps"] == other["steps"]
         assert one["progress_m"] == other["progress_m"]
 
 
 def test_an_evaluation_without_a_time_limit_is_refused(wavy: Track, kart: Vehicle):
-    endless = SensorsTask([wavy], kart, races=2, episodes=Episodes(laps=2))
+    endless = SensorsTask([wavy], kart, races=2, episodes=EpisodeConfig(laps=2))
     with pytest.raises(ValueError, match="need a time limit"):
-        drive(straight_on, endless)
+        evaluate(straight_on, endless)
 
 
 def test_actions_that_are_no_numbers_are_refused(wavy: Track, kart: Vehicle):
     with pytest.raises(Diverged, match="training diverged"):
-        drive(lambda observation: np.full((len(observation), 2), np.nan), make(wavy, kart))
+        evaluate(lambda observation: np.full((len(observation), 2), np.nan), make(wavy, kart))
 
 
-def test_telemetry_begins_at_the_start_and_ends_with_the_lane(crashes: Evaluation):
+def test_telemetry_begins_at_the_start_and_ends_with_the_episode(crashes: Evaluation):
     assert crashes.telemetry is not None
     longest = max(episode["steps"] for episode in crashes.episodes)
     assert crashes.telemetry.shape == (longest + 1, 32, len(COLUMNS))
     assert crashes.telemetry.dtype == np.float32
-    for lane, episode in enumerate(crashes.episodes):
-        table = crashes.telemetry_table(lane)
+    for i, episode in enumerate(crashes.episodes):
+        table = crashes.telemetry_table(i)
         assert len(table["x"]) == episode["steps"] + 1
         assert table["time_s"][-1] == pytest.approx(episode["time_s"])
         assert all(np.isfinite(column).all() for column in table.values())
-        assert np.isnan(crashes.telemetry[episode["steps"] + 1 :, lane]).all()
+        assert np.isnan(crashes.telemetry[episode["steps"] + 1 :, i]).all()
         assert table["distance"][0] == 0
         assert table["distance"][-1] == pytest.approx(episode["progress_m"])
         assert table["throttle_command"][1:] == pytest.approx(0.3)
 
 
 def test_telemetry_tells_where_a_reward_came_from_and_where_the_road_was_left(crashes: Evaluation):
-    for lane, episode in enumerate(crashes.episodes):
-        table = crashes.telemetry_table(lane)
+    for i, episode in enumerate(crashes.episodes):
+        table = crashes.telemetry_table(i)
         assert table["off_track"].tolist() == [0] * episode["steps"] + [1]
         assert (table["reward"][0], table["reward_off_track"][-1]) == (0, -5.0)
         assert not table["reward_off_track"][:-1].any()
@@ -200,18 +200,18 @@ def test_telemetry_tells_where_a_reward_came_from_and_where_the_road_was_left(cr
             assert table[f"reward_{name}"].sum() == pytest.approx(total, abs=1e-4)
         terms = sum(column for name, column in table.items() if name.startswith("reward_"))
         np.testing.assert_allclose(table["reward"], terms, atol=1e-6)
-        held = np.diff(table["v"][2:]) / (crashes.decision * 9.81)  # what the speed says of the acceleration
+        held = np.diff(table["v"][2:]) / (crashes.step_dt * 9.81)  # what the speed says of the acceleration
         assert table["longitudinal_g"][3:].mean() == pytest.approx(held.mean(), abs=0.05)
 
 
 def test_the_flying_lap_of_the_telemetry_goes_once_around(laps: Evaluation, wavy: Track):
-    lane = laps.best_lane()
-    lap = laps.lap_table(lane)
+    i = laps.best_episode()
+    lap = laps.lap_table(i)
     duration = float(lap["time_s"][-1] - lap["time_s"][0])
-    assert duration == pytest.approx(laps.episodes[lane]["lap_time_s"], abs=laps.decision)
-    assert lap["distance"][-1] == pytest.approx(wavy.length, abs=2 * PACE * laps.decision)
+    assert duration == pytest.approx(laps.episodes[i]["lap_time_s"], abs=laps.step_dt)
+    assert lap["distance"][-1] == pytest.approx(wavy.length, abs=2 * PACE * laps.step_dt)
     assert set(lap["lap"][:-1]) == {2.0}
-    assert laps.episodes[lane]["lap_time_s"] == min(episode["lap_time_s"] for episode in laps.episodes)
+    assert laps.episodes[i]["lap_time_s"] == min(episode["lap_time_s"] for episode in laps.episodes)
 
 
 def test_files_hold_every_episode_and_every_row(laps: Evaluation, tmp_path: Path):
@@ -227,7 +227,7 @@ def test_files_hold_every_episode_and_every_row(laps: Evaluation, tmp_path: Path
     with (tmp_path / "telemetry.csv").open() as file:
         sheet = list(csv.DictReader(file))
     assert list(sheet[0]) == ["time_s", *COLUMNS]
-    best = laps.telemetry_table(laps.best_lane())
+    best = laps.telemetry_table(laps.best_episode())
     for name in ("x", "v", "reward"):
         np.testing.assert_allclose([float(row[name]) for row in sheet], best[name], rtol=1e-6)
     third = table.filter(pyarrow.compute.field("episode") == 3)
@@ -237,7 +237,7 @@ def test_files_hold_every_episode_and_every_row(laps: Evaluation, tmp_path: Path
 
 def test_without_telemetry_there_is_no_table(wavy: Track, kart: Vehicle):
     with pytest.raises(ValueError, match="telemetry=True"):
-        drive(straight_on, make(wavy, kart), telemetry=False).telemetry_table(0)
+        evaluate(straight_on, make(wavy, kart), telemetry=False).telemetry_table(0)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_the_summary_tells_tracks_apart(laps: Evaluation, crashes: Evaluation):
     assert summary["per_track"]["left/turn"]["finish_rate"] == 1
     assert summary["per_track"]["wavy"]["finish_rate"] == 0
     assert summary["endings"] == {"off_track": 32, "laps_done": 8}
-    both = Evaluation(episodes=here, summary=summary, telemetry=None, decision=0.1)
+    both = Evaluation(episodes=here, summary=summary, telemetry=None, step_dt=0.1)
     metrics = flat_metrics(both, "test/")
     assert metrics["test/per_track/left_turn/finish_rate"] == 1
     assert "test/per_track/wavy/reward" not in metrics

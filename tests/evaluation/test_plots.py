@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from racing.evaluation.evaluate import drive, evaluation_task
+from racing.evaluation.evaluate import evaluate, evaluation_task
 from racing.evaluation.plots import braking_zones, channels_picture, lap_picture, speed_unit
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
@@ -19,8 +19,8 @@ from tests.support.drivers import follower, group
 def lap_of(track: Track, vehicle: Vehicle, *, crash: bool = False) -> dict[str, np.ndarray]:
     task = evaluation_task(group("env/mlp"), [track], vehicle, [60.0], races=2, laps=2, seed=0)
     policy = (lambda observation: np.tile([0.0, 0.5], (2, 1))) if crash else follower(task, 8.0)
-    evaluation = drive(policy, task)
-    return evaluation.lap_table(evaluation.best_lane())
+    evaluation = evaluate(policy, task)
+    return evaluation.lap_table(evaluation.best_episode())
 
 
 def colours(path: Path) -> tuple[tuple[int, int], float]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from racing.envs.vision import VisionTask
-from racing.evaluation.evaluate import drive, evaluation_task
+from racing.evaluation.evaluate import evaluate, evaluation_task
 from racing.evaluation.video import VIEW, encode, write_video
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
@@ -33,9 +33,9 @@ def short_drive(task, seconds: float = 3.0) -> tuple[dict[str, np.ndarray], list
         observed.append(observation)
         return follow(task.world, 10.0)
 
-    result = drive(policy, task)
-    lap, count = result.lap_table(0), round(seconds / result.decision) + 1
-    first = round(float(lap["time_s"][0]) / result.decision)
+    result = evaluate(policy, task)
+    lap, count = result.lap_table(0), round(seconds / result.step_dt) + 1
+    first = round(float(lap["time_s"][0]) / result.step_dt)
     return {name: column[:count] for name, column in lap.items()}, observed[first : first + count]
 
 

@@ -13,8 +13,9 @@ from unittest.mock import patch
 
 from racing.errors import InputError, Stopped
 from racing.training.stop_flag import StopFlag
-from racing_launchers.backend import launcher_settings, make_backend
-from racing_launchers.launch import Planned, Request, launch
+from racing_launchers.backend import launcher_config, make_backend
+from racing_launchers.job import JobFolder
+from racing_launchers.launch import LaunchRequest, PlannedJob, launch
 from racing_launchers.sweep import Job, Sweep
 
 
@@ -25,7 +26,7 @@ class Act:
     what: str
     then: str = ""
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         pass
 
     def call(self, job: Path) -> Any:
@@ -38,6 +39,9 @@ class Act:
     def work(self) -> float:
         print("I work")
         return 0.5
+
+    def who(self) -> str:
+        return str(JobFolder.current().path)
 
     def fail(self) -> None:
         raise RuntimeError("the engine\nis broken")
@@ -60,15 +64,15 @@ class Act:
 
 
 def local(*settings: str) -> dict[str, Any]:
-    return launcher_settings("local", ["poll=0.05", *settings])
+    return launcher_config("local", ["poll_interval_s=0.05", *settings])
 
 
 def run(outputs: Path, acts: Sequence[Act], *settings: str, fresh: bool = False) -> tuple[Sweep, list[Job]]:
     """A sweep of these jobs on this machine."""
     known = local(*settings)
     sweep = Sweep(outputs / "sweeps" / "acts")
-    planned = [Planned(number, [f"act={act.what}"], act) for number, act in enumerate(acts)]
-    request = Request(command="acts", launcher=known, outputs=outputs, fresh=fresh)
+    planned = [PlannedJob(number, [f"act={act.what}"], act) for number, act in enumerate(acts)]
+    request = LaunchRequest(command="acts", launcher=known, outputs=outputs, fresh=fresh)
     return sweep, launch(sweep, make_backend(known), planned, request)
 
 
@@ -83,24 +87,24 @@ class Drive:
     arguments: list[str]
     hold: int | None = None
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         pass
 
     def call(self, job: Path) -> Any:
         from racing.cli import main
-        from racing.training.checkpoint_callback import Keeper
+        from racing.training.checkpoint_callback import CheckpointCallback
 
-        real, held = Keeper._on_step, job / "held"
+        real, held = CheckpointCallback._on_step, job / "held"
         first = not held.exists()
 
-        def on_step(keeper: Keeper) -> bool:
-            if self.hold is not None and first and keeper.model.num_timesteps >= self.hold:
+        def on_step(callback: CheckpointCallback) -> bool:
+            if self.hold is not None and first and callback.model.num_timesteps >= self.hold:
                 held.touch()
-                while not keeper._stop.signal:
+                while not callback._stop.signal:
                     time.sleep(0.02)
-            return real(keeper)
+            return real(callback)
 
-        with patch.object(Keeper, "_on_step", on_step):
+        with patch.object(CheckpointCallback, "_on_step", on_step):
             code = main(["train", *self.arguments])
         if code:
             raise SystemExit(code)

@@ -3,7 +3,7 @@
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
-LOCAL = ["hydra.launcher.choice=local", "hydra.launcher.settings={n_jobs:2,poll:0.05,timeout:null}"]
+LOCAL = ["hydra.launcher.choice=local", "hydra.launcher.overrides={n_jobs:2,poll_interval_s:0.05,timeout_min:null}"]
 
 
 @pytest.mark.parametrize("launcher_name, overrides", [("racing", LOCAL)])

@@ -3,7 +3,7 @@
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
-SLURM = ["hydra.launcher.choice=slurm", "hydra.launcher.settings={cpus_per_task:1,poll:0.3}"]
+SLURM = ["hydra.launcher.choice=slurm", "hydra.launcher.overrides={cpus_per_task:1,poll_interval_s:0.3}"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("here")]
 

@@ -15,7 +15,7 @@ import pytest
 
 from racing.cli import main
 from racing.errors import JobsFailed
-from racing_launchers.local.supervisor import make_places
+from racing_launchers.local.supervisor import make_slots
 from racing_launchers.sweep import Sweep
 from racing_launchers.watch import report_failures
 from tests.launchers.payloads import Act, endings, run
@@ -25,31 +25,31 @@ from tests.support.mlflow_server import wait_until
 def test_every_way_to_end_is_told_and_harms_no_other(tmp_path: Path):
     acts = [Act("work"), Act("fail"), Act("refuse"), Act("leave"), Act("die"), Act("work")]
     sweep, jobs = run(tmp_path, acts)
-    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "FAILED", "DEAD", "DONE"]
+    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "FAILED", "LOST", "DONE"]
     assert [job.folder.result.get("value") for job in jobs] == [0.5, None, None, None, None, 0.5]
     with pytest.raises(JobsFailed) as told:
-        report_failures(sweep, jobs, retry=0)
+        report_failures(sweep, jobs, max_resubmits=0)
     lines = str(told.value).splitlines()
     assert lines[0] == "racing: 4 of 6 jobs of acts not done:"
     assert lines[1].startswith("  1 act=fail: failed, RuntimeError: the engine; log: ")
     assert "2 act=refuse: refused, fuel must be > 0, got 0; refuel" in lines[2]
     assert "left with exit code 3" in lines[3]
-    assert "4 act=die: dead, killed by SIGKILL: out of memory, or by hand" in lines[4]
+    assert "4 act=die: lost, killed by SIGKILL: out of memory, or by hand" in lines[4]
     assert "is broken" in jobs[1].folder.log.read_text()  # the whole traceback
     assert jobs[0].folder.log.read_text() == "I work\n"
 
 
 def test_dead_jobs_are_continued_so_often_and_failed_ones_are_not(tmp_path: Path):
     acts = [Act("die", then="work"), Act("die"), Act("fail")]
-    _, jobs = run(tmp_path, acts, "retry=2")
-    assert endings(jobs) == ["DONE", "DEAD", "FAILED"]
+    _, jobs = run(tmp_path, acts, "max_resubmits=2")
+    assert endings(jobs) == ["DONE", "LOST", "FAILED"]
     assert [job.folder.attempts for job in jobs] == [2, 3, 1]
 
 
 def test_repeated_a_sweep_does_only_what_is_not_done(tmp_path: Path):
     acts = [Act("work"), Act("die", then="work"), Act("fail", then="work")]
     _, jobs = run(tmp_path, acts)
-    assert endings(jobs) == ["DONE", "DEAD", "FAILED"]
+    assert endings(jobs) == ["DONE", "LOST", "FAILED"]
     _, jobs = run(tmp_path, acts)
     assert endings(jobs) == ["DONE"] * 3
     assert [job.folder.attempts for job in jobs] == [1, 2, 2]
@@ -64,20 +64,20 @@ def test_no_more_than_n_jobs_at_a_time(tmp_path: Path):
 
 
 def test_a_job_whose_time_is_over_saves_its_state_and_says_so(tmp_path: Path):
-    sweep, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout=0.1")
+    sweep, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout_min=0.1")
     assert endings(jobs) == ["STOPPED", "DONE"]
-    with pytest.raises(JobsFailed, match="time is over .launcher.timeout.: stopped on SIGTERM, state saved"):
-        report_failures(sweep, jobs, retry=0)
-    _, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout=0.1")
+    with pytest.raises(JobsFailed, match="time limit reached .launcher.timeout_min.: stopped on SIGTERM, state saved"):
+        report_failures(sweep, jobs, max_resubmits=0)
+    _, jobs = run(tmp_path, [Act("last", then="work"), Act("work")], "timeout_min=0.1")
     assert endings(jobs) == ["DONE", "DONE"]
 
 
 def test_gpus_are_dealt_out_and_the_rest_runs_without():
     base = {"n_jobs": None, "gpus": [0, 1], "jobs_per_gpu": 1}
-    assert [place.gpu for place in make_places(base)] == ["0", "1"]
-    assert [place.gpu for place in make_places(base | {"n_jobs": 3})] == ["0", "1", ""]
-    assert [place.gpu for place in make_places(base | {"jobs_per_gpu": 2})] == ["0", "1", "0", "1"]
-    assert {place.gpu for place in make_places(base | {"gpus": [], "n_jobs": 2})} == {""}
+    assert [slot.gpu for slot in make_slots(base)] == ["0", "1"]
+    assert [slot.gpu for slot in make_slots(base | {"n_jobs": 3})] == ["0", "1", ""]
+    assert [slot.gpu for slot in make_slots(base | {"jobs_per_gpu": 2})] == ["0", "1", "0", "1"]
+    assert {slot.gpu for slot in make_slots(base | {"gpus": [], "n_jobs": 2})} == {""}
 
 
 def at_work(sweep: Sweep, number: int) -> bool:
@@ -102,7 +102,7 @@ def test_submitted_and_left_a_sweep_is_looked_after_from_elsewhere(tmp_path: Pat
     assert jobs_verb(tmp_path, "collect") == 0
     assert "1 done, 2 running, 1 waiting" in capsys.readouterr().out
     assert jobs_verb(tmp_path, "cancel", "acts", "job=1") == 0
-    wait_until(lambda: jobs[1].ended and jobs[3].ended, "the second has stopped and made place for the last")
+    wait_until(lambda: jobs[1].ended and jobs[3].ended, "the second has stopped and made slot for the last")
     assert jobs_verb(tmp_path, "cancel", "acts") == 0
     wait_until(lambda: jobs[2].ended, "the third has stopped")
     assert jobs_verb(tmp_path, "collect", "acts") == 1
@@ -115,7 +115,7 @@ def test_a_job_that_is_cancelled_before_it_begins_does_not_begin(tmp_path: Path)
     sweep, jobs = run(tmp_path, [Act("last"), Act("work")], "wait=false", "n_jobs=1")
     wait_until(lambda: at_work(sweep, 0), "the first has begun")
     assert jobs_verb(tmp_path, "cancel", "acts") == 0
-    wait_until(lambda: jobs[0].folder.left, "the first has left")
+    wait_until(lambda: jobs[0].folder.exit_status, "the first has left")
     assert jobs_verb(tmp_path, "collect", "acts") == 1
     assert endings(sweep.jobs) == ["STOPPED", "STOPPED"]
     assert not jobs[1].folder.started

@@ -13,9 +13,9 @@ import pytest
 from racing.cli import main
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
-from racing_launchers.backend import GONE, RUN, WAIT, Look, begin_attempt, launcher_settings, make_backend
-from racing_launchers.launch import Planned, Request, launch
-from racing_launchers.slurm.queue import Known, states
+from racing_launchers.backend import JobInfo, JobState, begin_attempt, launcher_config, make_backend
+from racing_launchers.launch import LaunchRequest, PlannedJob, launch
+from racing_launchers.slurm.queue_watcher import QueueEntry, poll_queue
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.cluster import CPUS, Cluster, missing
 from tests.launchers.payloads import Act, Drive, endings
@@ -39,7 +39,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 
 def slurm(*settings: str) -> dict[str, Any]:
-    return launcher_settings("slurm", ["poll=0.3", "cpus_per_task=1", "wait=false", *settings])
+    return launcher_config("slurm", ["poll_interval_s=0.3", "cpus_per_task=1", "wait=false", *settings])
 
 
 def drive(outputs: Path, hold: int | None = HOLD) -> Drive:
@@ -50,8 +50,8 @@ def run(outputs: Path, payloads: Sequence[Act | Drive], *settings: str) -> tuple
     """A sweep of these jobs, submitted."""
     known = slurm(*settings)
     sweep = Sweep(outputs / "sweeps" / "acts")
-    planned = [Planned(number, [f"act={number}"], payload) for number, payload in enumerate(payloads)]
-    request = Request(command="acts", launcher=known, outputs=outputs)
+    planned = [PlannedJob(number, [f"act={number}"], payload) for number, payload in enumerate(payloads)]
+    request = LaunchRequest(command="acts", launcher=known, outputs=outputs)
     return sweep, launch(sweep, make_backend(known), planned, request)
 
 
@@ -81,7 +81,7 @@ def test_a_sweep_in_which_each_job_has_another_fate(here: Cluster, calm: RunDire
     _, jobs = run(
         tmp_path,
         [drive(tmp_path / "calm", hold=None), Act("fail"), Act("refuse"), Act("leave"), Act("die"), *held],
-        *("retry=1", "signal_delay_s=150"),
+        *("max_resubmits=1", "signal_delay_s=150"),
     )
     killed, signalled, requeued, late = jobs[5:]
     assert id_of(jobs[1]) == id_of(jobs[0]).replace("_0", "_1")  # one array
@@ -95,7 +95,7 @@ def test_a_sweep_in_which_each_job_has_another_fate(here: Cluster, calm: RunDire
     wait_until(lambda: here.show(id_of(late))["Restarts"] == "1", "SLURM has told the late one")
     here.call("scontrol", "update", f"JobId={id_of(late)}", "TimeLimit=240")  # else that holds for its next life, too
     assert collect(tmp_path) == 1
-    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "FAILED", "DEAD", "DONE", "DONE", "DONE", "DONE"]
+    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "FAILED", "LOST", "DONE", "DONE", "DONE", "DONE"]
     assert [job.folder.attempts for job in jobs] == [1, 1, 1, 1, 2, 2, 1, 1, 1]
     assert [job.folder.result.get("value") for job in jobs] == [0.5, *[None] * 4, *[0.5] * 4]
     assert jobs[4].folder.result["error"].startswith("killed by SIGKILL: out of memory, or by hand on n")
@@ -142,7 +142,7 @@ def push_away(cluster: Cluster, outputs: Path) -> Job:
 
 def test_preempted_with_the_signal_of_the_job(here: Cluster, calm: RunDirectory, tmp_path: Path):
     job = push_away(here, tmp_path)
-    assert "on SIGUSR2, its state is saved" in job.folder.log.read_text()
+    assert "on SIGUSR2, checkpoint saved" in job.folder.log.read_text()
     check_resumed(tmp_path / "run", calm)
 
 
@@ -156,7 +156,7 @@ def test_preempted_with_sigterm_only(calm: RunDirectory, tmp_path: Path, monkeyp
         job = push_away(other, tmp_path)
     finally:
         other.stop()
-    assert "on SIGTERM, its state is saved" in job.folder.log.read_text()
+    assert "on SIGTERM, checkpoint saved" in job.folder.log.read_text()
     check_resumed(tmp_path / "run", calm)
 
 
@@ -169,14 +169,14 @@ def test_cancelled_jobs_save_their_state_and_the_same_command_continues_them(
     wait_until_held(jobs[:1])
     wait_until(lambda: (jobs[1].folder.path / "attempts.txt").exists(), "the second has begun")
     wait_until(lambda: (jobs[2].folder.path / "attempts.txt").exists(), "the third has begun")
-    looks = make_backend(slurm()).look(sweep, jobs)
-    assert [looks[number].state for number in range(4)] == [RUN, RUN, RUN, WAIT]
+    infos = make_backend(slurm()).poll(sweep, jobs)
+    assert [infos[number].state for number in range(4)] == [JobState.RUNNING] * 3 + [JobState.PENDING]
     here.call("scancel", id_of(jobs[2]))  # by hand
     wait_until(lambda: jobs[2].ended, "the third has stopped")
     assert main(["jobs", "cancel", "acts", f"paths.outputs={tmp_path}"]) == 0
     assert collect(tmp_path) == 1
     assert endings(jobs) == ["STOPPED"] * 4
-    assert "on SIGTERM, its state is saved" in jobs[0].folder.log.read_text()
+    assert "on SIGTERM, checkpoint saved" in jobs[0].folder.log.read_text()
     assert jobs[1].folder.result["error"] == "stopped on SIGTERM, state saved"
     assert "before it began" in jobs[3].folder.result["error"] or jobs[3].folder.started == {}
     run(tmp_path, [payloads[0], Act("work"), payloads[2], payloads[3]])
@@ -190,7 +190,7 @@ def test_from_the_command_line_with_its_record(here: Cluster, tmp_path: Path):
     from mlflow import MlflowClient
 
     short = ["debug=fast", "eval.episodes=2", "algo.n_steps=32", "algo.total_timesteps=2048", "eval.every_steps=0"]
-    wish = ["launcher=slurm", "launcher.poll=0.3", "launcher.cpus_per_task=1", f"paths.outputs={tmp_path}"]
+    wish = ["launcher=slurm", "launcher.poll_interval_s=0.3", "launcher.cpus_per_task=1", f"paths.outputs={tmp_path}"]
     assert main(["train", "-m", "seed=0,1", "name=s", *short, *wish]) == 0
     (sweep,) = [Sweep(path) for path in (tmp_path / "sweeps").iterdir()]
     assert endings(sweep.jobs) == ["DONE", "DONE"]
@@ -212,9 +212,9 @@ def test_a_job_of_which_nothing_was_noted_does_nothing(here: Cluster, tmp_path: 
     wait_until(lambda: here.show(first)["JobState"] == "FAILED", "it has left")
     assert not (job.folder.path / "attempts.txt").exists()
     assert f"job {first} of SLURM is not attempt 1" in job.folder.log.read_text()
-    looks = make_backend(slurm()).look(sweep, [job])
-    assert looks[0].state == GONE
-    assert "does not know it any more" in looks[0].detail
+    infos = make_backend(slurm()).poll(sweep, [job])
+    assert infos[0].state == JobState.LOST
+    assert "does not know it any more" in infos[0].detail
 
 
 def test_while_slurm_does_not_answer_jobs_are_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -226,9 +226,9 @@ def test_while_slurm_does_not_answer_jobs_are_where_they_were(tmp_path: Path, mo
     )
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     backend = make_backend(slurm())
-    look = backend.look(Sweep(tmp_path), [job])[0]
-    assert look.state == WAIT
-    assert look.detail.startswith("unknown: squeue: ")
+    info = backend.poll(Sweep(tmp_path), [job])[0]
+    assert info.state == JobState.PENDING
+    assert info.detail.startswith("unknown: squeue: ")
     with pytest.raises(InputError, match="give the command again"):
         backend.cancel(Sweep(tmp_path), [job])
 
@@ -236,29 +236,29 @@ def test_while_slurm_does_not_answer_jobs_are_where_they_were(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("state", "code", "said"),
     [
-        ("TIMEOUT", 15, "time limit reached (4:00:00, launcher.time_min)"),
+        ("TIMEOUT", 15, "time limit reached (4:00:00, launcher.timeout_min)"),
         ("NODE_FAIL", 0, "its node failed (n1)"),
         ("OUT_OF_MEMORY", 0, "out of memory on n1 (launcher.mem_gb)"),
         ("CANCELLED by 1000", 0, "cancelled by user 1000"),
-        ("PREEMPTED", 0, "preempted on n1 and not put back into the queue"),
+        ("PREEMPTED", 0, "preempted on n1 and not requeued"),
         ("FAILED", 137 << 8, "killed by SIGKILL: out of memory, or by hand on n1"),
         ("FAILED", 1 << 8, "left with exit code 1 on n1"),
         ("COMPLETED", 0, "left on n1 without a result"),
     ],
 )
 def test_why_a_job_is_over_is_said_in_words(state: str, code: int, said: str):
-    assert Known(state, code, "n1", "", "4:00:00").look == Look(GONE, said)
+    assert QueueEntry(state, code, "n1", "", "4:00:00").info == JobInfo(JobState.LOST, said)
 
 
 def test_accounting_is_asked_about_jobs_that_slurmctld_has_forgotten(
     here: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The cluster has no accounting: this sacct answers as one with it does."""
-    assert states(["4711_3"]) == {}
+    assert poll_queue(["4711_3"]) == {}
     (tmp_path / "sacct").write_text("#!/bin/sh\necho '4711_3|OUT_OF_MEMORY|0:125|n7|None|04:00:00'\n")
     (tmp_path / "sacct").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert states(["4711_3"])["4711_3"].look == Look(GONE, "out of memory on n7 (launcher.mem_gb)")
+    assert poll_queue(["4711_3"])["4711_3"].info == JobInfo(JobState.LOST, "out of memory on n7 (launcher.mem_gb)")
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ def test_accounting_is_asked_about_jobs_that_slurmctld_has_forgotten(
         (["partition=mian"], "launcher.partition='mian' is none of the cluster's: high, low, main; did you mean main?"),
         (["constraint=a100"], "the cluster refuses: sbatch: allocation failure: Invalid feature specification"),
         (["gres=gpu:1"], "the cluster refuses: sbatch: "),
-        (["time_min=0"], "launcher.time_min must be"),
-        (["time_min=1"], "launcher.signal_delay_s must be below launcher.time_min (60 s), got 120"),
+        (["timeout_min=0"], "launcher.timeout_min must be"),
+        (["timeout_min=1"], "launcher.signal_delay_s must be below launcher.timeout_min (60 s), got 120"),
         (["cpus_per_task=two"], "launcher.cpus_per_task must be"),
         (["setup=module load cuda"], "launcher.setup must be a list of shell lines"),
         (["partition=3"], "launcher.partition must be a name, got 3"),

@@ -54,11 +54,11 @@ def test_a_killed_worker_loses_only_itself_and_is_continued_to_the_same_bits(cal
     os.kill(sweep.job(0).folder.started["pid"], signal.SIGKILL)
     told = process.communicate(timeout=300)[1].splitlines()
     assert process.returncode == 1
-    assert [job.ended for job in sweep.jobs] == ["DEAD", "DONE"]
-    assert any(line.startswith("  0 seed=1: dead, killed by SIGKILL") and "log.txt" in line for line in told)
+    assert [job.ended for job in sweep.jobs] == ["LOST", "DONE"]
+    assert any(line.startswith("  0 seed=1: lost, killed by SIGKILL") and "log.txt" in line for line in told)
     other = run_of(sweep, 1).summary
     # Again: the second job is kept. The first is killed once more, and continued by itself.
-    process = subprocess.Popen(command(tmp_path, "-m", "seed=1,2", *LONG, "launcher.retry=1"))
+    process = subprocess.Popen(command(tmp_path, "-m", "seed=1,2", *LONG, "launcher.max_resubmits=1"))
     wait_until(lambda: steps(sweep.job(0), tmp_path) > 60_000, "the first job has learnt more")
     os.kill(sweep.job(0).folder.started["pid"], signal.SIGKILL)
     assert process.wait(timeout=300) == 0
@@ -77,7 +77,7 @@ def test_ctrl_c_stops_all_jobs_with_their_state_saved(calm: RunDirectory, tmp_pa
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=300)[1]
     assert process.returncode == 75
-    assert "stopped on SIGINT, 2 of 2 jobs left; the same command continues" in told
+    assert "stopped on SIGINT, 2 of 2 jobs left; run the same command to resume" in told
     assert [job.ended for job in sweep.jobs] == ["STOPPED", "STOPPED"]
     assert run_of(sweep, 0).status == "STOPPED"
     assert not sweep.job(1).folder.runs  # it had not begun
@@ -160,7 +160,7 @@ def test_collected_again_nothing_changes(finished: Sweep):
 @pytest.mark.slow
 def test_where_workers_reach_no_store_the_collector_completes_it(tmp_path: Path):
     """The process that waits is killed; another one collects, twice."""
-    arguments = ["-m", "seed=1,2", *SHORT, "algo.total_timesteps=65536", "launcher.send=collector"]
+    arguments = ["-m", "seed=1,2", *SHORT, "algo.total_timesteps=65536", "launcher.upload_from=collector"]
     process = subprocess.Popen(command(tmp_path, *arguments))
     wait_until(lambda: all_sweeps(tmp_path), "the sweep is there")
     sweep = only_sweep(tmp_path)
@@ -186,7 +186,7 @@ def outputs_of(tmp_path: Path) -> list[str]:
         (["-m", "seed=range(0,0)"], "the sweep has no jobs, an axis of it is empty"),
         (["-m", "seed=1,2", "algo.gamma=0.9,1.5"], "seed=1 algo.gamma=1.5: algo.gamma must be"),
         (["-m", "seed=1,2", "launcher.n_jobs=0"], "launcher.n_jobs must be a whole number in [1, 4096], got 0"),
-        (["-m", "seed=1,2", "launcher.retry=-1"], "launcher.retry must be"),
+        (["-m", "seed=1,2", "launcher.max_resubmits=-1"], "launcher.max_resubmits must be"),
         (["-m", "seed=1,2", "launcher.wait=yes"], "launcher.wait must be true or false, got 'yes'"),
         (["-m", "seed=1,2", "launcher=slrm"], "unknown choice launcher=slrm"),
         (["launcher.wait=false"], "launcher.wait=false must come with -m"),

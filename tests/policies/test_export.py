@@ -113,26 +113,28 @@ def test_the_model_goes_on_training_as_it_was(tmp_path: Path):
 def test_a_difference_leaves_the_file_that_was_there(error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     model, path = random_model("ppo"), tmp_path / "policy.onnx"
     path.write_text("the last good one")
-    original = export._greedy
+    original = export._traceable
 
     def spoil(module: torch.nn.Module, error: float) -> torch.nn.Module:
         with torch.no_grad():
             module.rest[1].bias += error
         return module
 
-    monkeypatch.setattr(export, "_greedy", lambda *arguments: spoil(original(*arguments), error))
+    monkeypatch.setattr(export, "_traceable", lambda *arguments: spoil(original(*arguments), error))
     with pytest.raises(ExportFailed, match="differ by"):
         export_policy(model, path, metadata={}, observations=recorded())
     assert path.read_text() == "the last good one"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_cannot_be_exported_is_refused(tmp_path: Path):
+def test_what_cannot_be_exported_is_refused(kart: Vehicle, tmp_path: Path):
     path = tmp_path / "policy.onnx"
     with pytest.raises(ValueError, match="parity needs >= 1000 recorded observations, got 999"):
         export_policy(random_model("ppo"), path, metadata={}, observations=recorded(999))
     with pytest.raises(InputError, match=r"opset must be in 13\.\.20, got 21"):
         export_policy(random_model("ppo"), path, metadata={}, observations=recorded(), opset=21)
+    with pytest.raises(ValueError, match="asks the algorithm for its greedy policy, got PPO"):
+        export_policy(linear_driver(kart, 15.0, preview=1), path, metadata={}, observations=recorded(size=12))
     model = random_model("ppo")
     model.action_space.high[:] = 2
     with pytest.raises(ValueError, match=r"actions in \[-1, 1\]"):
@@ -148,8 +150,8 @@ def test_recorded_observations_are_those_of_a_drive(wavy: Track, kart: Vehicle):
     rows = record_observations(driver, task, 1000)
     assert rows.shape == (16 * 63, 10)
     other = SensorsTask([wavy], kart, races=16)
-    np.testing.assert_array_equal(rows[:16], other.reset())
-    np.testing.assert_array_equal(rows[16:32], other.step(driver(rows[:16])).observation)
+    np.testing.assert_array_equal(rows[:16], other.reset()[0])
+    np.testing.assert_array_equal(rows[16:32], other.step_batch(driver(rows[:16])).observation)
     np.testing.assert_array_equal(record_observations(driver, task, 1000), rows)
 
 
@@ -162,7 +164,7 @@ def test_the_file_says_what_it_needs(wavy: Track, kart: Vehicle):
     previews = ["preview_bearing_1", "preview_bearing_2", "preview_speed_1", "preview_speed_2"]
     assert json.loads(told["observation_names"])[-6:] == ["heading_error", "yaw_rate", *previews]
     assert json.loads(told["action_names"]) == ["steering", "throttle"]
-    assert float(told["decision_s"]) == pytest.approx(0.1)
+    assert float(told["step_s"]) == pytest.approx(0.1)
 
 
 def test_the_verb_exports_a_run(kart: Vehicle, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -182,7 +184,7 @@ def test_the_verb_fails_if_the_two_differ(
     kart: Vehicle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     run = make_run(tmp_path, linear_driver(kart, 15.0))
-    monkeypatch.setattr("racing.policies.export.TOLERANCE", -1.0)
+    monkeypatch.setattr("racing.policies.export.PARITY_TOLERANCE", -1.0)
     assert main(["export", f"run={run.path}"]) == 1
     assert "onnxruntime and torch differ" in capsys.readouterr().err
     assert not (run.path / "export" / "policy.onnx").exists()

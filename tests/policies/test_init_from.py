@@ -11,14 +11,14 @@ import torch
 from racing.algos.state import weights_sha256
 from racing.cli import main
 from racing.config import compose
-from racing.policies.init_from import find_ancestor
+from racing.policies.init_from import find_initial_weights
 from racing.policies.loading import load_model
 from racing.runs.checkpoints import read_checkpoint
 from racing.runs.directory import RunDirectory, all_runs, reopen_run
 from racing.runs.journal import read_journal
 from racing.tracking.model_registry import promote
-from racing.training.build import build_parts
-from racing.training.checks import checked
+from racing.training.build import build_experiment
+from racing.training.resolve import resolve
 from tests.support.mlflow_server import Copy
 from tests.support.processes import points, state_bytes
 from tests.support.signals import contents, only_run, train, train_until
@@ -80,17 +80,17 @@ def test_a_run_is_named_in_many_ways_and_its_weights_are_what_training_begins_wi
     spec, step = SPECS[kind][0](parent), SPECS[kind][1]
     sha = weights_of(parent, step)
     cfg = compose("train", ["debug=fast", f"init_from='{spec}'", f"paths.outputs={outputs}"])
-    config = checked(cfg)
-    parts = build_parts(cfg, config)
-    assert weights_sha256(parts.model.policy.state_dict()) == sha
-    assert parts.model.num_timesteps == 0
+    config = resolve(cfg)
+    model = build_experiment(config).model
+    assert weights_sha256(model.policy.state_dict()) == sha
+    assert model.num_timesteps == 0
     # However it was named, the record names exactly these weights; so the new run is the same one, too.
-    assert config["init_from"] == parts.ancestor.spec == f"{parent.name}@{step or 'policy'}#{sha[:12]}"
-    assert parts.ancestor.steps == (step or 6144)
-    assert parts.ancestor.run_id == parent.mlflow["run_id"]
-    assert parts.ancestor.lineage == (parent.name,)
-    again = find_ancestor(parts.ancestor.spec, outputs)
-    assert (again.spec, again.sha256) == (parts.ancestor.spec, sha)
+    assert config.tree.init_from == config.initial_weights.spec == f"{parent.name}@{step or 'policy'}#{sha[:12]}"
+    assert config.initial_weights.steps == (step or 6144)
+    assert config.initial_weights.run_id == parent.mlflow["run_id"]
+    assert config.initial_weights.lineage == (parent.name,)
+    again = find_initial_weights(config.initial_weights.spec, outputs)
+    assert (again.spec, again.sha256) == (config.initial_weights.spec, sha)
 
 
 def test_a_run_that_is_not_finished_must_be_named_with_its_step(tmp_path: Path):
@@ -98,15 +98,15 @@ def test_a_run_that_is_not_finished_must_be_named_with_its_step(tmp_path: Path):
     assert train_until(3000, tmp_path, *SHORT, "algo.total_timesteps=8192") == 75
     run = only_run(tmp_path)
     with pytest.raises(ValueError, match=f"yet; .*4096.*{run.name}@STEP"):
-        find_ancestor(run.name, tmp_path)
-    found = find_ancestor(f"{run.name}@4096", tmp_path)
+        find_initial_weights(run.name, tmp_path)
+    found = find_initial_weights(f"{run.name}@4096", tmp_path)
     assert (found.spec.partition("#")[0], found.sha256) == (f"{run.name}@4096", weights_of(run, 4096))
 
 
 def test_a_policy_file_of_nobody(parent: RunDirectory, tmp_path: Path):
     path = tmp_path / "mine.zip"
     shutil.copy(parent.path / "export/policy.zip", path)
-    found = find_ancestor(str(path), tmp_path)
+    found = find_initial_weights(str(path), tmp_path)
     assert found.spec == f"{path}#{weights_of(parent)[:12]}"
     assert (found.run_id, found.lineage, found.steps) == (None, (str(path),), 6144)
 
@@ -142,7 +142,7 @@ def test_where_it_came_from_is_recorded(parent: RunDirectory, child: RunDirector
     copy = Copy(child)
     assert copy.tags.items() >= expected.items()
     assert copy.params["init_from"] == child.config["init_from"] == expected["racing.init_from"]
-    found = find_ancestor(child.name, outputs)
+    found = find_initial_weights(child.name, outputs)
     assert found.lineage == (parent.name, child.name)
     assert found.steps == 10_240
 
@@ -235,7 +235,7 @@ def test_weights_that_were_changed_are_refused(parent: RunDirectory, tmp_path: P
     """The record of a run names a file; another one lies there now."""
     path = tmp_path / "policy.zip"
     shutil.copy(parent.path / "export/policy.zip", path)
-    spec = find_ancestor(str(path), tmp_path).spec
+    spec = find_initial_weights(str(path), tmp_path).spec
     model = load_model(path)
     with torch.no_grad():
         model.policy.log_std += 1e-3

@@ -249,7 +249,7 @@ def test_what_is_kept(rules: dict, kept: list[int], tmp_path: Path):
     assert steps(checkpoints) == [4, 8, 12, 16, 20, 24]  # to ask removes nothing
     assert checkpoints.prune(**rules) == surplus == [n for n in (4, 8, 12, 16, 20, 24) if n not in kept]
     assert steps(checkpoints) == kept
-    assert sorted(path.name for path in checkpoints.folder.iterdir()) == [f"{step:09d}" for step in kept]
+    assert sorted(path.name for path in checkpoints.paths.checkpoints.iterdir()) == [f"{step:09d}" for step in kept]
     assert checkpoints.prune(**rules) == []
 
 

@@ -66,7 +66,7 @@ def test_journal_senders_and_sinks_survive_a_full_disk(small_disk, server, copy_
     assert sender.close(PATIENCE), (run.path / "sender.log").read_text()
     assert copy_of(run).status == "FINISHED"
     assert copy_of(run).points("loss") == {(step, float(step)): 1 for step in range(full_at + 50)}
-    assert not list(run.path.glob(".*.tmp"))
+    assert not list(run.path.glob(".*.tmp*"))
     run.close()
 
 

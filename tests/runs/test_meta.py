@@ -14,8 +14,8 @@ from racing.files import read_json
 from racing.runs.checkpoints import Checkpoints, Log
 from racing.runs.directory import RunDirectory, open_run
 from racing.runs.identity import flatten
-from racing.runs.journal import read_journal
-from racing.runs.meta import clock, describe, write_meta
+from racing.runs.journal import read_journal, utc_text
+from racing.runs.meta import describe, write_meta
 from tests.support.signals import only_run, train, train_until
 
 ARGUMENTS = ["name=m", "algo.n_steps=32", "algo.total_timesteps=16384", "checkpoint.every=2048"]
@@ -37,7 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, dic
     """A run that was stopped once, and its page of that time; its best policy is that of step 4096."""
     outputs = tmp_path_factory.mktemp("meta")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("racing.training.evaluation_callback.rank_of", lambda *_: (0.0, 0.0))  # no later one is better
+        patch.setattr("racing.evaluation.result.rank", lambda *_: (0.0, 0.0))  # no later one is better
         assert train_until(9000, outputs, *ARGUMENTS, signals=[signal.SIGTERM]) == 75
         run = only_run(outputs)
         stopped = read_json(run.path / f"{run.name}.meta.json")
@@ -69,9 +69,9 @@ def test_times_are_utc_in_their_order(trained: tuple[RunDirectory, dict]):
     assert len(times) == 3
     assert times == sorted(times)
     assert {time.utcoffset() for time in times} == {timedelta(0)}
-    assert page["started"] == clock(run.started)
+    assert page["started"] == utc_text(run.started)
     assert abs(datetime.now(UTC) - times[-1]) < timedelta(hours=1)
-    assert clock(0) == "1970-01-01T00:00:00+00:00"
+    assert utc_text(0) == "1970-01-01T00:00:00+00:00"
 
 
 def test_it_was_there_when_the_run_was_stopped(trained: tuple[RunDirectory, dict]):

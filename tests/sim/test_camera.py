@@ -8,9 +8,10 @@ import pytest
 from racing.errors import InputError
 from racing.sim.camera.camera import Camera, Lens, Randomize, make_lens, make_randomize
 from racing.sim.camera.mipmap import Texture, luma
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes, World
+from racing.sim.world import World
 from racing.tracks.texture import make_textures
 
 AMPLITUDES = {
@@ -20,7 +21,7 @@ AMPLITUDES = {
     "field_of_view": 0.1,
     "brightness": 0.2,
     "contrast": 0.5,
-    "colour": 0.3,
+    "color": 0.3,
     "noise": 0.1,
     "blur": 0.8,
 }
@@ -44,7 +45,13 @@ def standing(track: Track, vehicle: Vehicle, places: list[tuple[float, float, fl
 
 
 def spread_out(track: Track, vehicle: Vehicle, races: int = 24, **options) -> World:
-    world = World([track], vehicle, races=races, episodes=Episodes(lateral=0.9, heading=1.0), **options)
+    world = World(
+        [track],
+        vehicle,
+        races=races,
+        episodes=EpisodeConfig(start_lateral_offset=0.9, start_heading_error=1.0),
+        **options,
+    )
     world.reset()
     return world
 
@@ -110,13 +117,13 @@ def test_left_is_left(wavy: Track, kart: Vehicle):
     assert (back[:, :38] == 40).all()
 
 
-def test_grey_is_luma_of_the_colours(wavy: Track, kart: Vehicle, ground: list[Texture]):
+def test_gray_is_luma_of_the_colors(wavy: Track, kart: Vehicle, ground: list[Texture]):
     world = spread_out(wavy, kart, races=8, cars_per_race=3)
-    colours = Camera(world, make_lens(kart), ground).render()
-    grey = Camera(world, make_lens(kart, gray=True), ground).render()
-    assert colours.shape == (24, 84, 84, 3)
-    assert grey.shape == (24, 84, 84, 1)
-    difference = np.abs(luma(colours).astype(int) - grey[..., 0])
+    colors = Camera(world, make_lens(kart), ground).render()
+    gray = Camera(world, make_lens(kart, gray=True), ground).render()
+    assert colors.shape == (24, 84, 84, 3)
+    assert gray.shape == (24, 84, 84, 1)
+    difference = np.abs(luma(colors).astype(int) - gray[..., 0])
     assert difference.max() <= 4  # roundings of levels and blends
     assert difference.mean() < 0.7
     assert luma(np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8)).tolist() == [76, 150, 29]
@@ -135,7 +142,7 @@ def test_bits_do_not_depend_on_threads_batch_or_memory(gray: bool, wavy: Track, 
     camera = Camera(spread_out(wavy, kart, races=24, cars_per_race=2, seed=5), make_lens(kart, gray=gray), ground)
     camera = Camera(camera.world, camera.lens, ground, Randomize(**AMPLITUDES))
     some = np.array([40, 3, 3, 17])
-    np.testing.assert_array_equal(camera.render(lanes=some), whole[some])
+    np.testing.assert_array_equal(camera.render(indices=some), whole[some])
     planes = np.zeros((48, 2 * whole.shape[3], 84, 84), np.uint8)
     newest = planes[:, whole.shape[3] :].transpose(0, 2, 3, 1)
     assert camera.render(out=newest) is newest
@@ -151,7 +158,7 @@ def test_pictures_of_given_cars(wavy: Track, kart: Vehicle, ground: list[Texture
     assert (camera.render() != before).any(axis=(1, 2, 3)).all()
     np.testing.assert_array_equal(camera.render(records), before)
     np.testing.assert_array_equal(camera.render(records.reshape(-1), np.array([4])), before[4:5])
-    assert camera.render(lanes=np.array([], int)).shape == (0, 84, 84, 3)
+    assert camera.render(indices=np.array([], int)).shape == (0, 84, 84, 3)
 
 
 def test_each_lane_sees_its_own_track(wavy: Track, eight: Track, kart: Vehicle):
@@ -170,7 +177,7 @@ def test_each_lane_sees_its_own_track(wavy: Track, eight: Track, kart: Vehicle):
 
 @pytest.mark.parametrize("gray", [False, True])
 @pytest.mark.parametrize("yaw", [0.0, 0.6])
-def test_a_fine_checkerboard_is_grey_at_a_distance(gray: bool, yaw: float, wavy: Track, kart: Vehicle):
+def test_a_fine_checkerboard_is_gray_at_a_distance(gray: bool, yaw: float, wavy: Track, kart: Vehicle):
     squares = np.indices((1600, 1600)).sum(axis=0) % 2 * 255
     texture = plain(np.repeat(squares[..., None], 3, axis=2))
     lens = make_lens(kart, gray=gray)
@@ -210,7 +217,7 @@ def test_beyond_the_texture_its_border_goes_on(place: tuple[float, float, float]
 def other_cars_seen(wavy: Track, kart: Vehicle, others: list, gray: bool = False, **lens) -> np.ndarray:
     world = standing(wavy, kart, [(0, 0, 0), *others])
     camera = Camera(world, make_lens(kart, gray=gray, **lens), [plain(flat(100))])
-    return camera.render(lanes=np.array([0]))[0].astype(int)
+    return camera.render(indices=np.array([0]))[0].astype(int)
 
 
 def is_blue(seen: np.ndarray) -> np.ndarray:
@@ -231,8 +238,8 @@ def test_another_car_stands_where_it_is(wavy: Track, kart: Vehicle):
     assert columns.min() == pytest.approx(column_of(lens, rear, 2.5 + kart.width / 2), abs=1.5)
     assert columns.max() == pytest.approx(column_of(lens, rear, 2.5 - kart.width / 2), abs=1.5)
     assert is_blue(seen)[rows, columns].sum() > 10
-    grey = other_cars_seen(wavy, kart, [(10, 2.5, 0)], gray=True)[..., 0]
-    assert np.abs(luma(seen.astype(np.uint8)).astype(int) - grey).max() <= 2
+    gray = other_cars_seen(wavy, kart, [(10, 2.5, 0)], gray=True)[..., 0]
+    assert np.abs(luma(seen.astype(np.uint8)).astype(int) - gray).max() <= 2
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -266,7 +273,7 @@ def test_cars_of_other_races_are_not_seen(wavy: Track, kart: Vehicle):
     for k, car in enumerate(world.cars.reshape(-1)):
         car["x"], car["y"], car["yaw"] = (6.0 * k, 0, 0)
     world.cars[0, 1]["x"] = 1e4  # only cars of race 1 are left before car 0
-    seen = Camera(world, make_lens(kart), [plain(flat(100))]).render(lanes=np.array([0]))[0]
+    seen = Camera(world, make_lens(kart), [plain(flat(100))]).render(indices=np.array([0]))[0]
     np.testing.assert_array_equal(seen, other_cars_seen(wavy, kart, []))
 
 
@@ -289,7 +296,7 @@ def test_each_amplitude_follows_seed_lane_and_episode(name: str, wavy: Track, ka
     camera = Camera(world, make_lens(kart), ground, Randomize(**{name: AMPLITUDES[name]}))
     seen = camera.render()
     assert sum((picture != plain_picture).any() for picture in seen) >= 8  # a blur may be drawn next to nothing
-    assert len({picture.tobytes() for picture in seen}) >= 8  # lanes differ
+    assert len({picture.tobytes() for picture in seen}) >= 8  # cars differ
     np.testing.assert_array_equal(camera.render(), seen)
     world.cars["steps"] += 1
     assert np.array_equal(camera.render(), seen) == (name != "noise")  # anew for each frame
@@ -302,8 +309,8 @@ def test_each_amplitude_follows_seed_lane_and_episode(name: str, wavy: Track, ka
 
 
 def test_amplitudes_are_limits(wavy: Track, kart: Vehicle):
-    lanes = 200
-    world = spread_out(wavy, kart, races=lanes)
+    cars = 200
+    world = spread_out(wavy, kart, races=cars)
 
     def shifts(level: int, **amplitudes) -> np.ndarray:
         camera = Camera(world, make_lens(kart, width=8, height=8), [plain(flat(level))], Randomize(**amplitudes))
@@ -314,9 +321,9 @@ def test_amplitudes_are_limits(wavy: Track, kart: Vehicle):
     assert abs(bright.mean()) < 8
     assert (bright == bright[:, :1, :1]).all()
     assert shifts(100, contrast=0.5).max() <= 14  # (127.5 - 100) / 2
-    colour = shifts(100, colour=0.3)
-    assert -30 <= colour.min() < -25 < 25 < colour.max() <= 30
-    assert np.ptp(colour, axis=2).max() > 30  # each channel by itself
+    color = shifts(100, color=0.3)
+    assert -30 <= color.min() < -25 < 25 < color.max() <= 30
+    assert np.ptp(color, axis=2).max() > 30  # each channel by itself
     noise = shifts(100, noise=0.1)
     assert -26 <= noise.min() < -22 < 22 < noise.max() <= 26
     assert abs(noise.mean()) < 1.0
@@ -346,14 +353,14 @@ def test_blur_spreads_an_edge_by_its_deviation(wavy: Track, kart: Vehicle):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: {"width": 7}, r"env\.width must be a whole number in \[8, 1024\] pixels, got 7; 84 is usual"),
-        (lambda: {"height": 84.5}, r"env\.height must be a whole number"),
-        (lambda: {"pitch": float("nan")}, r"env\.camera\.pitch must be a number of degrees, got nan"),
-        (lambda: {"pitch": "steep"}, r"env\.camera\.pitch must be a number of degrees, got 'steep'"),
-        (lambda: {"pitch": 95.0}, r"env\.camera\.pitch must be a number in \[-70, 80\] degrees, got 95"),
-        (lambda: {"field_of_view": 0.0}, r"env\.camera\.field_of_view must be a number in \[10, 150\] degrees"),
-        (lambda: {"above": 0.0}, r"env\.camera\.above must be a number in \[0\.001, 100\] m, got 0\.0"),
-        (lambda: {"forward": float("inf")}, r"env\.camera\.forward must be a number"),
+        (lambda: {"width": 7}, r"^width must be a whole number in \[8, 1024\] pixels, got 7; 84 is usual"),
+        (lambda: {"height": 84.5}, r"^height must be a whole number"),
+        (lambda: {"pitch": float("nan")}, r"^pitch must be a number of degrees, got nan"),
+        (lambda: {"pitch": "steep"}, r"^pitch must be a number of degrees, got 'steep'"),
+        (lambda: {"pitch": 95.0}, r"^pitch must be a number in \[-70, 80\] degrees, got 95"),
+        (lambda: {"field_of_view": 0.0}, r"^field_of_view must be a number in \[10, 150\] degrees"),
+        (lambda: {"above": 0.0}, r"^above must be a number in \[0\.001, 100\] m, got 0\.0"),
+        (lambda: {"forward": float("inf")}, r"^forward must be a number"),
     ],
 )
 def test_a_lens_that_cannot_be(make, says: str, kart: Vehicle):
@@ -364,11 +371,11 @@ def test_a_lens_that_cannot_be(make, says: str, kart: Vehicle):
 @pytest.mark.parametrize(
     ("amplitudes", "says"),
     [
-        ({"noise": -0.1}, r"env\.randomize\.noise must be a number in \[0, 1\]"),
-        ({"blur": 2.0}, r"env\.randomize\.blur must be a number in \[0, 0\.8\] pixels, got 2\.0; 0 turns it off"),
-        ({"yaw": 90.0}, r"env\.randomize\.yaw must be a number in \[0, 30\] degrees"),
-        ({"pitch": None}, r"env\.randomize\.pitch must be a number of degrees, got None"),
-        ({"color": 0.1}, r"env\.randomize has no 'color', it has height, .*correct its spelling"),
+        ({"noise": -0.1}, r"^randomize\.noise must be a number in \[0, 1\]"),
+        ({"blur": 2.0}, r"^randomize\.blur must be a number in \[0, 0\.8\] pixels, got 2\.0; 0 turns it off"),
+        ({"yaw": 90.0}, r"^randomize\.yaw must be a number in \[0, 30\] degrees"),
+        ({"pitch": None}, r"^randomize\.pitch must be a number of degrees, got None"),
+        ({"colour": 0.1}, r"^randomize has no 'colour', it has height, .*correct its spelling"),
     ],
 )
 def test_amplitudes_that_cannot_be(amplitudes: dict, says: str):
@@ -386,11 +393,11 @@ def test_degrees_outside_radians_inside(kart: Vehicle, f1tenth: Vehicle):
     assert make_randomize({"pitch": 3.0, "blur": 0.5}) == Randomize(pitch=float(np.radians(3.0)), blur=0.5)
 
 
-@pytest.mark.parametrize(("pitch", "chance"), [(-50.0, {}), (-30.0, {"pitch": np.radians(15)})])
-def test_a_camera_must_see_ground(pitch: float, chance: dict, wavy: Track, kart: Vehicle):
+@pytest.mark.parametrize(("pitch", "amplitudes"), [(-50.0, {}), (-30.0, {"pitch": np.radians(15)})])
+def test_a_camera_must_see_ground(pitch: float, amplitudes: dict, wavy: Track, kart: Vehicle):
     world = standing(wavy, kart, [(0, 0, 0)])
-    with pytest.raises(InputError, match=r"env\.camera\.pitch must show ground, got -\d+\.0 degrees.*26 is usual"):
-        Camera(world, make_lens(kart, pitch=pitch), [plain(flat(0))], Randomize(**chance))
+    with pytest.raises(InputError, match=r"^pitch must show ground, got -\d+\.0 degrees.*26 is usual"):
+        Camera(world, make_lens(kart, pitch=pitch), [plain(flat(0))], Randomize(**amplitudes))
 
 
 def test_arrays_that_do_not_fit(wavy: Track, kart: Vehicle):
@@ -398,8 +405,8 @@ def test_arrays_that_do_not_fit(wavy: Track, kart: Vehicle):
     camera = Camera(world, make_lens(kart), [plain(flat(0))])
     for wrong in (
         {"cars": world.cars[:, :1]},
-        {"lanes": np.array([2])},
-        {"lanes": np.array([-1])},
+        {"indices": np.array([2])},
+        {"indices": np.array([-1])},
         {"out": np.zeros((1, 84, 84, 3), np.uint8)},
         {"out": np.zeros((2, 84, 84, 3), np.float32)},
     ):

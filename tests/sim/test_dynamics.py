@@ -27,7 +27,7 @@ def oracle_record(p: dict[str, float]):
     record["max_steer"], record["max_steer_rate"] = p["s_max"], p["sv_max"]
     record["max_speed"], record["min_speed"] = p["v_max"], p["v_min"]
     record["max_drive"] = record["max_brake"] = p["a_max"]
-    record["switch_speed"], record["kinematic_below"], record["model"] = p["v_switch"], 0.5, LINEAR
+    record["switch_speed"], record["kinematic_speed_threshold"], record["model"] = p["v_switch"], 0.5, LINEAR
     return record[()]
 
 
@@ -56,11 +56,11 @@ MANOEUVRES = {
 }
 
 
-def one_step(state, rate: float, a: float, step: float, car, *, mend: bool = False) -> tuple[float, ...]:
+def one_step(state, rate: float, a: float, step: float, car, *, settled: bool = False) -> tuple[float, ...]:
     """One car's state after one Runge-Kutta step, and after `settle` if wanted."""
     column = np.array(state, np.float64).reshape(7, 1)
     D.rk4(column, np.empty((2, 7, 1)), np.array([rate]), np.array([a]), np.array([car["friction"]]), step, car, 1)
-    if mend:
+    if settled:
         D.settle(column, 0, state[3], car)
     return tuple(column[:, 0])
 
@@ -98,7 +98,7 @@ def simulate(vehicle: Vehicle, state, target_steer: float, a: float, seconds: fl
     rows = [tuple(map(float, state))]
     for _ in range(round(seconds / step)):
         rate = (target_steer - rows[-1][2]) / step
-        rows.append(one_step(rows[-1], rate, a, step, car, mend=True))
+        rows.append(one_step(rows[-1], rate, a, step, car, settled=True))
     return np.array(rows), car
 
 
@@ -124,11 +124,11 @@ def test_lateral_acceleration_never_exceeds_grip(name: str, request: pytest.Fixt
     rng = np.random.default_rng(3)
     greatest = 0.0
     for _ in range(20):
-        v = rng.uniform(2 * vehicle.kinematic_below, vehicle.max_speed)
+        v = rng.uniform(2 * vehicle.kinematic_speed_threshold, vehicle.max_speed)
         rows, car = simulate(
             vehicle, (0, 0, 0, v, 0, 0, 0), rng.uniform(-1, 1) * vehicle.max_steer, rng.uniform(-9, 5), 2.0, 0.01
         )
-        fast = rows[rows[:, 3] > 2 * vehicle.kinematic_below]
+        fast = rows[rows[:, 3] > 2 * vehicle.kinematic_speed_threshold]
         for state in fast:
             rates = D.saturated_rhs(tuple(state), 0.0, 0.0, car["friction"], car)
             greatest = max(greatest, abs(rates[6] + state[5] * state[3]))
@@ -143,7 +143,7 @@ def test_coasting_never_gains_energy(name: str, request: pytest.FixtureRequest):
         v = rng.uniform(0.5, 1.0) * vehicle.max_speed
         start = (0, 0, rng.uniform(-0.3, 0.3), v, 0, rng.uniform(-1, 1), rng.uniform(-1, 1))
         rows, _ = simulate(vehicle, start, start[2], 0.0, 2.0)
-        rows = rows[rows[:, 3] > 2 * vehicle.kinematic_below]
+        rows = rows[rows[:, 3] > 2 * vehicle.kinematic_speed_threshold]
         energy = 0.5 * vehicle.mass * (rows[:, 3] ** 2 + rows[:, 6] ** 2) + 0.5 * vehicle.yaw_inertia * rows[:, 5] ** 2
         assert np.diff(energy).max() <= 1e-9 * energy[0]
         assert energy[-1] < energy[0]

@@ -11,7 +11,7 @@ from racing.errors import InputError
 from racing.sim.grip import GripMap, uniform_grip
 from racing.sim.world import World
 from racing.tracks.catalog import generated_tracks, load_track
-from racing.tracks.formats.native import write_house
+from racing.tracks.formats.native import write_native
 from racing.tracks.generator import generate
 from racing.tracks.reference_driver import drive_round
 from racing.tracks.reference_lap import compute_reference_lap
@@ -65,13 +65,13 @@ def test_wet_halves_the_grip_and_shows_in_lap_times(kart):
 
 
 def test_a_picture_beside_the_track_is_its_grip_map(tmp_path):
-    picture = write_house(generate(4, "kart", 420, 7, name="mine"), tmp_path)
-    grey = np.full(Image.open(picture).size[::-1], 255, np.uint8)
-    grey[:, : grey.shape[1] // 2] = 51
-    Image.fromarray(grey).save(tmp_path / "mine_grip.png")
+    picture = write_native(generate(4, "kart", 420, 7, name="mine"), tmp_path)
+    gray = np.full(Image.open(picture).size[::-1], 255, np.uint8)
+    gray[:, : gray.shape[1] // 2] = 51
+    Image.fromarray(gray).save(tmp_path / "mine_grip.png")
     track = load_track(picture)
     pixel, (x, _) = track.source["metres_per_pixel"], track.source["pixel_origin"]
-    middle = x + grey.shape[1] / 2 * pixel
+    middle = x + gray.shape[1] / 2 * pixel
     west = track.points[:, 0] < middle - 2 * pixel
     assert track.grip.at(track.points[west]) == pytest.approx(0.2)
     assert track.grip.at(track.points[track.points[:, 0] > middle + 2 * pixel]) == pytest.approx(1.0)
@@ -88,7 +88,7 @@ def test_generated_circuits_can_be_wet():
 
 
 def test_wrong_grip_is_refused(tmp_path):
-    picture = write_house(generate(4, "kart", 420, 7, name="mine"), tmp_path)
+    picture = write_native(generate(4, "kart", 420, 7, name="mine"), tmp_path)
     Image.new("L", (30, 20), 255).save(tmp_path / "small.png")
     np.savetxt(tmp_path / "line.csv", generate(4, "kart", 420, 7).points, delimiter=",")
     for spec, grip, says in (

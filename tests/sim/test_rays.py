@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes, Rays, World
+from racing.sim.world import RangeFinder, World
 
 
 def march(track: Track, x: float, y: float, angle: float, far: float) -> float:
@@ -20,8 +21,14 @@ def march(track: Track, x: float, y: float, angle: float, far: float) -> float:
 @pytest.mark.parametrize("name", ["wavy", "eight"])
 def test_rays_agree_with_brute_force(name: str, kart: Vehicle, request: pytest.FixtureRequest):
     track = request.getfixturevalue(name)
-    rays = Rays(number=9, field_of_view=np.pi, range=120.0)
-    world = World([track], kart, races=60, rays=rays, episodes=Episodes(lateral=0.8, heading=0.5))
+    finder = RangeFinder(rays=9, field_of_view=np.pi, range=120.0)
+    world = World(
+        [track],
+        kart,
+        races=60,
+        range_finder=finder,
+        episodes=EpisodeConfig(start_lateral_offset=0.8, start_heading_error=0.5),
+    )
     world.reset()
     angles = np.linspace(np.pi / 2, -np.pi / 2, 9)
     errors = []
@@ -36,7 +43,13 @@ def test_ring_road_has_known_distances(kart: Vehicle):
     t = np.linspace(0, 2 * np.pi, 400, endpoint=False)
     half = np.full(len(t), 6.0)
     ring = build_track("ring", 60 * np.stack([np.cos(t), np.sin(t)], axis=1), half, half)
-    world = World([ring], kart, races=32, rays=Rays(number=5), episodes=Episodes(lateral=0.0, heading=0.0))
+    world = World(
+        [ring],
+        kart,
+        races=32,
+        range_finder=RangeFinder(rays=5),
+        episodes=EpisodeConfig(start_lateral_offset=0.0, start_heading_error=0.0),
+    )
     world.reset()
     ahead = np.sqrt(66.0**2 - 60.0**2)  # a tangent meets the outer edge
     np.testing.assert_allclose(world.ranges[:, 0, 2], ahead, atol=1.0)
@@ -45,15 +58,15 @@ def test_ring_road_has_known_distances(kart: Vehicle):
 
 
 def test_range_is_the_longest_distance(wavy: Track, kart: Vehicle):
-    world = World([wavy], kart, races=64, rays=Rays(number=31, range=10.0))
+    world = World([wavy], kart, races=64, range_finder=RangeFinder(rays=31, range=10.0))
     world.reset()
     assert world.ranges.max() == 10.0
     assert world.ranges.min() > 0.0
 
 
 def test_a_lidar_of_1080_rays(wavy: Track, kart: Vehicle):
-    many = World([wavy], kart, races=2, rays=Rays(number=1080, field_of_view=4.7, range=30.0))
-    few = World([wavy], kart, races=2, rays=Rays(number=2, field_of_view=4.7, range=30.0))
+    many = World([wavy], kart, races=2, range_finder=RangeFinder(rays=1080, field_of_view=4.7, range=30.0))
+    few = World([wavy], kart, races=2, range_finder=RangeFinder(rays=2, field_of_view=4.7, range=30.0))
     many.reset()
     few.reset()
     np.testing.assert_array_equal(many.ranges[:, 0, [0, -1]], few.ranges[:, 0])

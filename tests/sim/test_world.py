@@ -8,24 +8,25 @@ import numpy as np
 import pytest
 
 from racing.errors import InputError
-from racing.sim import records
+from racing.sim.episodes import EpisodeConfig
+from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Episodes, Rays, World
+from racing.sim.world import RangeFinder, World
 from tests.support.drivers import follow
-
-ENDED = {name: code for code, name in enumerate(records.ENDINGS)}
 
 
 def make(track: Track, vehicle: Vehicle, **options) -> World:
     speeds = [np.full(len(track.points), 0.3 * vehicle.max_speed)]
-    options.setdefault("episodes", Episodes(time_limit=20.0))
-    return World([track], vehicle, start_speeds=speeds, **{"races": 64, "rays": Rays(range=60.0), **options})
+    options.setdefault("episodes", EpisodeConfig(time_limit=20.0))
+    return World(
+        [track], vehicle, start_speeds=speeds, **{"races": 64, "range_finder": RangeFinder(range=60.0), **options}
+    )
 
 
-def actions(steps: int, lanes: int) -> np.ndarray:
+def actions(steps: int, cars: int) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return rng.uniform(-1, 1, (steps, lanes, 2)).astype(np.float32) * [0.3, 0.6] + [0.0, 0.3]
+    return rng.uniform(-1, 1, (steps, cars, 2)).astype(np.float32) * [0.3, 0.6] + [0.0, 0.3]
 
 
 def history(world: World, commands: np.ndarray) -> list[bytes]:
@@ -71,7 +72,7 @@ def test_a_car_among_others_in_its_race_drives_the_same(wavy: Track, kart: Vehic
     starts = crowd.cars["s"]
     assert (np.ptp(starts, axis=1) > 10).all()  # cars of one race are spread out
     crowd.step(np.zeros((8, 3, 2)))
-    assert (crowd.cars["advance"] != 0).all()
+    assert (crowd.cars["progress_delta"] != 0).all()
 
 
 def test_state_round_trip_continues_bit_identically(wavy: Track, kart: Vehicle):
@@ -93,6 +94,18 @@ def test_state_round_trip_continues_bit_identically(wavy: Track, kart: Vehicle):
         make(wavy, kart, races=3).set_state(state)
 
 
+def test_restarting_all_begins_with_the_first_episodes_again(wavy: Track, kart: Vehicle):
+    world = make(wavy, kart)
+    world.reset()
+    first = world.cars.tobytes()
+    world.reset()
+    assert world.cars.tobytes() != first
+    assert (world.cars["episode"] == 1).all()
+    world.restart_all()
+    world.reset()
+    assert world.cars.tobytes() == first
+
+
 def test_get_state_is_a_copy(wavy: Track, kart: Vehicle):
     world = make(wavy, kart)
     world.reset()
@@ -105,15 +118,15 @@ def test_get_state_is_a_copy(wavy: Track, kart: Vehicle):
 @pytest.mark.parametrize("name", ["wavy", "eight"])
 def test_laps_are_counted_and_timed(name: str, kart: Vehicle, request: pytest.FixtureRequest):
     track = request.getfixturevalue(name)
-    world = make(track, kart, races=8, episodes=Episodes(laps=2, time_limit=400.0, speed=(0.0, 0.0)))
+    world = make(track, kart, races=8, episodes=EpisodeConfig(laps=2, time_limit=400.0, start_speed=(0.0, 0.0)))
     world.reset()
     finished = np.zeros(8, bool)
     pace, lap_times = 8.0, np.zeros(8)
-    for _ in range(int(400 / world.decision)):
+    for _ in range(int(400 / world.step_dt)):
         world.step(follow(world, pace))
         final = world.final_cars.reshape(-1)
         new = (final["ended"] > 0) & ~finished
-        assert (final["ended"][new] == ENDED["laps_done"]).all()
+        assert (final["ended"][new] == Ending.LAPS_DONE).all()
         assert (final["gates"][new] == 2 * len(track.gates) + 1).all()
         lap_times[new] = final["lap_time"][new]
         finished |= new
@@ -124,12 +137,12 @@ def test_laps_are_counted_and_timed(name: str, kart: Vehicle, request: pytest.Fi
 
 
 def test_progress_stays_on_its_branch_where_the_track_crosses_itself(eight: Track, kart: Vehicle):
-    world = make(eight, kart, races=4, episodes=Episodes(speed=(0.0, 0.0)))
+    world = make(eight, kart, races=4, episodes=EpisodeConfig(start_speed=(0.0, 0.0)))
     world.reset()
     largest = 0.0
-    for _ in range(int(eight.length / 8 / world.decision)):
+    for _ in range(int(eight.length / 8 / world.step_dt)):
         world.step(follow(world, 8.0))
-        largest = max(largest, float(np.abs(world.final_cars["advance"]).max()))
+        largest = max(largest, float(np.abs(world.final_cars["progress_delta"]).max()))
         assert (world.final_cars["ended"] == 0).all()
     assert largest < 2.0  # [m] a jump to the other branch would be tens of metres
     np.testing.assert_allclose(world.cars["progress"], eight.length, rtol=0.1)
@@ -139,7 +152,12 @@ def test_a_car_that_cuts_the_course_gets_no_lap(wavy: Track, kart: Vehicle):
     open_field = dataclasses.replace(wavy, left=wavy.left + 1e3, right=wavy.right + 1e3)
     grid = dataclasses.replace(wavy.clearance, values=np.full_like(wavy.clearance.values, 50.0))
     field = dataclasses.replace(open_field, clearance=grid)
-    world = make(field, kart, races=1, episodes=Episodes(random=False, lateral=0.0, speed=(0.0, 0.0)))
+    world = make(
+        field,
+        kart,
+        races=1,
+        episodes=EpisodeConfig(random_start=False, start_lateral_offset=0.0, start_speed=(0.0, 0.0)),
+    )
     world.reset()
     gates = []
     for step in range(900):  # half the lap on the road, then straight across the infield to the start line
@@ -158,13 +176,13 @@ def test_a_car_that_cuts_the_course_gets_no_lap(wavy: Track, kart: Vehicle):
 
 def test_episodes_end_for_the_stated_reasons(wavy: Track, kart: Vehicle):
     def first_ending(command, **episode) -> set[str]:
-        world = make(wavy, kart, races=16, episodes=Episodes(**episode))
+        world = make(wavy, kart, races=16, episodes=EpisodeConfig(**episode))
         world.reset()
         for _ in range(400):
             world.step(np.tile(command, (16, 1)))
             codes = world.final_cars["ended"]
             if codes.any():
-                return {records.ENDINGS[c] for c in np.unique(codes) if c}
+                return {Ending(c).label for c in np.unique(codes) if c}
         return set()
 
     assert first_ending([1.0, 1.0]) == {"off_track"}
@@ -174,19 +192,24 @@ def test_episodes_end_for_the_stated_reasons(wavy: Track, kart: Vehicle):
 
 
 def test_turning_back_is_the_wrong_way(wavy: Track, kart: Vehicle):
-    world = make(wavy, kart, races=1, episodes=Episodes(speed=(0.0, 0.0)))
+    world = make(wavy, kart, races=1, episodes=EpisodeConfig(start_speed=(0.0, 0.0)))
     world.reset()
     world.cars["yaw"] += np.pi
     for _ in range(400):
         world.step(np.array([[0.0, 0.3]]))
         if world.final_cars["ended"][0, 0]:
             break
-    assert records.ENDINGS[world.final_cars["ended"][0, 0]] in ("wrong_way", "off_track")
+    assert world.final_cars["ended"][0, 0] in (Ending.WRONG_WAY, Ending.OFF_TRACK)
     assert world.final_cars["progress"][0, 0] < -5
 
 
 def test_starts_spread_over_lap_width_and_speed(wavy: Track, kart: Vehicle):
-    world = make(wavy, kart, races=400, episodes=Episodes(lateral=0.5, heading=0.2, speed=(0.2, 0.8)))
+    world = make(
+        wavy,
+        kart,
+        races=400,
+        episodes=EpisodeConfig(start_lateral_offset=0.5, start_heading_error=0.2, start_speed=(0.2, 0.8)),
+    )
     world.reset()
     cars = world.cars
     assert np.histogram(cars["s"], 10, (0, wavy.length))[0].min() > 15
@@ -202,10 +225,18 @@ def test_starts_spread_over_lap_width_and_speed(wavy: Track, kart: Vehicle):
 
 def test_several_tracks_in_one_world(wavy: Track, eight: Track, kart: Vehicle):
     both = World(
-        [wavy, eight], kart, races=6, rays=Rays(range=50.0), episodes=Episodes(random=False, lateral=0.0, heading=0.0)
+        [wavy, eight],
+        kart,
+        races=6,
+        range_finder=RangeFinder(range=50.0),
+        episodes=EpisodeConfig(random_start=False, start_lateral_offset=0.0, start_heading_error=0.0),
     )
     alone = World(
-        [eight], kart, races=3, rays=Rays(range=50.0), episodes=Episodes(random=False, lateral=0.0, heading=0.0)
+        [eight],
+        kart,
+        races=3,
+        range_finder=RangeFinder(range=50.0),
+        episodes=EpisodeConfig(random_start=False, start_lateral_offset=0.0, start_heading_error=0.0),
     )
     both.reset()
     alone.reset()
@@ -217,27 +248,27 @@ def test_several_tracks_in_one_world(wavy: Track, eight: Track, kart: Vehicle):
     ("change", "message"),
     [
         ({"races": 0}, "races must be >= 1, got 0"),
-        ({"decision_repeat": 0}, "decision_repeat must be >= 1, got 0"),
+        ({"action_repeat": 0}, r"action_repeat must be a whole number in \[1, 1000\], got 0"),
         ({"cars_per_race": 0}, "cars_per_race must be >= 1, got 0"),
     ],
 )
 def test_sizes_are_checked(wavy: Track, kart: Vehicle, change: dict, message: str):
     with pytest.raises(InputError, match=message):
         make(wavy, kart, **change)
-    with pytest.raises(InputError, match="env.rays.number must be in"):
-        Rays(number=0)
+    with pytest.raises(InputError, match=r"^rays must be a whole number in \[1, 4096\], got 0; 7 is the default"):
+        RangeFinder(rays=0)
 
 
 def test_a_share_of_starts_stands(wavy: Track, kart: Vehicle):
-    world = make(wavy, kart, races=400, episodes=Episodes(speed=(0.5, 0.8), standing=0.25))
+    world = make(wavy, kart, races=400, episodes=EpisodeConfig(start_speed=(0.5, 0.8), standing_start_prob=0.25))
     world.reset()
     assert 0.18 < (world.cars["v"] == 0).mean() < 0.32
     assert world.cars["v"][world.cars["v"] > 0].min() > 0.1 * kart.max_speed
 
 
 def test_time_limits_are_drawn_from_their_range(wavy: Track, kart: Vehicle):
-    world = make(wavy, kart, races=200, episodes=Episodes(time_limit=20.0, time_limit_from=5.0))
+    world = make(wavy, kart, races=200, episodes=EpisodeConfig(time_limit=20.0, time_limit_min=5.0))
     world.reset()
-    limits = world.cars["max_steps"] * world.decision
+    limits = world.cars["max_steps"] * world.step_dt
     assert 5.0 <= limits.min() < 6.0
     assert 19.0 < limits.max() <= 20.1

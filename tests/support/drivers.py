@@ -40,7 +40,7 @@ def follower(task: SensorsTask, pace: float):
     """`follow` as a policy; it looks at the world, not at the observation."""
 
     def policy(observation: np.ndarray) -> np.ndarray:
-        assert len(observation) == task.lanes
+        assert len(observation) == task.num_cars
         return follow(task.world, pace)
 
     return policy
@@ -69,14 +69,17 @@ def random_model(kind: str, size: int = 10):
     """An untrained PPO or SAC whose actions reach their limits."""
     import gymnasium
     import torch
-    from stable_baselines3 import PPO, SAC
+    from stable_baselines3.common.vec_env import DummyVecEnv
 
-    space = gymnasium.spaces.Box(-10, 10, (size,), np.float32)
+    from racing.algos.ppo import BatchPPO
+    from racing.algos.sac import BatchSAC
+
+    env = DummyVecEnv([lambda: _Still(gymnasium.spaces.Box(-10, 10, (size,), np.float32))])
     if kind == "ppo":
-        model: Any = PPO("MlpPolicy", _Still(space), device="cpu", seed=0)
+        model: Any = BatchPPO("MlpPolicy", env, device="cpu", seed=0)
         last = model.policy.action_net
     else:
-        model = SAC("MlpPolicy", _Still(space), device="cpu", seed=0, buffer_size=10)
+        model = BatchSAC("MlpPolicy", env, device="cpu", seed=0, buffer_size=10)
         last = model.policy.actor.mu
     with torch.no_grad():
         last.weight.mul_(200.0 if kind == "ppo" else 20.0)
@@ -102,7 +105,7 @@ def seeing_model(track: Track, vehicle: Vehicle, algo: str = "ppo_cnn", precisio
 def make_run(outputs: Path, model: Any, **changes: Any) -> RunDirectory:
     """A finished run on the oval that holds `model`; changes: of its config."""
     env = group("env/mlp", preview=PREVIEW, preview_spacing=12.0)
-    env["episodes"]["speed"] = [0.2, 0.5]  # the hand-made driver cannot catch a fast start
+    env["episodes"]["start_speed"] = [0.2, 0.5]  # the hand-made driver cannot catch a fast start
     config = {
         "env": env,
         "track": {"_target_": "racing.tracks.catalog.load_tracks", "file": "oval"},

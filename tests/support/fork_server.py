@@ -1,25 +1,254 @@
-"""Imported once by a fork server: whatever is forked from it has everything loaded, and begins to train at once."""
+"""A process that has everything imported, and forks: what begins in a fork of it begins at once.
+
+python -m tests.support.fork_server ADDRESS. fork_client.py starts it, one for a whole run of pytest, and talks to it.
+It ends when the last process of pytest that asked for it is gone.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import faulthandler
+import gc
+import importlib
 import io
+import json
+import os
+import pkgutil
+import runpy
+import select
+import selectors
+import signal
+import socket
+import struct
+import sys
 import tempfile
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from racing.cli import main
+LENGTH = struct.Struct("!I")  # of a request, before it
+NUMBER = struct.Struct("!i")  # an answer: the process id, and later its wait status
+CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 
 TINY = [
-    "debug=fast",
-    "eval.episodes=2",
-    "eval.every_steps=0",
-    "tracking=none",
-    "algo.total_timesteps=2048",
-    "algo.n_steps=32",
+    *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "tracking=none"),
+    *("algo.total_timesteps=2048", "algo.n_steps=32"),
 ]
 
-with (
-    tempfile.TemporaryDirectory(prefix="racing-warm-") as folder,
-    contextlib.redirect_stdout(io.StringIO()),
-    contextlib.redirect_stderr(io.StringIO()),
-):
-    assert main(["train", *TINY, f"paths.outputs={folder}"]) == 0
+
+def warm_up() -> None:
+    """Import what commands import, and train once: kernels are loaded, lazy imports done, no thread is left."""
+    import logging
+
+    import mlflow.pyfunc
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # its tables are what is configured below
+    import sqlalchemy.orm
+
+    import racing.commands
+    import racing_launchers
+    from racing.cli import main
+
+    sqlalchemy.orm.configure_mappers()
+    for package in (racing.commands, racing_launchers):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if ".modal" not in module.name:  # leaves a thread behind
+                importlib.import_module(module.name)
+    handlers, level = logging.root.handlers[:], logging.root.level
+    with tempfile.TemporaryDirectory(prefix="racing-warm-") as folder:
+        assert main(["train", *TINY, f"paths.outputs={folder}"]) == 0
+    logging.root.handlers[:], logging.root.level = handlers, level  # as Hydra found it
+    assert threading.active_count() == 1, f"must not fork: {threading.enumerate()}"
+
+
+class ForkServer:
+    """Forks when asked. A connection without a request is a lease: with the last one the server ends."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(listener, selectors.EVENT_READ, self._accept)
+        self.leases: set[socket.socket] = set()
+        self.done = False
+
+    def serve(self) -> None:
+        while not self.done:
+            for key, _ in self.selector.select():
+                key.data()
+
+    def _accept(self) -> None:
+        client, _ = self.listener.accept()
+        pid, uid, _ = CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+        if uid != os.getuid():  # whoever asks runs code as us
+            client.close()
+            return
+        self.selector.register(client, selectors.EVENT_READ, lambda: self._hear(client, pid))
+
+    def _hear(self, client: socket.socket, pid: int) -> None:
+        """The request of a new client, or the end of an old one."""
+        try:
+            header, fds, _, _ = socket.recv_fds(client, LENGTH.size, 3)
+        except OSError:
+            header, fds = b"", []
+        if not header:
+            self.selector.unregister(client)
+            client.close()
+            if client in self.leases:
+                self.leases.remove(client)
+                self.done = not self.leases
+            return
+        length = LENGTH.unpack(header)[0]
+        if not length:
+            self.leases.add(client)
+            client.sendall(NUMBER.pack(os.getpid()))
+            return
+        request = json.loads(read_exactly(client, length))
+        child = os.fork()
+        if child == 0:
+            self._forget()
+            become(request, fds, pid)
+        for fd in fds:
+            os.close(fd)
+        ended = os.pidfd_open(child)
+        self.selector.register(ended, selectors.EVENT_READ, lambda: self._reap(client, child, ended))
+        with contextlib.suppress(OSError):
+            client.sendall(NUMBER.pack(child))
+
+    def _reap(self, client: socket.socket, child: int, ended: int) -> None:
+        self.selector.unregister(ended)
+        os.close(ended)
+        _, status = os.waitpid(child, 0)
+        with contextlib.suppress(OSError):  # it did not wait
+            client.sendall(NUMBER.pack(status))
+
+    def _forget(self) -> None:
+        """In a fork: close what is the server's."""
+        for key in list(self.selector.get_map().values()):
+            os.close(key.fd)
+        self.selector.close()
+
+
+def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
+    """In a fork: be the `python -m module ...` that was asked for. parent: the process that asked."""
+    os.setsid()
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.getppid = parent_of(parent)  # type: ignore[assignment]
+    open_streams(fds)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if os.environ.get("PYTHONFAULTHANDLER"):
+        faulthandler.enable()
+    module, arguments = request["module"], request["arguments"]
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:] = list(dict.fromkeys([request["cwd"], *given, *sys.path[1:]]))
+    sys.argv = [module, *arguments]
+    sys.orig_argv = [sys.executable, "-m", module, *arguments]
+    # Those of numpy and torch; random's and os.urandom's are renewed in each fork.
+    import numpy as np
+    import torch
+
+    from tests.support import fork_client
+
+    np.random.seed()
+    torch.random.seed()
+    fork_client.install(request["address"])
+    leave(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
+
+
+def leave(program: Callable[[], object]) -> NoReturn:
+    """Run the program and end this process as the interpreter would."""
+    code = 0
+    try:
+        program()
+    except SystemExit as left:
+        if left.code is not None and not isinstance(left.code, int):
+            print(left.code, file=sys.stderr)
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = 120
+    os._exit(code & 0xFF)
+
+
+def open_streams(fds: list[int]) -> None:
+    """Make these file descriptors stdin, stdout, stderr."""
+    for number, fd in enumerate(fds):
+        os.dup2(fd, number)
+        os.close(fd)
+    unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
+        raw = io.FileIO(number, "w", closefd=False)
+        buffered = raw if unbuffered else io.BufferedWriter(raw)
+        stream = io.TextIOWrapper(
+            buffered,  # type: ignore[arg-type]
+            encoding="utf-8",
+            errors=errors,
+            line_buffering=name == "stderr" or raw.isatty(),
+            write_through=unbuffered,
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def parent_of(pid: int) -> Callable[[], int]:
+    """os.getppid of a fork: who asked for it while that lives, else 1."""
+    try:
+        ended = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return lambda: 1
+    return lambda: 1 if select.select([ended], [], [], 0)[0] else pid
+
+
+def read_exactly(client: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        part = client.recv(length - len(data))
+        if not part:
+            raise ConnectionError("the other side is gone")
+        data += part
+    return data
+
+
+def main(address: str) -> int:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(address_of(address))  # first of all: it is also the lock that only one server starts
+    except OSError:
+        return 0
+    listener.listen(1024)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            warm_up()
+    except BaseException:
+        print(said.getvalue(), file=sys.stderr)
+        raise
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # what it runs is imported already
+    gc.collect()
+    gc.freeze()  # collecting it in a fork would copy all of it
+    ForkServer(listener).serve()
+    return 0
+
+
+def address_of(name: str) -> str:
+    """Of a socket without a file: nothing is left of it, and its name may be longer than a path."""
+    return f"\0{name}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

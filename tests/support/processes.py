@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -20,30 +19,15 @@ from racing.runs.directory import RunDirectory
 from racing.runs.identity import config_hash
 from racing.runs.journal import read_journal
 from tests.support.faults import KINDS
+from tests.support.fork_client import real_processes
 
 PATIENCE = 120.0  # [s]
 SAID = "said.txt"  # in the outputs: what the last training said
-Forked = multiprocessing.process.BaseProcess
 STATE = ("policy", "optimizer", "rng", "world", "counters")  # `monitor` holds wall-clock times, too
 
 
 def train_command(outputs: Path, arguments: list[str]) -> list[str]:
     return [sys.executable, "-m", "racing", "train", *arguments, f"paths.outputs={outputs}"]
-
-
-def begin(outputs: Path, arguments: list[str], environment: dict[str, str], sabotage: tuple[str, int] | None) -> None:
-    """What a forked process does: `racing train`."""
-    from racing.cli import main
-
-    os.setsid()
-    os.environ.update(environment)
-    outputs.mkdir(parents=True, exist_ok=True)
-    said = os.open(outputs / SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(said, stream)
-    if sabotage:
-        KINDS[sabotage[0]](sabotage[1])
-    sys.exit(main(["train", *arguments, f"paths.outputs={outputs}"]))
 
 
 def run_of(outputs: Path, arguments: list[str]) -> RunDirectory:
@@ -94,31 +78,30 @@ class Killer:
         )
         assert done.returncode == 0, done.stderr
 
-    def _start(self, sabotage: tuple[str, int] | None = None) -> Forked:
-        forks = multiprocessing.get_context("forkserver")
-        forks.set_forkserver_preload(
-            ["tests.support.fork_server"]
-        )  # of the first one; it stays for all tests of this process
-        process = forks.Process(target=begin, args=(self.outputs, self.arguments, self.environment, sabotage))
-        process.start()
-        return process
+    def _start(self, *sabotage: str) -> subprocess.Popen[bytes]:
+        command = train_command(self.outputs, self.arguments)
+        if sabotage:
+            command[2:3] = ["tests.support.faults", *sabotage]
+        self.outputs.mkdir(parents=True, exist_ok=True)
+        with (self.outputs / SAID).open("wb") as said:
+            return subprocess.Popen(command, env=self.environment, stdout=said, stderr=said, start_new_session=True)
 
     def _sabotage(self, kind: str) -> None:
         count = self.random.randint(1, 3 if kind == "rename" else 12)
-        process = self._start((kind, count))
-        process.join(PATIENCE)
-        assert process.exitcode in (-signal.SIGKILL, 0), self._said()
-        self.killed[kind] += process.exitcode != 0
+        process = self._start(kind, str(count))
+        assert process.wait(PATIENCE) in (-signal.SIGKILL, 0), self._said()
+        self.killed[kind] += process.returncode != 0
 
     def _kill_while_starting(self) -> None:
         """In a process of its own, from the first instruction on."""
-        process = subprocess.Popen(
-            train_command(self.outputs, self.arguments),
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with real_processes():
+            process = subprocess.Popen(
+                train_command(self.outputs, self.arguments),
+                env=self.environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         time.sleep(self.random.uniform(0.1, 3.0))
         self._kill(process, "start")
         process.wait()
@@ -133,16 +116,16 @@ class Killer:
         started = f'"pid":{process.pid},'.encode()
         while not (started in self._tail(1 << 16) and reached()):
             assert time.monotonic() < deadline
-            if not process.is_alive():
-                assert process.exitcode == 0, self._said()
+            if process.poll() is not None:
+                assert process.returncode == 0, self._said()
                 return
             time.sleep(0.002)
         time.sleep(self.random.uniform(0, spread))
         self._kill(process, kind)
-        process.join()
-        self.killed[kind] += process.exitcode == -signal.SIGKILL
+        process.wait()
+        self.killed[kind] += process.returncode == -signal.SIGKILL
 
-    def _kill(self, process: subprocess.Popen[bytes] | Forked, kind: str) -> None:
+    def _kill(self, process: subprocess.Popen[bytes], kind: str) -> None:
         """SIGKILL for the trainer and, every other time, for the process that sends its journal."""
         sender = self._sender() if self.random.random() < 0.5 else None
         process.kill()

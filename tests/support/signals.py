@@ -12,7 +12,7 @@ import pytest
 
 from racing.cli import main
 from racing.runs.directory import RunDirectory, all_runs
-from racing.training.checkpoint_callback import Keeper
+from racing.training.checkpoint_callback import CheckpointCallback
 
 
 def train(outputs: Path, *arguments: str) -> int:
@@ -21,17 +21,17 @@ def train(outputs: Path, *arguments: str) -> int:
 
 
 def train_until(step: int, outputs: Path, *arguments: str, signals: Sequence[int] = (signal.SIGTERM,)) -> int:
-    """As `train`, but the process gets signals, one at each decision from `step` on."""
-    real = Keeper._on_step
+    """As `train`, but the process gets signals, one at each step from `step` on."""
+    real = CheckpointCallback._on_step
     left = list(signals)
 
-    def on_step(self: Keeper) -> bool:
+    def on_step(self: CheckpointCallback) -> bool:
         if left and self.model.num_timesteps >= step:
             os.kill(os.getpid(), left.pop(0))
         return real(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Keeper, "_on_step", on_step)
+        patch.setattr(CheckpointCallback, "_on_step", on_step)
         code = train(outputs, *arguments)
     assert not left
     return code

@@ -10,7 +10,7 @@ import pytest
 from racing.cli import main
 from racing.commands.runs.main import sync
 from racing.errors import InputError
-from racing.policies.loading import load_policy, surroundings
+from racing.policies.loading import load_policy, tracks_and_vehicle
 from racing.runs.directory import open_run
 from racing.runs.journal import read_journal
 from racing.tracking.model_registry import promote
@@ -75,7 +75,7 @@ def test_champion_is_driven_on_this_machine_and_on_another(drivable, server, tmp
     assert (here.trusted, there.trusted) == (True, False)
     observation = np.linspace(-1, 1, 2 * 26, dtype=np.float32).reshape(2, 26)
     assert (here.predict(observation) == there.predict(observation)).all()
-    tracks, vehicle = surroundings(there)
+    tracks, vehicle = tracks_and_vehicle(there)
     assert ([track.name for track in tracks], vehicle.name) == (["oval"], "kart")
     assert find_record(champion, outputs).name == find_record(f"models:/{name}/1", away).name == run.name
     capsys.readouterr()
@@ -183,7 +183,7 @@ def test_a_fetched_run_may_name_no_code_of_others(drivable, tmp_path):
     assert sync(run) == 0
     fetched = load_policy(str(local_run(run.mlflow["run_id"], tmp_path / "away", run.mlflow["uri"]).path), tmp_path)
     with pytest.raises(InputError, match="do not trust this file"):
-        surroundings(fetched)
+        tracks_and_vehicle(fetched)
 
 
 def test_list_show_and_artifacts_of_a_server(drivable, server, tmp_path, capsys):
@@ -274,7 +274,7 @@ def test_prune_thins_checkpoints_here_and_in_mlflow(begin, server, tmp_path, rem
     assert "is in use by" in capsys.readouterr().err
     run.close()
     assert main(["runs", "prune", run.name, place, "dry=true"]) == 0
-    assert "3 checkpoints would go" in capsys.readouterr().out
+    assert "3 checkpoints would be deleted" in capsys.readouterr().out
     assert here() == there() == names
     assert main(["runs", "prune", run.name, place, f"remote={str(remote).lower()}"]) == 0
     stay = [names[1], names[2], names[5], names[6]]  # the best, two milestones, the last
@@ -286,7 +286,7 @@ def test_prune_thins_checkpoints_here_and_in_mlflow(begin, server, tmp_path, rem
     assert [event["step"] for event in events] == [100, 400, 500, 300, 600]
     capsys.readouterr()
     assert main(["runs", "prune", run.name, place]) == 0
-    assert "nothing to delete; 2 stay" in capsys.readouterr().out
+    assert "nothing to delete; 2 kept" in capsys.readouterr().out
     assert sync(run) == 0
     assert find_record(run.name, tmp_path / "outputs").status == "FINISHED"
 

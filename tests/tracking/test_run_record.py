@@ -17,7 +17,7 @@ POINTS["many"] = [(step, step / 7) for step in range(1200)]  # more than one of 
 
 
 def write(run, finish=True):
-    run.journal.metrics(3, {"time/steps_per_s": 1234.5})
+    run.journal.metrics(3, {"time/fps": 1234.5})
     for name, points in POINTS.items():
         for step, value in points:
             run.journal.metrics(step, {name: value})

@@ -221,7 +221,7 @@ def test_runs_sync_brings_them_up_to_date_with_mlflow(begin, copy_of, capsys):
     lock = FileLock(run.path / "tensorboard.lock")
     assert lock.acquire()
     assert main(["runs", "sync", run.name, f"paths.outputs={run.path.parents[1]}"]) == 1
-    assert "tensorboard is not complete: being written by process" in capsys.readouterr().out
+    assert "tensorboard is incomplete: being written by process" in capsys.readouterr().out
     lock.release()
 
 

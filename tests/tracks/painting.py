@@ -36,7 +36,7 @@ def stroke(points, half, mask=None, *, closed=True):
 
 
 def coloured(mask, noise=4):
-    """A grey road on green with noise, (H, W, 4)."""
+    """A gray road on green with noise, (H, W, 4)."""
     picture = np.where(mask[..., None] > 0, (95, 95, 100), (90, 150, 60)).astype(float)
     rgb = np.clip(picture + np.random.default_rng(0).normal(0, noise, picture.shape), 0, 255).astype(np.uint8)
     return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
@@ -51,9 +51,9 @@ def outline():
     return picture
 
 
-def four(grey):
-    """A grey picture as (H, W, 4)."""
-    return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+def four(gray):
+    """A gray picture as (H, W, 4)."""
+    return np.dstack([gray, gray, gray, np.full_like(gray, 255)])
 
 
 def distances(points, line):

@@ -8,14 +8,14 @@ from PIL import Image
 
 from racing.errors import InputError
 from racing.tracks.catalog import load_track
-from racing.tracks.formats.native import write_house
+from racing.tracks.formats.native import write_native
 from racing.tracks.generator import generate
 
 
 @pytest.fixture
-def house(tmp_path):
-    """A good track in the house format, and a way to spoil its JSON."""
-    picture = write_house(generate(4, "kart", 420, 7, name="mine"), tmp_path)
+def native(tmp_path):
+    """A good track in the native format, and a way to spoil its JSON."""
+    picture = write_native(generate(4, "kart", 420, 7, name="mine"), tmp_path)
 
     def spoil(**keys):
         path = tmp_path / "checkpoints.json"
@@ -55,32 +55,32 @@ def refusal(spec, **options):
     ],
     ids=lambda value: None if isinstance(value, str) else str(value)[:40],
 )
-def test_wrong_entries(house, keys, says):
-    assert says in refusal(house(**keys))
+def test_wrong_entries(native, keys, says):
+    assert says in refusal(native(**keys))
 
 
-def test_start_against_the_driving_direction(house, tmp_path):
+def test_start_against_the_driving_direction(native, tmp_path):
     angle = json.loads((tmp_path / "checkpoints.json").read_text())["mine.png"]["start_angle"]
-    message = refusal(house(start_angle=angle + 180))
+    message = refusal(native(start_angle=angle + 180))
     assert "180 deg away from the driving direction" in message
     assert '"angle": "cw"' in message
 
 
-def test_one_gate_beside_the_road_is_named(house, tmp_path):
+def test_one_gate_beside_the_road_is_named(native, tmp_path):
     gates = json.loads((tmp_path / "checkpoints.json").read_text())["mine.png"]["checkpoints"]
     gates[3] = (np.array(gates[3]) + 1.5 * (np.array(gates[3][0]) - np.array(gates[3][1]))).tolist()
-    assert "gate 3 at pixel" in refusal(house(checkpoints=gates))
+    assert "gate 3 at pixel" in refusal(native(checkpoints=gates))
 
 
-def test_gates_whose_columns_and_rows_are_swapped_are_refused(house, tmp_path):
+def test_gates_whose_columns_and_rows_are_swapped_are_refused(native, tmp_path):
     gates = np.array(json.loads((tmp_path / "checkpoints.json").read_text())["mine.png"]["checkpoints"])
-    message = refusal(house(checkpoints=gates[..., ::-1].tolist()))
+    message = refusal(native(checkpoints=gates[..., ::-1].tolist()))
     assert "gate" in message
     assert "road" in message or "picture" in message
 
 
-def test_wrong_json(house, tmp_path):
-    picture = house()
+def test_wrong_json(native, tmp_path):
+    picture = native()
     for text, says in (("{", "line 1 column 2"), ("[]", "must be an object"), ("{}", "must be an object")):
         (tmp_path / "checkpoints.json").write_text(text)
         assert says in refusal(picture)
@@ -203,8 +203,8 @@ def test_a_flat_crossing_is_refused_and_a_steep_one_is_not(tmp_path):
         ({"free_thresh": 0.9}, "0 < free_thresh <= occupied_thresh"),
         ({"mode": "quaternary"}, "mode must be one of trinary"),
         ({"image": "absent.png"}, "absent.png does not exist"),
-        ({"image": "[unclosed"}, "is no YAML"),
-        ({"image": "!!python/object/apply:os.getcwd []"}, "is no YAML"),
+        ({"image": "[unclosed"}, "is not valid YAML"),
+        ({"image": "!!python/object/apply:os.getcwd []"}, "is not valid YAML"),
     ],
 )
 def test_wrong_maps(tmp_path, change, says):
@@ -224,3 +224,11 @@ def test_wrong_specs(tmp_path):
     assert "must be one of .png" in refusal(tmp_path / "notes.txt")
     assert "scale must be in (0, 10000), got 0" in refusal("oval", scale=0)
     assert "metres_per_pixel must be in" in refusal("oval", metres_per_pixel=-2.0)
+
+
+def test_a_map_whose_road_forks_names_no_option_that_maps_have_not(tmp_path):
+    ring(second=True).save(tmp_path / "map.png")
+    (tmp_path / "map.yaml").write_text("image: map.png\nresolution: 0.05\norigin: [0, 0, 0]\n")
+    message = refusal(tmp_path / "map.yaml")
+    assert "erase the branch from the map" in message
+    assert "--branch" not in message

@@ -72,16 +72,16 @@ def test_all_but_ovals_turn_both_ways():
 
 
 @pytest.mark.parametrize("style", ["flowing", "fast", "kart"])
-def test_a_circuit_is_found_within_few_tries_and_mended_ones_are_roads_too(style):
-    tries, mended = [], []
+def test_a_circuit_is_found_within_few_tries_and_relaxed_ones_are_roads_too(style):
+    tries, relaxed = [], []
     for seed in range(40):
         points, attempt = drawing(seed, style, SIZES[style][0] / SIZES[style][1])
         tries.append(attempt)
         if attempt >= STRICT:
-            mended.append(points)
-    assert max(tries) < 2 * STRICT  # hundreds, before corners were mended
-    assert len(mended) >= 2
-    for points in mended:
+            relaxed.append(points)
+    assert max(tries) < 2 * STRICT  # hundreds, before corners were relaxed
+    assert len(relaxed) >= 2
+    for points in relaxed:
         assert np.abs(curvature(points)).max() <= 1 / (0.9 * STYLES[style].radius[0])
         assert crossings(points) == []
         assert closest_approach(points, 3.0) > 0.98 * CLEAR

@@ -16,7 +16,7 @@ from PIL import Image
 from racing.cli import main
 from racing.errors import InputError
 from racing.tracks.catalog import load_track
-from racing.tracks.formats.native import write_house
+from racing.tracks.formats.native import write_native
 from racing.tracks.formats.ros_map import read_settings
 from racing.tracks.generator import generate
 
@@ -37,7 +37,7 @@ def png(wide, high, rows=b"", depth=8, colour=0, extra=b""):
 def good(tmp_path_factory):
     """The bytes of a good picture and its entry."""
     folder = tmp_path_factory.mktemp("good")
-    picture = write_house(generate(4, "kart", 420, 7, name="mine"), folder, metres_per_pixel=0.5)
+    picture = write_native(generate(4, "kart", 420, 7, name="mine"), folder, metres_per_pixel=0.5)
     return picture.read_bytes(), json.loads((folder / "checkpoints.json").read_text())["mine.png"]
 
 
@@ -285,7 +285,7 @@ def test_a_picture_of_the_wrong_kind_is_refused_or_read_the_same(tmp_path):
     road[(radius > 90) & (radius < 120)] = 255
     lengths = []
     for name, image in {
-        "grey": Image.fromarray(road),
+        "gray": Image.fromarray(road),
         "bits": Image.fromarray(road).convert("1"),
         "palette": Image.fromarray(road).convert("P"),
         "sixteen": Image.fromarray(road.astype(np.uint16) * 257),

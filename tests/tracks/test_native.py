@@ -1,4 +1,4 @@
-"""The house format: what is written is read back, and conventions mean what docs/tracks.md says."""
+"""The native format: what is written is read back, and conventions mean what docs/tracks.md says."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from PIL import Image
 from racing.config import choices, load_group
 from racing.sim.track import resample_closed
 from racing.tracks.catalog import load_track, load_tracks, shipped
-from racing.tracks.formats.native import parse_entry, read_house, write_house
+from racing.tracks.formats.native import parse_entry, read_native, write_native
 from racing.tracks.generator import generate
 from racing.tracks.geometry import nearest
 from racing.tracks.shipped import SHIPPED, draw_shipped, shipped_track
@@ -52,8 +52,8 @@ def test_drawing_the_shipped_circuits_again_changes_nothing(tmp_path):
 @pytest.mark.parametrize(("style", "length", "width"), [("kart", 420, 7), ("tight", 120, 2), ("figure_eight", 700, 11)])
 def test_round_trip(tmp_path, style, length, width):
     drawn = generate(4, style, length, width, name="mine")
-    once = read_house(write_house(drawn, tmp_path / "once"))
-    twice = read_house(write_house(once, tmp_path / "twice"))
+    once = read_native(write_native(drawn, tmp_path / "once"))
+    twice = read_native(write_native(once, tmp_path / "twice"))
     pixel = once.source["metres_per_pixel"]
     assert np.abs(twice.gates - drawn.gates).max() < 1e-3 * pixel
     assert distances(once.points, drawn.points, pixel).max() < 0.5 * pixel
@@ -80,8 +80,8 @@ def test_pixels_to_metres_by_hand():
 
 
 def test_axes_and_angle_keys_say_the_same_in_other_words(tmp_path):
-    picture = write_house(generate(4, "kart", 420, 7, name="mine"), tmp_path)
-    expected = read_house(picture)
+    picture = write_native(generate(4, "kart", 420, 7, name="mine"), tmp_path)
+    expected = read_native(picture)
     height = Image.open(picture).height
     path = tmp_path / "checkpoints.json"
     data = json.loads(path.read_text())
@@ -90,7 +90,7 @@ def test_axes_and_angle_keys_say_the_same_in_other_words(tmp_path):
     x, y = entry["start_position"]
     entry |= {"checkpoints": turned, "start_position": [x, height - 1 - y], "start_angle": -entry["start_angle"]}
     path.write_text(json.dumps({"mine.png": entry | {"axes": "plot", "angle": "cw"}}))
-    track = read_house(picture)
+    track = read_native(picture)
     assert np.allclose(track.points, expected.points)
     assert np.allclose(track.gates, expected.gates)
     assert np.cos(track.start_angle - expected.start_angle) == pytest.approx(1)
@@ -99,7 +99,7 @@ def test_axes_and_angle_keys_say_the_same_in_other_words(tmp_path):
 def test_world_and_picture_agree(tmp_path):
     """The middle of the start line, looked up in the picture, is a chequer; the infield is grass."""
     drawn = generate(4, "kart", 420, 7, name="mine")
-    track = read_house(write_house(drawn, tmp_path))
+    track = read_native(write_native(drawn, tmp_path))
     picture = np.asarray(Image.open(track.source["picture"]).convert("RGB")).astype(int)
     pixel, (x0, y0) = track.source["metres_per_pixel"], track.source["pixel_origin"]
 
@@ -108,7 +108,7 @@ def test_world_and_picture_agree(tmp_path):
 
     ahead = np.array([np.cos(track.start_angle), np.sin(track.start_angle)])
     red, green, blue = colour(*(track.start_position + 4 * ahead))
-    assert max(red, green, blue) - min(red, green, blue) < 12  # asphalt is grey
+    assert max(red, green, blue) - min(red, green, blue) < 12  # asphalt is gray
     left = track.start_position + np.array([-ahead[1], ahead[0]]) * 5.5
     red, green, blue = colour(*left)
     assert green > red + 30 > blue  # grass

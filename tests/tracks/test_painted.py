@@ -75,41 +75,43 @@ def test_a_narrower_pit_lane_is_left_out(half):
 
 def test_a_pit_lane_as_wide_as_the_road_is_asked_about():
     picture = coloured(stroke(PIT_LANE, 10, stroke(OVAL, 10), closed=False))
-    with pytest.raises(UnclearRoad, match=r"2 large areas.*about equally wide.*--keep longest") as caught:
+    with pytest.raises(UnclearRoad, match=r"2 large areas.*about equally wide.*--branch longest") as caught:
         read(picture)
     marks = [(round(mark.x, -1), round(mark.y, -1)) for mark in caught.value.marks]
     assert (400, 310) in marks
     assert (400, 370) in marks
-    kept = read(picture, keep="400,370")
+    kept = read(picture, branch="400,370")
     assert distances(in_pixels(kept), OVAL).max() < 1.5
-    longest, shortest = read(picture, keep="longest"), read(picture, keep="shortest")
+    longest, shortest = read(picture, branch="longest"), read(picture, branch="shortest")
     assert longest.length > kept.length > 2 * shortest.length
-    for wrong, says in (("sideways", "keep must be longest"), ("1,2", "is not on the road"), ("nan,2", "keep must be")):
+    refused = {"sideways": "branch must be longest", "1,2": "is not on the road", "nan,2": "branch must be"}
+    for wrong, says in refused.items():
         with pytest.raises(InputError, match=says):
-            read(picture, keep=wrong)
+            read(picture, branch=wrong)
 
 
 def test_a_gap_is_refused_with_its_place_and_bridged_when_told():
     mask = stroke(OVAL, 10)
     mask[205:235, 600:] = 0
-    with pytest.raises(UnclearRoad, match=r"at pixel \((69|70)\d, 2[12]\d\).*--close (\d+) bridges it") as caught:
+    says = r"at pixel \((69|70)\d, 2[12]\d\).*bridge it with --close-gaps (\d+)"
+    with pytest.raises(UnclearRoad, match=says) as caught:
         read(coloured(mask))
     (mark,) = caught.value.marks
     assert np.hypot(mark.x - 700, mark.y - 220) < 12
-    size = int(str(caught.value).partition("--close ")[2].split()[0])
-    assert distances(in_pixels(read(coloured(mask), close=size)), OVAL).mean() < 1.0
+    size = int(str(caught.value).partition("--close-gaps ")[2].split()[0])
+    assert distances(in_pixels(read(coloured(mask), close_gaps=size)), OVAL).mean() < 1.0
 
 
 def test_an_outline_with_a_gap_is_refused_with_its_place_and_bridged_when_told():
     whole, broken = outline(), outline()
     broken[208:230, 705:] = 255
     expected = read(four(whole)).length
-    with pytest.raises(UnclearRoad, match=r"--close (\d+) bridges it") as caught:
+    with pytest.raises(UnclearRoad, match=r"bridge it with --close-gaps (\d+)") as caught:
         read(four(broken))
     (mark,) = caught.value.marks
     assert np.hypot(mark.x - 718, mark.y - 219) < 20
-    size = int(str(caught.value).partition("--close ")[2].split()[0])
-    assert read(four(broken), close=size).length == pytest.approx(expected, rel=0.01)
+    size = int(str(caught.value).partition("--close-gaps ")[2].split()[0])
+    assert read(four(broken), close_gaps=size).length == pytest.approx(expected, rel=0.01)
 
 
 def test_a_road_with_open_ends_is_refused_and_both_ends_are_marked():
@@ -153,7 +155,7 @@ def test_import_marks_a_refused_picture_and_takes_options(tmp_path, monkeypatch,
     assert main(["tracks", "import", "club.png", "metres_per_pixel=0.5"]) == 2
     assert "marked in tracks/club-refused.png" in capsys.readouterr().err
     assert np.asarray(Image.open("tracks/club-refused.png").convert("RGB")).shape[1] > 500
-    options = ["metres_per_pixel=0.5", "keep=400,370", "start=690,200", "reverse=true"]
+    options = ["metres_per_pixel=0.5", "branch=400,370", "start=690,200", "reverse=true"]
     assert main(["tracks", "import", "club.png", *options]) == 0
     told = capsys.readouterr().out
     assert "encloses 2 large areas; confidence" in told
@@ -163,5 +165,5 @@ def test_import_marks_a_refused_picture_and_takes_options(tmp_path, monkeypatch,
     place = np.array([690, 439 - 200]) * 0.5
     assert np.linalg.norm(track.points[0] - place) < 8 + pixel
     assert (track.curvature * track.spacing).sum() > 6  # reversed: counter-clockwise
-    assert main(["tracks", "import", "club.png", "start=10,10", "keep=longest", "name=far"]) == 2
+    assert main(["tracks", "import", "club.png", "start=10,10", "branch=longest", "name=far"]) == 2
     assert "from the centreline" in capsys.readouterr().err

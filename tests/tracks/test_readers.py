@@ -51,7 +51,7 @@ def test_a_table_whose_width_is_wrong_gets_one_warning(caplog):
     with caplog.at_level(logging.WARNING):
         load_track(shared("tracks", "f1tenth_racetracks", "Oschersleben", "Oschersleben_map.yaml"))
     assert [r.getMessage() for r in caplog.records] == [
-        "Oschersleben_centerline.csv says the road is 2.20 m wide, the picture 1.97 m; the picture counts"
+        "Oschersleben_centerline.csv gives a road width of 2.20 m, the picture 1.97 m; using the picture's"
     ]
 
 
@@ -59,7 +59,7 @@ def test_a_table_whose_width_is_wrong_gets_one_warning(caplog):
     ("name", "pixel", "table", "length", "width"),
     [("norisring", 1.0, "Norisring", 2297, 15.88), ("budapest", 1.5, "Budapest", 4378, 9.98)],
 )
-def test_house_format_gives_the_published_centreline(name, pixel, table, length, width):
+def test_native_format_gives_the_published_centreline(name, pixel, table, length, width):
     track = load_track(shared("tracks", "png_checkpoints", f"{name}.png"), metres_per_pixel=pixel)
     given, _, _ = read_table(shared("tracks", "tum", f"{table}.csv"))
     points = track.points + given.mean(axis=0) - track.points.mean(axis=0)
@@ -235,10 +235,10 @@ def test_noise_is_smoothed_and_bends_are_kept(tmp_path):
     assert distances(track.points, drawn.points).max() < 0.1
 
 
-# -- the house format, made here -------------------------------------------------------------------------------------
+# -- the native format, made here ------------------------------------------------------------------------------------
 
 
-def test_a_house_folder_may_be_named_by_any_of_its_files(tmp_path):
+def test_a_native_folder_may_be_named_by_any_of_its_files(tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(load_track("oval").source["picture"].rsplit("/", 1)[0], folder)
     by_folder, by_json, by_picture = (load_track(folder / part) for part in ("", "checkpoints.json", "oval.png"))

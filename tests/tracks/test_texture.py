@@ -52,7 +52,7 @@ def test_large_textures_are_coarser(wavy: Track):
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.1])
-def test_the_house_picture_lies_where_the_drawing_lies(scale: float):
+def test_the_native_picture_lies_where_the_drawing_lies(scale: float):
     track = load_track("oval", scale=scale)
     own, drawn = picture_texture(track), drawn_texture(track)
     half = (track.left.mean() + track.right.mean()) / 2
@@ -89,7 +89,7 @@ def test_no_picture_to_show(wavy: Track, turned: bool):
 
 
 def test_an_unknown_source(wavy: Track):
-    with pytest.raises(InputError, match=r"env\.texture must be one of drawn, picture, got 'png'"):
+    with pytest.raises(InputError, match=r"texture must be one of drawn, picture, got 'png'"):
         make_textures([wavy], source="png")
 
 
@@ -115,10 +115,10 @@ def test_levels_are_means_and_packed_as_documented():
     assert colours[2 * 34 + 5] & 0xFFFFFF == int(pixels[2, 5, 0]) + 256 * int(pixels[2, 5, 1]) + 65536 * int(
         pixels[2, 5, 2]
     )
-    _, greys = texture.packed(gray=True)
-    grey = luma(pixels).astype(int)
-    here = greys[2 * 34 + 5]
-    assert [here >> s & 255 for s in (0, 8, 16, 24)] == [grey[2, 5], grey[2, 6], grey[3, 5], grey[3, 6]]
+    _, grays = texture.packed(gray=True)
+    gray = luma(pixels).astype(int)
+    here = grays[2 * 34 + 5]
+    assert [here >> s & 255 for s in (0, 8, 16, 24)] == [gray[2, 5], gray[2, 6], gray[3, 5], gray[3, 6]]
 
 
 def test_a_scaled_track_takes_its_picture_along():

@@ -49,11 +49,11 @@ def test_a_ros_map_is_what_f1tenth_gym_expects(tmp_path):
     keys = yaml.safe_load(settings.read_text())
     assert keys["image"] == "mine.png"
     assert keys["negate"] == 0
-    grey = np.asarray(Image.open(picture))
-    assert grey.dtype == np.uint8
-    assert set(np.unique(grey)) == {0, 255}
+    gray = np.asarray(Image.open(picture))
+    assert gray.dtype == np.uint8
+    assert set(np.unique(gray)) == {0, 255}
     # As the gym reads it: rows flipped, free above 128, the origin at the lower left corner.
-    free = np.flipud(grey) > 128
+    free = np.flipud(gray) > 128
     column, row = ((track.points - np.array(keys["origin"][:2])) / keys["resolution"]).astype(int).T
     assert free[row, column].all()
     beside = track.points + track.normals * (track.left + 2.5 * keys["resolution"])[:, None]
@@ -75,4 +75,6 @@ def test_the_verb_writes_every_format_and_refuses_others(tmp_path, capsys):
         assert main(["tracks", "export", "mini", f"format={form}", f"out={tmp_path / form}", "name=small"]) == 0
     assert sorted(p.name for p in (tmp_path / "ros").iterdir()) == ["small.png", "small.yaml", "small_centerline.csv"]
     assert main(["tracks", "export", "mini", "format=xml", f"out={tmp_path}"]) == 2
-    assert "--format must be one of house, ros, csv, got 'xml'" in capsys.readouterr().err
+    assert "--format must be one of native, ros, csv, got 'xml'; choose one" in capsys.readouterr().err
+    assert main(["tracks", "export", "oval", "--format", "house", "--out", str(tmp_path)]) == 2
+    assert "got 'house'; it is called native now" in capsys.readouterr().err

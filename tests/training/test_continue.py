@@ -80,7 +80,7 @@ def check_equal(run: RunDirectory, calm: RunDirectory, total: int = TOTAL) -> No
     assert (run.path / "export/policy.onnx").read_bytes() == (calm.path / "export/policy.onnx").read_bytes()
     assert points(run) == points(calm)
     assert set(points(run).values()) == {1}
-    clocks = ("learning_s", "steps_per_s", "judging_s", "first_lap", "lap_picture", "onnx", "laps")
+    clocks = ("learning_s", "steps_per_s", "eval_time_s", "first_lap", "lap_picture", "onnx", "laps")
     assert {k: v for k, v in run.summary.items() if k not in clocks} == {
         k: v for k, v in calm.summary.items() if k not in clocks
     }
@@ -116,10 +116,9 @@ def test_a_signal_saves_and_leaves_with_75_and_the_same_command_continues(
     said = process.stderr.read().splitlines()
     step = Checkpoints(run.path).all()[-1].step
     assert said[-1] == (
-        f"racing train: {run.name} stopped at step {step:,} on {name}, its state is saved; "
-        "the same command continues it"
+        f"racing train: {run.name} stopped at step {step:,} on {name}, checkpoint saved; run the same command to resume"
     )
-    assert said[:-1] == [f"{name}: saving after this update, then leaving"]
+    assert said[:-1] == [f"{name}: will checkpoint after this update and exit"]
     assert 0 < step < TOTAL
     assert run.status == "STOPPED"
     assert max(line["step"] for line in recorded(run, "metrics")) == step
@@ -144,7 +143,7 @@ def test_a_second_interrupt_leaves_at_once(calm: RunDirectory, tmp_path: Path, c
     capsys.readouterr()
     assert train_until(9000, tmp_path, *PPO, signals=[signal.SIGINT, signal.SIGINT]) == 130
     said = capsys.readouterr().err.splitlines()
-    assert said == ["SIGINT: saving after this update, then leaving", "racing: interrupted"]
+    assert said == ["SIGINT: will checkpoint after this update and exit", "racing: interrupted"]
     run = only_run(tmp_path)
     assert run.status == "KILLED"
     assert checkpoints_of(run) == ["000004096", "000008192"]
@@ -190,7 +189,7 @@ def test_a_damaged_checkpoint_is_told_kept_and_the_one_before_it_used(
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith(f"{stopped.name}: {harmed}")
     assert said[0].endswith("the one before it is used")
-    assert said[1] == f"{stopped.name}: continues at step 12,288"
+    assert said[1] == f"{stopped.name}: resuming from step 12,288"
     assert "000014336.damaged" in checkpoints_of(stopped)
     (event,) = [line for line in recorded(stopped, "event") if line["name"] == "checkpoint damaged"]
     assert str(harmed) in event["problem"]
@@ -358,15 +357,17 @@ def test_other_code_or_machine_is_told(
     monkeypatch.setattr("racing.training.trainer.facts", lambda _: FACTS | {"package torch": "2.1"})
     assert goes_on(stopped, "hardware.torch_threads=2") == 0
     changed = "package torch: 2.0 -> 2.1; torch threads: 1 -> 2"
-    warning = f"{stopped.name}: the same bits are not promised, the checkpoint was made with other {changed}"
+    warning = (
+        f"{stopped.name}: warning: results may not be bit-identical, the checkpoint was made with another {changed}"
+    )
     said = capsys.readouterr().err.splitlines()
-    assert said[:2] == [f"{stopped.name}: continues at step 14,336", warning]
+    assert said[:2] == [f"{stopped.name}: resuming from step 14,336", warning]
     assert {"racing.continued_with": changed} in [line["values"] for line in recorded(stopped, "tags")]
 
 
 def test_the_same_code_and_machine_are_not_told(stopped: RunDirectory, capsys: pytest.CaptureFixture[str]):
     assert goes_on(stopped) == 0
-    assert capsys.readouterr().err.splitlines() == [f"{stopped.name}: continues at step 14,336"]
+    assert capsys.readouterr().err.splitlines() == [f"{stopped.name}: resuming from step 14,336"]
     assert not [line for line in recorded(stopped, "tags") if "racing.continued_with" in line["values"]]
 
 
@@ -414,5 +415,5 @@ def test_a_disk_that_fills_up_fails_the_run_which_goes_on_when_there_is_space(
     moved = copied(run, small_disk.parent / "large")
     capsys.readouterr()
     assert train(small_disk.parent / "large", *arguments) == 0
-    assert f"continues at step {kept[-1].step:,}" in capsys.readouterr().err
+    assert f"resuming from step {kept[-1].step:,}" in capsys.readouterr().err
     check_equal(moved, calm)

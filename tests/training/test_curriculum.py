@@ -52,7 +52,7 @@ def test_progressive_training_is_three_runs_that_follow_each_other(tmp_path: Pat
     before = contents(tmp_path / "runs")
     capsys.readouterr()
     assert train(tmp_path, *arguments) == 0
-    assert capsys.readouterr().out.count("This run was finished before") == 3
+    assert capsys.readouterr().out.count("already finished; use fresh=true") == 3
     assert contents(tmp_path / "runs") == before
 
 
@@ -67,8 +67,8 @@ def test_stopped_in_the_second_phase_it_goes_on_there(tmp_path: Path, capsys: py
     capsys.readouterr()
     assert train(outputs, *OWN) == 0
     said = capsys.readouterr()
-    assert said.out.count("This run was finished before") == 1
-    assert f"{second.name}: continues at step 6,144" in said.err
+    assert said.out.count("already finished; use fresh=true") == 1
+    assert f"{second.name}: resuming from step 6,144" in said.err
     calm = runs_of(tmp_path / "calm")
     assert [run.name for run in runs_of(outputs)] == [run.name for run in calm]
     assert state_bytes(second, 6144) == state_bytes(calm[1], 6144)

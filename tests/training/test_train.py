@@ -81,7 +81,7 @@ def test_the_run_directory_is_complete(run: RunDirectory):
     assert {path.name for path in run.path.iterdir()} >= FILES
     assert {path.name for path in (run.path / "export").iterdir()} == {"policy.zip", "policy.onnx"}
     assert {path.name for path in (run.path / "evaluations" / "000008192").iterdir()} == PICTURES
-    assert not list(run.path.rglob("*.tmp"))
+    assert not list(run.path.rglob("*.tmp*"))
     assert run.config["algo"]["total_timesteps"] == 8192
     assert yaml.safe_load((run.path / "overrides.yaml").read_text())[:3] == ARGUMENTS
     summary = run.summary
@@ -104,11 +104,11 @@ def test_mlflow_has_the_whole_configuration_as_parameters(run: RunDirectory, cop
 
 
 def test_mlflow_has_the_metrics_over_steps(run: RunDirectory, copy: Copy):
-    for name in ("train/policy_loss", "train/value_loss", "train/std", "time/steps_per_s"):
+    for name in ("train/policy_loss", "train/value_loss", "train/std", "time/fps"):
         assert [step for step, _ in copy.points(name)] == [4096, 8192], name
     for name in ("eval/finish_rate", "eval/off_track_m", "eval/reward_terms/progress", "export/max_difference"):
         assert [step for step, _ in copy.points(name)] == [8192], name
-    assert [step for step, _ in copy.points("selection/finish_rate")] == [8192]
+    assert [step for step, _ in copy.points("validation/finish_rate")] == [8192]
     assert copy.run.data.metrics["export/max_difference"] <= 1e-5
     assert copy.run.data.metrics["eval/finish_rate"] == run.summary["finish_rate"]
     written = Counter()
@@ -174,7 +174,7 @@ def test_the_same_command_again_only_prints_the_summary(run: RunDirectory, train
     capsys.readouterr()
     assert main(["train", *ARGUMENTS, f"paths.outputs={outputs}"]) == 0
     said = capsys.readouterr().out
-    assert "finished before" in said
+    assert "already finished" in said
     assert "fresh=true" in said
     assert said.splitlines()[:5] == trained.stdout.splitlines()[:5]
     assert (run.path / "journal.jsonl").read_bytes() == journal

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from racing.training.evaluation_callback import rank_of
+from racing.runs.metrics import rank
 from racing.tuning.score import score, value_of
 
 RATES, RATIOS = (0.0, 0.01, 0.5, 0.89, 0.9, 0.95, 1.0), (None, 0.98, 1.0, 1.3, 4.0)
@@ -24,7 +24,7 @@ def test_by_hand():
 def test_a_better_rank_never_has_a_lower_score(enough):
     summaries = [{"finish_rate": f, "lap_ratio": r} for f, r in itertools.product(RATES, RATIOS)]
     for one, other in itertools.permutations(summaries, 2):
-        if rank_of(one, enough) > rank_of(other, enough):
+        if rank(one, enough) > rank(other, enough):
             assert score(one, enough) >= score(other, enough)
-        if min(one["finish_rate"], other["finish_rate"]) >= enough and rank_of(one, enough) > rank_of(other, enough):
+        if min(one["finish_rate"], other["finish_rate"]) >= enough and rank(one, enough) > rank(other, enough):
             assert score(one, enough) > score(other, enough)

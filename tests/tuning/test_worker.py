@@ -17,7 +17,7 @@ from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
 from racing.tuning.score import score
-from racing.tuning.worker import Watch
+from racing.tuning.worker import TrialObserver
 from racing_launchers.sweep import all_sweeps
 from tests.support.signals import contents, train, train_until
 from tests.training.test_curriculum import tags_of
@@ -55,7 +55,7 @@ def test_trials_are_ordinary_runs(searched: Path, tmp_path: Path, capsys: pytest
     best = yaml.safe_load((searched / "studies" / study.study_name / "best.yaml").read_text())
     before = contents(searched / "runs" / best["run"])
     assert train(searched, *best["overrides"]) == 0
-    assert "This run was finished before" in capsys.readouterr().out
+    assert "already finished; use fresh=true" in capsys.readouterr().out
     assert contents(searched / "runs" / best["run"]) == before
     assert train(tmp_path, *best["overrides"]) == 0  # elsewhere, not after others in one process
     (alone,) = all_runs(tmp_path)
@@ -86,7 +86,7 @@ def test_the_report(searched: Path, capsys: pytest.CaptureFixture[str], monkeypa
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """A policy is the better the nearer algo.gamma is to 0.98."""
 
-    def train(cfg, settings, *, suffix, watch):
+    def train(cfg, settings, *, observer, stop, suffix):
         return SimpleNamespace(summary={"finish_rate": 1 - 10 * abs(cfg.algo.gamma - 0.98), "lap_ratio": None})
 
     def compose(self, settings):
@@ -97,7 +97,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
                 OmegaConf.update(cfg, key, float(value))
         return cfg
 
-    monkeypatch.setattr("racing.tuning.worker.train", train)
+    monkeypatch.setattr("racing.tuning.worker.train_with_teacher", train)
     monkeypatch.setattr("racing.tuning.search.Search.compose", compose)
 
 
@@ -177,13 +177,13 @@ def test_a_judgement_that_is_repeated_is_reported_once():
         return SimpleNamespace(summary={"finish_rate": rate, "lap_ratio": None})
 
     study.ask()
-    Watch(stop, optuna.Trial(study, 0), "s", "score", judging).judged(120, result(0.5))
-    again = Watch(stop, optuna.Trial(study, 0), "s", "score", judging)
-    again.judged(120, result(0.1))  # not what the first one said: it is not looked at
-    again.judged(190, result(0.6))
+    TrialObserver(stop, optuna.Trial(study, 0), "s", "score", judging).evaluated(120, result(0.5))
+    again = TrialObserver(stop, optuna.Trial(study, 0), "s", "score", judging)
+    again.evaluated(120, result(0.1))  # not what the first one said: it is not looked at
+    again.evaluated(190, result(0.6))
     assert study.trials[0].intermediate_values == {100: 0.5, 200: 0.6}
     assert not stop.pruned
-    again.judged(300, result(0.1))
+    again.evaluated(300, result(0.1))
     assert stop.pruned
 
 
@@ -208,13 +208,13 @@ def test_a_search_whose_first_trials_all_fail_stops(tmp_path: Path, capsys: pyte
 def test_a_training_that_raises_or_diverges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     errors = iter([RuntimeError("out of memory"), Diverged("not numbers"), None])
 
-    def train(cfg, settings, *, suffix, watch):
+    def train(cfg, settings, *, observer, stop, suffix):
         error = next(errors)
         if error is not None:
             raise error
         return SimpleNamespace(summary={"finish_rate": 0.5, "lap_ratio": None})
 
-    monkeypatch.setattr("racing.tuning.worker.train", train)
+    monkeypatch.setattr("racing.tuning.worker.train_with_teacher", train)
     assert search(tmp_path, *RANDOM, "tuning.n_trials=2") == 0
     trials = study_of(tmp_path).trials
     assert [t.state.name for t in trials] == ["FAIL", "PRUNED", "COMPLETE"]

@@ -17,9 +17,10 @@ from typing import Any
 
 from racing.errors import require, require_number
 from racing.runs.lock import FileLock
-from racing_launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt
-from racing_launchers.local.supervisor import LOCK, make_places, process_of, usable_cores
-from racing_launchers.sweep import STOPPED, Job, Sweep
+from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt
+from racing_launchers.job import JobStatus
+from racing_launchers.local.supervisor import LOCK, make_slots, process_of, usable_cores
+from racing_launchers.sweep import Job, Sweep
 
 FIRST = 10.0  # [s] that a supervisor may take to begin
 
@@ -31,27 +32,27 @@ class LocalBackend(Backend):
     grace = 1.0
 
     def __init__(
-        self, *, n_jobs: int | None, gpus: list[int] | None, jobs_per_gpu: int, timeout: float | None, **common: Any
+        self, *, n_jobs: int | None, gpus: list[int] | None, jobs_per_gpu: int, timeout_min: float | None, **common: Any
     ) -> None:
         """Raises InputError for values off range."""
         super().__init__(**common)
         if n_jobs is not None:
             require_number("launcher.n_jobs", n_jobs, 1, 4096, whole=True)
         require_number("launcher.jobs_per_gpu", jobs_per_gpu, 1, 64, whole=True)
-        if timeout is not None:
-            require_number("launcher.timeout", timeout, 0.01, 1e6, unit="min")
+        if timeout_min is not None:
+            require_number("launcher.timeout_min", timeout_min, 0.01, 1e6, unit="min")
         fits = gpus is None or (isinstance(gpus, list) and all(isinstance(gpu, int) and gpu >= 0 for gpu in gpus))
         require(fits, f"launcher.gpus must be a list of numbers, got {gpus!r}; null takes all that nvidia-smi names")
         self.n_jobs, self.gpus, self.jobs_per_gpu = n_jobs, gpus, jobs_per_gpu
 
-    def workers_send(self, uri: str | None) -> bool:
+    def workers_upload(self, uri: str | None) -> bool:
         """See Backend: workers are on this machine, they reach what we reach."""
-        return self.send != "collector"
+        return self.upload_from != "collector"
 
     def plan(self, count: int) -> list[str]:
         """See Backend."""
-        places = len(make_places({"n_jobs": self.n_jobs, "gpus": self.gpus, "jobs_per_gpu": self.jobs_per_gpu}))
-        return [f"{min(count, places)} at a time, on {usable_cores()} cores of this machine"] if count else []
+        slots = len(make_slots({"n_jobs": self.n_jobs, "gpus": self.gpus, "jobs_per_gpu": self.jobs_per_gpu}))
+        return [f"{min(count, slots)} at a time, on {usable_cores()} cores of this machine"] if count else []
 
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend."""
@@ -59,10 +60,10 @@ class LocalBackend(Backend):
             begin_attempt(job, self.name)
         supervise(sweep)
 
-    def look(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, Look]:
+    def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
         """See Backend. A supervisor that is gone while jobs wait for it is replaced."""
-        found = {job.number: look_at(job) for job in jobs}
-        waiting = [job for job in jobs if found[job.number].state == WAIT]
+        found = {job.number: job_info(job) for job in jobs}
+        waiting = [job for job in jobs if found[job.number].state == JobState.PENDING]
         recent = any(time.time() - job.folder.attempt["submitted_ms"] / 1000 < FIRST for job in waiting)
         if waiting and not recent and not FileLock(sweep.path / LOCK).held:
             supervise(sweep)
@@ -75,26 +76,29 @@ class LocalBackend(Backend):
             if process is not None:
                 process.send_signal(signal.SIGTERM)
 
-    def bring(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
+    def fetch_results(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
         """See Backend. Why a job has stopped is known once its process has left."""
         until = time.monotonic() + FIRST
-        while last and job.ended == STOPPED and not job.folder.left and time.monotonic() < until:
+        while last and job.ended == JobStatus.STOPPED and not job.folder.exit_status and time.monotonic() < until:
             if process_of(job) is None and not FileLock(sweep.path / LOCK).held:
                 return
             time.sleep(0.05)
 
 
-def look_at(job: Job) -> Look:
+def job_info(job: Job) -> JobInfo:
     """How far the last attempt of a job is, from its files and the processes of this machine."""
-    left = job.folder.left
-    if left:
-        return Look(GONE, str(left["reason"]))
+    exit_status = job.folder.exit_status
+    if exit_status:
+        return JobInfo(JobState.LOST, str(exit_status["reason"]))
     started = job.folder.started
     if not started:
-        return Look(GONE, "cancelled before it began") if job.asked else Look(WAIT, "waits for a free place")
+        if job.cancel_requested:
+            return JobInfo(JobState.LOST, "cancelled before it began")
+        return JobInfo(JobState.PENDING, "waiting for a free slot")
     if process_of(job) is not None:
-        return Look(RUN, f"process {started['pid']}" + (f", GPU {started['gpu']}" if started.get("gpu") else ""))
-    return Look(GONE, f"process {started['pid']} is gone, and nobody saw how it ended")
+        gpu = f", GPU {started['gpu']}" if started.get("gpu") else ""
+        return JobInfo(JobState.RUNNING, f"process {started['pid']}{gpu}")
+    return JobInfo(JobState.LOST, f"process {started['pid']} is gone, and nobody saw how it ended")
 
 
 def supervise(sweep: Sweep) -> None:

@@ -21,16 +21,17 @@ from typing import Any
 import psutil
 
 from racing.runs.lock import FileLock
+from racing_launchers.backend import TIME_LIMIT
 from racing_launchers.sweep import Job, Sweep
 
 LOCK = "supervisor.lock"
-LOOK = 0.1  # [s] between two looks at processes and the queue
+POLL_INTERVAL = 0.1  # [s] between two looks at processes and the queue
 PATIENCE = 60.0  # [s] that a job has to save its state before it is killed
-PLACES = "CUDA_VISIBLE_DEVICES"
+GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass
-class Place:
+class Slot:
     """Where one job at a time can run. gpu: what CUDA_VISIBLE_DEVICES becomes; '' is none, None leaves it alone."""
 
     gpu: str | None
@@ -38,37 +39,37 @@ class Place:
     attempt: int = 0
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
-    asked: float = 0.0  # when it was told to stop for its time is over
+    stop_requested: float = 0.0  # when it was asked to stop because its time is over
 
 
 def serve(sweep: Sweep) -> None:
     """Run jobs until none is left that waits."""
-    settings = sweep.manifest["launcher"]
-    places = make_places(settings)
-    limit = 60 * settings["timeout"] if settings.get("timeout") else None
+    launcher = sweep.launcher
+    slots = make_slots(launcher)
+    limit = 60 * launcher["timeout_min"] if launcher.get("timeout_min") else None
     while True:
-        for place in places:
-            if place.process is not None:
-                watch(place, limit)
-        free = [place for place in places if place.process is None]
-        waiting = [job for job in sweep.jobs if waits(job)] if free else []
-        for place, job in zip(free, waiting, strict=False):
-            begin(sweep, place, job)
-        if not waiting and len(free) == len(places):
+        for slot in slots:
+            if slot.process is not None:
+                check(slot, limit)
+        free = [slot for slot in slots if slot.process is None]
+        waiting = [job for job in sweep.jobs if is_waiting(job)] if free else []
+        for slot, job in zip(free, waiting, strict=False):
+            start(sweep, slot, job)
+        if not waiting and len(free) == len(slots):
             return
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
 
 
-def make_places(settings: dict[str, Any]) -> list[Place]:
-    """The places that the launcher's settings and the machine's GPUs give: those with a GPU first.
+def make_slots(launcher: dict[str, Any]) -> list[Slot]:
+    """The slots that the launcher's configuration and the machine's GPUs give: those with a GPU first.
 
     Where there are GPUs, and more jobs at once than they take, the others get none and run on the CPU.
     """
-    gpus = settings["gpus"] if settings.get("gpus") is not None else all_gpus()
-    with_gpu: list[str | None] = [str(gpu) for _ in range(settings["jobs_per_gpu"]) for gpu in gpus]
-    count = settings["n_jobs"] or (len(with_gpu) if gpus else usable_cores())
-    rest: list[str | None] = [None if not gpus and settings.get("gpus") is None else ""] * count
-    return [Place(gpu) for gpu in [*with_gpu, *rest][:count]]
+    gpus = launcher["gpus"] if launcher.get("gpus") is not None else all_gpus()
+    with_gpu: list[str | None] = [str(gpu) for _ in range(launcher["jobs_per_gpu"]) for gpu in gpus]
+    count = launcher["n_jobs"] or (len(with_gpu) if gpus else usable_cores())
+    rest: list[str | None] = [None if not gpus and launcher.get("gpus") is None else ""] * count
+    return [Slot(gpu) for gpu in [*with_gpu, *rest][:count]]
 
 
 def usable_cores() -> int:
@@ -78,55 +79,56 @@ def usable_cores() -> int:
 
 def all_gpus() -> list[str]:
     """GPUs that CUDA_VISIBLE_DEVICES or else the driver names."""
-    if PLACES in os.environ:
-        return [name for name in os.environ[PLACES].split(",") if name]
+    if GPUS in os.environ:
+        return [name for name in os.environ[GPUS].split(",") if name]
     if not shutil.which("nvidia-smi"):
         return []
     done = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
     return done.stdout.split() if done.returncode == 0 else []
 
 
-def waits(job: Job) -> bool:
+def is_waiting(job: Job) -> bool:
     """Whether the last attempt of a job is one of ours that nobody has begun."""
     attempt = job.folder.attempt
     ours = attempt.get("launcher") == "local" and not job.folder.started and not job.folder.result
-    return ours and not job.folder.left and not job.asked
+    return ours and not job.folder.exit_status and not job.cancel_requested
 
 
-def begin(sweep: Sweep, place: Place, job: Job) -> None:
+def start(sweep: Sweep, slot: Slot, job: Job) -> None:
     """Start the process of a job."""
-    settings = os.environ | ({} if place.gpu is None else {PLACES: place.gpu})
+    environment = os.environ | ({} if slot.gpu is None else {GPUS: slot.gpu})
     attempt = job.folder.attempts
     command = [sys.executable, "-m", "racing_launchers.worker", str(job.folder.path), str(attempt)]
     with job.folder.log.open("ab") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=settings, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
         )
     created = psutil.Process(process.pid).create_time()
-    job.folder.write("started", attempt, {"pid": process.pid, "created": created, "gpu": place.gpu})
-    place.job, place.attempt, place.process, place.began, place.asked = job, attempt, process, time.monotonic(), 0.0
+    job.folder.write("started", attempt, {"pid": process.pid, "created": created, "gpu": slot.gpu})
+    slot.job, slot.attempt, slot.process = job, attempt, process
+    slot.began, slot.stop_requested = time.monotonic(), 0.0
 
 
-def watch(place: Place, limit: float | None) -> None:
-    """See whether the job of a place has ended; ask it to when its time [s] is over."""
-    assert place.process is not None
-    assert place.job is not None
-    code = place.process.poll()
+def check(slot: Slot, limit: float | None) -> None:
+    """See whether the job of a slot has ended; ask it to when its time [s] is over."""
+    assert slot.process is not None
+    assert slot.job is not None
+    code = slot.process.poll()
     now = time.monotonic()
     if code is not None:
-        left = {"exit_code": code, "reason": reason(code, timed_out=place.asked > 0)}
-        place.job.folder.write("left", place.attempt, left)
-        place.process = place.job = None
-    elif limit and not place.asked and now - place.began > limit:
-        place.asked = now
-        place.process.send_signal(signal.SIGTERM)
-    elif place.asked and now - place.asked > PATIENCE:
-        place.process.kill()
+        exit_status = {"exit_code": code, "reason": reason(code, timed_out=slot.stop_requested > 0)}
+        slot.job.folder.write("exit", slot.attempt, exit_status)
+        slot.process = slot.job = None
+    elif limit and not slot.stop_requested and now - slot.began > limit:
+        slot.stop_requested = now
+        slot.process.send_signal(signal.SIGTERM)
+    elif slot.stop_requested and now - slot.stop_requested > PATIENCE:
+        slot.process.kill()
 
 
 def reason(code: int, *, timed_out: bool) -> str:
     """How a process ended, for people."""
-    late = "time is over (launcher.timeout), " if timed_out else ""
+    late = f"{TIME_LIMIT} (launcher.timeout_min), " if timed_out else ""
     if code >= 0:
         return f"{late}left with exit code {code}"
     name = signal.Signals(-code).name

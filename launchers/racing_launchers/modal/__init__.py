@@ -1,9 +1,10 @@
-"""Jobs of a sweep in containers of Modal.
+"""`launcher=modal`: jobs in Modal containers.
 
-backend.py   submits, looks, cancels, brings results home
+backend.py   submits, polls, cancels, fetches results
 app.py       what is sent: the image, the function and what it is given
 worker.py    what a container does
-sync.py      files from the volume to the outputs folder
+sync.py      files from the Modal volume to the outputs folder
+volume.py    files on a Modal volume;  tracks.py: tracks on one
 gpus.py      names and prices
 service.py   an app that is deployed: training on a web request
 """

@@ -23,16 +23,16 @@ ROOT = "/root"  # where Modal puts code: it is on the path of Python there
 
 
 @dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What a job gets; the keys of conf/launcher/modal.yaml. gpu: normalised. timeout [s]."""
+class ResourceRequest:
+    """What a job gets: the keys of conf/launcher/modal.yaml. gpu: as `normalize` writes it."""
 
     app: str
     environment: str | None
     gpu: list[str]
     cpu: float
     memory: int
-    timeout: int
-    retries: int
+    timeout_s: int
+    max_restarts: int
     max_containers: int | None
     region: Any
     runs_volume: str
@@ -48,46 +48,46 @@ class Needs:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def make_app(needs: Needs, scratch: Path, *, with_tracks: bool) -> tuple[Any, Any]:
+def make_app(resources: ResourceRequest, scratch: Path, *, with_tracks: bool) -> tuple[Any, Any]:
     """An app and its function, neither of them sent yet. scratch: a folder for files that are made for the image."""
     modal = library()
-    app = modal.App(needs.app, include_source=False)
-    return app, app.function(**settings(needs, scratch, with_tracks=with_tracks))(run_job)
+    app = modal.App(resources.app, include_source=False)
+    return app, app.function(**function_options(resources, scratch, with_tracks=with_tracks))(run_job)
 
 
-def settings(needs: Needs, scratch: Path, *, with_tracks: bool) -> dict[str, Any]:
+def function_options(resources: ResourceRequest, scratch: Path, *, with_tracks: bool) -> dict[str, Any]:
     """What Modal's decorator is given."""
     modal = library()
-    volumes = {needs.runs_path: volume(needs.runs_volume, needs, create_if_missing=True, version=2)}
-    if with_tracks and needs.tracks_volume:
-        volumes[needs.tracks_path] = volume(needs.tracks_volume, needs).with_mount_options(read_only=True)
-    secrets = [modal.Secret.from_name(name, environment_name=needs.environment) for name in needs.secrets]
-    passed = passed_on(needs.env_passthrough)
+    volumes = {resources.runs_path: volume(resources.runs_volume, resources, create_if_missing=True, version=2)}
+    if with_tracks and resources.tracks_volume:
+        volumes[resources.tracks_path] = volume(resources.tracks_volume, resources).with_mount_options(read_only=True)
+    secrets = [modal.Secret.from_name(name, environment_name=resources.environment) for name in resources.secrets]
+    passed = passed_on(resources.env_passthrough)
     if passed:
         secrets.append(modal.Secret.from_dict(passed))
     return {
         "name": "job",
-        "image": make_image(needs, scratch),
-        "gpu": (needs.gpu[0] if len(needs.gpu) == 1 else needs.gpu) or None,
-        "cpu": needs.cpu,
-        "memory": needs.memory,
-        "timeout": needs.timeout,
+        "image": make_image(resources, scratch),
+        "gpu": (resources.gpu[0] if len(resources.gpu) == 1 else resources.gpu) or None,
+        "cpu": resources.cpu,
+        "memory": resources.memory,
+        "timeout": resources.timeout_s,
         # Only time-outs and lost containers come to that: what a job raises is returned.
-        "retries": modal.Retries(max_retries=needs.retries, initial_delay=0.0, backoff_coefficient=1.0),
-        "max_containers": needs.max_containers,
-        "region": needs.region,
+        "retries": modal.Retries(max_retries=resources.max_restarts, initial_delay=0.0, backoff_coefficient=1.0),
+        "max_containers": resources.max_containers,
+        "region": resources.region,
         "volumes": volumes,
         "secrets": secrets,
-        "env": needs.env or None,
+        "env": resources.env or None,
         "single_use_containers": True,  # Hydra and torch keep state in the process
         "include_source": False,
-        **needs.extra,
+        **resources.extra,
     }
 
 
-def volume(name: str, needs: Needs, **options: Any) -> Any:
+def volume(name: str, resources: ResourceRequest, **options: Any) -> Any:
     """A volume by name, not looked up yet."""
-    return library().Volume.from_name(name, environment_name=needs.environment, **options)
+    return library().Volume.from_name(name, environment_name=resources.environment, **options)
 
 
 def passed_on(names: list[str]) -> dict[str, str]:
@@ -101,21 +101,21 @@ def passed_on(names: list[str]) -> dict[str, str]:
     return found
 
 
-def make_image(needs: Needs, scratch: Path) -> Any:
+def make_image(resources: ResourceRequest, scratch: Path) -> Any:
     """The image: the packages of this machine in the same versions, then the code."""
     modal = library()
-    if needs.image:
-        given = imported(needs.image)
+    if resources.image:
+        given = imported(resources.image)
         image = given() if callable(given) else given
-        require(isinstance(image, modal.Image), f"launcher.image={needs.image} must be a modal.Image; correct it")
-        image = image.uv_pip_install(*needs.packages) if needs.packages else image
+        require(isinstance(image, modal.Image), f"launcher.image={resources.image} must be a modal.Image; correct it")
+        image = image.uv_pip_install(*resources.packages) if resources.packages else image
     else:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        image = modal.Image.debian_slim(python_version=version).uv_pip_install(*pinned("racing"), *needs.packages)
-    return add_code(image, needs, scratch)
+        image = modal.Image.debian_slim(python_version=version).uv_pip_install(*pinned("racing"), *resources.packages)
+    return add_code(image, resources, scratch)
 
 
-def add_code(image: Any, needs: Needs, scratch: Path) -> Any:
+def add_code(image: Any, resources: ResourceRequest, scratch: Path) -> Any:
     """The image with racing, its configuration and circuits, and what else is wanted, as this machine has them."""
     launchers = Path(__file__).resolve().parents[1]
     plugin = importlib.util.find_spec("hydra_plugins.racing_launcher")
@@ -130,10 +130,11 @@ def add_code(image: Any, needs: Needs, scratch: Path) -> Any:
         circuits = next(iter(shipped().values())).parent
         image = image.add_local_dir(conf_directory(), f"{ROOT}/racing/_conf", ignore=noise)
         image = image.add_local_dir(circuits, f"{ROOT}/racing/_tracks", ignore=noise)
-    about = metadata(scratch)
-    if about is not None:
-        image = image.add_local_file(about, f"{ROOT}/racing-{importlib.metadata.version('racing')}.dist-info/METADATA")
-    return image.add_local_python_source(*needs.python_source, ignore=[]) if needs.python_source else image
+    source = metadata(scratch)
+    if source is not None:
+        target = f"{ROOT}/racing-{importlib.metadata.version('racing')}.dist-info/METADATA"
+        image = image.add_local_file(source, target)
+    return image.add_local_python_source(*resources.python_source, ignore=[]) if resources.python_source else image
 
 
 def noise(path: Path) -> bool:
@@ -153,21 +154,21 @@ def metadata(scratch: Path) -> Path | None:
 
 @functools.cache
 def pinned(package: str) -> list[str]:
-    """Everything that a package needs, in the versions of this machine: `numpy==2.4.1`.
+    """Everything that a package resources, in the versions of this machine: `numpy==2.4.1`.
 
     Builds of torch for one kind of hardware (2.13.0+cpu) are named without it: the image gets the usual one.
     """
     from packaging.requirements import Requirement
 
     found: dict[str, str] = {}
-    asked: set[tuple[str, ...]] = set()  # names with extras
-    left = [Requirement(package)]
-    while left:
-        requirement = left.pop()
-        seen = (requirement.name, *sorted(requirement.extras))
-        if seen in asked:
+    seen: set[tuple[str, ...]] = set()  # names with extras
+    waiting = [Requirement(package)]
+    while waiting:
+        requirement = waiting.pop()
+        key = (requirement.name, *sorted(requirement.extras))
+        if key in seen:
             continue
-        asked.add(seen)
+        seen.add(key)
         try:
             distribution = importlib.metadata.distribution(requirement.name)
         except importlib.metadata.PackageNotFoundError:
@@ -178,7 +179,7 @@ def pinned(package: str) -> list[str]:
             needed = Requirement(line)
             extras = requirement.extras or {""}
             if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
-                left.append(needed)
+                waiting.append(needed)
     found.pop(package, None)
     return sorted((f"{name}=={version}" for name, version in found.items()), key=str.lower)
 
@@ -193,17 +194,18 @@ def imported(path: str) -> Any:
         require(False, f"launcher.image={path} cannot be imported ({error}); give module.name")
 
 
-def described(needs: Needs, scratch: Path) -> list[str]:
+def describe(resources: ResourceRequest, scratch: Path) -> list[str]:
     """Lines about what would be sent, for a dry run."""
-    passed = {**needs.env, **passed_on(needs.env_passthrough)}
-    source = needs.image or f"debian slim, Python {sys.version_info.major}.{sys.version_info.minor}"
-    packages = [] if needs.image else pinned("racing")
-    code = ", ".join(["racing", "racing_launchers", "conf", "tracks", *needs.python_source])
+    passed = {**resources.env, **passed_on(resources.env_passthrough)}
+    source = resources.image or f"debian slim, Python {sys.version_info.major}.{sys.version_info.minor}"
+    packages = [] if resources.image else pinned("racing")
+    code = ", ".join(["racing", "racing_launchers", "conf", "tracks", *resources.python_source])
+    tracks = f"{resources.tracks_volume} at {resources.tracks_path} (read-only)"
     return [
-        f"app {needs.app}, a call for each job, one container for each call",
-        f"image {source}, {len(packages) + len(needs.packages)} packages; code: {code}",
-        f"GPU {', '.join(needs.gpu) or 'none'}, {needs.cpu:g} cores, {needs.memory} MiB",
-        f"{needs.timeout / 60:g} min for an attempt, {needs.retries} further attempts",
-        f"volumes {needs.runs_volume} at {needs.runs_path}, {needs.tracks_volume} at {needs.tracks_path} (read-only)",
-        f"secrets {', '.join(needs.secrets) or 'none'}; environment {', '.join(passed) or 'none'}",
+        f"app {resources.app}, a call for each job, one container for each call",
+        f"image {source}, {len(packages) + len(resources.packages)} packages; code: {code}",
+        f"GPU {', '.join(resources.gpu) or 'none'}, {resources.cpu:g} cores, {resources.memory} MiB",
+        f"{resources.timeout_s / 60:g} min for an attempt, {resources.max_restarts} further attempts",
+        f"volumes {resources.runs_volume} at {resources.runs_path}, {tracks}",
+        f"secrets {', '.join(resources.secrets) or 'none'}; environment {', '.join(passed) or 'none'}",
     ]

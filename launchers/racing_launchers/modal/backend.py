@@ -1,7 +1,7 @@
-"""Jobs of a sweep in containers of Modal, one call for each.
+"""Jobs of a sweep in Modal containers, one call for each.
 
 Calls are spawned in a detached app and their ids written down, so that any process with the same token can go on with
-the sweep. Jobs work on a volume, from which results are brought here.
+the sweep. Jobs work on a volume, from which results are fetched.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from typing import Any
 from racing.config import plain
 from racing.errors import InputError, require, require_number
 from racing.runs.directory import find_run
-from racing_launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt, insists_on_gpu
-from racing_launchers.modal.app import Needs, described, make_app
-from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, normalise
-from racing_launchers.modal.sync import bring, bring_log
+from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
+from racing_launchers.modal.app import ResourceRequest, describe, make_app
+from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, normalize
+from racing_launchers.modal.sync import fetch_job, fetch_log
 from racing_launchers.modal.tracks import files_of_config, required
 from racing_launchers.modal.volume import Volume, answered, brief, library
-from racing_launchers.modal.worker import Order, usage_of
+from racing_launchers.modal.worker import RemoteJobSpec, usage_of
 from racing_launchers.payload import CommandJob, HydraJob
-from racing_launchers.sweep import ASKED, Job, Sweep
+from racing_launchers.sweep import CANCEL_FILE, Job, Sweep
 from racing_launchers.worker import read_payload
 
-SAVING = 60.0  # [s] that a cancelled job has to save its state
-MANY = 16  # requests at a time
+SAVE_TIME = 60.0  # [s] that a cancelled job has to save its state
+MAX_REQUESTS = 16  # at a time
 DAY = 24 * 60  # [min] Modal lets no attempt be longer
 NUMBERS = {  # key of conf/launcher/modal.yaml: lowest, highest, whole numbers only, unit
     "cpu": (0.125, 64, False, "cores"),
     "memory": (128, 344_064, True, "MiB"),
-    "timeout": (1 / 60, DAY, False, "min"),
-    "retries": (0, 10, True, ""),
+    "timeout_min": (1 / 60, DAY, False, "min"),
+    "max_restarts": (0, 10, True, ""),
     "commit_every": (0.1, 3600, False, "s"),
     "max_containers": (1, 10_000, True, ""),
 }
@@ -52,26 +52,24 @@ class ModalBackend(Backend):
     shared = False
     grace = 2.0  # results are on the volume before a call ends
 
-    def __init__(self, **known: Any) -> None:
+    def __init__(self, **keys: Any) -> None:
         """Raises InputError for values off range, and for GPUs that Modal does not offer."""
-        wish = {key: known.pop(key) for key in (*NUMBERS, *NAMES, *PATHS, *LISTS, *TABLES, *AS_THEY_ARE)}
-        super().__init__(**known)
-        check_wish(wish)
-        self.commit_every = wish.pop("commit_every")
-        self.needs = Needs(
-            **wish
-            | {"gpu": normalise(wish["gpu"]), "timeout": round(wish["timeout"] * 60)}
-            | {key: wish[key].rstrip("/") for key in PATHS}
-            | {"env": {str(key): str(value) for key, value in wish["env"].items()}}
+        values = {key: keys.pop(key) for key in (*NUMBERS, *NAMES, *PATHS, *LISTS, *TABLES, *AS_THEY_ARE)}
+        super().__init__(**keys)
+        check_values(values)
+        self.commit_every = values.pop("commit_every")
+        self.resources = ResourceRequest(
+            **values
+            | {"gpu": normalize(values["gpu"]), "timeout_s": round(values.pop("timeout_min") * 60)}
+            | {key: values[key].rstrip("/") for key in PATHS}
+            | {"env": {str(key): str(value) for key, value in values["env"].items()}}
         )
         self._runs: Volume | None = None
         self._prices: Prices | None = None
 
-    # before
-
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """See Backend: a needed GPU is asked for; the server answers, takes the token, and has the tracks."""
-        futile = not self.needs.gpu and any(insists_on_gpu(config) for config in jobs)
+        futile = not self.resources.gpu and any(insists_on_gpu(config) for config in jobs)
         require(not futile, "hardware.fallback=false wants a GPU, launcher.gpu=null is none; launcher.gpu=[L40S,T4]")
         with answered("the request"):
             library().Client.from_env().hello()
@@ -79,23 +77,23 @@ class ModalBackend(Backend):
 
     def plan(self, count: int) -> list[str]:
         """See Backend."""
-        needs, prices = self.needs, self.prices
-        dearest = max(needs.gpu, key=prices.gpu, default="")
-        attempt = prices.second(dearest, needs.cpu, needs.memory) * needs.timeout
-        gpus = f"the first free of {', '.join(needs.gpu)}" if needs.gpu else "no GPU"
-        once, ever = count * attempt, count * attempt * (1 + needs.retries)
+        resources, prices = self.resources, self.prices
+        dearest = max(resources.gpu, key=prices.gpu, default="")
+        attempt = prices.second(dearest, resources.cpu, resources.memory) * resources.timeout_s
+        gpus = f"the first free of {', '.join(resources.gpu)}" if resources.gpu else "no GPU"
+        once, ever = count * attempt, count * attempt * (1 + resources.max_restarts)
         lines = [
-            f"containers of Modal with {gpus}, {needs.cpu:g} cores, {needs.memory / 1024:g} GiB",
-            f"at most {once:,.2f} USD if each job takes its {needs.timeout / 60:g} min once, "
-            f"{ever:,.2f} USD if it takes all {needs.retries} retries; {prices.source}",
+            f"Modal containers with {gpus}, {resources.cpu:g} cores, {resources.memory / 1024:g} GiB",
+            f"at most {once:,.2f} USD if each job takes its {resources.timeout_s / 60:g} min once, "
+            f"{ever:,.2f} USD if it takes all {resources.max_restarts} restarts; {prices.source}",
         ]
         if self.dry_run:
-            lines += described(needs, Path())
+            lines += describe(resources, Path())
         return lines
 
     @property
     def prices(self) -> Prices:
-        """Of today where Modal tells them."""
+        """Today's prices, if Modal publishes them."""
         if self._prices is None:
             self._prices = live_prices(listed_prices())
         return self._prices
@@ -105,66 +103,63 @@ class ModalBackend(Backend):
         if not specs:
             return {}
         named = f"track {specs[0]!r} does not travel with the code"
-        require(self.needs.tracks_volume is not None, f"{named}; name a volume with launcher.tracks_volume=NAME")
-        return required(
-            list(dict.fromkeys(specs)), Volume(str(self.needs.tracks_volume), environment=self.needs.environment)
-        )
-
-    # submitting
+        require(self.resources.tracks_volume is not None, f"{named}; name a volume with launcher.tracks_volume=NAME")
+        volume = Volume(str(self.resources.tracks_volume), environment=self.resources.environment)
+        return required(list(dict.fromkeys(specs)), volume)
 
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend."""
         specs = {job.number: track_specs(job) for job in jobs}
-        tracks = self._tracks([spec for several in specs.values() for spec in several])
+        tracks = self._tracks([spec for job_specs in specs.values() for spec in job_specs])
         with tempfile.TemporaryDirectory(prefix="racing-modal-") as scratch, answered("the app"):
-            app, function = make_app(self.needs, Path(scratch), with_tracks=bool(tracks))
-            with app.run(detach=True, environment_name=self.needs.environment):
-                about = {"app": app.app_id, "page": app.get_dashboard_url()}
-                sweep.describe(modal=about)  # before anything runs: whoever comes later can stop it
+            app, function = make_app(self.resources, Path(scratch), with_tracks=bool(tracks))
+            with app.run(detach=True, environment_name=self.resources.environment):
+                handle = {"app": app.app_id, "page": app.get_dashboard_url()}
+                sweep.write_manifest(modal=handle)  # before anything runs: whoever comes later can stop it
                 for job in jobs:
-                    own = {spec: tracks[spec] for spec in specs[job.number]}
-                    call = function.spawn(self._order(sweep, job, own).plain())
-                    begin_attempt(job, self.name, {"call": call.object_id, **about})
+                    needed = {spec: tracks[spec] for spec in specs[job.number]}
+                    call = function.spawn(self._job_spec(sweep, job, needed).plain())
+                    begin_attempt(job, self.name, {"call": call.object_id, **handle})
 
-    def _order(self, sweep: Sweep, job: Job, tracks: dict[str, dict[str, Any]]) -> Order:
-        needs = self.needs
-        return Order(
+    def _job_spec(self, sweep: Sweep, job: Job, tracks: dict[str, dict[str, Any]]) -> RemoteJobSpec:
+        resources = self.resources
+        return RemoteJobSpec(
             sweep=sweep.name,
             number=job.number,
             attempt=job.folder.attempts + 1,
             payload=(job.folder.path / "job.pkl").read_bytes(),
-            about=job.folder.about,
-            volume=needs.runs_volume,
-            runs=needs.runs_path,
-            tracks_at=needs.tracks_path if tracks else None,
+            job=job.folder.spec,
+            volume=resources.runs_volume,
+            runs_path=resources.runs_path,
+            tracks_path=resources.tracks_path if tracks else None,
             tracks=tracks,
-            gpus=needs.gpu,
+            gpus=resources.gpu,
             commit_every=self.commit_every,
-            continued=bool(job.folder.runs),
-            logged=job.folder.log.exists(),
+            keep_runs=bool(job.folder.runs),
+            keep_log=job.folder.log.exists(),
             home=str(sweep.path),
         )
 
-    # while it goes on
-
-    def look(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, Look]:
+    def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
         """See Backend."""
         volume = self.runs
-        with ThreadPoolExecutor(MANY) as pool:
-            looks = pool.map(lambda job: self._look_at(volume, sweep, job), jobs)
-            return {job.number: look for job, look in zip(jobs, looks, strict=True)}
+        with ThreadPoolExecutor(MAX_REQUESTS) as pool:
+            infos = pool.map(lambda job: self._info(volume, sweep, job), jobs)
+            return {job.number: info for job, info in zip(jobs, infos, strict=True)}
 
-    def _look_at(self, volume: Volume, sweep: Sweep, job: Job) -> Look:
+    def _info(self, volume: Volume, sweep: Sweep, job: Job) -> JobInfo:
         ended = self._ended(job)
         if not job.folder.started:
-            bring(volume, sweep, job, last=False)
+            fetch_job(volume, sweep, job, last=False)
         started = job.folder.started
         if ended is None:
-            return Look(RUN, container_of(job)) if started else Look(WAIT, "waits for a container")
-        asked = job.folder.path / ASKED
-        if asked.exists() and started and not job.folder.result and time.time() - asked.stat().st_mtime < SAVING:
-            return Look(RUN, "cancelled, saves its state")
-        return Look(GONE, ended)
+            if not started:
+                return JobInfo(JobState.PENDING, "waiting for a container")
+            return JobInfo(JobState.RUNNING, container_of(job))
+        cancel = job.folder.path / CANCEL_FILE
+        if cancel.exists() and started and not job.folder.result and time.time() - cancel.stat().st_mtime < SAVE_TIME:
+            return JobInfo(JobState.RUNNING, "cancelled, saving its state")
+        return JobInfo(JobState.LOST, ended)
 
     def _ended(self, job: Job) -> str | None:
         """How the job's call ended; None while it goes on."""
@@ -182,7 +177,7 @@ class ModalBackend(Backend):
         except exception.OutputExpiredError:
             return f"Modal no longer knows call {call}"
         except exception.FunctionTimeoutError:
-            return f"time is over (launcher.timeout), {self.needs.retries} retries included"
+            return f"{TIME_LIMIT} (launcher.timeout_min), {self.resources.max_restarts} restarts included"
         except exception.InternalFailure as error:
             return f"its containers were lost: {brief(error)}"
         except (exception.InputCancellation, exception.RemoteError) as error:
@@ -200,32 +195,30 @@ class ModalBackend(Backend):
                 with answered(f"call {call}"):
                     library().FunctionCall.from_id(call).cancel()
 
-    def bring(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
+    def fetch_results(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
         """See Backend."""
-        bring(self.runs, sweep, job, last=last)
+        fetch_job(self.runs, sweep, job, last=last)
 
     @property
     def runs(self) -> Volume:
-        """The volume that jobs write to."""
+        """The Modal volume that jobs write to."""
         if self._runs is None:
-            self._runs = Volume(self.needs.runs_volume, create=True, environment=self.needs.environment)
+            self._runs = Volume(self.resources.runs_volume, create=True, environment=self.resources.environment)
         return self._runs
 
     def log(self, sweep: Sweep, job: Job) -> Iterable[str]:
-        """See Backend. What Modal has of the container where the job itself has said nothing."""
+        """See Backend. Where the job has written nothing, what Modal has of its container."""
         if job.folder.attempts:
-            bring_log(self.runs, sweep, job)
-        return super().log(sweep, job) or self._said_by_container(job)
+            fetch_log(self.runs, sweep, job)
+        return super().log(sweep, job) or self._container_log(job)
 
-    def _said_by_container(self, job: Job) -> list[str]:
+    def _container_log(self, job: Job) -> list[str]:
         call = job.folder.attempt.get("handle", {}).get("call")
         if not call:
             return []
         with answered(f"call {call}"):
             entries = library().FunctionCall.from_id(call).logs.tail(1000)
         return "".join(entry.data for entry in entries).splitlines()
-
-    # after
 
     def results(self, sweep: Sweep) -> dict[str, float]:
         """See Backend: what the containers of all jobs have cost, and for how long they worked."""
@@ -237,13 +230,13 @@ class ModalBackend(Backend):
             for used in usage_of(job.folder.path):
                 seconds = max(0.0, float(used["until"]) - float(used["began"]))
                 hours += seconds / 3600
-                cost += seconds * prices.second(str(used["gpu"]), self.needs.cpu, self.needs.memory)
+                cost += seconds * prices.second(str(used["gpu"]), self.resources.cpu, self.resources.memory)
         return {"cost_usd": round(cost, 6), "container_hours": round(hours, 6)}
 
 
-def check_wish(wish: Mapping[str, Any]) -> None:
+def check_values(values: Mapping[str, Any]) -> None:
     """Raise InputError unless the values of conf/launcher/modal.yaml are of the right kind and in their ranges."""
-    given = {key: value for key, value in wish.items() if value is not None or key not in OPTIONAL}
+    given = {key: value for key, value in values.items() if value is not None or key not in OPTIONAL}
     for key, (low, high, whole, unit) in NUMBERS.items():
         if key in given:
             require_number(f"launcher.{key}", given[key], low, high, whole=whole, unit=unit)
@@ -265,7 +258,7 @@ def check_wish(wish: Mapping[str, Any]) -> None:
 def container_of(job: Job) -> str:
     """Where a job runs, for people."""
     used = usage_of(job.folder.path)
-    return f"{used[-1]['gpu'] or 'no GPU'}, container {len(used)}" if used else "runs"
+    return f"{used[-1]['gpu'] or 'no GPU'}, container {len(used)}" if used else "running"
 
 
 def track_specs(job: Job) -> list[str]:

@@ -1,4 +1,4 @@
-"""GPUs of Modal: their names, and what they cost."""
+"""Modal's GPUs: their names, and what they cost."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from racing.errors import InputError, require
 SMALL, A100, H100 = ("T4", "L4", "A10", "L40S", "RTX-PRO-6000"), ("A100", "A100-40GB", "A100-80GB"), ("H100", "H100!")
 NAMES = (*SMALL, *A100, *H100, "H200", "B200", "B200+")
 OLD = {"A10G": "A10", "RTX6000": "RTX-PRO-6000", "RTXPRO6000": "RTX-PRO-6000"}
-MOST = {"A10": 4}  # in one container; others 8
+MAX_COUNT = {"A10": 4}  # in one container; others 8
 PRICED_AS = {"A100": "A100-80GB", "H100!": "H100", "B200+": "B200"}  # A100 may become the larger one
 GIB = 1024  # [MiB]
 
 
-def normalise(wanted: Any) -> list[str]:
+def normalize(wanted: Any) -> list[str]:
     """GPUs in order of preference as Modal writes them, `L40S` or `A100:2`; empty for none.
 
     wanted: a name, a list of names, or null. Raises InputError for names that Modal does not have.
     """
-    several = [] if wanted is None else [wanted] if isinstance(wanted, str) else wanted
-    fits = isinstance(several, Sequence) and all(isinstance(name, str) and name for name in several)
+    names = [] if wanted is None else [wanted] if isinstance(wanted, str) else wanted
+    fits = isinstance(names, Sequence) and all(isinstance(name, str) and name for name in names)
     require(fits, f"launcher.gpu must be a name, a list of names or null, got {wanted!r}; e.g. [L40S, A100, A10, T4]")
     found: list[str] = []
-    for one in several:
+    for one in names:
         name, colon, count = one.strip().upper().partition(":")
         name = OLD.get(name, name)
         require(name in NAMES, f"launcher.gpu has {one!r}, which Modal does not offer; {hint(name, NAMES)}")
-        most = MOST.get(name, 8)
+        most = MAX_COUNT.get(name, 8)
         whole = not colon or (count.isdigit() and 1 <= int(count) <= most)
         require(whole, f"launcher.gpu has {one!r}, there are 1 to {most} of {name} in a container; write {name}:{most}")
         entry = f"{name}:{count}" if colon and int(count) > 1 else name
@@ -43,7 +43,7 @@ def normalise(wanted: Any) -> list[str]:
     return found
 
 
-def seen() -> str:
+def gpu_here() -> str:
     """The GPU of this container by Modal's name, `A100-80GB:2`, as its driver says; empty without one."""
     try:
         command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
@@ -102,7 +102,7 @@ def listed_prices() -> Prices:
 
 
 def live_prices(listed: Prices) -> Prices:
-    """Modal's own rates of today where it tells them, else the listed ones.
+    """Today's prices, if Modal publishes them, else the listed ones.
 
     Its keys and units are not documented. A rate counts only if its key names the thing and, per second or per hour, it
     is within a factor of three of the listed one.
@@ -130,7 +130,7 @@ def live_prices(listed: Prices) -> Prices:
         return known
 
     gpus = {name: rate(name, price) for name, price in listed.gpus.items()}
-    found = Prices(gpus, rate("cpu", listed.core), rate("memory", listed.memory), "Modal's rates of today")
+    found = Prices(gpus, rate("cpu", listed.core), rate("memory", listed.memory), "Modal's prices today")
     same = (found.gpus, found.core, found.memory) == (listed.gpus, listed.core, listed.memory)
     return listed if same else found
 

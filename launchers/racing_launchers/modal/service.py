@@ -1,4 +1,4 @@
-"""An app on Modal that trains on a web request: python -m racing_launchers.modal.service [gpu=T4 timeout=60 ...]
+"""An app on Modal that trains on a web request: python -m racing_launchers.modal.service [gpu=T4 timeout_min=60 ...]
 
     POST /train        {"experiment": "generalist", "overrides": {"seed": 3, "algo.total_timesteps": 500000}}
     GET  /runs/<id>    how far it is, how it ended, where its files are
@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from racing.config import choices, compose_run
-from racing.errors import InputError, input_error, require
+from racing.errors import ExitCode, InputError, input_error, require
 from racing.tracks.catalog import shipped
+from racing_launchers.job import JobStatus
 from racing_launchers.job_progress import progress_of
-from racing_launchers.modal.app import Needs, make_image, passed_on, settings, volume
+from racing_launchers.modal.app import ResourceRequest, function_options, make_image, passed_on, volume
 from racing_launchers.modal.volume import answered, library
-from racing_launchers.modal.worker import Order, run_job
+from racing_launchers.modal.worker import RemoteJobSpec, run_job
 from racing_launchers.payload import CommandJob
 from racing_launchers.sweep import Sweep
 
@@ -44,12 +45,12 @@ NUMBERS = (
 )
 SWITCHES = ("env.grayscale", "fresh")
 ALLOWED = (*GROUPS, *NUMBERS, *SWITCHES, "name")
-MOST = 1 << 14  # [bytes] of a request
-ABOUT = "RACING_SERVICE"  # variable that tells the container what it serves
+MAX_BODY = 1 << 14  # [bytes] of a request
+DEPLOYMENT = "RACING_SERVICE"  # variable that tells the container what it serves
 
 
 def accepted(body: Any) -> list[str]:
-    """The settings that a request asks for. Raises InputError for anything that is not on the list."""
+    """The overrides that a request asks for. Raises InputError for anything that is not on the list."""
     rule = 'the request must be {"experiment": NAME, "overrides": {KEY: VALUE}}'
     require(isinstance(body, dict) and set(body) <= {"experiment", "overrides"} and bool(body), f"{rule}; see the docs")
     experiment, overrides = body.get("experiment"), body.get("overrides") or {}
@@ -82,55 +83,55 @@ def allowed(key: str, value: Any) -> str:
 
 
 class Service:
-    """What the web container does. about: of the deployment, see `deploy`."""
+    """What the web container does."""
 
-    def __init__(self, about: Mapping[str, Any]) -> None:
-        """Nothing is asked of Modal yet."""
-        self.about = about
-        self.runs = Path(about["runs"])
+    def __init__(self, deployment: Mapping[str, Any]) -> None:
+        """deployment: see `deploy`. Nothing is asked of Modal yet."""
+        self.deployment = deployment
+        self.runs = Path(deployment["runs"])
 
     def train(self, body: Any) -> dict[str, Any]:
-        """Begin what a request asks for; returns its id. Raises InputError."""
-        own = accepted(body)
-        config = compose_run(own)
+        """Start what a request asks for; returns its id. Raises InputError."""
+        run_overrides = accepted(body)
+        config = compose_run(run_overrides)
         name = f"web-{uuid.uuid4().hex[:8]}"
-        folder = self.runs / "sweeps" / name / "jobs" / "0"
         # Without a server the journal is the record: racing runs fetch.
-        more = [f"launcher.job={folder}", *([] if self.about["tracked"] else ["tracking.enabled=false"])]
-        about = {"number": 0, "overrides": own, "label": " ".join(own), "tags": {"racing.sweep": name}}
-        order = Order(
+        more = [] if self.deployment["tracked"] else ["tracking.enabled=false"]
+        job = {"number": 0, "overrides": run_overrides, "label": " ".join(run_overrides)}
+        job |= {"tags": {"racing.sweep": name}, "steps": int(config["algo"]["total_timesteps"])}
+        spec = RemoteJobSpec(
             sweep=name,
             number=0,
             attempt=1,
-            payload=packed(CommandJob(["train", *own, *more])),
-            about=about | {"steps": int(config["algo"]["total_timesteps"])},
-            volume=self.about["volume"],
-            runs=self.about["runs"],
-            gpus=list(self.about["gpus"]),
-            commit_every=float(self.about["commit_every"]),
+            payload=packed(CommandJob(["train", *run_overrides, *more])),
+            job=job,
+            volume=self.deployment["volume"],
+            runs_path=self.deployment["runs"],
+            gpus=list(self.deployment["gpus"]),
+            commit_every=float(self.deployment["commit_every"]),
         )
         with answered("the job"):
-            call = library().Function.from_name(self.about["app"], "job").spawn(order.plain())
-        return {"id": f"{name}.{call.object_id}", "name": config["name"], "settings": own}
+            call = library().Function.from_name(self.deployment["app"], "job").spawn(spec.plain())
+        return {"id": f"{name}.{call.object_id}", "name": config["name"], "overrides": run_overrides}
 
     def show(self, name: str) -> dict[str, Any] | None:
         """How far a training is; None if there is none of that id."""
         known = re.fullmatch(r"(web-[0-9a-f]{8})\.(fc-[A-Za-z0-9]{1,40})", name)
         if known is None:
             return None
-        library().Volume.from_name(self.about["volume"]).reload()
+        library().Volume.from_name(self.deployment["volume"]).reload()
         job = Sweep(self.runs / "sweeps" / known[1]).job(0)
         progress = progress_of(job, self.runs)
-        about = {"id": name, "run": Path(progress.run).name, "step": progress.step, "total": progress.total}
-        return about | self._state(known[2])
+        found = {"id": name, "run": Path(progress.run).name, "step": progress.step, "total": progress.total}
+        return found | self._state(known[2])
 
     def _state(self, call: str) -> dict[str, Any]:
         try:
             result = library().FunctionCall.from_id(call).get(timeout=0)
         except builtins.TimeoutError:
-            return {"state": "RUNNING", "error": None}
+            return {"state": JobStatus.RUNNING, "error": None}
         except Exception as error:
-            return {"state": "DEAD", "error": f"{type(error).__name__}: {error}"[:300]}
+            return {"state": JobStatus.LOST, "error": f"{type(error).__name__}: {error}"[:300]}
         return {"state": result["status"], "error": result["error"], "value": result["value"]}
 
 
@@ -149,12 +150,13 @@ def web() -> Any:
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 
-    service = Service(json.loads(os.environ[ABOUT]))
+    service = Service(json.loads(os.environ[DEPLOYMENT]))
 
     async def train(request: Request) -> JSONResponse:
         content = await request.body()
         try:
-            require(len(content) <= MOST, f"a request may have {MOST} bytes, got {len(content)}; leave something out")
+            rule = f"a request may have {MAX_BODY} bytes, got {len(content)}; leave something out"
+            require(len(content) <= MAX_BODY, rule)
             with refused_if_wrong():
                 body = json.loads(content)
             return JSONResponse(await run_in_threadpool(service.train, body))
@@ -180,46 +182,53 @@ def refused_if_wrong() -> Any:
         raise InputError(f"the request must be JSON, {error}; correct it") from error
 
 
-def deploy(needs: Needs, commit_every: float, name: str) -> str:
-    """Bring the app to Modal, in the place of an earlier one of that name; returns its address. Raises InputError."""
+def deploy(resources: ResourceRequest, commit_every: float, name: str) -> str:
+    """Deploy the app, in the place of an earlier one of that name; returns its address. Raises InputError."""
     modal = library()
     app = modal.App(name, include_source=False)
-    tracked = "MLFLOW_TRACKING_URI" in {**needs.env, **passed_on(needs.env_passthrough)}
-    about = {"app": name, "volume": needs.runs_volume, "runs": needs.runs_path, "gpus": needs.gpu, "tracked": tracked}
+    tracked = "MLFLOW_TRACKING_URI" in {**resources.env, **passed_on(resources.env_passthrough)}
+    deployment = {
+        "app": name,
+        "volume": resources.runs_volume,
+        "runs": resources.runs_path,
+        "gpus": resources.gpu,
+        "commit_every": commit_every,
+        "tracked": tracked,
+    }
     with tempfile.TemporaryDirectory(prefix="racing-modal-") as scratch, answered("the app"):
-        app.function(**settings(needs, Path(scratch), with_tracks=False))(run_job)
+        app.function(**function_options(resources, Path(scratch), with_tracks=False))(run_job)
         function = app.function(
             name="web",
-            image=make_image(needs, Path(scratch)),
-            volumes={needs.runs_path: volume(needs.runs_volume, needs, create_if_missing=True, version=2)},
-            env={ABOUT: json.dumps({**about, "commit_every": commit_every}), **needs.env},
+            image=make_image(resources, Path(scratch)),
+            volumes={resources.runs_path: volume(resources.runs_volume, resources, create_if_missing=True, version=2)},
+            env={DEPLOYMENT: json.dumps(deployment), **resources.env},
             cpu=0.5,
             timeout=60,
             include_source=False,
         )(modal.asgi_app(requires_proxy_auth=True)(web))
-        app.deploy(environment_name=needs.environment)
+        app.deploy(environment_name=resources.environment)
         return str(function.get_web_url())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command: settings are those of conf/launcher/modal.yaml, such as gpu=T4 timeout=60."""
-    from racing_launchers.backend import launcher_settings, make_backend
+    """The command: overrides of conf/launcher/modal.yaml, such as gpu=T4 timeout_min=60."""
+    from racing_launchers.backend import launcher_config, make_backend
     from racing_launchers.modal.backend import ModalBackend
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     if set(arguments) & {"-h", "--help"}:
         print(__doc__)
-        return 0
+        return ExitCode.DONE
     try:
-        known = launcher_settings("modal", arguments)
-        backend = make_backend({**known, "app": f"{known['app']}-service"})
+        launcher = launcher_config("modal", arguments)
+        backend = make_backend({**launcher, "app": f"{launcher['app']}-service"})
         assert isinstance(backend, ModalBackend)
         backend.check([])
-        print(deploy(backend.needs, backend.commit_every, backend.needs.app))
+        print(deploy(backend.resources, backend.commit_every, backend.resources.app))
     except InputError as error:
         print(f"racing: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return ExitCode.WRONG_INPUT
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

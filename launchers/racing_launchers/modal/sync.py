@@ -9,19 +9,20 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from racing.errors import require
-from racing.files import aside
+from racing.files import merge, move_aside
 from racing.runs.directory import RunDirectory
+from racing.runs.paths import IN_RUN
 from racing_launchers.modal.volume import RemoteFile, Volume
-from racing_launchers.modal.worker import OWN
+from racing_launchers.modal.worker import WRITTEN_HERE
 from racing_launchers.sweep import Job, Sweep
 
-JOURNAL = "journal.jsonl"
-DOCUMENTS = ("config.yaml", "overrides.yaml", "provenance.json", "diff.patch")  # of a run, from its beginning
-OURS = ("mlflow.json", "journal.cursor")  # of who brings a run to MLflow
+JOURNAL = IN_RUN.journal.name
+DOCUMENTS = tuple(path.name for path in (IN_RUN.config, IN_RUN.overrides, IN_RUN.provenance, IN_RUN.patch))  # at once
+OURS = (IN_RUN.mlflow.name, IN_RUN.cursor.name)  # of whoever uploads a run to MLflow
 SETTLED = 5  # [s] after which a file on the volume cannot change unnoticed
 
 
-def bring(volume: Volume, sweep: Sweep, job: Job, *, last: bool) -> None:
+def fetch_job(volume: Volume, sweep: Sweep, job: Job, *, last: bool) -> None:
     """Copy what the job has written, and its runs; `last`: all of it, else what shows how far it is.
 
     Nothing is shortened, and nothing of another job's, or of an earlier attempt's, is taken for this one's.
@@ -29,56 +30,56 @@ def bring(volume: Volume, sweep: Sweep, job: Job, *, last: bool) -> None:
     here, there = job.folder.path, f"sweeps/{sweep.name}/jobs/{job.number}"
     files = {PurePosixPath(file.path).relative_to(there).as_posix(): file for file in volume.files(there)}
     call = job.folder.attempt.get("handle", {}).get("call")
-    said = json.loads(volume.read(f"{there}/attempt.json") or b"{}") if "attempt.json" in files else {}
-    if call is None or said.get("call") != call:
+    attempt = json.loads(volume.read(f"{there}/attempt.json") or b"{}") if "attempt.json" in files else {}
+    if call is None or attempt.get("call") != call:
         return  # its container has not begun
-    live = (*OWN, "log.txt")
+    live = (*WRITTEN_HERE, "log.txt")
     for name, file in files.items():
         if name != "result.json" and (name in live or name.startswith("usage/") or (last and _wanted(name))):
-            _fetch(volume, file, here / name)
+            _fetch_file(volume, file, here / name)
     for run in job.folder.runs:
-        _bring_run(volume, sweep, run, last=last)
+        _fetch_run(volume, sweep, run, last=last)
     if last:
-        _bring_sweep(volume, sweep)
+        _fetch_sweep(volume, sweep)
     if "result.json" in files:  # the last: it says that the others are there
-        _fetch(volume, files["result.json"], here / "result.json")
+        _fetch_file(volume, files["result.json"], here / "result.json")
 
 
-def bring_log(volume: Volume, sweep: Sweep, job: Job) -> None:
-    """Copy what a job has said so far."""
+def fetch_log(volume: Volume, sweep: Sweep, job: Job) -> None:
+    """Copy a job's log so far."""
     for file in volume.files(f"sweeps/{sweep.name}/jobs/{job.number}/log.txt"):
-        _fetch(volume, file, job.folder.log)
+        _fetch_file(volume, file, job.folder.log)
 
 
 def _wanted(name: str) -> bool:
-    return name not in (*OWN, "job.json", "job.pkl", "attempt.json", "cancel") and not hidden(name)
+    return name not in (*WRITTEN_HERE, "job.json", "job.pkl", "attempt.json", "cancel") and not hidden(name)
 
 
 def hidden(name: str) -> bool:
     """Temporary files and folders, locks."""
     parts = PurePosixPath(name).parts
-    return any(part.startswith(".") and part != ".hydra" for part in parts) or name.endswith((".lock", ".tmp"))
+    return any(part.startswith(".") and part != ".hydra" for part in parts) or name.endswith(".lock")
 
 
-def _bring_run(volume: Volume, sweep: Sweep, run: str, *, last: bool) -> None:
+def _fetch_run(volume: Volume, sweep: Sweep, run: str, *, last: bool) -> None:
     """A run directory: while it goes on its journal, and what the journal names; at the end everything.
 
     The journal is read first and put in place last, and only as far as the files that it names are there: who reads
     there of a file finds the file. A volume need not show all files of one instant.
     """
     here = sweep.outputs / run
-    with tempfile.TemporaryDirectory(prefix=".bringing-", dir=_made(here.parent)) as folder:
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=_made(here.parent)) as folder:
         part = Path(folder) / JOURNAL
         new = _new_lines(volume, run, part, here)
         files = {PurePosixPath(file.path).relative_to(run).as_posix(): file for file in volume.files(run)}
-        ours = () if sweep.manifest.get("workers_send") else OURS
+        ours = () if sweep.workers_upload else OURS
         files = {name: file for name, file in files.items() if not hidden(name) and name not in (*ours, JOURNAL)}
         if not last:
             new = _backed(new, files)
         named = tuple(f"{path}/" for path in artifacts_of(new))
         for name in sorted(files, key=lambda name: (PurePosixPath(name).name == "COMPLETE", name)):
             if last or name in DOCUMENTS or f"{name}/".startswith(named):
-                _fetch(volume, files[name], here / name)
+                _fetch_file(volume, files[name], here / name)
         if new:
             _put(part, here / JOURNAL, new)
 
@@ -98,13 +99,13 @@ def _new_lines(volume: Volume, run: str, part: Path, here: Path) -> bytes:
     if not known.startswith(now[: now.rfind(b"\n") + 1]):
         rule = f"{here} is in use here, and on modal://{volume.name} there is another run of that name"
         require(not RunDirectory(here).in_use, f"{rule}; wait for it, or give one of them another name=")
-        here.rename(aside(here))
+        move_aside(here)
         return now
     return b""  # ours is newer than what we were given
 
 
 def _whole_lines(journal: Path) -> bytes:
-    """What is here; a last line that was torn is mended by whoever goes on."""
+    """What is here; a last line that was torn is repaired by whoever resumes the run."""
     content = journal.read_bytes() if journal.exists() else b""
     return content[: content.rfind(b"\n") + 1]
 
@@ -122,11 +123,10 @@ def _backed(lines: bytes, files: Collection[str]) -> bytes:
 
 def _put(part: Path, place: Path, new: bytes) -> None:
     """Put the journal in place: what we had, and `new`. `part`: as it was fetched."""
-    _made(place.parent)
     wanted = _whole_lines(place) + new
     if part.read_bytes() != wanted:  # its time stays another than on the volume: it is looked at again
         part.write_bytes(wanted)
-    part.replace(place)
+    merge(part, place)
 
 
 def artifacts_of(lines: bytes) -> list[str]:
@@ -139,17 +139,17 @@ def artifacts_of(lines: bytes) -> list[str]:
     return found
 
 
-def _bring_sweep(volume: Volume, sweep: Sweep) -> None:
+def _fetch_sweep(volume: Volume, sweep: Sweep) -> None:
     """What jobs have written into the sweep's folder outside their own, such as those of another program."""
     root = f"sweeps/{sweep.name}"
-    ours = ("sweep.json", "journal.jsonl", "journal.cursor", "mlflow.json")
+    ours = ("sweep.json", JOURNAL, *OURS)
     for file in volume.files(root):
         name = PurePosixPath(file.path).relative_to(root)
         if name.parts[0] != "jobs" and name.as_posix() not in ours and not hidden(name.as_posix()):
-            _fetch(volume, file, sweep.path / name)
+            _fetch_file(volume, file, sweep.path / name)
 
 
-def _fetch(volume: Volume, file: RemoteFile, place: Path) -> None:
+def _fetch_file(volume: Volume, file: RemoteFile, place: Path) -> None:
     """Copy a file unless it is here."""
     if not _same(file, place):
         volume.fetch(file, place)

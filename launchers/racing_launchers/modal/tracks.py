@@ -1,4 +1,4 @@
-"""Tracks on a volume of Modal: `racing tracks push | pull | list --to modal://<volume>`, and what jobs need there.
+"""Tracks on a Modal volume: `racing tracks push | pull | list --to modal://<volume>`, and what jobs need there.
 
     <name>/              the files of a track, as they lie beside each other here
     manifest.json        name -> file -> sha256, of all of them
@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
+from racing.files import atomic_path, is_file_name
 from racing_launchers.modal.volume import RemoteFile, Volume
 
 MANIFEST = "manifest.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")
 Files = dict[str, str]  # file name -> sha256
 
 
@@ -83,7 +81,7 @@ def push(volume: Volume, specs: Sequence[str], name: str | None = None) -> dict[
         if path.suffix.lower() != ".csv":  # a table may need to be told its width
             load_track(path)
         own = name or name_of(path)
-        require(_NAME.fullmatch(own) is not None, f"--name {own!r} must be letters, digits, _ and -; choose another")
+        require(is_file_name(own, dots=False), f"--name {own!r} must be letters, digits, _ and -; choose another")
         files = track_files(path)
         new = hashes(files)
         done[own] = "is the same there" if manifest.get(own) == new else "replaced" if own in manifest else "sent"
@@ -110,11 +108,8 @@ def pull(volume: Volume, names: Sequence[str], out: Path, *, force: bool = False
         require(same or force or not target.exists(), f"{target} is there already; choose another --out, or --force")
         if not same:
             out.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".pulling-", dir=out) as folder:
-                _fetch(volume, name, manifest[name], Path(folder) / name)
-                if target.exists():
-                    target.rename(Path(folder) / "before")
-                (Path(folder) / name).rename(target)
+            with atomic_path(target) as temporary:
+                _fetch(volume, name, manifest[name], temporary)
         placed.append(target)
     return placed
 
@@ -168,10 +163,10 @@ def provide(needed: Mapping[str, Mapping[str, Any]], mounted: Path) -> None:
 
     needed: see `required`. mounted: where the volume is. Raises InputError if a track is missing or not the same.
     """
-    for spec, about in needed.items():
-        home = Path(about["home"])
-        for file, sha256 in about["files"].items():
-            place = mounted / about["name"] / file
+    for spec, track in needed.items():
+        home = Path(track["home"])
+        for file, sha256 in track["files"].items():
+            place = mounted / track["name"] / file
             remedy = f"racing tracks push {spec} again"
             require(place.is_file(), f"track {spec!r}: {place} is missing on the volume; {remedy}")
             require(hashes([place])[file] == sha256, f"track {spec!r}: {place} differs from what it was; {remedy}")

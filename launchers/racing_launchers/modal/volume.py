@@ -1,4 +1,4 @@
-"""Files on a volume of Modal, seen from here: `modal://<volume>`."""
+"""Files on a Modal volume, seen from here: `modal://<volume>`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
+from racing.files import atomic_path
 
 SCHEME = "modal://"
-PATIENCE = 5.0  # [s] for the server to take a connection; its own client tries for a minute
-AGAIN = 60.0  # [s] after which it is looked at again
-_seen: dict[str, float] = {}  # address -> when it took a connection
+CONNECT_TIMEOUT = 5.0  # [s] for the server to take a connection; Modal's own client tries for a minute
+CHECK_AGAIN = 60.0  # [s] after which the connection is checked again
+_reached: dict[str, float] = {}  # address -> when it took a connection
 INSTALL = "pip install 'modal>=1.6,<1.7'"
 
 
@@ -69,17 +70,12 @@ class Volume:
     def fetch(self, file: RemoteFile, place: Path) -> bool:
         """Copy a file to `place`, which is replaced once all of it is here; False if it is gone meanwhile."""
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f".{place.name}.{os.getpid()}.part")
-        try:
+        with contextlib.suppress(FileNotFoundError), atomic_path(place, sync=False) as part:
             with part.open("wb") as target, answered(f"volume {self.name!r}"):
                 self._volume.read_file_into_fileobj(file.path, target)
             os.utime(part, (file.changed, file.changed))
-            part.replace(place)
-        except FileNotFoundError:
-            return False
-        finally:
-            part.unlink(missing_ok=True)
-        return True
+            return True
+        return False
 
     def put(self, files: Mapping[str, Path | bytes]) -> None:
         """Write files, all of them or none; what is there is replaced."""
@@ -139,7 +135,7 @@ def absent_is_fine() -> Iterator[None]:
 def reachable(addresses: str) -> None:
     """Raise InputError unless one of these servers takes a connection. Through a proxy that cannot be told."""
     problem: OSError | None = None
-    if time.monotonic() - _seen.get(addresses, float("-inf")) < AGAIN:
+    if time.monotonic() - _reached.get(addresses, float("-inf")) < CHECK_AGAIN:
         return
     for address in addresses.split(","):
         url = urllib.parse.urlsplit(address.strip())
@@ -148,8 +144,8 @@ def reachable(addresses: str) -> None:
             return
         try:
             port = url.port or (443 if url.scheme == "https" else 80)
-            with socket.create_connection((url.hostname or "", port), PATIENCE):
-                _seen[addresses] = time.monotonic()
+            with socket.create_connection((url.hostname or "", port), CONNECT_TIMEOUT):
+                _reached[addresses] = time.monotonic()
                 return
         except OSError as error:
             problem = error

@@ -1,6 +1,6 @@
-"""What a container of Modal does: one job, whose results are on the runs volume before it returns.
+"""What a Modal container does: one job, whose results are on the runs volume before it returns.
 
-Modal calls the same input again, in another container, when it takes the machine away (SIGINT), when the job's time is
+Modal calls the same input again, in another container, when it preempts the container (SIGINT), when the job's time is
 over, or when the machine is lost: the job then continues from its last checkpoint on the volume. What the job itself
 raises is no reason for that; it is returned.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sys
 import tarfile
@@ -26,31 +25,37 @@ from typing import Any
 CACHE = Path(tempfile.gettempdir()) / "racing-cache"
 os.environ.setdefault("RACING_CACHE", str(CACHE))  # before the simulator is imported: a container's home is forgotten
 RETURN = "return.pkl"  # of racing_launchers.payload
-OWN = ("started.json", "left.json", "result.json", "runs.txt", RETURN)  # of a job's folder, by whoever does it
+WRITTEN_HERE = ("started.json", "exit.json", "result.json", "runs.txt", RETURN)  # in a job's folder
 
 
 @dataclass
-class Order:
-    """One job as it is sent. sweep: name. payload: job.pkl. about: job.json. tracks: see remote_tracks.required.
+class RemoteJobSpec:
+    """One job as it is sent.
 
-    runs, tracks_at: where the volumes are mounted; volume: name of the first. gpus: what may be got. commit_every [s].
-    continued: the runs of an earlier attempt are the job's own. logged: what one said is, too. home: the sweep's folder
-    where it was made.
+    sweep: its name.
+    payload: job.pkl.
+    job: job.json.
+    volume: name of the one that is mounted at runs_path.
+    tracks: see racing_launchers.modal.tracks.required.
+    gpus: the GPUs that it may get.
+    commit_every: [s]
+    keep_runs, keep_log: runs.txt and log.txt of an earlier attempt, which are there, belong to the job.
+    home: the sweep's folder on the machine that has made it.
     """
 
     sweep: str
     number: int
     attempt: int
     payload: bytes
-    about: dict[str, Any]
+    job: dict[str, Any]
     volume: str
-    runs: str
-    tracks_at: str | None = None
+    runs_path: str
+    tracks_path: str | None = None
     tracks: dict[str, Any] = field(default_factory=dict)
     gpus: list[str] = field(default_factory=list)
     commit_every: float = 30.0
-    continued: bool = False
-    logged: bool = False
+    keep_runs: bool = False
+    keep_log: bool = False
     home: str = ""
 
     def plain(self) -> dict[str, Any]:
@@ -58,47 +63,50 @@ class Order:
         return asdict(self)
 
 
-def run_job(order: dict[str, Any]) -> dict[str, Any]:
+def run_job(spec: dict[str, Any]) -> dict[str, Any]:
     """Do a job; returns what result.json holds. Modal calls this."""
-    return Container(Order(**order)).work()
+    return Container(RemoteJobSpec(**spec)).run()
 
 
 class Container:
     """This container, and its job."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, spec: RemoteJobSpec) -> None:
         """Nothing is written yet."""
         import modal
+
         from racing_launchers.job import JobFolder
 
-        self.order = order
-        self.runs = Path(order.runs)
-        self.sweep = self.runs / "sweeps" / order.sweep
-        self.folder = JobFolder(self.sweep / "jobs" / str(order.number))
+        self.spec = spec
+        self.runs = Path(spec.runs_path)
+        self.sweep = self.runs / "sweeps" / spec.sweep
+        self.folder = JobFolder(self.sweep / "jobs" / str(spec.number))
         self.call = str(modal.current_function_call_id())
         self.task = os.environ.get("MODAL_TASK_ID", "")
         self.cancelled = False
-        self._volume = modal.Volume.from_name(order.volume)
+        self._volume = modal.Volume.from_name(spec.volume)
         self._began = time.time()
         self._gpu = ""
 
-    def work(self) -> dict[str, Any]:
-        """The whole life of the container."""
+    def run(self) -> dict[str, Any]:
+        """Do all that the container is for."""
         from modal.exception import InputCancellation
+
+        from racing_launchers.job import JobStatus
 
         self._prepare()
         before = signal.signal(signal.SIGUSR1, self._cancel)
         restore_kernels(self.runs)
         try:
-            with said(self.folder.log), self._commits():
-                result = self._do()
+            with tee_output(self.folder.log), self._commits():
+                result = self._run_job()
         finally:
             signal.signal(signal.SIGUSR1, before)
-            self._note()
+            self._record_usage()
             self.commit()
-        if result["status"] == "STOPPED" and not self.cancelled:
-            raise KeyboardInterrupt  # the machine is taken away: Modal shall call again
-        self.folder.write("result", self.order.attempt, result)
+        if result["status"] == JobStatus.STOPPED and not self.cancelled:
+            raise KeyboardInterrupt  # the container is preempted: Modal shall call again
+        self.folder.write("result", self.spec.attempt, result)
         save_kernels(self.runs)
         self.commit()
         if self.cancelled:
@@ -106,40 +114,44 @@ class Container:
         return result
 
     def _prepare(self) -> None:
-        """The job's folder is made this attempt's: nobody may take what an earlier one left for it."""
+        """Make the job's folder this attempt's: nobody may take what an earlier one left for it."""
         from racing.files import read_json, write_json
-        from racing_launchers.modal.gpus import seen
+        from racing_launchers.modal.gpus import gpu_here
 
         path = self.folder.path
         path.mkdir(parents=True, exist_ok=True)
         if read_json(path / "attempt.json").get("call") != self.call:
-            kept = {"runs.txt": self.order.continued, "log.txt": self.order.logged}
-            for name in {*OWN, *kept}:
+            kept = {"runs.txt": self.spec.keep_runs, "log.txt": self.spec.keep_log}
+            for name in {*WRITTEN_HERE, *kept}:
                 if not kept.get(name):
                     (path / name).unlink(missing_ok=True)
             (path / "attempt.json").unlink(missing_ok=True)
             self.commit()
-            (path / "job.pkl").write_bytes(self.order.payload)
-            number = {"number": self.order.attempt, "launcher": "modal", "call": self.call}
+            (path / "job.pkl").write_bytes(self.spec.payload)
+            number = {"number": self.spec.attempt, "launcher": "modal", "call": self.call}
             write_json(path / "attempt.json", number)
-        mend(self.runs, self.folder.runs)
-        self._gpu = seen()
-        write_json(path / "job.json", {**self.order.about, "tags": self._tags()})
-        self._note()
+        set_aside_ahead(self.runs, self.folder.runs)
+        self._gpu = gpu_here()
+        write_json(path / "job.json", {**self.spec.job, "tags": self._tags()})
+        self._record_usage()
         self.commit()
 
     def _tags(self) -> dict[str, str]:
-        """Tags of the job's runs: those that it has, and what it got here."""
-        got = f"{self._gpu or 'none'} (asked for {', '.join(self.order.gpus) or 'none'})"
-        return {**self.order.about.get("tags", {}), "racing.gpu": got, "racing.modal_call": self.call}
+        """Tags of the job's runs: its own, and the GPU that it got."""
+        gpu = f"{self._gpu or 'none'} (asked for {', '.join(self.spec.gpus) or 'none'})"
+        return {**self.spec.job.get("tags", {}), "racing.gpu": gpu, "racing.modal_call": self.call}
 
-    def _do(self) -> dict[str, Any]:
-        from racing_launchers.worker import read_payload, run
+    def _run_job(self) -> dict[str, Any]:
+        from racing_launchers.worker import run
 
-        payload = Provided(read_payload(self.folder, paths=False), self)
-        about = {"call": self.call, "task": self.task, "container_gpu": self._gpu}
+        facts = {"call": self.call, "task": self.task, "container_gpu": self._gpu}
         print(f"container {self.task}, {self._gpu or 'no GPU'}, {os.cpu_count()} cores", flush=True)
-        return run(self.folder, payload, self.order.attempt) | about
+        return run(self.folder, self.spec.attempt, self._payload) | facts
+
+    def _payload(self) -> ContainerPayload:
+        from racing_launchers.worker import read_payload
+
+        return ContainerPayload(read_payload(self.folder, paths=False), self)
 
     def _cancel(self, number: int, frame: FrameType | None) -> None:
         """Modal's signal for a call that was cancelled. Training saves its state; what cannot, stops here."""
@@ -152,13 +164,13 @@ class Container:
         else:
             raise Stopped("cancelled before it began to train; the same command begins anew")
 
-    def _note(self) -> None:
-        """How long this container has been at work, and with what: it is paid for, however it ends."""
+    def _record_usage(self) -> None:
+        """Note for how long this container has run, and on which GPU: it is paid for, however it ends."""
         from racing.files import write_json
 
         usage = self.folder.path / "usage"
         usage.mkdir(exist_ok=True)
-        used = {"gpu": self._gpu, "began": self._began, "until": time.time(), "attempt": self.order.attempt}
+        used = {"gpu": self._gpu, "began": self._began, "until": time.time(), "attempt": self.spec.attempt}
         write_json(usage / f"{self.task or self.call}.json", used)
 
     def commit(self) -> None:
@@ -171,9 +183,9 @@ class Container:
         ended = threading.Event()
 
         def go_on() -> None:
-            while not ended.wait(self.order.commit_every):
+            while not ended.wait(self.spec.commit_every):
                 try:
-                    self._note()
+                    self._record_usage()
                     self.commit()
                 except Exception as error:  # the next one may do
                     print(f"commit of the volume failed: {error}", flush=True)
@@ -187,40 +199,40 @@ class Container:
             thread.join()
 
 
-class Provided:
+class ContainerPayload:
     """A payload that finds its tracks and its folders in a container. See racing_launchers.payload.Payload."""
 
     def __init__(self, payload: Any, container: Container) -> None:
         """payload: as it was made on another machine."""
         self.payload, self.container = payload, container
 
-    def move(self, outputs: Path, sweep: Path, job: Path) -> None:
+    def move(self, outputs: Path, sweep: Path) -> None:
         """See Payload."""
-        self.payload.move(outputs, sweep, job)
+        self.payload.move(outputs, sweep)
 
     def call(self, job: Path) -> Any:
         """See Payload."""
         from racing_launchers.modal.tracks import provide
 
-        order, sweep = self.container.order, self.container.sweep
-        if order.tracks_at:
-            provide(order.tracks, Path(order.tracks_at))
-        self.move(self.container.runs, sweep, job)
+        spec, sweep = self.container.spec, self.container.sweep
+        if spec.tracks_path:
+            provide(spec.tracks, Path(spec.tracks_path))
+        self.move(self.container.runs, sweep)
         share_study(self.payload, sweep.name)
         value = self.payload.call(job)
-        go_home(job / RETURN, sweep, order.home)
+        name_home(job / RETURN, sweep, spec.home)
         return value
 
 
 def share_study(payload: Any, sweep: str) -> None:
-    """A study of Optuna lies in a dictionary of Modal: containers share no disk."""
+    """Keep a study of Optuna in a Modal dictionary: containers share no disk."""
     config = getattr(payload, "config", None)
     if config is not None and config.get("tuning") and config.tuning.get("storage", "") is None:
         config.tuning.storage = f"modal-dict://{sweep}"
 
 
-def go_home(path: Path, sweep: Path, home: str) -> None:
-    """Hydra's result of a job names the sweep's folder on the machine that waits for it."""
+def name_home(path: Path, sweep: Path, home: str) -> None:
+    """Have Hydra's result of a job name the sweep's folder as the machine does that waits for it."""
     import cloudpickle
     from omegaconf import open_dict, read_write
 
@@ -233,27 +245,29 @@ def go_home(path: Path, sweep: Path, home: str) -> None:
     path.write_bytes(cloudpickle.dumps(done))
 
 
-def mend(outputs: Path, runs: list[str]) -> None:
-    """Set aside checkpoints that know more of the journal than there is.
+def set_aside_ahead(outputs: Path, runs: list[str]) -> None:
+    """Set aside checkpoints that are ahead of the journal.
 
     A volume need not commit all files at one instant. Such a checkpoint cannot be continued, the one before it can.
     """
+    from racing.files import move_aside
     from racing.runs.checkpoints import Checkpoints
+    from racing.runs.paths import RunPaths
 
     for run in runs:
         path = outputs / run
-        journal = path / "journal.jsonl"
+        journal = RunPaths(path).journal
         size = journal.stat().st_size if journal.is_file() else 0
         for checkpoint in Checkpoints(path).all() if path.is_dir() else ():
             with contextlib.suppress(OSError, ValueError, KeyError):
                 if int(checkpoint.notes["journal"]) > size:
                     print(f"{checkpoint.path} is ahead of the journal on the volume; the one before it is used")
-                    checkpoint.path.rename(checkpoint.path.with_name(f"{checkpoint.path.name}.ahead"))
+                    move_aside(checkpoint.path, ".ahead")
 
 
 @contextlib.contextmanager
-def said(log: Path) -> Iterator[None]:
-    """What this process says also goes to a file, as it is said."""
+def tee_output(log: Path) -> Iterator[None]:
+    """Copy the output of this process to a file, too, as it comes."""
     reading, writing = os.pipe()
     kept = [os.dup(number) for number in (1, 2)]
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -294,27 +308,29 @@ def kernels(runs: Path) -> tuple[Path, Path]:
 
 def restore_kernels(runs: Path) -> None:
     """Take kernels that another container has compiled: it saves half a minute. What fails is compiled anew."""
+    from racing.files import atomic_path
+
     here, there = kernels(runs)
     if there.is_file() and not here.exists():
         here.parent.mkdir(parents=True, exist_ok=True)
-        part = here.with_name(f".{here.name}.{os.getpid()}")
-        with contextlib.suppress(OSError, tarfile.TarError):
-            with tarfile.open(there) as archive:
-                archive.extractall(part, filter="data")
-            part.rename(here)
-        shutil.rmtree(part, ignore_errors=True)
+        with (
+            contextlib.suppress(OSError, tarfile.TarError),
+            atomic_path(here, sync=False) as part,
+            tarfile.open(there) as archive,
+        ):
+            archive.extractall(part, filter="data")
 
 
 def save_kernels(runs: Path) -> None:
     """Keep compiled kernels for later containers, as one file: files of several containers would not fit together."""
+    from racing.files import atomic_path
+
     here, there = kernels(runs)
     if there.exists() or not here.is_dir():
         return
     there.parent.mkdir(parents=True, exist_ok=True)
-    part = there.with_name(f".{there.name}.{os.getpid()}")
-    with tarfile.open(part, "w") as archive:
+    with atomic_path(there, sync=False) as part, tarfile.open(part, "w") as archive:
         archive.add(here, ".")
-    part.replace(there)
 
 
 def usage_of(folder: Path) -> list[Mapping[str, Any]]:

@@ -17,13 +17,13 @@ from typing import Any
 from racing.config import hint
 from racing.errors import InputError, require, require_number
 from racing.files import read_json
-from racing_launchers.backend import GONE, RUN, WAIT, Backend, Look, begin_attempt, insists_on_gpu
-from racing_launchers.slurm.queue import Unanswered, command, largest_array, partitions, states
-from racing_launchers.slurm.task import Task
+from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
+from racing_launchers.slurm.job import SlurmJob
+from racing_launchers.slurm.queue_watcher import QueueEntry, Unanswered, command, largest_array, partitions, poll_queue
 from racing_launchers.sweep import Job, Sweep
 
 NUMBERS = {  # key: lowest, highest, whole numbers only, unit; null is fine where the file says so
-    "time_min": (1, 525_600, True, "min"),
+    "timeout_min": (1, 525_600, True, "min"),
     "cpus_per_task": (1, 4096, True, ""),
     "mem_gb": (0.1, 65_536, False, "GB"),
     "gpus_per_node": (0, 64, True, ""),
@@ -33,10 +33,11 @@ NUMBERS = {  # key: lowest, highest, whole numbers only, unit; null is fine wher
 }
 OPTIONAL = ("mem_gb", "gpus_per_node")
 TEXTS = ("partition", "account", "qos", "constraint", "gres")
-NAMES = {"cpus_per_task": "cpus-per-task", "gpus_per_node": "gpus-per-node", "time_min": "time"}  # as sbatch calls them
+# As sbatch calls them.
+SBATCH_NAMES = {"cpus_per_task": "cpus-per-task", "gpus_per_node": "gpus-per-node", "timeout_min": "time"}
 FOLDER = "slurm"  # in the sweep's: what submitit and SLURM write
-AGAIN = 60.0  # [s] after which a job that was asked to stop, and has not, is ended when asked again
-BUSY = "node configuration is not available"  # said of requests too large, but also while large nodes are drained
+KILL_AFTER = 60.0  # [s] after which a job that was asked to stop, and has not, is ended when asked again
+NOT_AVAILABLE = "node configuration is not available"  # the request is too large, or large nodes are drained just now
 
 
 class SlurmBackend(Backend):
@@ -44,45 +45,47 @@ class SlurmBackend(Backend):
 
     grace = 10.0  # what a node has written may take a moment to be seen here
 
-    def __init__(self, *, setup: list[str], additional_parameters: dict[str, Any], **known: Any) -> None:
+    def __init__(self, *, setup: list[str], additional_parameters: dict[str, Any], **keys: Any) -> None:
         """Raises InputError for values off range."""
-        self.wish = {key: known.pop(key) for key in (*NUMBERS, *TEXTS)}
-        super().__init__(**known)
+        self.resources = {key: keys.pop(key) for key in (*NUMBERS, *TEXTS)}
+        super().__init__(**keys)
         for key, (low, high, whole, unit) in NUMBERS.items():
-            if self.wish[key] is not None or key not in OPTIONAL:
-                require_number(f"launcher.{key}", self.wish[key], low, high, whole=whole, unit=unit)
+            if self.resources[key] is not None or key not in OPTIONAL:
+                require_number(f"launcher.{key}", self.resources[key], low, high, whole=whole, unit=unit)
         for key in TEXTS:
-            value = self.wish[key]
+            value = self.resources[key]
             fits = value is None or (isinstance(value, str) and bool(value))
             require(fits, f"launcher.{key} must be a name, got {value!r}; null leaves it to the cluster")
         lines = isinstance(setup, list) and all(isinstance(line, str) for line in setup)
         require(lines, f"launcher.setup must be a list of shell lines, got {setup!r}; [] is none")
         fits = isinstance(additional_parameters, dict)
         require(fits, f"launcher.additional_parameters must be options of sbatch, got {additional_parameters!r}")
-        longest = 60 * self.wish["time_min"]
-        rule = f"launcher.signal_delay_s must be below launcher.time_min ({longest} s)"
-        require(self.wish["signal_delay_s"] < longest, f"{rule}, got {self.wish['signal_delay_s']}; raise time_min")
-        self.setup, self.more = setup, additional_parameters
+        longest = 60 * self.resources["timeout_min"]
+        rule = f"launcher.signal_delay_s must be below launcher.timeout_min ({longest} s)"
+        delay = self.resources["signal_delay_s"]
+        require(delay < longest, f"{rule}, got {delay}; raise timeout_min")
+        self.setup, self.sbatch_options = setup, additional_parameters
         self.notes: list[str] = []  # what `check` found that need not be wrong
 
     def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
         """See Backend. The request is shown to the cluster, which says whether it could ever be met."""
         self.notes = []
-        asked = self.wish["gpus_per_node"] or self.wish["gres"] or any("gpu" in str(key) for key in self.more)
-        if not asked and any(insists_on_gpu(config) for config in jobs):
+        named = any("gpu" in str(key) for key in self.sbatch_options)
+        wants_gpu = self.resources["gpus_per_node"] or self.resources["gres"] or named
+        if not wants_gpu and any(insists_on_gpu(config) for config in jobs):
             note = "no GPU is asked for (launcher.gpus_per_node=1), and hardware.fallback=false: jobs fail"
             self.notes.append(f"{note} where the cluster shows them none")
         try:
             command("sbatch", "--version")
             command("srun", "--version")
-            known, name = partitions(), self.wish["partition"]
+            known, name = partitions(), self.resources["partition"]
             if name is not None:
                 for part in name.split(","):
                     rule = f"launcher.partition={part!r} is none of the cluster's"
                     require(part in known, f"{rule}: {', '.join(known)}; {hint(part, known)}")
             command("sbatch", "--test-only", *self._options(), "--wrap=true")
         except Unanswered as error:
-            if BUSY not in str(error):
+            if NOT_AVAILABLE not in str(error):
                 raise InputError(f"the cluster refuses: {error}; see conf/launcher/slurm.yaml") from error
             self.notes += ["no node that is up is large enough for this: the jobs wait until one is"]
 
@@ -90,14 +93,14 @@ class SlurmBackend(Backend):
         """See Backend."""
         if not count:
             return []
-        wish = self.wish
-        memory = f", {wish['mem_gb']:g} GB" if wish["mem_gb"] else ""
-        gpus = f", {wish['gpus_per_node']} GPUs" if wish["gpus_per_node"] else ""
-        gpus += f", {wish['gres']}" if wish["gres"] else ""
-        hours = count * wish["cpus_per_task"] * wish["time_min"] / 60
-        where = f"partition {wish['partition']}" if wish["partition"] else "the default partition"
-        each = f"each {wish['cpus_per_task']} cores{memory}{gpus} for {wish['time_min']} min"
-        return [f"{where}: {each}, at most {hours:,.1f} core hours before one is put back into the queue", *self.notes]
+        resources = self.resources
+        memory = f", {resources['mem_gb']:g} GB" if resources["mem_gb"] else ""
+        gpus = f", {resources['gpus_per_node']} GPUs" if resources["gpus_per_node"] else ""
+        gpus += f", {resources['gres']}" if resources["gres"] else ""
+        hours = count * resources["cpus_per_task"] * resources["timeout_min"] / 60
+        where = f"partition {resources['partition']}" if resources["partition"] else "the default partition"
+        each = f"each {resources['cpus_per_task']} cores{memory}{gpus} for {resources['timeout_min']} min"
+        return [f"{where}: {each}, at most {hours:,.1f} core hours before one is requeued", *self.notes]
 
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend. A job does nothing before its id is noted in its folder."""
@@ -110,20 +113,21 @@ class SlurmBackend(Backend):
             for job, id in zip(part, self._submit(sweep, part), strict=True):
                 begin_attempt(job, self.name, {"slurm": id})
 
-    def look(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, Look]:
+    def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
         """See Backend. While SLURM does not answer, jobs are believed to be where they were."""
         ids = {job.number: id_of(job) for job in jobs}
         try:
-            found = states([id for id in ids.values() if id])
+            found = poll_queue([id for id in ids.values() if id])
         except Unanswered as error:
-            return {job.number: Look(RUN if job.folder.started else WAIT, f"unknown: {error}") for job in jobs}
-        return {job.number: self._look(sweep, job, found.get(ids[job.number] or "")) for job in jobs}
+            where = {job.number: JobState.RUNNING if job.folder.started else JobState.PENDING for job in jobs}
+            return {number: JobInfo(state, f"unknown: {error}") for number, state in where.items()}
+        return {job.number: self._info(sweep, job, found.get(ids[job.number] or "")) for job in jobs}
 
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend. Whoever runs gets SIGTERM and the time that it needs; who is asked again later, KillWait."""
-        ids = {id: time.time() - self._first_asked(job) > AGAIN for job in jobs if (id := id_of(job))}
+        ids = {id: time.time() - self._cancel_requested_at(job) > KILL_AFTER for job in jobs if (id := id_of(job))}
         try:
-            known = states(list(ids))
+            known = poll_queue(list(ids))
         except Unanswered as error:
             raise InputError(f"{error}; those that have not begun will not, give the command again") from error
         late = [id for id in known if ids[id]]
@@ -134,7 +138,7 @@ class SlurmBackend(Backend):
                     command("scancel", *options, *chosen)
 
     def log(self, sweep: Sweep, job: Job) -> Iterable[str]:
-        """See Backend: what the job has said, and then what SLURM says of it."""
+        """See Backend: the job's log, and then SLURM's of it."""
         yield from super().log(sweep, job)
         path = slurm_log(sweep, job)
         lines = path.read_text(errors="replace").splitlines() if path and path.exists() else []
@@ -145,59 +149,60 @@ class SlurmBackend(Backend):
         import submitit
 
         paths = os.pathsep.join(path for path in sys.path if path)
-        wish = self.wish
-        optional = {f"slurm_{key}": wish[key] for key in (*TEXTS, "gpus_per_node") if wish[key]}
-        memory = {"mem_gb": wish["mem_gb"]} if wish["mem_gb"] else {}
+        resources = self.resources
+        optional = {f"slurm_{key}": resources[key] for key in (*TEXTS, "gpus_per_node") if resources[key]}
+        memory = {"mem_gb": resources["mem_gb"]} if resources["mem_gb"] else {}
         try:
             executor = submitit.AutoExecutor(
-                folder=sweep.path / FOLDER, cluster="slurm", slurm_max_num_timeout=wish["max_num_timeout"]
+                folder=sweep.path / FOLDER, cluster="slurm", slurm_max_num_timeout=resources["max_num_timeout"]
             )
             executor.update_parameters(
                 name=sweep.name,
-                timeout_min=wish["time_min"],
-                cpus_per_task=wish["cpus_per_task"],
+                timeout_min=resources["timeout_min"],
+                cpus_per_task=resources["cpus_per_task"],
                 tasks_per_node=1,
-                slurm_signal_delay_s=wish["signal_delay_s"],
-                slurm_array_parallelism=wish["array_parallelism"],
+                slurm_signal_delay_s=resources["signal_delay_s"],
+                slurm_array_parallelism=resources["array_parallelism"],
                 slurm_setup=[f"export PYTHONPATH={shlex.quote(paths)}", *self.setup],
                 slurm_stderr_to_stdout=True,
                 slurm_additional_parameters={"requeue": True, "chdir": sweep.manifest.get("cwd", str(Path.cwd()))}
-                | self.more,
+                | self.sbatch_options,
                 **optional,
                 **memory,
             )
             tasks = [(str(job.folder.path), job.folder.attempts + 1) for job in jobs]
-            done = executor.map_array(Task(), *zip(*tasks, strict=True))
+            done = executor.map_array(SlurmJob(), *zip(*tasks, strict=True))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
-            said = (str(error).strip().splitlines() or ["no reason was given"])[-1]
-            raise InputError(f"the cluster refuses: {said}; see conf/launcher/slurm.yaml") from error
+            reason = (str(error).strip().splitlines() or ["no reason was given"])[-1]
+            raise InputError(f"the cluster refuses: {reason}; see conf/launcher/slurm.yaml") from error
         return [str(job.job_id) for job in done]
 
     def _options(self) -> list[str]:
         """The request as options of sbatch."""
-        own = {NAMES.get(key, key): self.wish[key] for key in (*TEXTS, *NAMES) if self.wish[key]}
-        own |= {"mem": f"{round(1024 * self.wish['mem_gb'])}M"} if self.wish["mem_gb"] else {}
-        own |= {key.replace("_", "-"): value for key, value in self.more.items()}
-        return [f"--{key}" if value is True else f"--{key}={value}" for key, value in own.items()]
+        resources = self.resources
+        options = {SBATCH_NAMES.get(key, key): resources[key] for key in (*TEXTS, *SBATCH_NAMES) if resources[key]}
+        options |= {"mem": f"{round(1024 * resources['mem_gb'])}M"} if resources["mem_gb"] else {}
+        options |= {key.replace("_", "-"): value for key, value in self.sbatch_options.items()}
+        return [f"--{key}" if value is True else f"--{key}={value}" for key, value in options.items()]
 
-    def _look(self, sweep: Sweep, job: Job, known: Any) -> Look:
-        """One job. known: what SLURM says, if it remembers the job."""
-        if known is None:
-            return Look(GONE, "SLURM does not know it any more, and nobody saw how it ended")
-        look: Look = known.look
-        if look.state != GONE or job.folder.started:
-            return look
-        if known.state.startswith("CANCELLED"):
-            return Look(GONE, f"{look.detail} before it began")
-        return Look(GONE, f"{look.detail} before it began; SLURM's log: {slurm_log(sweep, job)}")
+    def _info(self, sweep: Sweep, job: Job, entry: QueueEntry | None) -> JobInfo:
+        """One job. entry: what SLURM knows, if it remembers the job."""
+        if entry is None:
+            return JobInfo(JobState.LOST, "SLURM does not know it any more, and nobody saw how it ended")
+        info = entry.info
+        if info.state != JobState.LOST or job.folder.started:
+            return info
+        if entry.state.startswith("CANCELLED"):
+            return JobInfo(JobState.LOST, f"{info.detail} before it began")
+        return JobInfo(JobState.LOST, f"{info.detail} before it began; SLURM's log: {slurm_log(sweep, job)}")
 
-    def _first_asked(self, job: Job) -> float:
-        """When the attempt was first asked to stop [s since 1970]; now, which is noted, if it was not before."""
-        noted = read_json(job.folder.path / "asked.json")
+    def _cancel_requested_at(self, job: Job) -> float:
+        """When the attempt was first asked to stop [s since 1970]: now, which is noted, if it was not before."""
+        noted = read_json(job.folder.path / "cancel_requested.json")
         if noted.get("attempt") == job.folder.attempts:
             return float(noted["at"])
         now = time.time()
-        job.folder.write("asked", job.folder.attempts, {"at": now})
+        job.folder.write("cancel_requested", job.folder.attempts, {"at": now})
         return now
 
 
@@ -208,6 +213,6 @@ def id_of(job: Job) -> str | None:
 
 
 def slurm_log(sweep: Sweep, job: Job) -> Path | None:
-    """What the batch script and srun have said."""
+    """The output of the batch script and srun."""
     id = id_of(job)
     return sweep.path / FOLDER / f"{id}_0_log.out" if id else None

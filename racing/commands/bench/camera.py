@@ -56,12 +56,12 @@ def timed_pictures(options: Mapping[str, Any], taker: Camera) -> Row:
     def take() -> int:
         for cars in places:
             taker.render(cars, out=out)
-        return PLACES * world.lanes
+        return PLACES * world.num_cars
 
     name = f"{'grey' if taker.lens.gray else 'RGB'} {taker.lens.width} x {taker.lens.height}"
     return {
         "name": name,
-        "cameras": world.lanes,
+        "cameras": world.num_cars,
         "threads": world.threads,
         **timed(options, take),
         "to_car_racing": None,  # not known yet

@@ -10,10 +10,11 @@ from typing import Any
 
 from racing.commands.bench.report import Result, Row, say, show, stamp_now
 from racing.errors import require
+from racing.runs.metrics import HEADLINE
 
-STOCK = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}  # Stable-Baselines3's PPO, 4096 decisions an update
+STOCK = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}  # Stable-Baselines3's PPO, 4096 steps an update
 STOCK_LANES = 16
-RESULTS = ("finish_rate", "lap_time_s", "lap_ratio", "learning_s", "steps_per_s")  # of a run's summary
+RESULTS = (*HEADLINE, "learning_s", "steps_per_s")  # of a run's summary
 
 
 def learner(options: Mapping[str, Any]) -> Result:
@@ -21,13 +22,11 @@ def learner(options: Mapping[str, Any]) -> Result:
 
     The three take turns, so that a change of the machine's load meets them all.
     """
-    from racing.config import compose, plain
-    from racing.training.build import build_parts
-    from racing.training.checks import check
+    from racing.config import compose
+    from racing.training.build import build_experiment
+    from racing.training.resolve import resolve
 
-    cfg = compose("train", options["train"])
-    check(plain(cfg))
-    built = build_parts(cfg, plain(cfg))
+    built = build_experiment(resolve(compose("train", options["train"])))
     models = {"racing": (built.model, options["steps"])} | stock_models(built, options)
     speeds: dict[str, list[float]] = {name: [] for name in models}
     for model, _ in models.values():
@@ -54,9 +53,9 @@ def stock_models(built: Any, options: Mapping[str, Any]) -> dict[str, tuple[Any,
     from racing.config import build
     from racing.envs.vec_env import RacingVecEnv
 
-    def world(lanes: int) -> RacingVecEnv:
-        make = build(built.config["env"])
-        return RacingVecEnv(make(tracks=built.tracks, vehicle=built.vehicle, races=lanes))
+    def world(num_cars: int) -> RacingVecEnv:
+        make = build(built.config.tree.env)
+        return RacingVecEnv(make(tracks=built.tracks, vehicle=built.vehicle, races=num_cars))
 
     ours = built.model
     require(isinstance(ours, PPO), f"racing bench ppo compares PPO, got {type(ours).__name__}; leave algo=ppo")

@@ -23,7 +23,7 @@ EXAMPLES = """usage: racing bench sim|camera|ppo|vision|startup|tracking|tracks|
 Measure on this machine; prints a table and writes JSON. Nothing else should be running.
 
 examples:
-  racing bench sim                            decisions per second by vehicle model, lanes and threads; half a minute
+  racing bench sim                            steps per second by vehicle model, cars and threads; half a minute
   racing bench camera                         pictures per second, beside CarRacing's; half a minute
   racing bench ppo                            learning steps per second, beside Stable-Baselines3's PPO; a minute
   racing bench vision                         learning steps per second by frames; two minutes
@@ -32,7 +32,7 @@ examples:
   racing bench tracks circuits=1000           pictures read, circuits generated and driven; five minutes
   racing bench sweep                          16 short jobs side by side, beside one after another; ten minutes
   racing bench seeds seeds=[0,1,2]            finish rate and lap of the default experiment over seeds; a minute each
-  racing bench sim lanes=[1,4096] threads=[1] rays=1080
+  racing bench sim num_cars=[1,4096] threads=[1] rays=1080
 """
 
 
@@ -75,7 +75,7 @@ def check(options: Mapping[str, Any]) -> None:
         ("rays", 1, 4096),
         ("cameras", 1, 1 << 16),
         ("pixels", 8, 1024),
-        ("decisions", 1, 100_000),
+        ("drive_steps", 1, 100_000),
         ("steps", 1, 1 << 40),
         ("stock_steps", 1, 1 << 40),
         ("seen_steps", 1, 1 << 40),
@@ -86,7 +86,7 @@ def check(options: Mapping[str, Any]) -> None:
         require_number(name, options[name], low, high, whole=True, remedy="see racing bench --help")
     for name in ("range", "seconds", "window"):
         require_number(name, options[name], 1e-3, 10_000, remedy="see racing bench --help")
-    for name, low, high in (("lanes", 1, 1 << 20), ("threads", 1, 256), ("seeds", 0, (1 << 28) - 1)):
+    for name, low, high in (("num_cars", 1, 1 << 20), ("threads", 1, 256), ("seeds", 0, (1 << 28) - 1)):
         values = options[name]
         require(isinstance(values, list) and values != [], f"{name} must be a list, got {values!r}; e.g. {name}=[1,2]")
         for value in values:

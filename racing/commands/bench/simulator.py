@@ -1,4 +1,4 @@
-"""`racing bench sim`: decisions per second of the simulator."""
+"""`racing bench sim`: steps per second of the simulator."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def simulator(options: Mapping[str, Any]) -> Result:
-    """Decisions per second of World.step (physics, rays, progress, laps, restarts) on recorded drives.
+    """Environment steps per second of World.step (physics, rays, progress, laps, restarts) on recorded drives.
 
-    With it, for the first vehicle on one thread at the most lanes: what one ray costs, and observations with rewards.
+    With it, for the first vehicle on one thread at the most cars: what one ray costs, and observations with rewards.
     """
     rows = []
     for vehicle in (vehicle_called(name) for name in options["vehicles"]):
-        for lanes in options["lanes"]:
+        for num_cars in options["num_cars"]:
             for threads in options["threads"]:
-                task = make_task(options, vehicle, lanes, threads)
+                task = make_task(options, vehicle, num_cars, threads)
                 rows.append(timed_drive(options, task))
-                say(f"{rows[-1]['vehicle']}, {lanes} lanes, {threads} threads: {rows[-1]['decisions_per_s']:,.0f}/s")
+                say(f"{rows[-1]['vehicle']}, {num_cars} cars, {threads} threads: {rows[-1]['steps_per_s']:,.0f}/s")
     return rows, parts(options)
 
 
@@ -43,7 +43,7 @@ def vehicle_called(name: str) -> Vehicle:
     return vehicle if base == name else replace(vehicle, name=name, model="kinematic")
 
 
-def make_task(options: Mapping[str, Any], vehicle: Vehicle, lanes: int, threads: int, rays: int = 0) -> SensorsTask:
+def make_task(options: Mapping[str, Any], vehicle: Vehicle, num_cars: int, threads: int, rays: int = 0) -> SensorsTask:
     """The sensors task of conf/env/mlp.yaml on the benchmark's track; rays: another number of them."""
     from racing.config import build, compose
     from racing.tracks.catalog import load_track
@@ -51,7 +51,7 @@ def make_task(options: Mapping[str, Any], vehicle: Vehicle, lanes: int, threads:
     make = build(compose("train", ["env=mlp"]).env)
     looking = {"rays": rays or options["rays"], "range": options["range"]}
     task: SensorsTask = make(
-        tracks=[load_track(options["track"])], vehicle=vehicle, races=lanes, threads=threads, **looking
+        tracks=[load_track(options["track"])], vehicle=vehicle, races=num_cars, threads=threads, **looking
     )
     return task
 
@@ -62,7 +62,7 @@ def timed_drive(options: Mapping[str, Any], task: SensorsTask, step: Callable[[A
 
     world = task.world
     step = step or world.step
-    commands = record_drive(world, options["decisions"])
+    commands = record_drive(world, options["drive_steps"])
     rates, cpu_rates = [], []
     for _ in range(options["repeats"]):
         spent, cpu, done = 0.0, 0.0, 0
@@ -73,35 +73,35 @@ def timed_drive(options: Mapping[str, Any], task: SensorsTask, step: Callable[[A
             for command in commands:
                 step(command)
             spent, cpu = spent + time.perf_counter() - began, cpu + time.process_time() - cpu_began
-            done += len(commands) * world.lanes
+            done += len(commands) * world.num_cars
         rates.append(done / spent)
         cpu_rates.append(done / cpu)
     rate = statistics.median(rates)
     return {
         "vehicle": world.vehicle.name,
         "model": world.vehicle.model,
-        "lanes": world.lanes,
+        "num_cars": world.num_cars,
         "threads": world.threads,
-        "rays": world.rays.number,
-        "decisions_per_s": rate,
+        "rays": world.range_finder.rays,
+        "steps_per_s": rate,
         "per_cpu_s": statistics.median(cpu_rates),  # hardly changes when the machine is busy
-        "ns_per_decision": 1e9 / statistics.median(cpu_rates),
+        "ns_per_step": 1e9 / statistics.median(cpu_rates),
         "restarts": int(world.cars["episode"].sum()),
         "mean_speed": float(np.mean(world.cars["v"])),  # [m/s]
         "rates": rates,
     }
 
 
-def record_drive(world: World, decisions: int) -> npt.NDArray[np.float32]:
-    """Commands (decisions, N, 2) of an unsteady driver: pure pursuit of the centreline, at 0.8 of the safe speed.
+def record_drive(world: World, steps: int) -> npt.NDArray[np.float32]:
+    """Commands (steps, N, 2) of an unsteady driver: pure pursuit of the centreline, at 0.8 of the safe speed.
 
     The world is deterministic: played again from the same seed, the commands give the same drive, restarts included.
     """
     import numpy as np
 
     rng = np.random.default_rng(0)
-    wobble = np.zeros((world.lanes, 2))
-    commands = np.empty((decisions, world.lanes, 2), np.float32)
+    wobble = np.zeros((world.num_cars, 2))
+    commands = np.empty((steps, world.num_cars, 2), np.float32)
     vehicle, points, spacing = world.vehicle, world.points, world.tracks[0].spacing
     world.reseed(0)
     world.reset()
@@ -120,13 +120,13 @@ def record_drive(world: World, decisions: int) -> npt.NDArray[np.float32]:
 
 
 def parts(options: Mapping[str, Any]) -> dict[str, float]:
-    """Nanoseconds of one decision on one thread: per ray, of the rest, of observations and rewards."""
-    vehicle, lanes = vehicle_called(options["vehicles"][0]), max(options["lanes"])
+    """Nanoseconds of one step on one thread: per ray, of the rest, of observations and rewards."""
+    vehicle, num_cars = vehicle_called(options["vehicles"][0]), max(options["num_cars"])
     many = max(2, options["rays"])
     one, all_rays = (
-        timed_drive(options, make_task(options, vehicle, lanes, 1, rays))["ns_per_decision"] for rays in (1, many)
+        timed_drive(options, make_task(options, vehicle, num_cars, 1, rays))["ns_per_step"] for rays in (1, many)
     )
-    task = make_task(options, vehicle, lanes, 1, many)
-    whole = timed_drive(options, task, task.step)["ns_per_decision"]
+    task = make_task(options, vehicle, num_cars, 1, many)
+    whole = timed_drive(options, task, task.step_batch)["ns_per_step"]
     per_ray = (all_rays - one) / (many - 1)
     return {"ns_per_ray": per_ray, "ns_without_rays": one - per_ray, "ns_observation_and_reward": whole - all_rays}

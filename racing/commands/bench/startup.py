@@ -57,6 +57,6 @@ def first_update(settings: Sequence[str]) -> tuple[float, float]:
         whole = time.time() - began
         if done.returncode:
             raise InputError(f"train={list(settings)} must train: {done.stderr.strip().splitlines()[-1]}; correct it")
-        records = (line.record or {} for line in read_journal(all_runs(Path(folder))[0].path / "journal.jsonl"))
+        records = (line.record or {} for line in read_journal(all_runs(Path(folder))[0].paths.journal))
         stamp = next(record["ts"] for record in records if record.get("kind") == "metrics")
     return stamp / 1000 - began, whole

@@ -36,7 +36,7 @@ LINES, NAMES = 20_000, 10  # journal lines that are timed, metrics in each
 LOOK = 0.1  # [s] between two looks at the training
 LEAST = 4  # records in a window that counts
 PATIENCE = 120  # [s] for a server to start, and for a sender to deliver something
-ENDLESS = 10**9  # decisions: a training ends when it has been watched for long enough, on any machine
+ENDLESS = 10**9  # steps: a training ends when it has been watched for long enough, on any machine
 STOPPED = 75  # exit code of a training that was asked to leave
 
 Windows = list[tuple[float, float, bool]]  # begin and end [s] of each, and whether the sender was frozen
@@ -85,11 +85,12 @@ def medians(values: Sequence[float], draws: int = 1000) -> list[float]:
 def journal_line(repeats: int) -> float:
     """Microseconds that one line of the journal takes, with NAMES metrics."""
     from racing.runs.journal import Journal
+    from racing.runs.paths import IN_RUN
 
     values = {f"train/metric_{number}": 0.1 * number for number in range(NAMES)}
     spent = []
     with tempfile.TemporaryDirectory(prefix="racing-bench-") as folder:
-        journal = Journal(Path(folder) / "journal.jsonl")
+        journal = Journal(Path(folder) / IN_RUN.journal)
         for repeat in range(repeats):
             began = time.perf_counter()
             for step in range(LINES):
@@ -124,7 +125,7 @@ def training(kind: str, folder: Path, options: Mapping[str, Any]) -> Row:
     (began, first), (ended, final) = records[0], records[-1]
     numbers = {"learning_s": ended - began, "steps_per_s": (final - first) / (ended - began)}
     ratios = compared(windows, records)
-    complete = delivered(run) == (run.path / "journal.jsonl").stat().st_size
+    complete = run.sent == run.paths.journal.stat().st_size
     return numbers | watched | {"complete": complete, "ratios": ratios, "pairs": len(ratios)}
 
 
@@ -150,7 +151,7 @@ def watch(
         sender = sender or sender_of(trainer)
         spent = max(spent, cpu_seconds(sender))
         run = next(iter(all_runs(folder)), None)
-        if not first and run and delivered(run) and progress(run):
+        if not first and run and run.sent and progress(run):
             first, began = spent, time.time()
             if server:
                 os.killpg(server.pid, signal.SIGKILL)
@@ -212,17 +213,10 @@ def cpu_seconds(process: psutil.Process | None) -> float:
     return float(times.user + times.system) if times else 0.0
 
 
-def delivered(run: RunDirectory) -> int:
-    """Bytes of the journal that MLflow has."""
-    from racing.files import read_json
-
-    return int(read_json(run.path / "journal.cursor").get("offset", 0))
-
-
 def progress(run: RunDirectory) -> list[tuple[float, int]]:
     """Time [s] and step of each record of what the cars did."""
-    lines = (run.path / "journal.jsonl").read_bytes().splitlines()
-    records = [json.loads(line) for line in lines if line.endswith(b"}") and b'"time/steps_per_s"' in line]
+    lines = run.paths.journal.read_bytes().splitlines()
+    records = [json.loads(line) for line in lines if line.endswith(b"}") and b'"time/fps"' in line]
     return [(record["ts"] / 1000, int(record["step"])) for record in records]
 
 

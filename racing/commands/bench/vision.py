@@ -1,4 +1,4 @@
-"""`racing bench vision`: decisions per second of learning by frames, from end to end."""
+"""`racing bench vision`: steps per second of learning by frames, from end to end."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ SETTINGS = {
 
 def eyes(options: Mapping[str, Any]) -> Result:
     """learn() of algo=ppo_cnn with each of SETTINGS in turns, `train` added: rendering, driving, updating."""
-    from racing.config import compose, plain
-    from racing.training.build import build_parts
-    from racing.training.checks import check
+    from racing.config import compose
+    from racing.training.build import build_experiment
+    from racing.training.resolve import resolve
 
     built = {}
     for name, settings in SETTINGS.items():
         cfg = compose("train", ["env=vision", "algo=ppo_cnn", *settings, *options["train"]])
-        check(plain(cfg))
-        built[name] = build_parts(cfg, plain(cfg))
+        built[name] = build_experiment(resolve(cfg))
         built[name].model.learn(1)  # one update: compiles, and fills the caches
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in built}
     for repeat in range(options["repeats"]):
-        for name, parts in built.items():
-            before, wall, cpu = parts.model.num_timesteps, time.perf_counter(), time.process_time()
-            parts.model.learn(options["seen_steps"], reset_num_timesteps=False)
-            done = parts.model.num_timesteps - before
+        for name, experiment in built.items():
+            model = experiment.model
+            before, wall, cpu = model.num_timesteps, time.perf_counter(), time.process_time()
+            model.learn(options["seen_steps"], reset_num_timesteps=False)
+            done = model.num_timesteps - before
             rates[name].append((done / (time.perf_counter() - wall), done / (time.process_time() - cpu)))
             say(f"{name}, repeat {repeat + 1}: {rates[name][-1][0]:,.0f} steps/s")
-    rows = [row(name, parts, rates[name]) for name, parts in built.items()]
+    rows = [row(name, experiment, rates[name]) for name, experiment in built.items()]
     first = next(iter(built.values()))
     return rows, {"torch_threads": first.hardware.torch_threads, "device": first.hardware.device}
 
 
-def row(name: str, parts: Any, rates: list[tuple[float, float]]) -> Row:
-    """What was measured of one setting; bytes: of a decision's frame in the rollout."""
-    model, frames = parts.model, parts.model.rollout_buffer.frames
+def row(name: str, experiment: Any, rates: list[tuple[float, float]]) -> Row:
+    """What was measured of one setting; bytes: of one frame in the rollout."""
+    model, frames = experiment.model, experiment.model.rollout_buffer.frames
     return {
         "name": name,
         "cars": model.n_envs,

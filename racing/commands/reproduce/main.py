@@ -23,11 +23,12 @@ from racing.commands.reproduce.plan import (
     plan,
     recorded_config,
 )
-from racing.config import compose_run, key_of
+from racing.config import compose_run
 from racing.errors import InputError, require
 from racing.files import write_atomic
-from racing.runs.directory import RunDirectory, all_runs, reopen_run
-from racing.runs.identity import config_hash, identity
+from racing.renamed_keys import key_of
+from racing.runs.directory import RunDirectory, all_runs, reopen_run, run_path
+from racing.runs.identity import identity
 from racing.runs.provenance import collect, differences
 from racing.tracking.compare import compare, config_differences, print_results, results
 from racing.tracking.run_record import local_record
@@ -48,6 +49,7 @@ exit code 0: EQUAL, or a variation is done; 1: DIFFERENT
 """
 OWN_KEYS = ("run", "checkout", "fresh", "paths.outputs")
 REPORT = "reproduction.json"
+AGAIN = ".again"  # behind the directory's name of a run that is trained again
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,10 +71,11 @@ def main(argv: Sequence[str]) -> int:
 
 def repeat(task: Task) -> int:
     """Train again with the recorded configuration and the present code, and compare; returns the exit code."""
+    from racing.training.observer import TrainingObserver
     from racing.training.trainer import train
 
     config = recorded_config(task)
-    directory = RunDirectory(task.outputs / "runs" / f"{config['name']}-{config_hash(config)[:8]}.again")
+    directory = RunDirectory(run_path(task.outputs, config["name"], config, AGAIN))
     code = code_differences(task, config, directory if directory.finished and not task.fresh else None)
     conf = conf_differences(task.original)
     if conf:
@@ -81,7 +84,7 @@ def repeat(task: Task) -> int:
     tags = {"racing.reproduces": task.reference}
     try:
         cfg = OmegaConf.create(config | {"init_from": beginning(task.original)})
-        run = train(cfg, task.overrides(), suffix=".again", tags=tags)
+        run = train(cfg, task.overrides(), suffix=AGAIN, observer=TrainingObserver(tags))
     except InputError as error:
         if not any("no such key" in row for row in conf):
             raise
@@ -114,7 +117,8 @@ def conclude(task: Task, run: RunDirectory, conf: Rows, code: Rows) -> int:
 
 def vary(task: Task) -> int:
     """Train what the original's overrides and the new ones describe, as a run of its own; returns the exit code."""
-    from racing.training.trainer import train
+    from racing.training.observer import TrainingObserver
+    from racing.training.teacher import train_with_teacher
 
     original, overrides = task.original, fitting_overrides(task)
     config = compose_run(overrides)
@@ -128,7 +132,8 @@ def vary(task: Task) -> int:
     print_rows(f"a variation of {original.name}", rows)
     if same_weights:
         config["init_from"] = beginning(original)
-    run = train(OmegaConf.create(config), overrides, tags={"racing.parent": task.reference})
+    observer = TrainingObserver({"racing.parent": task.reference})
+    run = train_with_teacher(OmegaConf.create(config), overrides, observer=observer)
     print_results(results(original.summary, run.summary), ("original", "variation"))
     return 0
 
@@ -165,7 +170,11 @@ def at_commit(task: Task) -> int:
 
 def overrides_there(task: Task, outputs: Path) -> list[str]:
     """What to type for it in the work tree, where conf/ is that of the original."""
-    overrides = [*task.overrides(), f"paths.outputs={quoted(str(outputs))}", *(["fresh=true"] if task.fresh else [])]
+    overrides = [
+        *task.overrides(upgrade=False),
+        f"paths.outputs={quoted(str(outputs))}",
+        *(["fresh=true"] if task.fresh else []),
+    ]
     weights = beginning(task.original)
     if weights is not None and "init_from" not in map(key_of, task.changes):
         overrides = [o for o in overrides if key_of(o) != "init_from"] + [f"init_from={quoted(weights)}"]
@@ -192,7 +201,7 @@ def amend(run: RunDirectory, tags: Mapping[str, str], file: str = "", **event: s
         finally:
             complete = sender.close(ended.config["tracking"]["close_timeout"])
     if not complete:
-        print(f"MLflow does not have all of it yet: racing runs sync {run.name}")
+        print(f"upload to MLflow incomplete: racing runs sync {run.name}")
 
 
 def print_rows(title: str, rows: Rows) -> None:

@@ -20,12 +20,13 @@ from racing.config import (
     compose_run,
     config_directories,
     for_hydra,
-    key_of,
     plain,
 )
 from racing.errors import InputError, require
-from racing.runs.directory import RunDirectory
+from racing.renamed_keys import key_of, upgraded_overrides
+from racing.runs.directory import RUNS, RunDirectory
 from racing.runs.identity import NOT_IDENTITY, flatten, identity
+from racing.runs.paths import IN_RUN
 from racing.runs.provenance import collect, differences
 from racing.tracking.compare import config_differences
 from racing.tracking.run_record import RunRecord, find_record, local_record
@@ -54,13 +55,17 @@ class Task:
         """How the original is found again: its MLflow run id, else its name."""
         return self.original.run_id or self.original.name
 
-    def overrides(self) -> list[str]:
-        """What was typed for the original, with the same keys replaced; without where it was written and launched."""
+    def overrides(self, *, upgrade: bool = True) -> list[str]:
+        """What was typed for the original, with the same keys replaced; without where it was written and launched.
+
+        upgrade: whether to give keys that were renamed since their names of today, not those of the original's code.
+        """
         typed = {key_of(override) for override in [*self.place, *self.changes]}
         if "track" in typed:  # `track=FILE` is two overrides: the second one must go with the first
             typed.add("track.file")
         gone = ("paths", "launcher", "fresh")
-        old = [override for override in self.original.overrides if root_of(override) not in gone]
+        recorded = upgraded_overrides(self.original.overrides) if upgrade else self.original.overrides
+        old = [override for override in recorded if root_of(override) not in gone]
         return [override for override in old if key_of(override) not in typed] + self.place + self.changes
 
 
@@ -75,8 +80,8 @@ def plan(options: Mapping[str, Any], overrides: Sequence[str], outputs_given: bo
     original = find_original(str(options["run"]), list(dict.fromkeys([outputs, Path("outputs")])), uri)
     here = original.directory
     require(here is None or not here.in_use, f"run {original.name} is being trained now; wait for its end")
-    if here is not None and here.path.parent.name == "runs" and not outputs_given:
-        outputs = here.path.parents[1]
+    if here is not None and here.path.parent.name == RUNS and not outputs_given:
+        outputs = here.paths.outputs
     directories = config_directories(overrides if added_directories(overrides) else reachable(original.overrides))
     overrides = [part for override in overrides for part in for_hydra(override, directories)]
     place = [override for override in overrides if root_of(override) in (*PLACE, "hydra")]
@@ -121,7 +126,7 @@ def reachable(overrides: Sequence[str]) -> list[str]:
 def recorded_config(task: Task) -> dict[str, Any]:
     """The recorded configuration, with the place of the new run."""
     recorded = task.original.config
-    require("name" in recorded, f"run {task.original.name} has no name in its config.yaml; it is damaged")
+    require("name" in recorded, f"run {task.original.name} has no name in its {IN_RUN.config}; it is damaged")
     chosen = {root_of(override) for override in task.place} | {"launcher"}
     wanted = [o for o in task.overrides() if root_of(o) in chosen or key_of(o) in SOURCES]
     composed = plain(compose("train", reachable(wanted)))
@@ -150,7 +155,8 @@ def fitting_overrides(task: Task) -> list[str]:
     directories = config_directories(overrides)
     if not any(choices(key_of(change), directories) for change in task.changes):
         return overrides
-    doubtful = [o for o in overrides if "." in key_of(o) and root_of(o) != "hydra" and o in task.original.overrides]
+    own = upgraded_overrides(task.original.overrides)
+    doubtful = [o for o in overrides if "." in key_of(o) and root_of(o) != "hydra" and o in own]
     composed = compose("train", [override for override in overrides if override not in doubtful])
     keys = flatten(cast(dict[str, Any], OmegaConf.to_container(composed)))
     gone = [s for s in doubtful if s[0].isalpha() and not any(f"{key}.".startswith(f"{key_of(s)}.") for key in keys)]
@@ -162,7 +168,7 @@ def fitting_overrides(task: Task) -> list[str]:
 def conf_differences(original: RunRecord) -> Rows:
     """Where conf/ composes another configuration now from what was typed then."""
     try:
-        composed = compose_run(original.overrides)
+        composed = compose_run(upgraded_overrides(original.overrides))
         if composed["init_from"] is not None:  # the record names exactly those weights
             composed["init_from"] = original.config.get("init_from")
         return config_differences(identity(original.config), identity(composed))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from racing.config import PACKAGE
 from racing.errors import InputError, require
+from racing.files import temporary_path
+from racing.processes import run_child
+from racing.runs.git import is_tracked, run_git
+from racing.runs.paths import IN_RUN
 
-PACKAGE = Path(__file__).resolve().parents[2]
 # Not -m racing: commits before racing/__main__.py can be meant.
 COMMAND_LINE = "import sys; from racing.cli import main; sys.exit(main())"
 
@@ -27,7 +29,7 @@ def checkout(provenance: Mapping[str, Any], patch: str, folder: Path) -> Path:
     commit = provenance.get("commit")
     require(bool(commit), "the run names no commit, its racing was installed without git; leave checkout=true away")
     root = repository()
-    known = _git(root, "cat-file", "-e", f"{commit}^{{commit}}")
+    known = run_git(root, "cat-file", "-e", f"{commit}^{{commit}}")
     rule = f"commit {str(commit)[:12]} must be in the repository {root}, it is not"
     require(known.returncode == 0, f"{rule}; fetch it (git fetch --all, in a shallow clone also --unshallow)")
     mark = f"-{hashlib.sha256(patch.encode()).hexdigest()[:8]}" if patch else ""
@@ -41,11 +43,10 @@ def checkout(provenance: Mapping[str, Any], patch: str, folder: Path) -> Path:
 
 def repository() -> Path:
     """The work tree of the code that runs now. Raises InputError if racing was installed without git."""
-    # A copy installed inside somebody else's repository is not part of it.
-    own = _git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py").returncode == 0
+    require(shutil.which("git") is not None, "checkout=true needs git, it was not found; install it")
     rule = f"checkout=true must be run from a git clone of racing, {PACKAGE} is none"
-    require(own, f"{rule}; clone it and use that racing, or leave checkout=true away")
-    return Path(_git(PACKAGE, "rev-parse", "--show-toplevel").stdout.strip())
+    require(is_tracked(PACKAGE), f"{rule}; clone it and use that racing, or leave checkout=true away")
+    return Path(run_git(PACKAGE, "rev-parse", "--show-toplevel").stdout.strip())
 
 
 def untracked_note(provenance: Mapping[str, Any], tree: Path) -> str:
@@ -64,16 +65,7 @@ def run_there(tree: Path, arguments: Sequence[str]) -> int:
     """
     # PYTHONSAFEPATH: without it -m puts the present folder, which may hold another racing, before PYTHONPATH.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, import_paths(tree))), "PYTHONSAFEPATH": "1"}
-    sys.stdout.flush()
-    process = subprocess.Popen([sys.executable, "-c", COMMAND_LINE, *arguments], env=environment)
-    passed_on = (signal.SIGTERM, signal.SIGUSR2)
-    before = {number: signal.signal(number, lambda got, _: process.send_signal(got)) for number in passed_on}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the process by itself
-    try:
-        return process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return run_child([sys.executable, "-c", COMMAND_LINE, *arguments], env=environment, shares_terminal=True)
 
 
 def import_paths(tree: Path) -> list[Path]:
@@ -89,47 +81,35 @@ def import_paths(tree: Path) -> list[Path]:
 
 def _make(root: Path, commit: str, patch: str, tree: Path) -> None:
     """Make the work tree under a temporary name first: one that exists is complete."""
-    draft = tree.with_name(f".{tree.name}.{os.getpid()}.tmp")
+    draft = temporary_path(tree)  # git itself renames it: it notes where its work trees are
     try:
         tree.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{tree.parent}: {error.strerror}; set paths.outputs=FOLDER to a writable one") from error
-    _git(root, "worktree", "prune")  # forgets those whose folders were removed by hand
-    added = _git(root, "worktree", "add", "--detach", str(draft), commit)
+    run_git(root, "worktree", "prune")  # forgets those whose folders were removed by hand
+    added = run_git(root, "worktree", "add", "--detach", str(draft), commit)
     try:
         require(added.returncode == 0, f"git worktree add: {_last_line(added.stderr)}; repair it in {root}")
         if patch:
             # --index: what the index holds is what belongs here, so that later changes show.
-            applied = _git(draft, "apply", "--index", "--whitespace=nowarn", "-", given=patch)
+            applied = run_git(draft, "apply", "--index", "--whitespace=nowarn", "-", given=patch)
             rule = f"the uncommitted changes of the run do not apply to its commit {commit[:12]}"
-            require(applied.returncode == 0, f"{rule}: {_last_line(applied.stderr)}; its diff.patch is damaged")
-        moved = _git(root, "worktree", "move", str(draft), str(tree))
+            require(applied.returncode == 0, f"{rule}: {_last_line(applied.stderr)}; its {IN_RUN.patch} is damaged")
+        moved = run_git(root, "worktree", "move", str(draft), str(tree))
         require(moved.returncode == 0, f"git worktree move: {_last_line(moved.stderr)}; remove {tree}")
     finally:
         if draft.exists():
             shutil.rmtree(draft)
-            _git(root, "worktree", "prune")
+            run_git(root, "worktree", "prune")
 
 
 def _require_untouched(tree: Path, commit: str) -> None:
     """Raise InputError if somebody worked in a tree that is there to be as it was."""
-    head = _git(tree, "rev-parse", "HEAD").stdout.strip()
-    changed = _git(tree, "diff", "--name-only").stdout.split()
+    head = run_git(tree, "rev-parse", "HEAD").stdout.strip()
+    changed = run_git(tree, "diff", "--name-only").stdout.split()
     what = f"{changed[0]} differs" if changed else f"it is at {head[:12] or 'no commit'}"
     rule = f"{tree} must be the code of the run, {what}"
     require(head == commit and not changed, f"{rule}; remove it (git worktree remove --force {tree}) to have it anew")
-
-
-def _git(folder: Path, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    """A git command in `folder`, in English; `given` is its standard input. Raises InputError without git."""
-    environment = os.environ | {"LC_ALL": "C"}
-    stdin = None if given is None else given.encode()
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], input=stdin, capture_output=True, env=environment)
-    except OSError as error:
-        raise InputError("checkout=true needs git, it was not found; install it") from error
-    texts = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
-    return subprocess.CompletedProcess(done.args, done.returncode, *texts)
 
 
 def _last_line(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, find_run, reopen_run
+from racing.runs.paths import IN_RUN
 from racing.tracking.client import Store
 from racing.tracking.fetch import fetch as fetch_record
 from racing.tracking.fetch import fetch_part
@@ -54,7 +55,7 @@ def _files(folder: Path) -> list[tuple[str, int]]:
 
 
 def _sent_files(run: RunDirectory, outputs: Path) -> list[tuple[str, int]]:
-    """What MLflow has of a run that is here; a line on stderr where it does not say."""
+    """Return what MLflow has of a run that is here; print a line on stderr where it does not answer."""
     if not run.mlflow:
         return []
     try:
@@ -65,7 +66,7 @@ def _sent_files(run: RunDirectory, outputs: Path) -> list[tuple[str, int]]:
 
 
 def _remote_files(store: Store, run: Run) -> list[tuple[str, int]]:
-    """The artifacts of a run, and of the models that it logged."""
+    """Return the artifacts of a run, and of the models that it logged."""
     found = list(store.files(run.info.run_id))
     for model in store.models(run):
         found += [(f"{model.model_uri}/{path}", size) for path, size in store.model_files(model)]
@@ -73,14 +74,14 @@ def _remote_files(store: Store, run: Run) -> list[tuple[str, int]]:
 
 
 def in_mlflow(run: RunDirectory, outputs: Path) -> tuple[Store, Run]:
-    """The store that has the copy of a run directory, and the run there. Raises InputError."""
+    """Return the store that has the copy of a run directory, and the run there. Raises InputError."""
     require(bool(run.mlflow), f"run {run.name} is not in MLflow yet; racing runs sync run={run.name}")
     store = Store(run.mlflow["uri"], outputs)
     return store, store.run(run.mlflow["run_id"])
 
 
 def size_text(size: object) -> str:
-    """Bytes as people read them; `-` where there are none to speak of."""
+    """Return bytes as people read them; `-` where there are none to speak of."""
     if not isinstance(size, int):
         return "-"
     value, unit = float(size), "B"
@@ -101,7 +102,7 @@ def fetch(spec: str, path: str | None, to: str | None, outputs: Path, uri: str |
 
 
 def prune(spec: str, outputs: Path, options: Mapping[str, Any]) -> int:
-    """Delete checkpoints of a run that is here; the journal says which. options: conf/verbs/runs.yaml.
+    """Delete checkpoints of a run that is here, and note in the journal which. options: conf/verbs/runs.yaml.
 
     The newest `keep_last` stay, that of the best policy, and with `milestones` those that the run's own configuration
     calls so. Raises InputError if the run is being trained, or with `remote` if MLflow does not answer; nothing is
@@ -117,18 +118,18 @@ def prune(spec: str, outputs: Path, options: Mapping[str, Any]) -> int:
         best = run.summary.get("best_step")
         rule = {"keep_last": options["keep_last"], "milestone_every": every, "keep": [best] if best else []}
         surplus = checkpoints.surplus(**rule)
-        stay = len(checkpoints.all()) - len(surplus)
+        kept = len(checkpoints.all()) - len(surplus)
         size = sum(size for checkpoint in surplus for _, size in _files(checkpoint.path))
         names = ", ".join(checkpoint.path.name for checkpoint in surplus)
-        word = "would go" if options["dry"] else "deleted"
+        word = "would be deleted" if options["dry"] else "deleted"
         if surplus and not options["dry"]:
             if options["remote"]:
                 store, copy = in_mlflow(run, outputs)
                 for checkpoint in surplus:
-                    store.delete(copy, f"checkpoints/{checkpoint.path.name}")
+                    store.delete(copy, str(IN_RUN.checkpoint(checkpoint.step)))
             for step in checkpoints.prune(**rule):
                 run.journal.event("checkpoint pruned", step=step, remote=options["remote"])
             write_meta(run, status, run.summary)
     what = f"{len(surplus)} checkpoints {word} ({size_text(size)}): {names}" if surplus else "nothing to delete"
-    print(f"{run.name}: {what}; {stay} stay")
+    print(f"{run.name}: {what}; {kept} kept")
     return 0

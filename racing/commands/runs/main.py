@@ -11,6 +11,7 @@ from typing import Any
 from racing.commands.options import action_options
 from racing.errors import require
 from racing.runs.directory import RunDirectory, all_runs, find_run
+from racing.runs.status import RunStatus
 from racing.tracking.fetch import is_fetched
 from racing.tracking.run_record import find_record
 
@@ -26,7 +27,7 @@ examples:
   racing runs fetch run=RUN_ID path=export to=.   from MLflow to this machine; without path= all of it
   racing runs artifacts --from modal://VOLUME     what lies on a volume of Modal; with RUN only that
   racing runs fetch RUN --from modal://VOLUME     the same for copying; path= alone names any file or folder there
-  racing runs sync latest                         bring what MLflow lacks to the store that the run was made with
+  racing runs sync latest                         upload what MLflow lacks to the store that the run was made with
   racing runs sync all tracking.uri=http://HOST:5000
   racing runs prune run=latest keep_last=1        delete checkpoints; dry=true only says which
   racing runs promote run=latest name=kart        a version of a registered model: models:/kart@champion
@@ -44,7 +45,7 @@ TEXTS = ("run", "path", "to", "name", "alias", "from")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Entry point of the verb; returns the exit code."""
+    """Run the verb; returns the exit code."""
     options = parse(argv)
     if options is None:
         return 0
@@ -71,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def on_volume(options: Mapping[str, Any], outputs: Path, *, as_json: bool) -> int:
-    """The files of runs on a volume of Modal."""
+    """Show or fetch the files of runs on a volume of Modal; returns the exit code."""
     from racing.commands.runs import remote
 
     address, run, path = options["from"], options["run"] if options["chosen"] else None, options["path"]
@@ -81,7 +82,7 @@ def on_volume(options: Mapping[str, Any], outputs: Path, *, as_json: bool) -> in
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any] | None:
-    """The options of conf/verbs/runs.yaml, checked, and `action`; None after printing help. Raises InputError.
+    """Return the options of conf/verbs/runs.yaml, checked, and `action`; None after printing help. Raises InputError.
 
     `chosen`: whether a run was named.
     """
@@ -94,12 +95,12 @@ def parse(argv: Sequence[str]) -> dict[str, Any] | None:
         require(key in given, f"{action} needs {key}=...; say which")
     check(options)
     volume = options["from"] is not None
-    require(volume or action != "artifacts" or options["path"] is None, "path= of artifacts needs from=; leave it")
+    require(volume or action != "artifacts" or options["path"] is None, "path= of artifacts needs from=; drop it")
     return options | {"chosen": "run" in given}
 
 
 def with_from(argv: Sequence[str]) -> list[str]:
-    """The arguments with `--from ADDRESS` as from=ADDRESS."""
+    """Write `--from ADDRESS` among the arguments as from=ADDRESS."""
     arguments = list(argv)
     if "--from" in arguments[:-1]:
         at = arguments.index("--from")
@@ -109,7 +110,7 @@ def with_from(argv: Sequence[str]) -> list[str]:
 
 
 def quoted(argument: str) -> str:
-    """A text that Hydra would take for a number, such as the run id 1e5, in quotes."""
+    """Put a text that Hydra would take for a number, such as the run id 1e5, in quotes."""
     key, _, value = argument.partition("=")
     return f"{key}='{value}'" if key in TEXTS and re.fullmatch(r"\d[\d._eE+\-]*", value) else argument
 
@@ -133,7 +134,7 @@ def check(options: Mapping[str, Any]) -> None:
 
 
 def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None) -> int:
-    """Register a run's policy and say under which name it is found."""
+    """Register a run's policy and print the name that it is found by."""
     from racing.tracking.model_registry import promote as register
 
     done = register(spec, name, alias, outputs, uri)
@@ -147,19 +148,19 @@ def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None) ->
 def sync(run: RunDirectory, uri: str | None = None) -> int:
     """Send what MLflow and the run's other sinks lack, in the foreground; 0 if they have all, 1 if not (yet)."""
     from racing.tracking.errors import Refused, Unreachable
-    from racing.tracking.mlflow_sink import REJECTED, Delivery
+    from racing.tracking.mlflow_sink import Delivery
     from racing.tracking.sinks import sync_sinks
 
     require(not is_fetched(run), f"{run.path} was fetched from {run.mlflow.get('uri')}, it has nothing to send")
     delivery = Delivery(run, target_uri(run, uri), run.config.get("tracking", {}).get("experiment", "racing"))
     if not delivery.lock.acquire():
-        print(f"{run.name}: is being sent by {delivery.lock.owner}; look again when that one is done")
+        print(f"{run.name}: is being sent by {delivery.lock.owner}; run the command again when that one is done")
         return 1
     problem = ""
     try:
         while delivery.deliver():
             pass
-        if run.status == "KILLED":
+        if run.status == RunStatus.KILLED:
             delivery.mark_killed()
     except (Unreachable, Refused) as error:
         problem = textwrap.shorten(str(error), 200)
@@ -167,19 +168,20 @@ def sync(run: RunDirectory, uri: str | None = None) -> int:
         delivery.lock.release()
     sent = ", ".join(f"{number:,} {what}" for what, number in delivery.sent.items()) or "nothing new"
     if problem:
-        print(f"{run.name}: sent {sent}; not complete: {problem}; run the command again when the server answers")
+        remedy = "run the command again when the server answers"
+        print(f"{run.name}: sent {sent}; upload to MLflow incomplete: {problem}; {remedy}")
     else:
         print(f"{run.name}: sent {sent}; {delivery.uri} is complete")
     if delivery.sent["rejected"]:
-        print(f"{run.name}: MLflow refused {delivery.sent['rejected']} entries; see {run.path / REJECTED}")
+        print(f"{run.name}: MLflow refused {delivery.sent['rejected']} entries; see {run.paths.rejected}")
     sinks = sync_sinks(run)
     for name, hindrance in sinks.items():
-        print(f"{run.name}: {name} is {f'not complete: {hindrance}' if hindrance else 'complete'}")
+        print(f"{run.name}: {name} is {f'incomplete: {hindrance}' if hindrance else 'complete'}")
     return 1 if problem or any(sinks.values()) else 0
 
 
 def target_uri(run: RunDirectory, uri: str | None) -> str:
-    """Where a run's copy belongs: `uri`, else the server that has it, else the configured one, else the embedded store.
+    """Return where a run's copy belongs: `uri`, else the server that has it, else the configured or embedded store.
 
     A database file that the run was sent to before does not count: the directory may come from another machine.
     """
@@ -187,4 +189,4 @@ def target_uri(run: RunDirectory, uri: str | None) -> str:
 
     known = str(run.mlflow.get("uri", ""))
     remote = known if not known.startswith("sqlite") else ""
-    return resolve_uri(uri or remote or run.config.get("tracking", {}).get("uri"), run.path.parents[1])
+    return resolve_uri(uri or remote or run.config.get("tracking", {}).get("uri"), run.paths.outputs)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from racing.commands.runs.files import size_text
 from racing.errors import require
+from racing.files import merge
+from racing.runs.directory import RUNS
 from racing.tracking.fetch import staging
 from racing_launchers.modal.volume import RemoteFile, Volume, volume_name
-
-RUNS = "runs"  # folder of run directories on the volume, as in the outputs folder here
 
 
 def artifacts(address: str, run: str | None, path: str | None, *, as_json: bool = False) -> int:
@@ -31,7 +30,7 @@ def fetch(address: str, run: str | None, path: str | None, to: str | None, outpu
     """Copy files from the volume to this machine, whole or not at all; prints where they are."""
     volume = Volume(volume_name(address))
     place, files = find(volume, run, path)
-    require(place != "", f"say what is to be fetched from {address}: run=RUN or path=PATH; racing runs artifacts lists")
+    require(place != "", f"name what to fetch from {address}: run=RUN or path=PATH; racing runs artifacts lists it")
     folder = Path(to) if to else outputs / "fetched" / volume.name
     target = folder / Path(place).name
     require(not target.exists(), f"{target} is there already; name another folder with to=FOLDER, or move it away")
@@ -41,13 +40,13 @@ def fetch(address: str, run: str | None, path: str | None, to: str | None, outpu
             require(".." not in inside.parts, f"{file.path} leads out of {place}; it is not fetched")
             whole = volume.fetch(file, Path(temporary) / "it" / inside)
             require(whole, f"{file.path} went away meanwhile; run the command again")
-        shutil.move(Path(temporary) / "it", target)
+        merge(Path(temporary) / "it", target)
     print(target)
     return 0
 
 
 def find(volume: Volume, run: str | None, path: str | None) -> tuple[str, list[RemoteFile]]:
-    """What is meant: a place on the volume, and the files there. Raises InputError if there are none.
+    """Find what is meant: a place on the volume, and the files there. Raises InputError if there are none.
 
     run: its name, the beginning of it, or `latest`; path: inside it, or of the volume where no run is said.
     """
@@ -58,7 +57,9 @@ def find(volume: Volume, run: str | None, path: str | None) -> tuple[str, list[R
         if run == "latest" and found:
             names = [newest(volume)]
         known = ", ".join(found) or "none"
-        require(len(names) == 1, f"run {run!r} must be one of those on modal://{volume.name}: {known}; name it whole")
+        require(
+            len(names) == 1, f"run {run!r} must be one of those on modal://{volume.name}: {known}; give its full name"
+        )
         place = f"{RUNS}/{names[0]}/{place}".rstrip("/")
     files = volume.files(place)
     require(bool(files) or not place, f"{place} is not on modal://{volume.name}; racing runs artifacts lists what is")
@@ -66,6 +67,6 @@ def find(volume: Volume, run: str | None, path: str | None) -> tuple[str, list[R
 
 
 def newest(volume: Volume) -> str:
-    """The run whose files were changed last."""
+    """Find the run whose files were changed last."""
     inside = [file for file in volume.files(RUNS) if len(Path(file.path).parts) > 2]
     return Path(max(inside, key=lambda file: file.changed).path).parts[1]

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from racing.files import read_json
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import flatten
-from racing.runs.journal import read_journal
-from racing.tracking.run_record import RunRecord, metric_points
+from racing.runs.journal import newest_metrics, utc_text
+from racing.runs.metrics import HEADLINE
+from racing.tracking.run_record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 TAIL = 1 << 20  # [bytes] of a journal that a table reads: hours of training, milliseconds of reading
-RESULTS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio"}
+LABELS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio"}
 
 
 def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -> int:
@@ -41,10 +40,10 @@ def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "status", "steps", *RESULTS.values(), "started (UTC)", "MLflow run"):
+    for column in ("name", "status", "steps", *(LABELS[name] for name in HEADLINE), "started (UTC)", "MLflow run"):
         table.add_column(column, overflow="fold")  # names and ids are there to be copied: never cut
     for row in rows:
-        results = [number(row[name]) for name in RESULTS]
+        results = [number(row[name]) for name in HEADLINE]
         steps, started = f"{row['steps']:,}", row["started"][:16].replace("T", " ")
         table.add_row(row["name"], row["status"], steps, *results, started, row["run_id"] or "-")
     Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
@@ -52,15 +51,10 @@ def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -
 
 
 def _local_row(run: RunDirectory) -> dict[str, Any]:
-    step, values = 0, {}
-    journal = run.path / "journal.jsonl"
-    for line in read_journal(journal, max(0, journal.stat().st_size - TAIL)):  # what is left of a cut line is no record
-        for at, name, value in metric_points(line):
-            step = max(step, at)
-            values[name] = value
-    results = {name: run.summary.get(name, values.get(f"eval/{name}")) for name in RESULTS}
-    identity = {"name": run.name, "status": run.status, "steps": step}
-    return identity | results | {"started": _clock(run.started), "run_id": run.mlflow.get("run_id")}
+    step, values = newest_metrics(run.paths.journal, TAIL)
+    results = {name: run.summary.get(name, values.get(f"eval/{name}")) for name in HEADLINE}
+    identity = {"name": run.name, "status": run.status, "steps": step or 0}
+    return identity | results | {"started": utc_text(run.started), "run_id": run.mlflow.get("run_id")}
 
 
 def _remote_row(run: Run) -> dict[str, Any]:
@@ -68,9 +62,9 @@ def _remote_row(run: Run) -> dict[str, Any]:
     steps = max((int(point.step) for point in run.data._metric_objs), default=0)
     from racing.tracking.client import name_of
 
-    results = {name: run.data.metrics.get(f"eval/{name}") for name in RESULTS}
+    results = {name: run.data.metrics.get(f"eval/{name}") for name in HEADLINE}
     identity = {"name": name_of(run), "status": run.info.status, "steps": steps}
-    return identity | results | {"started": _clock(run.info.start_time), "run_id": run.info.run_id}
+    return identity | results | {"started": utc_text(run.info.start_time), "run_id": run.info.run_id}
 
 
 def show(record: RunRecord, *, as_json: bool = False) -> int:
@@ -86,8 +80,8 @@ def show(record: RunRecord, *, as_json: bool = False) -> int:
         "run_id": record.run_id,
     }
     if record.directory is not None:
-        facts["started"] = _clock(record.directory.started)
-        facts["delivered"] = _delivered(record.directory)
+        facts["started"] = utc_text(record.directory.started)
+        facts["delivered"] = record.directory.sent / max(1, record.directory.paths.journal.stat().st_size)
     if as_json:
         sections = {"results": values, "tags": record.tags, "config": record.config, "overrides": record.overrides}
         print(json.dumps(facts | sections | {"provenance": record.provenance}, indent=2))
@@ -106,14 +100,5 @@ def show(record: RunRecord, *, as_json: bool = False) -> int:
 
 
 def number(value: object) -> str:
-    """A number as tables show it, `-` where there is none."""
+    """Write a number as tables show it, `-` where there is none."""
     return f"{value:.6g}" if isinstance(value, int | float) else "-"
-
-
-def _delivered(run: RunDirectory) -> float:
-    size = (run.path / "journal.jsonl").stat().st_size
-    return int(read_json(run.path / "journal.cursor").get("offset", 0)) / max(1, size)
-
-
-def _clock(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

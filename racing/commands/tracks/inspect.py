@@ -1,4 +1,4 @@
-"""`racing tracks validate | preview`: the actions that judge tracks, by rule and by eye."""
+"""`racing tracks validate | preview`: check tracks by rule and by eye."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from racing.sim.track import Track
     from racing.sim.vehicle import Vehicle
 
-SMALL = 4.0  # [m] narrower roads are for 1:10 cars
+SMALL = 4.0  # [m] width below which a road is for 1:10 cars
 
 
 def vehicle_for(name: str | None, track: Track) -> Vehicle:
-    """The vehicle of that name, else the one that suits the road's width."""
+    """Load the vehicle of that name, else the default for the road's width."""
     from racing.config import load_group
 
     vehicle: Vehicle = load_group("vehicle", str(name or ("f1tenth" if mean_width(track) < SMALL else "kart")))
@@ -27,7 +27,7 @@ def vehicle_for(name: str | None, track: Track) -> Vehicle:
 
 
 def validate(options: argparse.Namespace, names: Sequence[str], load: Callable[[str], Track]) -> int:
-    """Print one line per finding; returns 2 if one of them is fatal or a track cannot be read."""
+    """Print one line per finding; returns 2 if one of them is fatal or a track cannot be loaded."""
     unfit = 0
     for name in names:
         try:
@@ -45,7 +45,7 @@ def validate(options: argparse.Namespace, names: Sequence[str], load: Callable[[
 
 
 def _validate(track: Track, options: argparse.Namespace) -> bool:
-    """Whether `track` is unfit; prints its findings, the drive-through and the verdict."""
+    """Print the findings, the lap of the reference controller and the verdict; returns whether one is fatal."""
     from racing.tracks.reference_driver import drive_round
     from racing.tracks.validation import drive_findings, findings
 
@@ -77,7 +77,7 @@ def preview(options: argparse.Namespace, names: Sequence[str], load: Callable[[s
         except InputError as error:
             if not options.all:
                 raise
-            print(f"left out: {error}", file=sys.stderr)
+            print(f"skipped: {error}", file=sys.stderr)
     path = options.out or Path(f"{tracks[0].name if len(tracks) == 1 else 'tracks'}.png")
     require(path.suffix.lower() == ".png", f"--out must end in .png, got {path}; rename it")
     try:

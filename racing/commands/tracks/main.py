@@ -1,4 +1,4 @@
-"""`racing tracks`: look at, check, import and draw circuits."""
+"""`racing tracks`: list, validate, import, generate, export and share circuits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXAMPLES = """examples:
   racing tracks validate --all
   racing tracks import maps/Monza.csv --name monza --out tracks
   racing tracks import drawing.png --name home --metres-per-pixel 0.5
-  racing tracks import drawing.png --keep longest --start 320,140 --reverse
+  racing tracks import drawing.png --branch longest --start 320,140 --reverse
   racing tracks generate seed=3 style=tight length=120 width=2 name=mine
   racing tracks export circuit --format ros --out maps
   racing tracks reference circuit --vehicle kart
@@ -37,19 +37,25 @@ EXAMPLES = """examples:
   racing tracks list --to modal://racing-tracks
   racing tracks pull esp --to modal://racing-tracks --out tracks
 
---key value, --key=value and key=value mean the same.
+--key value, --key=value and key=value are equivalent.
 
 NAME is a track of `racing tracks list`, or the path of a picture, map .yaml, .csv or folder."""
+RENAMED_FLAGS = {"--keep": "--branch", "--close": "--close-gaps"}  # name in earlier versions -> name today
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    options = _parser().parse_args(as_flags(argv))
+    flags = as_flags(argv)
+    for flag in flags:
+        name = flag.partition("=")[0]
+        if name in RENAMED_FLAGS:  # argparse would take --close for an abbreviation
+            raise InputError(f"unrecognized argument {name!r}; it is called {RENAMED_FLAGS[name]} now")
+    options = _parser().parse_args(flags)
     return int(options.run(options))
 
 
 def as_flags(argv: Sequence[str]) -> list[str]:
-    """`key=value` arguments as flags: seed=3 -> --seed=3, all=true -> --all, all=false -> nothing."""
+    """Convert `key=value` arguments to flags: seed=3 -> --seed=3, all=true -> --all, all=false -> nothing."""
     flags = []
     for argument in argv:
         key, equals, value = argument.partition("=")
@@ -67,62 +73,62 @@ def _parser() -> argparse.ArgumentParser:
         prog="racing tracks", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
     verbs = parser.add_subparsers(dest="action", required=True, metavar="action")
-    _add_looking(verbs)
-    _add_making(verbs)
+    _add_inspecting(verbs)
+    _add_writing(verbs)
     _add_remote(verbs)
     return parser
 
 
-def _add_looking(verbs: Any) -> None:
-    """The verbs that look at tracks."""
-    verb = verbs.add_parser("list", help="the tracks that NAME can be, or those of a volume")
-    verb.add_argument("--laps", action="store_true", help="with the reference lap of every vehicle in conf/vehicle")
+def _add_inspecting(verbs: Any) -> None:
+    """Add the actions that only read tracks."""
+    verb = verbs.add_parser("list", help="list the tracks that NAME can be, or those of a Modal volume")
+    verb.add_argument("--laps", action="store_true", help="add the reference lap of every vehicle in conf/vehicle")
     _add_volume(verb, required=False)
     verb.set_defaults(run=list_tracks)
     for name, run, text in (
-        ("show", show, "measures, gates, start, where it came from"),
-        ("reference", reference, "reference lap time"),
+        ("show", show, "print measures, gates, start and source"),
+        ("reference", reference, "print the reference lap"),
     ):
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("name", metavar="NAME")
-        _add_reading(verb)
+        _add_input_options(verb)
         if name != "show":
             verb.add_argument("--vehicle", help="name in conf/vehicle; default kart, or f1tenth on a road under 4 m")
         verb.set_defaults(run=run)
     verb = verbs.add_parser("validate", help="check the geometry and drive a lap; exit code 2 if it cannot be raced on")
     verb.add_argument("names", metavar="NAME", nargs="*")
     verb.add_argument("--all", action="store_true", help="all listed tracks")
-    verb.add_argument("--no-drive", dest="drive", action="store_false", help="look at the geometry only")
+    verb.add_argument("--no-drive", dest="drive", action="store_false", help="check the geometry only")
     verb.add_argument("--vehicle", help="name in conf/vehicle; default kart, or f1tenth on a road under 4 m")
-    _add_reading(verb)
+    _add_input_options(verb)
     verb.set_defaults(run=validate)
     verb = verbs.add_parser("preview", help="draw a track, or a sheet of several")
     verb.add_argument("names", metavar="NAME", nargs="*")
     verb.add_argument("--all", action="store_true", help="a sheet of all listed tracks")
     verb.add_argument("--out", type=Path, help="PNG to write; default <name>.png")
-    verb.add_argument("--vehicle", help="whose reference lap is drawn; default as for reference")
-    _add_reading(verb)
+    verb.add_argument("--vehicle", help="vehicle of the reference lap; default as for reference")
+    _add_input_options(verb)
     verb.set_defaults(run=preview)
 
 
-def _add_making(verbs: Any) -> None:
-    """The verbs that write tracks."""
-    verb = verbs.add_parser("import", help="write a track in the house format, with an overlay to check it")
+def _add_writing(verbs: Any) -> None:
+    """Add the actions that write tracks."""
+    verb = verbs.add_parser("import", help="convert a file to the native format, with an overlay to check it")
     verb.add_argument("file", metavar="FILE")
-    _add_writing(verb)
-    _add_reading(verb)
-    verb.add_argument("--keep", help="where a road forks: longest, shortest, or X,Y, a pixel of the right branch")
-    verb.add_argument("--close", type=int, default=0, help="bridge gaps in the road or its outline up to this [px]")
+    _add_output_options(verb)
+    _add_input_options(verb)
+    verb.add_argument("--branch", help="branch to take at a fork: longest, shortest, or X,Y, a pixel on it")
+    verb.add_argument("--close-gaps", type=int, default=0, help="bridge gaps in the road or outline up to this [px]")
     verb.add_argument("--start", help="X,Y of the start line: a pixel of the picture, else metres")
     verb.set_defaults(run=import_track)
-    verb = verbs.add_parser("export", help="write a track for other programs")
+    verb = verbs.add_parser("export", help="export a track for other programs")
     verb.add_argument("name_or_path", metavar="NAME")
-    verb.add_argument("--format", default="ros", help="house, ros (map and centreline, as f1tenth_gym reads) or csv")
+    verb.add_argument("--format", default="ros", help="native, ros (map and centreline, for f1tenth_gym) or csv")
     verb.add_argument("--name", help="name of the files; default the track's")
     verb.add_argument("--out", type=Path, default=Path("export"), help="folder to write to; default ./export")
-    _add_reading(verb)
+    _add_input_options(verb)
     verb.set_defaults(run=export_track)
-    verb = verbs.add_parser("generate", help="draw a circuit from a seed")
+    verb = verbs.add_parser("generate", help="generate a circuit from a seed")
     verb.add_argument(
         "--style",
         default="flowing",
@@ -131,19 +137,19 @@ def _add_making(verbs: Any) -> None:
     verb.add_argument("--seed", type=int, default=0, help="default 0")
     verb.add_argument("--length", type=float, default=950.0, help="of the centreline [m]; default 950")
     verb.add_argument("--width", type=float, default=11.5, help="of the road [m]; default 11.5")
-    verb.add_argument("--shipped", action="store_true", help="draw the circuits that ship again, into --out")
-    _add_writing(verb)
+    verb.add_argument("--shipped", action="store_true", help="regenerate the shipped circuits, into --out")
+    _add_output_options(verb)
     verb.set_defaults(run=generate_track)
 
 
 def _add_remote(verbs: Any) -> None:
-    """The verbs that copy tracks to and from a volume."""
-    verb = verbs.add_parser("push", help="bring tracks to a volume of Modal, for jobs that run there")
+    """Add the actions that copy tracks to and from a Modal volume."""
+    verb = verbs.add_parser("push", help="upload tracks to a Modal volume, for jobs that run there")
     verb.add_argument("names", metavar="NAME", nargs="+")
-    verb.add_argument("--name", help="what the track is called there; default from the file")
+    verb.add_argument("--name", help="name of the track there; default from the file")
     _add_volume(verb)
     verb.set_defaults(run=push_tracks)
-    verb = verbs.add_parser("pull", help="copy tracks from a volume of Modal; without NAME all of them")
+    verb = verbs.add_parser("pull", help="download tracks from a Modal volume; without NAME all of them")
     verb.add_argument("names", metavar="NAME", nargs="*")
     verb.add_argument("--out", type=Path, default=Path("tracks"), help="folder for <name>/; default ./tracks")
     verb.add_argument("--force", action="store_true", help="replace a track of that name")
@@ -152,25 +158,25 @@ def _add_remote(verbs: Any) -> None:
 
 
 def _add_volume(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    text = "volume of Modal, modal://VOLUME"
+    text = "Modal volume, modal://VOLUME"
     parser.add_argument("--to", "--from", dest="volume", metavar="ADDRESS", required=required, help=text)
 
 
-def _add_reading(parser: argparse.ArgumentParser) -> None:
+def _add_input_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiply all lengths; 0.1 makes a 1:10 track")
-    parser.add_argument("--reverse", action="store_true", help="drive it the other way")
-    parser.add_argument("--metres-per-pixel", type=float, help="of a picture; default what its file says")
-    parser.add_argument("--half-width", type=float, help="of a CSV without widths [m]")
+    parser.add_argument("--reverse", action="store_true", help="reverse the driving direction")
+    parser.add_argument("--metres-per-pixel", type=float, help="size of a pixel [m]; default from the file")
+    parser.add_argument("--half-width", type=float, help="half-width [m] for a CSV without widths")
 
 
-def _add_writing(parser: argparse.ArgumentParser) -> None:
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the new track; default from the file or seed")
     parser.add_argument("--out", type=Path, default=Path("tracks"), help="folder for <name>/; default ./tracks")
     parser.add_argument("--force", action="store_true", help="replace a track of that name")
 
 
 def _load(name: str, options: argparse.Namespace) -> Track:
-    """The track of a name or path, read as the options say."""
+    """Load the track of a name or path with the options of the command line."""
     from racing.tracks.catalog import load_track
 
     return load_track(
@@ -179,13 +185,13 @@ def _load(name: str, options: argparse.Namespace) -> Track:
         reverse=options.reverse,
         metres_per_pixel=options.metres_per_pixel,
         half_width=options.half_width,
-        keep=getattr(options, "keep", None),
-        close=getattr(options, "close", 0),
+        branch=getattr(options, "branch", None),
+        close_gaps=getattr(options, "close_gaps", 0),
     )
 
 
 def list_tracks(options: argparse.Namespace) -> int:
-    """Print a table of the shipped and imported tracks, or of those on a volume."""
+    """Print a table of the shipped and imported tracks, or of those on a Modal volume."""
     if options.volume:
         return _list_remote(options.volume)
     from rich.console import Console
@@ -219,7 +225,7 @@ def list_tracks(options: argparse.Namespace) -> int:
 
 
 def _vehicles() -> list[Vehicle]:
-    """Every vehicle of conf/vehicle whose reference laps are its own: not those that differ in the tyre model alone."""
+    """Load the vehicles of conf/vehicle with distinct reference laps: one of those that differ only in tyre model."""
     from racing.config import choices, load_group
 
     every: list[Vehicle] = [load_group("vehicle", name) for name in choices("vehicle")]
@@ -227,7 +233,7 @@ def _vehicles() -> list[Vehicle]:
 
 
 def _lap(track: Track, vehicle: Vehicle) -> str:
-    """Reference lap [s] for a table; none where the vehicle does not fit the road."""
+    """Format the reference lap [s]; `-` if the vehicle does not fit the road."""
     from racing.tracks.reference_lap import reference_lap
 
     if float((track.left + track.right).min()) < vehicle.width or least_radius(track) < vehicle.min_radius / 2:
@@ -236,7 +242,7 @@ def _lap(track: Track, vehicle: Vehicle) -> str:
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print what is known about one track."""
+    """Print measures, gates, start and source of one track."""
     from racing.tracks.geometry import crossings, longest_straight
 
     track = _load(options.name, options)
@@ -276,7 +282,7 @@ def reference(options: argparse.Namespace) -> int:
 
 
 def _names(options: argparse.Namespace) -> list[str]:
-    """The tracks that an action is asked for."""
+    """Return the tracks named on the command line."""
     from racing.tracks.catalog import available
 
     names = list(available()) if options.all else list(options.names)
@@ -285,35 +291,35 @@ def _names(options: argparse.Namespace) -> list[str]:
 
 
 def validate(options: argparse.Namespace) -> int:
-    """Check tracks; see racing.commands.tracks.inspect."""
+    """Validate tracks; see racing.commands.tracks.inspect."""
     from racing.commands.tracks import inspect
 
     return inspect.validate(options, _names(options), partial(_load, options=options))
 
 
 def preview(options: argparse.Namespace) -> int:
-    """Draw tracks; see racing.commands.tracks.inspect."""
+    """Draw previews; see racing.commands.tracks.inspect."""
     from racing.commands.tracks import inspect
 
     return inspect.preview(options, _names(options), partial(_load, options=options))
 
 
 def import_track(options: argparse.Namespace) -> int:
-    """Read a track and write it in the house format; see racing.commands.tracks.make."""
+    """Convert a file to the native format; see racing.commands.tracks.make."""
     from racing.commands.tracks import make
 
     return make.import_track(options, partial(_load, options.file, options))
 
 
 def generate_track(options: argparse.Namespace) -> int:
-    """Draw circuits; see racing.commands.tracks.make."""
+    """Generate circuits; see racing.commands.tracks.make."""
     from racing.commands.tracks import make
 
     return make.generate_track(options)
 
 
 def export_track(options: argparse.Namespace) -> int:
-    """Write a track for other programs; see racing.commands.tracks.make."""
+    """Export a track for other programs; see racing.commands.tracks.make."""
     from racing.commands.tracks import make
 
     return make.export_track(options, partial(_load, options.name_or_path, options))
@@ -329,7 +335,7 @@ def _list_remote(address: str) -> int:
 
 
 def push_tracks(options: argparse.Namespace) -> int:
-    """Bring tracks to a volume, which is made if it is missing."""
+    """Upload tracks to a Modal volume, which is created if missing."""
     from racing_launchers.modal.tracks import push
     from racing_launchers.modal.volume import Volume, volume_name
 
@@ -340,7 +346,7 @@ def push_tracks(options: argparse.Namespace) -> int:
 
 
 def pull_tracks(options: argparse.Namespace) -> int:
-    """Copy tracks from a volume."""
+    """Download tracks from a Modal volume."""
     from racing_launchers.modal.tracks import pull
     from racing_launchers.modal.volume import Volume, volume_name
 

@@ -1,27 +1,27 @@
-"""`racing tracks import | generate | export`: the actions that write tracks."""
+"""`racing tracks import | generate | export`: write tracks."""
 
 from __future__ import annotations
 
 import argparse
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from racing.errors import InputError, require
+from racing.files import atomic_path, is_file_name
 from racing.tracks.images.lap import UnclearRoad
 from racing.tracks.measure import difficulty, least_radius, mean_width
 
 if TYPE_CHECKING:
     from racing.sim.track import Track
 
-SURE = 0.7  # confidence below which a reading is called unsure
+SURE = 0.7  # confidence below which a warning is printed
 
 
 def import_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
-    """Read any known format and write the house format."""
+    """Read any supported format and write the native format."""
     from racing.tracks.validation import findings
 
     name = _name(options, Path(options.file).stem)
@@ -41,7 +41,7 @@ def import_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
 
 
 def _marked(options: argparse.Namespace, name: str, error: UnclearRoad) -> str:
-    """Write the picture with the places marked; returns what to say about it."""
+    """Write the picture with the places marked; returns a phrase for the error message."""
     from racing.tracks.preview import save_marks
 
     if not error.marks:
@@ -55,7 +55,7 @@ def _marked(options: argparse.Namespace, name: str, error: UnclearRoad) -> str:
 
 
 def _restarted(track: Track, options: argparse.Namespace) -> Track:
-    """The track with its start line at --start: a pixel of a picture, else metres."""
+    """Move the start line to --start: a pixel of a picture, else metres."""
     from racing.tracks.images.assemble import started_at
     from racing.tracks.images.image import Frame, picture_size
     from racing.tracks.images.lap import parse_pixel
@@ -75,7 +75,7 @@ def _restarted(track: Track, options: argparse.Namespace) -> Track:
 
 
 def generate_track(options: argparse.Namespace) -> int:
-    """Draw one circuit, or all that ship."""
+    """Generate one circuit, or all that ship."""
     from racing.tracks.generator import generate
     from racing.tracks.shipped import draw_shipped
 
@@ -87,12 +87,12 @@ def generate_track(options: argparse.Namespace) -> int:
 
 
 def export_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
-    """Write a track in one of the formats that other programs read."""
+    """Write a track in one of FORMATS."""
     from racing.tracks.formats.writers import FORMATS
 
-    require(
-        options.format in FORMATS, f"--format must be one of {', '.join(FORMATS)}, got {options.format!r}; choose one"
-    )
+    remedy = "it is called native now" if options.format == "house" else "choose one"
+    rule = f"--format must be one of {', '.join(FORMATS)}, got {options.format!r}"
+    require(options.format in FORMATS, f"{rule}; {remedy}")
     track = load()
     name = _name(options, track.name)
     try:
@@ -105,39 +105,31 @@ def export_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
 
 def _name(options: argparse.Namespace, default: str) -> str:
     name = str(options.name or re.sub(r"[^A-Za-z0-9_-]+", "_", default).lstrip("_-") or "track")
-    require(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)), f"--name {name!r} must be letters, digits, _ and -")
+    require(is_file_name(name, dots=False), f"--name {name!r} must be letters, digits, _ and -")
     return name
 
 
 def _write(track: Track, options: argparse.Namespace) -> int:
-    """Write <out>/<name>/ whole or not at all, and an overlay beside its picture."""
-    from racing.tracks.formats.native import write_house
+    """Write <out>/<name>/ atomically: the native format, and an overlay to check it."""
+    from racing.tracks.formats.native import write_native
     from racing.tracks.preview import save_preview
 
     name = _name(options, track.name)
     target = options.out / name
-    require(
-        options.force or not target.exists(), f"{target} exists already; choose another --name, or --force replaces it"
-    )
-    part = options.out / f".{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
+    require(options.force or not target.exists(), f"{target} exists already; choose another --name, or give --force")
+    track = replace(track, name=name)
     try:
-        track = replace(track, name=name)
-        write_house(track, part)
-        save_preview(track, part / "overlay.png", on_source=True)
-        if target.exists():
-            shutil.rmtree(target)
-        part.rename(target)
+        with atomic_path(target) as temporary:
+            write_native(track, temporary)
+            save_preview(track, temporary / "overlay.png", on_source=True)
     except OSError as error:
         raise InputError(f"{target} cannot be written ({error}); choose another --out") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     _report(track, target)
     return 0
 
 
 def _report(track: Track, target: Path) -> None:
-    """What was written, and how sure it is."""
+    """Print the measures of what was written, and the confidence of the reading."""
     widths = track.left + track.right
     print(
         f"wrote {target}: {track.length:.1f} m, {mean_width(track):.2f} m wide ({widths.min():.2f} to "
@@ -148,11 +140,11 @@ def _report(track: Track, target: Path) -> None:
     if "confidence" in source:
         holes, sure = source["holes"], source["confidence"]
         print(f"the road encloses {holes} large area{'s' * (holes > 1)}; confidence {sure:.2f}", end="")
-        print(": unsure, look closely" if sure < SURE else "")
+        print(": low, check the overlay closely" if sure < SURE else "")
         if source.get("bridged_px"):
             print(f"a line or gap across the road of up to {source['bridged_px']} px was bridged")
         if source.get("dropped_branches"):
-            print(f"{source['dropped_branches']} branch(es) left out; --keep chooses another way")
+            print(f"{source['dropped_branches']} branch(es) dropped; --branch selects another one")
     if "direction" in source:
         print(f"direction {source['direction']}, start on the longest straight; --reverse, --start X,Y change them")
-    print(f"look at {target / 'overlay.png'}, then: racing train track={target}")
+    print(f"check {target / 'overlay.png'}, then: racing train track={target}")

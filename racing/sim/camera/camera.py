@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import is_number, require, require_number
+from racing.errors import input_group, require, require_number
+from racing.sim.angles import radians, require_degrees
 from racing.sim.camera import render
 from racing.sim.camera.mipmap import Texture
 from racing.sim.vehicle import Vehicle
@@ -47,13 +48,12 @@ class Lens:
         """Refuse what takes no picture."""
         for name in ("width", "height"):
             value = getattr(self, name)
-            require_number(f"env.{name}", value, 8, 1024, whole=True, unit="pixels", remedy="84 is usual")
-        for name, low, high, usual in (("field_of_view", 10, 150, 90), ("pitch", -70, 80, 26)):
-            value = float(np.degrees(getattr(self, name)))
-            require_number(f"env.camera.{name}", value, low, high, unit="degrees", remedy=f"{usual} is usual")
+            require_number(name, value, 8, 1024, whole=True, unit="pixels", remedy="84 is usual")
+        require_degrees("field_of_view", self.field_of_view, 10, 150, remedy="90 is usual")
+        require_degrees("pitch", self.pitch, -70, 80, remedy="26 is usual")
         for name, least in (("above", 0.001), ("forward", -100.0)):
             remedy = "null: it follows from the vehicle"
-            require_number(f"env.camera.{name}", getattr(self, name), least, 100.0, unit="m", remedy=remedy)
+            require_number(name, getattr(self, name), least, 100.0, unit="m", remedy=remedy)
 
     @property
     def focal(self) -> float:
@@ -78,24 +78,18 @@ def make_lens(
     """
     usual = {"above": USUAL_HEIGHT * vehicle.width, "forward": 0.0}
     given = {name: value for name, value in (("above", above), ("forward", forward)) if value is not None}
-    angles = {"field_of_view": field_of_view, "pitch": pitch}
-    radians = {name: _radians(f"env.camera.{name}", value) for name, value in angles.items()}
-    return Lens(width=width, height=height, gray=gray, **radians, **{**usual, **given})
-
-
-def _radians(name: str, degrees: Any) -> float:
-    require(is_number(degrees), f"{name} must be a number of degrees, got {degrees!r}; see conf/env")
-    return float(np.radians(degrees))
+    angles = {"field_of_view": radians("field_of_view", field_of_view), "pitch": radians("pitch", pitch)}
+    return Lens(width=width, height=height, gray=gray, **angles, **{**usual, **given})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Randomize:
-    """How far what a camera shows may be off, evenly drawn for each lane and episode. 0: not, and that costs nothing.
+    """How far what a camera shows may be off, evenly drawn for each car and episode. 0: not, and that costs nothing.
 
     height: share of the camera's height, 0..0.5. pitch, yaw: [rad], 0..0.26 and 0..0.52 (15 and 30 degrees).
     field_of_view: share of the angle, 0..0.2.
-    brightness: share of full white that is added, 0..1. contrast: share by which distances to mid grey change, 0..0.9.
-    colour: share by which red, green and blue change, each by itself, 0..0.9; grey pictures have no colour.
+    brightness: share of full white that is added, 0..1. contrast: share by which distances to mid gray change, 0..0.9.
+    color: share by which red, green and blue change, each by itself, 0..0.9; gray pictures have no color.
     noise: share of full white that is added to each byte, drawn anew for each frame, 0..1.
     blur: deviation of the blur [pixels], drawn from 0 to this, 0..0.8.
     """
@@ -106,30 +100,28 @@ class Randomize:
     field_of_view: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
-    colour: float = 0.0
+    color: float = 0.0
     noise: float = 0.0
     blur: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse amplitudes out of range."""
-        highest = {"height": 0.5, "field_of_view": 0.2, "contrast": 0.9, "colour": 0.9, "blur": 0.8}
-        degrees = {"pitch": 15.0, "yaw": 30.0}
-        for item in fields(self):
-            name, value = item.name, getattr(self, item.name)
-            if name in degrees:
-                value, unit, high = float(np.degrees(value)), "degrees", degrees[name]
-            else:
-                unit, high = "pixels" if name == "blur" else "", highest.get(name, 1.0)
-            require_number(f"env.randomize.{name}", value, 0.0, high, unit=unit, remedy="0 turns it off")
+        highest = {"height": 0.5, "field_of_view": 0.2, "contrast": 0.9, "color": 0.9, "blur": 0.8}
+        for name, high in (("pitch", 15.0), ("yaw", 30.0)):
+            require_degrees(name, getattr(self, name), 0.0, high, remedy="0 turns it off")
+        for name in (item.name for item in fields(self) if item.name not in ("pitch", "yaw")):
+            unit, high = "pixels" if name == "blur" else "", highest.get(name, 1.0)
+            require_number(name, getattr(self, name), 0.0, high, unit=unit, remedy="0 turns it off")
 
 
 def make_randomize(amplitudes: Mapping[str, Any]) -> Randomize:
     """`Randomize` from `env.randomize`, where pitch and yaw are degrees. Raises InputError for unknown names."""
     names = [item.name for item in fields(Randomize)]
     for name in amplitudes:
-        require(name in names, f"env.randomize has no {name!r}, it has {', '.join(names)}; correct its spelling")
-    angles = {k: _radians(f"env.randomize.{k}", v) for k, v in amplitudes.items() if k in ("pitch", "yaw")}
-    return Randomize(**{**amplitudes, **angles})
+        require(name in names, f"randomize has no {name!r}, it has {', '.join(names)}; correct its spelling")
+    with input_group("randomize", names):
+        angles = {k: radians(k, v) for k, v in amplitudes.items() if k in ("pitch", "yaw")}
+        return Randomize(**{**amplitudes, **angles})
 
 
 class Camera:
@@ -148,31 +140,31 @@ class Camera:
         _check_pose(self.lens, self.randomize)
         self._fixed = (
             pack_lens(lens),
-            pack_chance(self.randomize),
+            pack_randomize(self.randomize),
             pack_body(world.vehicle),
             *pack_textures(textures, lens.gray),
         )
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(H, W, 3), or (H, W, 1) in grey, of one picture."""
+        """(H, W, 3), or (H, W, 1) in gray, of one picture."""
         return self.lens.height, self.lens.width, 1 if self.lens.gray else 3
 
-    def render(self, cars: Array | None = None, lanes: Array | None = None, out: Pictures | None = None) -> Pictures:
-        """What the cars of `lanes` see: uint8 (K, H, W, 3 or 1), in the order of `lanes`.
+    def render(self, cars: Array | None = None, indices: Array | None = None, out: Pictures | None = None) -> Pictures:
+        """Draw what the cars `indices` see: uint8 (K, H, W, 3 or 1), in the order of `indices`.
 
-        cars: records of all lanes, (W, C) or (W * C,), default world.cars. With world.final_cars: ends of episodes.
-        lanes: (K,) indices into the W * C lanes, default all.
+        cars: records of all N = R * C cars, (R, C) or (N,), default world.cars; world.final_cars: ends of episodes.
+        indices: (K,) numbers of cars in 0..N-1, default all.
         out: array to fill, of any strides (such as a view of planes), default a new one. It is returned.
         Raises ValueError if an array does not fit.
         """
         world = self.world
         everybody = np.ascontiguousarray(world.cars if cars is None else cars).reshape(-1)
-        if everybody.shape != (world.lanes,) or everybody.dtype != world.cars.dtype:
-            raise ValueError(f"cars must be the records of all {world.lanes} lanes, got {everybody.shape}")
-        chosen = np.arange(world.lanes) if lanes is None else np.ascontiguousarray(lanes, np.int64)
-        if chosen.ndim != 1 or np.any((chosen < 0) | (chosen >= world.lanes)):
-            raise ValueError(f"lanes must be indices (K,) of {world.lanes} lanes")
+        if everybody.shape != (world.num_cars,) or everybody.dtype != world.cars.dtype:
+            raise ValueError(f"cars must be the records of all {world.num_cars} cars, got {everybody.shape}")
+        chosen = np.arange(world.num_cars) if indices is None else np.ascontiguousarray(indices, np.int64)
+        if chosen.ndim != 1 or np.any((chosen < 0) | (chosen >= world.num_cars)):
+            raise ValueError(f"indices must be numbers (K,) in 0..{world.num_cars - 1}, one per car to draw")
         shape = (len(chosen), *self.shape)
         out = np.empty(shape, np.uint8) if out is None else out
         if out.shape != shape or out.dtype != np.uint8:
@@ -181,13 +173,13 @@ class Camera:
         return out
 
 
-def _check_pose(lens: Lens, chance: Randomize) -> None:
+def _check_pose(lens: Lens, randomize: Randomize) -> None:
     """Refuse a camera that shows no ground in some episode."""
-    focal = lens.width / 2 / np.tan(lens.field_of_view * (1 - chance.field_of_view) / 2)
-    lowest = lens.pitch - chance.pitch + np.arctan((lens.height - 1) / 2 / focal)
+    focal = lens.width / 2 / np.tan(lens.field_of_view * (1 - randomize.field_of_view) / 2)
+    lowest = lens.pitch - randomize.pitch + np.arctan((lens.height - 1) / 2 / focal)
     require(
         lowest > LEAST_GROUND,
-        f"env.camera.pitch must show ground, got {np.degrees(lens.pitch):.1f} degrees, where the lowest row looks "
+        f"pitch must show ground, got {np.degrees(lens.pitch):.1f} degrees, where the lowest row looks "
         f"{np.degrees(lowest):.1f} degrees down; raise it, 26 is usual",
     )
 
@@ -201,14 +193,14 @@ def pack_lens(lens: Lens) -> Array:
     return record[()]
 
 
-def pack_chance(randomize: Randomize) -> Array:
+def pack_randomize(randomize: Randomize) -> Array:
     """Amplitudes as a kernel record, with what is needed of the picture at all."""
-    record = np.zeros((), render.CHANCE)
+    record = np.zeros((), render.RANDOMIZE)
     for name in render.AMPLITUDES:
         record[name] = getattr(randomize, name)
-    record["moves"] = any(record[name] for name in ("height", "pitch", "yaw", "field_of_view"))
-    record["exposes"] = any(record[name] for name in ("brightness", "contrast", "colour"))
-    record["develops"] = record["exposes"] or record["noise"] > 0 or record["blur"] > 0
+    record["moves_camera"] = any(record[name] for name in ("height", "pitch", "yaw", "field_of_view"))
+    record["jitters_colors"] = any(record[name] for name in ("brightness", "contrast", "color"))
+    record["has_effects"] = record["jitters_colors"] or record["noise"] > 0 or record["blur"] > 0
     return record[()]
 
 

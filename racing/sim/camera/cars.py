@@ -124,7 +124,7 @@ def fill(outline, count, paint, light, picture):
     first = math.ceil(min(max(top, ZERO), real(high)))
     last = math.ceil(min(max(bottom, ZERO), real(high)))
     red, green, blue = paint[0] * light, paint[1] * light, paint[2] * light
-    grey = real(0.299) * red + real(0.587) * green + real(0.114) * blue + HALF
+    gray = real(0.299) * red + real(0.587) * green + real(0.114) * blue + HALF
     for r in range(first, last):
         left, right, row = real(wide), ZERO, real(r)
         for n in range(count):
@@ -141,4 +141,4 @@ def fill(outline, count, paint, light, picture):
                     int(blue + HALF),
                 )
             else:
-                picture[r, c, 0] = int(grey)
+                picture[r, c, 0] = int(gray)

@@ -1,37 +1,36 @@
-"""What a camera does to a picture: a soft lens, exposure, noise. Strengths are drawn per episode, noise per frame."""
+"""Effects of a camera on its picture: blur, color jitter, noise. Strengths are drawn per episode, noise per frame."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from racing.sim.kernels.kernel import inlined, kernel, real
-from racing.sim.kernels.rng import bits, scramble, uniform
+from racing.sim.kernels.rng import Draw, bits, scramble, uniform
 
 ZERO, HALF, ONE, TWO = real(0), real(0.5), real(1), real(2)
 MIDDLE, WHITE = real(127.5), real(255.0)
-# Numbers of an episode's draws; a world's own come before them, and frames' come after.
-POSE, EXPOSURE, SOFTNESS, FRAMES = 16, 24, 32, 64
 
 
 @inlined
-def around_zero(seed, lane, episode, draw):
-    """Uniform number in [-1, 1)."""
-    return TWO * uniform(seed, lane, episode, draw) - ONE
+def around_zero(seed, key, episode, draw):
+    """Uniform number in [-1, 1); arguments as in racing.sim.kernels.rng.bits."""
+    return TWO * uniform(seed, key, episode, draw) - ONE
 
 
 @kernel
-def develop(seed, lane, episode, step, chance, curve, lines, picture):
-    """Blur, expose and disturb `picture` (H, W, 3 or 1) as `chance` (record of racing.sim.camera.render) says.
+def apply_effects(seed, key, episode, step, randomize, curve, lines, picture):
+    """Blur `picture` (H, W, 3 or 1), jitter its colors and add noise as the RANDOMIZE record says.
 
+    seed, key, episode: as in racing.sim.kernels.rng.bits. step: of the episode.
     Work space: curve (3, 256) and lines (2, W), uint8.
     """
-    if chance.blur > ZERO:
-        deviation = chance.blur * uniform(seed, lane, episode, SOFTNESS)
+    if randomize.blur > ZERO:
+        deviation = randomize.blur * uniform(seed, key, episode, Draw.BLUR)
         blur(int(real(128.0) * deviation * deviation), lines, picture)  # a side weight of deviation ** 2 / 2
-    if chance.exposes:
-        expose(seed, lane, episode, chance, curve, picture)
-    if chance.noise > ZERO:
-        disturb(bits(seed, lane, episode, FRAMES + step), int(chance.noise * real(256.0)), picture)
+    if randomize.jitters_colors:
+        jitter_colors(seed, key, episode, randomize, curve, picture)
+    if randomize.noise > ZERO:
+        add_noise(bits(seed, key, episode, Draw.FRAME_NOISE + step), int(randomize.noise * real(256.0)), picture)
 
 
 @kernel
@@ -58,15 +57,15 @@ def blur(side, lines, picture):
 
 
 @kernel
-def expose(seed, lane, episode, chance, curve, picture):
-    """Contrast around middle grey, brightness, and a gain for each colour."""
+def jitter_colors(seed, key, episode, randomize, curve, picture):
+    """Change contrast around middle gray, brightness, and the gain of each channel."""
     high, wide, channels = picture.shape
-    contrast = ONE + chance.contrast * around_zero(seed, lane, episode, EXPOSURE)
-    shift = chance.brightness * WHITE * around_zero(seed, lane, episode, EXPOSURE + 1)
+    contrast = ONE + randomize.contrast * around_zero(seed, key, episode, Draw.CONTRAST)
+    shift = randomize.brightness * WHITE * around_zero(seed, key, episode, Draw.BRIGHTNESS)
     for k in range(channels):
         gain = ONE
         if channels == 3:
-            gain += chance.colour * around_zero(seed, lane, episode, EXPOSURE + 2 + k)
+            gain += randomize.color * around_zero(seed, key, episode, Draw.COLOR + k)
         for value in range(256):
             level = gain * ((real(value) - MIDDLE) * contrast + MIDDLE + shift)
             curve[k, value] = int(min(max(level, ZERO), WHITE) + HALF)
@@ -77,15 +76,15 @@ def expose(seed, lane, episode, chance, curve, picture):
 
 
 @kernel
-def disturb(key, strength, picture):
+def add_noise(random_bits, strength, picture):
     """Add uniform noise of +-strength / 256 of full white to every byte; eight bytes share one random number."""
     high, wide, channels = picture.shape
-    number, count = key, 0
+    number, count = random_bits, 0
     for r in range(high):
         for c in range(wide):
             for k in range(channels):
                 if count & 7 == 0:
-                    number = scramble(key + np.uint64(count))
+                    number = scramble(random_bits + np.uint64(count))
                 draw = np.int32(number & np.uint64(255))
                 number >>= np.uint64(8)
                 count += 1

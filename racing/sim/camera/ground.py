@@ -1,14 +1,14 @@
 """Pictures of the ground: each row of a camera's picture is a straight walk through a texture and its halved versions.
 
 On flat ground a row below the horizon has one depth, so equal steps along the row are equal steps on the ground: the
-n-th look is n steps away, in fixed point. What a pixel of a far row covers is long in the viewing direction and narrow
-across. Such a row is walked several times, at depths spread over its height, in the level of the texture whose pixels
-are about as large as the covered ground is wide, or as half the gap between these walks, whichever is more.
+n-th sample is n steps away, in fixed point. What a pixel of a far row covers is long in the viewing direction and
+narrow across. Such a row is walked several times, at depths spread over its height, in the level of the texture whose
+pixels are about as large as the covered ground is wide, or as half the gap between these walks, whichever is more.
 
-A walk is done in loops over the row (where to look, look, blend), because all but the looks then compile to vector
-instructions. Two neighbours are one load of 64 bits. Channels are blended in 16 bits each: the work space is read as
-uint32 by pixel and as uint16 by channel. Where rows are walked does not depend on the place: `plan_rows` is done once
-for many cars, or for each picture where cameras move on their cars.
+A walk is done in loops over the row (where to sample, sample, blend), because all but the sampling then compile to
+vector instructions. Two neighbours are one load of 64 bits. Channels are blended in 16 bits each: the work space is
+read as uint32 by pixel and as uint16 by channel. Where rows are walked does not depend on the place: `plan_rows` is
+done once for many cars, or for each picture where cameras move on their cars.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from racing.sim.kernels.simd import put_word, two_words
 from racing.sim.kernels.trig import sincos
 
 ZERO, HALF, ONE, TWO = real(0), real(0.5), real(1), real(2)
-# Pictures differ from ones with 144 looks per pixel by 2 to 3 of 255 (rms, on a drawn circuit); more walks gain little.
+# Pictures differ from ones with 144 samples per pixel by 2 to 3 of 255 (rms, on a drawn circuit); more gain little.
 MOST_DOUBLINGS = 2  # along one row at most 2 ** 2 walks
 LONGEST = real(2.0)  # times as long as wide may be the ground that one walk stands for
 SHARPEST = real(0.71)  # [widths of that ground] least size of a texture's pixel, where there are levels to choose from
 FARTHEST = real(400.0)  # [camera heights] the ground is drawn as if it ended there
 FIXED = real(65536.0)  # texture coordinates have 16 bits behind the point, of which 8 blend
 # Rows of the work space, each as long as the picture's: place in the texture, shares of the next pixel to the right
-# and above (twice, for two channels), the four pixels there, sums over the walks of red and blue, and of green or grey;
+# and above (twice, for two channels), the four pixels there, sums over the walks of red and blue, and of green or gray;
 # green of the lower and of the upper row; number of the column.
 PLACE, SHARE_U, SHARE_V, LOW, LOW_RIGHT, HIGH, HIGH_RIGHT, RED_BLUE, GREEN, BOTH, COLUMN, WORK_ROWS = range(12)
 ROW = np.dtype(  # of a picture: level of the texture, its pixel [m], 65536 / that; walks: 2 ** doublings, each one's
     [("level", np.int64), ("doublings", np.int64), ("size", np.float32), ("scale", np.float32)]
-    + [(n, np.float32, 1 << MOST_DOUBLINGS) for n in ("ahead", "step")]  # distance ahead, and between two looks [m]
+    + [(n, np.float32, 1 << MOST_DOUBLINGS) for n in ("ahead", "step")]  # distance ahead, and between two samples [m]
 )
 PAIR, BYTE, ROUND = np.uint32(0xFF00FF), np.uint32(0xFF), np.uint32(0x800080)
 EIGHT16, BYTE16, ROUND16, TWICE = np.uint16(8), np.uint16(255), np.uint16(128), np.uint32(0x10001)
@@ -105,15 +105,15 @@ def draw_ground(eye, ground, levels, texels, first, plan, work, halves, pairs, p
             v = int((eye.y + ahead * dy + left * dx - corner_y) * scale)
             walk(table.start, table.width, table.height, u, v, int(step * dy * scale), int(-step * dx * scale), work)
             if channels == 3:
-                add_colours(texels, table.width, work, halves, pairs)
+                add_colors(texels, table.width, work, halves, pairs)
             else:
-                add_greys(texels, work)
+                add_grays(texels, work)
         write(work, np.uint32(row.doublings), picture, r)
 
 
 @inlined
 def walk(start, width, height, u, v, du, dv, work):
-    """Where the looks (u, v), (u + du, v + dv), ... fall: PLACE, SHARE_U, SHARE_V. Outside: the border's ground."""
+    """Where the samples (u, v), (u + du, v + dv), ... fall: PLACE, SHARE_U, SHARE_V. Outside: the border's ground."""
     count = work.shape[1]
     last_u, last_v = ((width - 1) << 16) - 1, ((height - 1) << 16) - 1
     end_u, end_v = u + (count - 1) * du, v + (count - 1) * dv
@@ -137,8 +137,8 @@ def walk(start, width, height, u, v, du, dv, work):
 
 
 @inlined
-def add_colours(texels, width, work, halves, pairs):
-    """Add the colours at the places of a walk to RED_BLUE and GREEN, each blended from the four pixels around."""
+def add_colors(texels, width, work, halves, pairs):
+    """Add the colors at the places of a walk to RED_BLUE and GREEN, each blended from the four pixels around."""
     up = np.uint64(width)
     for c in range(work.shape[1]):
         at = np.uint64(work[PLACE, c])
@@ -166,7 +166,7 @@ def blend(a, b, share):
 
 
 @inlined
-def add_greys(texels, work):
+def add_grays(texels, work):
     """Add the luma at the places of a walk to GREEN; one number of the texture holds all four pixels around."""
     for c in range(work.shape[1]):
         work[LOW, c] = texels[np.uint64(work[PLACE, c])]
@@ -194,20 +194,20 @@ def write(work, shift, picture, r):
             work[PLACE, c] = (np.uint32(work[RED_BLUE, c] >> shift) & PAIR) | np.uint32(
                 np.uint32(work[GREEN, c] >> shift) << EIGHT
             )
-        write_colours(work, picture, r)
+        write_colors(work, picture, r)
     else:
         for c in range(picture.shape[1]):
             picture[r, c, 0] = work[GREEN, c] >> shift
 
 
 @inlined
-def write_colours(work, picture, r):
-    """Row r of the picture from the colours at PLACE: red, green, blue, 0."""
+def write_colors(work, picture, r):
+    """Row r of the picture from the colors at PLACE: red, green, blue, 0."""
     last = picture.shape[1] - 1
     if picture.flags.c_contiguous:
         for c in range(last):
             put_word(picture, r, 3 * c, work[PLACE, c])  # its fourth byte is the next pixel's first, written after it
     first = last if picture.flags.c_contiguous else 0
     for c in range(first, last + 1):
-        colour = work[PLACE, c]
-        picture[r, c, 0], picture[r, c, 1], picture[r, c, 2] = colour, colour >> EIGHT, colour >> SIXTEEN
+        color = work[PLACE, c]
+        picture[r, c, 0], picture[r, c, 1], picture[r, c, 2] = color, color >> EIGHT, color >> SIXTEEN

@@ -54,30 +54,30 @@ class Texture:
     def packed(self, gray: bool) -> tuple[Array, npt.NDArray[np.uint32]]:
         """(LEVEL records (L,), all levels as one flat array), as the kernels read them.
 
-        A number of the array is, from its lowest byte on: red, green, blue, and the green of the pixel above. In grey:
-        the luma of its pixel, of the next in the row, and of the two above these, so that a bilinear look is one load.
+        A number of the array is, from its lowest byte on: red, green, blue, and the green of the pixel above. In gray:
+        the luma of its pixel, of the next in the row, and of the two above these: a bilinear sample is one load.
         """
         levels = self.levels()
         table = np.zeros(len(levels), LEVEL)
         table["height"], table["width"] = np.array([level.shape[:2] for level in levels]).T
         sizes = table["width"] * table["height"]
         table["start"] = np.cumsum(sizes) - sizes
-        pack = _greys if gray else _colours
+        pack = _grays if gray else _colors
         return table, np.concatenate([pack(level).ravel() for level in levels])
 
 
 def luma(rgb: Array) -> Pixels:
-    """Brightness uint8 (...) of colours uint8 (..., 3): 0.299 R + 0.587 G + 0.114 B, rounded."""
+    """Brightness uint8 (...) of colors uint8 (..., 3): 0.299 R + 0.587 G + 0.114 B, rounded."""
     return np.round(rgb @ np.array(LUMA, np.float32)).astype(np.uint8)
 
 
-def _colours(rgb: Pixels) -> npt.NDArray[np.uint32]:
+def _colors(rgb: Pixels) -> npt.NDArray[np.uint32]:
     whole = np.zeros((*rgb.shape[:2], 4), np.uint8)
     whole[..., :3] = rgb
     whole[:-1, :, 3], whole[-1, :, 3] = rgb[1:, :, 1], rgb[-1, :, 1]
     return whole.view("<u4")
 
 
-def _greys(rgb: Pixels) -> npt.NDArray[np.uint32]:
-    grey = np.pad(luma(rgb), ((0, 1), (0, 1)), mode="edge")
-    return np.stack([grey[:-1, :-1], grey[:-1, 1:], grey[1:, :-1], grey[1:, 1:]], axis=-1).view("<u4")
+def _grays(rgb: Pixels) -> npt.NDArray[np.uint32]:
+    gray = np.pad(luma(rgb), ((0, 1), (0, 1)), mode="edge")
+    return np.stack([gray[:-1, :-1], gray[:-1, 1:], gray[1:, :-1], gray[1:, 1:]], axis=-1).view("<u4")

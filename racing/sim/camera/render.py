@@ -1,11 +1,11 @@
-"""First-person pictures of many cars: sky, ground, other cars, and what a real camera adds. Lanes share nothing."""
+"""First-person pictures of many cars: sky, ground, other cars, and what a real camera adds. Races share nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from racing.sim.camera.cars import draw_cars
-from racing.sim.camera.effects import POSE, around_zero, develop
+from racing.sim.camera.effects import apply_effects, around_zero
 from racing.sim.camera.ground import (
     COLUMN,
     EIGHT,
@@ -15,30 +15,31 @@ from racing.sim.camera.ground import (
     WORK_ROWS,
     draw_ground,
     plan_rows,
-    write_colours,
+    write_colors,
 )
 from racing.sim.kernels.kernel import inlined, kernel, real
+from racing.sim.kernels.rng import Draw
 from racing.sim.kernels.trig import sincos
 
 ZERO, HALF, ONE = real(0), real(0.5), real(1)
-# The camera as it hangs on the car: [m], [m], [rad], [rad], [pixels]; half the picture's width [pixels].
+# The camera as it is mounted on the car: [m], [m], [rad], [rad], [pixels]; half the picture's width [pixels].
 LENS = np.dtype([(n, np.float32) for n in ("above", "forward", "pitch", "field_of_view", "focal", "half_width")])
 EYE = np.dtype([(n, np.float32) for n in ("x", "y", "yaw", "above", "pitch", "focal")])  # a camera in the world
 BODY = np.dtype([(n, np.float32) for n in ("length", "width", "height")])  # of all cars [m]
 GROUND = np.dtype(  # a track's texture: middle of its first pixel [m], size of its pixels [m], its LEVEL records
     [("x", np.float32), ("y", np.float32), ("resolution", np.float32), ("first_level", np.int64), ("levels", np.int64)]
 )
-AMPLITUDES = ("height", "pitch", "yaw", "field_of_view", "brightness", "contrast", "colour", "noise", "blur")
-CHANCE = np.dtype(  # amplitudes, see racing.sim.camera.camera.Randomize; whether any of a kind is not 0
-    [(n, np.float32) for n in AMPLITUDES] + [(n, np.int32) for n in ("moves", "exposes", "develops")]
+AMPLITUDES = ("height", "pitch", "yaw", "field_of_view", "brightness", "contrast", "color", "noise", "blur")
+RANDOMIZE = np.dtype(  # amplitudes, see racing.sim.camera.camera.Randomize; whether any of a kind is not 0
+    [(n, np.float32) for n in AMPLITUDES] + [(n, np.int32) for n in ("moves_camera", "jitters_colors", "has_effects")]
 )
 HAZE, SKY = np.array([206, 220, 232], np.float32), np.array([96, 150, 214], np.float32)
 ZENITH = real(0.6)  # sine of the elevation from which the sky is no bluer
 
 
 @kernel
-def render(first, last, lanes, cars, rules, lens, chance, body, grounds, levels, texels, pictures):
-    """Draw what lanes[first..last-1] see to pictures (K, H, W, 3 or 1) of any strides. cars (N,): all lanes."""
+def render(first, last, indices, cars, rules, lens, randomize, body, grounds, levels, texels, pictures):
+    """Draw what the cars indices[first..last-1] see to pictures (K, H, W, 3 or 1) of any strides. cars (N,): all."""
     wide = pictures.shape[2]
     eyes = np.zeros(1, EYE)
     plan, planned, horizon = np.zeros(pictures.shape[1], ROW), -1, 0
@@ -51,31 +52,31 @@ def render(first, last, lanes, cars, rules, lens, chance, body, grounds, levels,
     corners, outline = np.empty((8, 3), np.float32), np.empty((2, 5, 3), np.float32)
     curve, lines = np.empty((3, 256), np.uint8), np.empty((2, wide), np.uint8)
     for n in range(first, last):
-        lane, picture = lanes[n], pictures[n]
-        car, eye = cars[lane], eyes[0]
-        key = rules.first_lane + lane
-        aim(eye, car, lens, chance, rules.seed, key)
-        if chance.moves or car.track != planned:
+        i, picture = indices[n], pictures[n]
+        car, eye = cars[i], eyes[0]
+        key = rules.first_car + i
+        aim(eye, car, lens, randomize, rules.seed, key)
+        if randomize.moves_camera or car.track != planned:
             horizon, planned = plan_rows(eye, grounds[car.track], plan), car.track
         draw_ground(eye, grounds[car.track], levels, texels, horizon, plan, work, halves, pairs, picture)
         draw_sky(eye, horizon, work, picture)
         if rules.cars_per_race > 1:
-            start = lane - lane % rules.cars_per_race
+            start = i - i % rules.cars_per_race
             race = cars[start : start + rules.cars_per_race]
-            draw_cars(eye, race, lane - start, body, order, corners, outline, picture)
-        if chance.develops:
-            develop(rules.seed, key, car.episode, car.steps, chance, curve, lines, picture)
+            draw_cars(eye, race, i - start, body, order, corners, outline, picture)
+        if randomize.has_effects:
+            apply_effects(rules.seed, key, car.episode, car.steps, randomize, curve, lines, picture)
 
 
 @inlined
-def aim(eye, car, lens, chance, seed, key):
-    """Where the car's camera is and looks in this episode."""
+def aim(eye, car, lens, randomize, seed, key):
+    """Place the car's camera as it is mounted in this episode; seed, key: as in racing.sim.kernels.rng.bits."""
     eye.yaw, eye.above, eye.pitch, eye.focal = car.yaw, lens.above, lens.pitch, lens.focal
-    if chance.moves:
-        eye.above *= ONE + chance.height * around_zero(seed, key, car.episode, POSE)
-        eye.pitch += chance.pitch * around_zero(seed, key, car.episode, POSE + 1)
-        eye.yaw += chance.yaw * around_zero(seed, key, car.episode, POSE + 2)
-        wider = ONE + chance.field_of_view * around_zero(seed, key, car.episode, POSE + 3)
+    if randomize.moves_camera:
+        eye.above *= ONE + randomize.height * around_zero(seed, key, car.episode, Draw.CAMERA_HEIGHT)
+        eye.pitch += randomize.pitch * around_zero(seed, key, car.episode, Draw.CAMERA_PITCH)
+        eye.yaw += randomize.yaw * around_zero(seed, key, car.episode, Draw.CAMERA_YAW)
+        wider = ONE + randomize.field_of_view * around_zero(seed, key, car.episode, Draw.CAMERA_FIELD_OF_VIEW)
         sin, cos = sincos(HALF * lens.field_of_view * wider)
         eye.focal = lens.half_width * cos / sin
     sin, cos = sincos(car.yaw)
@@ -92,13 +93,13 @@ def draw_sky(eye, rows, work, picture):
         share = min(max((up * cos - sin) / ZENITH, ZERO), ONE)
         red, green = HAZE[0] + share * (SKY[0] - HAZE[0]), HAZE[1] + share * (SKY[1] - HAZE[1])
         blue = HAZE[2] + share * (SKY[2] - HAZE[2])
-        grey = np.uint8(real(0.299) * red + real(0.587) * green + real(0.114) * blue + HALF)
+        gray = np.uint8(real(0.299) * red + real(0.587) * green + real(0.114) * blue + HALF)
         red8, green8, blue8 = np.uint8(red + HALF), np.uint8(green + HALF), np.uint8(blue + HALF)
         if channels == 3:
-            colour = np.uint32(red8) | np.uint32(np.uint32(green8) << EIGHT) | np.uint32(np.uint32(blue8) << SIXTEEN)
+            color = np.uint32(red8) | np.uint32(np.uint32(green8) << EIGHT) | np.uint32(np.uint32(blue8) << SIXTEEN)
             for c in range(wide):
-                work[PLACE, c] = colour
-            write_colours(work, picture, r)
+                work[PLACE, c] = color
+            write_colors(work, picture, r)
         else:
             for c in range(wide):
-                picture[r, c, 0] = grey
+                picture[r, c, 0] = gray

@@ -37,6 +37,10 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 from numba import njit  # noqa: E402  (numba reads NUMBA_CACHE_DIR when it is imported)
 
+from racing.sim.kernels.cache import cache_by_content  # noqa: E402
+
+cache_by_content()
+
 real: Any = np.float32  # the type of every number in a kernel
 
 

@@ -1,6 +1,8 @@
-"""Counter-based random numbers: hash(seed, lane, episode, draw). No state, so no order and no batch can change them."""
+"""Counter-based random numbers: hash(seed, key, episode, draw). No state, so no order and no batch can change them."""
 
 from __future__ import annotations
+
+from enum import IntEnum
 
 import numpy as np
 
@@ -12,6 +14,29 @@ MIX_2 = np.uint64(0x94D049BB133111EB)
 UNIT = real(1.0 / (1 << 24))
 
 
+class Draw(IntEnum):
+    """What the random numbers of one episode are for: every number of the stream that is taken is listed here.
+
+    A run repeats only as long as these stay what they are: add numbers, never change or reuse one.
+    """
+
+    START_PLACE = 0  # on the lap; the key is the race, which its cars share
+    START_LATERAL_OFFSET = 1
+    START_HEADING_ERROR = 2
+    START_SPEED = 3
+    TIME_LIMIT = 4
+    STANDING_START = 5
+    CAMERA_HEIGHT = 16
+    CAMERA_PITCH = 17
+    CAMERA_YAW = 18
+    CAMERA_FIELD_OF_VIEW = 19
+    CONTRAST = 24
+    BRIGHTNESS = 25
+    COLOR = 26  # and 27, 28: one per channel
+    BLUR = 32
+    FRAME_NOISE = 64  # and all above: one per step of the episode
+
+
 @kernel
 def scramble(z):
     """Finaliser of splitmix64 (Steele, Lea, Flood 2014)."""
@@ -21,14 +46,18 @@ def scramble(z):
 
 
 @kernel
-def bits(seed, lane, episode, draw):
-    """64 random bits, a pure function of the four whole arguments."""
-    z = scramble(np.uint64(seed) * GOLDEN + np.uint64(lane))
+def bits(seed, key, episode, draw):
+    """64 random bits, a pure function of the four whole arguments.
+
+    seed: of the world. key: number of the car, or of the race, counted over all batches (`first_race` of a world).
+    episode: number of the car's episode. draw: a Draw, plus an offset where it says so.
+    """
+    z = scramble(np.uint64(seed) * GOLDEN + np.uint64(key))
     z = scramble(z + np.uint64(episode) * GOLDEN)
     return scramble(z + np.uint64(draw) * GOLDEN)
 
 
 @kernel
-def uniform(seed, lane, episode, draw):
-    """Uniform number in [0, 1) with 24 bits, a pure function of its four whole arguments."""
-    return real(bits(seed, lane, episode, draw) >> np.uint64(40)) * UNIT
+def uniform(seed, key, episode, draw):
+    """Uniform number in [0, 1) with 24 bits; arguments as in `bits`."""
+    return real(bits(seed, key, episode, draw) >> np.uint64(40)) * UNIT

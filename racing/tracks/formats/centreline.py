@@ -1,4 +1,4 @@
-"""Centreline tables: CSV with 2 (x, y), 4 (x, y, right, left) or 7 columns (s, x, y, psi, kappa, vx, ax)."""
+"""Read centreline tables: CSV with 2 (x, y), 4 (x, y, right, left) or 7 columns (s, x, y, psi, kappa, vx, ax)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from racing.sim.track import Track, build_track, resample_closed
 from racing.tracks.geometry import smooth_closed
 from racing.tracks.images.assemble import digest
 
-SMOOTHING = 0.25  # Gaussian deviation in road widths: 0.5 m on a 2 m wide 1:10 road
+SMOOTHING = 0.25  # standard deviation of the Gaussian, in road widths: 0.5 m on a 2 m wide 1:10 road
 FAR = 10_000.0  # [m] beyond it the world's float32 resolves less than a millimetre, so the track is moved to the origin
 MAX_ROWS = 1_000_000
 MOST_BYTES = 200_000_000
@@ -21,7 +21,7 @@ MOST_STEPS = 2_000_000  # points of the smoothed line
 
 
 def read_centreline(path: Path, *, half_width: float | None = None) -> Track:
-    """The track of a centreline CSV in metres.
+    """Read a track from a centreline CSV in metres.
 
     Separators `,` or `;` with or without spaces; lines that begin with `#` and one header line are skipped; the last
     point may repeat the first. half_width [m]: for tables without widths. Raises InputError naming file and line.
@@ -40,7 +40,7 @@ def read_centreline(path: Path, *, half_width: float | None = None) -> Track:
 def _smoothed(
     points: npt.NDArray[np.float64], left: npt.NDArray[np.float64], right: npt.NDArray[np.float64], width: float
 ) -> list[npt.NDArray[np.float64]]:
-    """The line without the noise that tables made from maps have."""
+    """Smooth the line: tables extracted from maps are noisy."""
     steps_given = np.linalg.norm(np.diff(points, axis=0), axis=1)
     spacing = min(width / 12, float(steps_given.mean()))
     require(
@@ -59,7 +59,7 @@ def _smoothed(
 def read_table(
     path: Path, *, half_width: float | None = None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """(points (N, 2), right (N,), left (N,)) [m] as in the file, without a repeated last point."""
+    """Read (points (N, 2), right (N,), left (N,)) [m] as in the file, without a repeated last point."""
     table = _numbers(path)
     columns = table.shape[1]
     points = table[:, 1:3] if columns == 7 else table[:, :2]
@@ -96,7 +96,7 @@ def read_table(
 
 
 def _numbers(path: Path) -> npt.NDArray[np.float64]:
-    """The table's numbers (N, 2 | 4 | 7), all finite."""
+    """Parse the table as (N, 2 | 4 | 7) finite numbers."""
     lines = read_text(path, MOST_BYTES, encoding="utf-8-sig").splitlines()
     require(len(lines) <= MAX_ROWS, f"{path.name} has {len(lines)} lines, at most {MAX_ROWS} are read; thin it out")
     rows: list[list[float]] = []

@@ -1,4 +1,4 @@
-"""The house format: `<name>.png` beside `checkpoints.json`. Pixel conventions: docs/tracks.md."""
+"""Read and write the native format: `<name>.png` beside `checkpoints.json`. Pixel conventions: docs/tracks.md."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.errors import InputError, is_number, read_text, require
+from racing.files import atomic_path, write_atomic
 from racing.sim.track import Track
 from racing.tracks.images.assemble import digest, guessed_scale, mask_track
 from racing.tracks.images.gates import check_gates, find_road, lap_through_gates
@@ -23,7 +24,7 @@ MOST_JSON = 16_000_000  # [bytes]
 FARTHEST = 1e7  # [m] from the origin
 AXES = ("image", "plot")  # origin top-left and y down | origin bottom-left and y up
 ANGLES = ("ccw", "cw")  # start_angle is counter-clockwise | clockwise from +x, as seen on the picture
-MOST_ASKEW = 75.0  # [deg] between start_angle and the road
+MOST_ASKEW = 75.0  # [deg] largest angle between start_angle and the road
 KEYS = {"checkpoints", "start_position", "start_angle", "metres_per_pixel", "axes", "angle", "origin"}
 
 
@@ -38,14 +39,15 @@ class Entry:
     origin: tuple[float, float]
 
 
-def read_house(
-    picture: Path, *, metres_per_pixel: float | None = None, keep: str | None = None, close: int = 0
+def read_native(
+    picture: Path, *, metres_per_pixel: float | None = None, branch: str | None = None, close_gaps: int = 0
 ) -> Track:
-    """The track drawn in `picture`, with the gates and start that checkpoints.json beside it gives for it.
+    """Read the track drawn in `picture`, with the gates and start pose from the checkpoints.json beside it.
 
-    Without an entry there the road is sought by its colour and width, see `racing.tracks.images.painted.painted_track`,
-    also for `keep` and `close`; it is driven clockwise from its longest straight. metres_per_pixel: overrides the
-    file's; where neither says, the road is taken as 10 m wide. Raises InputError with what is wrong and where.
+    Without an entry there the road is segmented by colour and width, and driven clockwise from its longest straight.
+    metres_per_pixel: overrides the file's; if neither is given, the road is assumed to be 10 m wide.
+    branch, close_gaps: for pictures without gates, see `racing.tracks.images.painted.painted_track`.
+    Raises InputError that names the value, the rule and the place.
     """
     pixels = open_picture(picture)
     sidecar = picture.with_name(GATES_FILE)
@@ -62,17 +64,17 @@ def read_house(
     scale = metres_per_pixel or (entry.metres_per_pixel if entry else None)
     fits = scale is None or (is_number(scale) and 1e-4 < scale < 1e3)
     require(fits, f"metres_per_pixel must be in (0.0001, 1000), got {scale!r}; measure it")
-    source: dict[str, Any] = {"format": "house", "picture": str(picture.resolve()), "files": files}
+    source: dict[str, Any] = {"format": "native", "picture": str(picture.resolve()), "files": files}
     if entry is None:
         try:
-            return painted_track(picture.stem, pixels, scale, source, keep=keep, close=close)
+            return painted_track(picture.stem, pixels, scale, source, branch=branch, close_gaps=close_gaps)
         except UnclearRoad as error:
             raise UnclearRoad(f"{picture.stem}: {error}", error.marks) from None
     return _gated(picture.stem, pixels, entry, scale, source)
 
 
 def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source: dict[str, Any]) -> Track:
-    """A picture with gates."""
+    """Build the track of a picture with gates."""
     high, wide = pixels.shape[:2]
     check_gates(entry.gates, wide, high, name)
     try:
@@ -132,18 +134,18 @@ def _check_start(
     require(
         off <= MOST_ASKEW,
         f"{name}: start_angle {np.degrees(angle) % 360:.1f} deg points {off:.0f} deg away from the driving "
-        f"direction {np.degrees(road_angle) % 360:.1f} deg at the last gate; correct it, or say "
+        f"direction {np.degrees(road_angle) % 360:.1f} deg at the last gate; correct it, or set "
         '"angle": "cw", or order the gates as driven',
     )
 
 
 def _names(entries: dict[str, Any]) -> str:
-    """The pictures that have entries, for a message."""
+    """List the pictures that have entries, for an error message."""
     return ", ".join(repr(name)[1:-1][:60] for name in list(entries)[:8])
 
 
 def read_entries(path: Path) -> dict[str, Any]:
-    """The entries of a checkpoints.json, unchecked. Raises InputError if it is no JSON object."""
+    """Read the entries of a checkpoints.json, unchecked. Raises InputError if it is not a JSON object."""
     text = read_text(path, MOST_JSON)
     try:
         entries = json.loads(text)
@@ -159,7 +161,7 @@ def read_entries(path: Path) -> dict[str, Any]:
 
 
 def parse_entry(data: dict[str, Any], where: str, height: int) -> Entry:
-    """An entry with its conventions removed: pixels x right, y down, angle counter-clockwise with y up.
+    """Convert an entry to one convention: pixels with x right and y down, angle counter-clockwise with y up.
 
     height: rows of the picture. Raises InputError if a key is unknown, missing or of the wrong shape.
     """
@@ -196,7 +198,7 @@ def parse_entry(data: dict[str, Any], where: str, height: int) -> Entry:
 
 
 def _numbers(value: Any, shape: tuple[int | None, ...], rule: str) -> npt.NDArray[np.float64]:
-    """`value` as a finite array of `shape` (None: any length). Raises InputError(rule)."""
+    """Convert `value` to a finite array of `shape` (None: any length). Raises InputError(rule)."""
     try:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -207,11 +209,11 @@ def _numbers(value: Any, shape: tuple[int | None, ...], rule: str) -> npt.NDArra
     return array
 
 
-def write_house(track: Track, folder: Path, *, metres_per_pixel: float | None = None) -> Path:
+def write_native(track: Track, folder: Path, *, metres_per_pixel: float | None = None) -> Path:
     """Draw `track` and write folder/<name>.png and folder/checkpoints.json; returns the picture's path.
 
-    metres_per_pixel: size of a pixel; default a 30th of the road's width, coarser for tracks above 3,000 px.
-    Both files appear whole or not at all; a file of that name is replaced.
+    metres_per_pixel: size of a pixel; default 1/30 of the road's width, coarser for tracks above 3,000 px.
+    Each file is written atomically and replaces a file of that name.
     """
     from PIL import Image
 
@@ -231,9 +233,7 @@ def write_house(track: Track, folder: Path, *, metres_per_pixel: float | None = 
     }
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / f"{track.name}.png"
-    part = folder / f".{track.name}.part"
-    Image.fromarray(draw_track(track, frame, columns)).save(part, format="PNG", optimize=True)
-    part.replace(picture)
-    part.write_text(json.dumps({picture.name: entry}, indent=None, separators=(", ", ": ")) + "\n", encoding="utf-8")
-    part.replace(folder / GATES_FILE)
+    with atomic_path(picture) as temporary:
+        Image.fromarray(draw_track(track, frame, columns)).save(temporary, format="PNG", optimize=True)
+    write_atomic(folder / GATES_FILE, json.dumps({picture.name: entry}, indent=None, separators=(", ", ": ")) + "\n")
     return picture

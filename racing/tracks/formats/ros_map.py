@@ -1,4 +1,4 @@
-"""ROS maps (map_server): a .yaml beside a picture. The widths always come from the picture."""
+"""Read ROS maps (map_server): a .yaml beside a picture. Widths always come from the picture."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from racing.tracks.formats.centreline import read_table
 from racing.tracks.geometry import nearest, start_at
 from racing.tracks.images.assemble import Column, default_direction, digest, mask_track
 from racing.tracks.images.image import Frame, Mask, Picture, find_ring, open_picture, ring_centreline
-from racing.tracks.images.lap import UnclearRoad, unravel
+from racing.tracks.images.lap import UnclearRoad, lap_through_graph
 from racing.tracks.images.skeleton import road_graph
 
 log = logging.getLogger(__name__)
 
 MOST_YAML = 100_000  # [bytes]
 FARTHEST = 1e7  # [m] from the origin
-UNKNOWN_GREY = 205  # what map_saver writes for ground that was not seen
+UNKNOWN_GRAY = 205  # map_saver writes it for unobserved cells
 MODES = ("trinary", "scale", "raw")
-DISAGREES = 0.10  # a table whose width differs by more from the picture's is reported
+DISAGREES = 0.10  # relative difference between the table's width and the picture's above which a warning is logged
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class RosMap:
 
 
 def read_ros_map(path: Path) -> Track:
-    """The track of a ROS map; direction and start from `<name>_centerline.csv` beside it, if there is one.
+    """Read a ROS map; direction and start come from `<name>_centerline.csv` beside it, if there is one.
 
     Without a table it is driven clockwise from its longest straight. A table whose width differs by more than 10 % from
-    the picture's gets a warning. Raises InputError with what is wrong.
+    the picture's is used with a warning. Raises InputError for an invalid map.
     """
     settings = read_settings(path)
     picture = open_picture(settings.image)
@@ -79,9 +79,9 @@ def read_ros_map(path: Path) -> Track:
 
 
 def ring_or_crossing(road: Mask, holes: int) -> tuple[Points, float, Column | None]:
-    """(centreline (N, 2), median width, half-widths (N,) if the road crosses itself, else None) of a road mask [px].
+    """Return (centreline (N, 2), median width, half-widths (N,) if the road crosses itself, else None) [px] of a mask.
 
-    Raises InputError if the road forks: a map has no option to choose.
+    Raises InputError if the road forks: maps have no option to select a branch.
     """
     if holes == 1:
         return *ring_centreline(road), None
@@ -89,19 +89,19 @@ def ring_or_crossing(road: Mask, holes: int) -> tuple[Points, float, Column | No
     if graph is None:
         raise InputError("no closed ring of road was found in the picture; repair it")
     try:
-        lap = unravel(graph)
+        lap = lap_through_graph(graph)
     except UnclearRoad as error:
-        fork = str(error).partition("; --keep")[0]
+        fork = str(error).partition("; choose one with --branch")[0]
         raise InputError(f"{fork}; erase the branch from the map, or give a centreline CSV") from None
     require(not lap.dropped, f"the road encloses {holes} large areas and has a branch; erase the branch from the map")
     return lap.points, 2 * float(np.median(lap.half)), lap.half
 
 
 def _ordered_as(table: Path, points: Points, width: float, *, crossing_pixel: float | None) -> Points:
-    """The picture's line in the direction and from the start of a table beside it.
+    """Order the picture's line by the table beside it: its direction and its start.
 
-    crossing_pixel: [m] of a map whose road crosses itself. Over a crossing a picture does not say where the middle is:
-    a table that agrees with it elsewhere, to a pixel, is taken instead.
+    crossing_pixel: size of a pixel [m] of a map whose road crosses itself, else None. A picture leaves the centreline
+    undefined over a crossing: a table that agrees with it elsewhere, to a pixel, is used instead.
     """
     given, right, left = read_table(table, half_width=width / 2)
     index, distance = nearest(points, given)
@@ -111,7 +111,7 @@ def _ordered_as(table: Path, points: Points, width: float, *, crossing_pixel: fl
     stated = float(right.mean() + left.mean())
     if abs(stated - width) > DISAGREES * width:
         log.warning(
-            "%s says the road is %.2f m wide, the picture %.2f m; the picture counts", table.name, stated, width
+            "%s gives a road width of %.2f m, the picture %.2f m; using the picture's", table.name, stated, width
         )
     if crossing_pixel is not None:
         (line,) = resample_closed(given, crossing_pixel)
@@ -125,19 +125,19 @@ def _ordered_as(table: Path, points: Points, width: float, *, crossing_pixel: fl
 
 
 def free_pixels(picture: Picture, settings: RosMap) -> Mask:
-    """Where a map (H, W, 4) says that the ground is free. Transparent pixels are unknown."""
-    grey = picture[..., :3].mean(axis=2)
-    occupancy = grey / 255.0 if settings.negate else (255.0 - grey) / 255.0
+    """Threshold a map (H, W, 4): True where the ground is free. Transparent pixels are unknown."""
+    gray = picture[..., :3].mean(axis=2)
+    occupancy = gray / 255.0 if settings.negate else (255.0 - gray) / 255.0
     if settings.mode == "raw":
-        occupancy = grey / 100.0  # 0 free .. 100 occupied, above: unknown
+        occupancy = gray / 100.0  # 0 free .. 100 occupied, above: unknown
     unknown = picture[..., 3] < 128
     if settings.mode != "raw":
-        unknown |= (picture[..., :3] == UNKNOWN_GREY).all(axis=2)
+        unknown |= (picture[..., :3] == UNKNOWN_GRAY).all(axis=2)
     return np.asarray((occupancy < settings.free) & ~unknown)
 
 
 def read_settings(path: Path) -> RosMap:
-    """The checked contents of a map's yaml. Raises InputError naming key, rule and remedy."""
+    """Read and validate a map's yaml. Raises InputError naming key, rule and remedy."""
     import yaml
 
     text = read_text(path, MOST_YAML)
@@ -154,7 +154,7 @@ def read_settings(path: Path) -> RosMap:
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())[:160]}; repair it") from None
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())[:160]}; repair it") from None
     require(
         isinstance(data, dict),
         f"{path.name} must hold keys like 'image: map.png', got {repr(data)[:40]}; see docs/tracks.md",

@@ -1,4 +1,4 @@
-"""From a road mask and a centreline to a `Track`: what all picture readers share."""
+"""Assemble a `Track` from a road mask and a centreline; shared by all picture readers."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ log = logging.getLogger(__name__)
 
 Column = npt.NDArray[np.float64]
 
-USUAL_WIDTH = 10.0  # [m] a road whose scale no file gives is taken as wide as this
+USUAL_WIDTH = 10.0  # [m] assumed width of a road whose scale is unknown
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
+    """Return the sha256 of a file, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def guessed_scale(width: float, scale: float | None, name: str) -> float:
-    """Metres per pixel: as given, or so that a road `width` [px] wide is USUAL_WIDTH."""
+    """Return metres per pixel: `scale` if given, else such that a road `width` [px] wide is USUAL_WIDTH."""
     if scale is not None:
         return scale
     guess = USUAL_WIDTH / width
-    log.warning("%s: no metres_per_pixel given; taking the road as %g m wide: %.4g m/px", name, USUAL_WIDTH, guess)
+    log.warning("%s: no metres_per_pixel given; assuming a road %g m wide: %.4g m/px", name, USUAL_WIDTH, guess)
     return guess
 
 
 def signed_area(points: Points) -> float:
-    """Area [m^2] inside a closed line, positive if it runs counter-clockwise."""
+    """Return the area [m^2] inside a closed line, positive if it runs counter-clockwise."""
     ahead = np.roll(points, -1, axis=0)
     return float((points[:, 0] * ahead[:, 1] - points[:, 1] * ahead[:, 0]).sum() / 2)
 
 
 def default_direction(points: Points, width: float) -> Points:
-    """The line driven clockwise from the middle of its longest straight: assumed where no file says otherwise."""
+    """Order the line clockwise from the middle of its longest straight: the default without direction and start."""
     if signed_area(points) > 0:
         points = points[::-1]
     first, count = longest_straight(curvature(points), 0.1 / width)
@@ -54,7 +54,7 @@ def default_direction(points: Points, width: float) -> Points:
 
 
 def started_at(track: Track, place: tuple[float, float]) -> Track:
-    """The same track with its start line at the point of the centreline nearest to `place` [m], and even gates.
+    """Move the start line to the point of the centreline nearest to `place` [m]; gates are spaced evenly from there.
 
     Raises InputError if `place` is further from the centreline than the road is wide.
     """
@@ -72,7 +72,7 @@ def started_at(track: Track, place: tuple[float, float]) -> Track:
 
 
 def reversed_track(track: Track) -> Track:
-    """The same road driven the other way, from the same start line and start position."""
+    """Reverse the driving direction; start line and start position stay."""
     points = np.concatenate([track.points[:1], track.points[:0:-1]])
     left = np.concatenate([track.right[:1], track.right[:0:-1]])
     right = np.concatenate([track.left[:1], track.left[:0:-1]])
@@ -84,7 +84,7 @@ def reversed_track(track: Track) -> Track:
 
 
 def scaled_track(track: Track, scale: float) -> Track:
-    """The track with all lengths multiplied by `scale`."""
+    """Multiply all lengths of the track by `scale`."""
     remedy = "0.1 turns a full-size circuit into a 1:10 one"
     require(is_number(scale) and 0 < scale < 1e4, f"scale must be in (0, 10000), got {scale!r}; {remedy}")
     if scale == 1.0:
@@ -114,11 +114,11 @@ def mask_track(
     start_position: npt.NDArray[np.float64] | None = None,
     start_angle: float | None = None,
 ) -> Track:
-    """A track whose edges are those of a drawn road.
+    """Build a track whose edges are those of a road mask.
 
     points: centreline (N, 2) [m] in driving order from the start line.
-    half: half-width (N,) [m]; None: measured in the picture, which takes a road that does not cross itself.
-    widen: how far the edges lie outside the mask [px].
+    half: half-width (N,) [m]; None: measured in the picture, for a road that does not cross itself.
+    widen: distance of the edges outside the mask [px].
     """
     if half is None:
         _, distance = nearest(frame.to_world(edge_points(road)), points)

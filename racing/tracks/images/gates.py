@@ -1,4 +1,4 @@
-"""Reading a picture with the help of its gates: which pixels are road, and where the lap runs."""
+"""Read a picture with gates: segment the road by the colour between them, and order the lap by them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from racing.tracks.images.image import SMOOTHING, Mask, Picture, edge_points, fi
 Column = npt.NDArray[np.float64]
 PixelGates = npt.NDArray[np.float64]
 
-CLOSINGS = (1, 3, 5, 7, 9, 13, 17, 25)  # [px] kernels that bridge lines painted across the road, smallest first
-OUTLINE_CONTRAST = 40.0  # [levels] a wall differs from the road by more, where road and surroundings look alike
+CLOSINGS = (1, 3, 5, 7, 9, 13, 17, 25)  # [px] kernels of the closing that bridges lines across the road, in order
+OUTLINE_CONTRAST = 40.0  # [levels] least contrast of a wall, if road and surroundings have the same colour
 MOST_GATES = 10_000
-SEEN_GATES = 0.9  # share of gates that must lie on the road that was found
+SEEN_GATES = 0.9  # share of gates that must lie on the segmented road
 
 
 @dataclass(frozen=True, eq=False)
 class Road:
-    """What a picture shows of the road. mask (H, W); holes: large areas that it encloses.
+    """A segmented road. mask (H, W); holes: number of large areas that it encloses.
 
-    widen: how far [px] its edges lie outside the mask: white edge lines belong to the road.
+    widen: distance [px] of its edges outside the mask: white edge lines belong to the road.
     """
 
     mask: Mask
@@ -35,10 +35,10 @@ class Road:
 
 
 def find_road(picture: Picture, gates: PixelGates) -> Road:
-    """The road of a picture (H, W, 4) whose `gates` (G, 2, 2) [px] cross it.
+    """Segment the road of a picture (H, W, 4) from the `gates` (G, 2, 2) [px] across it.
 
-    The road has the colour that most gates show between their ends; what lies beyond the ends says how much a pixel may
-    differ. Painted lines across the road are bridged. Raises InputError if no such road passes through the gates.
+    The road has the median colour between the ends of the gates; the colours beyond their ends set the threshold.
+    Painted lines across the road are bridged. Raises InputError if no such road passes through the gates.
     """
     alike = _without_start_line(_looks_like_road(picture, gates), gates[-1])
     middles = np.round(gates.mean(axis=1)).astype(int)
@@ -66,7 +66,7 @@ def find_road(picture: Picture, gates: PixelGates) -> Road:
 
 
 def _check_width(road: Mask, gates: PixelGates) -> None:
-    """Raise InputError if gates are not about as long as the road is wide: then it is not the road that they cross."""
+    """Raise InputError unless the gates are about as long as the road is wide: else they cross something else."""
     _, half = nearest(edge_points(road), gates.mean(axis=1))
     width = 2 * float(np.median(half))
     length = float(np.median(np.linalg.norm(gates[:, 1] - gates[:, 0], axis=1)))
@@ -78,7 +78,7 @@ def _check_width(road: Mask, gates: PixelGates) -> None:
 
 
 def _looks_like_road(picture: Picture, gates: PixelGates) -> npt.NDArray[np.uint8]:
-    """1 where a pixel's colour is near that of the road."""
+    """Threshold the distance of each pixel's colour to the road's: 1 where it is small."""
     colours = picture[..., :3].astype(np.float32)
     across = gates[:, 1] - gates[:, 0]
     on = np.concatenate([gates[:, 0] + t * across for t in np.linspace(0.2, 0.8, 13)])
@@ -94,7 +94,7 @@ def _looks_like_road(picture: Picture, gates: PixelGates) -> npt.NDArray[np.uint
 
 
 def _without_start_line(alike: npt.NDArray[np.uint8], gate: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """`alike` with the ground on and around the start line taken as road: it is usually painted."""
+    """Set `alike` on and around the start line, which is usually painted."""
     across = gate[1] - gate[0]
     along = np.array([across[1], -across[0]]) * 0.1
     corners = np.array([gate[0] + 0.04 * across, gate[1] - 0.04 * across])
@@ -110,7 +110,7 @@ def _sample(colours: npt.NDArray[np.float32], at: npt.NDArray[np.float64]) -> np
 
 
 def _signed_distance(road: Mask) -> npt.NDArray[np.float32]:
-    """Distance [px] to the road's edge, positive on the road."""
+    """Compute the signed distance [px] to the road's edge, positive on the road."""
     padded = np.pad(road, 1).astype(np.uint8)
     inside = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     outside = cv2.distanceTransform(1 - padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -118,7 +118,7 @@ def _signed_distance(road: Mask) -> npt.NDArray[np.float32]:
 
 
 def _beyond(road: Mask, gates: PixelGates) -> float:
-    """How far [px] gates end outside the road's colour, if that is no more than an edge line; else 0."""
+    """Measure how far [px] gates end outside the mask, if that is no more than an edge line; else 0."""
     ends = gates.reshape(-1, 2)
     high, wide = road.shape
     columns = np.clip(np.round(ends[:, 0]).astype(int), 0, wide - 1)
@@ -130,10 +130,10 @@ def _beyond(road: Mask, gates: PixelGates) -> float:
 
 
 def lap_through_gates(road: Road, gates: PixelGates) -> tuple[Points, Column | None]:
-    """Centreline (N, 2) [px] in the gates' order from the last gate; half-widths (N,) [px] if the road crosses itself.
+    """Trace the centreline (N, 2) [px] from the last gate in the order of the gates, with half-widths (N,) [px].
 
-    A plain ring is read from the picture; a road that crosses itself follows the middles of the gates, and is then
-    moved to the middle between the edges that the picture shows. Raises InputError if gates of a ring are out of order.
+    A ring is traced in the picture, and its half-widths are None. A road that crosses itself follows the spline through
+    the gates, centred between the edges in the picture. Raises InputError if gates of a ring are out of order.
     """
     middles = gates.mean(axis=1)
     if road.holes > 1:
@@ -151,7 +151,7 @@ def lap_through_gates(road: Road, gates: PixelGates) -> tuple[Points, Column | N
 
 
 def _between_edges(road: Road, gates: PixelGates) -> tuple[Points, Column]:
-    """The spline through the gates' middles, moved to the middle of the road where both edges are near."""
+    """Fit a spline through the centres of the gates and centre it between the edges where both are near."""
     width = float(np.median(np.linalg.norm(gates[:, 1] - gates[:, 0], axis=1)))
     spread = np.linalg.norm(gates[:, 1] - gates[:, 0], axis=1) / 2
     order = np.roll(np.arange(len(gates)), 1)  # from the start line, the last gate
@@ -176,7 +176,7 @@ def _between_edges(road: Road, gates: PixelGates) -> tuple[Points, Column]:
 
 
 def _reach(signed: npt.NDArray[np.float32], points: Points, normal: Points, limit: Column) -> Column:
-    """(M,) distance [px] from `points` along `normal` to the road's edge, at most `limit`."""
+    """Measure the distance (M,) [px] from `points` along `normal` to the road's edge, at most `limit`."""
     steps = np.linspace(0, 1, 65)[1:]
     reach = limit.copy()
     at = points[:, None] + normal[:, None] * (limit[:, None] * steps)[..., None]
@@ -195,7 +195,7 @@ def _reach(signed: npt.NDArray[np.float32], points: Points, normal: Points, limi
 def check_gates(gates: PixelGates, wide: int, high: int, where: str) -> None:
     """Raise InputError unless there are at least 4 gates, inside the picture, with length."""
     require(len(gates) <= MOST_GATES, f"{where}: {len(gates)} gates, at most {MOST_GATES} are read; leave some out")
-    require(len(gates) >= 4, f"{where}: {len(gates)} gates, at least 4 are needed to know the lap; add checkpoints")
+    require(len(gates) >= 4, f"{where}: {len(gates)} gates, at least 4 are needed to define the lap; add checkpoints")
     require(
         bool(np.isfinite(gates).all()), f"{where}: gate coordinates must be finite, got NaN or infinity; repair them"
     )

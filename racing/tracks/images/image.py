@@ -1,8 +1,8 @@
 """Picture -> road mask -> centreline.
 
 The centreline of a ring of road is the zero level set of (distance to the outer edge - distance to the inner edge):
-closed, ordered, without spurs, and exact to a tenth of a pixel. It needs exactly one large hole; a picture with none or
-several is refused here, and its reader falls back on gates or says what to do.
+closed, ordered, without spurs, and exact to a tenth of a pixel. It requires exactly one large hole; with none or
+several the reader falls back on gates or on the skeleton, or raises.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Mask = npt.NDArray[np.bool_]
 Picture = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64_000_000
-DECODERS = ("PNG", "PPM", "JPEG", "BMP")  # no others: some run programs
+DECODERS = ("PNG", "PPM", "JPEG", "BMP")  # no others: some decoders run programs
 SPECK = 0.02  # holes and islands smaller than this share of the road's area are filled
-SMALLEST_ROAD = 0.001  # [share of the picture] smaller areas are not looked at
-SMOOTHING = 0.25  # Gaussian deviation in road widths: takes the pixels out of a line, leaves hairpins where they are
-MOST_SHARP = 2_000_000  # [px] a larger road keeps the distances of its mask, which err by half a pixel
-MOST_BORDER = 0.25  # share of the picture's border beyond which an area is the surroundings, not a road
-EDGE_SMOOTHING = 3.0  # [px] along the edge; longer steps than this only very flat edges have
-NARROWEST = 3.0  # [px] mean width below which a ring is a drawn line, not a road
+SMALLEST_ROAD = 0.001  # [share of the picture] smaller areas are ignored
+SMOOTHING = 0.25  # standard deviation in road widths: smooths the steps of pixels, preserves hairpins
+MOST_SHARP = 2_000_000  # [px] larger roads keep the distances of the mask, whose error is half a pixel
+MOST_BORDER = 0.25  # share of the picture's border above which an area is background
+EDGE_SMOOTHING = 3.0  # [px] along the edge; only nearly axis-parallel edges have longer steps
+NARROWEST = 3.0  # [px] mean width below which a ring is a line, not a road
 
 
 def open_picture(path: Path) -> Picture:
-    """The picture as uint8 (H, W, 4) red, green, blue, alpha; its size is checked before it is decoded.
+    """Open a picture as uint8 (H, W, 4) RGBA; its size is checked before it is decoded.
 
-    Raises InputError if the file is missing, is no picture, or is larger than 64 Mpx.
+    Raises InputError if the file is missing, is not a picture, or is larger than 64 Mpx.
     """
     from PIL import Image
 
@@ -48,20 +48,20 @@ def open_picture(path: Path) -> Picture:
                 wide * high <= MAX_PIXELS,
                 f"picture {path.name} has {wide} x {high} pixels, at most {MAX_PIXELS:,} are read; scale it down",
             )
-            if picture.mode.startswith("I"):  # 16-bit grey
-                grey = np.asarray(picture, np.float64)
-                levels = np.round(grey / (257 if grey.max() > 255 else 1)).astype(np.uint8)
+            if picture.mode.startswith("I"):  # 16-bit gray
+                gray = np.asarray(picture, np.float64)
+                levels = np.round(gray / (257 if gray.max() > 255 else 1)).astype(np.uint8)
                 return np.dstack([levels, levels, levels, np.full_like(levels, 255)])
             return np.asarray(picture.convert("RGBA"))
     except InputError:
         raise
-    except Exception as error:  # decoders raise whatever they stumble over: zlib, struct, index, memory errors
+    except Exception as error:  # decoders raise anything: zlib, struct, index, memory errors
         what = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(f"{path} cannot be read as a picture ({what}); give a PNG, PGM or JPEG") from None
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(columns, rows) of a picture that could be read before."""
+    """Return (columns, rows) of a valid picture."""
     from PIL import Image
 
     with Image.open(path) as picture:
@@ -70,10 +70,10 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a picture lies in the world. Pixel coordinates: column, row of pixel centres, row 0 at the top.
+    """Pose of a picture in the world. Pixel coordinates: column, row of pixel centres, row 0 at the top.
 
     resolution: size of a pixel [m]. origin: world (x, y) [m] of the centre of the lower-left pixel.
-    yaw: the picture is turned by this angle about its origin [rad]. height: rows of the picture.
+    yaw: rotation about the origin [rad]. height: rows of the picture.
     """
 
     resolution: float
@@ -82,13 +82,13 @@ class Frame:
     yaw: float = 0.0
 
     def to_world(self, pixels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """World (..., 2) [m] of pixel coordinates (..., 2)."""
+        """Convert pixel coordinates (..., 2) to world coordinates (..., 2) [m]."""
         x, y = pixels[..., 0] * self.resolution, (self.height - 1 - pixels[..., 1]) * self.resolution
         c, s = np.cos(self.yaw), np.sin(self.yaw)
         return np.stack([self.origin[0] + c * x - s * y, self.origin[1] + s * x + c * y], axis=-1)
 
     def to_pixels(self, world: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Pixel coordinates (..., 2) of world (..., 2) [m]."""
+        """Convert world coordinates (..., 2) [m] to pixel coordinates (..., 2)."""
         dx, dy = world[..., 0] - self.origin[0], world[..., 1] - self.origin[1]
         c, s = np.cos(self.yaw), np.sin(self.yaw)
         return np.stack(
@@ -96,9 +96,9 @@ class Frame:
         )
 
     def clearance(self, road: Mask, widen: float = 0.0) -> Clearance:
-        """Clearance of a road mask (H, W) whose edges lie `widen` [px] outside it, in the world.
+        """Compute the clearance grid of a road mask (H, W) whose edges lie `widen` [px] outside it.
 
-        Cells are as large as pixels unless there would be too many.
+        Cells have the size of pixels unless there would be too many.
         """
         rows, columns = np.nonzero(road.any(axis=1))[0], np.nonzero(road.any(axis=0))[0]
         top, bottom = max(0, rows[0] - 4), min(len(road), rows[-1] + 5)
@@ -118,7 +118,7 @@ class Frame:
         return self._turned(local)
 
     def _turned(self, local: Clearance) -> Clearance:
-        """`local` (in the picture's axes) sampled on a grid along the world's axes."""
+        """Resample `local` (along the picture's axes) on a grid along the world's axes."""
         ny, nx = local.values.shape
         c, s = np.cos(self.yaw), np.sin(self.yaw)
         turn = np.array([[c, -s], [s, c]])
@@ -132,7 +132,7 @@ class Frame:
 
 
 def fill_specks(road: Mask) -> tuple[Mask, int]:
-    """(road without its small holes, number of large holes). A hole is ground that the road encloses."""
+    """Fill small holes of a road; returns it and its number of large holes. A hole is ground that the road encloses."""
     padded = np.pad(~road, 1, constant_values=True).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(padded, connectivity=8)
     outside = labels[0, 0]
@@ -143,11 +143,11 @@ def fill_specks(road: Mask) -> tuple[Mask, int]:
 
 
 def find_ring(free: Mask) -> tuple[Mask, int]:
-    """(the road among the free areas of a map (H, W), number of its large holes): the ring with one, if there is one.
+    """Find (the road among the free areas of a map (H, W), number of its large holes): preferably a ring with one hole.
 
     In an outline map outside, infield and road are all free; only the road is a ring that does not reach the picture's
-    border. In a filled map it is the only free area, wherever it lies.
-    With several holes the road crosses itself or forks. Raises InputError if no area encloses ground.
+    border. In a filled map it is the only free area. With several holes the road crosses itself or forks.
+    Raises InputError if no area encloses ground.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(free.astype(np.uint8), connectivity=4)
     rings: list[tuple[bool, bool, int, Mask, int]] = []
@@ -173,7 +173,7 @@ def find_ring(free: Mask) -> tuple[Mask, int]:
 
 
 def _border_share(part: Mask) -> float:
-    """Share of the picture's border that belongs to `part`."""
+    """Return the share of the picture's border that belongs to `part`."""
     return float(np.concatenate([part[0], part[-1], part[:, 0], part[:, -1]]).mean())
 
 
@@ -183,9 +183,9 @@ def _boundary_length(part: Mask) -> float:
 
 
 def ring_centreline(road: Mask) -> tuple[Points, float]:
-    """Centreline of a ring of road with one hole, in pixel coordinates (N, 2), and the road's median width [px].
+    """Trace the centreline (N, 2) [px] of a ring of road with one hole; returns it and the road's median width [px].
 
-    Driving order is not in a picture: the line runs as the contour was found.
+    The direction is that of the contour, not the driving direction.
     """
     from contourpy import contour_generator
 
@@ -206,12 +206,12 @@ def ring_centreline(road: Mask) -> tuple[Points, float]:
 
 
 def edge_points(road: Mask) -> Points:
-    """Points (K, 2) [px] a quarter of a pixel apart on the road's edge, smoothed over the steps of its pixels."""
+    """Sample points (K, 2) [px] a quarter of a pixel apart on the road's edge, smoothed over the steps of pixels."""
     return np.concatenate(edge_lines(road))
 
 
 def edge_lines(road: Mask) -> list[Points]:
-    """The closed lines (K, 2) [px] that bound the road, each as in `edge_points`."""
+    """Trace the closed lines (K, 2) [px] that bound the road, each as in `edge_points`."""
     from contourpy import contour_generator
 
     soft = cv2.GaussianBlur(np.pad(road, 4).astype(np.float32), (0, 0), 1.0)
@@ -224,7 +224,7 @@ def edge_lines(road: Mask) -> list[Points]:
 
 
 def smooth_line(points: Points, sigma: float) -> Points:
-    """A closed line, resampled at sigma / 3 and smoothed over `sigma` (units of `points`)."""
+    """Resample a closed line at sigma / 3 and smooth it by `sigma` (units of `points`)."""
     (points,) = resample_linear(points, sigma / 3)
     step = arc_lengths(points)[-1] / len(points)
     return smooth_closed(points, sigma / step)

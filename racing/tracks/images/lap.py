@@ -1,4 +1,4 @@
-"""From the graph of a road to the lap: straight over crossings, past pit lanes, or a refusal that marks the place."""
+"""Find the lap in the graph of a road: straight over crossings, past pit lanes, or an error that marks the place."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Column = npt.NDArray[np.float64]
 Stub = tuple[int, int]
 
 MOST_STRETCHES = 14
-NARROWER = 0.85  # a branch is dropped unasked if it is narrower than this share of every stretch that stays
-AIM = 2.0  # [half-widths] from a junction, where the direction of a road that meets there is taken
-CLEAR_OF = 1.2  # [half-widths] from a junction, within which its middle line is never used
-WIDER = 1.12  # beside a junction the middle line counts again where the road is no wider than this
-LONGEST_MOUTH = 12.0  # [half-widths] within which a fork may widen the road
+NARROWER = 0.85  # a branch is dropped by default if it is narrower than this share of every stretch that is kept
+AIM = 2.0  # [half-widths] distance from a junction at which the direction of a stretch is measured
+CLEAR_OF = 1.2  # [half-widths] distance from a junction within which the skeleton is never used
+WIDER = 1.12  # relative width below which the skeleton beside a junction is used again
+LONGEST_MOUTH = 12.0  # [half-widths] distance within which a fork may widen the road
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A place in a picture, and what to write beside it. x, y [px]."""
+    """A place in a picture, and its label. x, y [px]."""
 
     x: float
     y: float
@@ -36,7 +36,7 @@ class Mark:
 
 
 class UnclearRoad(InputError):
-    """A picture's road does not say where the lap runs; `marks` are the places that say why."""
+    """The lap through a picture's road is ambiguous or undefined; `marks` are the places that show why."""
 
     def __init__(self, message: str, marks: list[Mark]) -> None:
         super().__init__(message)
@@ -55,32 +55,32 @@ class Lap:
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """A way to drive a graph: stretches in order with the end that each is entered at, and those left out."""
+    """A closed lap in a graph: stretches in order with the end at which each is entered, and those dropped."""
 
     steps: list[Stub]
     left_out: tuple[int, ...]
     length: float
 
 
-def unravel(graph: RoadGraph, keep: str | None = None) -> Lap:
-    """The lap through `graph`.
+def lap_through_graph(graph: RoadGraph, branch: str | None = None) -> Lap:
+    """Find the lap through `graph`.
 
-    keep: which way to take where branches are equally wide: "longest", "shortest", or "X,Y", a pixel on it.
-    Raises UnclearRoad where the road leaves a choice, and InputError for a `keep` that means nothing.
+    branch: which branch to take if several are equally wide: "longest", "shortest", or "X,Y", a pixel on it.
+    Raises UnclearRoad if the lap is ambiguous, and InputError for an invalid `branch`.
     """
     at = None
-    if keep not in (None, "longest", "shortest"):
-        at = parse_pixel(str(keep), "keep must be longest, shortest or X,Y (a pixel of the road)")
+    if branch not in (None, "longest", "shortest"):
+        at = parse_pixel(str(branch), "branch must be longest, shortest or X,Y (a pixel of the road)")
     ways = list(_ways(graph))
     if not ways:
         raise _no_way(graph)
-    chosen = ways[0] if len(ways) == 1 else _choose(graph, ways, keep, at)
+    chosen = ways[0] if len(ways) == 1 else _choose(graph, ways, branch, at)
     crossing = {n for n in range(len(graph.places)) if len(_stubs(graph, n, chosen.left_out)) == 4}
     return Lap(*_line(graph, chosen), [graph.stretches[k] for k in chosen.left_out], len(crossing))
 
 
 def parse_pixel(text: str, rule: str) -> tuple[float, float]:
-    """The pixel "X,Y". Raises InputError(rule) if it is none."""
+    """Parse the pixel "X,Y". Raises InputError(rule)."""
     try:
         x, y = (float(part) for part in str(text).split(","))
     except ValueError:
@@ -94,10 +94,10 @@ def _stubs(graph: RoadGraph, node: int, left_out: tuple[int, ...]) -> list[Stub]
 
 
 def _ways(graph: RoadGraph) -> Iterator[Way]:
-    """Every way to leave stretches out such that the others are driven once each in one closed lap."""
+    """Enumerate the subsets of stretches to drop such that the others form one closed lap, each driven once."""
     count = len(graph.stretches)
     if count > MOST_STRETCHES:
-        text = f"the road is a net of {count} stretches, at most {MOST_STRETCHES} are looked through"
+        text = f"the road is a network of {count} stretches, at most {MOST_STRETCHES} are searched"
         marks = [Mark(float(x), float(y), "junction") for x, y in graph.places]
         raise UnclearRoad(f"{text}; draw one circuit, or give gates in checkpoints.json", marks)
     for number in range(count):
@@ -108,7 +108,7 @@ def _ways(graph: RoadGraph) -> Iterator[Way]:
 
 
 def _walk(graph: RoadGraph, left_out: tuple[int, ...]) -> list[Stub] | None:
-    """Stretches in driving order, each with the end where it is entered; None if they are no closed lap."""
+    """Order the stretches for driving, each with the end at which it is entered; None if they form no closed lap."""
     across: dict[Stub, Stub] = {}
     for node in range(len(graph.places)):
         stubs = _stubs(graph, node, left_out)
@@ -133,7 +133,7 @@ def _walk(graph: RoadGraph, left_out: tuple[int, ...]) -> list[Stub] | None:
 
 
 def _aim(graph: RoadGraph, stub: Stub) -> Points:
-    """Point of a stretch [px] a few half-widths from its end."""
+    """Return the point of a stretch [px] AIM half-widths from its end."""
     stretch = graph.stretches[stub[0]]
     points = stretch.points if stub[1] == 0 else stretch.points[::-1]
     arc = np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))
@@ -146,7 +146,7 @@ def _bearing(graph: RoadGraph, node: int, stub: Stub) -> float:
 
 
 def _flat(graph: RoadGraph, node: int, stubs: list[Stub]) -> bool:
-    """Whether two roads meet at too small an angle to cross: they touch."""
+    """Check whether two roads meet at too small an angle for a crossing: they touch."""
     one, other = (_aim(graph, stubs[k + 2]) - _aim(graph, stubs[k]) for k in (0, 1))
     angle = np.arctan2(abs(one[0] * other[1] - one[1] * other[0]), abs(one @ other))
     return bool(angle < MIN_CROSSING_ANGLE)
@@ -164,18 +164,18 @@ def _no_way(graph: RoadGraph) -> UnclearRoad:
     return UnclearRoad(f"{text}: roads touch, or more than two cross; draw them apart, or give gates", marks)
 
 
-def _choose(graph: RoadGraph, ways: list[Way], keep: str | None, at: tuple[float, float] | None) -> Way:
-    """The way whose branches left out are all narrower than what stays, or the one that `keep` asks for."""
-    if keep in ("longest", "shortest"):
-        return (max if keep == "longest" else min)(ways, key=lambda way: way.length)
+def _choose(graph: RoadGraph, ways: list[Way], branch: str | None, at: tuple[float, float] | None) -> Way:
+    """Choose the way whose dropped branches are all narrower than what is kept, or the one that `branch` selects."""
+    if branch in ("longest", "shortest"):
+        return (max if branch == "longest" else min)(ways, key=lambda way: way.length)
     if at is not None:
         near = [int(np.argmin([_distance(s, at) for s in graph.stretches]))]
         require(
             _distance(graph.stretches[near[0]], at) < 3 * graph.half,
-            f"keep={keep}: pixel ({at[0]:.0f}, {at[1]:.0f}) is not on the road; look at the marked picture",
+            f"branch={branch}: pixel ({at[0]:.0f}, {at[1]:.0f}) is not on the road; see the marked picture",
         )
         passing = [way for way in ways if near[0] not in way.left_out]
-        require(bool(passing), f"keep={keep}: no lap leads through that stretch; choose another one")
+        require(bool(passing), f"branch={branch}: no lap passes through that stretch; choose another one")
         return max(passing, key=lambda way: way.length)
     width = [s.width for s in graph.stretches]
     plain = [way for way in ways if _all_narrow(way, width)]
@@ -185,11 +185,11 @@ def _choose(graph: RoadGraph, ways: list[Way], keep: str | None, at: tuple[float
     marks = [Mark(*_middle_of(graph.stretches[k]), f"{n}: {width[k]:.0f} px wide") for n, k in enumerate(branches, 1)]
     listed = ", ".join(f"({m.x:.0f}, {m.y:.0f}) {m.text.partition(': ')[2]}" for m in marks[:4])
     text = f"the road forks and encloses {_enclosed(graph)} large areas; branches are about equally wide: {listed}"
-    raise UnclearRoad(f"{text}; --keep longest, shortest or X,Y (a pixel of the right one) decides", marks)
+    raise UnclearRoad(f"{text}; choose one with --branch longest, shortest or X,Y (a pixel on it)", marks)
 
 
 def _enclosed(graph: RoadGraph) -> int:
-    """Areas that a connected graph encloses (Euler)."""
+    """Count the areas that a connected graph encloses (Euler)."""
     return len(graph.stretches) - len(graph.places) + 1
 
 
@@ -203,7 +203,7 @@ def _distance(stretch: Stretch, at: tuple[float, float]) -> float:
 
 
 def _line(graph: RoadGraph, way: Way) -> tuple[Points, Column]:
-    """The lap's middle line and half-widths [px]: straight over junctions, where the middle of the road is bent."""
+    """Join the lap's centreline and half-widths [px]: straight over junctions, where the skeleton bends."""
     typical = graph.half
     points, half = [], []
     for k, end in way.steps:
@@ -233,7 +233,7 @@ def _line(graph: RoadGraph, way: Way) -> tuple[Points, Column]:
 
 
 def _clear(points: Points, half: Column, typical: float) -> int:
-    """Index from which the middle line beside a junction, at its begin, is that of an ordinary road again."""
+    """Return the index from which the skeleton that begins at a junction is that of an ordinary road."""
     arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     own = float(np.median(half))
     wide = (half > WIDER * own) & (arc < LONGEST_MOUTH * typical)
@@ -244,7 +244,7 @@ def _clear(points: Points, half: Column, typical: float) -> int:
 
 
 def _thinned(points: Points, spacing: float) -> Points:
-    """Points evenly spaced along an open line, its ends kept."""
+    """Resample an open line evenly; its ends are kept."""
     arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     at = np.linspace(0, arc[-1], max(2, round(arc[-1] / spacing) + 1))
     return np.stack([np.interp(at, arc, points[:, c]) for c in (0, 1)], axis=1)

@@ -1,4 +1,4 @@
-"""A picture without gates made a track: the road found, the lap through it, and what one should know about both."""
+"""Read a picture without gates: segment the road, find the lap, and rate the confidence in both."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from racing.sim.track import Points, Track, build_track
 from racing.tracks.geometry import nearest
 from racing.tracks.images.assemble import default_direction, guessed_scale, mask_track
 from racing.tracks.images.image import Frame, Mask, Picture, ring_centreline
-from racing.tracks.images.lap import Mark, UnclearRoad, unravel
+from racing.tracks.images.lap import Mark, UnclearRoad, lap_through_graph
 from racing.tracks.images.segmentation import Painted, areas, find_painted, paint_guesses, shrunk
 from racing.tracks.images.skeleton import road_graph
 
-GAPS = (9, 13, 17, 21, 25, 29, 33, 41, 49, 65, 97)  # [px] that are tried to say where a road is broken, and how far
-ASSURED = 6.0  # [times their spread] colours of road and ground that differ by more cannot be mistaken
+GAPS = (9, 13, 17, 21, 25, 29, 33, 41, 49, 65, 97)  # [px] sizes to try, to locate a gap and its size
+ASSURED = 6.0  # contrast between road and ground, in spreads of their colours, from which confidence is full
 
 
 def painted_track(
@@ -26,17 +26,18 @@ def painted_track(
     scale: float | None,
     source: dict[str, Any],
     *,
-    keep: str | None = None,
-    close: int = 0,
+    branch: str | None = None,
+    close_gaps: int = 0,
 ) -> Track:
-    """The track of a picture (H, W, 4); driven clockwise from its longest straight, for nothing else is in a picture.
+    """Build the track of a picture (H, W, 4) without gates; driven clockwise from its longest straight.
 
-    scale: metres per pixel; None: the road is taken as 10 m wide. keep: which way where the road forks, as in
-    `racing.tracks.images.lap.unravel`. close [px]: bridge gaps up to this size.
-    Raises UnclearRoad, which marks the places, if the picture leaves open where the lap runs.
+    scale: metres per pixel; None: the road is assumed to be 10 m wide.
+    branch: which branch to take where the road forks, as in `racing.tracks.images.lap.lap_through_graph`.
+    close_gaps [px]: bridge gaps up to this size.
+    Raises UnclearRoad, with the places marked, if the lap is ambiguous or no closed road was found.
     """
-    require_number("close", close, 0, 1000, whole=True, unit="px", remedy="give the size of the gap")
-    found = find_painted(pixels, close=close)
+    require_number("close_gaps", close_gaps, 0, 1000, whole=True, unit="px", remedy="give the size of the gap")
+    found = find_painted(pixels, close_gaps=close_gaps)
     if found is None:
         raise broken_road(pixels)
     known: dict[str, Any] = {"holes": found.holes}
@@ -48,7 +49,7 @@ def painted_track(
         graph, _ = road_graph(found.mask)
         if graph is None:
             raise broken_road(pixels)
-        lap = unravel(graph, keep)
+        lap = lap_through_graph(graph, branch)
         line, half, dropped = lap.points, lap.half + found.line, len(lap.dropped)
         width = 2 * float(np.median(half))
         known |= {"crossings": lap.crossings, "dropped_branches": dropped}
@@ -62,13 +63,13 @@ def painted_track(
         return mask_track(name, frame, found.mask, ordered, {**source, **known}, widen=found.line)
     index, _ = nearest(points, ordered)
     half = half[index] * scale
-    if dropped:  # the branch must not stay open ground
+    if dropped:  # the dropped branch must not remain road
         return build_track(name, ordered, half, half, source={**source, **known})
     return mask_track(name, frame, found.mask, ordered, {**source, **known}, half=half, widen=found.line)
 
 
 def confidence(found: Painted, dropped: int) -> float:
-    """How sure the reading is, 0 to 1: even width and plain colours make it sure, repairs unsure."""
+    """Rate the confidence in the segmentation, 0 to 1: even width and plain colours raise it, repairs lower it."""
     even = 1 - float(np.clip(found.uneven - 0.05, 0, 0.8))
     plain = float(np.clip(found.contrast / ASSURED, 0.3, 1)) if found.contrast else 1.0
     repaired = 0.9 if found.bridge > 1 else 1.0
@@ -76,7 +77,7 @@ def confidence(found: Painted, dropped: int) -> float:
 
 
 def broken_road(pixels: Picture) -> UnclearRoad:
-    """What to say about a picture in which nothing encloses ground as a road does; marks gaps and open ends."""
+    """Explain why a picture has no closed road; marks gaps and open ends."""
     small, shrink = shrunk(pixels)
     guesses = [(guess, guess.alike(small)) for guess in paint_guesses(small)]
     for size in GAPS:
@@ -85,8 +86,8 @@ def broken_road(pixels: Picture) -> UnclearRoad:
             if ring is not None and size < 3 * ring.width:
                 x, y = (float(v) * shrink for v in _gap(alike, ring))
                 text = "no closed ring of road was found in the picture: a gap in an edge, or a line across the road, "
-                option = f"draw it closed, or --close {size * shrink | 1} bridges it"
-                mark = Mark(x, y, f"gap, --close {size * shrink | 1}")
+                option = f"draw it closed, or bridge it with --close-gaps {size * shrink | 1}"
+                mark = Mark(x, y, f"gap, --close-gaps {size * shrink | 1}")
                 return UnclearRoad(f"{text}at pixel ({x:.0f}, {y:.0f}); {option}", [mark])
     found = [area for _, alike in guesses for area in areas(alike, 1)]
     best = min(found, key=lambda area: area.uneven, default=None)
@@ -101,11 +102,11 @@ def broken_road(pixels: Picture) -> UnclearRoad:
 
 
 def _gap(alike: Mask, ring: Painted) -> Points:
-    """Middle (2,) [px] of the largest difference that bridging made to the road or to its edge."""
+    """Return the centre (2,) [px] of the largest change that bridging made to the road or to its edge."""
     import cv2
 
     added = ring.mask & ~alike
-    if not added.any():  # lines were bridged: where the ring meets ground that looks the same
+    if not added.any():  # lines were bridged: where the ring meets ground of the same colour
         added = alike & ~ring.mask & (cv2.dilate(ring.mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
     _, _, stats, centres = cv2.connectedComponentsWithStats(added.astype(np.uint8), connectivity=8)
     if len(stats) < 2:

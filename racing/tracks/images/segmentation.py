@@ -1,9 +1,9 @@
-"""Which pixels of a drawn or painted picture are road, without any gates to help.
+"""Segment the road in a drawn or painted picture without gates.
 
-Several guesses compete: what differs from the surroundings, what lies between the lines of an outline, and the clusters
-of the picture's colours (k-means in Lab), each as it is and with narrow lines across the road bridged. Roads keep their
-width: of the areas that enclose ground the one of the most even width is taken, unless another one is about as even
-and more than twice as wide, for edge lines are rings too.
+Several candidate masks compete: contrast to the background, the area between the lines of an outline, and clusters of
+colours (k-means in Lab), each as it is and with narrow lines across the road bridged. Roads have constant width: of the
+areas that enclose ground the one of the most even width is chosen, unless another one is about as even and more than
+twice as wide, since edge lines are rings too.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from racing.tracks.images.image import MOST_BORDER, NARROWEST, SMALLEST_ROAD, Ma
 
 Bytes = npt.NDArray[np.uint8]
 
-MOST_COMPARED = 2_000_000  # [px] larger pictures are shrunk while guesses compete
-SAMPLE = 20_000  # pixels that k-means sees
+MOST_COMPARED = 2_000_000  # [px] larger pictures are downsampled to compare guesses
+SAMPLE = 20_000  # pixels for k-means
 COLOURS = (2, 3, 4, 5)
 NOISE = 5  # [px] median filter before colours are compared
-BRIDGED = (5, 9, 13)  # [px] lines across the road that are bridged unasked ...
-MOST_BRIDGED = 0.3  # ... if they are no thicker than this share of the road's width
-TONES = 0.97  # a picture with this share of its pixels in two tones is plain: no colours to be told apart
+BRIDGED = (5, 9, 13)  # [px] lines across the road that are bridged by default ...
+MOST_BRIDGED = 0.3  # ... up to this share of the road's width
+TONES = 0.97  # share of pixels in two tones from which a picture is not clustered by colour
 EVEN = 0.10  # areas whose unevenness differs by less are equally even
-REPAIR = 0.02  # unevenness that speaks as much against an area as having to be bridged
-PARTS = 6  # areas of one guess that are looked at
-WIDEST_STROKE = 12.0  # [px] two areas alike that are no wider are the lines of an outline
-WIDEST_LINE = 0.12  # [road widths] broader stripes along an edge are no edge line
+REPAIR = 0.02  # penalty on an area that had to be bridged, in units of unevenness
+PARTS = 6  # areas of one guess that are considered
+WIDEST_STROKE = 12.0  # [px] two similar areas up to this width are the lines of an outline
+WIDEST_LINE = 0.12  # [road widths] wider stripes along an edge are not edge lines
 
 
 @dataclass(frozen=True, eq=False)
 class Painted:
-    """A road found in a picture. mask (H, W); holes: large areas that it encloses.
+    """A road segmented in a picture. mask (H, W); holes: number of large areas that it encloses.
 
-    uneven: spread of its width, as a share of the width; width [px]. bridge [px]: size of what was bridged, 1: nothing.
-    contrast: how many times their own spread the colours on and beside the road differ; 0 where lines bound it.
+    uneven: spread of its width / width; width [px]. bridge [px]: size of the gaps that were bridged, 1: none.
+    contrast: difference of the colours on and beside the road in units of their spread; 0 if lines bound it.
     line: width [px] of the lines painted along its edges, outside the mask.
     """
 
@@ -53,9 +53,10 @@ class Painted:
 
 @dataclass(frozen=True, eq=False)
 class Guess:
-    """One idea of which pixels are road.
+    """One candidate mask of the road.
 
-    between: the road lies between drawn lines, and gaps are gaps in these. coarse: it takes kerbs and lines for road.
+    alike: picture -> mask. between: the road lies between drawn lines, and gaps are gaps in these.
+    coarse: kerbs and lines count as road.
     """
 
     alike: Callable[[Picture], Mask]
@@ -63,13 +64,13 @@ class Guess:
     coarse: bool = False
 
     def rings(self, alike: Mask, bridge: int) -> list[Painted]:
-        """Areas of `alike` that enclose ground, with gaps up to `bridge` [px] bridged; 1: none.
+        """Find the areas of `alike` that enclose ground, with gaps up to `bridge` [px] bridged; 1: none.
 
-        Lines of an outline are left out: they come in pairs, one along each edge of a road.
+        Lines of an outline are excluded: they come in pairs, one along each edge of a road.
         """
         if bridge <= 1:
             every = list(areas(alike, 1))
-        elif self.between:  # each area by itself: where a thin line has a gap, areas on both sides touch again
+        elif self.between:  # each area by itself: at a gap in a thin line the areas on both sides touch
             kernel = _disc(bridge)
             cores = areas(cv2.erode(alike.astype(np.uint8), kernel) > 0, bridge)
             grown = ((cv2.dilate(core.mask.astype(np.uint8), kernel) > 0) & alike for core in cores)
@@ -93,11 +94,11 @@ def _disc(size: int) -> Bytes:
 
 
 def paint_guesses(picture: Picture) -> list[Guess]:
-    """The guesses that suit `picture`, the simplest first."""
-    grey, limit = _difference(picture)
-    drawn = grey > limit
-    low, high = (float(np.median(grey[part])) if part.any() else 0.0 for part in (~drawn, drawn))
-    near = np.minimum(np.abs(grey - low), np.abs(grey - high)) < 0.15 * max(high - low, 1.0)
+    """List the guesses for `picture`, the simplest first."""
+    gray, limit = _difference(picture)
+    drawn = gray > limit
+    low, high = (float(np.median(gray[part])) if part.any() else 0.0 for part in (~drawn, drawn))
+    near = np.minimum(np.abs(gray - low), np.abs(gray - high)) < 0.15 * max(high - low, 1.0)
     plain = [Guess(_drawn), Guess(lambda p: ~_drawn(p), between=True)]
     if float(near.mean()) > TONES:
         return plain
@@ -115,7 +116,7 @@ def paint_guesses(picture: Picture) -> list[Guess]:
 
 
 class _Clusters:
-    """Which of some colours (K, 3), in Lab, each pixel of a picture is nearest to; the last picture is remembered."""
+    """Nearest of some colours (K, 3), in Lab, of each pixel of a picture; caches the last picture."""
 
     def __init__(self, centres: npt.NDArray[np.float32]) -> None:
         self.centres = centres
@@ -131,7 +132,7 @@ class _Clusters:
 
 
 def _difference(picture: Picture) -> tuple[Bytes, float]:
-    """(how far each pixel's colour is from the surroundings', the level that parts the two best)."""
+    """Return (distance of each pixel's colour to the background's, threshold by Otsu's method)."""
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])[:, :3].astype(np.float32)
     ground = np.median(border, axis=0)
     distance = np.zeros(picture.shape[:2], np.float32)
@@ -154,7 +155,7 @@ def _lab(picture: Picture, noise: int) -> Bytes:
 
 
 def _nearest_colour(picture: Picture, centres: npt.NDArray[np.float32]) -> Bytes:
-    """Index of the nearest of `centres` (K, 3) for each pixel."""
+    """Return the index of the nearest of `centres` (K, 3) for each pixel."""
     lab = _lab(picture, NOISE).astype(np.float32)
     best = np.full(lab.shape[:2], np.inf, np.float32)
     index = np.zeros(lab.shape[:2], np.uint8)
@@ -165,24 +166,24 @@ def _nearest_colour(picture: Picture, centres: npt.NDArray[np.float32]) -> Bytes
     return index
 
 
-def find_painted(picture: Picture, *, close: int = 0) -> Painted | None:
-    """The road of `picture` (H, W, 4); None if nothing in it encloses ground as a road does.
+def find_painted(picture: Picture, *, close_gaps: int = 0) -> Painted | None:
+    """Segment the road of `picture` (H, W, 4); None if no area encloses ground like a road.
 
-    close [px]: bridge gaps up to this size, whatever the road's width; 0: only thin lines across it.
+    close_gaps [px]: bridge gaps up to this size, whatever the road's width; 0: only thin lines across it.
     """
     small, shrink = shrunk(picture)
     guesses = paint_guesses(small)
     compared = [guess.alike(small) for guess in guesses]
     found: list[tuple[Painted, Guess]] = []
-    for size in (close,) if close else (1, *BRIDGED):
+    for size in (close_gaps,) if close_gaps else (1, *BRIDGED):
         step = max(3, round(size / shrink)) | 1 if size > 1 else 1
         if found and size >= BRIDGED[1]:
             break
         for guess, alike in zip(guesses, compared, strict=True):
-            if step > 1 and guess.between and not close:
+            if step > 1 and guess.between and not close_gaps:
                 continue
             fits = guess.rings(alike, step)
-            found += [(a, guess) for a in fits if step == 1 or close or step <= MOST_BRIDGED * a.width]
+            found += [(a, guess) for a in fits if step == 1 or close_gaps or step <= MOST_BRIDGED * a.width]
     if not found:
         return None
     best = min(part.uneven for part, _ in found)
@@ -192,12 +193,12 @@ def find_painted(picture: Picture, *, close: int = 0) -> Painted | None:
     part, guess = min(roads, key=lambda pair: pair[0].uneven + REPAIR * ((pair[0].bridge > 1) + 2 * pair[1].coarse))
     if shrink > 1:
         part = _at_full_size(picture, part, guess, shrink)
-    judged = _judged(picture, part)
-    return replace(judged, contrast=0.0) if guess.between else judged
+    measured = _measured(picture, part)
+    return replace(measured, contrast=0.0) if guess.between else measured
 
 
 def shrunk(picture: Picture) -> tuple[Picture, int]:
-    """(the picture made so small that guesses compare fast, how many pixels became one)."""
+    """Downsample a picture to compare guesses fast; returns it and the factor."""
     step = int(np.ceil(np.sqrt(picture.shape[0] * picture.shape[1] / MOST_COMPARED)))
     if step == 1:
         return picture, 1
@@ -206,7 +207,7 @@ def shrunk(picture: Picture) -> tuple[Picture, int]:
 
 
 def _at_full_size(picture: Picture, part: Painted, guess: Guess, shrink: int) -> Painted:
-    """The area that `part` is in a shrunk picture, found again in the whole one."""
+    """Find the area `part` of a downsampled picture in the full-size one."""
     wanted = cv2.resize(part.mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
     size = 1 if part.bridge == 1 else part.bridge * shrink | 1
     for area in guess.rings(guess.alike(picture), size):
@@ -216,7 +217,7 @@ def _at_full_size(picture: Picture, part: Painted, guess: Guess, shrink: int) ->
 
 
 def areas(alike: Mask, bridge: int) -> Iterator[Painted]:
-    """The connected areas of `alike` that may be a road, with and without ground that they enclose."""
+    """Yield the connected areas of `alike` that may be a road, with or without holes."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(alike.astype(np.uint8), connectivity=4)
     for k in sorted(range(1, count), key=lambda k: -stats[k, cv2.CC_STAT_AREA])[:PARTS]:
         x, y, w, h, area = stats[k]
@@ -236,18 +237,18 @@ def areas(alike: Mask, bridge: int) -> Iterator[Painted]:
 
 
 def evenness(road: Mask) -> tuple[float, float]:
-    """(spread of the road's width as a share of it, its median width [px]) along the road's middle."""
+    """Return (spread of the road's width / width, its median width [px]) along the ridge of its distance transform."""
     padded = np.pad(road, 1).astype(np.uint8)
     inside = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     ridge = inside[(inside >= cv2.dilate(inside, np.ones((3, 3), np.uint8)) - 0.01) & (padded > 0)]
     middle = ridge[ridge > 0.5 * np.percentile(ridge, 80)] - 0.5
     low, centre, high = np.percentile(middle, [10, 50, 90])
-    lost = 1 - len(middle) / len(ridge)  # ridges of ragged edges, which a road does not have
+    lost = 1 - len(middle) / len(ridge)  # ridges at ragged edges, unlike a road's
     return float((high - low) / max(centre, 0.5) + 0.5 * lost), 2 * float(centre)
 
 
-def _judged(picture: Picture, part: Painted) -> Painted:
-    """`part` with the contrast between the road and the ground beside it, and where lines were bridged."""
+def _measured(picture: Picture, part: Painted) -> Painted:
+    """Measure the contrast between the road and the ground beside it, and the width of its edge lines."""
     reach = max(2, round(part.width / 4)) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     road = part.mask.astype(np.uint8)
@@ -263,7 +264,7 @@ def _judged(picture: Picture, part: Painted) -> Painted:
 def _edge_line(
     picture: Picture, part: Painted, road: npt.NDArray[np.float64], ground: npt.NDArray[np.float64]
 ) -> float:
-    """Width [px] of lines along most of the road's edge whose colour is neither the road's nor the ground's."""
+    """Measure the width [px] of lines along the road's edge: of neither the road's nor the ground's colour."""
     apart = 0.5 * float(np.linalg.norm(road - ground))
     if apart < 5:
         return 0.0

@@ -1,7 +1,7 @@
-"""The middle of a road as a graph: where a level set fails because the road crosses itself or forks.
+"""Skeletonize a road to a graph, for roads that cross themselves or fork, where a level set fails.
 
-The middle is the part of the Voronoi diagram of the road's edge that parts points of different edges, or of distant
-stretches of one edge. Dead ends are cut off; what is left are stretches of road between junctions.
+The skeleton is the part of the Voronoi diagram of the road's edge that separates points of different edges, or of
+distant stretches of one edge. Dead ends are pruned; the rest are stretches of road between junctions.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from racing.tracks.images.image import Mask, edge_lines
 
 Column = npt.NDArray[np.float64]
 
-DISTANT = 3.0  # stretches of one edge face each other if the way along it is so many times the way across
+DISTANT = 3.0  # stretches of one edge face each other if the distance along it is so many times that across
 MOST_POINTS = 40_000  # of the edge
-ONE_JUNCTION = 1.25  # [half-widths] junctions nearer to each other than this are one ...
-OPEN_GROUND = 1.12  # ... and so are those up to 4 half-widths apart with ground between them that is so much wider
+ONE_JUNCTION = 1.25  # [half-widths] junctions nearer to each other than this are merged ...
+OPEN_GROUND = 1.12  # ... and so are those up to 4 half-widths apart if the road between is wider by this factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,12 @@ class Stretch:
 
     @property
     def length(self) -> float:
-        """Length of the line [px]."""
+        """Return the length of the line [px]."""
         return float(np.linalg.norm(np.diff(self.points, axis=0), axis=1).sum())
 
     @property
     def width(self) -> float:
-        """Median width [px]; junctions at its ends, where the road is wider, count little."""
+        """Return the median width [px], robust to the wide ends at junctions."""
         return 2 * float(np.median(self.half))
 
 
@@ -51,18 +51,18 @@ class RoadGraph:
 
     @property
     def half(self) -> float:
-        """Median half-width of all stretches [px]."""
+        """Return the median half-width of all stretches [px]."""
         return float(np.median(np.concatenate([s.half for s in self.stretches])))
 
     def stubs(self, node: int) -> list[tuple[int, int]]:
-        """(stretch, end 0 or 1) of all road ends that meet at a junction."""
+        """List (stretch, end 0 or 1) of all road ends that meet at a junction."""
         return [(k, end) for k, s in enumerate(self.stretches) for end in (0, 1) if s.nodes[end] == node]
 
 
 def road_graph(road: Mask) -> tuple[RoadGraph | None, Points]:
-    """(the graph of a road mask (H, W) without its dead ends, the dead ends' tips (K, 2) [px]).
+    """Build (the graph of a road mask (H, W) without dead ends, tips of dead ends (K, 2) [px]).
 
-    No graph where nothing is closed: then the tips are the two ends of the longest way along the road.
+    The graph is None if nothing is closed: then the tips are the two ends of the longest path along the road.
     """
     points, half, links = _middle(road)
     after: dict[int, list[int]] = defaultdict(list)
@@ -76,7 +76,7 @@ def road_graph(road: Mask) -> tuple[RoadGraph | None, Points]:
 
 
 def _middle(road: Mask) -> tuple[Points, Column, npt.NDArray[np.int64]]:
-    """(vertices (V, 2) [px], their distance to the edge (V,), pairs of neighbours (E, 2)) of the road's middle."""
+    """Compute (vertices (V, 2) [px], their distance to the edge (V,), pairs of neighbours (E, 2)) of the skeleton."""
     from scipy.spatial import Voronoi
 
     lines = edge_lines(road)
@@ -117,7 +117,7 @@ def _without_dead_ends(after: dict[int, list[int]]) -> dict[int, set[int]]:
 
 
 def _longest_way(after: dict[int, list[int]]) -> list[int]:
-    """The two ends of the longest way in a forest (counted in vertices, which lie evenly)."""
+    """Find the two ends of the longest path in a forest (in vertices, which are evenly spaced)."""
 
     def farthest(start: int) -> tuple[int, int]:
         seen, front, steps = {start}, [start], 0
@@ -142,7 +142,7 @@ def _longest_way(after: dict[int, list[int]]) -> list[int]:
 
 
 def _contracted(points: Points, half: Column, core: dict[int, set[int]]) -> RoadGraph:
-    """Chains of vertices made stretches, junctions close together made one."""
+    """Contract chains of vertices to stretches, and merge junctions close together."""
     chains = _chains(core)
     typical = float(np.median(np.concatenate([half[c] for c in chains])))
     joined = {n: n for c in chains for n in (c[0], c[-1])}
@@ -168,7 +168,7 @@ def _contracted(points: Points, half: Column, core: dict[int, set[int]]) -> Road
 
 
 def _chains(core: dict[int, set[int]]) -> list[list[int]]:
-    """Ways between vertices with more than two neighbours; a ring without such a vertex is one closed way."""
+    """Find the paths between vertices of degree > 2; a ring without such a vertex is one closed path."""
     junctions = [node for node, near in core.items() if len(near) > 2]
     chains, seen = [], set()
     for node in junctions or [next(iter(core))]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import cloudpickle
 
-from racing_launchers.backend import launcher_settings, make_backend
-from racing_launchers.launch import Planned, Request, launch
+from racing_launchers.backend import launcher_config, make_backend
+from racing_launchers.launch import LaunchRequest, PlannedJob, launch
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers import payloads
 from tests.launchers.payloads import Act
 
-FAST = ("poll=0.1", "commit_every=0.3", "gpu=null", "cpu=1", "memory=512")
+FAST = ("poll_interval_s=0.1", "commit_every=0.3", "gpu=null", "cpu=1", "memory=512")
 
 
 @contextlib.contextmanager
@@ -29,10 +29,10 @@ def by_value() -> Iterator[None]:
 
 def run(outputs: Path, acts: Sequence[Act], *settings: str) -> tuple[Sweep, list[Job]]:
     """Run a sweep named `acts`."""
-    known = launcher_settings("modal", [*FAST, *settings])
+    known = launcher_config("modal", [*FAST, *settings])
     backend = make_backend(known)
     backend.grace = 1.0
     sweep = Sweep(outputs / "sweeps" / "acts")
-    planned = [Planned(number, [f"act={act.what}", f"number={number}"], act) for number, act in enumerate(acts)]
+    planned = [PlannedJob(number, [f"act={act.what}", f"number={number}"], act) for number, act in enumerate(acts)]
     with by_value():
-        return sweep, launch(sweep, backend, planned, Request(command="acts", launcher=known, outputs=outputs))
+        return sweep, launch(sweep, backend, planned, LaunchRequest(command="acts", launcher=known, outputs=outputs))

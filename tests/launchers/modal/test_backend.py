@@ -13,7 +13,7 @@ import pytest
 
 from racing.cli import main
 from racing.errors import InputError, JobsFailed
-from racing_launchers.backend import launcher_settings, make_backend
+from racing_launchers.backend import launcher_config, make_backend
 from racing_launchers.sweep import Job, Sweep
 from racing_launchers.watch import report_failures
 from tests.launchers.modal.conftest import point_at
@@ -57,14 +57,14 @@ def results_when_calls_end(box: Box) -> list[int]:
 def test_every_way_to_end_is_told_and_harms_no_other(box: Box, tmp_path: Path):
     arrived = results_when_calls_end(box)
     sweep, jobs = run(tmp_path, [Act("work"), Act("fail"), Act("refuse"), Act("die"), Act("work")])
-    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "DEAD", "DONE"]
+    assert endings(jobs) == ["DONE", "FAILED", "REFUSED", "LOST", "DONE"]
     assert jobs[0].folder.result["value"] == 0.5
     with pytest.raises(JobsFailed) as told:
-        report_failures(sweep, jobs, retry=0)
+        report_failures(sweep, jobs, max_resubmits=0)
     lines = str(told.value).splitlines()
     assert "failed, RuntimeError: the engine; log: " in lines[1]
     assert "refused, fuel must be > 0, got 0; refuel" in lines[2]
-    assert "dead, its containers were lost: Containers crash in a loop" in lines[3]
+    assert "lost, its containers were lost: Containers crash in a loop" in lines[3]
     assert "is broken" in jobs[1].folder.log.read_text()
     assert "I work" in jobs[0].folder.log.read_text()
     assert [len(of_job(box, job)) for job in jobs] == [1, 1, 1, 3, 1]  # what a job raises is not tried again
@@ -77,7 +77,7 @@ def test_what_is_sent(make_box: Callable[..., Box], tmp_path: Path, monkeypatch:
     box = make_box(gpus={"A100": 1, "A10": 1, "T4": 0})
     monkeypatch.setenv("MINE", "passed")
     box.registry.named_secrets["wandb"] = box.registry.secrets.setdefault("st-wandb", {"KEY": "k"}) and "st-wandb"
-    asked = ["gpu=[l40s,A100,A10G,T4]", "cpu=2", "memory=4096", "timeout=30", "retries=3", "region=us-east"]
+    asked = ["gpu=[l40s,A100,A10G,T4]", "cpu=2", "memory=4096", "timeout_min=30", "max_restarts=3", "region=us-east"]
     asked += ["secrets=[wandb]", "env={A: 1}", "env_passthrough=[MINE,ABSENT]", "packages=[einops]"]
     sweep, jobs = run(tmp_path, [Act("work"), Act("work")], *asked)
     assert endings(jobs) == ["DONE", "DONE"]
@@ -110,7 +110,7 @@ def test_what_is_sent(make_box: Callable[..., Box], tmp_path: Path, monkeypatch:
     # The first choice is not there, the second is there once.
     assert sorted(of_job(box, job)[0].gpu for job in jobs) == ["A100:1", "A10:1"]
     assert sorted(job.folder.result["container_gpu"] for job in jobs) == ["A10", "A100-40GB"]
-    figures = make_backend(sweep.manifest["launcher"]).results(sweep)
+    figures = make_backend(sweep.launcher).results(sweep)
     assert 0 < figures["container_hours"] < 0.1
     low, high = (figures["container_hours"] * 3600 * price for price in (0.000306, 0.000694))
     assert low < figures["cost_usd"] < high
@@ -131,9 +131,9 @@ def test_a_machine_that_is_taken_away(box: Box, tmp_path: Path):
 
 
 def test_time_is_over(box: Box, tmp_path: Path):
-    _, jobs = run(tmp_path, [Act("last")], "timeout=0.05", "retries=1")
-    assert endings(jobs) == ["DEAD"]
-    assert jobs[0].folder.result["error"] == "time is over (launcher.timeout), 1 retries included"
+    _, jobs = run(tmp_path, [Act("last")], "timeout_min=0.05", "max_restarts=1")
+    assert endings(jobs) == ["LOST"]
+    assert jobs[0].folder.result["error"] == "time limit reached (launcher.timeout_min), 1 restarts included"
     assert len(of_job(box, jobs[0])) == 2
 
 
@@ -147,7 +147,7 @@ def test_submitted_and_left_a_sweep_is_looked_after_from_elsewhere(
     assert jobs_verb(tmp_path, "cancel", "job=1") == 0
     wait_until(lambda: begun(box, jobs[2]), "the third has begun")
     jobs_verb(tmp_path, "status")
-    assert "waits for a container" not in capsys.readouterr().out
+    assert "waiting for a container" not in capsys.readouterr().out
     assert jobs_verb(tmp_path, "cancel") == 0
     command = [sys.executable, "-m", "racing", "jobs", "collect", "acts", "wait=true", f"paths.outputs={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -179,7 +179,7 @@ def test_what_an_earlier_sweep_of_that_name_left_counts_for_nothing(box: Box, tm
     assert "broken" not in jobs[0].folder.log.read_text()
 
 
-TRAIN = ["train", "launcher=modal", "debug=fast", "tracking=none", "launcher.poll=0.2"]
+TRAIN = ["train", "launcher=modal", "debug=fast", "tracking=none", "launcher.poll_interval_s=0.2"]
 
 
 def refused(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -198,8 +198,8 @@ def refused(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[
         (["launcher.gpu=L40"], "launcher.gpu has 'L40', which Modal does not offer; did you mean L40S?"),
         (["launcher.gpu=[A100,A10:8]"], "launcher.gpu has 'A10:8', there are 1 to 4 of A10 in a container"),
         (["launcher.gpu=7"], "launcher.gpu must be a name, a list of names or null, got 7"),
-        (["launcher.timeout=2000"], "launcher.timeout must be a number in [0.01666667, 1440] min, got 2000"),
-        (["launcher.retries=11"], "launcher.retries must be a whole number in [0, 10], got 11"),
+        (["launcher.timeout_min=2000"], "launcher.timeout_min must be a number in [0.01666667, 1440] min, got 2000"),
+        (["launcher.max_restarts=11"], "launcher.max_restarts must be a whole number in [0, 10], got 11"),
         (["launcher.runs_path=runs"], "launcher.runs_path must be an absolute path in the container, got 'runs'"),
         (["launcher.secrets=[none-such]"], "Secret 'none-such' not found"),
         (["launcher.image=racing_launchers.none"], "launcher.image=racing_launchers.none cannot be imported"),
@@ -236,7 +236,8 @@ def test_a_wrong_or_missing_token_and_an_unreachable_server(
 
 
 def test_a_dry_run_tells_all_and_sends_nothing(box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main([*TRAIN, "seed=1,2", "launcher.dry_run=true", "launcher.timeout=60", f"paths.outputs={tmp_path}"]) == 0
+    dry = ["launcher.dry_run=true", "launcher.timeout_min=60", f"paths.outputs={tmp_path}"]
+    assert main([*TRAIN, "seed=1,2", *dry]) == 0
     said = capsys.readouterr()
     assert "nothing was submitted" in said.out
     ceiling = 2 * 3600 * (0.000694 + 4 * 0.0000131 + 8 * 0.00000222)
@@ -259,4 +260,4 @@ def test_the_server_goes_away_while_a_sweep_is_watched(box: Box, tmp_path: Path,
     assert jobs_verb(tmp_path, "collect", "wait=true") == 1
     assert endings(jobs) == ["STOPPED"]
     assert threading.active_count() < 100
-    assert launcher_settings("modal", list(FAST))["gpu"] is None
+    assert launcher_config("modal", list(FAST))["gpu"] is None

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import modal
 import pytest
 
-import modal
 from tests.launchers.modal import toys
 from tests.launchers.modal_box import Box
 from tests.support.mlflow_server import wait_until

@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 
 from racing.errors import InputError
-from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, modal_name, normalise
+from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, modal_name, normalize
 from tests.launchers.modal_box import Box
 
 
 def test_names():
-    assert normalise(["L40S", "A100", "A10G", "T4"]) == ["L40S", "A100", "A10", "T4"]
-    assert normalise("h100!") == ["H100!"]
-    assert normalise("A100-80GB:2") == ["A100-80GB:2"]
-    assert normalise(["a10", "A10G", "A10:1"]) == ["A10"]
-    assert normalise(None) == normalise([]) == []
+    assert normalize(["L40S", "A100", "A10G", "T4"]) == ["L40S", "A100", "A10", "T4"]
+    assert normalize("h100!") == ["H100!"]
+    assert normalize("A100-80GB:2") == ["A100-80GB:2"]
+    assert normalize(["a10", "A10G", "A10:1"]) == ["A10"]
+    assert normalize(None) == normalize([]) == []
 
 
 @pytest.mark.parametrize("wrong", ["L40", "A100-50GB", "T4:9", "T4:0", "T4:x", "", 4, ["T4", None], {"a": 1}])
 def test_names_that_modal_does_not_have(wrong: object):
     with pytest.raises(InputError, match="launcher.gpu"):
-        normalise(wrong)
+        normalize(wrong)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_live_prices_count_where_they_make_sense(box: Box, monkeypatch: pytest.M
     assert live.gpu("L40S") == pytest.approx(2.2 / 3600)
     assert live.gpu("T4") == listed.gpu("T4")  # nobody asks 600,000 times as much
     assert (live.core, live.memory) == (0.00002, listed.memory)
-    assert live.source == "Modal's rates of today"
+    assert live.source == "Modal's prices today"
     monkeypatch.setattr(box.registry, "rates", dict)
     assert live_prices(listed) == listed
     assert isinstance(listed, Prices)

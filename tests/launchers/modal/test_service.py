@@ -68,7 +68,7 @@ def test_what_is_on_the_list():
 
 @pytest.mark.slow
 def test_deployed(box: Box, capsys: pytest.CaptureFixture[str]):
-    assert service.main(["gpu=T4", "timeout=60", "commit_every=0.5"]) == 0
+    assert service.main(["gpu=T4", "timeout_min=60", "commit_every=0.5"]) == 0
     url = capsys.readouterr().out.strip()
     assert url == f"{box.web.url}/web/racing-service--web"
     (config,) = [f.definition.webhook_config for f in box.functions.functions.values() if f.name == "web"]
@@ -85,7 +85,7 @@ def test_deployed(box: Box, capsys: pytest.CaptureFixture[str]):
         assert status == 400
         assert "may not be set" in said["error"]
     assert ask(f"{url}/train", raw=b"{")[0] == 400
-    assert ask(f"{url}/train", raw=b" " * (service.MOST + 1))[0] == 400
+    assert ask(f"{url}/train", raw=b" " * (service.MAX_BODY + 1))[0] == 400
     assert ask(f"{url}/train")[0] == 405
     assert ask(f"{url}/runs/none")[0] == 404
     assert ask(f"{url}/other")[0] == 404
@@ -108,5 +108,5 @@ def test_deployed(box: Box, capsys: pytest.CaptureFixture[str]):
     assert last["run"].startswith("w-")
     assert (box.volumes.path("racing-runs") / "runs" / last["run"] / "export/policy.onnx").is_file()
     assert not list(box.volumes.path("racing-runs").glob("mlflow.db*"))
-    (order,) = box.requests("FunctionMap")
-    assert box.functions.functions[order.function_id].name == "job"
+    (call,) = box.requests("FunctionMap")
+    assert box.functions.functions[call.function_id].name == "job"

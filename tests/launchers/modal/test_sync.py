@@ -12,9 +12,9 @@ from racing.errors import InputError
 from racing.files import write_json
 from racing.runs.checkpoints import Checkpoints
 from racing_launchers.job import JobFolder
-from racing_launchers.modal.sync import bring
+from racing_launchers.modal.sync import fetch_job
 from racing_launchers.modal.volume import Volume, volume_name
-from racing_launchers.modal.worker import mend
+from racing_launchers.modal.worker import set_aside_ahead
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.modal_box import Box
 
@@ -31,7 +31,7 @@ class Home:
 
     def __init__(self, box: Box, outputs: Path) -> None:
         self.box, self.sweep = box, Sweep(outputs / "sweeps" / "s")
-        self.sweep.describe(outputs=str(outputs), workers_send=False)
+        self.sweep.write_manifest(outputs=str(outputs), workers_upload=False)
         self.run = outputs / RUN
         folder = outputs / JOB
         folder.mkdir(parents=True)
@@ -44,8 +44,8 @@ class Home:
     def leave(self, files: dict[str, bytes]) -> None:
         self.box.volumes.write("racing-runs", files)
 
-    def bring(self, *, last: bool = False) -> None:
-        bring(self.volume, self.sweep, self.job, last=last)
+    def fetch(self, *, last: bool = False) -> None:
+        fetch_job(self.volume, self.sweep, self.job, last=last)
 
 
 @pytest.fixture
@@ -57,22 +57,22 @@ def test_the_journal_while_it_goes_on_and_everything_at_the_end(home: Home):
     files = {"checkpoints/01/policy.npz": b"p", "checkpoints/01/COMPLETE": b"{}", "evaluations/01/lap.png": b"l"}
     files |= {"config.yaml": b"c", "run.lock": b"x", ".tmp": b"x", "journal.cursor": b"5", "mlflow.json": b"{}"}
     home.leave({f"{RUN}/{name}": content for name, content in files.items()} | {f"{RUN}/journal.jsonl": START})
-    home.bring()
+    home.fetch()
     assert sorted(path.name for path in home.run.rglob("*")) == ["config.yaml", "journal.jsonl"]
     assert home.job.folder.runs == [RUN]
     # What the journal names is there when the journal says so.
     more = line(2, kind="artifact", path="evaluations/01")
     late = line(3, kind="artifact", path="evaluations/02")  # the volume does not show it yet
     home.leave({f"{RUN}/journal.jsonl": START + more + late})
-    home.bring()
+    home.fetch()
     assert (home.run / "evaluations/01/lap.png").read_bytes() == b"l"
     assert (home.run / "journal.jsonl").read_bytes() == START + more
     assert not (home.run / "checkpoints").exists()
     home.leave({f"{RUN}/evaluations/02/lap.png": b"l"})
-    home.bring()
+    home.fetch()
     assert (home.run / "journal.jsonl").read_bytes() == START + more + late
     assert (home.run / "evaluations/02/lap.png").exists()
-    home.bring(last=True)
+    home.fetch(last=True)
     assert (home.run / "checkpoints/01/COMPLETE").exists()
     assert not [name for name in ("run.lock", ".tmp", "journal.cursor", "mlflow.json") if (home.run / name).exists()]
 
@@ -82,22 +82,22 @@ def test_nothing_is_fetched_twice(home: Home, monkeypatch: pytest.MonkeyPatch):
     past = 1_000_000_000
     for path in home.box.volumes.path("racing-runs").rglob("*"):
         os.utime(path, (past, past))
-    home.bring(last=True)
+    home.fetch(last=True)
     before = len(home.box.requests("VolumeGetFile2"))
-    home.bring(last=True)
+    home.fetch(last=True)
     assert len(home.box.requests("VolumeGetFile2")) == before + 1  # whose the job's folder is
 
 
 def test_a_journal_never_becomes_shorter(home: Home):
     longer = START + line(2, kind="event") + line(3, kind="event")
     home.leave({f"{RUN}/journal.jsonl": longer})
-    home.bring()
+    home.fetch()
     home.leave({f"{RUN}/journal.jsonl": START + line(2, kind="event")})
-    home.bring(last=True)
+    home.fetch(last=True)
     assert (home.run / "journal.jsonl").read_bytes() == longer
-    (home.run / "journal.jsonl").write_bytes(START + b'{"torn')  # mended by whoever goes on
+    (home.run / "journal.jsonl").write_bytes(START + b'{"torn')  # repaired by whoever resumes the run
     home.leave({f"{RUN}/journal.jsonl": longer})
-    home.bring()
+    home.fetch()
     assert (home.run / "journal.jsonl").read_bytes() == longer
 
 
@@ -106,7 +106,7 @@ def test_another_run_of_that_name_is_moved_aside(home: Home):
     (home.run / "journal.jsonl").write_bytes(START.replace(b'"a"', b'"b"'))
     (home.run / "note").write_text("mine")
     home.leave({f"{RUN}/journal.jsonl": START, f"{RUN}/config.yaml": b"c"})
-    home.bring()
+    home.fetch()
     assert (home.run / "journal.jsonl").read_bytes() == START
     assert (home.run.with_name("c-1.1") / "note").read_text() == "mine"
     assert not (home.run / "note").exists()
@@ -114,7 +114,7 @@ def test_another_run_of_that_name_is_moved_aside(home: Home):
 
 def test_another_attempts_files_are_not_taken(home: Home):
     home.leave({f"{JOB}/attempt.json": b'{"number": 1, "call": "fc-other"}', f"{JOB}/result.json": b'{"attempt": 1}'})
-    home.bring(last=True)
+    home.fetch(last=True)
     assert home.job.folder.runs == []
     assert home.job.ended is None
 
@@ -126,7 +126,7 @@ def test_a_checkpoint_ahead_of_its_journal_is_set_aside(tmp_path: Path, capsys: 
     for step, position in ((100, 10), (200, 99)):
         checkpoints.save(step, {"policy": {}}, {"journal": position, "config": {}, "journal_end": ""}, None)
     (run / "journal.jsonl").write_bytes(b"x" * 50)
-    mend(tmp_path, [RUN, "runs/none"])
+    set_aside_ahead(tmp_path, [RUN, "runs/none"])
     assert [checkpoint.step for checkpoint in Checkpoints(run).all()] == [100]
     assert "is ahead of the journal" in capsys.readouterr().out
 

@@ -13,7 +13,6 @@ import pytest
 from racing.cli import main
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
-from racing.tracking.mlflow_sink import REJECTED
 from racing.tracks.catalog import shipped
 from racing_launchers.sweep import all_sweeps
 from tests.launchers.modal_box import Box
@@ -23,7 +22,7 @@ from tests.support.processes import points, run_of, state_bytes
 TOTAL = 61_440
 PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "seed=1"]
 PPO += ["checkpoint.every=4096", "eval.every_steps=0", "track=file", "track.file=maps/mine"]
-MODAL = ["launcher=modal", "launcher.poll=1", "launcher.commit_every=0.3", "launcher.gpu=[A10,T4]"]
+MODAL = ["launcher=modal", "launcher.poll_interval_s=1", "launcher.commit_every=0.3", "launcher.gpu=[A10,T4]"]
 
 
 def steps_of(path: Path) -> int:
@@ -102,7 +101,7 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     copy = Copy(run)
     assert copy.status == "FINISHED"
     assert copy.tags["racing.sweep"] == sweep.name
-    assert not (run.path / REJECTED).exists()
+    assert not run.paths.rejected.exists()
     parent = Copy(RunDirectory(sweep.path))
     assert parent.run.data.metrics["cost_usd"] > 0
     assert copy.tags["mlflow.parentRunId"] == parent.run_id

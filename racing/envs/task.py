@@ -1,0 +1,106 @@
+"""What training and the vector environments know of a task: observations in groups, rewards by named terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+F = npt.NDArray[np.float32]
+B = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What one environment step of N cars gave. All arrays are copies with one row per car.
+
+    Where an episode ended, observation and privileged are those of the next episode's start, and the final ones are the
+    ended episode's last.
+    """
+
+    observation: Any  # (N, ...), or a dict of (N, ...): the group "observation"
+    reward: F  # (N,), terms @ weights
+    terms: F  # (N, T) unweighted reward terms
+    terminated: B  # (N,) the episode ended by what the car did
+    truncated: B  # (N,) the episode was cut: the value of what would follow is bootstrapped
+    final_observation: Any  # as observation; valid where an episode ended
+    privileged: F | None = None  # (N, P): the group "privileged"; None: the task has none
+    final_privileged: F | None = None  # as privileged; valid where an episode ended
+
+
+@runtime_checkable
+class DrivingTask(Protocol):
+    """N cars that are stepped together; a car whose episode ended starts its next one in the same step.
+
+    Observations come in two groups, one row per car:
+      observation  what the policy sees: (N, ...) as `observation_space` says, or a dict of such arrays where it is a
+                   Dict. This is all that an exported policy gets.
+      privileged   (N, P) float32 or None: what only a critic or a teacher sees while training.
+    """
+
+    @property
+    def num_cars(self) -> int:
+        """Number of cars N."""
+        ...
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """Space of one car's observation: a Box, or a Dict of them."""
+        ...
+
+    @property
+    def action_space(self) -> spaces.Box:
+        """Space of one car's action: Box(-1, 1, (A,), float32)."""
+        ...
+
+    @property
+    def privileged_size(self) -> int | None:
+        """Length P of a car's privileged observation; None: there is none."""
+        ...
+
+    @property
+    def frame_stack(self) -> int:
+        """Frames in an observation of a camera; 1 without one."""
+        ...
+
+    @property
+    def reward_terms(self) -> tuple[str, ...]:
+        """Names of the T reward terms."""
+        ...
+
+    @property
+    def weights(self) -> F:
+        """(T,) their weights in the reward."""
+        ...
+
+    def reseed(self, seed: int) -> None:
+        """Take another seed; the next `reset` starts every car's first episode."""
+        ...
+
+    def reset(self) -> tuple[Any, F | None]:
+        """Start every car's next episode; returns (observation, privileged)."""
+        ...
+
+    def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
+        """Advance all cars by one environment step under actions (N, A)."""
+        ...
+
+    def last_episode(self, i: int) -> dict[str, Any]:
+        """Facts of the episode that car i ended in the last step: at least steps, and how it ended."""
+        ...
+
+    def render(self) -> npt.NDArray[np.uint8]:
+        """Draw the first car's surroundings, (H, W, 3) uint8."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that changes while the task runs, as copies."""
+        ...
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from `get_state()` of a task with the same settings. Raises ValueError if it does not fit."""
+        ...

@@ -1,0 +1,36 @@
+"""Names of a run's metrics that others rely on, and which of two results is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+HEADLINE = ("finish_rate", "lap_time_s", "lap_ratio")  # of a summary; in tables, comparisons, MLflow
+VALIDATION = (*HEADLINE, "off_track_m")  # what a journal keeps of the evaluations on the way
+
+# What earlier versions called a metric -> its name now. A name ending in / stands for all that begin with it.
+RENAMED_METRICS = {
+    "selection/": "validation/",
+    "rollout/reward": "rollout/ep_rew_mean",
+    "rollout/steps": "rollout/ep_len_mean",
+    "time/steps_per_s": "time/fps",
+}
+
+
+def current_name(metric: str) -> str:
+    """The name that a recorded metric has in this version."""
+    for old, new in RENAMED_METRICS.items():
+        if metric == old or (old.endswith("/") and metric.startswith(old)):
+            return new + metric.removeprefix(old)
+    return metric
+
+
+def rank(summary: Mapping[str, Any], target_finish_rate: float = 1.0) -> tuple[float, float]:
+    """Order of results, the better one is greater: who finishes more often, then who laps faster.
+
+    summary: with `finish_rate` in [0, 1] and `lap_ratio` (lap time / reference lap; None without a lap).
+    target_finish_rate: finishing more often than this does not count.
+    """
+    ratio = summary["lap_ratio"]
+    return min(float(summary["finish_rate"]), target_finish_rate), -math.inf if ratio is None else -float(ratio)

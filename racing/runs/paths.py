@@ -1,0 +1,171 @@
+"""Where everything lies in a run directory: the only place that knows the names of its files.
+
+    <outputs>/runs/<name>-<hash8>/
+      config.yaml overrides.yaml provenance.json diff.patch     what began the run
+      journal.jsonl  journal.cursor  journal.rejected.jsonl     the record; how far MLflow has it; what MLflow refused
+      mlflow.json  summary.json  <directory>.meta.json          its copy in MLflow; its result; the run on one page
+      run.lock  sender.lock  sender.log                         who trains, who sends
+      checkpoints/<step>/  replay/                              saved states
+      evaluations/<step>/  export/policy.{onnx,zip}             results
+      tensorboard/  wandb/                                      other trackers' files
+
+MLflow keeps a run's files under the same names: `IN_RUN.config` is the path of its configuration there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def step_name(step: int) -> str:
+    """Name what belongs to `step`: in the order of names as in that of steps, up to a billion."""
+    return f"{step:09d}"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The paths in the run directory `folder`; nothing is looked up on the disk but by `of`."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, file: Path) -> RunPaths | None:
+        """Find the run directory that `file`, or a folder such as a checkpoint, lies in; None if it is in none."""
+        for folder in file.resolve().parents[:3]:
+            paths = cls(folder)
+            if paths.journal.is_file() or paths.config.is_file():
+                return paths
+        return None
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> RunPaths:
+        """Give the paths of the run whose checkpoint lies at `checkpoint`."""
+        return cls(checkpoint.parents[1])
+
+    @property
+    def outputs(self) -> Path:
+        """Root of everything that the run's command wrote."""
+        return self.folder.parents[1]
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.folder / "config.yaml"
+
+    @property
+    def overrides(self) -> Path:
+        """What was typed."""
+        return self.folder / "overrides.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Code, packages, machine, tracks; see `racing.runs.provenance.collect`."""
+        return self.folder / "provenance.json"
+
+    @property
+    def patch(self) -> Path:
+        """Uncommitted changes of the code; absent without any."""
+        return self.folder / "diff.patch"
+
+    @property
+    def journal(self) -> Path:
+        """The record: every metric, parameter and event."""
+        return self.folder / "journal.jsonl"
+
+    @property
+    def cursor(self) -> Path:
+        """How far MLflow has the journal; see `racing.runs.journal.read_cursor`."""
+        return self.folder / "journal.cursor"
+
+    @property
+    def rejected(self) -> Path:
+        """Lines of the journal that MLflow refused."""
+        return self.folder / "journal.rejected.jsonl"
+
+    @property
+    def mlflow(self) -> Path:
+        """Which run of which MLflow store is the copy."""
+        return self.folder / "mlflow.json"
+
+    @property
+    def summary(self) -> Path:
+        """The result of a finished run."""
+        return self.folder / "summary.json"
+
+    @property
+    def meta(self) -> Path:
+        """The run on one page."""
+        return self.folder / f"{self.folder.name}.meta.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains."""
+        return self.folder / "run.lock"
+
+    @property
+    def sender_lock(self) -> Path:
+        """Held by the process that sends to MLflow."""
+        return self.folder / "sender.lock"
+
+    @property
+    def sender_log(self) -> Path:
+        """What the senders have to say."""
+        return self.folder / "sender.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the saved states."""
+        return self.folder / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder of the state saved at `step`."""
+        return self.checkpoints / step_name(step)
+
+    @property
+    def replay(self) -> Path:
+        """Folder of the replay buffer's rows, which checkpoints share."""
+        return self.folder / "replay"
+
+    def replay_rows(self, begin: int, end: int) -> Path:
+        """Return the file of the replay buffer's rows from `begin` up to `end`."""
+        return self.replay / f"{step_name(begin)}-{step_name(end)}.npz"
+
+    @property
+    def evaluations(self) -> Path:
+        """Folder of all evaluations."""
+        return self.folder / "evaluations"
+
+    def evaluation(self, step: int) -> Path:
+        """Return the folder of the evaluation after `step`."""
+        return self.evaluations / step_name(step)
+
+    @property
+    def export(self) -> Path:
+        """Folder of the policy as it is shipped."""
+        return self.folder / "export"
+
+    @property
+    def policy_onnx(self) -> Path:
+        """The policy for whoever drives."""
+        return self.export / "policy.onnx"
+
+    @property
+    def policy_zip(self) -> Path:
+        """The policy for whoever trains on; Stable-Baselines3's file."""
+        return self.export / "policy.zip"
+
+    def sink(self, name: str) -> Path:
+        """Return the folder of the tracker `name` beside MLflow, such as tensorboard."""
+        return self.folder / name
+
+    def sink_lock(self, name: str) -> Path:
+        """Return the lock of the process that sends to the tracker `name`."""
+        return self.folder / f"{name}.lock"
+
+    def sink_cursor(self, name: str) -> Path:
+        """Return the file that says how far the tracker `name` has the journal."""
+        return self.sink(name) / "journal.cursor"
+
+
+IN_RUN = RunPaths(Path())  # paths relative to the run directory, as the journal and MLflow name them

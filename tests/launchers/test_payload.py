@@ -1,0 +1,75 @@
+"""A verb of the command line as a job: a child process that gets the worker's signals and whose end is the worker's."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from racing.errors import Stopped
+from racing.runs.directory import all_runs
+from racing_launchers import payload
+from racing_launchers.backend import make_backend
+from racing_launchers.launch import LaunchRequest, PlannedJob, launch
+from racing_launchers.payload import CommandJob
+from racing_launchers.sweep import Job, Sweep
+from tests.launchers.payloads import local
+from tests.launchers.sweeping import LONG
+from tests.support.mlflow_server import wait_until
+
+
+def begin(outputs: Path, arguments: list[str]) -> tuple[Sweep, Job]:
+    """A sweep of this one verb, submitted."""
+    known = local("wait=false")
+    sweep = Sweep(outputs / "sweeps" / "verb")
+    job = CommandJob([*arguments, f"paths.outputs={outputs}"])
+    request = LaunchRequest(command="verb", launcher=known, outputs=outputs)
+    launch(sweep, make_backend(known), [PlannedJob(0, [], job)], request)
+    return sweep, sweep.job(0)
+
+
+def child_of(job: Job) -> psutil.Process | None:
+    """The process that does the verb."""
+    started = job.folder.started
+    children = psutil.Process(started["pid"]).children() if started else []
+    return children[0] if children else None
+
+
+def test_a_signal_reaches_the_verb_which_saves_its_state(tmp_path: Path):
+    _, job = begin(tmp_path, ["train", *LONG, "seed=1"])
+    wait_until(
+        lambda: any((run.path / "journal.jsonl").stat().st_size > 5000 for run in all_runs(tmp_path)), "it learns"
+    )
+    os.kill(job.folder.started["pid"], signal.SIGTERM)
+    wait_until(lambda: job.folder.exit_status, "it has left")
+    assert (job.ended, job.folder.exit_status["exit_code"]) == ("STOPPED", 75)
+    (run,) = all_runs(tmp_path)
+    assert run.status == "STOPPED"
+    assert list((run.path / "checkpoints").iterdir())
+
+
+def test_its_exit_code_comes_back(tmp_path: Path):
+    _, job = begin(tmp_path, ["evaluate", "run=none"])
+    wait_until(lambda: job.folder.exit_status, "it has left")
+    assert (job.ended, job.folder.exit_status["exit_code"]) == ("REFUSED", 2)
+    assert "run 'none' must be" in job.folder.log.read_text()
+
+
+def test_killed_it_takes_the_worker_along(tmp_path: Path):
+    """The worker says nothing then, as if it had been killed itself: the job may be submitted again."""
+    _, job = begin(tmp_path, ["train", *LONG, "seed=1"])
+    wait_until(lambda: child_of(job), "it has begun")
+    child_of(job).kill()
+    wait_until(lambda: job.folder.exit_status, "the worker has left")
+    assert job.folder.exit_status["reason"] == "killed by SIGKILL: out of memory, or by hand"
+    assert not job.folder.result
+
+
+def test_stopped_before_it_could_save_anything_it_has_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(payload, "run_child", lambda *_, **__: -signal.SIGUSR2)
+    job = CommandJob(["evaluate", f"paths.outputs={tmp_path}"])
+    with pytest.raises(Stopped, match="stopped on SIGUSR2 before it had a state to save"):
+        job.call(tmp_path)
