@@ -85,7 +85,7 @@ def test_listing_needs_neither_torch_nor_mlflow(begin, tmp_path):
     code = f"""
 import sys
 from racing.cli import main
-from racing.configs import compose, plain
+from racing.config import compose, plain
 assert main(["runs", "list", "paths.outputs={tmp_path / "outputs"}"]) == 0
 assert main(["runs", "show", "latest", "paths.outputs={tmp_path / "outputs"}"]) == 0
 sys.exit(any(heavy in sys.modules for heavy in ("torch", "mlflow", "numba", "scipy")))

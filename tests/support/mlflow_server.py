@@ -1,7 +1,6 @@
 """A real MLflow server, real run directories, and what MLflow has of them."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +13,8 @@ import pytest
 
 from racing.runs.directory import open_run
 from racing.tracking.sender import Sender
-from racing.tracking.store import embedded_uri, environment
+from racing.tracking.store import environment
+from tests.support.store_template import copy_tables
 
 TRACKING = {"enabled": True, "uri": None, "experiment": "racing"}
 PATIENCE = 120  # [s] a loaded machine may need it; nothing here waits that long otherwise
@@ -72,24 +72,13 @@ def own_server(tmp_path):
     mine.kill()
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """An embedded store without experiments: making its tables takes a second, copying it nothing."""
-    from mlflow import MlflowClient
-
-    folder = tmp_path_factory.mktemp("store")
-    os.environ.update(environment(folder))
-    MlflowClient(embedded_uri(folder)).search_experiments()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def begin(tmp_path, empty_store):
+def begin(tmp_path):
     """begin(seed=0, **config) opens a run under tmp_path/outputs; all are closed at the end."""
     opened = []
     (tmp_path / "outputs").mkdir(exist_ok=True)
     if not (tmp_path / "outputs/mlflow.db").exists():
-        shutil.copy(empty_store, tmp_path / "outputs")
+        copy_tables(tmp_path / "outputs/mlflow.db")
 
     def start(seed=0, **more):
         run = open_run(
