@@ -45,9 +45,12 @@ def warm_up() -> None:
     """Import what commands import, and train once: kernels are loaded, lazy imports done, no thread is left."""
     import logging
 
+    import fastapi  # noqa: F401  # of MLflow's server, which must not be imported before it knows its store
+    import flask  # noqa: F401
     import mlflow.pyfunc
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # its tables are what is configured below
     import sqlalchemy.orm
+    import uvicorn  # noqa: F401
 
     import racing.commands
     import racing_launchers

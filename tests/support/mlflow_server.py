@@ -13,7 +13,7 @@ import pytest
 
 from racing.runs.directory import open_run
 from racing.tracking.sender import Sender
-from racing.tracking.store import environment
+from racing.tracking.store import ENVIRONMENT
 from tests.support.store_template import copy_tables
 
 TRACKING = {"enabled": True, "uri": None, "experiment": "racing"}
@@ -21,7 +21,7 @@ PATIENCE = 120  # [s] a loaded machine may need it; nothing here waits that long
 
 
 class Server:
-    """`mlflow server` on its own sqlite file; can be killed and started again on the same port."""
+    """MLflow's server on its own sqlite file; can be killed and started again on the same port."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:
@@ -30,13 +30,11 @@ class Server:
         self.folder = folder
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process = None
+        copy_tables(folder / "server.db")
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        settings = environment(self.folder) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        settings.pop("_MLFLOW_SERVER_ARTIFACT_ROOT")
+        command = [sys.executable, "-m", "tests.support.mlflow_app", str(self.folder), str(self.port)]
+        settings = os.environ | ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=settings, start_new_session=True)
         deadline = time.monotonic() + PATIENCE
@@ -50,7 +48,7 @@ class Server:
         pytest.fail("mlflow server did not start")
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, 9)
+        self.process.kill()
         self.process.wait()
 
 

@@ -219,7 +219,7 @@ def test_trainer_and_sender_killed_between_append_and_send(tmp_path, copy_of):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     run = only_run(tmp_path / "outputs")
-    assert cli(["sync", "latest", f"paths.outputs={tmp_path / 'outputs'}"]) == 0
+    assert cli(["runs", "sync", "latest", f"paths.outputs={tmp_path / 'outputs'}"]) == 0
     assert copy_of(run).status == "KILLED"
     assert copy_of(run).points("loss") == {(step, float(step)): 1 for step in range(200)}
     assert copy_of(run).text("journal.jsonl") == (run.path / "journal.jsonl").read_text()
