@@ -104,6 +104,7 @@ def test_ppo(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert content["summary"]["torch_threads"] == 1
 
 
+@pytest.mark.cold
 def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     content, _ = measured("startup", tmp_path, capsys, "repeats=1", "imports=[racing]", f"train={TINY}")
     seconds = {row["name"]: row["seconds"] for row in content["rows"]}

@@ -1,9 +1,13 @@
-"""Jobs that end in every way a job can end, without training anything."""
+"""Jobs that end in every way a job can end, without training anything.
+
+python -m tests.launchers.payloads OUTPUTS ACT ... SETTING=VALUE ...: a sweep of them.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,3 +113,10 @@ class Drive:
         if code:
             raise SystemExit(code)
         return 0.5
+
+
+if __name__ == "__main__":
+    from tests.launchers.payloads import Act as Named  # pickled by this name, not as __main__.Act
+
+    acts = [Named(argument) for argument in sys.argv[2:] if "=" not in argument]
+    run(Path(sys.argv[1]), acts, *(argument for argument in sys.argv[2:] if "=" in argument))
