@@ -108,7 +108,7 @@ def test_moved_outputs_are_found_again_in_the_moved_store(begin, copy_of, tmp_pa
     run.finish({"a": 1})
     assert sync(run) == 0
     (tmp_path / "outputs").rename(tmp_path / "elsewhere")
-    assert cli(["sync", "all", f"paths.outputs={tmp_path / 'elsewhere'}"]) == 0
+    assert cli(["runs", "sync", "all", f"paths.outputs={tmp_path / 'elsewhere'}"]) == 0
     moved = find_run("latest", tmp_path / "elsewhere")
     assert moved.mlflow["uri"] == embedded_uri(tmp_path / "elsewhere")
     assert moved.mlflow["run_id"] == copy_of(moved).run_id
