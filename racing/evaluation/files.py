@@ -12,8 +12,8 @@ VIDEO = "lap.mp4"
 def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any, task: Any = None) -> list[Path]:
     """Write laps.csv and, if telemetry was kept, its files and the pictures of the best lap.
 
-    result: racing.evaluation.result.Evaluation. track, reference: those of its best episode. task: what was driven, a
-    task, for a video of that lap; None: none. Returns the paths.
+    result: racing.evaluation.result.Evaluation. track, reference: those of its best episode. task: what was driven,
+    for a video of that lap; None: none. Returns the paths.
     """
     laps, table, sheet, lap, channels = (folder / name for name in FILES)
     result.write_laps(laps)
