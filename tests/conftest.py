@@ -21,22 +21,24 @@ import pytest
 from racing.config import load_group
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
-from tests.support import fork_client
+from tests.support import fork_client, store_template
 
 pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Our programs are forked from a warm process, one for all processes of pytest-xdist."""
-    config.addinivalue_line("markers", "real_processes: starts its programs as a user does, not as forks")
+def pytest_configure() -> None:
+    """Programs are forked from a warm process, one for all processes of pytest-xdist; stores are copies of one."""
     fork_client.install(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"racing-tests-{os.getpid()}"), start=True)
+    store_template.install()
 
 
 @pytest.fixture(autouse=True)
-def kind_of_processes(request: pytest.FixtureRequest) -> Iterator[None]:
-    real = request.node.get_closest_marker("real_processes")
-    with fork_client.real_processes() if real else contextlib.nullcontext():
+def warm_or_cold(request: pytest.FixtureRequest) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        if request.node.get_closest_marker("cold"):
+            stack.enter_context(fork_client.real_processes())
+            stack.enter_context(store_template.real_stores())
         yield
 
 

@@ -264,7 +264,7 @@ def make_episodes(values: Mapping[str, Any]) -> EpisodeConfig:
 
 
 def evaluation_episodes(laps: int, time_limit: float) -> EpisodeConfig:
-    """Episodes for judging a policy, the same for all: rolling starts anywhere, over after `laps` laps or `time_limit`.
+    """Episodes for evaluating a policy, the same for all: rolling starts anywhere, over after `laps` or `time_limit`.
 
     Starts are at 0.3 to 0.7 of the safe speed, off the centreline by up to half of the room, turned by up to 0.1 rad.
     time_limit [s].

@@ -32,7 +32,7 @@ class RacingVecEnv(VecEnv):
         """See the class."""
         self.task = task
         self.render_mode = None
-        self._actions = np.zeros((task.num_cars, 2), np.float32)
+        self._actions = np.zeros((task.num_cars, *task.action_space.shape), np.float32)
         self._returns = np.zeros(task.num_cars, np.float64)
         self._terms = np.zeros((task.num_cars, len(task.reward_terms)), np.float64)
         size = task.privileged_size

@@ -36,12 +36,12 @@ def check(config: Mapping[str, Any]) -> None:
     require_number("seed", config["seed"], 0, MAX_TASK_SEED - 1, whole=True)
     for key, low, high in (("n_envs", 1, 1 << 20), ("total_timesteps", 1, 1 << 40)):
         require_number(f"algo.{key}", config["algo"].get(key), low, high, whole=True)
-    judging, tracking = config["eval"], config["tracking"]
+    evaluation, tracking = config["eval"], config["tracking"]
     for key, low, high in (("episodes", 1, 100_000), ("laps", 1, 1000), ("every_steps", 0, 1 << 40)):
-        require_number(f"eval.{key}", judging[key], low, high, whole=True)
-    require_number("eval.holdout_tracks", judging["holdout_tracks"], 0, 10_000, whole=True)
+        require_number(f"eval.{key}", evaluation[key], low, high, whole=True)
+    require_number("eval.holdout_tracks", evaluation["holdout_tracks"], 0, 10_000, whole=True)
     for key in ("start_fraction", "target_finish_rate"):
-        require_number(f"eval.{key}", judging[key], 0, 1, remedy="it is a share")
+        require_number(f"eval.{key}", evaluation[key], 0, 1, remedy="it is a share")
     keeping = config["checkpoint"]
     for key, low in (("every", 0), ("milestone_every", 0), ("keep_last", 1)):
         require_number(f"checkpoint.{key}", keeping[key], low, 1 << 40, whole=True)
@@ -49,7 +49,7 @@ def check(config: Mapping[str, Any]) -> None:
     require_number("tracking.close_timeout", tracking["close_timeout"], 0, 86_400, unit="s")
     check_sinks(tracking)
     hardware = config["hardware"]
-    switches = {"fresh": config["fresh"], "tracking.enabled": tracking["enabled"], "eval.video": judging["video"]}
+    switches = {"fresh": config["fresh"], "tracking.enabled": tracking["enabled"], "eval.video": evaluation["video"]}
     for key, value in (switches | {"hardware.fallback": hardware["fallback"]}).items():
         require(isinstance(value, bool), f"{key} must be true or false, got {value!r}; choose one")
     texts = {"tracking.experiment": tracking["experiment"], "paths.outputs": config["paths"]["outputs"]}

@@ -1,9 +1,13 @@
-"""Jobs that end in every way a job can end, without training anything."""
+"""Jobs that end in every way a job can end, without training anything.
+
+python -m tests.launchers.payloads OUTPUTS ACT ... SETTING=VALUE ...: a sweep of them.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,13 +67,13 @@ class Act:
         raise Stopped(f"stopped on {stop.signal}, state saved")
 
 
-def local(*settings: str) -> dict[str, Any]:
-    return launcher_config("local", ["poll_interval_s=0.05", *settings])
+def local(*overrides: str) -> dict[str, Any]:
+    return launcher_config("local", ["poll_interval_s=0.05", *overrides])
 
 
-def run(outputs: Path, acts: Sequence[Act], *settings: str, fresh: bool = False) -> tuple[Sweep, list[Job]]:
+def run(outputs: Path, acts: Sequence[Act], *overrides: str, fresh: bool = False) -> tuple[Sweep, list[Job]]:
     """A sweep of these jobs on this machine."""
-    known = local(*settings)
+    known = local(*overrides)
     sweep = Sweep(outputs / "sweeps" / "acts")
     planned = [PlannedJob(number, [f"act={act.what}"], act) for number, act in enumerate(acts)]
     request = LaunchRequest(command="acts", launcher=known, outputs=outputs, fresh=fresh)
@@ -109,3 +113,10 @@ class Drive:
         if code:
             raise SystemExit(code)
         return 0.5
+
+
+if __name__ == "__main__":
+    from tests.launchers.payloads import Act as Named  # pickled by this name, not as __main__.Act
+
+    acts = [Named(argument) for argument in sys.argv[2:] if "=" not in argument]
+    run(Path(sys.argv[1]), acts, *(argument for argument in sys.argv[2:] if "=" in argument))

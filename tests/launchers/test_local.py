@@ -121,32 +121,32 @@ def test_a_job_that_is_cancelled_before_it_begins_does_not_begin(tmp_path: Path)
     assert not jobs[1].folder.started
 
 
-def submitter(tmp_path: Path, acts: str, *settings: str) -> subprocess.Popen[bytes]:
+def submitter(tmp_path: Path, acts: str, *overrides: str) -> subprocess.Popen[bytes]:
     """Another process that makes a sweep and waits for it."""
-    code = f"from tests.launchers.payloads import *; run(Path({str(tmp_path)!r}), {acts}, *{list(settings)!r})"
-    return subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    command = [sys.executable, "-m", "tests.launchers.payloads", str(tmp_path), *acts.split(), *overrides]
+    return subprocess.Popen(command, start_new_session=True)
 
 
 def test_the_machine_that_submitted_dies_and_the_jobs_go_on(tmp_path: Path):
     """Its process and its supervisor are killed, as one job is at work and another waits."""
-    process = submitter(tmp_path, "[Act('last'), Act('work')]", "n_jobs=1")
+    process = submitter(tmp_path, "last work", "n_jobs=1")
     sweep = Sweep(tmp_path / "sweeps" / "acts")
     wait_until(lambda: at_work(sweep, 0), "the first has begun")
     process.kill()
     process.wait()
-    for other in psutil.process_iter(["cmdline"]):
-        if (
-            str(sweep.path) in (other.info["cmdline"] or [])
-            and "racing_launchers.local.supervisor" in other.info["cmdline"]
-        ):
-            other.kill()
+    (supervisor,) = (
+        other
+        for other in psutil.process_iter(["cmdline"])
+        if {str(sweep.path), "racing_launchers.local.supervisor"} <= set(other.info["cmdline"] or [])
+    )
+    supervisor.kill()
     os.kill(sweep.job(0).folder.started["pid"], signal.SIGTERM)
     assert jobs_verb(tmp_path, "collect", "acts", "wait=true") == 1
     assert endings(sweep.jobs) == ["STOPPED", "DONE"]
 
 
 def test_a_sweep_is_watched_by_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    process = submitter(tmp_path, "[Act('last')]")
+    process = submitter(tmp_path, "last")
     sweep = Sweep(tmp_path / "sweeps" / "acts")
     wait_until(lambda: at_work(sweep, 0), "the job has begun")
     assert jobs_verb(tmp_path, "collect", "acts") == 2

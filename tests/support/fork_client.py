@@ -1,9 +1,8 @@
 """Starts our Python programs as forks of a warm process: without the seconds in which torch and MLflow are imported.
 
-While it is installed, `subprocess.Popen([sys.executable, "-m", MODULE, ...])` with one of MODULES forks, in tests, in
-what they call, and in the forks themselves (a trainer's sender, a sweep's workers). All else is the same: arguments,
-environment, directory, streams, signals, exit codes. Where the start itself is what a test is about, it is marked
-`real_processes`.
+While it is installed, `subprocess.Popen([sys.executable, "-m", MODULE, ...])` forks (MODULES, and tests.*), in tests,
+in what they call, and in the forks themselves (a trainer's sender, a sweep's workers). All else is the same: arguments,
+environment, directory, streams, signals, exit codes. A test that is about the start itself is marked `cold`.
 """
 
 from __future__ import annotations
@@ -23,12 +22,9 @@ from typing import Any
 
 import racing
 from racing.tracking.store import ENVIRONMENT as MLFLOW_ENVIRONMENT
-from tests.support.fork_server import LENGTH, NUMBER, address_of, read_exactly
+from tests.support.fork_server import LENGTH, NUMBER, PADDING, address_of, read_exactly
 
-MODULES = (
-    *("racing", "racing.tracking.sender", "racing_launchers.worker", "racing_launchers.local.supervisor"),
-    *("tests.support.faults", "tests.tuning.plain"),
-)
+MODULES = ("racing", "racing.tracking.sender", "racing_launchers.worker", "racing_launchers.local.supervisor")
 READ_AT_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "TORCH_", "LD_")  # begin of variables' names
 RealPopen = subprocess.Popen
 
@@ -109,7 +105,7 @@ def forkable(args: Any, *rest: Any) -> list[str] | None:
     if isinstance(args, str | bytes | os.PathLike) or executable or preexec or pass_fds:
         return None
     command = [os.fspath(part) for part in args]
-    if command[:2] != [sys.executable, "-m"] or len(command) < 3 or command[2] not in MODULES:
+    if command[:2] != [sys.executable, "-m"] or not (command[2] in MODULES or command[2].startswith("tests.")):
         return None
     variables = os.environ if env is None else env
     return command[2:] if same_code(cwd, variables) and same_settings(variables) else None
@@ -158,7 +154,7 @@ def _reach_or_start() -> socket.socket:
             return _reach()
         if process is None:
             process = RealPopen(
-                [sys.executable, "-m", "tests.support.fork_server", _address],
+                [sys.executable, "-m", "tests.support.fork_server", _address, PADDING],
                 stdin=subprocess.DEVNULL,
                 cwd=Path(__file__).parents[2],
                 env=_environment | MLFLOW_ENVIRONMENT,

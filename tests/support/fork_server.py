@@ -1,7 +1,7 @@
 """A process that has everything imported, and forks: what begins in a fork of it begins at once.
 
-python -m tests.support.fork_server ADDRESS. fork_client.py starts it, one for a whole run of pytest, and talks to it.
-It ends when the last process of pytest that asked for it is gone.
+python -m tests.support.fork_server ADDRESS PADDING. fork_client.py starts it, one for a whole run of pytest, and talks
+to it. It ends when the last process of pytest that asked for it is gone.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 LENGTH = struct.Struct("!I")  # of a request, before it
 NUMBER = struct.Struct("!i")  # an answer: the process id, and later its wait status
 CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 
+PADDING = " " * 8192  # last argument of the server's command line; see show_command
 TINY = [
     *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "tracking=none"),
     *("algo.total_timesteps=2048", "algo.n_steps=32"),
@@ -43,13 +45,17 @@ def warm_up() -> None:
     """Import what commands import, and train once: kernels are loaded, lazy imports done, no thread is left."""
     import logging
 
+    import fastapi  # noqa: F401  # of MLflow's server, which must not be imported before it knows its store
+    import flask  # noqa: F401
     import mlflow.pyfunc
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # its tables are what is configured below
     import sqlalchemy.orm
+    import uvicorn  # noqa: F401
 
     import racing.commands
     import racing_launchers
     from racing.cli import main
+    from tests.support import store_template
 
     sqlalchemy.orm.configure_mappers()
     for package in (racing.commands, racing_launchers):
@@ -57,7 +63,9 @@ def warm_up() -> None:
             if ".modal" not in module.name:  # leaves a thread behind
                 importlib.import_module(module.name)
     handlers, level = logging.root.handlers[:], logging.root.level
+    store_template.install()
     with tempfile.TemporaryDirectory(prefix="racing-warm-") as folder:
+        store_template.copy_tables(Path(folder) / "mlflow.db")
         assert main(["train", *TINY, f"paths.outputs={folder}"]) == 0
     logging.root.handlers[:], logging.root.level = handlers, level  # as Hydra found it
     assert threading.active_count() == 1, f"must not fork: {threading.enumerate()}"
@@ -142,6 +150,7 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     if os.environ.get("PYTHONFAULTHANDLER"):
         faulthandler.enable()
     module, arguments = request["module"], request["arguments"]
+    show_command([sys.executable, "-m", module, *arguments])
     given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:] = list(dict.fromkeys([request["cwd"], *given, *sys.path[1:]]))
     sys.argv = [module, *arguments]
@@ -156,6 +165,15 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     torch.random.seed()
     fork_client.install(request["address"])
     leave(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
+
+
+def show_command(command: list[str]) -> None:
+    """Put the command where `ps` and /proc read it: over the server's own, which PADDING has made long enough."""
+    begin, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
+    text = "".join(f"{part}\0" for part in command).encode()
+    with Path("/proc/self/mem").open("r+b", buffering=0) as memory:
+        memory.seek(begin)
+        memory.write(text[: end - begin - 1].ljust(end - begin, b"\0"))
 
 
 def leave(program: Callable[[], object]) -> NoReturn:

@@ -1,7 +1,6 @@
 """A real MLflow server, real run directories, and what MLflow has of them."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,14 +13,15 @@ import pytest
 
 from racing.runs.directory import open_run
 from racing.tracking.sender import Sender
-from racing.tracking.store import embedded_uri, environment
+from racing.tracking.store import ENVIRONMENT
+from tests.support.store_template import copy_tables
 
 TRACKING = {"enabled": True, "uri": None, "experiment": "racing"}
 PATIENCE = 120  # [s] a loaded machine may need it; nothing here waits that long otherwise
 
 
 class Server:
-    """`mlflow server` on its own sqlite file; can be killed and started again on the same port."""
+    """MLflow's server on its own sqlite file; can be killed and started again on the same port."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:
@@ -30,13 +30,11 @@ class Server:
         self.folder = folder
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process = None
+        copy_tables(folder / "server.db")
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
-        settings = environment(self.folder) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        settings.pop("_MLFLOW_SERVER_ARTIFACT_ROOT")
+        command = [sys.executable, "-m", "tests.support.mlflow_app", str(self.folder), str(self.port)]
+        settings = os.environ | ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=settings, start_new_session=True)
         deadline = time.monotonic() + PATIENCE
@@ -50,7 +48,7 @@ class Server:
         pytest.fail("mlflow server did not start")
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, 9)
+        self.process.kill()
         self.process.wait()
 
 
@@ -72,24 +70,13 @@ def own_server(tmp_path):
     mine.kill()
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """An embedded store without experiments: making its tables takes a second, copying it nothing."""
-    from mlflow import MlflowClient
-
-    folder = tmp_path_factory.mktemp("store")
-    os.environ.update(environment(folder))
-    MlflowClient(embedded_uri(folder)).search_experiments()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def begin(tmp_path, empty_store):
+def begin(tmp_path):
     """begin(seed=0, **config) opens a run under tmp_path/outputs; all are closed at the end."""
     opened = []
     (tmp_path / "outputs").mkdir(exist_ok=True)
     if not (tmp_path / "outputs/mlflow.db").exists():
-        shutil.copy(empty_store, tmp_path / "outputs")
+        copy_tables(tmp_path / "outputs/mlflow.db")
 
     def start(seed=0, **more):
         run = open_run(
