@@ -147,6 +147,9 @@ def load_model(path: Path) -> Any:
             data = json.loads(archive.read("data"))
         from stable_baselines3 import PPO, SAC
 
+        from racing.algos.optimizers import leave_dynamo_out
+
+        leave_dynamo_out()
         return (SAC if "target_entropy" in data else PPO).load(path, device="cpu")
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
         raise InputError(f"{path} must be a policy saved by Stable-Baselines3, {error}; give another file") from error

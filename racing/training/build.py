@@ -33,6 +33,7 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
 
     config: `cfg` as plain data; its init_from is replaced by the name of exactly these weights.
     """
+    from racing.algos.optimizers import leave_dynamo_out
     from racing.envs.vec_env import RacingVecEnv
     from racing.tracks.reference_lap import reference_lap
     from racing.training.hardware import choose
@@ -58,6 +59,7 @@ def build_parts(cfg: DictConfig, config: dict[str, Any]) -> Parts:
     elsewhere = ("total_timesteps", "n_envs", "teacher")
     settings = OmegaConf.masked_copy(cfg.algo, [key for key in cfg.algo if key not in elsewhere])
     env = RacingVecEnv(task)
+    leave_dynamo_out()
     model = build_with("algo", build(settings), env=env, seed=seed, device=hardware.device, **lesson(config, env))
     if ancestor is not None:
         inherit(model, ancestor)
