@@ -1,4 +1,4 @@
-"""What is wrong with a training is said before it begins."""
+"""Validate a configuration before anything is written."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from racing.config import plain
+from racing.config import key_hint, keys_of, plain
 from racing.errors import InputError, require, require_number
 from racing.evaluation.seeds import MAX_TASK_SEED
+from racing.renamed_keys import renamed
+from racing.runs.identity import flatten
 from racing.tracking.sinks import check_sinks
 from racing.tracking.store import resolve_uri
 
@@ -21,7 +23,7 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
     try:
         check(config)
     except KeyError as error:
-        raise InputError(f"{error} must be in the configuration, it was removed; leave its ~ away") from error
+        raise InputError(f"required key {error} is missing; drop the ~ override of it") from error
     return config
 
 
@@ -30,6 +32,7 @@ def check(config: Mapping[str, Any]) -> None:
     for name in ("env", "track", "vehicle", "algo", "hardware", "tracking", "eval", "checkpoint", "paths"):
         group = config.get(name)
         require(isinstance(group, dict), f"{name}={group!r} must be a group of keys; choose a file of conf/{name}")
+    refuse_unknown(config)
     require_number("seed", config["seed"], 0, MAX_TASK_SEED - 1, whole=True)
     for key, low, high in (("n_envs", 1, 1 << 20), ("total_timesteps", 1, 1 << 40)):
         require_number(f"algo.{key}", config["algo"].get(key), low, high, whole=True)
@@ -55,3 +58,14 @@ def check(config: Mapping[str, Any]) -> None:
     for key, value in texts.items():
         require(isinstance(value, str) and value != "", f"{key} must be a text, got {value!r}; write {key}=TEXT")
     resolve_uri(tracking["uri"], Path(config["paths"]["outputs"]))  # a password must not even be recorded
+
+
+def refuse_unknown(config: Mapping[str, Any]) -> None:
+    """Refuse keys that nobody would look at: Hydra takes any from a file, and after `+`. Raises InputError.
+
+    Those of env, track, vehicle, algo and launcher are refused by what is built of them.
+    """
+    plain_groups = ("eval", "checkpoint", "tracking", "hardware", "paths")
+    stray = [f"{group}.{key}" for group in plain_groups for key in config[group].keys() - keys_of(group)]
+    for key in (*stray, *(key for key in flatten(config) if renamed(key))):
+        raise InputError(f"unknown key {key!r}; {key_hint(key)}")

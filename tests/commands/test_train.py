@@ -195,6 +195,24 @@ def test_own_groups_choices_and_experiments(capsys: pytest.CaptureFixture[str], 
     assert (job.name, job.algo.gamma, job.env.preview) == ("my_own", 0.8, 12)
 
 
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("eval: {every: 1000}", "unknown key 'eval.every'; it is called eval.every_steps now"),
+        ("eval: {episods: 3}", "unknown key 'eval.episods'; did you mean eval.episodes?"),
+        ("checkpoint: {luck: 1}", "unknown key 'checkpoint.luck'; the keys of checkpoint: every, "),
+        ("algo: {teacher_until: 0.5}", "unknown key 'algo.teacher_until'; it is called algo.distillation_fraction now"),
+        ("algo: [", "expected the node content"),
+    ],
+)
+def test_wrong_keys_in_own_files_are_found(content: str, complaint: str, folder: Path, capsys, tmp_path: Path) -> None:
+    """Hydra itself takes any key from a file."""
+    (folder / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{content}\n")
+    outputs = tmp_path / "outputs"
+    assert complaint in said(capsys, "-cd", str(folder), "experiment=mine", f"paths.outputs={outputs}", code=2)
+    assert not outputs.exists()
+
+
 def test_a_sweep_over_own_choices(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
     outputs, own = tmp_path / "outputs", ["-cd", str(folder)]
     assert jobs(capsys, outputs, "-m", "track=glob([ho*,ov*])", *own) == ["track=home", "track=oval"]
