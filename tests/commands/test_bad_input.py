@@ -48,7 +48,7 @@ TRAIN = [
     ("seed", "'seed' must be key=value", "write lists as"),
     ("algo.gamma=[1", "'algo.gamma=[1' must be key=value", "write lists as"),
     ("seed=1,2", "'seed=1,2' has several values", "add -m"),
-    ("--sede", "unrecognised argument '--sede'", "--help"),
+    ("--sede", "unrecognized argument '--sede'", "--help"),
     # wrong types
     ("algo.n_envs=abc", "algo.n_envs must be a whole number in [1, 1048576], got 'abc'", "see conf/algo"),
     ("algo.n_envs=true", "algo.n_envs must be a whole number", "got True; see"),

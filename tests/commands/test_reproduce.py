@@ -218,7 +218,7 @@ BAD = [
     (["run=" + "0" * 32], "must be MLflow's database, there is no such file", "tracking.uri="),
     (["checkout=maybe"], "checkout must be true or false, got 'maybe'", "choose one"),
     (["checkout=true", "algo.gamma"], "'algo.gamma' must be key=value", "--help"),
-    (["-m", "seed=1,2"], "unrecognised argument '-m'", "--help"),
+    (["-m", "seed=1,2"], "unrecognized argument '-m'", "--help"),
     (["seed=1,2"], "'seed=1,2' has several values", "write seed=[...]"),
     (["hydra.verbose=true"], "'hydra.verbose=true' cannot be changed here", "leave it away"),
     (["algo.nenvs=3"], "unknown key 'algo.nenvs'", "did you mean algo.n_envs?"),

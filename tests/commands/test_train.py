@@ -111,9 +111,9 @@ def test_help_lists_what_can_be_chosen_and_nothing_else(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ("-x", "unrecognised argument '-x'; write key=value"),
-        ("--multi", "unrecognised argument '--multi'; did you mean --multirun?"),
-        ("--experimental-rerun x", "unrecognised argument '--experimental-rerun'"),
+        ("-x", "unrecognized argument '-x'; write key=value"),
+        ("--multi", "unrecognized argument '--multi'; did you mean --multirun?"),
+        ("--experimental-rerun x", "unrecognized argument '--experimental-rerun'"),
         ("-m --cfg job", "--multirun and --cfg cannot be combined"),
         ("--resolve", "--resolve must come with --cfg"),
         ("-c", "-c must have a value after it; choose one of: job, hydra, all"),
