@@ -70,7 +70,9 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
 def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str) -> BatchAlgorithm:
     """Build the algorithm with its networks, which begin with the initial weights if there are some."""
     from racing.algos.common import BatchAlgorithm
+    from racing.algos.optimizers import leave_dynamo_out
 
+    leave_dynamo_out()
     cfg = config.tree
     own = [key for key in cfg.algo if key not in ("total_timesteps", "n_envs", "teacher")]
     make = build(OmegaConf.masked_copy(cfg.algo, own))
