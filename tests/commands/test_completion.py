@@ -78,19 +78,38 @@ def test_scripts_are_what_the_shell_understands(shell: str, action: str, tmp_pat
     script.write_text(capsys.readouterr().out)
     program = shutil.which(shell)
     if program is None:
-        pytest.skip(f"{shell} is not here: apt-get install {shell}")
+        pytest.skip(f"{shell} is not here: run .ci/packages")
     assert subprocess.run([program, "-n", script], capture_output=True, text=True).stderr == ""
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not here: run .ci/packages")
+def test_a_real_fish_completes_verbs_groups_choices_and_keys(tmp_path: Path, capsys):
+    assert main(["train", "-sc", "install=fish"]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    for line, expected in {
+        "racing ev": "evaluate",
+        "racing train vehi": "vehicle=",
+        "racing train algo=ppo_c": "algo=ppo_cnn",
+        "racing train algo.total": "algo.total_timesteps=",
+    }.items():
+        command = f"source {tmp_path / 'script'}; complete -C '{line}'"
+        done = subprocess.run(["fish", "--no-config", "-c", command], env=environment(), capture_output=True, text=True)
+        assert expected in done.stdout.split(), done.stderr
+
+
+def environment() -> dict[str, str]:
+    """As a person has it whose PATH finds `racing`."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PS1": "> ", "TERM": "dumb"}
 
 
 class Terminal:
     """A bash at a terminal, as a person has it."""
 
     def __init__(self) -> None:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "PS1": "> ", "TERM": "dumb"}
         self.pid, self.file = pty.fork()
         if not self.pid:
-            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment)
+            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment())
 
     def type(self, keys: str, until: str) -> str:
         """Press keys; what is shown until `until` is."""
