@@ -85,7 +85,7 @@ def sweep_name(overrides: Sequence[str]) -> str:
     defining = [override for override in what_counts(overrides) if key_of(override) not in MORE]
     given = {key_of(override): override.partition("=")[2] for override in defining}
     name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", given.get("name") or given.get("experiment") or "sweep").lstrip("._-")
-    return f"{name or 'sweep'}-{hashlib.sha256(chr(0).join(defining).encode()).hexdigest()[:8]}"
+    return f"{name[:40] or 'sweep'}-{hashlib.sha256(chr(0).join(defining).encode()).hexdigest()[:8]}"
 
 
 def what_counts(overrides: Sequence[str]) -> list[str]:
@@ -190,7 +190,7 @@ def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
         complete = [name for name in known if (group, name) != ("track", "file")]  # which needs a path
         names = parsed.value().filter(complete)
         require(len(names) > 0, f"{override!r} matches no choice of {group}; {hint('', complete)}")
-        return [f"{group}=choice({','.join(names)})"]
+        return [f"{group}={','.join(names)}" if names[1:] else f"{group}=choice({names[0]})"]  # a sweep also of one
     sweep = parsed.is_sweep_override()
     names = [*parsed.sweep_string_iterator()] if sweep else [parsed.get_value_element_as_str()]
     if "null" in names:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from racing.cli import main
 from racing.commands import command_line
 from racing.commands.train import groups
+from racing.config import choices, conf_directory, for_hydra, sweep_name
 from racing.runs.directory import all_runs
 
 TINY = ["debug=fast", "env=mlp", "eval.episodes=2", "eval.every_steps=0", "tracking=none"]
@@ -172,6 +173,14 @@ def test_sweeps_over_groups(
 ) -> None:
     assert jobs(capsys, tmp_path, "-m", *arguments) == expected
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_over_many_choices_has_a_short_name() -> None:
+    (override,) = for_hydra("experiment=glob(*)", [conf_directory()])
+    assert override == f"experiment={','.join(choices('experiment'))}"
+    name, _, digest = sweep_name([override]).rpartition("-")
+    assert name == "_".join(choices("experiment"))[:40]
+    assert len(digest) == 8
 
 
 def test_tracks_of_a_sweep_may_be_names_or_paths() -> None:
