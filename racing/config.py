@@ -290,6 +290,12 @@ def known_keys(directories: Sequence[Path] | None = None) -> list[str]:
     return sorted(key for key in keys if key not in (".", "hydra"))
 
 
+def keys_of(group: str) -> set[str]:
+    """The keys that the files of conf/<group> hold."""
+    files = (conf_directory() / group).glob("*.yaml")
+    return {str(key) for path in files for key in OmegaConf.load(path)} - {"defaults"}
+
+
 def _collect(node: Any, prefix: str, keys: set[str]) -> None:
     for key, value in node.items() if isinstance(node, dict) else ():
         if key not in ("defaults", "_target_", "_partial_", "hydra"):

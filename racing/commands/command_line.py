@@ -77,7 +77,7 @@ def parse(argv: Sequence[str], only: Sequence[str] = tuple(OPTIONS)) -> CommandL
             continue
         given, equals, value = argument.partition("=")
         name = SHORT.get(given, given)
-        require(name in only, f"unrecognised argument {argument!r}; {_remedy(given, only)}")
+        require(name in only, f"unrecognized argument {argument!r}; {_remedy(given, only)}")
         values = OPTIONS[name]
         if values is None:
             require(not equals, f"{argument!r} must stand without a value; write {given}")

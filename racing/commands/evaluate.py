@@ -23,7 +23,7 @@ examples:
   racing evaluate run=policy.onnx                        an exported file; needs neither the run nor torch
   racing evaluate track=maps/esp.yaml vehicle=f1tenth    somewhere else, with another car
   racing evaluate track=[oval,technical] format=json     several tracks; JSON on stdout and nothing else
-  racing evaluate video=true                             and a film of the best lap: lap.mp4
+  racing evaluate video=true                             and a video of the best lap: lap.mp4
 """
 FORMATS = ("table", "json", "csv")
 MAX_EPISODES = 100_000
@@ -107,8 +107,8 @@ def evaluate(options: Mapping[str, Any]) -> int:
     folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
     best = result.best_episode()
     number = best % len(tracks)
-    filmed = task if options["video"] else None
-    files = write_files(result, folder, policy.name, tracks[number], laps[number], filmed)
+    driven = task if options["video"] else None
+    files = write_files(result, folder, policy.name, tracks[number], laps[number], driven)
     report(result, options, policy.name, files)
     return 0
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""`racing export`: write the policy of a run as ONNX and check it against torch."""
 
 from __future__ import annotations
 

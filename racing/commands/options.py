@@ -44,7 +44,7 @@ def action_options(
     known = (*keys[action], "paths.outputs")
     given = {argument.partition("=")[0] for argument in arguments}
     for key in given:
-        require(not key.startswith("-"), f"unrecognised argument {key!r}; write key=value, see racing {verb} --help")
+        require(not key.startswith("-"), f"unrecognized argument {key!r}; write key=value, see racing {verb} --help")
         require(key in known, f"unknown key {key!r}; racing {verb} {action} takes {', '.join(known)}")
     options = verb_options(verb, [quoted(argument) for argument in arguments], examples)
     assert options is not None
@@ -68,7 +68,7 @@ def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any
         return None
     for argument in argv:
         known = not argument.startswith("-")
-        require(known, f"unrecognised argument {argument!r}; write key=value, see racing {verb} --help")
+        require(known, f"unrecognized argument {argument!r}; write key=value, see racing {verb} --help")
         plain_key = argument[:1].isalpha() and "=" in argument
         require(plain_key, f"{argument!r} must be key=value with a key of `racing {verb} --help`")
     options = plain(compose(verb, argv, folder="verbs"))

@@ -9,11 +9,11 @@ FILES = ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_chann
 VIDEO = "lap.mp4"
 
 
-def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any, filmed: Any = None) -> list[Path]:
+def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any, task: Any = None) -> list[Path]:
     """Write laps.csv and, if telemetry was kept, its files and the pictures of the best lap.
 
-    result: racing.evaluation.result.Evaluation. track, reference: those of its best episode. filmed: what was driven, a
-    task, for a video of that lap; None: none. Returns the paths.
+    result: racing.evaluation.result.Evaluation. track, reference: those of its best episode. task: what was driven,
+    for a video of that lap; None: none. Returns the paths.
     """
     laps, table, sheet, lap, channels = (folder / name for name in FILES)
     result.write_laps(laps)
@@ -27,10 +27,10 @@ def write_files(result: Any, folder: Path, policy: str, track: Any, reference: A
     lap_picture(track, driven, track.name, lap, facts=facts, reference=reference)
     channels_picture(track, driven, track.name, channels, facts=facts, reference=reference)
     files = [laps, table, sheet, lap, channels]
-    if filmed is not None:
+    if task is not None:
         from racing.evaluation.video import write_video
 
-        files.append(write_video(folder / VIDEO, filmed, track, driven, track.name, facts))
+        files.append(write_video(folder / VIDEO, task, track, driven, track.name, facts))
     return files
 
 

@@ -191,7 +191,7 @@ def describe(task: Task, config: dict[str, Any], run_id: str = "") -> dict[str, 
     (of the numbers), action_names, units, step_s: [s] that one action lasts. With frames: telemetry_units, frames,
     camera. `racing evaluate file.onnx` builds the environment from these alone.
     """
-    told = {
+    described = {
         "tracks": [track.name for track in task.tracks],
         "vehicle": asdict(task.vehicle),
         "env": config.get("env", {}),
@@ -202,7 +202,7 @@ def describe(task: Task, config: dict[str, Any], run_id: str = "") -> dict[str, 
         **(_seen(task) if isinstance(task, VisionTask) else {}),
     }
     texts = {"run_id": run_id, "racing_version": __version__, "step_s": repr(task.world.step_dt)}
-    return texts | {name: json.dumps(value) for name, value in told.items()}
+    return texts | {name: json.dumps(value) for name, value in described.items()}
 
 
 def _seen(task: VisionTask) -> dict[str, Any]:

@@ -152,7 +152,9 @@ def load_model(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             data = json.loads(archive.read("data"))
         from racing.algos.common import CLASS_TAG, tagged_class
+        from racing.algos.optimizers import leave_dynamo_out
 
+        leave_dynamo_out()
         untagged = "racing.algos.sac.BatchSAC" if "target_entropy" in data else "racing.algos.ppo.BatchPPO"
         return tagged_class(data.get(CLASS_TAG, untagged)).load(path, device="cpu")
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:

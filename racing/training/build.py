@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from racing.config import build
+from racing.config import build, key_hint
 from racing.errors import InputError, input_group, require
+from racing.renamed_keys import renamed
 from racing.training.hardware import Hardware, choose
 from racing.training.resolve import ResolvedConfig, resolve
 
@@ -69,7 +70,9 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
 def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str) -> BatchAlgorithm:
     """Build the algorithm with its networks, which begin with the initial weights if there are some."""
     from racing.algos.common import BatchAlgorithm
+    from racing.algos.optimizers import leave_dynamo_out
 
+    leave_dynamo_out()
     cfg = config.tree
     own = [key for key in cfg.algo if key not in ("total_timesteps", "n_envs", "teacher")]
     make = build(OmegaConf.masked_copy(cfg.algo, own))
@@ -120,8 +123,10 @@ def build_with(group: str, factory: Any, **arguments: Any) -> Any:
     except TypeError as error:
         surplus = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if surplus:
-            raise InputError(f"{surplus[1]!r} is no key here; remove +{group}.{surplus[1]}") from error
+            key = f"{group}.{surplus[1]}"
+            remedy = key_hint(key) if renamed(key) else f"remove +{key}"
+            raise InputError(f"unknown key {key!r}; {remedy}") from error
         missing = re.search(r"missing .* argument.*: (.*)", str(error))
         if missing:
-            raise InputError(f"{group} must have {missing[1]}, it was removed; leave its ~ away") from error
+            raise InputError(f"required key {missing[1]} of {group} is missing; drop the ~ override of it") from error
         raise

@@ -1,4 +1,4 @@
-"""What is wrong with a training is said before it begins."""
+"""Validate a configuration before anything is written."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from racing.config import plain
+from racing.config import key_hint, keys_of, plain
 from racing.errors import InputError, require, require_number
 from racing.evaluation.seeds import MAX_TASK_SEED
+from racing.renamed_keys import renamed
+from racing.runs.identity import flatten
 from racing.tracking.sinks import check_sinks
 from racing.tracking.store import resolve_uri
 
@@ -21,7 +23,7 @@ def checked(cfg: DictConfig) -> dict[str, Any]:
     try:
         check(config)
     except KeyError as error:
-        raise InputError(f"{error} must be in the configuration, it was removed; leave its ~ away") from error
+        raise InputError(f"required key {error} is missing; drop the ~ override of it") from error
     return config
 
 
@@ -30,15 +32,16 @@ def check(config: Mapping[str, Any]) -> None:
     for name in ("env", "track", "vehicle", "algo", "hardware", "tracking", "eval", "checkpoint", "paths"):
         group = config.get(name)
         require(isinstance(group, dict), f"{name}={group!r} must be a group of keys; choose a file of conf/{name}")
+    refuse_unknown(config)
     require_number("seed", config["seed"], 0, MAX_TASK_SEED - 1, whole=True)
     for key, low, high in (("n_envs", 1, 1 << 20), ("total_timesteps", 1, 1 << 40)):
         require_number(f"algo.{key}", config["algo"].get(key), low, high, whole=True)
-    judging, tracking = config["eval"], config["tracking"]
+    evaluation, tracking = config["eval"], config["tracking"]
     for key, low, high in (("episodes", 1, 100_000), ("laps", 1, 1000), ("every_steps", 0, 1 << 40)):
-        require_number(f"eval.{key}", judging[key], low, high, whole=True)
-    require_number("eval.holdout_tracks", judging["holdout_tracks"], 0, 10_000, whole=True)
+        require_number(f"eval.{key}", evaluation[key], low, high, whole=True)
+    require_number("eval.holdout_tracks", evaluation["holdout_tracks"], 0, 10_000, whole=True)
     for key in ("start_fraction", "target_finish_rate"):
-        require_number(f"eval.{key}", judging[key], 0, 1, remedy="it is a share")
+        require_number(f"eval.{key}", evaluation[key], 0, 1, remedy="it is a share")
     keeping = config["checkpoint"]
     for key, low in (("every", 0), ("milestone_every", 0), ("keep_last", 1)):
         require_number(f"checkpoint.{key}", keeping[key], low, 1 << 40, whole=True)
@@ -46,7 +49,7 @@ def check(config: Mapping[str, Any]) -> None:
     require_number("tracking.close_timeout", tracking["close_timeout"], 0, 86_400, unit="s")
     check_sinks(tracking)
     hardware = config["hardware"]
-    switches = {"fresh": config["fresh"], "tracking.enabled": tracking["enabled"], "eval.video": judging["video"]}
+    switches = {"fresh": config["fresh"], "tracking.enabled": tracking["enabled"], "eval.video": evaluation["video"]}
     for key, value in (switches | {"hardware.fallback": hardware["fallback"]}).items():
         require(isinstance(value, bool), f"{key} must be true or false, got {value!r}; choose one")
     texts = {"tracking.experiment": tracking["experiment"], "paths.outputs": config["paths"]["outputs"]}
@@ -55,3 +58,14 @@ def check(config: Mapping[str, Any]) -> None:
     for key, value in texts.items():
         require(isinstance(value, str) and value != "", f"{key} must be a text, got {value!r}; write {key}=TEXT")
     resolve_uri(tracking["uri"], Path(config["paths"]["outputs"]))  # a password must not even be recorded
+
+
+def refuse_unknown(config: Mapping[str, Any]) -> None:
+    """Refuse keys that nobody would look at: Hydra takes any from a file, and after `+`. Raises InputError.
+
+    Those of env, track, vehicle, algo and launcher are refused by what is built of them.
+    """
+    plain_groups = ("eval", "checkpoint", "tracking", "hardware", "paths")
+    stray = [f"{group}.{key}" for group in plain_groups for key in config[group].keys() - keys_of(group)]
+    for key in (*stray, *(key for key in flatten(config) if renamed(key))):
+        raise InputError(f"unknown key {key!r}; {key_hint(key)}")

@@ -43,7 +43,7 @@ class Observers(TrainingObserver):
     """Several observers as one, in this order."""
 
     def __init__(self, *observers: TrainingObserver) -> None:
-        """observers: those that are told."""
+        """observers: in the order in which they are called."""
         super().__init__()
         self._observers = observers
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedConfig:
-    """What a training computes, where, and who is told: final.
+    """What a training computes, and where it is recorded: final.
 
     tree: the whole configuration, read-only; `init_from` and `algo.teacher` name exact weights.
     initial_weights: those of `init_from`; None to begin from random ones.

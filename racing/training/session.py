@@ -219,8 +219,8 @@ def _write_evaluation(session: Session, result: Evaluation) -> dict[str, str]:
     folder = run.paths.evaluation(step)
     folder.mkdir(parents=True, exist_ok=True)
     track = experiment.eval_tracks[result.best_episode() % len(experiment.eval_tracks)]
-    filmed = experiment.task if experiment.config.tree.eval.video else None
-    files = write_files(result, folder, run.name, track, reference_lap(track, experiment.vehicle), filmed)
+    driven = experiment.task if experiment.config.tree.eval.video else None
+    files = write_files(result, folder, run.name, track, reference_lap(track, experiment.vehicle), driven)
     for path in files:
         run.journal.artifact(path, str(IN_RUN.evaluation(step)))
     names = {"laps.csv": "laps", "lap.png": "lap_picture", "lap.mp4": "lap_video"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from racing.config import compose_run
+from racing.config import SEARCH_PATH, compose_run
 from racing.renamed_keys import key_of
 from racing.runs.directory import RunDirectory
 from racing.training.build import check_buildable
@@ -61,5 +61,6 @@ def train_teacher(cfg: DictConfig, overrides: Sequence[str]) -> str:
     own = [str(override) for override in cfg.algo.teacher]
     keys = {key_of(override) for override in own}
     shared = [o for o in overrides if key_of(o).partition(".")[0] in SHARED and key_of(o) not in keys]
+    shared += [o for o in overrides if key_of(o) == SEARCH_PATH]  # where its choices may be
     teacher = in_place_of(OmegaConf.create(compose_run([*own, *shared])), cfg, own)
     return f"{train(teacher, [*own, *shared]).name}@policy"

@@ -85,7 +85,7 @@ def test_camera(installed: bool, tmp_path: Path, capsys: pytest.CaptureFixture[s
     sizes = ["cameras=8", "threads=[1,2]", "pixels=32", "seconds=0.02", "vehicles=[f1tenth]", "track=mini"]
     content, _ = measured("camera", tmp_path, capsys, *sizes)
     rows = content["rows"]
-    names = ["RGB 32 x 32", "RGB 32 x 32", "grey 32 x 32", "grey 32 x 32"]
+    names = ["RGB 32 x 32", "RGB 32 x 32", "gray 32 x 32", "gray 32 x 32"]
     assert [row["name"] for row in rows] == names + ["CarRacing-v3 96 x 96"] * installed
     assert all(row["pictures_per_s"] > 0 and row["cpu_us"] > 0 for row in rows)
     ratio = rows[0]["pictures_per_s"] / rows[-1]["pictures_per_s"] if installed else None

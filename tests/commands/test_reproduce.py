@@ -218,7 +218,7 @@ BAD = [
     (["run=" + "0" * 32], "must be MLflow's database, there is no such file", "tracking.uri="),
     (["checkout=maybe"], "checkout must be true or false, got 'maybe'", "choose one"),
     (["checkout=true", "algo.gamma"], "'algo.gamma' must be key=value", "--help"),
-    (["-m", "seed=1,2"], "unrecognised argument '-m'", "--help"),
+    (["-m", "seed=1,2"], "unrecognized argument '-m'", "--help"),
     (["seed=1,2"], "'seed=1,2' has several values", "write seed=[...]"),
     (["hydra.verbose=true"], "'hydra.verbose=true' cannot be changed here", "leave it away"),
     (["algo.nenvs=3"], "unknown key 'algo.nenvs'", "did you mean algo.n_envs?"),
@@ -296,14 +296,14 @@ def replace(path: Path, old: str, new: str) -> None:
 def test_checkout_brings_back_commit_and_uncommitted_changes(clone: Path):
     """Trained with a change to conf/ and one to the code, neither committed; then both went other ways."""
     replace(clone / "conf/algo/ppo.yaml", "gamma: 0.99", "gamma: 0.97")
-    replace(clone / "racing/training/build.py", "env=env, seed=seed,", "env=env, seed=seed + 1,")
+    replace(clone / "racing/training/build.py", '"seed": cfg.seed, "device"', '"seed": cfg.seed + 1, "device"')
     (clone / "notes.txt").write_text("git does not know me")
     done = racing(clone, "train", "debug=fast", "eval.episodes=2", "tracking=none")
     assert done.returncode == 0, done.stderr
     (run,) = all_runs(clone / "outputs")
     git(clone, "checkout", "-q", ".")
     replace(clone / "conf/algo/ppo.yaml", "gamma: 0.99", "gamma: 0.5")
-    replace(clone / "racing/training/build.py", "env=env, seed=seed,", "env=env, seed=seed + 2,")
+    replace(clone / "racing/training/build.py", '"seed": cfg.seed, "device"', '"seed": cfg.seed + 2, "device"')
     git(clone, "commit", "-qam", "now")
     different = racing(clone, "reproduce", f"run={run.name}")
     assert different.returncode == 1, different.stderr

@@ -58,7 +58,7 @@ def test_show_prints_results_settings_and_what_is_delivered(begin, tmp_path, cap
         ([], "missing action; one of list, show, "),
         (["lst"], "did you mean list?"),
         (["show", "nonsense"], "run 'nonsense' must be"),
-        (["show", "latest", "--all"], "unrecognised argument '--all'"),
+        (["show", "latest", "--all"], "unrecognized argument '--all'"),
         (["list", "keep_last=2"], "unknown key 'keep_last'; racing runs list takes "),
         (["list", "format=xml"], "format must be table or json, got 'xml'"),
         (["list", "tracking.uri=7"], "tracking.uri must be a text, got 7"),

@@ -182,8 +182,18 @@ def test_flags_that_were_renamed_say_their_new_names(typed, old, new, capsys):
     assert capsys.readouterr().err == f"racing tracks: unrecognized argument '{old}'; it is called {new} now\n"
 
 
-def test_unknown_actions_are_refused_by_the_parser(capsys):
-    with pytest.raises(SystemExit) as caught:
-        tracks("paint")
-    assert caught.value.code == 2
-    assert "invalid choice: 'paint'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "racing tracks: missing action; one of list, show, "),
+        (["pain"], "racing tracks: unknown action 'pain'; choose one of: list, "),
+        (["shw"], "racing tracks: unknown action 'shw'; did you mean show?"),
+        (["show"], "racing tracks: the following arguments are required: NAME; see racing tracks show --help"),
+        (["list", "--lapse"], "racing tracks: unrecognized arguments: --lapse; see racing tracks --help"),
+        (["generate", "seed=many"], "racing tracks: argument --seed: invalid int value: 'many'; see racing tracks"),
+    ],
+)
+def test_what_the_parser_refuses_is_one_line(arguments, complaint, capsys):
+    assert tracks(*arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(complaint)

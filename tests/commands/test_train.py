@@ -111,9 +111,9 @@ def test_help_lists_what_can_be_chosen_and_nothing_else(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ("-x", "unrecognised argument '-x'; write key=value"),
-        ("--multi", "unrecognised argument '--multi'; did you mean --multirun?"),
-        ("--experimental-rerun x", "unrecognised argument '--experimental-rerun'"),
+        ("-x", "unrecognized argument '-x'; write key=value"),
+        ("--multi", "unrecognized argument '--multi'; did you mean --multirun?"),
+        ("--experimental-rerun x", "unrecognized argument '--experimental-rerun'"),
         ("-m --cfg job", "--multirun and --cfg cannot be combined"),
         ("--resolve", "--resolve must come with --cfg"),
         ("-c", "-c must have a value after it; choose one of: job, hydra, all"),
@@ -193,6 +193,24 @@ def test_own_groups_choices_and_experiments(capsys: pytest.CaptureFixture[str], 
     assert "unknown choice algo=pppo; did you mean ppo?" in wrong
     job = OmegaConf.create(said(capsys, "-c", "job", "-cn", "mine", "-cd", str(folder)))
     assert (job.name, job.algo.gamma, job.env.preview) == ("my_own", 0.8, 12)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("eval: {every: 1000}", "unknown key 'eval.every'; it is called eval.every_steps now"),
+        ("eval: {episods: 3}", "unknown key 'eval.episods'; did you mean eval.episodes?"),
+        ("checkpoint: {luck: 1}", "unknown key 'checkpoint.luck'; the keys of checkpoint: every, "),
+        ("algo: {teacher_until: 0.5}", "unknown key 'algo.teacher_until'; it is called algo.distillation_fraction now"),
+        ("algo: [", "expected the node content"),
+    ],
+)
+def test_wrong_keys_in_own_files_are_found(content: str, complaint: str, folder: Path, capsys, tmp_path: Path) -> None:
+    """Hydra itself takes any key from a file."""
+    (folder / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{content}\n")
+    outputs = tmp_path / "outputs"
+    assert complaint in said(capsys, "-cd", str(folder), "experiment=mine", f"paths.outputs={outputs}", code=2)
+    assert not outputs.exists()
 
 
 def test_a_sweep_over_own_choices(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:

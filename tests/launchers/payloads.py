@@ -67,13 +67,13 @@ class Act:
         raise Stopped(f"stopped on {stop.signal}, state saved")
 
 
-def local(*settings: str) -> dict[str, Any]:
-    return launcher_config("local", ["poll_interval_s=0.05", *settings])
+def local(*overrides: str) -> dict[str, Any]:
+    return launcher_config("local", ["poll_interval_s=0.05", *overrides])
 
 
-def run(outputs: Path, acts: Sequence[Act], *settings: str, fresh: bool = False) -> tuple[Sweep, list[Job]]:
+def run(outputs: Path, acts: Sequence[Act], *overrides: str, fresh: bool = False) -> tuple[Sweep, list[Job]]:
     """A sweep of these jobs on this machine."""
-    known = local(*settings)
+    known = local(*overrides)
     sweep = Sweep(outputs / "sweeps" / "acts")
     planned = [PlannedJob(number, [f"act={act.what}"], act) for number, act in enumerate(acts)]
     request = LaunchRequest(command="acts", launcher=known, outputs=outputs, fresh=fresh)

@@ -121,9 +121,9 @@ def test_a_job_that_is_cancelled_before_it_begins_does_not_begin(tmp_path: Path)
     assert not jobs[1].folder.started
 
 
-def submitter(tmp_path: Path, acts: str, *settings: str) -> subprocess.Popen[bytes]:
+def submitter(tmp_path: Path, acts: str, *overrides: str) -> subprocess.Popen[bytes]:
     """Another process that makes a sweep and waits for it."""
-    command = [sys.executable, "-m", "tests.launchers.payloads", str(tmp_path), *acts.split(), *settings]
+    command = [sys.executable, "-m", "tests.launchers.payloads", str(tmp_path), *acts.split(), *overrides]
     return subprocess.Popen(command, start_new_session=True)
 
 

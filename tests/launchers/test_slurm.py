@@ -38,17 +38,17 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return only_run(outputs)
 
 
-def slurm(*settings: str) -> dict[str, Any]:
-    return launcher_config("slurm", ["poll_interval_s=0.3", "cpus_per_task=1", "wait=false", *settings])
+def slurm(*overrides: str) -> dict[str, Any]:
+    return launcher_config("slurm", ["poll_interval_s=0.3", "cpus_per_task=1", "wait=false", *overrides])
 
 
 def drive(outputs: Path, hold: int | None = HOLD) -> Drive:
     return Drive(["debug=fast", "eval.episodes=2", "tracking=none", *PPO, f"paths.outputs={outputs}"], hold)
 
 
-def run(outputs: Path, payloads: Sequence[Act | Drive], *settings: str) -> tuple[Sweep, list[Job]]:
+def run(outputs: Path, payloads: Sequence[Act | Drive], *overrides: str) -> tuple[Sweep, list[Job]]:
     """A sweep of these jobs, submitted."""
-    known = slurm(*settings)
+    known = slurm(*overrides)
     sweep = Sweep(outputs / "sweeps" / "acts")
     planned = [PlannedJob(number, [f"act={number}"], payload) for number, payload in enumerate(payloads)]
     request = LaunchRequest(command="acts", launcher=known, outputs=outputs)
@@ -190,8 +190,13 @@ def test_from_the_command_line_with_its_record(here: Cluster, tmp_path: Path):
     from mlflow import MlflowClient
 
     short = ["debug=fast", "eval.episodes=2", "algo.n_steps=32", "algo.total_timesteps=2048", "eval.every_steps=0"]
-    wish = ["launcher=slurm", "launcher.poll_interval_s=0.3", "launcher.cpus_per_task=1", f"paths.outputs={tmp_path}"]
-    assert main(["train", "-m", "seed=0,1", "name=s", *short, *wish]) == 0
+    arguments = [
+        "launcher=slurm",
+        "launcher.poll_interval_s=0.3",
+        "launcher.cpus_per_task=1",
+        f"paths.outputs={tmp_path}",
+    ]
+    assert main(["train", "-m", "seed=0,1", "name=s", *short, *arguments]) == 0
     (sweep,) = [Sweep(path) for path in (tmp_path / "sweeps").iterdir()]
     assert endings(sweep.jobs) == ["DONE", "DONE"]
     assert all(job.folder.result["value"] == 0.0 for job in sweep.jobs)  # finish rate, untrained
@@ -262,7 +267,7 @@ def test_accounting_is_asked_about_jobs_that_slurmctld_has_forgotten(
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("overrides", "said"),
     [
         (["partition=mian"], "launcher.partition='mian' is none of the cluster's: high, low, main; did you mean main?"),
         (["constraint=a100"], "the cluster refuses: sbatch: allocation failure: Invalid feature specification"),
@@ -274,9 +279,11 @@ def test_accounting_is_asked_about_jobs_that_slurmctld_has_forgotten(
         (["partition=3"], "launcher.partition must be a name, got 3"),
     ],
 )
-def test_wrong_input(settings: list[str], said: str, here: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    wish = [f"launcher.{setting}" for setting in settings]
-    assert main(["train", "-m", "seed=0,1", "launcher=slurm", *wish, f"paths.outputs={tmp_path}"]) == 2
+def test_wrong_input(
+    overrides: list[str], said: str, here: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    launcher = [f"launcher.{override}" for override in overrides]
+    assert main(["train", "-m", "seed=0,1", "launcher=slurm", *launcher, f"paths.outputs={tmp_path}"]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("racing ")]
     assert said in line
     assert here.call("squeue", "-h", "-t", "pending,running") == ""
@@ -294,10 +301,10 @@ def test_jobs_that_need_a_gpu_which_is_not_asked_for_are_pointed_out(
     here: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """A cluster may show its GPUs to everybody, so it is not refused."""
-    wish = ["train", "launcher=slurm", "launcher.dry_run=true", f"paths.outputs={tmp_path}", "hardware=gpu"]
-    assert main([*wish, "hardware.fallback=false"]) == 0
+    arguments = ["train", "launcher=slurm", "launcher.dry_run=true", f"paths.outputs={tmp_path}", "hardware=gpu"]
+    assert main([*arguments, "hardware.fallback=false"]) == 0
     assert "no GPU is asked for (launcher.gpus_per_node=1)" in capsys.readouterr().err
-    assert main(wish) == 0
+    assert main(arguments) == 0
     assert "no GPU is asked for" not in capsys.readouterr().err
 
 

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from racing.config import plain
+from racing.config import SEARCH_PATH, plain
 from racing.errors import InputError, require, require_number
+from racing.renamed_keys import key_of
 from racing.runs.directory import find_run
 from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
 from racing_launchers.modal.app import ResourceRequest, describe, make_app
@@ -71,6 +72,8 @@ class ModalBackend(Backend):
         """See Backend: a needed GPU is asked for; the server answers, takes the token, and has the tracks."""
         futile = not self.resources.gpu and any(insists_on_gpu(config) for config in jobs)
         require(not futile, "hardware.fallback=false wants a GPU, launcher.gpu=null is none; launcher.gpu=[L40S,T4]")
+        rule = "--config-dir is not in a container, where phases, a search or a teacher would need it"
+        require(not any(map(needs_own_files, jobs)), f"{rule}; use another launcher, or put the files into conf/")
         with answered("the request"):
             library().Client.from_env().hello()
         self._tracks([spec for config in jobs for spec in files_of_config(config)])
@@ -232,6 +235,14 @@ class ModalBackend(Backend):
                 hours += seconds / 3600
                 cost += seconds * prices.second(str(used["gpu"]), self.resources.cpu, self.resources.memory)
         return {"cost_usd": round(cost, 6), "container_hours": round(hours, 6)}
+
+
+def needs_own_files(config: Mapping[str, Any]) -> bool:
+    """Whether a job composes further runs where it runs, from folders that are on the user's machine alone."""
+    teacher = (config.get("algo") or {}).get("teacher")
+    further = config.get("phases") or config.get("tuning") or (teacher is not None and not isinstance(teacher, str))
+    given = config["hydra"].overrides.hydra if "hydra" in config else []
+    return bool(further) and any(key_of(override) == SEARCH_PATH for override in given)
 
 
 def check_values(values: Mapping[str, Any]) -> None:

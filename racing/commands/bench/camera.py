@@ -19,7 +19,7 @@ DRIVE = 60  # steps of CarRacing after which its opening zoom is over
 
 
 def pictures(options: Mapping[str, Any]) -> Result:
-    """Pictures per second of Camera.render, in colour and grey, and of CarRacing's rendering where it is installed."""
+    """Pictures per second of Camera.render, in color and gray, and of CarRacing's rendering where it is installed."""
     from racing.sim.camera.camera import Camera, make_lens
     from racing.sim.world import World
     from racing.tracks.catalog import load_track
@@ -58,7 +58,7 @@ def timed_pictures(options: Mapping[str, Any], taker: Camera) -> Row:
             taker.render(cars, out=out)
         return PLACES * world.num_cars
 
-    name = f"{'grey' if taker.lens.gray else 'RGB'} {taker.lens.width} x {taker.lens.height}"
+    name = f"{'gray' if taker.lens.gray else 'RGB'} {taker.lens.width} x {taker.lens.height}"
     return {
         "name": name,
         "cameras": world.num_cars,

@@ -45,18 +45,18 @@ def wall(command: Sequence[str]) -> float:
     return time.perf_counter() - began
 
 
-def first_update(settings: Sequence[str]) -> tuple[float, float]:
+def first_update(overrides: Sequence[str]) -> tuple[float, float]:
     """Seconds from the start of `racing train debug=fast` to its first recorded metrics, and to its end."""
     from racing.runs.directory import all_runs
     from racing.runs.journal import read_journal
 
     with tempfile.TemporaryDirectory(prefix="racing-bench-") as folder:
-        command = [sys.executable, "-m", "racing", "train", "debug=fast", f"paths.outputs={folder}", *settings]
+        command = [sys.executable, "-m", "racing", "train", "debug=fast", f"paths.outputs={folder}", *overrides]
         began = time.time()
         done = subprocess.run(command, capture_output=True, text=True)
         whole = time.time() - began
         if done.returncode:
-            raise InputError(f"train={list(settings)} must train: {done.stderr.strip().splitlines()[-1]}; correct it")
+            raise InputError(f"train={list(overrides)} must train: {done.stderr.strip().splitlines()[-1]}; correct it")
         records = (line.record or {} for line in read_journal(all_runs(Path(folder))[0].paths.journal))
         stamp = next(record["ts"] for record in records if record.get("kind") == "metrics")
     return stamp / 1000 - began, whole

@@ -41,8 +41,8 @@ def sweep(options: Mapping[str, Any], places: int) -> tuple[float, float]:
     """
     seeds = f"seed=range(0,{options['jobs']})"
     with tempfile.TemporaryDirectory(prefix="racing-bench-") as folder:
-        settings = [*SHORT, *options["train"], seeds, f"launcher.n_jobs={places}", "launcher.poll_interval_s=0.2"]
-        command = [sys.executable, "-m", "racing", "train", "-m", *settings, f"paths.outputs={folder}"]
+        overrides = [*SHORT, *options["train"], seeds, f"launcher.n_jobs={places}", "launcher.poll_interval_s=0.2"]
+        command = [sys.executable, "-m", "racing", "train", "-m", *overrides, f"paths.outputs={folder}"]
         done = subprocess.run(command, capture_output=True, text=True)
         ended = time.time()
         if done.returncode:

@@ -107,11 +107,11 @@ def training(kind: str, folder: Path, options: Mapping[str, Any]) -> Row:
     """
     from racing.runs.directory import all_runs
 
-    settings = ["eval.every_steps=0", "tracking.close_timeout=5", *options["train"]]
-    settings += [f"algo.total_timesteps={ENDLESS}", f"paths.outputs={folder}"]
+    overrides = ["eval.every_steps=0", "tracking.close_timeout=5", *options["train"]]
+    overrides += [f"algo.total_timesteps={ENDLESS}", f"paths.outputs={folder}"]
     with mlflow_server(folder, wanted=kind != EMBEDDED) as (uri, server):
-        settings += ["tracking=mlflow", f"tracking.uri={uri or 'null'}"]
-        command = [sys.executable, "-m", "racing", "train", *settings]
+        overrides += ["tracking=mlflow", f"tracking.uri={uri or 'null'}"]
+        command = [sys.executable, "-m", "racing", "train", *overrides]
         with (folder / "said").open("wb") as said:
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
             watched, windows = watch(process, folder, options, server if kind == KILLED else None)

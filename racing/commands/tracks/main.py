@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from racing.commands.options import require_action
 from racing.errors import InputError, require
 from racing.tracks.measure import difficulty, least_radius, mean_width
 
@@ -50,8 +51,19 @@ def main(argv: Sequence[str]) -> int:
         name = flag.partition("=")[0]
         if name in RENAMED_FLAGS:  # argparse would take --close for an abbreviation
             raise InputError(f"unrecognized argument {name!r}; it is called {RENAMED_FLAGS[name]} now")
-    options = _parser().parse_args(flags)
+    parser, actions = _parser()
+    if not set(flags) & {"-h", "--help"}:
+        require_action(flags[0] if flags else "", actions)
+    options = parser.parse_args(flags)
     return int(options.run(options))
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose complaints are InputErrors, as those of the other verbs."""
+
+    def error(self, message: str) -> NoReturn:
+        """See argparse."""
+        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def as_flags(argv: Sequence[str]) -> list[str]:
@@ -68,15 +80,16 @@ def as_flags(argv: Sequence[str]) -> list[str]:
     return flags
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """Return the parser of the verb, and its actions."""
+    parser = OneLineParser(
         prog="racing tracks", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
     verbs = parser.add_subparsers(dest="action", required=True, metavar="action")
     _add_inspecting(verbs)
     _add_writing(verbs)
     _add_remote(verbs)
-    return parser
+    return parser, list(verbs.choices)
 
 
 def _add_inspecting(verbs: Any) -> None:

@@ -27,9 +27,9 @@ def by_value() -> Iterator[None]:
         cloudpickle.unregister_pickle_by_value(payloads)
 
 
-def run(outputs: Path, acts: Sequence[Act], *settings: str) -> tuple[Sweep, list[Job]]:
+def run(outputs: Path, acts: Sequence[Act], *overrides: str) -> tuple[Sweep, list[Job]]:
     """Run a sweep named `acts`."""
-    known = launcher_config("modal", [*FAST, *settings])
+    known = launcher_config("modal", [*FAST, *overrides])
     backend = make_backend(known)
     backend.grace = 1.0
     sweep = Sweep(outputs / "sweeps" / "acts")

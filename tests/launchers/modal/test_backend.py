@@ -218,6 +218,21 @@ def test_wrong_settings(settings: list[str], text: str, box: Box, tmp_path: Path
     assert box.started() == []
 
 
+@pytest.mark.parametrize(
+    "further",
+    [["experiment=progressive"], ["tuning=random"], ["algo=ppo_cnn", "env=vision", "algo.teacher=['env=mlp_preview']"]],
+)
+def test_own_folders_are_not_in_a_container(
+    further: list[str], box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A job that is composed here may use them, one that composes others there may not."""
+    (tmp_path / "mine").mkdir()
+    line = refused(["-cd", str(tmp_path / "mine"), *further], tmp_path, capsys)
+    assert "--config-dir is not in a container" in line
+    assert box.started() == []
+    assert main([*TRAIN, "-cd", str(tmp_path / "mine"), "launcher.dry_run=true", f"paths.outputs={tmp_path}"]) == 0
+
+
 def test_a_wrong_or_missing_token_and_an_unreachable_server(
     box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
