@@ -118,8 +118,6 @@ def checkout(tmp_path_factory):
     for name in ("racing", "launchers", "conf", "tracks"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pyproject.toml", folder)
-    kernels = REPOSITORY / "racing/sim"  # used in place: what numba compiled is known by the path of its source
-    (folder / "racing/sim/__init__.py").write_text(f"__path__ = [{str(kernels)!r}]\n")
     picture = np.full((360, 520, 3), (80, 160, 80), np.uint8)
     cv2.ellipse(picture, (260, 180), (200, 120), 0, 0, 360, (90, 90, 90), 24, cv2.LINE_AA)
     cv2.imwrite(str(folder / "club.png"), picture)

@@ -307,22 +307,22 @@ def _observe(
 def reward_terms_and_dones(cars: Any, per_metre: Any, terms: Any, terminated: Any, truncated: Any) -> None:
     """Fill terms (N, T) and terminated, truncated (N,) for cars (N,) after a step; per_metre: progress term of 1 m."""
     for i in range(len(cars)):
-        reward_terms(cars[i], per_metre, terms[i])
+        reward_terms(cars[i], per_metre, terms, i)
         truncated[i] = is_truncated(cars[i].ended)
         terminated[i] = is_terminated(cars[i].ended)
 
 
 @inlined
-def reward_terms(car: Any, per_metre: Any, out: Any) -> None:
-    """Fill out (T,) in the order of REWARD_TERMS."""
+def reward_terms(car: Any, per_metre: Any, terms: Any, i: int) -> None:
+    """Fill row i of terms (N, T) in the order of REWARD_TERMS."""
     ended = car.ended
-    out[0] = car.progress_delta * per_metre
-    out[1] = np.float32(ended == Ending.OFF_TRACK)
-    out[2] = np.float32(ended == Ending.STALLED or ended == Ending.WRONG_WAY)
-    out[3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
-    out[4] = car.steering_change
-    out[5] = abs(car.slip)
-    out[6] = np.float32(ended == Ending.LAPS_DONE)
+    terms[i, 0] = car.progress_delta * per_metre
+    terms[i, 1] = np.float32(ended == Ending.OFF_TRACK)
+    terms[i, 2] = np.float32(ended == Ending.STALLED or ended == Ending.WRONG_WAY)
+    terms[i, 3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
+    terms[i, 4] = car.steering_change
+    terms[i, 5] = abs(car.slip)
+    terms[i, 6] = np.float32(ended == Ending.LAPS_DONE)
 
 
 @inlined

@@ -238,7 +238,7 @@ def test_damaged_files_are_refused(bare: Path, tmp_path: Path, capsys: pytest.Ca
         ("telemetry=yes_please", "telemetry must be true or false"),
         ("video=4k", "video must be true or false"),
         ("episode=3", "unknown key 'episode'; did you mean episodes?"),
-        ("--help-me", "must be key=value"),
+        ("--help-me", "unrecognized argument"),
         ("out=/dev/null/x", "must be a writable folder"),
         ("run=nothing.onnx", "must be an existing file"),
         ("run=nothing", "must be a run directory"),

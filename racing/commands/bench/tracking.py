@@ -35,7 +35,7 @@ KINDS = (EMBEDDED, SERVER, KILLED)
 LINES, NAMES = 20_000, 10  # journal lines that are timed, metrics in each
 LOOK = 0.1  # [s] between two looks at the training
 LEAST = 4  # records in a window that counts
-PATIENCE = 120  # [s] for a server to start, and for a sender to deliver something
+PATIENCE = 600  # [s] for a server to start, and for a sender to deliver something; on a busy machine it takes minutes
 ENDLESS = 10**9  # steps: a training ends when it has been watched for long enough, on any machine
 STOPPED = 75  # exit code of a training that was asked to leave
 
