@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch and BLAS are loaded: several test processes share the cores, and threads that wait for each other at
 # every small operation would spend half the time of a run. Tests about threads set their number themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # where a test has two, none may spin while the other waits its turn
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where there are two, none spins until the other has its turn
 
 import numpy as np
 import pytest
@@ -57,6 +56,16 @@ def no_tracking_address() -> Iterator[None]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     if before is not None:
         os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What libraries leave in the folder for temporary files goes with everything else that tests leave."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = str(tmp_path_factory.mktemp("tmp", numbered=False))
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(scope="session")

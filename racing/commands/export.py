@@ -8,7 +8,6 @@ from pathlib import Path
 
 from racing.commands.options import verb_options
 from racing.errors import InputError, require
-from racing.policies.export import OBSERVATIONS, OPSET, ExportFailed, describe, export_policy, record_observations
 
 EXAMPLES = """usage: racing export [key=value ...]
 
@@ -27,6 +26,8 @@ def main(argv: Sequence[str]) -> int:
     options = verb_options("export", argv, EXAMPLES)
     if options is None:
         return 0
+    from racing.policies.export import OPSET
+
     opset = options["opset"]
     whole = isinstance(opset, int) and not isinstance(opset, bool)
     require(whole, f"opset must be a whole number, got {opset!r}; {OPSET} is the default")
@@ -35,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
 
 def export_run(spec: str, outputs: Path, out: str | None, opset: int) -> int:
     """Export the torch policy of a run anew; prints what was written and returns the exit code."""
+    from racing.policies.export import OBSERVATIONS, ExportFailed, describe, export_policy, record_observations
     from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
     from racing.tracks.reference_lap import reference_lap
 

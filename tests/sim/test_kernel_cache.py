@@ -14,21 +14,32 @@ USE = """
 import numpy as np
 from racing.sim.kernels.trig import wrap
 import racing
+print("ready", flush=True)
+input()
 assert wrap(np.float32(0)) == 0
 print(racing.__file__, sum(wrap.stats.cache_hits.values()), sum(wrap.stats.cache_misses.values()))
 """
 
 
-def use(folder: Path, cache: Path) -> tuple[int, int]:
-    """Call a kernel of the package in `folder`; how often its machine code was found in the cache and was not."""
+def start(folder: Path, cache: Path) -> subprocess.Popen[str]:
+    """A process that will call a kernel of the package in `folder`."""
     environment = os.environ | {"PYTHONPATH": str(folder), "RACING_CACHE": str(cache)}
     environment.pop("NUMBA_CACHE_DIR", None)
-    done = subprocess.run(
-        [sys.executable, "-c", USE], env=environment, cwd=folder, capture_output=True, text=True, check=True
-    )
-    file, hits, misses = done.stdout.split()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", USE], env=environment, cwd=folder, text=True, **pipes)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def found(process: subprocess.Popen[str], folder: Path) -> tuple[int, int]:
+    """How often the machine code of the kernel was in the cache and was not."""
+    file, hits, misses = process.communicate("\n")[0].split()
     assert Path(file).parents[1] == folder
     return int(hits), int(misses)
+
+
+def use(folder: Path, cache: Path) -> tuple[int, int]:
+    return found(start(folder, cache), folder)
 
 
 def test_a_copy_of_the_code_finds_what_another_compiled(tmp_path: Path):
@@ -40,3 +51,12 @@ def test_a_copy_of_the_code_finds_what_another_compiled(tmp_path: Path):
         file.write("# other code\n")
     assert use(tmp_path / "there", tmp_path / "cache") == (0, 1)
     assert use(tmp_path / "here", tmp_path / "cache") == (1, 0)
+
+
+def test_of_several_processes_one_compiles_and_the_others_wait(tmp_path: Path):
+    here = Path(racing.__file__).parents[1]
+    processes = [start(here, tmp_path) for _ in range(3)]
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert sorted(found(process, here) for process in processes) == [(0, 1), (1, 0), (1, 0)]

@@ -113,7 +113,8 @@ def forkable(args: Any, *rest: Any) -> list[str] | None:
 
 def same_code(cwd: Any, env: Mapping[str, str]) -> bool:
     """Whether that Python would import the package that we have."""
-    path = [str(Path(cwd or ".").absolute()), *env.get("PYTHONPATH", "").split(os.pathsep), *sys.path]
+    here = [] if env.get("PYTHONSAFEPATH") else [str(Path(cwd or ".").absolute())]
+    path = [*here, *env.get("PYTHONPATH", "").split(os.pathsep), *sys.path]
     found = PathFinder.find_spec("racing", [part for part in path if part])
     return found is not None and found.origin == racing.__file__
 

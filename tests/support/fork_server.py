@@ -115,14 +115,15 @@ class ForkServer:
         request = json.loads(read_exactly(client, length))
         child = os.fork()
         if child == 0:
+            os.setsid()  # before anybody knows the process: a signal to its group must find it
+            with contextlib.suppress(OSError):
+                client.sendall(NUMBER.pack(os.getpid()))
             self._forget()
             become(request, fds, pid)
         for fd in fds:
             os.close(fd)
         ended = os.pidfd_open(child)
         self.selector.register(ended, selectors.EVENT_READ, lambda: self._reap(client, child, ended))
-        with contextlib.suppress(OSError):
-            client.sendall(NUMBER.pack(child))
 
     def _reap(self, client: socket.socket, child: int, ended: int) -> None:
         self.selector.unregister(ended)
@@ -140,10 +141,10 @@ class ForkServer:
 
 def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     """In a fork: be the `python -m module ...` that was asked for. parent: the process that asked."""
-    os.setsid()
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    tempfile.tempdir = None  # TMPDIR may be another one
     os.getppid = parent_of(parent)  # type: ignore[assignment]
     open_streams(fds)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -152,7 +153,8 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     module, arguments = request["module"], request["arguments"]
     show_command([sys.executable, "-m", module, *arguments])
     given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    sys.path[:] = list(dict.fromkeys([request["cwd"], *given, *sys.path[1:]]))
+    here = [] if os.environ.get("PYTHONSAFEPATH") else [request["cwd"]]
+    sys.path[:] = list(dict.fromkeys([*here, *given, *sys.path[1:]]))
     sys.argv = [module, *arguments]
     sys.orig_argv = [sys.executable, "-m", module, *arguments]
     # Those of numpy and torch; random's and os.urandom's are renewed in each fork.
@@ -187,8 +189,7 @@ def leave(program: Callable[[], object]) -> NoReturn:
         code = left.code if isinstance(left.code, int) else int(left.code is not None)
     except KeyboardInterrupt:
         traceback.print_exc()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
+        code = -signal.SIGINT
     except BaseException:
         traceback.print_exc()
         code = 1
@@ -199,6 +200,9 @@ def leave(program: Callable[[], object]) -> NoReturn:
             stream.flush()
         except OSError:
             code = 120
+    if code == -signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     os._exit(code & 0xFF)
 
 

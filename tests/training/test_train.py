@@ -21,6 +21,7 @@ from racing.config import compose, plain
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import config_hash, flatten
 from racing.runs.journal import as_text, read_journal
+from tests.support.fork_client import real_processes
 from tests.support.mlflow_server import PATIENCE, Copy
 
 ARGUMENTS = ["debug=fast", "seed=3", "algo.total_timesteps=8192"]  # two updates
@@ -49,7 +50,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(outputs: Path) -> subprocess.CompletedProcess[str]:
     """One run by its command line, in a folder that is not the checkout."""
     outputs.parent.mkdir(exist_ok=True)
-    return subprocess.run(command(outputs, *ARGUMENTS), capture_output=True, text=True, cwd=outputs.parent)
+    with real_processes():
+        return subprocess.run(command(outputs, *ARGUMENTS), capture_output=True, text=True, cwd=outputs.parent)
 
 
 @pytest.fixture(scope="module")

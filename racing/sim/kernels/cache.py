@@ -1,15 +1,21 @@
-"""Compiled kernels are found by what their source says, not by where it lies.
+"""Compiled kernels are found by what their source says, not by where it lies, and are compiled once for all processes.
 
-Numba keeps the kernels of each checkout apart. A worktree, a container, a copy of the package would compile for half a
-minute what is compiled already.
+Numba keeps the kernels of each checkout apart: a worktree, a container, a copy of the package would compile for half a
+minute what is compiled already. And it lets the jobs of a sweep all compile the same kernels at the same time.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from numba.core import caching
+from numba.core.compiler_lock import global_compiler_lock
 
 _PACKAGE = Path(__file__).parents[2]
 
@@ -18,6 +24,40 @@ def cache_by_content() -> None:
     """From now on, kernels below racing/ are cached by content; where numba is built otherwise, nothing changes."""
     if hasattr(caching, "UserProvidedCacheLocator") and hasattr(caching, "CacheImpl"):
         caching.CacheImpl._locator_classes = [_locator(), *caching.CacheImpl._locator_classes]
+
+
+def compile_in_turn(compile_: Callable[[Any], Any], folder: Path) -> Callable[[Any], Any]:
+    """`compile_`, a dispatcher's, for one process at a time: who waited finds in the cache what the other has compiled.
+
+    folder: of the cache; where it cannot be written, nobody waits.
+    """
+
+    def compile_alone(signature: Any) -> Any:
+        with global_compiler_lock, _turn(folder):
+            return compile_(signature)
+
+    return compile_alone
+
+
+_depth = 0  # of compilations that lead to others; changed under numba's lock
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    global _depth
+    fd = None
+    if _depth == 0:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            fd = os.open(folder / "compile.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+        if fd is not None:
+            os.close(fd)
 
 
 def folder_of(source: Path) -> str:

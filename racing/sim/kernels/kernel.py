@@ -37,7 +37,7 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 from numba import njit  # noqa: E402  (numba reads NUMBA_CACHE_DIR when it is imported)
 
-from racing.sim.kernels.cache import cache_by_content  # noqa: E402
+from racing.sim.kernels.cache import cache_by_content, compile_in_turn  # noqa: E402
 
 cache_by_content()
 
@@ -46,13 +46,20 @@ real: Any = np.float32  # the type of every number in a kernel
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` with numba: no GIL, no fast-math (bits must not depend on the batch), cached in float32."""
-    return njit(nogil=True, cache=real is np.float32, fastmath=False, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return _compiled(function)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A kernel whose code is put into its callers, for the innermost loops."""
-    options = {"nogil": True, "cache": real is np.float32, "fastmath": False, "error_model": "numpy"}
-    return njit(forceinline=True, **options)(function)  # type: ignore[no-any-return]
+    return _compiled(function, forceinline=True)
+
+
+def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
+    cached = real is np.float32
+    dispatcher = njit(nogil=True, cache=cached, fastmath=False, error_model="numpy", **options)(function)
+    if cached:
+        dispatcher.compile = compile_in_turn(dispatcher.compile, Path(os.environ["NUMBA_CACHE_DIR"]))
+    return dispatcher  # type: ignore[no-any-return]
 
 
 KERNEL_MODULES = (

@@ -27,8 +27,6 @@ from tests.launchers.modal_box.volumes import Copy, commit, private_copy
 if TYPE_CHECKING:
     from tests.launchers.modal_box.server import Box
 
-CODE = Path(tempfile.gettempdir()) / f"modal-box-{os.getuid()}"
-HERE = CODE / "code"
 IDLE = 30.0  # [s] that a container which takes several inputs waits for the next
 NAMES = {
     "A100": "A100-SXM4-40GB",
@@ -137,8 +135,7 @@ class Containers:
         definition, folder = container.definition, container.folder
         code = self._code(definition)
         (folder / "root").mkdir(parents=True)
-        HERE.mkdir(parents=True, exist_ok=True)
-        script = [f"mount --bind {shlex.quote(str(code))} {shlex.quote(str(HERE))}"]
+        script: list[str] = []
         for number, mount in enumerate(definition.volume_mounts):
             volume = self.box.volumes.all[mount.volume_id]
             copy = private_copy(volume, folder / f"volume{number}", read_only=mount.read_only)
@@ -166,35 +163,31 @@ class Containers:
                 stdout=log,
                 stderr=log,
                 cwd=folder / "root",
-                env=self._environment(container),
+                env=self._environment(container, code),
                 start_new_session=True,
             )
 
     def _code(self, definition: api_pb2.Function) -> Path:
-        """The files that the image and its mounts bring along, made once for all containers with the same ones.
-
-        Containers see them at HERE, with times that never change: else numba would compile the simulator anew.
-        """
+        """The files that the image and its mounts bring along, made once for all containers with the same ones."""
         files: dict[str, str] = {}
         for mount in definition.mount_ids:
             files |= self.box.registry.mounts.get(mount, {})
         digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
-        place = CODE / digest
+        place = Path(tempfile.gettempdir()) / "modal-code" / digest
         if not place.exists():
-            part = CODE / f"{digest}.{os.getpid()}.{self.box.id('part')}"
+            part = place.with_name(f"{digest}.{os.getpid()}.{self.box.id('part')}")
             part.mkdir(parents=True)
             for name, sha256 in files.items():
                 target = part / name.lstrip("/")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.box.web.content(sha256), target)
-                os.utime(target, (1e9, 1e9))
             try:
                 part.rename(place)
             except OSError:  # another box was faster
                 shutil.rmtree(part)
         return place
 
-    def _environment(self, container: Container) -> dict[str, str]:
+    def _environment(self, container: Container, code: Path) -> dict[str, str]:
         kept = ("PATH", "LANG", "HOME", "RACING_CACHE", "TMPDIR", "NUMBA_CACHE_DIR", "OMP_NUM_THREADS")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
         tools = container.folder / "bin"
@@ -208,7 +201,7 @@ class Containers:
             environment |= self.box.registry.secrets[secret]
         return environment | {
             "PATH": f"{tools}:{environment.get('PATH', '')}",
-            "PYTHONPATH": os.pathsep.join([str(HERE / "root"), str(self._blinkers(container))]),
+            "PYTHONPATH": os.pathsep.join([str(code / "root"), str(self._blinkers(container))]),
             "MODAL_CONTAINER_ARGUMENTS_PATH": str(container.folder / "arguments"),
             "MODAL_SERVER_URL": self.box.url,
             "MODAL_TASK_ID": container.id,

@@ -1,0 +1,122 @@
+"""A fork of the warm process is for everybody what a fresh interpreter is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.fork_client import ForkingPopen, real_processes
+from tests.support.mlflow_server import wait_until
+
+
+@pytest.fixture(params=["forked", "fresh"])
+def forked(request: pytest.FixtureRequest) -> Iterator[bool]:
+    if request.param == "forked":
+        yield True
+    else:
+        with real_processes():
+            yield False
+
+
+def probe(*arguments: str, **options) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.support.probe", *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
+
+
+def test_it_gets_what_it_is_given(forked: bool, tmp_path: Path):
+    environment = os.environ | {"WORD": "ä b", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    del environment["HOME"]
+    process = probe("0", "--two words=ü", cwd=tmp_path, env=environment, stderr=subprocess.STDOUT)
+    assert isinstance(process, ForkingPopen) == forked
+    said, _ = process.communicate("a line\n", timeout=60)
+    told = [line for line in said.splitlines() if line.startswith("{")]
+    assert sorted(line for line in said.splitlines() if line not in told) == ["and on stderr", "at the end"]
+    assert json.loads(told[0]) == {
+        "argv": ["0", "--two words=ü"],
+        "cwd": str(tmp_path),
+        "path": str(tmp_path),
+        "word": "ä b",
+        "home": False,
+        "parent": os.getpid(),
+        "pid": process.pid,
+        "stdin": "a line\n",
+    }
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "on_stderr"),
+    [
+        ("0", 0, ""),
+        ("75", 75, ""),
+        ("no fuel", 1, "no fuel"),
+        ("raise", 1, "RuntimeError: as asked"),
+        ("interrupt", -signal.SIGINT, "KeyboardInterrupt"),
+    ],
+)
+def test_it_ends_as_it_wants(forked: bool, end: str, code: int, on_stderr: str):
+    process = probe(end, stderr=subprocess.PIPE)
+    said, error = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said.splitlines()[-1] == "at the end"
+    assert on_stderr in error
+    assert error.splitlines()[0] == "and on stderr"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_signals_reach_it(forked: bool, number: signal.Signals):
+    process = probe("wait", stderr=subprocess.DEVNULL)
+    process.stdin.close()
+    assert json.loads(process.stdout.readline())["pid"] == process.pid
+    assert process.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.01)
+    process.send_signal(number)
+    assert process.wait(60) == -number
+    assert process.poll() == -number
+    assert not psutil.pid_exists(process.pid)
+    process.stdout.close()
+
+
+def test_others_see_its_command_line(forked: bool):
+    with probe("wait", stderr=subprocess.DEVNULL) as process:
+        process.stdin.close()
+        process.stdout.readline()
+        assert [part for part in psutil.Process(process.pid).cmdline() if part] == list(process.args)
+        process.kill()
+
+
+def test_it_notices_that_its_parent_is_gone(forked: bool):
+    parent = probe("parent")
+    orphan = int(parent.stdout.readline())
+    assert psutil.pid_exists(orphan)
+    parent.kill()
+    parent.communicate()
+    wait_until(lambda: not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == "zombie", "it has ended")
+
+
+@pytest.mark.cold
+def test_what_is_marked_cold_starts_an_interpreter():
+    with probe("0") as process:
+        assert not isinstance(process, ForkingPopen)
+
+
+def test_a_checkout_elsewhere_has_its_own_code(tmp_path: Path):
+    """Which the warm process has not imported."""
+    for folder in ("other/racing", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "other/racing/__init__.py").write_text("")
+    (tmp_path / "other/racing/__main__.py").write_text("print('other code')")
+    for folder, path in (("other", ""), ("elsewhere", str(tmp_path / "other"))):
+        environment = os.environ | {"PYTHONPATH": path}
+        command = [sys.executable, "-m", "racing"]
+        done = subprocess.run(command, cwd=tmp_path / folder, env=environment, capture_output=True, text=True)
+        assert done.stdout == "other code\n"
