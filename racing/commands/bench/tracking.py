@@ -196,10 +196,13 @@ def sender_of(trainer: psutil.Process) -> psutil.Process | None:
     """The process that copies the trainer's journal to MLflow, None before there is one."""
     import psutil
 
-    try:
-        return next((p for p in trainer.children() if "racing.tracking.sender" in p.cmdline()), None)
-    except psutil.Error:
-        return None
+    ends_with = ["--parent", str(trainer.pid)]
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if "racing.tracking.sender" in command and command.split()[-2:] == ends_with:
+                return process
+    return None
 
 
 def cpu_seconds(process: psutil.Process | None) -> float:
