@@ -31,6 +31,9 @@ bench: .venv/installed ## measure this machine: make bench ARGS=sim
 torture: .venv/installed-dev ## kill trainings 200 times and compare: make torture ARGS=40; half an hour
 	@$(BIN)/python -m tests.torture $(ARGS)
 
+mutate: .venv/installed-dev ## put 300 small faults into the code, see which no test notices; two hours
+	@$(BIN)/python -m tests.mutate $(ARGS)
+
 docs: .venv/installed-dev ## write the page made from conf/ and the picture made from the imports
 	@$(BIN)/python docs/make_configuration.py
 	@$(BIN)/python docs/make_architecture_picture.py
