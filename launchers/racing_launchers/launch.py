@@ -96,7 +96,7 @@ def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], 
     decisions = decide(sweep, backend, planned_jobs, fresh=request.fresh)
     to_submit = [planned for planned in planned_jobs if decisions[planned.number].submits]
     if request.checked:
-        check_jobs(to_submit, here=backend.stops_with_us)
+        check_jobs(to_submit, here=backend.stops_with_us, place=sweep.path)
     backend.check([planned.payload.config for planned in to_submit if isinstance(planned.payload, HydraJob)])
     show_plan(sweep, backend, planned_jobs, decisions)
     if backend.dry_run:
@@ -211,10 +211,11 @@ def write_down(
         job.withdraw_cancel()
 
 
-def check_jobs(planned_jobs: Sequence[PlannedJob], *, here: bool) -> None:
+def check_jobs(planned_jobs: Sequence[PlannedJob], *, here: bool, place: Path) -> None:
     """Raise InputError if a job's configuration is wrong, before any is submitted.
 
     here: they will run on this machine, with its hardware; elsewhere a GPU may be there that is none here.
+    place: the sweep's folder.
     """
     from racing_launchers.preflight import check_job
 
@@ -226,7 +227,7 @@ def check_jobs(planned_jobs: Sequence[PlannedJob], *, here: bool) -> None:
         cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         chosen, overrides = config.hydra.runtime.choices, composed_from(config.hydra.overrides)
         try:
-            check_job(cfg, overrides, chosen, here=here, build=planned.number in built)
+            check_job(cfg, overrides, chosen, here=here, build=planned.number in built, place=place)
         except InputError as error:
             label = label_of(planned.overrides, axes)
             raise InputError(f"{label}: {error}" if label else str(error)) from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,14 +124,15 @@ class Sweep:
 
 
 def axes_of(job_overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """What varies between jobs: key -> its values in order, from the overrides of each."""
+    """What varies between jobs: key -> its values in order, from the overrides of each; also what only some have."""
     values: dict[str, list[str]] = {}
+    jobs = Counter(override.partition("=")[0] for overrides in job_overrides for override in overrides)
     for overrides in job_overrides:
         for override in overrides:
             key, _, value = override.partition("=")
             if value not in values.setdefault(key, []):
                 values[key].append(value)
-    return {key: found for key, found in values.items() if len(found) > 1}
+    return {key: found for key, found in values.items() if len(found) > 1 or jobs[key] < len(job_overrides)}
 
 
 def label_of(overrides: Sequence[str], axes: Mapping[str, Sequence[str]]) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from racing.config import key_hint, keys_of, plain
+from racing.config import key_hint, keys_of, plain, word
 from racing.errors import InputError, require, require_number
 from racing.evaluation.seeds import MAX_TASK_SEED
 from racing.renamed_keys import renamed
 from racing.runs.identity import flatten
+from racing.runs.paths import require_name
 from racing.tracking.sinks import check_sinks
 from racing.tracking.store import resolve_uri
 
@@ -20,6 +21,8 @@ from racing.tracking.store import resolve_uri
 def checked(cfg: DictConfig) -> dict[str, Any]:
     """`cfg` as plain data. Raises InputError where a value breaks a rule that no part checks itself."""
     config = plain(cfg)
+    if "name" in config:
+        config["name"] = word(config["name"])
     try:
         check(config)
     except KeyError as error:
@@ -33,6 +36,8 @@ def check(config: Mapping[str, Any]) -> None:
         group = config.get(name)
         require(isinstance(group, dict), f"{name}={group!r} must be a group of keys; choose a file of conf/{name}")
     refuse_unknown(config)
+    if config.get("name") is not None:  # else nobody is to write a run
+        require_name("name", config["name"])
     require_number("seed", config["seed"], 0, MAX_TASK_SEED - 1, whole=True)
     for key, low, high in (("n_envs", 1, 1 << 20), ("total_timesteps", 1, 1 << 40)):
         require_number(f"algo.{key}", config["algo"].get(key), low, high, whole=True)
