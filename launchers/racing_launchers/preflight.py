@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,20 @@ from omegaconf import DictConfig, OmegaConf
 from racing.config import run_name
 from racing.training.build import check_buildable
 from racing.training.checks import checked
+from racing.training.sizes import on_machine_with
+
+LARGEST = 1 << 40  # [bytes] of memory of any machine
 
 
 def check_job(
-    cfg: DictConfig, overrides: Sequence[str], chosen: Any, *, here: bool, build: bool, place: Path | None = None
+    cfg: DictConfig,
+    overrides: Sequence[str],
+    chosen: Any,
+    *,
+    here: bool,
+    build: bool,
+    place: Path | None = None,
+    memory: int = LARGEST,
 ) -> None:
     """Raise InputError if `train` would refuse `cfg`, which is a copy that may be changed; nothing is written.
 
@@ -23,11 +34,17 @@ def check_job(
     here: it will run on this machine, with its hardware.
     build: also build the experiment, which takes a second.
     place: the sweep's folder.
+    memory: [bytes] of the machine that it will run on, if not `here`.
     """
-    from racing.training.curriculum import check_phases
-
     if not here:
         cfg.hardware.update(prefer=["cpu"], fallback=True)
+    with contextlib.nullcontext() if here else on_machine_with(memory):
+        _check(cfg, overrides, chosen, build=build, place=place)
+
+
+def _check(cfg: DictConfig, overrides: Sequence[str], chosen: Any, *, build: bool, place: Path | None) -> None:
+    from racing.training.curriculum import check_phases
+
     cfg.name = run_name(cfg, chosen)
     checked(cfg)
     if not build:

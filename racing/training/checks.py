@@ -16,6 +16,7 @@ from racing.runs.identity import flatten
 from racing.runs.paths import require_name
 from racing.tracking.sinks import check_sinks
 from racing.tracking.store import resolve_uri
+from racing.training.sizes import check_sizes
 
 
 def checked(cfg: DictConfig) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def check(config: Mapping[str, Any]) -> None:
     require_number("eval.holdout_tracks", evaluation["holdout_tracks"], 0, 10_000, whole=True)
     for key in ("start_fraction", "target_finish_rate"):
         require_number(f"eval.{key}", evaluation[key], 0, 1, remedy="it is a share")
+    check_sizes(config)
     keeping = config["checkpoint"]
     for key, low in (("every", 0), ("milestone_every", 0), ("keep_last", 1)):
         require_number(f"checkpoint.{key}", keeping[key], low, 1 << 40, whole=True)
