@@ -24,7 +24,7 @@ SOURCES = SEARCH_PATH, CONFIG_NAME = "hydra.searchpath", "hydra.job.config_name"
 # Overrides that make no other sweep: where and how its jobs run, and how many of the same kind.
 NOT_SWEEP = ("hardware", "launcher", "tracking", "paths", "checkpoint", "fresh", "hydra")
 MORE = ("tuning.n_trials", "tuning.workers", "tuning.worker")
-TEXTS = ("name", "tuning.study")  # keys whose value is a text, also where it looks like a number
+TEXTS = ("name", "tuning.study", "track.file")  # keys whose value is a text, also where it looks like a number
 MAX_DEFAULT_NAME = 100  # characters of a run's name that was made up
 
 
@@ -50,7 +50,11 @@ def added_directories(overrides: Sequence[str]) -> list[Path]:
     folders = [Path(str(path).removeprefix("file://")) for path in paths if not str(path).startswith("pkg://")]
     for folder in folders:
         rule = f"config directory {folder} must be a folder, there is none"
-        require(folder.is_dir(), f"{rule}; correct --config-dir, or bring the folder back")
+        try:
+            there = folder.is_dir()
+        except (OSError, ValueError):  # no name that a folder can have
+            there = False
+        require(there, f"{rule}; correct --config-dir, or bring the folder back")
     return folders
 
 
@@ -224,7 +228,7 @@ def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
         return [f"{group}={','.join('[]' if name == 'null' else name for name in names)}"]
     if group == "track" and not set(names) <= set(known):
         mixed = sweep and set(names) & set(known)  # a name may be a choice with options of its own: job by job
-        return [override] if mixed else ["track=file", f"track.file={value}"]
+        return [override] if mixed else ["track=file", as_text(f"track.file={value}")]
     return [override]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.config import hint
-from racing.errors import InputError, require
+from racing.errors import InputError, is_file, require
 from racing.files import read_json, write_json
 from racing.renamed_keys import upgraded_group
 from racing.runs.lock import FileLock
@@ -99,7 +99,7 @@ class Sweep:
     @property
     def exists(self) -> bool:
         """Whether this is a sweep."""
-        return (self.path / "sweep.json").is_file()
+        return is_file(self.path / "sweep.json")
 
     @property
     def outputs(self) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from racing.errors import InputError, require
+from racing.errors import InputError, is_file, require
 from racing.files import move_aside, read_json, write_atomic, write_json
 from racing.renamed_keys import RENAMED_KEYS, upgraded
 from racing.runs.identity import config_hash, differing_keys, flatten, listing, recorded_hash
@@ -77,7 +77,7 @@ class RunDirectory:
     @property
     def exists(self) -> bool:
         """Whether this is a run directory."""
-        return self.paths.journal.is_file()
+        return is_file(self.paths.journal)
 
     @property
     def finished(self) -> bool:

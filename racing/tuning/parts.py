@@ -100,7 +100,7 @@ def _described(part: str, directories: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def _rule(part: str, node: Mapping[str, Any], what: str) -> str:
-    return f"tuning.{part}._target_={node['_target_']} must be {what}"
+    return f"tuning.{part}: _target_={node['_target_']} must be {what}"
 
 
 def _build(part: str, node: Any, **arguments: Any) -> Any:

@@ -175,3 +175,34 @@ def test_nobody_has_finished_then_none_is_best() -> None:
 def test_runs_that_lead_out_of_the_outputs_are_none(tmp_path: Path) -> None:
     (tmp_path / "runs.txt").write_text("../../x\n/etc/passwd\nruns/a-1\n\nruns/../../x\n")
     assert JobFolder(tmp_path).runs == ["runs/a-1"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/abs", ".", "''", "' '", "a" * 300, "ü", "'a\x00b'", "1", "true", "[a]", "'a\nb'"]
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "jobs status sweep={}",
+        "jobs cancel {}",
+        "runs sync run={}",
+        "runs prune run={}",
+        "train debug=fast init_from={}",
+        "train debug=fast track={}",
+        "train -cd {} debug=fast",
+        "train -cn {} debug=fast",
+    ],
+)
+def test_a_name_of_nothing_is_one_line(
+    command: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = [word.replace("{}", name) for word in command.split(" ")]
+    if command.startswith("train -c"):  # no grammar of Hydra's, a text as it is
+        typed = [word.strip("'") for word in typed]
+        if (name, typed[1]) in ((".", "-cd"), ("' '", "-cd"), ("''", "-cn"), ("''", "-cd")):
+            return
+    assert main(typed) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len([line for line in said if not line.startswith("Error executing job")]) == 1, said
+    assert not list(tmp_path.iterdir())
