@@ -15,7 +15,6 @@ from racing.renamed_keys import key_of
 from racing.runs.directory import RUNS, find_run
 from racing.runs.paths import IN_RUN
 from racing.tracking.sinks import wanted_sinks
-from racing.tuning.storage import MODAL
 from racing_launchers.backend import is_loopback
 from racing_launchers.modal.app import ResourceRequest, passed_on, pinned
 from racing_launchers.modal.volume import Volume
@@ -48,10 +47,13 @@ def check_needs(
     jobs: their configurations. commands: arguments of verbs. volume: opens the one that jobs work on,
     None where there is none yet.
     """
-    for config in jobs:
-        storage = (config.get("tuning") or {}).get("storage")
+    for storage in [(config.get("tuning") or {}).get("storage") for config in jobs]:
+        if storage is None:
+            continue
+        from racing.tuning.storage import MODAL  # with all of Optuna
+
         rule = f"tuning.storage={storage} is a file, which containers do not share; leave it null, or write {MODAL}NAME"
-        require(storage is None or str(storage).startswith(MODAL), rule)
+        require(str(storage).startswith(MODAL), rule)
     for key, spec, outputs, tracked in [*_of_jobs(jobs), *_of_commands(commands)]:
         reached = tracked or "MLFLOW_TRACKING_URI" in {**resources.env, **passed_on(resources.env_passthrough)}
         _require_run(key, spec, outputs, Place(resources, volume()), tracked=reached)
