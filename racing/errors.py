@@ -69,7 +69,7 @@ def inside(folder: Path, name: str, where: str) -> Path:
 
 def is_number(value: Any) -> bool:
     """Whether `value` is a finite number; a truth value is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def require_number(

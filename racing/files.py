@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 
@@ -66,6 +66,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def is_file_name(name: str, *, dots: bool = True) -> bool:
     """Whether `name` is letters, digits and _-. (dots: the last one, too), and begins with a letter or a digit."""
     return re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9_{'.' if dots else ''}-]*", name) is not None
+
+
+def is_below(path: str) -> bool:
+    """Whether a relative path from elsewhere stays below the folder that it is put into."""
+    parts = PurePosixPath(path).parts
+    return not path.startswith("/") and ".." not in parts and "\0" not in path
 
 
 def temporary_path(path: Path) -> Path:

@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from racing.files import read_json, write_atomic, write_json
+from racing.files import is_below, read_json, write_atomic, write_json
 from racing.runs.directory import RunDirectory
 from racing.training.observer import TrainingObserver
 
@@ -121,7 +121,8 @@ class JobFolder:
     def runs(self) -> list[str]:
         """Run directories that the job has opened, relative to the outputs folder, the newest last."""
         path = self.path / "runs.txt"
-        return path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line for line in lines if line and is_below(line)]  # it may come from a volume that others write to
 
     def write(self, name: str, attempt: int, content: Mapping[str, Any]) -> None:
         """Write <name>.json of an attempt, unless it is not the last any more."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from racing.config import hint
-from racing.errors import InputError, require
+from racing.errors import InputError, is_file, require
 from racing.files import read_json, write_json
 from racing.renamed_keys import upgraded_group
 from racing.runs.lock import FileLock
@@ -98,7 +99,7 @@ class Sweep:
     @property
     def exists(self) -> bool:
         """Whether this is a sweep."""
-        return (self.path / "sweep.json").is_file()
+        return is_file(self.path / "sweep.json")
 
     @property
     def outputs(self) -> Path:
@@ -123,14 +124,15 @@ class Sweep:
 
 
 def axes_of(job_overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """What varies between jobs: key -> its values in order, from the overrides of each."""
+    """What varies between jobs: key -> its values in order, from the overrides of each; also what only some have."""
     values: dict[str, list[str]] = {}
+    jobs = Counter(override.partition("=")[0] for overrides in job_overrides for override in overrides)
     for overrides in job_overrides:
         for override in overrides:
             key, _, value = override.partition("=")
             if value not in values.setdefault(key, []):
                 values[key].append(value)
-    return {key: found for key, found in values.items() if len(found) > 1}
+    return {key: found for key, found in values.items() if len(found) > 1 or jobs[key] < len(job_overrides)}
 
 
 def label_of(overrides: Sequence[str], axes: Mapping[str, Sequence[str]]) -> str:

@@ -18,6 +18,7 @@ from racing.errors import require, require_number
 CLASS_TAG = "algorithm_class"  # key in the "data" of a saved file
 _TAGS = re.compile(r"racing\.algos\.[a-z_][a-z0-9_]*\.[A-Z]\w*")
 
+MAX_LAYERS = 100  # each takes its time at every step
 ACTIVATIONS: dict[str, type[th.nn.Module]] = {"tanh": th.nn.Tanh, "relu": th.nn.ReLU, "elu": th.nn.ELU}
 
 
@@ -97,6 +98,8 @@ def layers(sizes: Any) -> list[int]:
     """Hidden layers `algo.net_arch`. Raises InputError unless it is a list of whole numbers >= 1."""
     rule = f"algo.net_arch must be a list of layer sizes, got {sizes!r}; e.g. [64, 64]"
     require(isinstance(sizes, Sequence) and not isinstance(sizes, str), rule)
+    many = f"algo.net_arch must have at most {MAX_LAYERS} layers, got {len(sizes):,}; a few are usual, e.g. [64, 64]"
+    require(len(sizes) <= MAX_LAYERS, many)
     for size in sizes:
         require_number("algo.net_arch's sizes", size, 1, 65_536, whole=True, remedy="e.g. [64, 64]")
     return list(sizes)

@@ -12,6 +12,7 @@ from racing.commands.options import verb_options
 from racing.errors import InputError, is_number, require
 from racing.evaluation.files import write_files
 from racing.runs.paths import IN_RUN
+from racing.training.sizes import check_evaluation_size
 
 EXAMPLES = """usage: racing evaluate [key=value ...]
 
@@ -62,6 +63,9 @@ def check(options: Mapping[str, Any]) -> None:
         value = options[name]
         whole = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
         require(whole, f"{name} must be a whole number in {low}..{high}, got {value!r}; see racing evaluate --help")
+    check_evaluation_size(
+        "episodes", "laps", options["episodes"], options["laps"], telemetry=options["telemetry"] is True
+    )
     known = ", ".join(FORMATS)
     require(options["format"] in FORMATS, f"format must be one of {known}, got {options['format']!r}; choose one")
     track, vehicle = options["track"], options["vehicle"]

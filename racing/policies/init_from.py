@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.algos.state import weights_sha256
-from racing.errors import InputError, require
+from racing.errors import InputError, is_file, require
 from racing.files import read_json
 from racing.policies.loading import load_model
 from racing.runs.checkpoints import MARKER, Checkpoints, read_checkpoint
@@ -73,9 +73,9 @@ def find_initial_weights(spec: Any, outputs: Path, uri: str | None = None, key: 
     require(spec != "latest", f"{key}={spec} {rule}; take a name of `racing runs list`")
     path = Path(spec.partition("#")[0]).expanduser()
     if path.suffix == ".zip":
-        require(path.is_file(), f"{key}={spec} must be an existing file; see `racing runs list` for runs")
+        require(is_file(path), f"{key}={spec} must be an existing file; see `racing runs list` for runs")
         found = _from_zip(path, RunDirectory(path.resolve().parent.parent))
-    elif (path / MARKER).is_file():
+    elif is_file(path / MARKER):
         found = _from_checkpoint(path.resolve())
     else:
         place = _PLACE.fullmatch(spec)

@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from racing.errors import InputError, require
-from racing.files import is_file_name, move_aside, read_json, write_atomic, write_json
+from racing.errors import InputError, is_file, require
+from racing.files import move_aside, read_json, write_atomic, write_json
 from racing.renamed_keys import RENAMED_KEYS, upgraded
 from racing.runs.identity import config_hash, differing_keys, flatten, listing, recorded_hash
 from racing.runs.journal import Journal, read_cursor, read_journal
 from racing.runs.lock import FileLock
-from racing.runs.paths import IN_RUN, RunPaths
+from racing.runs.paths import IN_RUN, RunPaths, require_name
 from racing.runs.status import ENDS, RunStatus
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
@@ -77,7 +77,7 @@ class RunDirectory:
     @property
     def exists(self) -> bool:
         """Whether this is a run directory."""
-        return self.paths.journal.is_file()
+        return is_file(self.paths.journal)
 
     @property
     def finished(self) -> bool:
@@ -186,8 +186,7 @@ def open_run(
     configuration beside the first. The files that describe the run are those of its first start.
     Raises InputError if `outputs` cannot be written, the name is no file name, or another process has the directory.
     """
-    rule = "must be letters, digits and _-. and not begin with a dot; rename it"
-    require(is_file_name(name), f"name {name!r} {rule}")
+    require_name("name", name)
     run = RunDirectory(run_path(outputs, name, config, suffix))
     try:
         run.path.mkdir(parents=True, exist_ok=True)

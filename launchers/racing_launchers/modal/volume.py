@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
-from racing.files import atomic_path
+from racing.files import atomic_path, is_below
 
 SCHEME = "modal://"
 CONNECT_TIMEOUT = 5.0  # [s] for the server to take a connection; Modal's own client tries for a minute
@@ -58,6 +58,8 @@ class Volume:
         with answered(f"volume {self.name!r}"), absent_is_fine():
             for entry in self._volume.iterdir(folder or "/", recursive=recursive):
                 if entry.type.name == "FILE":
+                    leads_out = f"{entry.path!r} on modal://{self.name} leads out of its folder; remove it there"
+                    require(is_below(entry.path.lstrip("/")), leads_out)
                     found.append(RemoteFile(entry.path.lstrip("/"), int(entry.size), int(entry.mtime)))
         return found
 

@@ -67,7 +67,7 @@ class SlurmBackend(Backend):
         self.setup, self.sbatch_options = setup, additional_parameters
         self.notes: list[str] = []  # what `check` found that need not be wrong
 
-    def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
+    def check(self, jobs: Sequence[Mapping[str, Any]], commands: Sequence[Sequence[str]] = ()) -> None:
         """See Backend. The request is shown to the cluster, which says whether it could ever be met."""
         self.notes = []
         named = any("gpu" in str(key) for key in self.sbatch_options)
