@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from racing.errors import InputError, inside, read_text, require
+from racing.errors import InputError, require
 from racing.sim.track import Points, Track, resample_closed
 from racing.tracks.formats.centreline import read_table
+from racing.tracks.formats.map_settings import RosMap, read_settings
 from racing.tracks.geometry import nearest, start_at
 from racing.tracks.images.assemble import Column, default_direction, digest, mask_track
 from racing.tracks.images.image import Frame, Mask, Picture, find_ring, open_picture, ring_centreline
@@ -20,23 +20,8 @@ from racing.tracks.images.skeleton import road_graph
 
 log = logging.getLogger(__name__)
 
-MOST_YAML = 100_000  # [bytes]
-FARTHEST = 1e7  # [m] from the origin
 UNKNOWN_GRAY = 205  # map_saver writes it for unobserved cells
-MODES = ("trinary", "scale", "raw")
 DISAGREES = 0.10  # relative difference between the table's width and the picture's above which a warning is logged
-
-
-@dataclass(frozen=True)
-class RosMap:
-    """The keys of a map's yaml. resolution [m], origin x, y [m] and yaw [rad] of the picture's lower-left corner."""
-
-    image: Path
-    resolution: float
-    origin: tuple[float, float, float]
-    negate: bool
-    free: float
-    mode: str
 
 
 def read_ros_map(path: Path) -> Track:
@@ -134,67 +119,3 @@ def free_pixels(picture: Picture, settings: RosMap) -> Mask:
     if settings.mode != "raw":
         unknown |= (picture[..., :3] == UNKNOWN_GRAY).all(axis=2)
     return np.asarray((occupancy < settings.free) & ~unknown)
-
-
-def read_settings(path: Path) -> RosMap:
-    """Read and validate a map's yaml. Raises InputError naming key, rule and remedy."""
-    import yaml
-
-    text = read_text(path, MOST_YAML)
-    try:
-        aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader))
-        require(
-            not aliases, f"{path.name}: references (*name) are not read: they can grow without bound; write them out"
-        )
-        data = yaml.safe_load(text)
-    except RecursionError:
-        raise InputError(
-            f"{path.name} is nested too deeply to be read; a map needs image, resolution, origin"
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())[:160]}; repair it") from None
-    require(
-        isinstance(data, dict),
-        f"{path.name} must hold keys like 'image: map.png', got {repr(data)[:40]}; see docs/tracks.md",
-    )
-    for key in ("image", "resolution", "origin"):
-        require(key in data, f"{path.name}: key {key} is missing; a ROS map needs image, resolution, origin")
-    require(
-        isinstance(data["image"], str),
-        f"{path.name}: image must be a file name, got {repr(data['image'])[:60]}; correct it",
-    )
-    resolution = _number(data["resolution"], f"{path.name}: resolution must be metres per pixel > 0")
-    require(resolution > 0, f"{path.name}: resolution must be > 0 m, got {resolution:g}; correct it")
-    require(
-        1e-4 < resolution < 1e3, f"{path.name}: resolution must be in (0.0001, 1000) m, got {resolution:g}; correct it"
-    )
-    origin = data["origin"]
-    require(
-        isinstance(origin, list) and len(origin) in (2, 3),
-        f"{path.name}: origin must be [x, y, yaw], got {repr(origin)[:60]}; correct it",
-    )
-    x, y, yaw = (_number(v, f"{path.name}: origin must be three numbers") for v in [*origin, 0.0][:3])
-    require(
-        max(abs(x), abs(y)) <= FARTHEST and abs(yaw) < 1e3,
-        f"{path.name}: origin must be within {FARTHEST:g} m, got [{x:g}, {y:g}, {yaw:g}]; correct it",
-    )
-    free = _number(data.get("free_thresh", 0.196), f"{path.name}: free_thresh must be a number")
-    occupied = _number(data.get("occupied_thresh", 0.65), f"{path.name}: occupied_thresh must be a number")
-    require(
-        0 < free <= occupied <= 1,
-        f"{path.name}: 0 < free_thresh <= occupied_thresh <= 1 must hold, got {free:g} and {occupied:g}; correct them",
-    )
-    mode = data.get("mode", "trinary")
-    require(mode in MODES, f"{path.name}: mode must be one of {', '.join(MODES)}, got {repr(mode)[:40]}; choose one")
-    image = inside(path.parent, data["image"], path.name)
-    return RosMap(image, resolution, (x, y, yaw), bool(data.get("negate", 0)), free, mode)
-
-
-def _number(value: Any, rule: str) -> float:
-    require(
-        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300,
-        f"{rule}, got {repr(value)[:60]}; correct it",
-    )
-    return float(value)
