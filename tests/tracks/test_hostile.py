@@ -16,8 +16,8 @@ from PIL import Image
 from racing.cli import main
 from racing.errors import InputError
 from racing.tracks.catalog import load_track
-from racing.tracks.formats.native import write_native
 from racing.tracks.formats.map_settings import read_settings
+from racing.tracks.formats.native import write_native
 from racing.tracks.generator import generate
 
 MOST_MEMORY = 600_000  # [KiB] that all of it together may add to the process's peak

@@ -29,8 +29,8 @@ def track_files(path: Path) -> list[Path]:
     Raises InputError if they do not lie in one folder.
     """
     from racing.tracks.catalog import MAPS, TABLES
-    from racing.tracks.formats.native import gates_file
     from racing.tracks.formats.map_settings import read_settings
+    from racing.tracks.formats.native import gates_file
 
     if path.suffix.lower() in MAPS:
         table = path.with_name(f"{path.stem.removesuffix('_map')}_centerline.csv")
