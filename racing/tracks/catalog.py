@@ -12,7 +12,7 @@ from racing.sim.track import Track
 from racing.tracks.formats.centreline import read_centreline
 from racing.tracks.formats.native import GATES_FILE, gates_file, named_as, read_entries, read_native
 from racing.tracks.formats.ros_map import read_ros_map
-from racing.tracks.generated import drawn_circuit
+from racing.tracks.generated import Progress, drawn_circuit
 from racing.tracks.grip_map import SUFFIX, with_grip
 from racing.tracks.images.assemble import reversed_track, scaled_track
 from racing.tracks.validation import refuse_unusable
@@ -63,12 +63,13 @@ def load_track(
     columns: which columns of a table are x, y and widths, as `racing.tracks.formats.columns.parse_columns` takes them;
         None: those whose names say so.
     grip: see `racing.tracks.grip_map.with_grip`.
-    branch, close_gaps: how to read a picture without gates, see `racing.tracks.images.painted.painted_track`.
+    branch, close_gaps: how to read a picture without gates, see `racing.tracks.images.painted.painted_track`; maps
+        take close_gaps, too.
     Raises InputError if there is no such track, or its file is invalid.
     """
     path = locate(str(spec))
     if path.suffix.lower() in MAPS:
-        track = read_ros_map(path)
+        track = read_ros_map(path, close_gaps=close_gaps)
     elif path.suffix.lower() in TABLES:
         track = read_centreline(path, half_width=half_width, columns=columns)
     else:
@@ -178,9 +179,11 @@ def generated_tracks(
         f"{counts[1]} and {counts[2]} values; give as many of each",
     )
     made = []
+    progress = Progress(count)
     for k in range(count):
         kind = styles[k % len(styles)], lengths[k % len(lengths)], widths[k % len(widths)]
         made.append(scaled_track(with_grip(drawn_circuit(seed + k, *kind), grip), scale))
+        progress.drawn(k + 1, made[-1])
     return made
 
 

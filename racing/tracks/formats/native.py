@@ -20,6 +20,7 @@ from racing.tracks.images.assemble import digest, guessed_scale, mask_track
 from racing.tracks.images.gates import check_gates, find_road, lap_through_gates
 from racing.tracks.images.image import Frame, Picture, open_picture
 from racing.tracks.images.lap import UnclearRoad
+from racing.tracks.images.obstacles import obstacles, warn_of_obstacles
 from racing.tracks.images.painted import painted_track
 
 GATES_FILE = "checkpoints.json"
@@ -72,7 +73,7 @@ def read_native(
         try:
             return painted_track(picture.stem, pixels, scale, source, branch=branch, close_gaps=close_gaps)
         except UnclearRoad as error:
-            raise UnclearRoad(f"{picture.stem}: {error}", error.marks) from None
+            raise UnclearRoad(f"{picture.stem}: {error}", error.marks, picture) from None
     return _gated(picture.stem, pixels, entry, scale, source)
 
 
@@ -96,6 +97,7 @@ def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source
     width = float(np.median(np.linalg.norm(entry.gates[:, 1] - entry.gates[:, 0], axis=1)))
     scale = guessed_scale(width, scale, name)
     frame = Frame(scale, high, entry.origin)
+    warn_of_obstacles(name, obstacles(road.alike, road.mask, width, compact=True), frame)
     world = frame.to_world(points)
     start = None if entry.start is None else frame.to_world(entry.start)
     if entry.start is not None:

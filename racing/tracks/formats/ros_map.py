@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from racing.errors import InputError, require
+from racing.errors import InputError, require, require_number
 from racing.sim.track import Points, Track, resample_closed
 from racing.tracks.formats.centreline import read_table
 from racing.tracks.formats.map_settings import RosMap, read_settings
 from racing.tracks.geometry import nearest, start_at
 from racing.tracks.images.assemble import Column, default_direction, digest, mask_track
+from racing.tracks.images.diagnosis import bridged_ring, broken_map
 from racing.tracks.images.image import Frame, Mask, Picture, find_ring, open_picture, ring_centreline
 from racing.tracks.images.lap import UnclearRoad, lap_through_graph
+from racing.tracks.images.obstacles import obstacles, warn_of_obstacles
 from racing.tracks.images.skeleton import road_graph
 
 log = logging.getLogger(__name__)
@@ -24,23 +27,28 @@ UNKNOWN_GRAY = 205  # map_saver writes it for unobserved cells
 DISAGREES = 0.10  # relative difference between the table's width and the picture's above which a warning is logged
 
 
-def read_ros_map(path: Path) -> Track:
+def read_ros_map(path: Path, *, close_gaps: int = 0) -> Track:
     """Read a ROS map; direction and start come from `<name>_centerline.csv` beside it, if there is one.
 
     Without a table it is driven clockwise from its longest straight. A table whose width differs by more than 10 % from
-    the picture's is used with a warning. Raises InputError for an invalid map.
+    the picture's is used with a warning. close_gaps [px]: bridge gaps up to this size. Raises InputError for an invalid
+    map, and UnclearRoad, with the places marked, where no lap is found.
     """
     settings = read_settings(path)
     picture = open_picture(settings.image)
+    free = free_pixels(picture, settings)
     try:
-        road, holes = find_ring(free_pixels(picture, settings))
+        road, holes = _road(picture, settings, free, close_gaps)
         line, width, half = ring_or_crossing(road, holes)
+    except UnclearRoad as error:
+        raise UnclearRoad(f"{path.name}: {error}", error.marks, settings.image) from None
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
     corner, yaw = settings.origin[:2], settings.origin[2]
     half_pixel = settings.resolution / 2 * np.array([np.cos(yaw) - np.sin(yaw), np.sin(yaw) + np.cos(yaw)])
     centre = (corner[0] + float(half_pixel[0]), corner[1] + float(half_pixel[1]))
     frame = Frame(settings.resolution, len(picture), centre, yaw)
+    warn_of_obstacles(path.name, obstacles(free, road, width, compact=False), frame)
     points, width = frame.to_world(line), width * settings.resolution
     files = {p.name: digest(p) for p in (path, settings.image)}
     source: dict[str, Any] = {
@@ -63,6 +71,26 @@ def read_ros_map(path: Path) -> Track:
     return mask_track(name, frame, road, ordered, source, half=half)
 
 
+def _road(picture: Picture, settings: RosMap, free: Mask, close_gaps: int) -> tuple[Mask, int]:
+    """Find the road in the free ground. Raises UnclearRoad if it is not closed."""
+    require_number("close_gaps", close_gaps, 0, 1000, whole=True, unit="px", remedy="give the size of the gap")
+    if close_gaps:
+        found = bridged_ring(free, close_gaps)
+    else:
+        try:
+            found = find_ring(free)
+        except InputError:
+            found = None
+    if found is not None:
+        return found
+
+    def free_of(threshold: float, turned: bool) -> Mask:
+        return free_pixels(picture, replace(settings, free=threshold, negate=settings.negate != turned))
+
+    gray = picture[..., :3].mean(axis=2)
+    raise broken_map(255 - gray if settings.negate else gray, free_of, settings.free)
+
+
 def ring_or_crossing(road: Mask, holes: int) -> tuple[Points, float, Column | None]:
     """Return (centreline (N, 2), median width, half-widths (N,) if the road crosses itself, else None) [px] of a mask.
 
@@ -77,7 +105,8 @@ def ring_or_crossing(road: Mask, holes: int) -> tuple[Points, float, Column | No
         lap = lap_through_graph(graph)
     except UnclearRoad as error:
         fork = str(error).partition("; choose one with --branch")[0]
-        raise InputError(f"{fork}; erase the branch from the map, or give a centreline CSV") from None
+        rule = f"{fork}; erase the branch from the map, or give a centreline CSV"
+        raise UnclearRoad(rule, error.marks) from None
     require(not lap.dropped, f"the road encloses {holes} large areas and has a branch; erase the branch from the map")
     return lap.points, 2 * float(np.median(lap.half)), lap.half
 

@@ -40,6 +40,7 @@ class Painted:
     uneven: spread of its width / width; width [px]. bridge [px]: size of the gaps that were bridged, 1: none.
     contrast: difference of the colours on and beside the road in units of their spread; 0 if lines bound it.
     line: width [px] of the lines painted along its edges, outside the mask.
+    alike: what looks like the road (H, W), before specks were filled and gaps bridged; None until it is chosen.
     """
 
     mask: Mask
@@ -49,6 +50,7 @@ class Painted:
     bridge: int = 1
     contrast: float = 0.0
     line: float = 0.0
+    alike: Mask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +195,7 @@ def find_painted(picture: Picture, *, close_gaps: int = 0) -> Painted | None:
     part, guess = min(roads, key=lambda pair: pair[0].uneven + REPAIR * ((pair[0].bridge > 1) + 2 * pair[1].coarse))
     if shrink > 1:
         part = _at_full_size(picture, part, guess, shrink)
-    measured = _measured(picture, part)
+    measured = replace(_measured(picture, part), alike=guess.alike(picture))
     return replace(measured, contrast=0.0) if guess.between else measured
 
 
