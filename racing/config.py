@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from racing.errors import InputError, require
 from racing.renamed_keys import key_of, renamed
+from racing.track_paths import quoted_paths
 
 PACKAGE = Path(__file__).resolve().parent
 PRIMARY = "train"  # conf/train.yaml: Hydra's primary configuration
@@ -162,14 +163,17 @@ def default_name(cfg: DictConfig, chosen: Any) -> str:
 
     chosen: what Hydra chose, group -> name.
     """
-    track = Path(str(cfg.track.file)).stem if chosen.get("track") == "file" else chosen.get("track")
+    track = chosen.get("track")
+    if track == "file":  # folders are named so: of a file's name the letters that all systems take
+        track = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(str(cfg.track.file)).stem).strip("._-") or "track"
     return str(chosen.get("experiment") or f"{chosen.get('env')}-{track}-{chosen.get('algo')}")
 
 
 def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
     """Write an override of a group as Hydra takes it; any other stays as it is.
 
-    `track=maps/esp.yaml` means `track=file track.file=maps/esp.yaml`: a track argument is a name or a path.
+    `track=maps/esp.yaml` means `track=file track.file=maps/esp.yaml`: a track argument is a name or a path, with any
+    letters that a file's name may have.
     `group=null` becomes `group=[]`, since Hydra has no null there
     (https://github.com/ashleve/lightning-hydra-template/issues/629).
     A glob is written out: only names that are choices match it.
@@ -178,6 +182,9 @@ def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
     from hydra.core.override_parser.types import Glob
 
     group, _, value = override.partition("=")
+    paths = quoted_paths(value) if group in ("track", "track.file") else None
+    if paths is not None:
+        return [*(["track=file"] if group == "track" else []), f"track.file={paths}"]
     known = choices(group, directories)
     if not known or value in known:
         return [override]
