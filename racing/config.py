@@ -184,7 +184,7 @@ def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
     group, _, value = override.partition("=")
     paths = quoted_paths(value) if group in ("track", "track.file") else None
     if paths is not None:
-        return [*(["track=file"] if group == "track" else []), f"track.file={paths}"]
+        override, value = f"{group}={paths}", paths
     known = choices(group, directories)
     if not known or value in known:
         return [override]

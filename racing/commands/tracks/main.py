@@ -71,15 +71,15 @@ class OneLineParser(argparse.ArgumentParser):
 def as_flags(argv: Sequence[str]) -> list[str]:
     """Convert `key=value` arguments to flags: seed=3 -> --seed=3, all=true -> --all, all=false -> nothing.
 
-    The path of a file stays one, whatever its name.
+    null is the default. The path of a file stays one, whatever its name.
     """
     flags = []
     for argument in argv:
         key, equals, value = argument.partition("=")
         if not equals or not key.replace("_", "").isalpha() or is_file(Path(argument)):
             flags.append(argument)
-        elif value in ("true", "false"):
-            flags += [f"--{key.replace('_', '-')}"] if value == "true" else []
+        elif value.lower() in ("true", "false", "null"):
+            flags += [f"--{key.replace('_', '-')}"] if value.lower() == "true" else []
         else:
             flags.append(f"--{key.replace('_', '-')}={value}")
     return flags

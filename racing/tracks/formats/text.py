@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
-from racing.errors import InputError, require
+from racing.errors import read_bytes, require
 
 BYTE_ORDER_MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
@@ -24,17 +23,7 @@ def read_encoded(path: Path, most_bytes: int) -> tuple[bytes, str]:
     UTF-8, UTF-16 (what PowerShell's `>` writes), UTF-32, and Latin-1 for a few letters of comments.
     Raises InputError if it is missing, no regular file, no text, or larger than `most_bytes`.
     """
-    try:
-        found = path.stat()
-        require(stat.S_ISREG(found.st_mode), f"{path} is no regular file; give a text file")
-        size = found.st_size
-        require(size <= most_bytes, f"{path} has {size:,} bytes, at most {most_bytes:,} are read; thin it out")
-        with path.open("rb") as file:
-            data = file.read(most_bytes + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} cannot be read as text ({error}); give a text file") from None
+    data = read_bytes(path, most_bytes, "a text file")
     encoding = _encoding(data)
     try:
         data.decode(encoding)
