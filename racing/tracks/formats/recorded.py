@@ -46,18 +46,21 @@ def one_lap(points: Points, width: float) -> tuple[int, int]:
     It passes where it comes by within APART road widths, in the direction in which it began: no sound road does that
     elsewhere in its lap. All points are of the first lap if it never does. width: of the road [m].
     """
-    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
-    arc = np.concatenate([[0.0], np.cumsum(steps)])
-    ahead = points[max(1, int(np.searchsorted(arc, width / 2))) % len(points)] - points[0]
-    direction = ahead / max(float(np.linalg.norm(ahead)), 1e-12)
+    away = np.linalg.norm(points - points[0], axis=1)  # not the way driven: noise makes that longer at will
+    left = int(np.argmax(away > width))
+    direction = points[int(np.argmax(away > width / 2))] - points[0]
+    if left == 0:
+        return len(points), 0
+    direction = direction / np.linalg.norm(direction)
     along = (points - points[0]) @ direction
     beside = np.abs((points - points[0]) @ np.array([-direction[1], direction[0]]))
-    passes = (along[:-1] < 0) & (along[1:] >= 0) & (beside[1:] < APART * width) & (arc[1:] > 2 * width)
-    for k in np.nonzero(passes)[0] + 1:
-        behind = points[k] - points[int(np.searchsorted(arc, arc[k] - width / 2, side="right")) - 1]
+    passes = (along[:-1] < 0) & (along[1:] >= 0) & (beside[1:] < APART * width)
+    for k in np.nonzero(passes[left:])[0] + left + 1:
+        far = np.nonzero(np.linalg.norm(points[left:k] - points[k], axis=1) > width / 2)[0]
+        behind = points[k] - points[left + int(far[-1])] if len(far) else -direction
         if float(behind @ direction) > ALONG * float(np.linalg.norm(behind)):
             end = int(k)
-            while end > 8 and -along[end - 1] < BLEND * beside[end - 1] and arc[k] - arc[end - 1] < 4 * width:
+            while end > 8 and -along[end - 1] < BLEND * beside[end - 1] and away[end - 1] < 4 * width:
                 end -= 1
             return end, len(points) - int(k)
     return len(points), 0
