@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from racing.errors import InputError, require
 from racing.renamed_keys import key_of, renamed
+from racing.track_paths import quoted_paths
 
 PACKAGE = Path(__file__).resolve().parent
 PRIMARY = "train"  # conf/train.yaml: Hydra's primary configuration
@@ -183,7 +184,9 @@ def run_name(cfg: DictConfig, chosen: Any) -> Any:
     given = cfg.get("name")
     if given is not None:
         return word(given)
-    track = Path(str(cfg.track.file)).stem if chosen.get("track") == "file" else chosen.get("track")
+    track = chosen.get("track")
+    if track == "file":
+        track = slug(Path(str(cfg.track.file)).stem).strip("._-") or "track"
     return slug(str(chosen.get("experiment") or f"{chosen.get('env')}-{track}-{chosen.get('algo')}"))[:MAX_DEFAULT_NAME]
 
 
@@ -197,7 +200,8 @@ def word(value: Any) -> Any:
 def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
     """Write an override of a group as Hydra takes it; any other stays as it is.
 
-    `track=maps/esp.yaml` means `track=file track.file=maps/esp.yaml`: a track argument is a name or a path.
+    `track=maps/esp.yaml` means `track=file track.file=maps/esp.yaml`: a track argument is a name or a path, with any
+    letters that a file's name may have.
     `group=null` becomes `group=[]`, since Hydra has no null there
     (https://github.com/ashleve/lightning-hydra-template/issues/629).
     A glob is written out: only names that are choices match it.
@@ -206,6 +210,9 @@ def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
     from hydra.core.override_parser.types import Glob
 
     group, _, value = override.partition("=")
+    paths = quoted_paths(value) if group in ("track", "track.file") else None
+    if paths is not None:
+        override, value = f"{group}={paths}", paths
     if key_of(override) in TEXTS:
         return [as_text(override)]
     known = choices(group, directories)

@@ -35,7 +35,10 @@ RENAMED_KEYS: dict[str, str] = {
     "launcher.timeout": "launcher.timeout_min",
 }
 # Keys that earlier versions did not have: key -> (a key beside it that shows where it belongs, what they did).
-ADDED_KEYS: dict[str, tuple[str, Any]] = {"algo.normalize_advantage_per_mini_batch": ("clip_range", False)}
+ADDED_KEYS: dict[str, tuple[str, Any]] = {
+    "algo.normalize_advantage_per_mini_batch": ("clip_range", False),
+    "track.columns": ("half_width", None),
+}
 
 
 def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,14 @@ from tests.conftest import REPOSITORY
 
 # From the ground up; a room may import its own floor's other rooms nowhere, and every floor below.
 FLOORS = [
-    ["racing.errors", "racing.files", "racing.observations", "racing.renamed_keys", "racing.processes"],
+    [
+        "racing.errors",
+        "racing.files",
+        "racing.observations",
+        "racing.renamed_keys",
+        "racing.processes",
+        "racing.track_paths",
+    ],
     ["racing.config", "racing.sim", "racing.algos"],
     ["racing.tracks", "racing.runs"],
     ["racing.envs", "racing.tracking"],

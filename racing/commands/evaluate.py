@@ -44,6 +44,7 @@ READING: dict[str, Any] = {
     "half_width": None,
     "metres_per_pixel": None,
     "grip": None,
+    "columns": None,
 }
 
 

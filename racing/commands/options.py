@@ -7,6 +7,7 @@ from typing import Any
 
 from racing.config import compose, conf_directory, hint, plain
 from racing.errors import require
+from racing.track_paths import quoted_paths
 
 
 def key_values(argv: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
@@ -57,6 +58,13 @@ def require_action(action: str, known: Sequence[str]) -> None:
     require(action in known, f"unknown action {action!r}; {hint(action, known)}")
 
 
+def with_quoted_paths(argument: str) -> str:
+    """Quote the value of `key=value` where it is the path of a file whose name Hydra's grammar would not take."""
+    key, equals, value = argument.partition("=")
+    paths = quoted_paths(value) if equals else None
+    return argument if paths is None else f"{key}={paths}"
+
+
 def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any] | None:
     """conf/verbs/<verb>.yaml with `argv` as Hydra overrides; None after printing the help that was asked for.
 
@@ -71,7 +79,7 @@ def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any
         require(known, f"unrecognized argument {argument!r}; write key=value, see racing {verb} --help")
         plain_key = argument[:1].isalpha() and "=" in argument
         require(plain_key, f"{argument!r} must be key=value with a key of `racing {verb} --help`")
-    options = plain(compose(verb, argv, folder="verbs"))
+    options = plain(compose(verb, [with_quoted_paths(argument) for argument in argv], folder="verbs"))
     whole = isinstance(options["paths"], dict) and isinstance(options["paths"]["outputs"], str)
     require(whole, f"paths.outputs must be a folder, got {options['paths']!r}; give paths.outputs=FOLDER")
     return options

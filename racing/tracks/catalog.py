@@ -5,19 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from racing.errors import InputError, inside, is_file, require, require_number
 from racing.sim.track import Track
 from racing.tracks.formats.centreline import read_centreline
-from racing.tracks.formats.native import GATES_FILE, read_entries, read_native
+from racing.tracks.formats.native import GATES_FILE, gates_file, named_as, read_entries, read_native
 from racing.tracks.formats.ros_map import read_ros_map
-from racing.tracks.generated import drawn_circuit
+from racing.tracks.generated import Progress, drawn_circuit
 from racing.tracks.grip_map import SUFFIX, with_grip
 from racing.tracks.images.assemble import reversed_track, scaled_track
 from racing.tracks.validation import refuse_unusable
 
 PICTURES = (".png", ".pgm", ".jpg", ".jpeg", ".bmp")
 MAPS = (".yaml", ".yml")
+TABLES = (".csv", ".txt", ".tsv", ".dat")
 
 
 def shipped() -> dict[str, Path]:
@@ -48,24 +50,28 @@ def load_track(
     branch: str | None = None,
     close_gaps: int = 0,
     grip: str | float | None = None,
+    columns: Any = None,
 ) -> Track:
     """Load one track.
 
     spec: name of a shipped or imported track, or path to a picture, a checkpoints.json, a ROS map .yaml, a centreline
-        .csv, or a folder that holds one of them.
+        table (.csv, .txt, .tsv, .dat), or a folder that holds one of them.
     scale: factor on all lengths, > 0; 0.1 makes a 1:10 circuit of a full-size one.
     reverse: reverse the driving direction.
     metres_per_pixel: size of a pixel [m] of a picture without a ROS map; None: the file's, else a 10 m wide road.
-    half_width: half of the road's width [m], before scaling, for a CSV that has no widths (2 or 7 columns).
+    half_width: half of the road's width [m], before scaling, for a table that has no widths.
+    columns: which columns of a table are x, y and widths, as `racing.tracks.formats.columns.parse_columns` takes them;
+        None: those whose names say so.
     grip: see `racing.tracks.grip_map.with_grip`.
-    branch, close_gaps: how to read a picture without gates, see `racing.tracks.images.painted.painted_track`.
+    branch, close_gaps: how to read a picture without gates, see `racing.tracks.images.painted.painted_track`; maps
+        take close_gaps, too.
     Raises InputError if there is no such track, or its file is invalid.
     """
     path = locate(str(spec))
     if path.suffix.lower() in MAPS:
-        track = read_ros_map(path)
-    elif path.suffix.lower() == ".csv":
-        track = read_centreline(path, half_width=half_width)
+        track = read_ros_map(path, close_gaps=close_gaps)
+    elif path.suffix.lower() in TABLES:
+        track = read_centreline(path, half_width=half_width, columns=columns)
     else:
         track = read_native(path, metres_per_pixel=metres_per_pixel, branch=branch, close_gaps=close_gaps)
     track = scaled_track(with_grip(refuse_unusable(track), grip, beside=path), scale)
@@ -73,7 +79,7 @@ def load_track(
 
 
 def locate(spec: str) -> Path:
-    """Resolve `spec` to a file: a picture, a map .yaml or a .csv. Raises InputError if there is none."""
+    """Resolve `spec` to a file: a picture, a map .yaml or a table. Raises InputError if there is none."""
     named = available()
     path = Path(spec).expanduser()
     if spec in named:
@@ -87,9 +93,9 @@ def locate(spec: str) -> Path:
             f"track {spec[:200]!r} is neither a known track nor a file; known tracks: {', '.join(names)}; "
             "or give a path"
         )
-    if path.name == GATES_FILE:
+    if path.name.lower() == GATES_FILE:
         return _in_folder(path.parent)
-    known = (*PICTURES, *MAPS, ".csv")
+    known = (*PICTURES, *MAPS, *TABLES)
     require(path.suffix.lower() in known, f"track file {path} must be one of {', '.join(known)}; convert it")
     return path
 
@@ -107,10 +113,11 @@ def _in_folder(folder: Path) -> Path:
     maps = [p for p in files if p.suffix.lower() in MAPS]
     pictures = [p for p in files if p.suffix.lower() in PICTURES and not p.stem.endswith(SUFFIX)]
     tables = [p for p in files if p.suffix.lower() == ".csv"]
-    if (folder / GATES_FILE).is_file():
-        names = read_entries(folder / GATES_FILE)
-        maps, pictures = [], [inside(folder, name, GATES_FILE) for name in names]
-    for kind in (maps, pictures, tables):
+    others = [p for p in files if p.suffix.lower() in TABLES[1:]]  # beside a .csv these are notes
+    gates = gates_file(folder)
+    if gates is not None:
+        maps, pictures = [], [_picture(folder, name, pictures, gates) for name in read_entries(gates)]
+    for kind in (maps, pictures, tables, others):
         if len(kind) > 1:
             raise InputError(
                 f"folder {folder} holds {len(kind)} tracks: {', '.join(p.name for p in kind[:8])}; give the path of one"
@@ -122,6 +129,14 @@ def _in_folder(folder: Path) -> Path:
     )
 
 
+def _picture(folder: Path, name: str, pictures: Sequence[Path], gates: Path) -> Path:
+    """Find the picture that an entry of checkpoints.json means."""
+    path = inside(folder, name, gates.name)
+    alike = [picture for picture in pictures if named_as(picture, [name]) is not None]
+    found = len(alike) == 1 and not is_file(path)
+    return inside(folder, alike[0].name, gates.name) if found else path
+
+
 def load_tracks(
     file: str | Sequence[str],
     *,
@@ -130,16 +145,14 @@ def load_tracks(
     metres_per_pixel: float | None = None,
     half_width: float | None = None,
     grip: str | float | None = None,
+    columns: Any = None,
 ) -> list[Track]:
     """Load one track, or several to train on together; arguments as in `load_track`, the same for all."""
     names = [file] if isinstance(file, str) else list(file)
     require(bool(names), "track.file must name at least one track, got an empty list; give a name or a path")
-    return [
-        load_track(
-            name, scale=scale, reverse=reverse, metres_per_pixel=metres_per_pixel, half_width=half_width, grip=grip
-        )
-        for name in names
-    ]
+    reading: dict[str, Any] = {"scale": scale, "reverse": reverse, "metres_per_pixel": metres_per_pixel}
+    reading |= {"half_width": half_width, "grip": grip, "columns": columns}
+    return [load_track(name, **reading) for name in names]
 
 
 def generated_tracks(
@@ -166,9 +179,11 @@ def generated_tracks(
         f"{counts[1]} and {counts[2]} values; give as many of each",
     )
     made = []
+    progress = Progress(count)
     for k in range(count):
         kind = styles[k % len(styles)], lengths[k % len(lengths)], widths[k % len(widths)]
         made.append(scaled_track(with_grip(drawn_circuit(seed + k, *kind), grip), scale))
+        progress.drawn(k + 1, made[-1])
     return made
 
 

@@ -134,7 +134,7 @@ def test_roads_that_are_no_ring(tmp_path):
         ("0,0,1,1\n1,inf,1,1\n", "line 2 holds NaN or infinity"),
         ("0,0,1,1\n1,1,1\n", "line 2 has 3 columns, the first row has 4"),
         ("0,0,1\n1,1,1\n", "3 columns; give 2"),
-        ("x,y,r,l\n0,0,1,1\nend,of,data,here\n", "line 3: 'end,of,data,here' is no row of numbers"),
+        ("x,y,r,l\n0,0,1,1\nend,of,data,here\n", "line 3 column 1 (x): 'end' is no number"),
         ("# nothing\n", "holds no numbers"),
         ("\n".join(f"{k},{k % 2},1,1" for k in range(40)), "the line is not closed"),
         ("\n".join(f"{np.cos(k)},{np.sin(k)},-1,1" for k in np.arange(0, 6.28, 0.1)), "must be > 0 m, got -1"),
@@ -220,8 +220,8 @@ def test_wrong_specs(tmp_path):
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("1,2\n")
     assert "holds 2 tracks: a.csv, b.csv" in refusal(tmp_path)
-    (tmp_path / "notes.txt").write_text("x")
-    assert "must be one of .png" in refusal(tmp_path / "notes.txt")
+    (tmp_path / "notes.doc").write_text("x")
+    assert "must be one of .png" in refusal(tmp_path / "notes.doc")
     assert "scale must be in (0, 10000), got 0" in refusal("oval", scale=0)
     assert "metres_per_pixel must be in" in refusal("oval", metres_per_pixel=-2.0)
 

@@ -16,8 +16,8 @@ from PIL import Image
 from racing.cli import main
 from racing.errors import InputError
 from racing.tracks.catalog import load_track
+from racing.tracks.formats.map_settings import read_settings
 from racing.tracks.formats.native import write_native
-from racing.tracks.formats.ros_map import read_settings
 from racing.tracks.generator import generate
 
 MOST_MEMORY = 600_000  # [KiB] that all of it together may add to the process's peak
@@ -119,7 +119,7 @@ GOOD_MAP = {"image": "mine.png", "resolution": 0.05, "origin": "[0, 0, 0]", "neg
 def maps():
     """(name, YAML text) of maps that are none."""
     for key, values in {
-        "image": ["../mine.png", "/etc/passwd", "absent.png", "[a]", "''", "'a\\0b'", "x" * 5000, "."],
+        "image": ["../other.png", "/etc/passwd", "absent.png", "[a]", "''", "'a\\0b'", "x" * 5000, "."],
         "resolution": ["0", "-1", ".nan", ".inf", "1e-9", "1e9", "[1]", "x", "true", "1" + "0" * 400],
         "origin": ["[1]", "[.nan, 0, 0]", "[1e300, 0, 0]", "x", "{}", "[1, 2, 3, 4]", "[0, 0, .inf]", "[[0], 0, 0]"],
         "free_thresh": ["0", "2", ".nan", "x"],

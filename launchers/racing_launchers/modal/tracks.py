@@ -28,18 +28,18 @@ def track_files(path: Path) -> list[Path]:
 
     Raises InputError if they do not lie in one folder.
     """
-    from racing.tracks.catalog import MAPS
-    from racing.tracks.formats.native import GATES_FILE
-    from racing.tracks.formats.ros_map import read_settings
+    from racing.tracks.catalog import MAPS, TABLES
+    from racing.tracks.formats.map_settings import read_settings
+    from racing.tracks.formats.native import gates_file
 
     if path.suffix.lower() in MAPS:
         table = path.with_name(f"{path.stem.removesuffix('_map')}_centerline.csv")
         found = [path, read_settings(path).image, *([table] if table.is_file() else [])]
-    elif path.suffix.lower() == ".csv":
+    elif path.suffix.lower() in TABLES:
         found = [path]
     else:
-        gates = path.with_name(GATES_FILE)
-        found = [path, *([gates] if gates.is_file() else [])]
+        gates = gates_file(path.parent)
+        found = [path, *([gates] if gates is not None else [])]
     apart = [file for file in found if file.resolve().parent != path.resolve().parent]
     require(not apart, f"{', '.join(map(str, apart))} must lie beside {path}; move the files of a track together")
     return found
@@ -70,7 +70,7 @@ def push(volume: Volume, specs: Sequence[str], name: str | None = None) -> dict[
 
     Raises InputError for a track that cannot be raced on, before anything is sent.
     """
-    from racing.tracks.catalog import load_track, locate
+    from racing.tracks.catalog import TABLES, load_track, locate
 
     require(name is None or len(specs) == 1, "--name is for one track; push the others by themselves")
     manifest = read_manifest(volume)
@@ -78,7 +78,7 @@ def push(volume: Volume, specs: Sequence[str], name: str | None = None) -> dict[
     done: dict[str, str] = {}
     for spec in specs:
         path = locate(spec)
-        if path.suffix.lower() != ".csv":  # a table may need to be told its width
+        if path.suffix.lower() not in TABLES:  # a table may need to be told its width
             load_track(path)
         own = name or name_of(path)
         require(is_file_name(own, dots=False), f"--name {own!r} must be letters, digits, _ and -; choose another")

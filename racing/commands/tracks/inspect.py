@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,21 +33,41 @@ def validate(options: argparse.Namespace, names: Sequence[str], load: Callable[[
     unfit = 0
     for name in names:
         try:
-            track = load(name)
+            with _warnings() as said:
+                track = load(name)
         except InputError as error:
             if len(names) == 1:
                 raise
             print(f"error: {name}: {error}")
             unfit += 1
             continue
-        unfit += _validate(track, options)
+        unfit += _validate(track, options, said)
     if len(names) > 1:
         print(f"{len(names)} tracks: {len(names) - unfit} valid, {unfit} not")
     return 2 if unfit else 0
 
 
-def _validate(track: Track, options: argparse.Namespace) -> bool:
-    """Print the findings, the lap of the reference controller and the verdict; returns whether one is fatal."""
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Collect what the readers of tracks warn of, instead of logging it."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("racing.tracks")
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+
+
+def _validate(track: Track, options: argparse.Namespace, said: Sequence[str]) -> bool:
+    """Print the findings, the lap of the reference controller and the verdict; returns whether one is fatal.
+
+    said: warnings of the reader.
+    """
     from racing.tracks.reference_driver import drive_round
     from racing.tracks.validation import drive_findings, findings
 
@@ -56,11 +78,11 @@ def _validate(track: Track, options: argparse.Namespace) -> bool:
         (drive,) = drive_round([track], vehicle)
         found += drive_findings(track, vehicle, drive)
         driven = f", driven in {drive.lap_time_s:.1f} s from standing" if drive.lap_time_s is not None else ""
-    for finding in found:
-        print(finding)
+    for line in (*found, *(f"warning: {text}" for text in said)):
+        print(line)
     fatal = sum(finding.fatal for finding in found)
     verdict = f"not valid: {fatal} error{'s' * (fatal > 1)}" if fatal else "valid"
-    print(f"{track.name} for {vehicle.name}: {verdict}, {len(found) - fatal} warnings{driven}")
+    print(f"{track.name} for {vehicle.name}: {verdict}, {len(found) + len(said) - fatal} warnings{driven}")
     return fatal > 0
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from racing.commands.options import require_action
-from racing.errors import InputError, require
+from racing.errors import InputError, is_file, require
 from racing.tracks.measure import difficulty, least_radius, mean_width
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ EXAMPLES = """examples:
   racing tracks preview --all --out sheet.png
   racing tracks validate maps/esp.yaml --vehicle f1tenth
   racing tracks validate --all
+  racing tracks validate log.csv --columns x=pos_e,y=pos_n --half-width 4
+  racing tracks reference circuit --grip wet
   racing tracks import maps/Monza.csv --name monza --out tracks
   racing tracks import drawing.png --name home --metres-per-pixel 0.5
   racing tracks import drawing.png --branch longest --start 320,140 --reverse
@@ -67,14 +69,17 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def as_flags(argv: Sequence[str]) -> list[str]:
-    """Convert `key=value` arguments to flags: seed=3 -> --seed=3, all=true -> --all, all=false -> nothing."""
+    """Convert `key=value` arguments to flags: seed=3 -> --seed=3, all=true -> --all, all=false -> nothing.
+
+    null is the default. The path of a file stays one, whatever its name.
+    """
     flags = []
     for argument in argv:
         key, equals, value = argument.partition("=")
-        if not equals or not key.replace("_", "").isalpha():
+        if not equals or not key.replace("_", "").isalpha() or is_file(Path(argument)):
             flags.append(argument)
-        elif value in ("true", "false"):
-            flags += [f"--{key.replace('_', '-')}"] if value == "true" else []
+        elif value.lower() in ("true", "false", "null"):
+            flags += [f"--{key.replace('_', '-')}"] if value.lower() == "true" else []
         else:
             flags.append(f"--{key.replace('_', '-')}={value}")
     return flags
@@ -105,6 +110,7 @@ def _add_inspecting(verbs: Any) -> None:
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("name", metavar="NAME")
         _add_input_options(verb)
+        _add_grip(verb)
         if name != "show":
             verb.add_argument("--vehicle", help="name in conf/vehicle; default kart, or f1tenth on a road under 4 m")
         verb.set_defaults(run=run)
@@ -114,6 +120,7 @@ def _add_inspecting(verbs: Any) -> None:
     verb.add_argument("--no-drive", dest="drive", action="store_false", help="check the geometry only")
     verb.add_argument("--vehicle", help="name in conf/vehicle; default kart, or f1tenth on a road under 4 m")
     _add_input_options(verb)
+    _add_grip(verb)
     verb.set_defaults(run=validate)
     verb = verbs.add_parser("preview", help="draw a track, or a sheet of several")
     verb.add_argument("names", metavar="NAME", nargs="*")
@@ -121,6 +128,7 @@ def _add_inspecting(verbs: Any) -> None:
     verb.add_argument("--out", type=Path, help="PNG to write; default <name>.png")
     verb.add_argument("--vehicle", help="vehicle of the reference lap; default as for reference")
     _add_input_options(verb)
+    _add_grip(verb)
     verb.set_defaults(run=preview)
 
 
@@ -179,7 +187,23 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiply all lengths; 0.1 makes a 1:10 track")
     parser.add_argument("--reverse", action="store_true", help="reverse the driving direction")
     parser.add_argument("--metres-per-pixel", type=float, help="size of a pixel [m]; default from the file")
-    parser.add_argument("--half-width", type=float, help="half-width [m] for a CSV without widths")
+    parser.add_argument("--half-width", type=float, help="half-width [m] for a table without widths")
+    text = "columns of a table whose names are not known: x=NAME,y=NAME, also right, left, width, half_width"
+    parser.add_argument("--columns", metavar="x=NAME,y=NAME", help=text)
+
+
+def _add_grip(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--grip", type=_grip, help="of the ground: wet, dry, a factor, or a gray PNG; default the track's"
+    )
+
+
+def _grip(text: str) -> str | float:
+    """A factor as a number; wet, dry and paths as they are."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -200,6 +224,8 @@ def _load(name: str, options: argparse.Namespace) -> Track:
         half_width=options.half_width,
         branch=getattr(options, "branch", None),
         close_gaps=getattr(options, "close_gaps", 0),
+        grip=getattr(options, "grip", None),
+        columns=options.columns,
     )
 
 

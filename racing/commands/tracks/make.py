@@ -48,7 +48,7 @@ def _marked(options: argparse.Namespace, name: str, error: UnclearRoad) -> str:
         return ""
     path = options.out / f"{name}-refused.png"
     try:
-        save_marks(Path(options.file), error.marks, path)
+        save_marks(error.picture or Path(options.file), error.marks, path)
     except OSError as trouble:
         return f" (the marked picture cannot be written: {trouble})"
     return f"; marked in {path}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.errors import InputError, is_number, read_text, require
+from racing.errors import InputError, is_number, require
 from racing.files import atomic_path, write_atomic
 from racing.sim.track import Track
+from racing.tracks.formats.text import read_any_text
 from racing.tracks.images.assemble import digest, guessed_scale, mask_track
 from racing.tracks.images.gates import check_gates, find_road, lap_through_gates
 from racing.tracks.images.image import Frame, Picture, open_picture
 from racing.tracks.images.lap import UnclearRoad
+from racing.tracks.images.obstacles import obstacles, warn_of_obstacles
 from racing.tracks.images.painted import painted_track
 
 GATES_FILE = "checkpoints.json"
@@ -50,16 +54,16 @@ def read_native(
     Raises InputError that names the value, the rule and the place.
     """
     pixels = open_picture(picture)
-    sidecar = picture.with_name(GATES_FILE)
+    sidecar = gates_file(picture.parent)
     files = {picture.name: digest(picture)}
     entry = None
-    if sidecar.is_file():
+    if sidecar is not None:
         entries = read_entries(sidecar)
-        require(
-            picture.name in entries,
-            f"{sidecar} has no entry {picture.name!r}, it has {_names(entries)}; name the entry as the picture",
-        )
-        entry = parse_entry(entries[picture.name], f"{sidecar.name}[{picture.name}]", len(pixels))
+        name = named_as(picture, list(entries))
+        if name is None:
+            rule = f"{sidecar} has no entry {picture.name!r}, it has {_names(entries)}"
+            raise InputError(f"{rule}; name the entry as the picture")
+        entry = parse_entry(entries[name], f"{sidecar.name}[{name}]", len(pixels))
         files[sidecar.name] = digest(sidecar)
     scale = metres_per_pixel or (entry.metres_per_pixel if entry else None)
     fits = scale is None or (is_number(scale) and 1e-4 < scale < 1e3)
@@ -69,7 +73,7 @@ def read_native(
         try:
             return painted_track(picture.stem, pixels, scale, source, branch=branch, close_gaps=close_gaps)
         except UnclearRoad as error:
-            raise UnclearRoad(f"{picture.stem}: {error}", error.marks) from None
+            raise UnclearRoad(f"{picture.stem}: {error}", error.marks, picture) from None
     return _gated(picture.stem, pixels, entry, scale, source)
 
 
@@ -93,6 +97,7 @@ def _gated(name: str, pixels: Picture, entry: Entry, scale: float | None, source
     width = float(np.median(np.linalg.norm(entry.gates[:, 1] - entry.gates[:, 0], axis=1)))
     scale = guessed_scale(width, scale, name)
     frame = Frame(scale, high, entry.origin)
+    warn_of_obstacles(name, obstacles(road.alike, road.mask, width, compact=True), frame)
     world = frame.to_world(points)
     start = None if entry.start is None else frame.to_world(entry.start)
     if entry.start is not None:
@@ -139,6 +144,32 @@ def _check_start(
     )
 
 
+def gates_file(folder: Path) -> Path | None:
+    """Find the checkpoints.json of a folder, also where another system wrote its name in capitals."""
+    if (folder / GATES_FILE).is_file():
+        return folder / GATES_FILE
+    alike = [path for path in sorted(folder.iterdir()) if path.name.lower() == GATES_FILE and path.is_file()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def named_as(picture: Path, names: Sequence[str]) -> str | None:
+    """Which of the entries `names` is of `picture`: its name, also in another case or without the suffix.
+
+    Letters count as equal however they are composed: macOS splits umlauts. None if there is none, or several.
+    """
+    if picture.name in names:
+        return picture.name
+    for wanted in (_folded(picture.name), _folded(picture.stem)):
+        alike = [name for name in names if _folded(name) == wanted]
+        if alike:
+            return alike[0] if len(alike) == 1 else None
+    return None
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _names(entries: dict[str, Any]) -> str:
     """List the pictures that have entries, for an error message."""
     return ", ".join(repr(name)[1:-1][:60] for name in list(entries)[:8])
@@ -146,7 +177,7 @@ def _names(entries: dict[str, Any]) -> str:
 
 def read_entries(path: Path) -> dict[str, Any]:
     """Read the entries of a checkpoints.json, unchecked. Raises InputError if it is not a JSON object."""
-    text = read_text(path, MOST_JSON)
+    text = read_any_text(path, MOST_JSON)
     try:
         entries = json.loads(text)
     except RecursionError:

@@ -3,59 +3,52 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from racing.errors import InputError, inside, read_text, require
+from racing.errors import InputError, require, require_number
 from racing.sim.track import Points, Track, resample_closed
 from racing.tracks.formats.centreline import read_table
+from racing.tracks.formats.map_settings import RosMap, read_settings
 from racing.tracks.geometry import nearest, start_at
 from racing.tracks.images.assemble import Column, default_direction, digest, mask_track
+from racing.tracks.images.diagnosis import bridged_ring, broken_map
 from racing.tracks.images.image import Frame, Mask, Picture, find_ring, open_picture, ring_centreline
 from racing.tracks.images.lap import UnclearRoad, lap_through_graph
+from racing.tracks.images.obstacles import obstacles, warn_of_obstacles
 from racing.tracks.images.skeleton import road_graph
 
 log = logging.getLogger(__name__)
 
-MOST_YAML = 100_000  # [bytes]
-FARTHEST = 1e7  # [m] from the origin
 UNKNOWN_GRAY = 205  # map_saver writes it for unobserved cells
-MODES = ("trinary", "scale", "raw")
 DISAGREES = 0.10  # relative difference between the table's width and the picture's above which a warning is logged
 
 
-@dataclass(frozen=True)
-class RosMap:
-    """The keys of a map's yaml. resolution [m], origin x, y [m] and yaw [rad] of the picture's lower-left corner."""
-
-    image: Path
-    resolution: float
-    origin: tuple[float, float, float]
-    negate: bool
-    free: float
-    mode: str
-
-
-def read_ros_map(path: Path) -> Track:
+def read_ros_map(path: Path, *, close_gaps: int = 0) -> Track:
     """Read a ROS map; direction and start come from `<name>_centerline.csv` beside it, if there is one.
 
     Without a table it is driven clockwise from its longest straight. A table whose width differs by more than 10 % from
-    the picture's is used with a warning. Raises InputError for an invalid map.
+    the picture's is used with a warning. close_gaps [px]: bridge gaps up to this size. Raises InputError for an invalid
+    map, and UnclearRoad, with the places marked, where no lap is found.
     """
     settings = read_settings(path)
     picture = open_picture(settings.image)
+    free = free_pixels(picture, settings)
     try:
-        road, holes = find_ring(free_pixels(picture, settings))
+        road, holes = _road(picture, settings, free, close_gaps)
         line, width, half = ring_or_crossing(road, holes)
+    except UnclearRoad as error:
+        raise UnclearRoad(f"{path.name}: {error}", error.marks, settings.image) from None
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
     corner, yaw = settings.origin[:2], settings.origin[2]
     half_pixel = settings.resolution / 2 * np.array([np.cos(yaw) - np.sin(yaw), np.sin(yaw) + np.cos(yaw)])
     centre = (corner[0] + float(half_pixel[0]), corner[1] + float(half_pixel[1]))
     frame = Frame(settings.resolution, len(picture), centre, yaw)
+    warn_of_obstacles(path.name, obstacles(free, road, width, compact=False), frame)
     points, width = frame.to_world(line), width * settings.resolution
     files = {p.name: digest(p) for p in (path, settings.image)}
     source: dict[str, Any] = {
@@ -78,6 +71,26 @@ def read_ros_map(path: Path) -> Track:
     return mask_track(name, frame, road, ordered, source, half=half)
 
 
+def _road(picture: Picture, settings: RosMap, free: Mask, close_gaps: int) -> tuple[Mask, int]:
+    """Find the road in the free ground. Raises UnclearRoad if it is not closed."""
+    require_number("close_gaps", close_gaps, 0, 1000, whole=True, unit="px", remedy="give the size of the gap")
+    if close_gaps:
+        found = bridged_ring(free, close_gaps)
+    else:
+        try:
+            found = find_ring(free)
+        except InputError:
+            found = None
+    if found is not None:
+        return found
+
+    def free_of(threshold: float, turned: bool) -> Mask:
+        return free_pixels(picture, replace(settings, free=threshold, negate=settings.negate != turned))
+
+    gray = picture[..., :3].mean(axis=2)
+    raise broken_map(255 - gray if settings.negate else gray, free_of, settings.free)
+
+
 def ring_or_crossing(road: Mask, holes: int) -> tuple[Points, float, Column | None]:
     """Return (centreline (N, 2), median width, half-widths (N,) if the road crosses itself, else None) [px] of a mask.
 
@@ -92,7 +105,8 @@ def ring_or_crossing(road: Mask, holes: int) -> tuple[Points, float, Column | No
         lap = lap_through_graph(graph)
     except UnclearRoad as error:
         fork = str(error).partition("; choose one with --branch")[0]
-        raise InputError(f"{fork}; erase the branch from the map, or give a centreline CSV") from None
+        rule = f"{fork}; erase the branch from the map, or give a centreline CSV"
+        raise UnclearRoad(rule, error.marks) from None
     require(not lap.dropped, f"the road encloses {holes} large areas and has a branch; erase the branch from the map")
     return lap.points, 2 * float(np.median(lap.half)), lap.half
 
@@ -134,67 +148,3 @@ def free_pixels(picture: Picture, settings: RosMap) -> Mask:
     if settings.mode != "raw":
         unknown |= (picture[..., :3] == UNKNOWN_GRAY).all(axis=2)
     return np.asarray((occupancy < settings.free) & ~unknown)
-
-
-def read_settings(path: Path) -> RosMap:
-    """Read and validate a map's yaml. Raises InputError naming key, rule and remedy."""
-    import yaml
-
-    text = read_text(path, MOST_YAML)
-    try:
-        aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader))
-        require(
-            not aliases, f"{path.name}: references (*name) are not read: they can grow without bound; write them out"
-        )
-        data = yaml.safe_load(text)
-    except RecursionError:
-        raise InputError(
-            f"{path.name} is nested too deeply to be read; a map needs image, resolution, origin"
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())[:160]}; repair it") from None
-    require(
-        isinstance(data, dict),
-        f"{path.name} must hold keys like 'image: map.png', got {repr(data)[:40]}; see docs/tracks.md",
-    )
-    for key in ("image", "resolution", "origin"):
-        require(key in data, f"{path.name}: key {key} is missing; a ROS map needs image, resolution, origin")
-    require(
-        isinstance(data["image"], str),
-        f"{path.name}: image must be a file name, got {repr(data['image'])[:60]}; correct it",
-    )
-    resolution = _number(data["resolution"], f"{path.name}: resolution must be metres per pixel > 0")
-    require(resolution > 0, f"{path.name}: resolution must be > 0 m, got {resolution:g}; correct it")
-    require(
-        1e-4 < resolution < 1e3, f"{path.name}: resolution must be in (0.0001, 1000) m, got {resolution:g}; correct it"
-    )
-    origin = data["origin"]
-    require(
-        isinstance(origin, list) and len(origin) in (2, 3),
-        f"{path.name}: origin must be [x, y, yaw], got {repr(origin)[:60]}; correct it",
-    )
-    x, y, yaw = (_number(v, f"{path.name}: origin must be three numbers") for v in [*origin, 0.0][:3])
-    require(
-        max(abs(x), abs(y)) <= FARTHEST and abs(yaw) < 1e3,
-        f"{path.name}: origin must be within {FARTHEST:g} m, got [{x:g}, {y:g}, {yaw:g}]; correct it",
-    )
-    free = _number(data.get("free_thresh", 0.196), f"{path.name}: free_thresh must be a number")
-    occupied = _number(data.get("occupied_thresh", 0.65), f"{path.name}: occupied_thresh must be a number")
-    require(
-        0 < free <= occupied <= 1,
-        f"{path.name}: 0 < free_thresh <= occupied_thresh <= 1 must hold, got {free:g} and {occupied:g}; correct them",
-    )
-    mode = data.get("mode", "trinary")
-    require(mode in MODES, f"{path.name}: mode must be one of {', '.join(MODES)}, got {repr(mode)[:40]}; choose one")
-    image = inside(path.parent, data["image"], path.name)
-    return RosMap(image, resolution, (x, y, yaw), bool(data.get("negate", 0)), free, mode)
-
-
-def _number(value: Any, rule: str) -> float:
-    require(
-        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300,
-        f"{rule}, got {repr(value)[:60]}; correct it",
-    )
-    return float(value)

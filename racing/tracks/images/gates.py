@@ -27,11 +27,13 @@ class Road:
     """A segmented road. mask (H, W); holes: number of large areas that it encloses.
 
     widen: distance [px] of its edges outside the mask: white edge lines belong to the road.
+    alike: what looks like the road (H, W), before specks were filled and lines bridged.
     """
 
     mask: Mask
     holes: int
     widen: float
+    alike: Mask
 
 
 def find_road(picture: Picture, gates: PixelGates) -> Road:
@@ -55,7 +57,7 @@ def find_road(picture: Picture, gates: PixelGates) -> Road:
         road, holes = fill_specks(labels == label)
         if seen >= SEEN_GATES and holes >= 1:
             _check_width(road, gates)
-            return Road(road, holes, _beyond(road, gates))
+            return Road(road, holes, _beyond(road, gates), alike > 0)
         if best is None or seen > best[0]:
             best = (seen, road, holes)
     share = 0.0 if best is None else best[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +37,12 @@ class Mark:
 
 
 class UnclearRoad(InputError):
-    """The lap through a picture's road is ambiguous or undefined; `marks` are the places that show why."""
+    """The lap through a picture's road is ambiguous or undefined; `marks` are the places in `picture` that show why."""
 
-    def __init__(self, message: str, marks: list[Mark]) -> None:
+    def __init__(self, message: str, marks: list[Mark], picture: Path | None = None) -> None:
         super().__init__(message)
         self.marks = marks
+        self.picture = picture
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ EVEN = 0.10  # areas whose unevenness differs by less are equally even
 REPAIR = 0.02  # penalty on an area that had to be bridged, in units of unevenness
 PARTS = 6  # areas of one guess that are considered
 WIDEST_STROKE = 12.0  # [px] two similar areas up to this width are the lines of an outline
+LEAST_CONTRAST = 20.0  # [levels of Lab] between road and ground, from which other colours on a road are told
 WIDEST_LINE = 0.12  # [road widths] wider stripes along an edge are not edge lines
 
 
@@ -40,6 +41,7 @@ class Painted:
     uneven: spread of its width / width; width [px]. bridge [px]: size of the gaps that were bridged, 1: none.
     contrast: difference of the colours on and beside the road in units of their spread; 0 if lines bound it.
     line: width [px] of the lines painted along its edges, outside the mask.
+    alike: what looks like the road (H, W), before specks were filled and gaps bridged; None until it is chosen.
     """
 
     mask: Mask
@@ -49,6 +51,7 @@ class Painted:
     bridge: int = 1
     contrast: float = 0.0
     line: float = 0.0
+    alike: Mask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +197,7 @@ def find_painted(picture: Picture, *, close_gaps: int = 0) -> Painted | None:
     if shrink > 1:
         part = _at_full_size(picture, part, guess, shrink)
     measured = _measured(picture, part)
+    measured = replace(measured, alike=guess.alike(picture) & _of_its_colour(picture, part))
     return replace(measured, contrast=0.0) if guess.between else measured
 
 
@@ -259,6 +263,20 @@ def _measured(picture: Picture, part: Painted) -> Painted:
     contrast = float(np.linalg.norm(np.median(on, axis=0) - np.median(off, axis=0)) / spread) if len(off) else 0.0
     line = _edge_line(picture, part, np.median(on, axis=0), np.median(off, axis=0)) if len(off) else 0.0
     return replace(part, contrast=contrast, line=line)
+
+
+def _of_its_colour(picture: Picture, part: Painted) -> Mask:
+    """What has the road's colour rather than another one, (H, W); everything if its ground has the same."""
+    lab = _lab(picture, NOISE)
+    on = np.median(lab[part.mask][::7].astype(np.float32), axis=0)
+    off = np.median(lab[~part.mask][::7].astype(np.float32), axis=0) if not part.mask.all() else on
+    apart = float(np.linalg.norm(on - off))
+    if apart < LEAST_CONTRAST:
+        return np.ones_like(part.mask)
+    distance = np.zeros(part.mask.shape, np.float32)
+    for band in range(3):  # a band at a time keeps the memory of large pictures down
+        distance += (lab[..., band] - on[band]) ** 2
+    return np.asarray(distance < (0.5 * apart) ** 2)
 
 
 def _edge_line(
