@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Container, Iterator, Mapping
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
+
+from racing.reading import read_regular
 
 
 class ExitCode(IntEnum):
@@ -37,14 +40,24 @@ def require(condition: bool, message: str) -> None:
 
 def read_text(path: Path, most_bytes: int, *, encoding: str = "utf-8") -> str:
     """The text of a file from outside. Raises InputError if it is missing, no text, or larger than `most_bytes`."""
+    data = read_bytes(path, most_bytes, "a text file")
     try:
-        size = path.stat().st_size
-        require(size <= most_bytes, f"{path} has {size:,} bytes, at most {most_bytes:,} are read; thin it out")
-        return path.read_text(encoding=encoding)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+        return io.TextIOWrapper(io.BytesIO(data), encoding=encoding).read()  # line ends as in a file that is opened
+    except ValueError as error:
         raise InputError(f"{path} cannot be read as text ({error}); give a text file") from None
+
+
+def read_bytes(path: Path, most_bytes: int, what: str = "a file") -> bytes:
+    """The content of a file from outside. Raises InputError unless it is a regular file of at most `most_bytes`.
+
+    what: it should be.
+    """
+    try:
+        return read_regular(path, most_bytes)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}; give {what}") from None
+    except ValueError as error:  # a name that no file can have
+        raise InputError(f"{str(path)[:80]!r} cannot be read: {error}; give {what}") from None
 
 
 def is_file(path: Path) -> bool:

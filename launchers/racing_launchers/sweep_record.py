@@ -137,7 +137,8 @@ def results(sweep: Sweep, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     rows = []
     for job in jobs:
         run = last_run(sweep, job)
-        summary = run.summary if run and run.finished else {}
+        damage = run.damage if run and run.path.exists() else None
+        summary = run.summary if run and not damage and run.finished else {}
         took = job.folder.result.get("ended_ms", 0) - job.folder.result.get("began_ms", time.time_ns())
         rows.append(
             {
@@ -145,11 +146,11 @@ def results(sweep: Sweep, jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 "label": job.label,
                 "status": job.ended or "",
                 "run": run.name if run else "",
-                "run_id": run.mlflow.get("run_id", "") if run else "",
+                "run_id": run.mlflow.get("run_id", "") if run and not damage else "",
                 **{name: summary.get(name) for name in RESULTS},
                 "minutes": round(took / 60_000, 2) if took > 0 else None,
                 "attempts": job.folder.attempts,
-                "error": job.folder.result.get("error") or "",
+                "error": job.folder.result.get("error") or damage or "",
             }
         )
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ def checkout(provenance: Mapping[str, Any], patch: str, folder: Path) -> Path:
     """
     commit = provenance.get("commit")
     require(bool(commit), "the run names no commit, its racing was installed without git; leave checkout=true away")
+    named = re.fullmatch(r"[0-9a-f]{7,64}", str(commit)) is not None  # else git would take it for an option
+    require(named, f"the run names the commit {str(commit)[:40]!r}, which is none; leave checkout=true away")
     root = repository()
     known = run_git(root, "cat-file", "-e", f"{commit}^{{commit}}")
     rule = f"commit {str(commit)[:12]} must be in the repository {root}, it is not"
