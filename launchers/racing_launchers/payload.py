@@ -6,7 +6,6 @@ import contextlib
 import copy
 import os
 import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from racing.errors import InputError, Stopped
-from racing.processes import STOP_SIGNALS, run_child
+from racing.processes import STOP_SIGNALS, import_path, python, run_child
 from racing.runs.directory import find_run
 from racing_launchers.job import JobFolder
 
@@ -92,11 +91,8 @@ class CommandJob:
     def call(self, job: Path) -> Any:
         """See Payload. A process of its own: what it leaves with, or dies of, becomes what this one does."""
         self._note(job)
-        paths = os.pathsep.join(path for path in sys.path if path)
-        # PYTHONSAFEPATH: without it -m puts the present folder before PYTHONPATH.
-        environment = os.environ | {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
-        command = [sys.executable, "-m", "racing", *self.arguments]
-        code = run_child(command, env=environment, shares_terminal=False)
+        environment = os.environ | {"PYTHONPATH": import_path()}
+        code = run_child(python("-m", "racing", *self.arguments), env=environment, shares_terminal=False)
         if code < 0:
             _end_as_killed(signal.Signals(-code))
         if code:

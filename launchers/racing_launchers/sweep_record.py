@@ -112,6 +112,11 @@ class SweepRun:
         unfinished = RunStatus.STOPPED if stopped else RunStatus.FAILED
         self._journal.end(RunStatus.FINISHED if done else unfinished)
 
+    @property
+    def died(self) -> str | None:
+        """After `close`: see Sender.died."""
+        return self._sender.died if self._sender else None
+
     def close(self) -> bool:
         """Close the journal, and wait until MLflow has it; False if it does not: `racing jobs collect`."""
         if self._journal is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from racing.errors import ExitCode, Stopped, input_error, require
+from racing.errors import ExitCode, JobsFailed, Stopped, input_error, require
 from racing.files import atomic_path
 from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.payload import Payload
@@ -77,6 +77,8 @@ def run(folder: JobFolder, attempt: int, read: Callable[[], Payload]) -> dict[st
         raise
     except Stopped as stopped:
         code, error = ExitCode.STOPPED, str(stopped)
+    except JobsFailed as failed:
+        code, error = ExitCode.FAILED, str(failed)
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else ExitCode.FAILED
         error = None if code in (ExitCode.DONE, ExitCode.STOPPED) else f"left with exit code {code}; see {folder.log}"
