@@ -67,6 +67,13 @@ def write_atomic(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_own(path: Path, content: bytes) -> None:
+    """Replace `path` by bytes that only this user can read and write, as `write_atomic` does."""
+    with atomic_path(path) as temporary:
+        temporary.touch(0o600)
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace `path` by `content` as JSON, as `write_atomic` does."""
     write_atomic(path, json.dumps(dict(content), indent=2) + "\n")

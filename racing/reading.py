@@ -43,6 +43,20 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     return data
 
 
+def read_own(path: Path, most_bytes: int) -> bytes:
+    """Read a regular file that this user alone has written and can write. Raises OSError for anything else.
+
+    What is read so may have code run: others must not be able to put something else in its place.
+    """
+    with open_regular(path, most_bytes) as file:
+        status = os.fstat(file.fileno())
+        if status.st_uid != os.geteuid():
+            raise OSError(errno.EPERM, f"it belongs to another user ({status.st_uid})", str(path))
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise OSError(errno.EPERM, f"others can write to it ({stat.filemode(status.st_mode)})", str(path))
+        return file.read(most_bytes)
+
+
 def _refuse(status: os.stat_result, path: Path, most_bytes: int | None) -> None:
     kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFREG:

@@ -17,11 +17,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from racing.errors import InputError, Stopped
+from racing.files import write_own
 from racing.processes import STOP_SIGNALS, import_path, python, run_child
+from racing.reading import read_own
 from racing.runs.directory import find_run
 from racing_launchers.job import JobFolder
 
 RETURN = "return.pkl"  # in a job's folder: Hydra's JobReturn
+MOST_RETURN = 1 << 30  # [bytes]
 
 
 class Payload(Protocol):
@@ -67,7 +70,7 @@ class HydraJob:
             job_subdir_key="hydra.sweep.subdir",
         )
         if done.status == HydraStatus.COMPLETED:
-            (job / RETURN).write_bytes(cloudpickle.dumps(done))
+            write_own(job / RETURN, cloudpickle.dumps(done))
         value = done.return_value  # raises what the function raised
         return value if isinstance(value, int | float | str | bool | None) else repr(value)
 
@@ -123,6 +126,10 @@ def hydra_returns(path: Path) -> JobReturn | None:
     """Hydra's result of a job that ended well; None where there is none."""
     import cloudpickle
 
-    with contextlib.suppress(FileNotFoundError):
-        return cloudpickle.loads(path.read_bytes())  # type: ignore[no-any-return]
-    return None
+    try:
+        content = read_own(path, MOST_RETURN)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path} must be a file of yours that nobody else can write, {error.strerror}") from error
+    return cloudpickle.loads(content)  # type: ignore[no-any-return]
