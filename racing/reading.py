@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+PIECE = 1 << 16  # [bytes]
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -37,10 +38,7 @@ def open_regular(path: Path, most_bytes: int | None = None) -> BinaryIO:
 def read_regular(path: Path, most_bytes: int) -> bytes:
     """Read a regular file of at most `most_bytes` whole. Raises OSError for anything else."""
     with open_regular(path, most_bytes) as file:
-        data = file.read(most_bytes + 1)  # it may grow, and files of the kernel do not say how large they are
-    if len(data) > most_bytes:
-        raise _too_large(path, "more", most_bytes)
-    return data
+        return _content(file, path, most_bytes)
 
 
 def read_own(path: Path, most_bytes: int) -> bytes:
@@ -54,7 +52,19 @@ def read_own(path: Path, most_bytes: int) -> bytes:
             raise OSError(errno.EPERM, f"it belongs to another user ({status.st_uid})", str(path))
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise OSError(errno.EPERM, f"others can write to it ({stat.filemode(status.st_mode)})", str(path))
-        return file.read(most_bytes)
+        return _content(file, path, most_bytes)
+
+
+def _content(file: BinaryIO, path: Path, most_bytes: int) -> bytes:
+    """Read to the end, which may come later than the file says: it grows, and files of the kernel say nothing."""
+    # Not read(most_bytes): Python would set so much memory aside.
+    piece = os.fstat(file.fileno()).st_size + PIECE
+    data = file.read(piece)
+    while len(data) <= most_bytes and (more := file.read(PIECE)):
+        data += more
+    if len(data) > most_bytes:
+        raise _too_large(path, "more", most_bytes)
+    return data
 
 
 def _refuse(status: os.stat_result, path: Path, most_bytes: int | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from racing.files import write_atomic
-from racing.runs.directory import RunDirectory
+from racing.runs.directory import RunDirectory, read_config
 from racing.runs.journal import Journal
 from racing.runs.metrics import HEADLINE, rank
 from racing.runs.status import RunStatus
@@ -180,11 +180,14 @@ def study_folder(sweep: Sweep) -> Path | None:
 def best_trial(sweep: Sweep) -> dict[str, Any] | None:
     """As `best`, the best trial of a search; its label is what was found."""
     path = next(sweep.path.glob("*/best.yaml"), None)
-    found = yaml.safe_load(path.read_text()) if path else {}
-    run = RunDirectory(sweep.outputs / "runs" / str(found.get("run") or ""))
-    if not run.finished:
+    try:
+        found = read_config(path) if path else {}
+    except (OSError, ValueError, yaml.YAMLError):
         return None
-    row = {"label": " ".join(found["overrides"]), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
+    run = RunDirectory(sweep.outputs / "runs" / str(found.get("run") or ""))
+    if not found.get("overrides") or run.damage or not run.finished:
+        return None
+    row = {"label": " ".join(map(str, found["overrides"])), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
     return row | {name: run.summary.get(name) for name in RESULTS}
 
 

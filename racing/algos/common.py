@@ -16,7 +16,11 @@ from torch import nn
 from racing.errors import require, require_number
 
 CLASS_TAG = "algorithm_class"  # key in the "data" of a saved file
-NAMES_OF_OURS = ("rollout_buffer_class", "rollout_buffer_kwargs", "replay_buffer_class", "replay_buffer_kwargs")
+# What saved files leave out: buffers that only racing could read, and what all environments observed last.
+NOT_SAVED = (
+    *("rollout_buffer_class", "rollout_buffer_kwargs", "replay_buffer_class", "replay_buffer_kwargs"),
+    *("_last_obs", "_last_original_obs", "_last_episode_starts"),
+)
 Class = TypeVar("Class")
 _TAGS = re.compile(r"racing\.algos\.[a-z_][a-z0-9_]*\.[A-Z]\w*")
 
@@ -45,8 +49,8 @@ class BatchAlgorithm(BaseAlgorithm):
         return env
 
     def _excluded_save_params(self) -> list[str]:
-        """See BaseAlgorithm. Buffers of ours are left out: only racing could read them, and no policy needs them."""
-        return [*super()._excluded_save_params(), *NAMES_OF_OURS]
+        """See BaseAlgorithm."""
+        return [*super()._excluded_save_params(), *NOT_SAVED]
 
     def save(self, path: Any, *arguments: Any, **named: Any) -> None:
         """See BaseAlgorithm; the file says which class reads it."""

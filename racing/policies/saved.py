@@ -33,8 +33,10 @@ from racing.policies.pickled_data import Mapping as Pairs
 from racing.reading import open_regular
 
 MOST_FILE = 4 << 30  # [bytes]
-MOST_DATA = 512 << 20  # [bytes] holds what all environments observed last
+MOST_DATA = 128 << 20  # [bytes] holds what all environments observed last
 MOST_WEIGHTS = 4 << 30  # [bytes]
+LEAST_PACKED = 128 << 20  # [bytes] from which on
+MOST_PACKED = 4  # times is the most that anything is packed
 WEIGHTS = "policy.pth"
 SERIALIZED = ":serialized:"
 SPACES = re.compile(r"(gymnasium|gym)\.spaces\.(box\.Box|dict\.Dict)")
@@ -133,10 +135,14 @@ def _require_fit(wanted: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
 def _member(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
     """A file of the archive, of at most so many bytes: packed, any size can be small."""
     about = archive.getinfo(name)
+    if about.file_size > max(LEAST_PACKED, MOST_PACKED * about.compress_size):
+        raise ValueError(
+            f"its {name} is {about.file_size:,} bytes packed into {about.compress_size:,}: no weights are so"
+        )
     if about.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or about.file_size > most_bytes:
         raise ValueError(f"its {name} has {about.file_size:,} bytes, at most {most_bytes:,} are read")
     with archive.open(about) as member:
-        return member.read(most_bytes)
+        return member.read(about.file_size)
 
 
 def _tensors(data: bytes) -> dict[str, th.Tensor]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from racing.cli import main
+from racing.commands.runs.main import sync
 from racing.config import compose_run
 from racing.errors import InputError
 from racing.policies.loading import TARGETS, refuse_foreign_code
 from racing.runs.directory import RunDirectory, open_run
 from racing.sim.vehicle import Vehicle
+from racing.tracking.client import Store
+from racing.tracking.mlflow_sink import rejected
 from tests.support.drivers import linear_driver, make_run
 
 
@@ -81,3 +85,24 @@ def test_our_own_configurations_are_none_of_it():
             refuse_foreign_code({**config, "env": {**config["env"], "reward": call(Path("x"))}}, "theirs")
         with pytest.raises(InputError, match="env.range"):
             refuse_foreign_code({**config, "env": {**config["env"], "range": "${oc.env:HOME}"}}, "theirs")
+
+
+def test_names_of_a_server_do_not_lead_out_of_the_folder(tmp_path: Path):
+    store = Store.__new__(Store)
+    store.uri = "http://theirs"
+    for name in ("../x", "a/../../x", "/etc/x"):
+        with pytest.raises(InputError, match="leads elsewhere"):
+            store.download("0" * 32, name, tmp_path / "folder")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_journal_does_not_have_other_files_sent(tmp_path: Path):
+    """A run that was fetched, or came with a sweep, is sent on: what it names outside itself is not."""
+    (tmp_path / "secret").write_text("secret")
+    run = record(tmp_path / "outputs", [])
+    lines = [{"kind": "artifact", "path": name, "folder": "", "ts": 1} for name in ("../../../secret", "/etc/passwd")]
+    with run.paths.journal.open("a") as journal:
+        journal.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    assert sync(run) == 0
+    said = [entry["reason"] for entry in rejected(run)]
+    assert ["does not lie in the run directory" in reason for reason in said] == [True, True]

@@ -152,6 +152,19 @@ def test_other_files_are_refused(entries: dict[str, Any], members: dict[str, byt
         load_model(path)
 
 
+@pytest.mark.parametrize("member", ["data", "policy.pth"])
+def test_a_file_that_unpacks_to_any_size_is_refused(member: str, tmp_path: Path):
+    """300 MB in 300 kB."""
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("data", "policy.pth"):
+            with archive.open(name, "w") as file:
+                for _ in range(300 if name == member else 0):
+                    file.write(bytes(1 << 20))
+                file.write(b"{}")
+    with pytest.raises(InputError, match=r"no weights are so|at most"):
+        load_model(tmp_path / "bomb.zip")
+
+
 def test_a_pickle_is_read_as_data(tmp_path: Path):
     """Every protocol, nothing looked up."""
     box = gymnasium.spaces.Box(-1, 1, (3,))
