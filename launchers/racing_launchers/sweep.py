@@ -149,13 +149,13 @@ def label_of(overrides: Sequence[str], axes: Mapping[str, Sequence[str]]) -> str
 
 
 def require_known(manifest: Mapping[str, Any]) -> None:
-    """Raise ValueError unless a manifest that is there says what everybody asks of it."""
+    """Raise ValueError unless what a manifest says is of the right kind, and its time is there."""
     kinds = {"created_ms": int, "outputs": str, "axes": dict, "launcher": dict}
-    for name, kind in kinds.items() if manifest else ():
-        if not isinstance(manifest.get(name), kind):
-            raise ValueError(f"{name} must be a {kind.__name__}, it is {str(manifest.get(name))[:40]!r}")
-    if manifest and not (isinstance(manifest["launcher"].get("name"), str) and 0 <= manifest["created_ms"] <= LATEST):
-        raise ValueError("the launcher's name or the time is missing")
+    for name, kind in kinds.items():
+        if not isinstance(manifest.get(name, kind()), kind):
+            raise ValueError(f"{name} must be a {kind.__name__}, it is {str(manifest[name])[:40]!r}")
+    if manifest and not 0 <= manifest.get("created_ms", -1) <= LATEST:
+        raise ValueError("it lacks its time")
 
 
 def all_sweeps(outputs: Path) -> list[Sweep]:
