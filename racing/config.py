@@ -23,7 +23,7 @@ NOT_GROUPS = ("verbs", "launcher/prices")  # folders of conf/ of which nothing i
 # Hydra's overrides that say where a configuration is composed from. They are part of a run's recorded overrides.
 SOURCES = SEARCH_PATH, CONFIG_NAME = "hydra.searchpath", "hydra.job.config_name"
 # Overrides that make no other sweep: where and how its jobs run, and how many of the same kind.
-NOT_SWEEP = ("hardware", "launcher", "tracking", "paths", "checkpoint", "fresh", "hydra")
+NOT_SWEEP = ("hardware", "launcher", "tracking", "paths", "checkpoint", "fresh", "trust", "hydra")
 MORE = ("tuning.n_trials", "tuning.workers", "tuning.worker")
 TEXTS = ("name", "tuning.study", "track.file")  # keys whose value is a text, also where it looks like a number
 MAX_DEFAULT_NAME = 100  # characters of a run's name that was made up

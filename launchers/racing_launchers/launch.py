@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf, open_dict
 
 from racing.config import composed_from, what_counts
-from racing.errors import InputError, require
+from racing.errors import InputError, JobsFailed, require
 from racing.files import write_json
 from racing_launchers.backend import Backend, JobState
 from racing_launchers.job import JobStatus
@@ -130,6 +130,8 @@ def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], 
     finally:
         if not sweep_run.close():
             print(f"{sweep.name}: upload to mlflow incomplete: racing jobs collect {sweep.name}")
+        if sweep_run.died and sys.exc_info()[0] is None:
+            raise JobsFailed(f"racing: {sweep_run.died}; racing jobs collect {sweep.name} sends what is missing")
 
 
 class Decision(StrEnum):

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from racing.files import write_atomic
-from racing.runs.directory import RunDirectory
+from racing.runs.directory import RunDirectory, read_config
 from racing.runs.journal import Journal
 from racing.runs.metrics import HEADLINE, rank
 from racing.runs.status import RunStatus
@@ -113,6 +113,11 @@ class SweepRun:
         unfinished = RunStatus.STOPPED if stopped else RunStatus.FAILED
         self._journal.end(RunStatus.FINISHED if done else unfinished)
 
+    @property
+    def died(self) -> str | None:
+        """After `close`: see Sender.died."""
+        return self._sender.died if self._sender else None
+
     def close(self) -> bool:
         """Close the journal, and wait until MLflow has it; False if it does not: `racing jobs collect`."""
         if self._journal is not None:
@@ -138,7 +143,8 @@ def results(sweep: Sweep, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     rows = []
     for job in jobs:
         run = last_run(sweep, job)
-        summary = run.summary if run and run.finished else {}
+        damage = run.damage if run and run.path.exists() else None
+        summary = run.summary if run and not damage and run.finished else {}
         took = job.folder.result.get("ended_ms", 0) - job.folder.result.get("began_ms", time.time_ns())
         rows.append(
             {
@@ -146,11 +152,11 @@ def results(sweep: Sweep, jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 "label": job.label,
                 "status": job.ended or "",
                 "run": run.name if run else "",
-                "run_id": run.mlflow.get("run_id", "") if run else "",
+                "run_id": run.mlflow.get("run_id", "") if run and not damage else "",
                 **{name: summary.get(name) for name in RESULTS},
                 "minutes": round(took / 60_000, 2) if took > 0 else None,
                 "attempts": job.folder.attempts,
-                "error": job.folder.result.get("error") or "",
+                "error": job.folder.result.get("error") or damage or "",
             }
         )
     return rows
@@ -175,11 +181,14 @@ def study_folder(sweep: Sweep) -> Path | None:
 def best_trial(sweep: Sweep) -> dict[str, Any] | None:
     """As `best`, the best trial of a search; its label is what was found. A score of 0 says that nobody finished."""
     path = next(sweep.path.glob("*/best.yaml"), None)
-    found = yaml.safe_load(path.read_text()) if path else {}
-    run = RunDirectory(sweep.outputs / "runs" / str(found.get("run") or ""))
-    if not run.finished or found.get("value") == 0:
+    try:
+        found = read_config(path) if path else {}
+    except (OSError, ValueError, yaml.YAMLError):
         return None
-    row = {"label": " ".join(found["overrides"]), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
+    run = RunDirectory(sweep.outputs / "runs" / str(found.get("run") or ""))
+    if not found.get("overrides") or found.get("value") == 0 or run.damage or not run.finished:
+        return None
+    row = {"label": " ".join(map(str, found["overrides"])), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
     return row | {name: run.summary.get(name) for name in RESULTS}
 
 

@@ -75,7 +75,7 @@ def check(options: Mapping[str, Any]) -> None:
     require(fits, f"track must be a name, a path or a list of them, got {track!r}; see racing tracks list")
     named = vehicle is None or isinstance(vehicle, str)
     require(named, f"vehicle must be a name in conf/vehicle, got {vehicle!r}; quote a name that looks like a number")
-    for name in ("telemetry", "reverse", "video"):
+    for name in ("telemetry", "reverse", "video", "trust"):
         require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
     seen = options["telemetry"] or not options["video"]
     require(seen, "video=true must come with telemetry=true, it is made from it; leave telemetry=false away")
@@ -95,7 +95,8 @@ def evaluate(options: Mapping[str, Any]) -> int:
     from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
     from racing.tracks.reference_lap import reference_lap
 
-    policy = load_policy(str(options["run"]), Path(options["paths"]["outputs"]), options["backend"])
+    outputs = Path(options["paths"]["outputs"])
+    policy = load_policy(str(options["run"]), outputs, options["backend"], trust=options["trust"])
     reading = {name: options[name] for name in READING}
     tracks, vehicle = tracks_and_vehicle(policy, options["track"], options["vehicle"], **reading)
     tracks = tracks[: options["episodes"]]

@@ -56,7 +56,8 @@ def check(config: Mapping[str, Any]) -> None:
     require_number("tracking.close_timeout", tracking["close_timeout"], 0, 86_400, unit="s")
     check_sinks(tracking)
     hardware = config["hardware"]
-    switches = {"fresh": config["fresh"], "tracking.enabled": tracking["enabled"], "eval.video": evaluation["video"]}
+    switches = {name: config.get(name, False) for name in ("fresh", "trust")}
+    switches |= {"tracking.enabled": tracking["enabled"], "eval.video": evaluation["video"]}
     for key, value in (switches | {"hardware.fallback": hardware["fallback"]}).items():
         require(isinstance(value, bool), f"{key} must be true or false, got {value!r}; choose one")
     texts = {"tracking.experiment": tracking["experiment"], "paths.outputs": config["paths"]["outputs"]}
