@@ -1,16 +1,35 @@
-"""A child process in place of this one: signals go down, the exit code comes back."""
+"""This process: what it prints, how it leaves at once; and a child in place of it, whose exit code comes back."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
+from typing import NoReturn
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # besides SIGINT: what schedulers and containers send
 PR_SET_PDEATHSIG = 1  # of Linux: choose the signal that a process gets when its parent dies
+
+
+def print_any_text() -> None:
+    """From now on print what the terminal or the file cannot hold (its encoding is ASCII, say) as ?."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
+
+
+def leave_now(code: int) -> NoReturn:
+    """Leave without waiting for threads, which may wait for a server that hangs."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def run_child(command: Sequence[str], *, env: Mapping[str, str] | None = None, shares_terminal: bool) -> int:

@@ -20,6 +20,7 @@ import psutil
 
 from racing.errors import ExitCode, Stopped, input_error, require
 from racing.files import atomic_path
+from racing.processes import print_any_text
 from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.payload import Payload
 
@@ -100,6 +101,7 @@ def first_line(error: BaseException) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process."""
+    print_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     folder, attempt = JobFolder(Path(arguments[0])), int(arguments[1])
     result = run(folder, attempt, lambda: read_payload(folder))

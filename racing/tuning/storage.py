@@ -13,6 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 
 from racing.errors import InputError, require
+from racing.tracking.address import masked_address
 
 MODAL = "modal-dict://"
 
@@ -88,7 +89,9 @@ def open_storage(spec: str) -> JournalStorage:
         name = spec.removeprefix(MODAL)
         require(name != "", f"tuning.storage={spec} must name a modal.Dict; write {MODAL}NAME")
         return JournalStorage(StudyDict(modal.Dict.from_name(name, create_if_missing=True)))
-    require("://" not in spec, f"tuning.storage={spec} must be a file or {MODAL}NAME; write one of them")
+    require(
+        "://" not in spec, f"tuning.storage={masked_address(spec)} must be a file or {MODAL}NAME; write one of them"
+    )
     path = Path(spec).resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
