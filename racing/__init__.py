@@ -1,9 +1,29 @@
 """racing: train, compare and ship driving policies."""
 
-import gymnasium
+import contextlib
 
 __version__ = "0.1.0"
 
-# So that gymnasium.make("racing/Sensors-v0") works after `import racing`; the classes are imported when made.
-gymnasium.register("racing/Sensors-v0", entry_point="racing.envs.gym_env:SensorsEnv")
-gymnasium.register("racing/Vision-v0", entry_point="racing.envs.gym_env:VisionEnv")
+
+def _register() -> None:
+    """Make `gymnasium.make("racing/Sensors-v0")` work after `import racing`; classes are imported when made.
+
+    Gymnasium has had no entry points for that since 1.0. Processes of a fork server, as Stable-Baselines3's
+    SubprocVecEnv starts them, know what their server has imported: it imports racing, too.
+    """
+    import multiprocessing.forkserver
+
+    import gymnasium
+
+    for name in ("Sensors", "Vision"):
+        gymnasium.register(
+            f"racing/{name}-v0",
+            entry_point=f"racing.envs.gym_env:{name}Env",
+            vector_entry_point=f"racing.envs.vector_env:{name}VectorEnv",
+        )
+    server = multiprocessing.forkserver._forkserver
+    server.set_forkserver_preload([*getattr(server, "_preload_modules", []), "racing"])
+
+
+with contextlib.suppress(ModuleNotFoundError):  # `racing doctor` says that gymnasium is missing
+    _register()

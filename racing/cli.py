@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from racing import __version__
-from racing.errors import ExitCode, JobsFailed, Stopped, input_error, require
+from racing.errors import ExitCode, JobsFailed, Stopped, input_error, missing_package, require
+from racing.processes import leave_now, print_any_text
+from racing.tracking.address import masked, refuse_secrets
 
 # verb -> what it does. Its module has main(argv: list[str]) -> int and is imported only when called.
 VERBS = {
@@ -49,7 +51,11 @@ def _main_of(verb: str, arguments: Sequence[str]) -> Callable[[list[str]], int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code (0 done, 1 a run failed, 2 wrong input, 75 stopped with state saved)."""
+    """Run one verb; returns the exit code (0 done, 1 a run failed, 2 wrong input, 75 stopped with state saved).
+
+    argv: its name and its arguments; None: those of this process, which leaves at once after Ctrl-C.
+    """
+    print_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
@@ -59,11 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.DONE
     verb = arguments.pop(0)
     if verb not in VERBS:
-        print(f"racing: unknown verb {verb!r}; use one of: {', '.join(VERBS)}", file=sys.stderr)
+        print(f"racing: unknown verb {masked(repr(verb))}; use one of: {', '.join(VERBS)}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
     try:
         for argument in arguments:
             require("\0" not in argument, f"{argument!r} must not hold a NUL character, no name has one; remove it")
+        refuse_secrets(arguments)
         return _main_of(verb, arguments)(arguments)
     except Stopped as stopped:
         print(f"racing {verb}: {stopped}", file=sys.stderr)
@@ -73,13 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.FAILED
     except KeyboardInterrupt:
         print("racing: interrupted", file=sys.stderr)
-        return ExitCode.INTERRUPTED
+        return leave_now(ExitCode.INTERRUPTED) if argv is None else ExitCode.INTERRUPTED
     except BrokenPipeError:  # `racing runs list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
     except Exception as error:
-        wrong = input_error(error)
+        wrong = missing_package(error) or input_error(error)
         if wrong is None or os.environ.get("RACING_DEBUG") == "1":
             raise
-        print(f"racing {verb}: {' '.join(str(wrong).splitlines())}", file=sys.stderr)  # whatever it quotes: one line
+        print(
+            f"racing {verb}: {masked(' '.join(str(wrong).splitlines()))}", file=sys.stderr
+        )  # one line, whatever it quotes
         return ExitCode.WRONG_INPUT

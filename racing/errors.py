@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import math
 import re
@@ -12,6 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from racing.reading import read_regular
+
+# Names of packages, where they are imported under another one.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "hydra": "hydra-core",
+    "stable_baselines3": "stable-baselines3",
+    "yaml": "pyyaml",
+}
+DEVELOPMENT = "dev"  # the extra that users do not need
 
 
 class ExitCode(IntEnum):
@@ -129,12 +140,45 @@ def input_group(group: str, names: Container[str]) -> Iterator[None]:
 
 def input_error(error: BaseException) -> InputError | None:
     """The InputError behind `error`, looking through the exceptions that Hydra wraps around it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, InputError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
+    return next((seen for seen in _behind(error) if isinstance(seen, InputError)), None)
+
+
+def requirements() -> dict[str, str]:
+    """Name each package that racing asks for, with the extra of racing that it belongs to; '' for none."""
+    try:
+        wanted = importlib.metadata.requires("racing") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    found: dict[str, str] = {}
+    for line in wanted:
+        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", line)
+        name = re.split(r"[^A-Za-z0-9._-]", line)[0].lower()
+        if name not in found or found[name] == DEVELOPMENT:
+            found[name] = extra[1] if extra else ""
+    return found
+
+
+def missing_package(error: BaseException) -> str | None:
+    """Say which package of racing is missing behind `error`, in one line with its remedy; None if none is."""
+    for seen in _behind(error):
+        if isinstance(seen, ModuleNotFoundError) and seen.name:
+            module = seen.name.partition(".")[0]
+            name, known = DISTRIBUTIONS.get(module, module), requirements()
+            if name.lower() in known:
+                extra = known[name.lower()]
+                remedy = f"'racing[{extra}]', in a checkout '.[{extra}]'" if extra else name
+                return f"the package {name} must be there, it is not installed; pip install {remedy}"
     return None
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """Yield `error` and those that it was raised from; who raises an old one again makes a circle of them."""
+    seen: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in seen:
+        seen.append(following)
+        yield following
+        following = following.__cause__ or following.__context__
 
 
 class Stopped(BaseException):

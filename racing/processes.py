@@ -1,8 +1,10 @@
-"""Child processes: how another Python is started, and one that stands in for this one."""
+"""This process: what it prints, how it leaves at once; other Pythons: how they start, and one in place of this one."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import os
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # besides SIGINT: what schedulers and containers send
 PR_SET_PDEATHSIG = 1  # of Linux: choose the signal that a process gets when its parent dies
@@ -40,6 +43,21 @@ def end_of_log(path: Path, lines: int = 5) -> str:
     except OSError:
         return ""
     return " | ".join([line for line in said if line][-lines:])[-500:]
+
+
+def print_any_text() -> None:
+    """From now on print what the terminal or the file cannot hold (its encoding is ASCII, say) as ?."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="replace")
+
+
+def leave_now(code: int) -> NoReturn:
+    """Leave without waiting for threads, which may wait for a server that hangs."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def run_child(command: Sequence[str], *, env: Mapping[str, str] | None = None, shares_terminal: bool) -> int:

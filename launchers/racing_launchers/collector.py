@@ -1,24 +1,27 @@
 """The process beside the one that watches a sweep: brings its journal to MLflow, and sets its runs' mlflow.parentRunId.
 
-    python -m racing_launchers.collector SWEEP --uri URI --experiment NAME --parent PID
+    python -m racing_launchers.collector SWEEP --experiment NAME --parent PID
 
-Where workers reach no store (`workers_upload` in the manifest), it uploads their runs, too, as far as their journals
-are on this disk. All that it does can be repeated, so it may be killed at any instant.
+The store's address comes in the environment (racing.tracking.sender.spawn). Where workers reach no store
+(`workers_upload` in the manifest), it uploads their runs, too, as far as their journals are on this disk. All that it
+does can be repeated, so it may be killed at any instant.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from racing.processes import print_any_text
 from racing.runs.directory import RunDirectory
 from racing.tracking.errors import Unreachable
 from racing.tracking.mlflow_sink import Delivery
 from racing.tracking.sender import attend
-from racing.tracking.store import open_client
+from racing.tracking.store import ADDRESS, open_client
 from racing_launchers.sweep import Job, Sweep
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -90,13 +93,13 @@ class SweepDelivery:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process: 0 if all was delivered."""
+    print_any_text()
     parser = argparse.ArgumentParser(prog="python -m racing_launchers.collector")
     parser.add_argument("sweep", type=Path)
-    for name in ("uri", "experiment"):
-        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--experiment", required=True)
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(argv)
-    return attend(SweepDelivery(Sweep(options.sweep), options.uri, options.experiment), options.parent)
+    return attend(SweepDelivery(Sweep(options.sweep), os.environ[ADDRESS], options.experiment), options.parent)
 
 
 if __name__ == "__main__":

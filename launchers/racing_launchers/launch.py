@@ -119,16 +119,18 @@ def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], 
     jobs = [sweep.job(planned.number) for planned in planned_jobs]
     write_down(sweep, planned_jobs, decisions, request)
     sweep_run = SweepRun(sweep)
-    sweep_run.begin()
     try:
-        backend.submit(sweep, [sweep.job(planned.number) for planned in to_submit])
-        if not backend.wait:
-            print(f"submitted {jobs_text(len(to_submit))}; racing jobs status | logs | collect | cancel {sweep.name}")
+        with sweep_run:
+            sweep_run.begin()
+            backend.submit(sweep, [sweep.job(planned.number) for planned in to_submit])
+            if not backend.wait:
+                hint = f"racing jobs status | logs | collect | cancel {sweep.name}"
+                print(f"submitted {jobs_text(len(to_submit))}; {hint}")
+                return jobs
+            watch(sweep, backend, jobs, sweep_run)
             return jobs
-        watch(sweep, backend, jobs, sweep_run)
-        return jobs
     finally:
-        if not sweep_run.close():
+        if not sweep_run.complete:
             print(f"{sweep.name}: upload to mlflow incomplete: racing jobs collect {sweep.name}")
         if sweep_run.died and sys.exc_info()[0] is None:
             raise JobsFailed(f"racing: {sweep_run.died}; racing jobs collect {sweep.name} sends what is missing")

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import yaml
@@ -31,7 +32,7 @@ NO_BEST = "none, nobody has finished; train longer, or look at the runs"
 
 
 class SweepRun:
-    """Writes the sweep's journal, and has a process (collector.py) that brings it to MLflow.
+    """Writes the sweep's journal while it is entered, and has a process (collector.py) that brings it to MLflow.
 
     Only the process that watches the sweep has one: it holds `sweep.lock`.
     """
@@ -44,6 +45,7 @@ class SweepRun:
         self._journal: Journal | None = None
         self._sender: Sender | None = None
         self._counted: Mapping[str, int] = {}
+        self.complete = True  # at its end: MLflow has all of it; else `racing jobs collect`
 
     @property
     def wanted(self) -> bool:
@@ -115,15 +117,21 @@ class SweepRun:
 
     @property
     def died(self) -> str | None:
-        """After `close`: see Sender.died."""
+        """After the end: see Sender.died."""
         return self._sender.died if self._sender else None
 
-    def close(self) -> bool:
-        """Close the journal, and wait until MLflow has it; False if it does not: `racing jobs collect`."""
+    def __enter__(self) -> SweepRun:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Close the journal, and wait until MLflow has it, but not after Ctrl-C; see `complete`."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
-        return self._sender is None or self._sender.close(float(self.tracking["close_timeout"]))
+        if self._sender is not None:
+            self.complete = False
+            if kind is None or not issubclass(kind, KeyboardInterrupt):
+                self.complete = self._sender.close(float(self.tracking["close_timeout"]))
 
 
 def start_collector(sweep: Sweep, run: RunDirectory) -> Sender | None:
@@ -132,10 +140,8 @@ def start_collector(sweep: Sweep, run: RunDirectory) -> Sender | None:
     if not tracking.get("enabled"):
         return None
     uri = resolve_uri(tracking["uri"], sweep.outputs)
-    where = ["--uri", uri, "--experiment", str(tracking["experiment"])]
-    return Sender(
-        run, {"mlflow": spawn(run, ["-m", "racing_launchers.collector", str(sweep.path), *where], sweep.outputs)}
-    )
+    arguments = ["-m", "racing_launchers.collector", str(sweep.path), "--experiment", str(tracking["experiment"])]
+    return Sender(run, {"mlflow": spawn(run, arguments, sweep.outputs, uri)})
 
 
 def results(sweep: Sweep, jobs: Sequence[Job]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ import psutil
 
 from racing.errors import ExitCode, InputError, JobsFailed, Stopped, input_error, require
 from racing.files import write_own
+from racing.processes import print_any_text
 from racing.reading import read_own
 from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.payload import Payload
@@ -116,6 +117,7 @@ def first_line(error: BaseException) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process."""
+    print_any_text()
     arguments = list(sys.argv[1:] if argv is None else argv)
     folder, attempt = JobFolder(Path(arguments[0])), int(arguments[1])
     result = run(folder, attempt, lambda: read_payload(folder))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from racing.commands.options import key_values
+from racing.config import choices
 from racing.processes import python
 from racing.runs.provenance import cpu_model, direct_dependencies, version
 
@@ -90,24 +91,30 @@ def gpu() -> Finding:
 
 
 def launchers() -> Iterator[Finding]:
-    """Where jobs could run."""
-    yield Finding("launcher=local", True, "this machine")
-    sbatch = shutil.which("sbatch")
-    yield Finding(
-        "launcher=slurm", sbatch is not None, sbatch or "no sbatch", "run racing on a login node of the cluster"
-    )
-    if importlib.util.find_spec("modal") is None:
-        yield Finding("launcher=modal", False, "no package modal", "pip install modal, then: modal setup")
-    else:
-        token = "MODAL_TOKEN_ID" in os.environ or Path("~/.modal.toml").expanduser().exists()
-        yield Finding("launcher=modal", token, "token found" if token else "no token", "modal setup")
-    if importlib.util.find_spec("boto3") is None:
-        yield Finding("launcher=aws_spot", False, "no package boto3", "pip install boto3, then: aws configure")
-    else:
-        import boto3  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    """Where jobs could run: the choices of conf/launcher."""
+    known = {"local": local_jobs, "slurm": slurm_jobs, "modal": modal_jobs}
+    for name in choices("launcher"):
+        yield known[name]() if name in known else Finding(f"launcher={name}", True, f"conf/launcher/{name}.yaml")
 
-        there = boto3.Session().get_credentials() is not None
-        yield Finding("launcher=aws_spot", there, "credentials found" if there else "no credentials", "aws configure")
+
+def local_jobs() -> Finding:
+    """Jobs are processes."""
+    return Finding("launcher=local", True, "this machine")
+
+
+def slurm_jobs() -> Finding:
+    """Jobs go to a cluster's queue."""
+    sbatch = shutil.which("sbatch")
+    remedy = "run racing on a login node of the cluster"
+    return Finding("launcher=slurm", sbatch is not None, sbatch or "no sbatch", remedy)
+
+
+def modal_jobs() -> Finding:
+    """Jobs are Modal's containers."""
+    if importlib.util.find_spec("modal") is None:
+        return Finding("launcher=modal", False, "no package modal", "pip install modal, then: modal setup")
+    token = "MODAL_TOKEN_ID" in os.environ or Path("~/.modal.toml").expanduser().exists()
+    return Finding("launcher=modal", token, "token found" if token else "no token", "modal setup")
 
 
 def places(outputs: Path) -> Iterator[Finding]:
@@ -142,7 +149,7 @@ def store(database: Path) -> Finding:
     if not database.exists():
         return Finding("MLflow store", True, "none yet; the first run makes it")
     try:
-        with closing(sqlite3.connect(f"file:{database.resolve()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             runs = connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
     except sqlite3.Error as error:
         remedy = f"move {database} away, then: racing runs sync all"

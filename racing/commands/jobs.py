@@ -140,20 +140,20 @@ def collect(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[s
     begun = [job for job in jobs if job.folder.attempts]
     known = sweep_run.directory.last_end() is not None and all(job.ended for job in begun)
     try:
-        if known:
-            sweep_run.resend()
-            if sweep_run.wanted:
-                show_results(sweep, jobs)
-        else:
-            sweep_run.begin()
-            (watch if options["wait"] else _once)(sweep, backend, begun, sweep_run)
+        with sweep_run:
+            if known:
+                sweep_run.resend()
+                if sweep_run.wanted:
+                    show_results(sweep, jobs)
+            else:
+                sweep_run.begin()
+                (watch if options["wait"] else _once)(sweep, backend, begun, sweep_run)
     finally:
-        complete = sweep_run.close()
         sweep.lock.release()
-    if not complete:
+    if not sweep_run.complete:
         print(f"{sweep.name}: upload to mlflow incomplete; run the command again when the server answers")
     report_failures(sweep, begun, max_resubmits=backend.max_resubmits)
-    return ExitCode.DONE if complete else ExitCode.FAILED
+    return ExitCode.DONE if sweep_run.complete else ExitCode.FAILED
 
 
 def _once(sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepRun) -> None:

@@ -12,12 +12,36 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from racing.config import build, compose, explain
+from racing.envs.task import require_finite
 from racing.errors import InputError, require
 from racing.observations import rows_of
 from racing.sim.camera.camera import Camera
 from racing.sim.records import Ending
 
 RENDER_MODES = ("rgb_array",)
+SEEDS = 1 << 31  # number of different seeds that a world has
+
+
+def make_task(group: str, track: str, vehicle: str, env: dict[str, Any], **arguments: Any) -> Any:
+    """Build the task of conf/env/<group>.yaml with the keys `env` changed. Raises InputError for wrong names, values.
+
+    arguments: of the task that are no keys, such as `races`.
+    """
+    from racing.tracks.catalog import load_track
+
+    cfg = compose("train", [f"env={group}", f"vehicle={vehicle}"])
+    try:
+        settings = OmegaConf.merge(cfg.env, env)
+    except OmegaConfBaseException as error:
+        raise InputError(f"env={group}: {explain(error)}") from error
+    return build(settings)(tracks=[load_track(track)], vehicle=build(cfg.vehicle), **arguments)
+
+
+def require_render_mode(mode: str | None) -> None:
+    """Raise InputError for a render mode that there is not."""
+    known = (None, *RENDER_MODES)
+    window = "; gymnasium.make shows that one in a window, which needs pygame" if mode == "human" else ""
+    require(mode in known, f"render_mode must be one of {known}, got {mode!r}; choose one{window}")
 
 
 class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
@@ -27,7 +51,7 @@ class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
     the last step of an episode returns is that episode's own; inside, the car's next one has begun by then.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": list(RENDER_MODES),
         "render_fps": 10,
         "autoreset_mode": AutoresetMode.SAME_STEP,
@@ -35,46 +59,50 @@ class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
     group: ClassVar[str]  # file of conf/env
 
     def __init__(
-        self, track: str = "circuit", vehicle: str = "kart", render_mode: str | None = None, **env: Any
+        self,
+        track: str = "circuit",
+        vehicle: str = "kart",
+        render_mode: str | None = None,
+        first_race: int = 0,
+        **env: Any,
     ) -> None:
-        """track, vehicle: names or, for the track, a path; env: any key of conf/env/<group>.yaml, e.g. rays=1080.
+        """See the class.
 
-        A group such as episodes={"laps": 2} changes the keys that it names. Raises InputError for wrong names, values.
+        track, vehicle: names or, for the track, a path.
+        first_race: its episodes are those of this car of `gymnasium.make_vec` under the same seed.
+        env: any key of conf/env/<group>.yaml, e.g. rays=1080. A group such as episodes={"laps": 2} changes the keys
+        that it names.
+        Raises InputError for wrong names, values.
         """
-        from racing.tracks.catalog import load_track
-
-        known = (None, *RENDER_MODES)
-        require(render_mode in known, f"render_mode must be one of {known}, got {render_mode!r}; choose one")
-        cfg = compose("train", [f"env={self.group}", f"vehicle={vehicle}"])
-        try:
-            settings = OmegaConf.merge(cfg.env, env)
-        except OmegaConfBaseException as error:
-            raise InputError(f"{type(self).__name__}: {explain(error)}") from error
+        require_render_mode(render_mode)
         self.render_mode = render_mode
-        self.task = build(settings)(tracks=[load_track(track)], vehicle=build(cfg.vehicle), races=1)
+        self.task = make_task(self.group, track, vehicle, env, races=1, first_race=first_race)
+        self.metadata = {**self.metadata, "render_fps": round(1 / self.task.world.step_dt)}  # a video in real time
         self.observation_space = self.task.observation_space
         self.action_space = self.task.action_space
+        self._seeded = False
+        self._begun: Any = None  # first observation of the episode that the world has begun after the last one's end
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; the same seed gives the same sequence of episodes."""
+        """Start an episode; the same seed gives the same sequence of episodes, none a sequence of its own."""
         super().reset(seed=seed)
-        if seed is not None:
-            self.task.reseed(seed)
-        observation, _ = self.task.reset()
+        if seed is not None or not self._seeded:
+            self.task.reseed(int(self.np_random.integers(SEEDS)) if seed is None else seed)
+            self._seeded, self._begun = True, None
+        observation = self.task.reset()[0] if self._begun is None else self._begun
+        self._begun = None
         return rows_of(observation, 0), {}
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Advance the car by one environment step."""
-        step = self.task.step_batch(np.asarray(action, np.float32)[None])
+        """Advance the car by one environment step. Raises NonFiniteAction, a ValueError, for NaN and infinity."""
+        actions = np.asarray(action, np.float32)[None]
+        require_finite(actions)
+        step = self.task.step_batch(actions)
         car = self.task.world.final_cars[0, 0]
         info = {"progress": float(car["progress"]), "laps": int(car["laps"]), "ended": Ending(car["ended"]).label}
-        return (
-            rows_of(step.final_observation, 0),
-            float(step.reward[0]),
-            bool(step.terminated[0]),
-            bool(step.truncated[0]),
-            info,
-        )
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        self._begun = step.observation if terminated or truncated else None
+        return rows_of(step.final_observation, 0), float(step.reward[0]), terminated, truncated, info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """Top-down picture (480, 480, 3) uint8."""

@@ -14,6 +14,24 @@ F = npt.NDArray[np.float32]
 B = npt.NDArray[np.bool_]
 
 
+class NonFiniteAction(ValueError):
+    """An action is NaN or infinite: mostly, the training of the policy that gave it has diverged."""
+
+
+def require_finite(actions: npt.NDArray[Any]) -> None:
+    """Raise NonFiniteAction unless all actions (N, A) are numbers: the car would drive on, on whatever comes of it.
+
+    For actions from outside, where Gymnasium's and Stable-Baselines3's interfaces take them. What drives for racing
+    itself, evaluation and the learners' rollouts, looks once per evaluation (`racing.evaluation.evaluate`).
+    """
+    if np.isfinite(actions).all():
+        return
+    car, index = (int(i) for i in np.argwhere(~np.isfinite(actions))[0])
+    value = float(actions[car, index])
+    rule = f"actions must be finite numbers in [-1, 1], car {car} got {value} as number {index}"
+    raise NonFiniteAction(f"{rule}; the policy has diverged, or its inputs are NaN")
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
     """What one environment step of N cars gave. All arrays are copies with one row per car.

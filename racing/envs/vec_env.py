@@ -10,7 +10,7 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
-from racing.envs.task import DrivingTask, StepResult
+from racing.envs.task import DrivingTask, StepResult, require_finite
 from racing.observations import rows_of
 
 
@@ -78,7 +78,8 @@ class RacingVecEnv(VecEnv):
         return taken
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Keep the actions (N, 2) for step_wait."""
+        """Keep the actions (N, 2) for step_wait. Raises NonFiniteAction."""
+        require_finite(actions)
         self._actions = actions
 
     def step_wait(self) -> tuple[Any, Any, Any, Any]:

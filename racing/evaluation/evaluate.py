@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from racing.config import build
 from racing.envs.sensors import REWARD_TERMS, SensorsTask, evaluation_episodes
+from racing.envs.task import NonFiniteAction
 from racing.envs.vision import VisionTask
 from racing.evaluation.result import Array, Evaluation, summarise
 from racing.evaluation.telemetry import row_of
@@ -29,7 +30,7 @@ Policy = Callable[[Any], npt.NDArray[Any]]  # observations (N, D), or a dict of 
 PATIENCE = 3.0  # [reference laps] that an evaluation waits for each lap
 
 
-class Diverged(RuntimeError):
+class Diverged(NonFiniteAction):
     """The policy's actions are not numbers."""
 
 
@@ -152,8 +153,8 @@ def evaluate(
     only one if one was asked for; None without one), its lap_time_s and lap_ratio to the reference; reward,
     reward_terms (weighted sums by name), steps, time_s, progress_m (centreline length driven), off_track_m (length of
     the planned laps that was not driven because the car left the road), mean_speed [m/s] along the centreline,
-    max_lateral_g [9.81 m/s^2]. Raises Diverged for actions that are NaN, ValueError if the task's episodes have no time
-    limit: they might never end.
+    max_lateral_g [9.81 m/s^2]. Raises Diverged for actions that are NaN or infinite, ValueError if the
+    task's episodes have no time limit: they might never end.
     """
     world = task.world
     if world.episodes.time_limit <= 0:
@@ -165,7 +166,7 @@ def evaluate(
         recorder.record(world.cars.reshape(-1))
     while not recorder.done.all():
         actions = _actions(policy, observation, ~recorder.done)
-        if np.isnan(actions).any():
+        if not np.isfinite(actions).all():
             raise Diverged("the policy's actions are not numbers (NaN): its training diverged; lower the learning rate")
         step = task.step_batch(np.clip(actions, -1.0, 1.0))
         if telemetry:

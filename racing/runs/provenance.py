@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from racing import __version__
 from racing.config import PACKAGE
-from racing.runs.git import git_output, is_tracked
+from racing.errors import requirements
+from racing.runs.git import git_output, is_tracked, own_tree, problem
 
 if TYPE_CHECKING:
     from racing.sim.track import Track
@@ -56,6 +58,8 @@ def collect(tracks: Iterable[Track] = ()) -> dict[str, Any]:
 def git_state(package: Path) -> dict[str, Any]:
     """Return `commit`, `dirty`, `untracked` and `diff` of the work tree that holds `package`; null outside git.
 
+    `git_problem`, where they are null in a clone: what git says, and the remedy.
+
     A copy that was sent to another machine (launchers/modal) knows what it is a copy of.
     """
     nothing: dict[str, Any] = {"commit": None, "dirty": None, "untracked": [], "diff": ""}
@@ -63,13 +67,14 @@ def git_state(package: Path) -> dict[str, Any]:
         known: dict[str, Any] = json.loads((package / CODE_FILE).read_text())
         return nothing | known
     if not is_tracked(package):
-        return nothing
-    commit = git_output(package, "rev-parse", "HEAD")
-    diff = git_output(package, "diff", "HEAD", *DIFF)
-    root = git_output(package, "rev-parse", "--show-toplevel")
+        return nothing | problem(package)
+    ask = functools.partial(git_output, trusted=own_tree(package))
+    commit = ask(package, "rev-parse", "HEAD")
+    diff = ask(package, "diff", "HEAD", *DIFF)
+    root = ask(package, "rev-parse", "--show-toplevel")
     if commit is None or diff is None or root is None:
-        return nothing
-    untracked = (git_output(Path(root.strip()), "ls-files", "--others", "--exclude-standard") or "").splitlines()
+        return nothing | problem(package)
+    untracked = (ask(Path(root.strip()), "ls-files", "--others", "--exclude-standard") or "").splitlines()
     return {"commit": commit.strip(), "dirty": bool(diff or untracked), "untracked": untracked, "diff": diff}
 
 
@@ -101,11 +106,7 @@ def packages() -> dict[str, str | None]:
 
 def direct_dependencies() -> list[str]:
     """Name the packages that racing asks for directly, without those of its extras; none if not installed."""
-    try:
-        wanted = importlib.metadata.requires("racing") or []
-    except importlib.metadata.PackageNotFoundError:
-        return []
-    return sorted(re.split(r"[^A-Za-z0-9._-]", line)[0] for line in wanted if "extra ==" not in line)
+    return sorted(name for name, extra in requirements().items() if not extra)
 
 
 def version(package: str) -> str | None:

@@ -15,19 +15,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from racing.processes import end_of_log, import_path, python
+from racing.processes import end_of_log, import_path, print_any_text, python
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
+from racing.tracking.address import masked
 from racing.tracking.errors import Refused, Unreachable
 from racing.tracking.mlflow_sink import Delivery
 from racing.tracking.sinks import SINKS, wanted_sinks
-from racing.tracking.store import environment, resolve_uri
+from racing.tracking.store import ADDRESS, environment, resolve_uri
 
 MLFLOW = "mlflow"  # name of the sink that is no other
 POLL = 1.0  # [s] between two polls of the journal, at least
@@ -68,13 +69,26 @@ class Sender:
         tracking: `enabled` (MLflow), `uri` (null: the embedded store), `experiment`, and the keys of
         `racing.tracking.sinks`, which may be missing. Raises InputError if the URI is none.
         """
-        outputs = run.paths.outputs
+        outputs, uri = run.paths.outputs, ""
         commands = {name: ["--sink", name] for name in wanted_sinks(tracking)}
         if tracking["enabled"]:
             uri = resolve_uri(tracking["uri"], outputs)
-            commands = {MLFLOW: ["--uri", uri, "--experiment", str(tracking["experiment"])], **commands}
+            commands = {MLFLOW: ["--experiment", str(tracking["experiment"])], **commands}
         me = ["-m", "racing.tracking.sender", str(run.path)]
-        return cls(run, {name: spawn(run, [*me, *rest], outputs) for name, rest in commands.items()})
+        return cls(run, {name: spawn(run, [*me, *rest], outputs, uri) for name, rest in commands.items()})
+
+    @contextlib.contextmanager
+    def attending(self, timeout: float) -> Iterator[None]:
+        """`close` at the end of the body, however it ends; but after a second Ctrl-C nothing is waited for."""
+        try:
+            yield
+        except KeyboardInterrupt:  # they see that we are gone, and end by themselves
+            raise
+        except BaseException:
+            self.close(timeout)
+            raise
+        else:
+            self.close(timeout)
 
     def close(self, timeout: float) -> bool:
         """Wait up to `timeout` [s] until all is delivered; False if it is not: `racing runs sync` completes it.
@@ -103,10 +117,11 @@ class Sender:
         return None
 
 
-def spawn(run: RunDirectory, arguments: Sequence[str], outputs: Path) -> subprocess.Popen[bytes] | None:
+def spawn(run: RunDirectory, arguments: Sequence[str], outputs: Path, uri: str = "") -> subprocess.Popen[bytes] | None:
     """Start a process that sends the journal somewhere; None where it cannot be started.
 
     arguments: of Python; `--parent` with our process id is added.
+    uri: MLflow's, which travels in the environment: everybody on the machine sees command lines.
     """
     command = python(*arguments, "--parent", str(os.getpid()))
     with run.paths.sender_log.open("ab") as log:
@@ -118,7 +133,7 @@ def spawn(run: RunDirectory, arguments: Sequence[str], outputs: Path) -> subproc
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment(outputs) | {"PYTHONPATH": import_path()},
+                env=environment(outputs) | {"PYTHONPATH": import_path()} | ({ADDRESS: uri} if uri else {}),
                 start_new_session=True,
             )
         except OSError as error:  # no memory or processes left: the journal is still complete
@@ -189,21 +204,21 @@ def attend(delivery: Sink, parent: int) -> int:
 def log(message: str) -> None:
     """Write one line with the time to the run directory's sender.log."""
     with contextlib.suppress(OSError):  # a full disk
-        print(datetime.now(UTC).isoformat(timespec="seconds"), message, flush=True)
+        print(datetime.now(UTC).isoformat(timespec="seconds"), masked(message), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the process; returns 0 if all was delivered."""
+    print_any_text()
     parser = argparse.ArgumentParser(prog="python -m racing.tracking.sender")
     parser.add_argument("run", type=Path)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--sink", choices=[MLFLOW, *SINKS], default=MLFLOW)
-    parser.add_argument("--uri", help="of MLflow")
     parser.add_argument("--experiment", help="of MLflow")
     options = parser.parse_args(argv)
     run, name = RunDirectory(options.run), options.sink
     return attend(
-        Delivery(run, options.uri, options.experiment) if name == MLFLOW else SINKS[name](run), options.parent
+        Delivery(run, os.environ[ADDRESS], options.experiment) if name == MLFLOW else SINKS[name](run), options.parent
     )
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 from racing.errors import require
 from racing.files import atomic_path, remove_leftovers
 from racing.runs.lock import FileLock
+from racing.tracking.address import require_no_secret
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SCHEMES = (
-    "http://",
-    "https://",
-    "sqlite:///",
-    "databricks",
-)  # other databases: through a server, which keeps the password
+# Other databases: through a server, which keeps the password.
+SCHEMES = ("http://", "https://", "sqlite:///", "sqlite+pysqlite:///", "databricks://")
+ADDRESS = "MLFLOW_TRACKING_URI"  # variable, also of MLflow itself
 
 # MLflow reads these when it is imported or at each request.
 ENVIRONMENT = {
@@ -37,12 +38,28 @@ DEFAULTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # [s] where the environment ha
 
 def embedded_uri(outputs: Path) -> str:
     """Return the URI of the store that needs no server. Absolute: Hydra changes the working directory."""
-    return f"sqlite:///{outputs.resolve() / 'mlflow.db'}"
+    return sqlite_uri(outputs.resolve() / "mlflow.db")
+
+
+def sqlite_uri(file: Path) -> str:
+    """Return the URI of a database file. Raises InputError for a name that SQLAlchemy before 2.1 cannot have."""
+    if re.search("[%?]", str(file)) is None:
+        return f"sqlite:///{file}"
+    if _is_decoded():  # with its driver: of sqlite:/// MLflow makes the folder, before anybody decodes its name
+        return f"sqlite+pysqlite:///{quote(str(file))}"
+    require("?" not in str(file), f"{file} must be a name without ?, SQLAlchemy before 2.1 cannot open it; rename it")
+    return f"sqlite:///{file}"
 
 
 def sqlite_file(uri: str) -> Path:
     """Return the database file of an sqlite URI."""
-    return Path(uri.removeprefix("sqlite:///"))
+    path = uri.partition(":///")[2]
+    return Path(unquote(path) if _is_decoded() else path)
+
+
+def _is_decoded() -> bool:
+    """Whether SQLAlchemy reads %41 in a URI as A."""
+    return [int(part) for part in version("sqlalchemy").split(".")[:2]] >= [2, 1]
 
 
 def artifact_root(outputs: Path) -> Path:
@@ -54,14 +71,12 @@ def resolve_uri(uri: str | None, outputs: Path) -> str:
     """Return `uri`, or the embedded store's for null. Raises InputError unless MLflow knows such a store."""
     if not uri:
         return embedded_uri(outputs)
-    known = uri.startswith(SCHEMES)
-    require(
-        known, f"tracking.uri {uri!r} must begin with http://, https:// or sqlite:///; use null for the embedded store"
-    )
-    secret = uri.startswith("http") and "@" in uri.split("/")[2]
-    rule = "the configuration is recorded; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
-    require(not secret, f"tracking.uri must not hold a user or password, got one for {uri.rpartition('@')[2]}: {rule}")
-    return uri
+    require_no_secret("tracking.uri", uri)
+    scheme, mark, rest = uri.partition("://")
+    uri = scheme.lower() + mark + rest
+    known = "must begin with http://, https:// or sqlite:///; use null for the embedded store"
+    require(uri == "databricks" or uri.startswith(SCHEMES), f"tracking.uri {uri!r} {known}")
+    return sqlite_uri(sqlite_file(uri)) if uri.startswith("sqlite") and "%" in uri else uri
 
 
 def environment(outputs: Path) -> dict[str, str]:
@@ -87,12 +102,14 @@ def open_client(uri: str, outputs: Path) -> MlflowClient:
 
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    lock = FileLock(sqlite_file(uri).with_name("mlflow.lock"))
-    if uri.startswith("sqlite"):
-        lock.acquire(wait=True)
+    if not uri.startswith("sqlite"):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    file = sqlite_file(uri)
+    lock = FileLock(file.with_name("mlflow.lock"))
+    lock.acquire(wait=True)
     try:
-        if uri.startswith("sqlite") and not sqlite_file(uri).exists():
-            _make_tables(sqlite_file(uri))
+        if not file.exists():
+            _make_tables(file)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
     finally:
         lock.release()
@@ -104,7 +121,7 @@ def _make_tables(file: Path) -> None:
 
     remove_leftovers(file.parent, file.stem)  # the caller has the lock: nobody else is making one
     with atomic_path(file, sync=False) as temporary:  # sqlite syncs by itself
-        uri = f"sqlite:///{temporary}"
+        uri = sqlite_uri(temporary)
         MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
 
 

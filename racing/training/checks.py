@@ -14,6 +14,7 @@ from racing.evaluation.seeds import MAX_TASK_SEED
 from racing.renamed_keys import renamed
 from racing.runs.identity import flatten
 from racing.runs.paths import require_name
+from racing.tracking.address import refuse_secrets
 from racing.tracking.sinks import check_sinks
 from racing.tracking.store import resolve_uri
 from racing.training.sizes import check_sizes
@@ -65,7 +66,8 @@ def check(config: Mapping[str, Any]) -> None:
         texts["tracking.uri"] = tracking["uri"]
     for key, value in texts.items():
         require(isinstance(value, str) and value != "", f"{key} must be a text, got {value!r}; write {key}=TEXT")
-    resolve_uri(tracking["uri"], Path(config["paths"]["outputs"]))  # a password must not even be recorded
+    refuse_secrets(f"{key}={value}" for key, value in flatten(config).items())  # they must not even be recorded
+    resolve_uri(tracking["uri"], Path(config["paths"]["outputs"]))
 
 
 def refuse_unknown(config: Mapping[str, Any]) -> None:

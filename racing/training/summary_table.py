@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
+
+from racing.tracking.store import embedded_uri, resolve_uri
 
 
 def print_summary(run: Any, outputs: Path) -> None:
@@ -29,8 +34,33 @@ def print_summary(run: Any, outputs: Path) -> None:
     print(f"onnx     {s['onnx']}")
     if run.mlflow.get("run_id"):
         print(f"mlflow   run {run.mlflow['run_id']}")
-    command = Path(sys.executable).with_name("racing")  # on a PATH or not, this one works
-    if command.is_relative_to(Path.cwd()):
-        command = command.relative_to(Path.cwd())
+    place = where_to_look(run, outputs)
+    if place:
+        print(f"view     {place}")
+
+
+def where_to_look(run: Any, outputs: Path) -> str:
+    """Return the address of MLflow's page on the run, or the command that opens it; '' where MLflow has no copy."""
+    tracking = run.config.get("tracking") or {}
+    if not tracking.get("enabled"):
+        return ""
+    uri = resolve_uri(tracking.get("uri"), outputs)
+    if uri.startswith(("http://", "https://")):
+        known = run.mlflow if run.mlflow.get("uri") == uri else {}
+        page = f"/#/experiments/{known['experiment_id']}/runs/{known['run_id']}" if known else ""
+        return uri.rstrip("/") + page
+    if not uri.startswith("sqlite"):
+        return uri
+    if uri != embedded_uri(outputs):
+        return shlex.join([sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri])
     shown = outputs.relative_to(Path.cwd()) if outputs.is_relative_to(Path.cwd()) else outputs
-    print(f"view     {command} ui paths.outputs={shown}")
+    return shlex.join([*own_command(), "ui", f"paths.outputs={shown}"])
+
+
+def own_command() -> list[str]:
+    """Return the words that start this racing from a shell: its script where the shell finds it, else its Python's."""
+    script = Path(sys.executable).with_name("racing")
+    found = shutil.which("racing")
+    if found and Path(found).resolve() == script.resolve():
+        return ["racing"]
+    return [str(script)] if os.access(script, os.X_OK) else [sys.executable, "-m", "racing"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ def train(
     config = resolve(cfg)
     experiment = build_experiment(config)
     values, provenance = config.values, collect(experiment.tracks) | config.provenance()
+    if provenance.get("git_problem"):
+        print(f"warning: the commit is not recorded, {provenance['git_problem']}", file=sys.stderr)
     path = run_path(config.outputs, values["name"], values, suffix)
     fresh = values["fresh"] and not observer.resumes(path)
     with open_run(
@@ -59,12 +62,10 @@ def train(
             session = _prepare(run, experiment, observer, stop, facts(provenance) | experiment.hardware.facts())
             tags = {**run_tags(experiment, provenance), **observer.tags()}
             sender = Sender.start(run, values["tracking"])
-            try:
+            with sender.attending(values["tracking"]["close_timeout"]):
                 _learn(session, stop, tags)
-            finally:
-                complete = sender.close(values["tracking"]["close_timeout"])
         print_summary(run, config.outputs)
-        if not complete:
+        if sender.incomplete:
             print(f"upload to {', '.join(sender.incomplete)} incomplete: racing runs sync {run.name}")
         if sender.died:
             raise JobsFailed(f"racing: {sender.died}; {run.name} itself is done: racing runs sync {run.name}")

@@ -14,6 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 
 from racing.errors import InputError, require
+from racing.tracking.address import masked_address
 
 MODAL = "modal-dict://"
 
@@ -125,7 +126,10 @@ def find_storage(spec: str) -> JournalStorage | None:
 def _require_scheme(spec: str) -> None:
     """Raise InputError unless an address names a modal.Dict, and the package is here that speaks to it."""
     name = spec.removeprefix(MODAL)
-    require(spec.startswith(MODAL), f"tuning.storage={spec} must be a file or {MODAL}NAME; write one of them")
+    require(
+        spec.startswith(MODAL),
+        f"tuning.storage={masked_address(spec)} must be a file or {MODAL}NAME; write one of them",
+    )
     require(name != "", f"tuning.storage={spec} must name a modal.Dict; write {MODAL}NAME")
     there = importlib.util.find_spec("modal") is not None
     require(there, f"tuning.storage={spec} needs the package modal, which is not installed; pip install modal")

@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from optuna import Study, Trial, logging
 from optuna.trial import FrozenTrial, TrialState
 
+from racing.envs.task import NonFiniteAction
 from racing.errors import InputError, Stopped
-from racing.evaluation.evaluate import Diverged
 from racing.evaluation.result import Evaluation
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
@@ -130,9 +130,7 @@ class Worker:
             if not self.stop.pruned:
                 raise
             self.study.tell(trial, state=TrialState.PRUNED)
-        except (
-            Diverged
-        ) as error:  # reported as pruned: samplers avoid such values, but forget those of trials that failed
+        except NonFiniteAction as error:  # as pruned: samplers avoid such values, but forget those of failed trials
             trial.set_user_attr(REASON, str(error))
             self.study.tell(trial, state=TrialState.PRUNED)
         except Exception as error:

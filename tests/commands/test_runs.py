@@ -15,7 +15,7 @@ import pytest
 from racing.cli import main
 from racing.commands import doctor, ui
 from racing.commands.runs.main import sync
-from racing.config import compose, plain
+from racing.config import choices, compose, plain
 from racing.errors import InputError
 from tests.support.mlflow_server import PATIENCE
 
@@ -141,7 +141,7 @@ def test_doctor_is_content_here_and_says_what_is_optional(tmp_path, capsys):
     assert re.search(r"^ok +mlflow +\d", out, re.MULTILINE)
     assert re.search(r"^ok +outputs +", out, re.MULTILINE)
     assert "MISSING" not in out
-    for launcher in ("local", "slurm", "modal", "aws_spot"):
+    for launcher in choices("launcher"):
         assert f"launcher={launcher}" in out
 
 

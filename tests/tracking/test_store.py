@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from racing.commands.doctor import store
 from racing.files import temporary_path
-from racing.tracking.store import embedded_uri, open_client, sqlite_file
+from racing.tracking.client import Store
+from racing.tracking.store import connect, embedded_uri, open_client, resolve_uri, sqlite_file
 
 
 @pytest.mark.cold
@@ -16,3 +18,25 @@ def test_what_a_killed_process_left_of_a_new_database_is_no_hindrance(tmp_path: 
     assert open_client(embedded_uri(tmp_path), tmp_path).search_experiments()
     assert file.exists()
     assert not half.exists()
+
+
+@pytest.mark.cold
+@pytest.mark.parametrize("name", ["pct%41b", "a?b#c=d&e;f:g h~é"])
+def test_folders_may_have_any_name(tmp_path: Path, name: str):
+    """Of a name that is an escape, or begins a query, in a URI. Nothing is made beside the folder."""
+    outputs = tmp_path / "parent" / name
+    outputs.mkdir(parents=True)
+    client, experiment = connect(embedded_uri(outputs), "racing", outputs)
+    run = client.create_run(experiment)
+    client.log_text(run.info.run_id, "hello", "note.txt")
+    assert sqlite_file(embedded_uri(outputs)) == outputs / "mlflow.db"
+    assert resolve_uri(embedded_uri(outputs), tmp_path) == embedded_uri(outputs)
+    assert (outputs / "mlflow.db").is_file()
+    assert [path.read_text() for path in (outputs / "mlartifacts").rglob("note.txt")] == ["hello"]
+    assert Store(None, outputs).client.get_run(run.info.run_id)
+    assert store(outputs / "mlflow.db").found.startswith("1 runs in")
+    assert [path.name for path in outputs.parent.iterdir()] == [name]
+
+
+def test_an_ordinary_address_is_what_it_always_was(tmp_path: Path):
+    assert embedded_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"

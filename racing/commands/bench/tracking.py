@@ -229,13 +229,13 @@ def mlflow_server(folder: Path, *, wanted: bool) -> Iterator[tuple[str, subproce
     if not wanted:
         yield "", None
         return
-    from racing.tracking.store import environment
+    from racing.tracking.store import environment, sqlite_uri
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = python("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/server"]
+    command += ["--backend-store-uri", sqlite_uri(folder / "server.db"), "--artifacts-destination", f"{folder}/server"]
     settings = environment(folder) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     settings.pop("_MLFLOW_SERVER_ARTIFACT_ROOT")
     quiet = subprocess.DEVNULL

@@ -197,14 +197,12 @@ def amend(run: RunDirectory, tags: Mapping[str, str], file: str = "", **event: s
 
     with reopen_run(run.path) as ended:
         sender = Sender.start(ended, ended.config["tracking"])
-        try:
+        with sender.attending(ended.config["tracking"]["close_timeout"]):
             ended.journal.tags(tags)
             if file:
                 ended.journal.event("reproduction", **event)
                 ended.journal.artifact(file)
-        finally:
-            complete = sender.close(ended.config["tracking"]["close_timeout"])
-    if not complete:
+    if sender.incomplete:
         print(f"upload to MLflow incomplete: racing runs sync {run.name}")
 
 

@@ -14,7 +14,7 @@ from racing.config import PACKAGE
 from racing.errors import InputError, require
 from racing.files import temporary_path
 from racing.processes import python, run_child
-from racing.runs.git import is_tracked, run_git
+from racing.runs.git import explanation, is_tracked, problem, run_git
 from racing.runs.paths import IN_RUN
 
 # Not -m racing: commits before racing/__main__.py can be meant.
@@ -27,7 +27,8 @@ def checkout(provenance: Mapping[str, Any], patch: str, folder: Path) -> Path:
     provenance: the run's. patch: its uncommitted changes, '' for none. Raises InputError if the code cannot be had.
     """
     commit = provenance.get("commit")
-    require(bool(commit), "the run names no commit, its racing was installed without git; leave checkout=true away")
+    reason = provenance.get("git_problem") or "its racing was installed without git"
+    require(bool(commit), f"the run names no commit, {reason}; leave checkout=true away")
     named = re.fullmatch(r"[0-9a-f]{7,64}", str(commit)) is not None  # else git would take it for an option
     require(named, f"the run names the commit {str(commit)[:40]!r}, which is none; leave checkout=true away")
     root = repository()
@@ -47,8 +48,11 @@ def repository() -> Path:
     """The work tree of the code that runs now. Raises InputError if racing was installed without git."""
     require(shutil.which("git") is not None, "checkout=true needs git, it was not found; install it")
     rule = f"checkout=true must be run from a git clone of racing, {PACKAGE} is none"
-    require(is_tracked(PACKAGE), f"{rule}; clone it and use that racing, or leave checkout=true away")
-    return Path(run_git(PACKAGE, "rev-parse", "--show-toplevel").stdout.strip())
+    remedy = problem(PACKAGE).get("git_problem") or "clone it and use that racing, or leave checkout=true away"
+    require(is_tracked(PACKAGE), f"{rule}; {remedy}")
+    found = run_git(PACKAGE, "rev-parse", "--show-toplevel")  # not only read from here on: git's own trust decides
+    require(found.returncode == 0, f"checkout=true needs {explanation(PACKAGE.parent, found.stderr)}")
+    return Path(found.stdout.strip())
 
 
 def untracked_note(provenance: Mapping[str, Any], tree: Path) -> str:

@@ -12,6 +12,7 @@ from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import flatten
 from racing.runs.journal import newest_metrics, utc_text
 from racing.runs.metrics import HEADLINE
+from racing.tracking.address import masked
 from racing.tracking.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def show(record: RunRecord, *, as_json: bool = False) -> int:
         facts["delivered"] = record.directory.sent / max(1, record.directory.paths.journal.stat().st_size)
     if as_json:
         sections = {"results": values, "tags": record.tags, "config": record.config, "overrides": record.overrides}
-        print(json.dumps(facts | sections | {"provenance": record.provenance}, indent=2))
+        print(masked(json.dumps(facts | sections | {"provenance": record.provenance}, indent=2)))
         return 0
     shown = facts | {"steps": f"{facts['steps']:,}", "uri": record.uri or "not sent yet"}
     if "delivered" in facts:
@@ -105,7 +106,7 @@ def show(record: RunRecord, *, as_json: bool = False) -> int:
         for name, value in section.items():
             text = number(value) if isinstance(value, float) else str(value)
             if value is not None or section is not shown:
-                print(f"  {name:<32} {textwrap.shorten(text, 200)}")
+                print(f"  {name:<32} {textwrap.shorten(masked(text), 200)}")  # of an earlier version's records
     return 0
 
 
