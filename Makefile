@@ -31,6 +31,9 @@ bench: .venv/installed ## measure this machine: make bench ARGS=sim
 torture: .venv/installed-dev ## kill trainings 200 times and compare: make torture ARGS=40; half an hour
 	@$(BIN)/python -m tests.torture $(ARGS)
 
+mutate: .venv/installed-dev ## put 300 small faults into the code, see which no test notices; two hours
+	@$(BIN)/python -m tests.mutate $(ARGS)
+
 docs: .venv/installed-dev ## write the page made from conf/ and the picture made from the imports
 	@$(BIN)/python docs/make_configuration.py
 	@$(BIN)/python docs/make_architecture_picture.py
@@ -40,12 +43,11 @@ install: .venv/installed-dev ## set up only
 packages: ## install what tests use beside Python (SLURM, Chromium), as root on Debian or Ubuntu; without, those tests are skipped
 	@.ci/packages
 
-lock: .venv/bin/pip ## renew requirements.lock: the newest versions that pyproject.toml allows
-	@$(PIP) install --dry-run --ignore-installed --editable '.[dev]' > .venv/lock.log || { cat .venv/lock.log; exit 1; }
-	@echo '# Versions that make train and make test install; a constraints file of pip. Renew it with make lock.' > .venv/lock
-	@sed -n 's/^Would install //p' .venv/lock.log | tr ' ' '\n' | sed -E 's/-([^-]+)$$/==\1/; s/[+].*//' \
-		| grep -vE '^(racing|nvidia-.*|cuda-.*|triton)==' | LC_ALL=C sort -f >> .venv/lock
-	@mv .venv/lock requirements.lock
+lock: .venv/installed-dev ## renew the locks: the newest versions that pyproject.toml allows; ARGS=--keep: only add what is new
+	@.ci/lock $(ARGS)
+
+audit: .venv/installed-dev ## fail on a known vulnerability in the locked packages
+	@$(BIN)/python .ci/audit
 
 clean: ## remove .venv and what tools left behind; outputs/ stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build dist
@@ -57,11 +59,13 @@ clean: ## remove .venv and what tools left behind; outputs/ stays
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml requirements.lock | .venv/bin/pip
-	$(PIP) install --quiet --constraint requirements.lock --editable .
+	$(PIP) install --quiet --require-hashes --no-deps --requirement requirements.lock
+	$(PIP) install --quiet --editable .
 	@touch $@
 
-.venv/installed-dev: pyproject.toml requirements.lock | .venv/bin/pip
-	$(PIP) install --quiet --constraint requirements.lock --editable '.[dev]'
-	@touch .venv/installed $@
+.venv/installed-dev: .venv/installed requirements-dev.lock
+	$(PIP) install --quiet --require-hashes --no-deps --requirement requirements-dev.lock
+	$(PIP) install --quiet --editable '.[dev]'
+	@touch $@
 
-.PHONY: help train test check format bench torture docs install packages lock clean
+.PHONY: help train test check format bench torture mutate docs install packages lock audit clean

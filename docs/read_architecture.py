@@ -80,7 +80,8 @@ def main_imports(imports: dict[str, list[str]]) -> list[tuple[str, str]]:
     def reach(name: str) -> frozenset[str]:
         return frozenset().union(*({below} | reach(below) for below in imports[name]))
 
-    pairs = [(name, below) for name, found in imports.items() for below in found if below not in FLOORS[0]]
+    ground = (*FLOORS[0], *FLOORS[1])
+    pairs = [(name, below) for name, found in imports.items() for below in found if below not in ground]
     return [(a, b) for a, b in pairs if not any(b in reach(c) for c in imports[a] if c != b)]
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from racing import __version__
-from racing.errors import ExitCode, JobsFailed, Stopped, input_error
+from racing.errors import ExitCode, JobsFailed, Stopped, input_error, require
 
 # verb -> what it does. Its module has main(argv: list[str]) -> int and is imported only when called.
 VERBS = {
@@ -62,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"racing: unknown verb {verb!r}; use one of: {', '.join(VERBS)}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
     try:
+        for argument in arguments:
+            require("\0" not in argument, f"{argument!r} must not hold a NUL character, no name has one; remove it")
         return _main_of(verb, arguments)(arguments)
     except Stopped as stopped:
         print(f"racing {verb}: {stopped}", file=sys.stderr)
@@ -79,5 +81,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         wrong = input_error(error)
         if wrong is None or os.environ.get("RACING_DEBUG") == "1":
             raise
-        print(f"racing {verb}: {wrong}", file=sys.stderr)
+        print(f"racing {verb}: {' '.join(str(wrong).splitlines())}", file=sys.stderr)  # whatever it quotes: one line
         return ExitCode.WRONG_INPUT

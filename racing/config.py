@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ NOT_GROUPS = ("verbs", "launcher/prices")  # folders of conf/ of which nothing i
 # Hydra's overrides that say where a configuration is composed from. They are part of a run's recorded overrides.
 SOURCES = SEARCH_PATH, CONFIG_NAME = "hydra.searchpath", "hydra.job.config_name"
 # Overrides that make no other sweep: where and how its jobs run, and how many of the same kind.
-NOT_SWEEP = ("hardware", "launcher", "tracking", "paths", "checkpoint", "fresh", "hydra")
-MORE = ("tuning.n_trials", "tuning.workers")
+NOT_SWEEP = ("hardware", "launcher", "tracking", "paths", "checkpoint", "fresh", "trust", "hydra")
+MORE = ("tuning.n_trials", "tuning.workers", "tuning.worker")
+TEXTS = ("name", "tuning.study", "track.file")  # keys whose value is a text, also where it looks like a number
+MAX_DEFAULT_NAME = 100  # characters of a run's name that was made up
 
 
 def conf_directory() -> Path:
@@ -49,7 +51,11 @@ def added_directories(overrides: Sequence[str]) -> list[Path]:
     folders = [Path(str(path).removeprefix("file://")) for path in paths if not str(path).startswith("pkg://")]
     for folder in folders:
         rule = f"config directory {folder} must be a folder, there is none"
-        require(folder.is_dir(), f"{rule}; correct --config-dir, or bring the folder back")
+        try:
+            there = folder.is_dir()
+        except (OSError, ValueError):  # no name that a folder can have
+            there = False
+        require(there, f"{rule}; correct --config-dir, or bring the folder back")
     return folders
 
 
@@ -81,12 +87,24 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("racing.sweep", sweep_name, replace=True)
 
 
-def sweep_name(overrides: Sequence[str]) -> str:
-    """Name of a sweep's folder, `<name>-<hash8>`: the same for the same overrides, wherever its jobs run."""
-    defining = [override for override in what_counts(overrides) if key_of(override) not in MORE]
-    given = {key_of(override): override.partition("=")[2] for override in defining}
-    name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", given.get("name") or given.get("experiment") or "sweep").lstrip("._-")
+def sweep_name(overrides: Sequence[str], hydra: Sequence[str] = (), params: Mapping[Any, Any] | None = None) -> str:
+    """Name of a sweep's folder, `<name>-<hash8>`: the same where the same is swept, wherever its jobs run.
+
+    overrides: of the task, as typed. hydra: those of Hydra itself, of which the sources of the configuration count.
+    params: axes that a file names, or `hydra.sweeper.params` on the command line.
+    """
+    axes = [f"{key}={value}" for key, value in (params or {}).items()]
+    sources = [str(override) for override in hydra if key_of(str(override)) in SOURCES]
+    defining = [override for override in what_counts([*overrides, *axes]) if key_of(override) not in MORE]
+    given = {key_of(override): override.partition("=")[2].strip("'\"") for override in defining}
+    name = slug(given.get("name") or given.get("experiment") or "")
+    defining += sorted(sources)
     return f"{name[:40] or 'sweep'}-{hashlib.sha256(chr(0).join(defining).encode()).hexdigest()[:8]}"
+
+
+def slug(text: str) -> str:
+    """`text` as a part of a file's name: letters, digits and _-. only, no dot or dash at its beginning."""
+    return re.sub(r"[^A-Za-z0-9_.\-]+", "_", text).lstrip("._-")
 
 
 def what_counts(overrides: Sequence[str]) -> list[str]:
@@ -140,7 +158,7 @@ def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
     cfg = compose(PRIMARY, overrides, hydra_too=True)
     chosen = cfg.hydra.runtime.choices
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    cfg.name = cfg.name or default_name(cfg, chosen)
+    cfg.name = run_name(cfg, chosen)
     return plain(cfg)
 
 
@@ -158,15 +176,25 @@ def composed_from(given: Any) -> list[str]:
     return [*(override for override in given.hydra if key_of(override) in SOURCES), *given.task]
 
 
-def default_name(cfg: DictConfig, chosen: Any) -> str:
-    """The name of a run that was given none: its experiment, else its environment, track and algorithm.
+def run_name(cfg: DictConfig, chosen: Any) -> Any:
+    """The name of a run: the one it was given, else its experiment, or its environment, track and algorithm.
 
-    chosen: what Hydra chose, group -> name.
+    chosen: what Hydra chose, group -> name. What was given is not checked here; a number or truth value is its text.
     """
+    given = cfg.get("name")
+    if given is not None:
+        return word(given)
     track = chosen.get("track")
-    if track == "file":  # folders are named so: of a file's name the letters that all systems take
-        track = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(str(cfg.track.file)).stem).strip("._-") or "track"
-    return str(chosen.get("experiment") or f"{chosen.get('env')}-{track}-{chosen.get('algo')}")
+    if track == "file":
+        track = slug(Path(str(cfg.track.file)).stem).strip("._-") or "track"
+    return slug(str(chosen.get("experiment") or f"{chosen.get('env')}-{track}-{chosen.get('algo')}"))[:MAX_DEFAULT_NAME]
+
+
+def word(value: Any) -> Any:
+    """The text of a number or truth value, as YAML writes it; anything else as it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
 
 
 def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
@@ -185,6 +213,8 @@ def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
     paths = quoted_paths(value) if group in ("track", "track.file") else None
     if paths is not None:
         override, value = f"{group}={paths}", paths
+    if key_of(override) in TEXTS:
+        return [as_text(override)]
     known = choices(group, directories)
     if not known or value in known:
         return [override]
@@ -204,8 +234,24 @@ def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
         require(default_choices().get(group, "") is None, rule)
         return [f"{group}={','.join('[]' if name == 'null' else name for name in names)}"]
     if group == "track" and not set(names) <= set(known):
-        return ["track=file", f"track.file={value}"]
+        mixed = sweep and set(names) & set(known)  # a name may be a choice with options of its own: job by job
+        return [override] if mixed else ["track=file", as_text(f"track.file={value}")]
     return [override]
+
+
+def as_text(override: str) -> str:
+    """The override of a key that takes a text, with quotes where Hydra would read a number: `name=2024_01`.
+
+    Of several values, separated by commas, each has its own.
+    """
+    key, _, value = override.partition("=")
+    parts = value.split(",")
+    if not all(re.fullmatch(r"[\w.+\-]+", part) for part in parts):
+        return override
+    read = [parse_override(f"{key}={part}") for part in parts]
+    numbers = [parsed is not None and isinstance(parsed.value(), bool | int | float) for parsed in read]
+    quoted = [f"'{part}'" if number else part for part, number in zip(parts, numbers, strict=True)]
+    return f"{key}={','.join(quoted)}"
 
 
 def parse_override(text: str) -> Any:

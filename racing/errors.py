@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
-import stat
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
+
+from racing.reading import read_regular
 
 
 class ExitCode(IntEnum):
@@ -36,22 +38,25 @@ def require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
+def read_text(path: Path, most_bytes: int, *, encoding: str = "utf-8") -> str:
+    """The text of a file from outside. Raises InputError if it is missing, no text, or larger than `most_bytes`."""
+    data = read_bytes(path, most_bytes, "a text file")
+    try:
+        return io.TextIOWrapper(io.BytesIO(data), encoding=encoding).read()  # line ends as in a file that is opened
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read as text ({error}); give a text file") from None
+
+
 def read_bytes(path: Path, most_bytes: int, what: str = "a file") -> bytes:
     """The content of a file from outside. Raises InputError unless it is a regular file of at most `most_bytes`.
 
     what: it should be.
     """
     try:
-        found = path.stat()
-        require(stat.S_ISREG(found.st_mode), f"{path} is no regular file; give {what}")
-        size = found.st_size
-        require(size <= most_bytes, f"{path} has {size:,} bytes, at most {most_bytes:,} are read; thin it out")
-        return path.read_bytes()
+        return read_regular(path, most_bytes)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}; give {what}") from None
     except ValueError as error:  # a name that no file can have
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{str(path)[:80]!r} cannot be read: {error}; give {what}") from None
 
 
@@ -77,7 +82,7 @@ def inside(folder: Path, name: str, where: str) -> Path:
 
 def is_number(value: Any) -> bool:
     """Whether `value` is a finite number; a truth value is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def require_number(

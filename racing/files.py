@@ -18,17 +18,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from racing.reading import read_regular
+
 PLAIN = re.compile(r"[A-Za-z_./~-][A-Za-z0-9_./~-]*")  # what Hydra's grammar takes for text as it stands
 WORDS = ("true", "false", "null", "nan", "inf", "yes", "no", "on", "off")
 MOST_PARTS = 64  # between commas, of which names are put together again
 
+MOST_JSON = 64 << 20  # [bytes] the manifest of a sweep with a hundred thousand jobs has a tenth of it
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in `path`; {} where there is no such file. Raises ValueError for other content."""
+
+def read_json(path: Path, most_bytes: int = MOST_JSON) -> dict[str, Any]:
+    """Return the JSON object in `path`; {} where there is no such file.
+
+    Raises ValueError for other content, OSError for a file that cannot be read, is none, or is larger than that.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_regular(path, most_bytes))
     except FileNotFoundError:
         return {}
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} must hold a JSON object")
     return value
@@ -64,6 +73,13 @@ def write_atomic(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_own(path: Path, content: bytes) -> None:
+    """Replace `path` by bytes that only this user can read and write, as `write_atomic` does."""
+    with atomic_path(path) as temporary:
+        temporary.touch(0o600)
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace `path` by `content` as JSON, as `write_atomic` does."""
     write_atomic(path, json.dumps(dict(content), indent=2) + "\n")
@@ -72,6 +88,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def is_file_name(name: str, *, dots: bool = True) -> bool:
     """Whether `name` is letters, digits and _-. (dots: the last one, too), and begins with a letter or a digit."""
     return re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9_{'.' if dots else ''}-]*", name) is not None
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path that others have written, with / between its parts, stays below where it begins."""
+    return not name.startswith("/") and ".." not in name.split("/") and "\\" not in name and "\0" not in name
 
 
 def temporary_path(path: Path) -> Path:

@@ -1,16 +1,45 @@
-"""A child process in place of this one: signals go down, the exit code comes back."""
+"""Child processes: how another Python is started, and one that stands in for this one."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # besides SIGINT: what schedulers and containers send
 PR_SET_PDEATHSIG = 1  # of Linux: choose the signal that a process gets when its parent dies
+
+
+TAIL = 1 << 16  # [bytes] of a log in which its last lines are looked for
+
+
+def python(*arguments: str) -> list[str]:
+    """The command of another Python such as ours: `python("-m", "racing.tracking.sender", ...)`.
+
+    With -P it does not import from the current folder: what lies there may be called racing, or numpy, or be anybody's.
+    """
+    return [sys.executable, "-P", *arguments]
+
+
+def import_path() -> str:
+    """PYTHONPATH with which another Python finds the modules that this one does."""
+    return os.pathsep.join(path for path in sys.path if path)
+
+
+def end_of_log(path: Path, lines: int = 5) -> str:
+    """The last lines of a log that say something, as one line; '' where there are none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL))
+            said = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    except OSError:
+        return ""
+    return " | ".join([line for line in said if line][-lines:])[-500:]
 
 
 def run_child(command: Sequence[str], *, env: Mapping[str, str] | None = None, shares_terminal: bool) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 # Before torch and BLAS are loaded: several test processes share the cores, and threads that wait for each other at
@@ -28,6 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def pytest_configure() -> None:
     """Programs are forked from a warm process, one for all processes of pytest-xdist; stores are copies of one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
     fork_client.install(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"racing-tests-{os.getpid()}"), start=True)
     store_template.install()
 
@@ -41,9 +44,22 @@ def warm_or_cold(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests last: what is broken mostly shows in the fast ones."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests first, a part of them for each process: whoever steals work at the end finds short tests.
+
+    pytest-xdist cuts the list into as many pieces as there are processes (--dist worksteal).
+    """
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    fast = [item for item in items if item.get_closest_marker("slow") is None]
+    shares: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    slow = groupby((item for item in items if item.get_closest_marker("slow")), key=lambda item: item.path)
+    for _, module in slow:  # not taken apart: its tests share what takes long to make
+        min(shares, key=len).extend(module)
+    ordered = []
+    for number, share in enumerate(shares):
+        end = len(items) * (number + 1) // processes
+        ordered += share + [fast.pop(0) for _ in range(min(len(fast), max(0, end - len(ordered) - len(share))))]
+    items[:] = ordered + fast
 
 
 @pytest.fixture(autouse=True)

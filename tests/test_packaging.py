@@ -1,18 +1,23 @@
-"""The declared dependencies are those that the code imports, and the lock holds them all, by version alone."""
+"""The declared dependencies are those that the code imports, and the locks hold them all, by version and hash."""
 
 import ast
+import json
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
 
 from tests.conftest import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-LOCK = (REPOSITORY / "requirements.lock").read_text().splitlines()
+LOCKS = ("requirements.lock", "requirements-dev.lock")
 OPTIONAL = {"boto3"}  # looked for by `racing doctor`, never needed
 EXTRAS = {"tensorboard", "wandb"}  # each the name of its only package; imported where it is turned on
-COMMANDS = {"mypy", "pytest-xdist", "ruff", "types-pyyaml"}  # run, not imported
+COMMANDS = {"mypy", "pip-audit", "pytest-xdist", "ruff", "types-pyyaml", "uv"}  # run, not imported
 
 
 def canonical(name: str) -> str:
@@ -55,12 +60,49 @@ def test_tests_import_only_what_is_declared():
     assert imported("tests") - own == dev - own - COMMANDS  # dev may ask for more of what racing itself needs
 
 
-def test_the_lock_holds_versions_and_nothing_else():
-    assert LOCK[0].startswith("#")
-    pins = LOCK[1:]
-    assert [line for line in pins if not re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.]*", line)] == []
-    names = [canonical(line.partition("==")[0]) for line in pins]
+def locked(name: str) -> dict[str, set[str]]:
+    """Package and version -> sha256 of its files, as a lock has them."""
+    first, *lines = (REPOSITORY / name).read_text().splitlines()
+    assert first.startswith("#")
+    found: dict[str, set[str]] = {}
+    for line in lines:
+        if pin := re.fullmatch(r"([A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.]*) \\", line):
+            hashes = found[canonical(pin[1])] = set()
+        else:
+            hashes.add(re.fullmatch(r"    --hash=sha256:([0-9a-f]{64})( \\)?", line)[1])
+    return found
+
+
+def test_the_locks_hold_versions_and_hashes_and_nothing_else():
+    own, dev = map(locked, LOCKS)
+    assert all({**own, **dev}.values())
+    names = [pin.partition("==")[0] for lock in (own, dev) for pin in lock]
     assert len(set(names)) == len(names)
-    assert declared([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]) <= set(names)
-    assert "torch==2.13.0" in pins
-    assert [name for name in names if re.match(r"nvidia-|cuda-|triton", name)] == []
+    assert declared(PROJECT["dependencies"]) - {"torch"} <= {pin.partition("==")[0] for pin in own}
+    assert declared(PROJECT["optional-dependencies"]["dev"]) <= set(names)
+    assert "torch==2.13.0" in PROJECT["dependencies"]  # its builds are many: whoever installs it chooses one
+    assert [name for name in names if re.match(r"torch$|nvidia-|cuda-|triton", name)] == []
+
+
+KNOWN = {"name": "numpy", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_versions": ["1.1"]}]}
+SOUND = {"name": "scipy", "version": "1.0", "vulns": []}
+UNKNOWN = {"name": "mlflow", "skip_reason": "not found"}
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "said"),
+    [
+        ([SOUND], 0, "0 known vulnerabilities in 1 packages"),
+        ([KNOWN, SOUND, UNKNOWN], 1, "numpy 1.0: CVE-1, mended in 1.1"),
+        ([SOUND, UNKNOWN], 0, "not known there: mlflow"),
+        ([UNKNOWN], 0, "no advisory database can be reached"),
+        (None, 0, "no advisory database can be reached"),
+    ],
+)
+def test_a_known_vulnerability_fails_the_audit(report: list | None, code: int, said: str, tmp_path: Path):
+    file = tmp_path / "report.json"
+    file.write_text("" if report is None else json.dumps({"dependencies": report, "fixes": []}))
+    audit = [sys.executable, str(REPOSITORY / ".ci" / "audit"), str(file)]
+    done = subprocess.run(audit, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert said in done.stdout

@@ -89,8 +89,11 @@ class Backend(ABC):
         self.name, self.wait, self.max_resubmits, self.dry_run = name, wait, max_resubmits, dry_run
         self.poll_interval_s, self.upload_from = poll_interval_s, upload_from
 
-    def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
-        """Raise InputError if jobs could not run here; nothing was written yet. jobs: their configurations."""
+    def check(self, jobs: Sequence[Mapping[str, Any]], commands: Sequence[Sequence[str]] = ()) -> None:
+        """Raise InputError if jobs could not run here; nothing was written yet.
+
+        jobs: configurations of those that have one. commands: arguments of those that are a verb.
+        """
         return
 
     def plan(self, count: int) -> list[str]:

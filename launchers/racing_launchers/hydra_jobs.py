@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from racing.tracking.store import resolve_uri
 from racing_launchers.backend import Backend, make_backend
 from racing_launchers.job import JobStatus
 from racing_launchers.launch import LaunchRequest, PlannedJob, launch
-from racing_launchers.payload import RETURN, HydraJob, hydra_returns
+from racing_launchers.payload import RETURN, HydraJob, hydra_returns, is_racing
 from racing_launchers.sweep import Job, Sweep
 from racing_launchers.watch import report_failures
+
+PATIENCE = 5.0  # [s] between two lines about jobs that are being composed
 
 
 def launch_hydra_jobs(
@@ -51,7 +54,7 @@ def launch_hydra_jobs(
     sweep = Sweep(Path(str(config.hydra.sweep.dir)))
     planned_jobs = [
         _plan(context, function, config, sweep, number, overrides)
-        for number, overrides in enumerate(job_overrides, first)
+        for number, overrides in _counted(job_overrides, first)
     ]
     if is_racing_train:
         request = _request(config, launcher, sweep, backend, planned_jobs)
@@ -62,6 +65,16 @@ def launch_hydra_jobs(
         report_failures(sweep, jobs, max_resubmits=backend.max_resubmits)
     done = {job.number: _result(job) for job in jobs if job.ended}
     return [done.get(planned.number) or _no_result(planned) for planned in planned_jobs]
+
+
+def _counted(job_overrides: Sequence[Sequence[str]], first: int) -> Iterator[tuple[int, Sequence[str]]]:
+    """Number the jobs; where it takes long to compose them, say on stderr how far that is."""
+    said = time.monotonic()
+    for number, overrides in enumerate(job_overrides, first):
+        if time.monotonic() - said > PATIENCE:
+            said = time.monotonic()
+            print(f"composed {number - first:,} of {len(job_overrides):,} jobs", file=sys.stderr, flush=True)
+        yield number, overrides
 
 
 def _plan(
@@ -76,6 +89,8 @@ def _plan(
     cfg = context.config_loader.load_sweep_config(config, list(overrides))
     with open_dict(cfg):
         cfg.hydra.sweep.dir = str(sweep.path)
+        if is_racing(cfg):
+            cfg.hydra.job.chdir = False  # what is relative is relative to the folder of the command
         cfg.hydra.job.num = number
         cfg.hydra.job.id = f"{sweep.name}_{number}"
     return PlannedJob(number, list(overrides), HydraJob(context, function, cfg))

@@ -22,8 +22,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from racing.files import read_json, write_atomic, write_json
-from racing.runs.directory import RunDirectory
+from racing.errors import InputError
+from racing.files import is_inside, read_json, write_atomic, write_json
+from racing.runs.directory import MOST_DOCUMENT, RunDirectory
 from racing.training.observer import TrainingObserver
 
 VARIABLE = "RACING_JOB"  # in the environment of the process that does a job: its folder
@@ -80,7 +81,7 @@ class JobFolder:
     @property
     def spec(self) -> dict[str, Any]:
         """job.json; empty where there is none."""
-        return read_json(self.path / "job.json")
+        return self._read("job.json")
 
     @property
     def tags(self) -> dict[str, str]:
@@ -90,7 +91,7 @@ class JobFolder:
     @property
     def attempt(self) -> dict[str, Any]:
         """The last submission; empty before the first."""
-        return read_json(self.path / "attempt.json")
+        return self._read("attempt.json")
 
     @property
     def attempts(self) -> int:
@@ -121,7 +122,8 @@ class JobFolder:
     def runs(self) -> list[str]:
         """Run directories that the job has opened, relative to the outputs folder, the newest last."""
         path = self.path / "runs.txt"
-        return path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line for line in lines if line and is_inside(line)]  # it may come from a volume that others write to
 
     def write(self, name: str, attempt: int, content: Mapping[str, Any]) -> None:
         """Write <name>.json of an attempt, unless it is not the last any more."""
@@ -137,8 +139,18 @@ class JobFolder:
         """Forget the runs: what earlier attempts have opened no longer counts."""
         (self.path / "runs.txt").unlink(missing_ok=True)
 
+    def _read(self, name: str) -> dict[str, Any]:
+        """Read a file of the folder. Raises InputError where it is damaged."""
+        try:
+            return read_json(self.path / name, MOST_DOCUMENT)
+        except (OSError, ValueError) as error:
+            problem = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{self.path / name} is damaged, {problem}; restore it, or submit the job again"
+            ) from error
+
     def _of_attempt(self, name: str) -> dict[str, Any]:
-        content = read_json(self.path / name)
+        content = self._read(name)
         return content if content.get("attempt") == self.attempts and self.attempts else {}
 
 

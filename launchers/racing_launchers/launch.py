@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,11 @@ from typing import Any
 from omegaconf import OmegaConf, open_dict
 
 from racing.config import composed_from, what_counts
-from racing.errors import InputError, require
+from racing.errors import InputError, JobsFailed, require
 from racing.files import write_json
 from racing_launchers.backend import Backend, JobState
 from racing_launchers.job import JobStatus
-from racing_launchers.payload import HydraJob, Payload
+from racing_launchers.payload import CommandJob, HydraJob, Payload
 from racing_launchers.sweep import Job, Sweep, axes_of, jobs_text, label_of
 from racing_launchers.sweep_record import SweepRun, last_run
 from racing_launchers.watch import watch
@@ -80,24 +81,37 @@ def launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], r
     before anything is submitted if a job or the backend cannot do, and Stopped after Ctrl-C.
     """
     known = sweep.exists
+    made = [path for path in (sweep.path, *sweep.path.parents) if not path.exists()]
     try:
-        sweep.path.mkdir(parents=True, exist_ok=True)
+        try:
+            sweep.path.mkdir(parents=True, exist_ok=True)
+            free = sweep.lock.acquire()
+        except OSError as error:
+            place = f"{error.filename or sweep.path}: {error.strerror}"
+            raise InputError(f"{place}; set paths.outputs=FOLDER to a writable one") from error
         owner = f"{sweep.path} is watched by {sweep.lock.owner}"
-        require(sweep.lock.acquire(), f"{owner}; wait for it, or see racing jobs status {sweep.name}")
+        require(free, f"{owner}; wait for it, or see racing jobs status {sweep.name}")
         return _launch(sweep, backend, planned_jobs, request)
     finally:
         backend.close()
-        if not known and not sweep.exists:  # nothing came of it
-            sweep.lock.path.unlink(missing_ok=True)
+        nothing = not known and not sweep.exists  # came of it
+        with contextlib.suppress(OSError):  # what is not ours stays
+            if nothing:
+                sweep.lock.path.unlink(missing_ok=True)
         sweep.lock.release()
+        with contextlib.suppress(OSError):
+            for path in made if nothing else ():
+                path.rmdir()
 
 
 def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], request: LaunchRequest) -> list[Job]:
     decisions = decide(sweep, backend, planned_jobs, fresh=request.fresh)
     to_submit = [planned for planned in planned_jobs if decisions[planned.number].submits]
     if request.checked:
-        check_jobs(to_submit, here=backend.stops_with_us)
-    backend.check([planned.payload.config for planned in to_submit if isinstance(planned.payload, HydraJob)])
+        check_jobs(to_submit, here=backend.stops_with_us, place=sweep.path)
+    payloads = [planned.payload for planned in to_submit]
+    configs = [payload.config for payload in payloads if isinstance(payload, HydraJob)]
+    backend.check(configs, [payload.arguments for payload in payloads if isinstance(payload, CommandJob)])
     show_plan(sweep, backend, planned_jobs, decisions)
     if backend.dry_run:
         print("launcher.dry_run: nothing was submitted")
@@ -116,6 +130,8 @@ def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], 
     finally:
         if not sweep_run.close():
             print(f"{sweep.name}: upload to mlflow incomplete: racing jobs collect {sweep.name}")
+        if sweep_run.died and sys.exc_info()[0] is None:
+            raise JobsFailed(f"racing: {sweep_run.died}; racing jobs collect {sweep.name} sends what is missing")
 
 
 class Decision(StrEnum):
@@ -211,10 +227,11 @@ def write_down(
         job.withdraw_cancel()
 
 
-def check_jobs(planned_jobs: Sequence[PlannedJob], *, here: bool) -> None:
+def check_jobs(planned_jobs: Sequence[PlannedJob], *, here: bool, place: Path) -> None:
     """Raise InputError if a job's configuration is wrong, before any is submitted.
 
     here: they will run on this machine, with its hardware; elsewhere a GPU may be there that is none here.
+    place: the sweep's folder.
     """
     from racing_launchers.preflight import check_job
 
@@ -226,7 +243,7 @@ def check_jobs(planned_jobs: Sequence[PlannedJob], *, here: bool) -> None:
         cfg = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         chosen, overrides = config.hydra.runtime.choices, composed_from(config.hydra.overrides)
         try:
-            check_job(cfg, overrides, chosen, here=here, build=planned.number in built)
+            check_job(cfg, overrides, chosen, here=here, build=planned.number in built, place=place)
         except InputError as error:
             label = label_of(planned.overrides, axes)
             raise InputError(f"{label}: {error}" if label else str(error)) from error

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import os
 import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +17,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from racing.errors import InputError, Stopped
-from racing.processes import STOP_SIGNALS, run_child
+from racing.files import write_own
+from racing.processes import STOP_SIGNALS, import_path, python, run_child
+from racing.reading import read_own
 from racing.runs.directory import find_run
 from racing_launchers.job import JobFolder
 
 RETURN = "return.pkl"  # in a job's folder: Hydra's JobReturn
+MOST_RETURN = 1 << 30  # [bytes]
 
 
 class Payload(Protocol):
@@ -68,7 +70,7 @@ class HydraJob:
             job_subdir_key="hydra.sweep.subdir",
         )
         if done.status == HydraStatus.COMPLETED:
-            (job / RETURN).write_bytes(cloudpickle.dumps(done))
+            write_own(job / RETURN, cloudpickle.dumps(done))
         value = done.return_value  # raises what the function raised
         return value if isinstance(value, int | float | str | bool | None) else repr(value)
 
@@ -92,11 +94,8 @@ class CommandJob:
     def call(self, job: Path) -> Any:
         """See Payload. A process of its own: what it leaves with, or dies of, becomes what this one does."""
         self._note(job)
-        paths = os.pathsep.join(path for path in sys.path if path)
-        # PYTHONSAFEPATH: without it -m puts the present folder before PYTHONPATH.
-        environment = os.environ | {"PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
-        command = [sys.executable, "-m", "racing", *self.arguments]
-        code = run_child(command, env=environment, shares_terminal=False)
+        environment = os.environ | {"PYTHONPATH": import_path()}
+        code = run_child(python("-m", "racing", *self.arguments), env=environment, shares_terminal=False)
         if code < 0:
             _end_as_killed(signal.Signals(-code))
         if code:
@@ -127,6 +126,10 @@ def hydra_returns(path: Path) -> JobReturn | None:
     """Hydra's result of a job that ended well; None where there is none."""
     import cloudpickle
 
-    with contextlib.suppress(FileNotFoundError):
-        return cloudpickle.loads(path.read_bytes())  # type: ignore[no-any-return]
-    return None
+    try:
+        content = read_own(path, MOST_RETURN)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path} must be a file of yours that nobody else can write, {error.strerror}") from error
+    return cloudpickle.loads(content)  # type: ignore[no-any-return]

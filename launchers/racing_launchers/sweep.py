@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from racing.config import hint
-from racing.errors import InputError, require
+from racing.errors import InputError, is_file, require
 from racing.files import read_json, write_json
+from racing.policies.loading import refuse_foreign_code
 from racing.renamed_keys import upgraded_group
+from racing.runs.journal import LATEST
 from racing.runs.lock import FileLock
 from racing_launchers.job import JobFolder, JobStatus
 
@@ -79,15 +82,23 @@ class Sweep:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """sweep.json; empty where there is none."""
-        return read_json(self.path / "sweep.json")
+        """sweep.json; empty where there is none. Raises InputError where it is damaged."""
+        try:
+            manifest = read_json(self.path / "sweep.json")
+            require_known(manifest)
+        except (OSError, ValueError) as error:
+            problem = getattr(error, "strerror", None) or error
+            raise InputError(f"sweep {self.name}: sweep.json is damaged, {problem}; restore it") from error
+        return manifest
 
     @property
     def launcher(self) -> dict[str, Any]:
         """Configuration of the launcher; what earlier versions wrote, with today's names."""
         launcher: dict[str, Any] = upgraded_group("launcher", self.manifest["launcher"])
         launcher.pop("job", None)
-        return launcher | {"_target_": re.sub(r"^launchers\.", "racing_launchers.", launcher["_target_"])}
+        target = re.sub(r"^launchers\.", "racing_launchers.", str(launcher.get("_target_")))
+        refuse_foreign_code({"launcher": launcher | {"_target_": target}}, f"sweep {self.name}", ("launcher",))
+        return launcher | {"_target_": target}
 
     @property
     def workers_upload(self) -> bool:
@@ -98,7 +109,7 @@ class Sweep:
     @property
     def exists(self) -> bool:
         """Whether this is a sweep."""
-        return (self.path / "sweep.json").is_file()
+        return is_file(self.path / "sweep.json")
 
     @property
     def outputs(self) -> Path:
@@ -123,14 +134,15 @@ class Sweep:
 
 
 def axes_of(job_overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """What varies between jobs: key -> its values in order, from the overrides of each."""
+    """What varies between jobs: key -> its values in order, from the overrides of each; also what only some have."""
     values: dict[str, list[str]] = {}
+    jobs = Counter(override.partition("=")[0] for overrides in job_overrides for override in overrides)
     for overrides in job_overrides:
         for override in overrides:
             key, _, value = override.partition("=")
             if value not in values.setdefault(key, []):
                 values[key].append(value)
-    return {key: found for key, found in values.items() if len(found) > 1}
+    return {key: found for key, found in values.items() if len(found) > 1 or jobs[key] < len(job_overrides)}
 
 
 def label_of(overrides: Sequence[str], axes: Mapping[str, Sequence[str]]) -> str:
@@ -138,10 +150,27 @@ def label_of(overrides: Sequence[str], axes: Mapping[str, Sequence[str]]) -> str
     return " ".join(override for override in overrides if override.partition("=")[0] in axes)
 
 
+def require_known(manifest: Mapping[str, Any]) -> None:
+    """Raise ValueError unless what a manifest says is of the right kind, and its time is there."""
+    kinds = {"created_ms": int, "outputs": str, "axes": dict, "launcher": dict}
+    for name, kind in kinds.items():
+        if not isinstance(manifest.get(name, kind()), kind):
+            raise ValueError(f"{name} must be a {kind.__name__}, it is {str(manifest[name])[:40]!r}")
+    if manifest and not 0 <= manifest.get("created_ms", -1) <= LATEST:
+        raise ValueError("it lacks its time")
+
+
 def all_sweeps(outputs: Path) -> list[Sweep]:
-    """The sweeps under `outputs`, newest first."""
+    """The sweeps under `outputs`, newest first, and at the end those that are damaged."""
     found = [Sweep(path.parent) for path in (outputs / "sweeps").glob("*/sweep.json")]
-    return sorted(found, key=lambda sweep: (sweep.manifest.get("created_ms", 0), sweep.name), reverse=True)
+
+    def age(sweep: Sweep) -> int:
+        try:
+            return int(sweep.manifest.get("created_ms", 0))
+        except InputError:
+            return -1
+
+    return sorted(found, key=lambda sweep: (age(sweep), sweep.name), reverse=True)
 
 
 def find_sweep(spec: str, outputs: Path) -> Sweep:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from racing.files import write_atomic
-from racing.runs.directory import RunDirectory
+from racing.runs.directory import RunDirectory, read_config
 from racing.runs.journal import Journal
 from racing.runs.metrics import HEADLINE, rank
 from racing.runs.status import RunStatus
@@ -27,6 +27,7 @@ from racing_launchers.sweep import Job, Sweep
 RESULTS = (*HEADLINE, "steps", "steps_per_s", "learning_s")  # of a run's summary
 DIGITS = {"finish_rate": 2, "lap_time_s": 2, "lap_ratio": 3}  # in the printed table
 TABLE = "results.csv"
+NO_BEST = "none, nobody has finished; train longer, or look at the runs"
 
 
 class SweepRun:
@@ -112,6 +113,11 @@ class SweepRun:
         unfinished = RunStatus.STOPPED if stopped else RunStatus.FAILED
         self._journal.end(RunStatus.FINISHED if done else unfinished)
 
+    @property
+    def died(self) -> str | None:
+        """After `close`: see Sender.died."""
+        return self._sender.died if self._sender else None
+
     def close(self) -> bool:
         """Close the journal, and wait until MLflow has it; False if it does not: `racing jobs collect`."""
         if self._journal is not None:
@@ -137,7 +143,8 @@ def results(sweep: Sweep, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     rows = []
     for job in jobs:
         run = last_run(sweep, job)
-        summary = run.summary if run and run.finished else {}
+        damage = run.damage if run and run.path.exists() else None
+        summary = run.summary if run and not damage and run.finished else {}
         took = job.folder.result.get("ended_ms", 0) - job.folder.result.get("began_ms", time.time_ns())
         rows.append(
             {
@@ -145,11 +152,11 @@ def results(sweep: Sweep, jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 "label": job.label,
                 "status": job.ended or "",
                 "run": run.name if run else "",
-                "run_id": run.mlflow.get("run_id", "") if run else "",
+                "run_id": run.mlflow.get("run_id", "") if run and not damage else "",
                 **{name: summary.get(name) for name in RESULTS},
                 "minutes": round(took / 60_000, 2) if took > 0 else None,
                 "attempts": job.folder.attempts,
-                "error": job.folder.result.get("error") or "",
+                "error": job.folder.result.get("error") or damage or "",
             }
         )
     return rows
@@ -162,8 +169,8 @@ def last_run(sweep: Sweep, job: Job) -> RunDirectory | None:
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The row with the best result, see racing.runs.metrics.rank; None if none has any."""
-    return max((row for row in rows if row["finish_rate"] is not None), key=rank, default=None)
+    """The row with the best result, see racing.runs.metrics.rank; None where nobody has finished."""
+    return max((row for row in rows if row["finish_rate"]), key=rank, default=None)
 
 
 def study_folder(sweep: Sweep) -> Path | None:
@@ -172,13 +179,16 @@ def study_folder(sweep: Sweep) -> Path | None:
 
 
 def best_trial(sweep: Sweep) -> dict[str, Any] | None:
-    """As `best`, the best trial of a search; its label is what was found."""
+    """As `best`, the best trial of a search; its label is what was found. A score of 0 says that nobody finished."""
     path = next(sweep.path.glob("*/best.yaml"), None)
-    found = yaml.safe_load(path.read_text()) if path else {}
-    run = RunDirectory(sweep.outputs / "runs" / str(found.get("run") or ""))
-    if not run.finished:
+    try:
+        found = read_config(path) if path else {}
+    except (OSError, ValueError, yaml.YAMLError):
         return None
-    row = {"label": " ".join(found["overrides"]), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
+    run = RunDirectory(sweep.outputs / "runs" / str(found.get("run") or ""))
+    if not found.get("overrides") or found.get("value") == 0 or run.damage or not run.finished:
+        return None
+    row = {"label": " ".join(map(str, found["overrides"])), "run": run.name, "run_id": run.mlflow.get("run_id", "")}
     return row | {name: run.summary.get(name) for name in RESULTS}
 
 
@@ -194,15 +204,16 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def show_results(sweep: Sweep, jobs: Sequence[Job]) -> None:
     """Print what the jobs of racing reached, and which was best."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     rows = results(sweep, jobs)
     study = study_folder(sweep)
     chosen = best_trial(sweep) if study else best(rows)
-    if chosen is None:
-        return
     if study:
-        print(f"best     {chosen['label']}\nreport   {study}")
+        print(f"best     {chosen['label'] if chosen else NO_BEST}\nreport   {study}")
+        return
+    if all(row["finish_rate"] is None for row in rows):
         return
     table = Table(title=sweep.name, title_justify="left", box=None, pad_edge=False)
     for name in ("job", "", "finish rate", "lap [s]", "lap ratio", "steps", "min", "run"):
@@ -212,7 +223,7 @@ def show_results(sweep: Sweep, jobs: Sequence[Job]) -> None:
         steps = f"{row['steps']:,}" if row["steps"] else ""
         style = "bold" if row is chosen else ""
         minutes = "" if row["minutes"] is None else f"{row['minutes']:.1f}"
-        table.add_row(str(row["job"]), row["label"], *lap, steps, minutes, row["run"], style=style)
+        table.add_row(str(row["job"]), escape(row["label"]), *lap, steps, minutes, row["run"], style=style)
     Console(file=sys.stdout, soft_wrap=True, width=200 if not sys.stdout.isatty() else None).print(table)
-    print(f"best     {chosen['label'] or chosen['run']}")
+    print(f"best     {(chosen['label'] or chosen['run']) if chosen else NO_BEST}")
     print(f"table    {Path(sweep.path / TABLE)}")

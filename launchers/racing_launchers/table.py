@@ -10,6 +10,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from racing_launchers.backend import JobInfo, JobState
@@ -47,7 +48,9 @@ def jobs_table(sweep: Sweep, jobs: Sequence[Job], infos: Mapping[int, JobInfo], 
         status = status_of(job, infos.get(job.number))
         color = COLORS.get(status, "red")
         cells = progress_cells(progress_of(job, sweep.outputs), status)
-        table.add_row(str(job.number), job.label, f"[{color}]{status.lower()}", *cells, detail(job, infos))
+        table.add_row(
+            str(job.number), escape(job.label), f"[{color}]{status.lower()}", *cells, escape(detail(job, infos))
+        )
     return table
 
 

@@ -5,6 +5,7 @@ It leaves with the exit code of the command line (`racing.errors.ExitCode`), and
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import re
@@ -18,11 +19,14 @@ from typing import Any
 
 import psutil
 
-from racing.errors import ExitCode, Stopped, input_error, require
-from racing.files import atomic_path
+from racing.errors import ExitCode, InputError, JobsFailed, Stopped, input_error, require
+from racing.files import write_own
+from racing.reading import read_own
 from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.payload import Payload
 
+PAYLOAD = "job.pkl"  # in a job's folder
+MOST_PAYLOAD = 1 << 30  # [bytes]
 STATUS: dict[int, JobStatus] = {
     ExitCode.DONE: JobStatus.DONE,
     ExitCode.FAILED: JobStatus.FAILED,
@@ -36,17 +40,27 @@ def write_payload(folder: JobFolder, payload: Payload) -> None:
     import cloudpickle
 
     paths = [path for path in sys.path if path]
-    with atomic_path(folder.path / "job.pkl") as temporary:
-        temporary.write_bytes(pickle.dumps(paths) + cloudpickle.dumps(payload))
+    write_own(folder.path / PAYLOAD, pickle.dumps(paths) + cloudpickle.dumps(payload))
 
 
-def read_payload(folder: JobFolder, *, paths: bool = True) -> Payload:
-    """What the job calls. Raises InputError for that of an earlier version, whose modules are gone.
+def read_payload(folder: JobFolder) -> Payload:
+    """What the job calls. Raises InputError for a file that others have written, or that an earlier version has."""
+    path = folder.path / PAYLOAD
+    try:
+        content = read_own(path, MOST_PAYLOAD)
+    except OSError as error:
+        rule = f"{path} must be a file of yours that nobody else can write, {error.strerror}"
+        raise InputError(f"{rule}; what it says is run: submit the job again") from error
+    return load_payload(content, path)
 
-    paths: its modules lie where they lay when it was made.
+
+def load_payload(content: bytes, path: Path, *, paths: bool = True) -> Payload:
+    """What the bytes of a payload say is to be called: they come from this user, and may run anything.
+
+    path: of its file, for errors. paths: its modules lie where they lay when it was made. Raises InputError for that of
+    an earlier version, whose modules are gone.
     """
-    path = folder.path / "job.pkl"
-    with path.open("rb") as file:
+    with io.BytesIO(content) as file:
         known = pickle.load(file)
         if paths:
             sys.path += [path for path in known if path not in sys.path]
@@ -77,6 +91,8 @@ def run(folder: JobFolder, attempt: int, read: Callable[[], Payload]) -> dict[st
         raise
     except Stopped as stopped:
         code, error = ExitCode.STOPPED, str(stopped)
+    except JobsFailed as failed:
+        code, error = ExitCode.FAILED, str(failed)
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else ExitCode.FAILED
         error = None if code in (ExitCode.DONE, ExitCode.STOPPED) else f"left with exit code {code}; see {folder.log}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -16,8 +16,15 @@ from torch import nn
 from racing.errors import require, require_number
 
 CLASS_TAG = "algorithm_class"  # key in the "data" of a saved file
+# What saved files leave out: buffers that only racing could read, and what all environments observed last.
+NOT_SAVED = (
+    *("rollout_buffer_class", "rollout_buffer_kwargs", "replay_buffer_class", "replay_buffer_kwargs"),
+    *("_last_obs", "_last_original_obs", "_last_episode_starts"),
+)
+Class = TypeVar("Class")
 _TAGS = re.compile(r"racing\.algos\.[a-z_][a-z0-9_]*\.[A-Z]\w*")
 
+MAX_LAYERS = 100  # each takes its time at every step
 ACTIVATIONS: dict[str, type[th.nn.Module]] = {"tanh": th.nn.Tanh, "relu": th.nn.ReLU, "elu": th.nn.ELU}
 
 
@@ -42,6 +49,10 @@ class BatchAlgorithm(BaseAlgorithm):
         """As it is: the environment is a batch, and the networks take frames as they come."""
         return env
 
+    def _excluded_save_params(self) -> list[str]:
+        """See BaseAlgorithm."""
+        return [*super()._excluded_save_params(), *NOT_SAVED]
+
     def save(self, path: Any, *arguments: Any, **named: Any) -> None:
         """See BaseAlgorithm; the file says which class reads it."""
         setattr(self, CLASS_TAG, f"{type(self).__module__}.{type(self).__qualname__}")
@@ -53,15 +64,23 @@ def tagged_class(tag: Any) -> type[BatchAlgorithm]:
 
     A file must not choose which code runs: only modules of this package are imported for it.
     """
-    if not (isinstance(tag, str) and _TAGS.fullmatch(tag)):
-        raise ValueError(f"its {CLASS_TAG} is {tag!r}, no algorithm of racing.algos")
-    module, _, name = tag.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        return named_class(tag, BatchAlgorithm)
+    except ValueError as error:
+        raise ValueError(f"its {CLASS_TAG} is {error}") from error
+
+
+def named_class(name: Any, base: type[Class]) -> type[Class]:
+    """The class of racing.algos that a saved file names. Raises ValueError unless there is one, derived from `base`."""
+    if not (isinstance(name, str) and _TAGS.fullmatch(name)):
+        raise ValueError(f"{str(name)[:80]!r}, none of racing.algos")
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
-        raise ValueError(f"its {CLASS_TAG} is {tag}, which is not here ({error})") from error
-    if not (isinstance(found, type) and issubclass(found, BatchAlgorithm)):
-        raise ValueError(f"its {CLASS_TAG} is {tag}, which is no algorithm")
+        raise ValueError(f"{name}, which is not here ({error})") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(f"{name}, which is no {base.__name__}")
     return found
 
 
@@ -97,6 +116,8 @@ def layers(sizes: Any) -> list[int]:
     """Hidden layers `algo.net_arch`. Raises InputError unless it is a list of whole numbers >= 1."""
     rule = f"algo.net_arch must be a list of layer sizes, got {sizes!r}; e.g. [64, 64]"
     require(isinstance(sizes, Sequence) and not isinstance(sizes, str), rule)
+    many = f"algo.net_arch must have at most {MAX_LAYERS} layers, got {len(sizes):,}; a few are usual, e.g. [64, 64]"
+    require(len(sizes) <= MAX_LAYERS, many)
     for size in sizes:
         require_number("algo.net_arch's sizes", size, 1, 65_536, whole=True, remedy="e.g. [64, 64]")
     return list(sizes)

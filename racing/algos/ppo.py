@@ -67,6 +67,14 @@ class BatchPPO(BatchAlgorithm, PPO):
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "imitation"]  # the teacher is no part of the student's file
 
+    def _setup_model(self) -> None:
+        """See BaseAlgorithm. Where it is to learn, it gets a buffer of ours."""
+        if self.rollout_buffer_class is None and self.env is not None:  # type: ignore[has-type]
+            frames = isinstance(self.observation_space, spaces.Dict)
+            self.rollout_buffer_class = FrameRollout if frames else Rollout
+            self.rollout_buffer_kwargs = {"stack": self.env.stack} if frames else {}
+        super()._setup_model()
+
     @property
     def _privileged_critic(self) -> th.nn.Module | None:
         """The asymmetric critic, where the policy has one."""
@@ -297,15 +305,14 @@ def make_ppo(
         require(isinstance(value, bool), f"algo.{name} must be true or false, got {value!r}; choose one")
     hidden = layers(net_arch)
     policy_kwargs: Any = {"net_arch": {"pi": hidden, "vf": hidden}, "activation_fn": activation_class(activation)}
-    parts: dict[str, Any] = {"policy": "MlpPolicy", "rollout_buffer_class": Rollout}
+    policy: Any = "MlpPolicy"
     if isinstance(env.observation_space, spaces.Dict):
         policy_kwargs |= vision_kwargs(env.observation_space, cnn, features_dim, precision, device)
         policy_kwargs["privileged"] = env.privileged.shape[1] if privileged_critic else 0
-        parts = {"policy": VisionPolicy, "rollout_buffer_class": FrameRollout}
-        parts["rollout_buffer_kwargs"] = {"stack": env.stack}
+        policy = VisionPolicy
     rate = schedule(learning_rate, learning_rate_end)
-    parts |= {"learning_rate": rate, "policy_kwargs": policy_kwargs, "seed": seed, "device": device}
-    model = BatchPPO(env=env, **parts, **settings)
+    parts: dict[str, Any] = {"learning_rate": rate, "policy_kwargs": policy_kwargs, "seed": seed, "device": device}
+    model = BatchPPO(policy, env, **parts, **settings)
     model.normalize_advantage_per_mini_batch = per_mini_batch
     if teacher is not None:
         model.imitation = Imitation(teacher, distillation_weight, distillation_fraction)

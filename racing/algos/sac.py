@@ -37,6 +37,14 @@ class BatchSAC(BatchAlgorithm, SAC):
         actor = policy.actor
         return GreedyModule(actor.features_extractor, actor.latent_pi, actor.mu, nn.Tanh())
 
+    def _setup_model(self) -> None:
+        """See BaseAlgorithm. Where it is to learn, it gets a buffer of ours."""
+        if self.replay_buffer_class is None and self.env is not None:  # type: ignore[has-type]
+            frames = isinstance(self.observation_space, spaces.Dict)
+            self.replay_buffer_class = FrameReplayBuffer if frames else CountingReplayBuffer
+            self.replay_buffer_kwargs = {"stack": self.env.stack} if frames else {}
+        super()._setup_model()
+
 
 def make_sac(
     env: VecEnv,
@@ -60,10 +68,8 @@ def make_sac(
     require_numbers("algo", settings, RULES)
     check_temperature(ent_coef)
     policy_kwargs: dict[str, Any] = {"net_arch": layers(net_arch), "activation_fn": activation_class(activation)}
-    buffer: dict[str, Any] = {"replay_buffer_class": CountingReplayBuffer}
     if isinstance(env.observation_space, spaces.Dict):
         policy_kwargs |= vision_kwargs(env.observation_space, cnn, features_dim, precision, device)
-        buffer = {"replay_buffer_class": FrameReplayBuffer, "replay_buffer_kwargs": {"stack": env.stack}}
     return BatchSAC(
         "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy",
         env,
@@ -73,7 +79,6 @@ def make_sac(
         policy_kwargs=policy_kwargs,
         seed=seed,
         device=device,
-        **buffer,
         **settings,
     )
 

@@ -49,6 +49,7 @@ SHORT = {
     "-cn": "--config-name",
     "-cp": "--config-path",
 }
+LONGEST = 10_000  # characters of an override: Hydra's grammar takes seconds for more
 COMMANDS = ("--run", "--multirun", "--cfg", "--info", "--shell-completion")  # of which there is one at most
 
 
@@ -73,6 +74,8 @@ def parse(argv: Sequence[str], only: Sequence[str] = tuple(OPTIONS)) -> CommandL
     while rest:
         argument = rest.pop(0)
         if not argument.startswith("-"):
+            long = f"{argument[:40]!r}... has {len(argument):,} characters, at most {LONGEST:,} are read"
+            require(len(argument) <= LONGEST, f"{long}; write it into a file of your own, see --config-dir")
             line.overrides.append(argument)
             continue
         given, equals, value = argument.partition("=")

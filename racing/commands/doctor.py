@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from racing.commands.options import key_values
+from racing.processes import python
 from racing.runs.provenance import cpu_model, direct_dependencies, version
 
 HELP = """usage: racing doctor [paths.outputs=outputs]
@@ -78,7 +79,7 @@ def hardware() -> Iterator[Finding]:
 def gpu() -> Finding:
     """The CUDA device that torch can use, asked in a process of its own: CUDA's start is slow and holds memory."""
     code = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(python("-c", code), capture_output=True, text=True)
     name = done.stdout.strip()
     if name:
         return Finding("GPU", True, name)

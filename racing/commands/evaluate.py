@@ -12,6 +12,7 @@ from racing.commands.options import verb_options
 from racing.errors import InputError, is_number, require
 from racing.evaluation.files import write_files
 from racing.runs.paths import IN_RUN
+from racing.training.sizes import check_evaluation_size
 
 EXAMPLES = """usage: racing evaluate [key=value ...]
 
@@ -63,6 +64,9 @@ def check(options: Mapping[str, Any]) -> None:
         value = options[name]
         whole = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
         require(whole, f"{name} must be a whole number in {low}..{high}, got {value!r}; see racing evaluate --help")
+    check_evaluation_size(
+        "episodes", "laps", options["episodes"], options["laps"], telemetry=options["telemetry"] is True
+    )
     known = ", ".join(FORMATS)
     require(options["format"] in FORMATS, f"format must be one of {known}, got {options['format']!r}; choose one")
     track, vehicle = options["track"], options["vehicle"]
@@ -71,7 +75,7 @@ def check(options: Mapping[str, Any]) -> None:
     require(fits, f"track must be a name, a path or a list of them, got {track!r}; see racing tracks list")
     named = vehicle is None or isinstance(vehicle, str)
     require(named, f"vehicle must be a name in conf/vehicle, got {vehicle!r}; quote a name that looks like a number")
-    for name in ("telemetry", "reverse", "video"):
+    for name in ("telemetry", "reverse", "video", "trust"):
         require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
     seen = options["telemetry"] or not options["video"]
     require(seen, "video=true must come with telemetry=true, it is made from it; leave telemetry=false away")
@@ -91,7 +95,8 @@ def evaluate(options: Mapping[str, Any]) -> int:
     from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
     from racing.tracks.reference_lap import reference_lap
 
-    policy = load_policy(str(options["run"]), Path(options["paths"]["outputs"]), options["backend"])
+    outputs = Path(options["paths"]["outputs"])
+    policy = load_policy(str(options["run"]), outputs, options["backend"], trust=options["trust"])
     reading = {name: options[name] for name in READING}
     tracks, vehicle = tracks_and_vehicle(policy, options["track"], options["vehicle"], **reading)
     tracks = tracks[: options["episodes"]]

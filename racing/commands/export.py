@@ -31,17 +31,19 @@ def main(argv: Sequence[str]) -> int:
     opset = options["opset"]
     whole = isinstance(opset, int) and not isinstance(opset, bool)
     require(whole, f"opset must be a whole number, got {opset!r}; {OPSET} is the default")
-    return export_run(str(options["run"]), Path(options["paths"]["outputs"]), options["out"], opset)
+    trust = options["trust"]
+    require(isinstance(trust, bool), f"trust must be true or false, got {trust!r}; choose one")
+    return export_run(str(options["run"]), Path(options["paths"]["outputs"]), options["out"], opset, trust=trust)
 
 
-def export_run(spec: str, outputs: Path, out: str | None, opset: int) -> int:
+def export_run(spec: str, outputs: Path, out: str | None, opset: int, *, trust: bool = False) -> int:
     """Export the torch policy of a run anew; prints what was written and returns the exit code."""
     from racing.policies.export import OBSERVATIONS, ExportFailed, describe, export_policy, record_observations
     from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
     from racing.tracks.reference_lap import reference_lap
 
     require(not spec.endswith(".onnx"), f"run={spec} must be a run or a .zip, it is exported already; name its run")
-    policy = load_policy(spec, outputs, "torch")
+    policy = load_policy(spec, outputs, "torch", trust=trust)
     require(policy.model is not None, f"run={spec} must be a run or a .zip with the torch policy; name its run")
     tracks, vehicle = tracks_and_vehicle(policy)
     times = [reference_lap(track, vehicle).time_s for track in tracks]

@@ -79,9 +79,13 @@ def parse(argv: Sequence[str]) -> dict[str, Any] | None:
 def show_list(outputs: Path) -> int:
     """Print the sweeps, newest first."""
     for sweep in all_sweeps(outputs):
-        began = datetime.fromtimestamp(sweep.manifest["created_ms"] / 1000, UTC)
-        statuses = {job.number: status_of(job) for job in sweep.jobs}
-        print(f"{began:%Y-%m-%d %H:%M}  {sweep.manifest['launcher']['name']:<8} {summary_line(sweep, statuses)}")
+        try:
+            began = datetime.fromtimestamp(sweep.manifest["created_ms"] / 1000, UTC)
+            statuses = {job.number: status_of(job) for job in sweep.jobs}
+            launcher = str(sweep.manifest.get("launcher", {}).get("name", "-"))
+            print(f"{began:%Y-%m-%d %H:%M}  {launcher:<8} {summary_line(sweep, statuses)}")
+        except InputError as error:  # damaged: the others are shown
+            print(f"{'-':<16}  {'DAMAGED':<8} {error}")
     return ExitCode.DONE
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
 from omegaconf import DictConfig
 
-from racing.commands import command_line
+from racing.commands import command_line, own_files
 from racing.config import (
     added_directories,
     choices,
@@ -19,9 +20,9 @@ from racing.config import (
     conf_directory,
     config_directories,
     default_choices,
-    default_name,
     explain,
     register_resolvers,
+    run_name,
 )
 from racing.errors import ExitCode, InputError
 
@@ -59,7 +60,9 @@ def main(argv: Sequence[str]) -> int:
         from racing.commands.completion import shell_completion
 
         return shell_completion(line.overrides, functools.partial(run_hydra, _job))
-    return run_hydra(_job, command_line.hydra_arguments(line))
+    arguments = command_line.hydra_arguments(line)
+    own_files.check(command_line.with_sources(line))
+    return run_hydra(_job, arguments)
 
 
 def groups(overrides: Sequence[str]) -> str:
@@ -100,16 +103,23 @@ def run_hydra(task: Callable[[DictConfig], float | None], argv: Sequence[str]) -
         raise refused.error from None
     except SystemExit as left:  # Hydra has printed what was asked for, or what it misses
         return ExitCode.WRONG_INPUT if left.code else ExitCode.DONE
-    except OSError as error:  # Hydra makes the folder of a sweep before there is a job
-        if "sweeps" not in Path(error.filename or "").parts:
+    except OSError as error:  # Hydra makes hydra.run.dir before there is a job
+        if not _is_of_hydra(error):
             raise
-        raise InputError(f"{error.filename}: {error.strerror}; set paths.outputs=FOLDER to a writable one") from error
+        raise InputError(f"{error.filename}: {error.strerror}; set hydra.run.dir=FOLDER to a writable one") from error
     finally:
         sys.argv = arguments
         os.environ.pop("HYDRA_FULL_ERROR", None)
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
     return ExitCode.DONE
+
+
+def _is_of_hydra(error: BaseException) -> bool:
+    """Whether Hydra raised an error itself, not what it called."""
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    theirs = [name for name in modules if name.partition(".")[0] in ("hydra", "racing", "racing_launchers")]
+    return bool(theirs) and theirs[-1].startswith("hydra.")
 
 
 class _Refused(BaseException):
@@ -137,7 +147,9 @@ def _job(cfg: DictConfig) -> float | None:
     if HydraConfig.get().mode == RunMode.RUN and cfg.launcher.get("wait") is False:
         rule = "launcher.wait=false must come with -m, a single run is trained in this process"
         raise _Refused(InputError(f"{rule}; add -m, or leave it away"))
-    cfg.name = cfg.name or default_name(cfg, HydraConfig.get().runtime.choices)
+    if HydraConfig.get().job.chdir:  # what is relative is relative to the folder of the command
+        os.chdir(HydraConfig.get().runtime.cwd)
+    cfg.name = run_name(cfg, HydraConfig.get().runtime.choices)
     job = JobFolder.current()
     observer = TrainingObserver() if job is None else JobObserver(job, Path(cfg.paths.outputs))
     try:

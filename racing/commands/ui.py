@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from racing.commands.options import key_values
 from racing.errors import require
+from racing.processes import python
 
 HELP = """usage: racing ui [port=5000] [paths.outputs=outputs]
 
@@ -54,10 +54,12 @@ def server(port: int, outputs: Path) -> tuple[list[str], dict[str, str]]:
 
     uri = embedded_uri(outputs)
     connect(uri, "racing", outputs)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = python("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
     command += ["--backend-store-uri", uri, "--default-artifact-root", artifact_root(outputs).as_uri()]
     # MLflow's job runner is seven more processes (1.4 GB), for features that are of no use here.
-    return command, environment(outputs) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # PYTHONSAFEPATH: the server starts Pythons of its own, which look for modules in the current folder, too.
+    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
+    return command, environment(outputs) | settings
 
 
 def _free(port: int) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.algos.state import weights_sha256
-from racing.errors import InputError, require
+from racing.errors import InputError, is_file, require
 from racing.files import read_json
 from racing.policies.loading import load_model
 from racing.runs.checkpoints import MARKER, Checkpoints, read_checkpoint
@@ -62,25 +62,28 @@ class InitialWeights:
         }
 
 
-def find_initial_weights(spec: Any, outputs: Path, uri: str | None = None, key: str = "init_from") -> InitialWeights:
+def find_initial_weights(
+    spec: Any, outputs: Path, uri: str | None = None, key: str = "init_from", *, trust: bool = False
+) -> InitialWeights:
     """The weights that `<key>=<spec>` means.
 
     spec: a run (directory, name, MLflow run id, models:/NAME@ALIAS), RUN@STEP for one of its checkpoints, the folder of
-    one, or a policy.zip. uri: MLflow's, for runs that are not here. Raises InputError if there is none.
+    one, or a policy.zip. uri: MLflow's, for runs that are not here. trust: see `load_model`. Raises InputError if there
+    is none.
     """
     require(isinstance(spec, str) and spec != "", f"{key} must be a run, got {spec!r}; see `racing runs list`")
     rule = "must name one run: repeated, the command would begin from another one"
     require(spec != "latest", f"{key}={spec} {rule}; take a name of `racing runs list`")
     path = Path(spec.partition("#")[0]).expanduser()
     if path.suffix == ".zip":
-        require(path.is_file(), f"{key}={spec} must be an existing file; see `racing runs list` for runs")
-        found = _from_zip(path, RunDirectory(path.resolve().parent.parent))
-    elif (path / MARKER).is_file():
+        require(is_file(path), f"{key}={spec} must be an existing file; see `racing runs list` for runs")
+        found = _from_zip(path, RunDirectory(path.resolve().parent.parent), trust)
+    elif is_file(path / MARKER):
         found = _from_checkpoint(path.resolve())
     else:
         place = _PLACE.fullmatch(spec)
         run = _run(place["run"] if place else spec, outputs, uri)
-        found = _from_run(run, place["what"] if place else None)
+        found = _from_run(run, place["what"] if place else None, trust)
     wanted = spec.partition("#")[2]
     rule = f"must be the weights {wanted}, they are {found.sha256[:12]} now"
     require(found.sha256.startswith(wanted), f"{key}={spec} {rule}; name the run anew")
@@ -119,7 +122,7 @@ def _run(spec: str, outputs: Path, uri: str | None) -> RunDirectory:
     return local_run(spec, outputs, uri)
 
 
-def _from_run(run: RunDirectory, what: str | None) -> InitialWeights:
+def _from_run(run: RunDirectory, what: str | None, trust: bool) -> InitialWeights:
     """what: `policy` or None: the policy of a finished run; a step: the checkpoint there."""
     policy = run.paths.policy_zip
     steps = ", ".join(str(c.step) for c in Checkpoints(run.path).all()) or "none"
@@ -128,14 +131,14 @@ def _from_run(run: RunDirectory, what: str | None) -> InitialWeights:
         require(
             policy.is_file() and run.finished, f"run {run.name} ({run.status}) has no {IN_RUN.policy_zip} yet; {remedy}"
         )
-        return _from_zip(policy, run)
+        return _from_zip(policy, run, trust)
     found = [c for c in Checkpoints(run.path).all() if c.step == int(what)]
     require(bool(found), f"run {run.name} must have the checkpoint asked for, it has: {steps}; choose one of them")
     return _from_checkpoint(found[-1].path)
 
 
-def _from_zip(path: Path, run: RunDirectory) -> InitialWeights:
-    model = load_model(path)
+def _from_zip(path: Path, run: RunDirectory, trust: bool) -> InitialWeights:
+    model = load_model(path, trust=trust)
     known = run.exists and path == run.paths.policy_zip
     steps = run.summary.get("total_steps", model.num_timesteps) if known else model.num_timesteps
     place, owner = (f"{run.name}@policy", run) if known else (str(path.resolve()), None)

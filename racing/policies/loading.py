@@ -1,6 +1,7 @@
 """Find and load a trained policy: from a run, an ONNX file, a Stable-Baselines3 file or an MLflow model.
 
-ONNX is the default and needs no torch. Loading a Stable-Baselines3 .zip runs what is pickled in it: load only your own.
+ONNX is the default and needs no torch. Nothing that a file or a run directory brings along is run, unless `trust` says
+so: any of them may come from elsewhere. docs/security.md
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.config import build, load_group
-from racing.errors import InputError, require
+from racing.errors import InputError, read_bytes, require
 from racing.evaluation.evaluate import Policy, Task, evaluation_task
 from racing.observations import VECTOR, parts_of, shapes_of
 from racing.renamed_keys import upgraded
@@ -27,14 +28,19 @@ from racing.runs.paths import RunPaths
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracking.client import Store
-from racing.tracking.fetch import is_fetched
 from racing.tracking.run_record import local_run
 from racing.tracks.catalog import load_tracks
 
-# A file from elsewhere may name what it needs from racing, and nothing else: Hydra calls whatever _target_ says.
-_ENV_TARGET = re.compile(r"racing\.envs\.[a-z_]+\.[A-Z]\w*")
-_TRACK_TARGETS = ("racing.tracks.catalog.load_tracks", "racing.tracks.catalog.generated_tracks")
-_VEHICLE_TARGET = "racing.sim.vehicle.Vehicle"
+# What a recorded configuration may name, group by group, and nothing else: Hydra calls whatever _target_ says.
+TARGETS = {
+    "env": r"racing\.envs\.[a-z_]\w*\.[A-Z]\w*",
+    "track": r"racing\.tracks\.catalog\.(load_tracks|generated_tracks)",
+    "vehicle": r"racing\.sim\.vehicle\.Vehicle",
+    "algo": r"racing\.algos\.[a-z_]\w*\.make_\w+",
+    "launcher": r"racing_launchers(\.[a-z_]\w*)+\.[A-Z]\w*",
+}
+HOW_TO_BUILD = {"_partial_", "_convert_", "_recursive_"}  # of Hydra, beside _target_
+MOST_ONNX = 1 << 30  # [bytes]
 BACKENDS = ("onnx", "torch")
 GROUPS = ("env", "track", "vehicle")  # of a configuration, that an ONNX file remembers
 F = npt.NDArray[np.float32]
@@ -46,8 +52,7 @@ class LoadedPolicy:
 
     name: for records and folders. backend: onnx or torch. shapes: of what one car observes, by name. config: the run's
     resolved config, or its groups env, track and vehicle as an ONNX file remembers them; empty where nothing is known.
-    trusted: whether the config comes from the user's own run (a file from elsewhere must not name code to be run). run:
-    None for files.
+    trusted: whether the config may name any code to be run. run: None for files.
     model: the Stable-Baselines3 model behind backend torch.
     """
 
@@ -61,29 +66,35 @@ class LoadedPolicy:
     model: Any = None
 
 
-def load_policy(spec: str, outputs: Path, backend: str = "onnx") -> LoadedPolicy:
+def load_policy(spec: str, outputs: Path, backend: str = "onnx", *, trust: bool = False) -> LoadedPolicy:
     """The policy that `spec` means.
 
     spec: a run (directory, its name, MLflow run id, latest; fetched where only MLflow has it), FILE.onnx, FILE.zip
     (Stable-Baselines3), models:/NAME@ALIAS or models:/NAME/VERSION (MLflow's registry: the run that made the model, or
     the model itself where another program made it). MLflow is that of MLFLOW_TRACKING_URI, else the embedded store.
-    backend: for a run, its ONNX file or its torch one. Raises InputError if there is none or it cannot be read.
+    backend: for a run, its ONNX file or its torch one. trust: run what is in it that is code.
+    Raises InputError if there is none or it cannot be read.
     """
+    policy = _found(spec, outputs, backend, trust)
+    return replace(policy, trusted=trust)
+
+
+def _found(spec: str, outputs: Path, backend: str, trust: bool) -> LoadedPolicy:
     require(backend in BACKENDS, f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}; choose one")
     if spec.startswith("models:/"):
-        return _registered(spec, outputs, backend)
+        return _registered(spec, outputs, backend, trust)
     path = Path(spec).expanduser()
     if path.suffix in (".onnx", ".zip"):
         require(path.is_file(), f"policy {spec} must be an existing file; see `racing runs list` for trained runs")
-        return _from_onnx(path, path.stem) if path.suffix == ".onnx" else _from_zip(path)
-    return _of_run(local_run(spec, outputs), backend)
+        return _from_onnx(path, path.stem) if path.suffix == ".onnx" else _from_zip(path, trust=trust)
+    return _of_run(local_run(spec, outputs), backend, trust)
 
 
-def _of_run(run: RunDirectory, backend: str) -> LoadedPolicy:
+def _of_run(run: RunDirectory, backend: str, trust: bool) -> LoadedPolicy:
     file = run.paths.policy_onnx if backend == "onnx" else run.paths.policy_zip
     remedy = "train it to its end first" if not run.finished or backend == "torch" else f"racing export run={run.name}"
     require(file.is_file(), f"run {run.name} ({run.status}) has no {file.relative_to(run.path)}; {remedy}")
-    return _from_onnx(file, run.name, run) if backend == "onnx" else _from_zip(file, run)
+    return _from_onnx(file, run.name, run) if backend == "onnx" else _from_zip(file, run, trust=trust)
 
 
 def onnx_session(source: Path) -> Any:
@@ -93,11 +104,27 @@ def onnx_session(source: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # small networks: handing work over costs more
     options.log_severity_level = 3
+    content = read_bytes(source, MOST_ONNX, "an ONNX model")
+    refuse_other_files(content, source)
     try:
-        return onnxruntime.InferenceSession(source.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a dozen classes for "this is no model"
         first = str(error).splitlines()[0]
         raise InputError(f"{source} must be an ONNX model, onnxruntime says: {first}; export it again") from error
+
+
+def refuse_other_files(content: bytes, source: Path) -> None:
+    """Raise InputError if a model keeps weights in other files: it could name any file of this machine."""
+    if b"external_data" not in content and b"location" not in content:  # the keys that name such files
+        return
+    import onnx
+    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+
+    try:
+        outside = any(uses_external_data(tensor) for tensor in _get_all_tensors(onnx.load_from_string(content)))
+    except Exception:  # no model: onnxruntime says why
+        return
+    require(not outside, f"{source} must hold its weights itself, it names other files for them; save it as one file")
 
 
 def onnx_policy(session: Any) -> Policy:
@@ -129,7 +156,6 @@ def _from_onnx(path: Path, name: str, run: RunDirectory | None = None) -> Loaded
         shapes=dict(zip(input_names(session), (size[1:] for size in sizes), strict=True)),
         predict=onnx_policy(session),
         config=run.config if run else _remembered(path, session.get_modelmeta().custom_metadata_map),
-        trusted=run is not None and not is_fetched(run),
         run=run,
     )
 
@@ -142,29 +168,41 @@ def _remembered(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         raise InputError(f"{path}: its metadata must be JSON, {error}; export it with `racing export`") from error
 
 
-def load_model(path: Path) -> Any:
+def load_model(path: Path, *, trust: bool = False) -> Any:
     """The model in `path`, a file of Stable-Baselines3, on the CPU; imports torch. Raises InputError for other files.
 
-    Its class is the one that the file names. A file that names none is of Stable-Baselines3's own PPO or SAC, or of an
-    early version of racing.
+    Nothing that is in the file is run (racing.policies.saved); trust: run what is pickled in it, as
+    Stable-Baselines3 itself does.
     """
+    from racing.algos.optimizers import leave_dynamo_out
+    from racing.policies.saved import DAMAGED, NeedsTrust, read_model
+
+    leave_dynamo_out()
     try:
-        with zipfile.ZipFile(path) as archive:
-            data = json.loads(archive.read("data"))
-        from racing.algos.common import CLASS_TAG, tagged_class
-        from racing.algos.optimizers import leave_dynamo_out
+        return _unpickled(path) if trust else read_model(path)
+    except NeedsTrust as error:
+        remedy = "reading it would run code that is in it: trust=true does, for a file of your own"
+        raise InputError(f"{path} is not read, {error}; {remedy}") from error
+    except DAMAGED as error:
+        if isinstance(error, InputError):
+            raise
+        short = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} must be a policy saved by Stable-Baselines3, {short}; give another file") from error
 
-        leave_dynamo_out()
-        untagged = "racing.algos.sac.BatchSAC" if "target_entropy" in data else "racing.algos.ppo.BatchPPO"
-        return tagged_class(data.get(CLASS_TAG, untagged)).load(path, device="cpu")
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise InputError(f"{path} must be a policy saved by Stable-Baselines3, {error}; give another file") from error
+
+def _unpickled(path: Path) -> Any:
+    """As Stable-Baselines3 loads it: everything that is pickled in the file is run."""
+    from racing.policies.saved import algorithm_of
+
+    with zipfile.ZipFile(path) as archive:
+        data = json.loads(archive.read("data"))
+    return algorithm_of(data).load(path, device="cpu")
 
 
-def _from_zip(path: Path, run: RunDirectory | None = None) -> LoadedPolicy:
+def _from_zip(path: Path, run: RunDirectory | None = None, *, trust: bool) -> LoadedPolicy:
     from racing.algos.extractors import use_float32
 
-    model = load_model(path)
+    model = load_model(path, trust=trust)
     use_float32(model.policy)
     place = RunPaths.of(path)
     owner = run or (RunDirectory(place.folder) if place else None)
@@ -178,13 +216,12 @@ def _from_zip(path: Path, run: RunDirectory | None = None) -> LoadedPolicy:
         shapes=shapes_of(model.observation_space),
         predict=predict,
         config=owner.config if owner else {},
-        trusted=not (owner and is_fetched(owner)),
         run=run,
         model=model,
     )
 
 
-def _registered(spec: str, outputs: Path, backend: str) -> LoadedPolicy:
+def _registered(spec: str, outputs: Path, backend: str, trust: bool) -> LoadedPolicy:
     """The policy of the run that made a registered model; without such a run of racing, the model's ONNX file."""
     store = Store(None, outputs)
     store.model_run(spec)  # says what is wrong with `spec`
@@ -194,7 +231,7 @@ def _registered(spec: str, outputs: Path, backend: str) -> LoadedPolicy:
         if backend == "torch":
             raise
     else:
-        return _of_run(run, backend)
+        return _of_run(run, backend, trust)
     with tempfile.TemporaryDirectory(prefix="racing-policy-") as folder:
         store.download_model(spec, Path(folder))
         files = sorted(Path(folder).rglob("*.onnx"))
@@ -215,7 +252,7 @@ def tracks_and_vehicle(
     config, name = policy.config, policy.name
     require(bool(config.get("env")), f"policy {name} does not say what it observes; give a run or an exported .onnx")
     if not policy.trusted:
-        refuse_foreign_code(config, name)
+        refuse_foreign_code(config, f"policy {name}")
     if track is None:
         require(bool(config.get("track")), f"policy {name} does not say where it drives; name a track=")
     tracks = load_tracks(track, **reading) if track is not None else build(config["track"])
@@ -254,12 +291,30 @@ def batch_text(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return " and ".join(text if name == VECTOR else f"{name} {text}" for name, text in sorted(texts.items())[::-1])
 
 
-def refuse_foreign_code(config: Mapping[str, Any], name: str) -> None:
-    """Raise InputError if a file's configuration would run anything but racing's own environments and tracks."""
-    env, track, vehicle = (dict(config.get(group) or {}) for group in ("env", "track", "vehicle"))
-    good = vehicle.pop("_target_", _VEHICLE_TARGET) == _VEHICLE_TARGET
-    good = good and bool(_ENV_TARGET.fullmatch(str(env.pop("_target_", "")))) and env.pop("_partial_", True) is True
-    good = good and track.pop("_target_", _TRACK_TARGETS[0]) in _TRACK_TARGETS
-    rest = json.dumps([env, track, vehicle])
-    good = good and '"_' not in rest and "${" not in rest  # no further targets, no interpolation
-    require(good, f"policy {name} must name racing's own environment and track only; do not trust this file")
+def refuse_foreign_code(config: Mapping[str, Any], name: str, groups: Sequence[str] = GROUPS) -> None:
+    """Raise InputError if a recorded configuration names code that is not racing's own, or is not resolved.
+
+    groups: of it, that are going to be built.
+    """
+    for group in groups:
+        node = config.get(group)
+        if node is not None:
+            foreign = _foreign(node, group, TARGETS.get(group))
+            remedy = "do not trust this file; trust=true runs what it names, where it is your own"
+            require(foreign is None, f"{name} must name racing's own {group} only, it has {foreign}; {remedy}")
+
+
+def _foreign(node: Any, where: str, target: str | None) -> str | None:
+    """The first place below `where` that would have code run, None if there is none. target: what it may name."""
+    if isinstance(node, str):
+        return f"{where}={node[:60]!r}" if "${" in node else None
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            own = key == "_target_" and target is not None and re.fullmatch(target, str(value))
+            if str(key).startswith("_") and not own and (key not in HOW_TO_BUILD or target is None):
+                return f"{where}.{key}={str(value)[:60]!r}"
+        parts: Iterable[tuple[Any, Any]] = node.items()
+    else:
+        parts = enumerate(node) if isinstance(node, list | tuple) else ()
+    found = (_foreign(value, f"{where}.{key}", None) for key, value in parts)
+    return next((place for place in found if place), None)

@@ -24,11 +24,13 @@ class Teacher:
     """A policy to imitate.
 
     spec: names exactly these weights. path: its policy.zip. observation: shape of what it observes, as text.
+    trust: see `load_model`.
     """
 
     spec: str
     path: Path
     observation: str
+    trust: bool = False
 
     def policy(self, size: int) -> Any:
         """Load it: (N, P) privileged observations -> (N, 2) actions in [-1, 1].
@@ -38,7 +40,7 @@ class Teacher:
         rule = f"algo.teacher={self.spec} must observe what env's sensors give, shape ({size},)"
         remedy = f"it observes {self.observation}; train it with these sensors"
         require(self.observation == str((size,)), f"{rule}, {remedy}")
-        model = load_model(self.path)
+        model = load_model(self.path, trust=self.trust)
 
         def act(privileged: Any) -> Any:
             return np.asarray(model.predict(privileged, deterministic=True)[0], np.float32)
@@ -52,14 +54,15 @@ def _config_of(policy: Path) -> dict[str, Any]:
     return RunDirectory(paths.folder).config if paths else {}
 
 
-def find_teacher(spec: Any, outputs: Path, uri: str | None, env: Mapping[str, Any]) -> Teacher:
+def find_teacher(spec: Any, outputs: Path, uri: str | None, env: Mapping[str, Any], *, trust: bool = False) -> Teacher:
     """The teacher that `algo.teacher=<spec>` means.
 
     spec: a finished run or a policy.zip, as for init_from.
     env: the student's config group.
+    trust: see `load_model`.
     Raises InputError where the teacher is none or its sensors mean something else than the student's.
     """
-    found = find_initial_weights(spec, outputs, uri, key="algo.teacher")
+    found = find_initial_weights(spec, outputs, uri, key="algo.teacher", trust=trust)
     rule = f"algo.teacher={spec} must be a finished run or a policy.zip"
     require(found.path.suffix == ".zip", f"{rule}, it is a checkpoint; name the run")
     theirs = _config_of(found.path).get("env", {})
@@ -67,4 +70,4 @@ def find_teacher(spec: Any, outputs: Path, uri: str | None, env: Mapping[str, An
         differs = f"its env.{key} is {theirs.get(key)}, not {env.get(key)}"
         rule = f"algo.teacher={spec} must observe what env's sensors give"
         require(theirs.get(key) == env.get(key), f"{rule}: {differs}; set env.{key} or take another teacher")
-    return Teacher(spec=found.spec, path=found.path, observation=found.observation)
+    return Teacher(spec=found.spec, path=found.path, observation=found.observation, trust=trust)

@@ -19,12 +19,14 @@ from typing import Any
 
 from racing.errors import InputError, require
 from racing.files import atomic_path, move_aside, read_json, remove_leftovers, remove_tree
+from racing.reading import read_regular
 from racing.runs.archive import dump_tree, load_tree
 from racing.runs.paths import RunPaths, step_name
 
 MARKER = "COMPLETE"
 DAMAGED = ".damaged"  # behind the name of a checkpoint that is not whole
 FORMAT = 1
+MOST_STATE = 1 << 38  # [bytes] of one file
 
 Rows = Callable[[int, int], dict[str, Any]]  # rows from .. to of a log, as arrays by name
 
@@ -210,7 +212,7 @@ def _write(path: Path, data: bytes) -> str:
 def _checked(path: Path, digest: str | None) -> bytes:
     """Read `path`. Raises InputError unless its sha256 is `digest`."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MOST_STATE)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; the checkpoint is damaged") from error
     if hashlib.sha256(data).hexdigest() != digest:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import yaml
 
-from racing.errors import InputError, require
-from racing.files import is_file_name, move_aside, read_json, write_atomic, write_json
+from racing.errors import InputError, is_file, is_number, require
+from racing.files import move_aside, read_json, write_atomic, write_json
+from racing.reading import read_regular
 from racing.renamed_keys import RENAMED_KEYS, upgraded
 from racing.runs.identity import config_hash, differing_keys, flatten, listing, recorded_hash
-from racing.runs.journal import Journal, read_cursor, read_journal
+from racing.runs.journal import Journal, first_record, last_end, read_cursor, read_journal
 from racing.runs.lock import FileLock
-from racing.runs.paths import IN_RUN, RunPaths
+from racing.runs.metrics import HEADLINE
+from racing.runs.paths import IN_RUN, RunPaths, require_name
 from racing.runs.status import ENDS, RunStatus
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 RUNS = "runs"  # folder of the run directories in the outputs folder
+MOST_DOCUMENT = 16 << 20  # [bytes] of a file that describes a run
 FOLDERS = (IN_RUN.checkpoints, IN_RUN.evaluations, IN_RUN.export)
 
 
@@ -50,34 +54,64 @@ class RunDirectory:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration that began the run, with today's names of its keys; empty where there is none."""
-        return upgraded(read_config(self.paths.config))
+        """The resolved configuration that began the run, with today's names of its keys; empty where there is none.
+
+        Raises InputError where the file is damaged.
+        """
+        with self._reading(self.paths.config):
+            return upgraded(read_config(self.paths.config))
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The result of a finished run; empty before."""
-        return read_json(self.paths.summary)
+        """The result of a finished run; empty before. Raises InputError where the file is damaged."""
+        with self._reading(self.paths.summary):
+            return check_summary(read_json(self.paths.summary, MOST_DOCUMENT))
 
     @property
     def mlflow(self) -> dict[str, Any]:
-        """`uri`, `experiment_id`, `run_id` of the run's copy in MLflow; empty before there is one."""
-        return read_json(self.paths.mlflow)
+        """`uri`, `experiment_id`, `run_id` of the run's copy in MLflow; empty before there is one. As `summary`."""
+        with self._reading(self.paths.mlflow):
+            return check_texts(read_json(self.paths.mlflow, MOST_DOCUMENT), ("uri", "experiment_id", "run_id"))
 
     @property
     def sent(self) -> int:
-        """How many bytes of the journal MLflow has."""
-        return read_cursor(self.paths.cursor)
+        """How many bytes of the journal MLflow has. As `summary`."""
+        with self._reading(self.paths.cursor):
+            return read_cursor(self.paths.cursor)
 
     @property
     def started(self) -> int:
-        """When the run began, UTC milliseconds; 0 without a journal."""
-        first = next(read_journal(self.paths.journal), None) if self.exists else None
-        return int(first.record["ts"]) if first and first.record else 0
+        """When the run began, UTC milliseconds; 0 without a journal. Raises InputError where that is damaged."""
+        with self._reading(self.paths.journal):
+            return first_record(self.paths.journal)[1] if self.exists else 0
+
+    @property
+    def damage(self) -> str | None:
+        """What keeps the run from being read, for people; None where nothing does."""
+        try:
+            with self._reading(self.paths.journal):
+                first_record(self.paths.journal)
+            _ = self.status, self.summary, self.mlflow, self.sent
+        except InputError as error:
+            return str(error)
+        return None
+
+    @contextlib.contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        """Turn what is wrong with a file of the run into InputError."""
+        try:
+            yield
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            short = " ".join(problem.replace(f"{path} ", "").split())[:200]
+            raise InputError(
+                f"run {self.name}: {path.name} is damaged, {short}; restore it, or move {path} away"
+            ) from error
 
     @property
     def exists(self) -> bool:
         """Whether this is a run directory."""
-        return self.paths.journal.is_file()
+        return is_file(self.paths.journal)
 
     @property
     def finished(self) -> bool:
@@ -91,12 +125,8 @@ class RunDirectory:
 
     def last_end(self) -> RunStatus | None:
         """Return the status of the last `end` line, None if the run started again since or never ended."""
-        status = None
-        for line in read_journal(self.paths.journal) if self.exists else ():
-            # Most lines are metrics: two substring searches are much cheaper than parsing them.
-            if b'"kind":"end"' in line.raw or b'"kind":"start"' in line.raw:
-                record = line.record or {}
-                status = record.get("status") if record.get("kind") == "end" else None
+        with self._reading(self.paths.journal):
+            status = last_end(self.paths.journal) if self.exists else None
         return RunStatus(status) if status in ENDS else None
 
     @property
@@ -186,8 +216,7 @@ def open_run(
     configuration beside the first. The files that describe the run are those of its first start.
     Raises InputError if `outputs` cannot be written, the name is no file name, or another process has the directory.
     """
-    rule = "must be letters, digits and _-. and not begin with a dot; rename it"
-    require(is_file_name(name), f"name {name!r} {rule}")
+    require_name("name", name)
     run = RunDirectory(run_path(outputs, name, config, suffix))
     try:
         run.path.mkdir(parents=True, exist_ok=True)
@@ -235,10 +264,43 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read the configuration in `path` as it was recorded; {} where there is none. Raises YAMLError, ValueError."""
     if not path.exists():
         return {}
-    config = yaml.load(path.read_text(), Loader=LOADER) or {}
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} must hold a mapping")
+    try:
+        config = yaml.load(read_regular(path, MOST_DOCUMENT).decode(), Loader=LOADER) or {}
+        if not isinstance(config, dict):
+            raise ValueError(f"{path} must hold a mapping")
+        require_small(config, str(path))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
     return config
+
+
+def require_small(value: Any, name: str, most: int = 1_000_000) -> None:
+    """Raise ValueError where `value` has more than `most` parts: in YAML, a few references can make billions."""
+    waiting, seen = [value], 0
+    while waiting:
+        node = waiting.pop()
+        children = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else ()
+        seen += len(children)
+        if seen > most:
+            raise ValueError(f"{name} holds more than {most:,} values")
+        waiting.extend(children)
+
+
+def check_summary(summary: dict[str, Any]) -> dict[str, Any]:
+    """Raise ValueError unless what others compute with are numbers. Returns it."""
+    for name in (*HEADLINE, "total_steps", "best_step"):
+        value = summary.get(name)
+        if value is not None and not (is_number(value) or isinstance(value, float)):
+            raise ValueError(f"{name} must be a number, it is {str(value)[:40]!r}")
+    return summary
+
+
+def check_texts(content: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Raise ValueError where one of `names` is there and no text. Returns the content."""
+    for name in names:
+        if not isinstance(content.get(name, ""), str | None):
+            raise ValueError(f"{name} must be a text, it is {str(content[name])[:40]!r}")
+    return content
 
 
 def reopen_run(path: Path) -> RunDirectory:
@@ -250,9 +312,21 @@ def reopen_run(path: Path) -> RunDirectory:
 
 
 def all_runs(outputs: Path) -> list[RunDirectory]:
-    """Return the run directories under `outputs`, newest first."""
+    """Return the run directories under `outputs`, newest first, and at the end the damaged ones (`damage`)."""
     runs = [RunDirectory(path.parent) for path in (Path(outputs) / RUNS).glob(f"*/{IN_RUN.journal}")]
-    return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
+
+    def age(run: RunDirectory) -> int:
+        try:
+            return run.started
+        except InputError:
+            return -1
+
+    return sorted(runs, key=lambda run: (age(run), run.name), reverse=True)
+
+
+def whole_runs(outputs: Path) -> Iterator[RunDirectory]:
+    """Yield `all_runs` that are not damaged."""
+    return (run for run in all_runs(outputs) if run.damage is None)
 
 
 def find_run(spec: str, outputs: Path) -> RunDirectory:
@@ -263,7 +337,7 @@ def find_run(spec: str, outputs: Path) -> RunDirectory:
     for path in (Path(outputs) / RUNS / spec, Path(spec)):
         if RunDirectory(path).exists:
             return RunDirectory(path)
-    for run in all_runs(outputs):
+    for run in whole_runs(outputs):
         if spec == "latest" or run.mlflow.get("run_id") == spec:
             return run
     rule = "must be a run directory, its name, an MLflow run id of a run here, or latest"

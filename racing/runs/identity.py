@@ -22,6 +22,7 @@ NOT_IDENTITY = (
     "phases",
     "hydra",
     "fresh",
+    "trust",
     "debug",
     "run",
     "tuning",

@@ -32,12 +32,16 @@ from typing import Any
 
 from racing.errors import require
 from racing.files import read_json, write_atomic
+from racing.reading import open_regular
 from racing.runs.status import ENDS
 
 VERSION = 1
 MAX_NAME = 250  # [characters] MLflow's limit for the name of a metric, parameter or tag
 _NAME = re.compile(r"[A-Za-z0-9_.:\- ]+(/[A-Za-z0-9_.:\- ]+)*")  # MLflow's alphabet; as a path it must be normal
 _TAIL = 1 << 16  # [bytes] read at a time when looking for the last newline
+_LOOKS = (1 << 16, 1 << 20, 1 << 26)  # [bytes] from the end, in which the last `start` or `end` is looked for
+MOST_LINE = 32 << 20  # [bytes] a longer line is none of ours
+LATEST = 253_402_300_799_999  # [ms] the end of the year 9999
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,20 @@ class Line:
 
 
 def read_journal(path: Path, offset: int = 0) -> Iterator[Line]:
-    """Yield the complete lines of a journal from byte `offset` on; a torn last line (no newline yet) is left out."""
-    with path.open("rb") as file:
+    """Yield the complete lines of a journal from byte `offset` on; a torn last line (no newline yet) is left out.
+
+    Raises OSError if it is no regular file, ValueError at a line that is longer than any of ours.
+    """
+    with open_regular(path) as file:
         file.seek(offset)
-        for raw in file:
+        while raw := file.readline(MOST_LINE):
             if not raw.endswith(b"\n"):
-                return
+                if len(raw) < MOST_LINE:
+                    return
+                raise ValueError(f"{path} has a line of more than {MOST_LINE:,} bytes")
             try:
                 record = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 record = None
             yield Line(offset, offset + len(raw), raw, record if isinstance(record, dict) else None)
             offset += len(raw)
@@ -73,7 +82,7 @@ def metric_points(line: Line) -> list[tuple[int, str, float]]:
     try:
         step = int(record["step"])
         return [(step, str(name), float(value)) for name, value in record["values"].items()]
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return []
 
 
@@ -88,9 +97,43 @@ def newest_metrics(path: Path, tail: int) -> tuple[int | None, dict[str, float]]
     return step, values
 
 
+def first_record(path: Path) -> tuple[str, int]:
+    """Read the id of a journal and when it began [UTC ms]. Raises ValueError, OSError if it does not begin as one."""
+    record = next((line.record for line in read_journal(path)), None) or {}
+    if record.get("kind") != "journal" or not isinstance(record.get("id"), str):
+        raise ValueError("its first line is no record of ours")
+    began = record.get("ts")
+    if not isinstance(began, int) or isinstance(began, bool) or not 0 <= began <= LATEST:
+        raise ValueError("its first line lacks its time")
+    return record["id"], began
+
+
+def last_end(path: Path) -> str | None:
+    """Read the status of the last `end`; None if the run started again since, or never ended.
+
+    After an `end` little is written but by a `start`: where neither stands near the end of the file, the last was one.
+    """
+    size = path.stat().st_size
+    for look in _LOOKS:
+        found = None
+        for line in read_journal(path, max(0, size - look)):
+            # Most lines are metrics: two substring searches are much cheaper than more.
+            if b'"kind":"end"' in line.raw or b'"kind":"start"' in line.raw:
+                record = line.record or {}
+                found = record if record.get("kind") in ("start", "end") else found
+        if found is not None:
+            return str(found.get("status")) if found["kind"] == "end" else None
+        if look >= size:
+            break
+    return None
+
+
 def read_cursor(path: Path) -> int:
     """Read from the cursor file `path` how many bytes of a journal a tracker has; 0 where there is none."""
-    return int(read_json(path).get("offset", 0))
+    offset = read_json(path).get("offset", 0)
+    if not isinstance(offset, int) or offset < 0:
+        raise ValueError(f"{path} must say how many bytes, it says {offset!r}")
+    return offset
 
 
 def write_cursor(path: Path, offset: int) -> None:

@@ -16,6 +16,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from racing.errors import InputError, require
+from racing.files import is_file_name
+
+MAX_NAME = 128  # characters: with a hash, a suffix and the ending of a temporary file it stays a file's name
+
+
+def require_name(key: str, value: Any) -> None:
+    """Raise InputError unless `value`, of the configuration's `key`, can name a folder and a run."""
+    if not isinstance(value, str):
+        raise InputError(f"{key} must be a text, got {value!r}; write {key}=TEXT")
+    long = f"{key} {value[:40]!r}... must have at most {MAX_NAME} characters, got {len(value)}; shorten it"
+    require(len(value) <= MAX_NAME, long)
+    rule = f"{key} {value!r} must be letters, digits and _-. and not begin with a dot"
+    require(is_file_name(value), f"{rule}; rename it")
 
 
 def step_name(step: int) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from racing.errors import InputError, require
+from racing.files import is_inside
 from racing.runs.status import RunStatus
 from racing.tracking.errors import http_status
 from racing.tracking.store import open_client, resolve_uri, sqlite_file
@@ -151,6 +152,7 @@ class Store:
     def download(self, run_id: str, path: str, folder: Path) -> Path:
         """Copy the artifact `path`, a file or a folder, to `folder`/`path`. Raises InputError."""
         missing = f"run {run_id} of {self.uri} has no artifact {path}; see `racing runs artifacts run={run_id}`"
+        require(is_inside(path), f"run {run_id} of {self.uri} names the artifact {path[:80]!r}, which leads elsewhere")
         place = (folder / path).parent  # MLflow keeps only the last part of `path`
         place.mkdir(parents=True, exist_ok=True)
         return Path(self.ask(lambda: self.client.download_artifacts(run_id, path, str(place)), missing))

@@ -216,7 +216,7 @@ class Delivery:
             self._mlflow.log_artifact(self.run_id, str(copy))
 
     def _artifact(self, record: dict[str, Any]) -> None:
-        path, folder = self.run.path / record["path"], record.get("folder") or None
+        path, folder = self._inside(record["path"]), record.get("folder") or None
         if path.is_dir():
             self._mlflow.log_artifacts(self.run_id, str(path), folder or path.name)
         elif path.is_file():
@@ -225,11 +225,18 @@ class Delivery:
             raise FileNotFoundError(f"{path} does not exist")
         self.sent["artifacts"] += 1
 
+    def _inside(self, name: str) -> Path:
+        """The file or folder of the run that a line names. What lies elsewhere is none: nobody asked to send that."""
+        path = self.run.path / name
+        if not path.resolve().is_relative_to(self.run.path):
+            raise FileNotFoundError(f"{path} does not lie in the run directory")
+        return path
+
     def _model(self, record: dict[str, Any]) -> None:
         """Log the policy as an MLflow model of the run, unless these bytes are there already."""
         from racing.tracking.mlflow_model import write_mlflow_model
 
-        path = self.run.path / record["path"]
+        path = self._inside(record["path"])
         tags = {"racing.sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         found = self._mlflow.search_logged_models([self._experiment_id], f"source_run_id = '{self.run_id}'")
         same = [model for model in found if model.name == record["name"] and tags.items() <= model.tags.items()]

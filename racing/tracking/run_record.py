@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from racing.errors import InputError, require
+from racing.reading import read_regular
 from racing.renamed_keys import upgraded
-from racing.runs.directory import RunDirectory, find_run
+from racing.runs.directory import MOST_DOCUMENT, RunDirectory, find_run, require_small
 from racing.runs.journal import metric_points, read_journal
 from racing.runs.metrics import current_name
 from racing.runs.paths import IN_RUN
@@ -74,6 +75,8 @@ def find_record(spec: str, outputs: Path, uri: str | None = None) -> RunRecord:
     Raises InputError if there is none, it is damaged, or the store does not answer.
     """
     found = locate(spec, outputs, uri)
+    if isinstance(found, RunDirectory) and found.damage is not None:
+        raise InputError(found.damage)
     return local_record(found) if isinstance(found, RunDirectory) else _remote_record(*found)
 
 
@@ -110,17 +113,19 @@ def local_record(run: RunDirectory) -> RunRecord:
 
     def read(name: str) -> str | None:
         try:
-            return (run.path / name).read_bytes().decode()  # read_text would change the line ends of a patch
+            return read_regular(run.path / name, MOST_DOCUMENT).decode()  # read_text would change a patch's line ends
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise InputError(f"{run.path}: {name} is damaged, {error.strerror}; restore it") from error
 
     return RunRecord(
         name=run.name,
         run_id=run.mlflow.get("run_id"),
         uri=run.mlflow.get("uri"),
         **_parsed(read, str(run.path)),
-        tags=_journal_tags(run.paths.journal),
         status=run.status,
+        tags=_journal_tags(run.paths.journal),
         directory=run,
         read_series=lambda: journal_series(run.paths.journal),
     )
@@ -213,9 +218,10 @@ def _document(
     try:
         text = read(name)
         value = parse(text) if text else empty
+        require_small(value, name)
     except InputError:
         raise
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{source}: {name} is damaged, {' '.join(str(error).split())[:200]}; restore it") from error
     missing = f"{source} must have {name}, it was removed or not sent yet; the run cannot be read without it"
     require(text is not None or not needed, missing)
@@ -227,6 +233,7 @@ def _document(
 def _journal_tags(path: Path) -> dict[str, str]:
     tags: dict[str, str] = {}
     for line in read_journal(path):
-        if b'"kind":"tags"' in line.raw and line.record:
-            tags.update(line.record["values"])
+        values = (line.record or {}).get("values") if b'"kind":"tags"' in line.raw else None
+        if isinstance(values, dict):
+            tags.update({name: str(value) for name, value in values.items()})
     return tags

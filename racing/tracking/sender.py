@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from racing.processes import end_of_log, import_path, python
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
@@ -87,13 +88,27 @@ class Sender:
         self.incomplete = [name for name, process in self.processes.items() if not _finished(process, deadline)]
         return not self.incomplete
 
+    @property
+    def died(self) -> str | None:
+        """After `close`: of a sender that ended before it began, what it left in the log; None if none did."""
+        for name, process in self.processes.items():
+            if process is None or not process.returncode or process.returncode < 0:
+                continue
+            lock = FileLock(self.run.paths.sender_lock if name == MLFLOW else self.run.paths.sink_lock(name))
+            if not lock.owner.startswith(f"process {process.pid} "):
+                log, last = self.run.paths.sender_log, end_of_log(self.run.paths.sender_log)
+                return (
+                    f"the process that sends to {name} ended at once, exit code {process.returncode}: {last}; see {log}"
+                )
+        return None
+
 
 def spawn(run: RunDirectory, arguments: Sequence[str], outputs: Path) -> subprocess.Popen[bytes] | None:
     """Start a process that sends the journal somewhere; None where it cannot be started.
 
     arguments: of Python; `--parent` with our process id is added.
     """
-    command = [sys.executable, *arguments, "--parent", str(os.getpid())]
+    command = python(*arguments, "--parent", str(os.getpid()))
     with run.paths.sender_log.open("ab") as log:
         # The pipe is never written to: its end means that the trainer has exited, however it did.
         # An own session keeps a Ctrl-C meant for the trainer away.
@@ -103,7 +118,7 @@ def spawn(run: RunDirectory, arguments: Sequence[str], outputs: Path) -> subproc
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment(outputs),
+                env=environment(outputs) | {"PYTHONPATH": import_path()},
                 start_new_session=True,
             )
         except OSError as error:  # no memory or processes left: the journal is still complete

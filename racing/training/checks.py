@@ -8,18 +8,22 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from racing.config import key_hint, keys_of, plain
+from racing.config import key_hint, keys_of, plain, word
 from racing.errors import InputError, require, require_number
 from racing.evaluation.seeds import MAX_TASK_SEED
 from racing.renamed_keys import renamed
 from racing.runs.identity import flatten
+from racing.runs.paths import require_name
 from racing.tracking.sinks import check_sinks
 from racing.tracking.store import resolve_uri
+from racing.training.sizes import check_sizes
 
 
 def checked(cfg: DictConfig) -> dict[str, Any]:
     """`cfg` as plain data. Raises InputError where a value breaks a rule that no part checks itself."""
     config = plain(cfg)
+    if "name" in config:
+        config["name"] = word(config["name"])
     try:
         check(config)
     except KeyError as error:
@@ -33,6 +37,8 @@ def check(config: Mapping[str, Any]) -> None:
         group = config.get(name)
         require(isinstance(group, dict), f"{name}={group!r} must be a group of keys; choose a file of conf/{name}")
     refuse_unknown(config)
+    if config.get("name") is not None:  # else nobody is to write a run
+        require_name("name", config["name"])
     require_number("seed", config["seed"], 0, MAX_TASK_SEED - 1, whole=True)
     for key, low, high in (("n_envs", 1, 1 << 20), ("total_timesteps", 1, 1 << 40)):
         require_number(f"algo.{key}", config["algo"].get(key), low, high, whole=True)
@@ -42,6 +48,7 @@ def check(config: Mapping[str, Any]) -> None:
     require_number("eval.holdout_tracks", evaluation["holdout_tracks"], 0, 10_000, whole=True)
     for key in ("start_fraction", "target_finish_rate"):
         require_number(f"eval.{key}", evaluation[key], 0, 1, remedy="it is a share")
+    check_sizes(config)
     keeping = config["checkpoint"]
     for key, low in (("every", 0), ("milestone_every", 0), ("keep_last", 1)):
         require_number(f"checkpoint.{key}", keeping[key], low, 1 << 40, whole=True)
@@ -49,7 +56,8 @@ def check(config: Mapping[str, Any]) -> None:
     require_number("tracking.close_timeout", tracking["close_timeout"], 0, 86_400, unit="s")
     check_sinks(tracking)
     hardware = config["hardware"]
-    switches = {"fresh": config["fresh"], "tracking.enabled": tracking["enabled"], "eval.video": evaluation["video"]}
+    switches = {name: config.get(name, False) for name in ("fresh", "trust")}
+    switches |= {"tracking.enabled": tracking["enabled"], "eval.video": evaluation["video"]}
     for key, value in (switches | {"hardware.fallback": hardware["fallback"]}).items():
         require(isinstance(value, bool), f"{key} must be true or false, got {value!r}; choose one")
     texts = {"tracking.experiment": tracking["experiment"], "paths.outputs": config["paths"]["outputs"]}

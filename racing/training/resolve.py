@@ -57,16 +57,16 @@ def resolve(cfg: DictConfig) -> ResolvedConfig:
     """
     values = checked(cfg)
     outputs, uri = Path(values["paths"]["outputs"]).resolve(), values["tracking"]["uri"]
-    initial, teacher = None, None
+    initial, teacher, trust = None, None, bool(values.get("trust"))
     if values["init_from"] is not None:
         from racing.policies.init_from import find_initial_weights  # torch: only where weights are wanted
 
-        initial = find_initial_weights(values["init_from"], outputs, uri)
+        initial = find_initial_weights(values["init_from"], outputs, uri, trust=trust)
         values["init_from"] = initial.spec
     if values["algo"].get("teacher") is not None:
         from racing.policies.teacher import find_teacher
 
-        teacher = find_teacher(values["algo"]["teacher"], outputs, uri, values["env"])
+        teacher = find_teacher(values["algo"]["teacher"], outputs, uri, values["env"], trust=trust)
         values["algo"]["teacher"] = teacher.spec
     tree = OmegaConf.create(values, flags={"readonly": True, "struct": True})
     return ResolvedConfig(tree=tree, initial_weights=initial, teacher=teacher)

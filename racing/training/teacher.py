@@ -15,7 +15,7 @@ from racing.training.stop_flag import StopFlag
 from racing.training.trainer import train
 
 # Groups of which the student's overrides are the teacher's, too.
-SHARED = ("track", "vehicle", "seed", "paths", "tracking", "hardware", "checkpoint", "debug", "fresh")
+SHARED = ("track", "vehicle", "seed", "paths", "tracking", "hardware", "checkpoint", "debug", "fresh", "trust")
 PLACE = ("paths", "tracking", "hardware", "launcher")  # groups that say where a run is and who records it
 
 

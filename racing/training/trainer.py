@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from racing.errors import InputError, Stopped
+from racing.errors import InputError, JobsFailed, Stopped
 from racing.runs.directory import RunDirectory, open_run, run_path
 from racing.runs.meta import write_meta
 from racing.runs.provenance import collect, facts, track_sha256
@@ -66,6 +66,8 @@ def train(
         print_summary(run, config.outputs)
         if not complete:
             print(f"upload to {', '.join(sender.incomplete)} incomplete: racing runs sync {run.name}")
+        if sender.died:
+            raise JobsFailed(f"racing: {sender.died}; {run.name} itself is done: racing runs sync {run.name}")
         return run
 
 

@@ -113,7 +113,9 @@ def show(study: Study, folder: Path) -> None:
     print(f"report   {folder}")
     best = best_trial(study)
     if best is not None:
-        print(f"best     trial {best.number}, {best.value:.4f}: {' '.join(overrides_of(best.params))}")
+        nobody = best.value == 0  # of a score or a finish rate: such a trial is the first, not the best
+        note = "; nobody has finished, none is better than another" if nobody else ""
+        print(f"best     trial {best.number}, {best.value:.4f}: {' '.join(overrides_of(best.params))}{note}")
 
 
 def _draw(study: Study, name: str, path: Path) -> Path | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from racing.config import build, compose, explain, plain
+from racing.config import compose, plain, word
 from racing.errors import InputError, require, require_number
 from racing.renamed_keys import key_of
 from racing.runs.identity import differing_keys, identity, listing
+from racing.runs.paths import require_name
 from racing.training.checks import checked
+from racing.tuning.parts import make_pruner, make_sampler, own_arguments
 from racing.tuning.score import METRICS
 from racing.tuning.space import example, overrides_of, parse_space
+from racing.tuning.storage import find_storage, open_storage
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -44,6 +46,7 @@ class Search:
     metric: str
     defaults: list[str]  # overrides of all trials that stand below those: tuning.overrides
     storage: str
+    parts: dict[str, Any]  # sampler, pruner: as conf/tuning describes them
     folder: Path  # what workers leave beside the storage: locks, the report
 
     def trial_overrides(self, params: Mapping[str, Any]) -> list[str]:
@@ -68,12 +71,26 @@ class Search:
         Its seed follows from the configuration's, the worker and `done`: workers differ, and one that was interrupted
         goes on as if it had not been.
         """
-        from optuna.exceptions import ExperimentalWarning
-
         seed = int(np.random.SeedSequence([self.cfg.seed, self.worker, done]).generate_state(1)[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return _build("sampler", self.cfg.tuning.sampler, seed=seed)
+        return make_sampler(self.parts["sampler"], seed)
+
+    def check(self) -> None:
+        """Build once what the study needs, and try it; nothing is written. Raises InputError for what does not work."""
+        import optuna
+
+        sampler, pruner = self.sampler(0), make_pruner(self.parts["pruner"])
+        before = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            optuna.create_study(sampler=sampler, pruner=pruner).ask(self.space)
+        except Exception as error:  # a class of anybody's says in its own way what is wrong
+            wrong = f"tuning.sampler._target_={self.parts['sampler']['_target_']} cannot draw from tuning.space"
+            raise InputError(f"{wrong}: {' '.join(str(error).split())[:200]}; choose another") from error
+        finally:
+            optuna.logging.set_verbosity(before)
+        storage = find_storage(self.storage)
+        if storage is not None and self.name in {one.study_name for one in optuna.get_all_study_summaries(storage)}:
+            self._require_same(optuna.load_study(study_name=self.name, storage=storage))
 
     def open(self) -> Study:
         """The study, begun if it is not there.
@@ -82,21 +99,22 @@ class Search:
         """
         import optuna
 
-        from racing.tuning.storage import open_storage
-
-        node = self.cfg.tuning.pruner
-        pruner = _build("pruner", node) if node is not None else optuna.pruners.NopPruner()
-        storage, sampler = open_storage(self.storage), self.sampler(0)
+        pruner, sampler = make_pruner(self.parts["pruner"]), self.sampler(0)
+        storage = open_storage(self.storage)
         common = {"storage": storage, "sampler": sampler, "pruner": pruner, "study_name": self.name}
         study = optuna.create_study(**common, direction="maximize", load_if_exists=True)
-        before = study.user_attrs.get("base")
-        if before is None:
+        if study.user_attrs.get("base") is None:
             study.set_user_attr("base", self.base)
+        self._require_same(study)
+        return study
+
+    def _require_same(self, study: Study) -> None:
+        """Raise InputError if the study was begun with another configuration, or another kind of space."""
+        before = study.user_attrs.get("base")
         others = differing_keys(before, self.base) if before else []
         rule = f"study {self.name} was begun with another configuration: {listing(others)}"
         require(not others, f"{rule}; its trials cannot be compared with these, set tuning.study to a new name")
         self._check_space(study)
-        return study
 
     def _check_space(self, study: Study) -> None:
         """Raise InputError if an older space of the study, of the same keys, is one of another kind."""
@@ -131,10 +149,15 @@ def read_search(cfg: DictConfig, overrides: Sequence[str], place: Path | None) -
     fits = isinstance(defaults, list) and all(isinstance(o, str) and "=" in o for o in defaults)
     require(fits, f"tuning.overrides must be a list of KEY=VALUE, got {defaults!r}; [] for none")
     require(cfg.phases is None, "tuning cannot search over phases; give the overrides of one of them")
-    space = parse_space(tuning["space"])
+    fits = tuning["storage"] is None or (isinstance(tuning["storage"], str) and tuning["storage"] != "")
+    require(fits, f"tuning.storage must be a file or modal-dict://NAME, got {tuning['storage']!r}; null is usual")
+    space, typed = parse_space(tuning["space"]), set(map(key_of, overrides))
     base = {**identity(checked(cfg)), "search": {"metric": metric, "overrides": defaults}}
     text = json.dumps([base, tuning["space"]], sort_keys=True)
-    name = tuning["study"] or f"{cfg.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    name = f"{cfg.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    if tuning["study"] is not None:
+        name = word(tuning["study"])
+        require_name("tuning.study", name)  # it is the name of the report's folder, too
     studies = Path(config["paths"]["outputs"]).resolve() / "studies"
     beside = place / "study.journal" if place else studies / f"{name}.journal"
     search = Search(
@@ -148,17 +171,9 @@ def read_search(cfg: DictConfig, overrides: Sequence[str], place: Path | None) -
         worker=tuning["worker"],
         metric=metric,
         defaults=defaults,
-        storage=str(tuning["storage"] or beside),
+        storage=str(beside if tuning["storage"] is None else tuning["storage"]),
+        parts={part: own_arguments(part, tuning[part], overrides, typed) for part in ("sampler", "pruner")},
         folder=(place or studies) / name,
     )
     search.compose(search.trial_overrides(example(space)))  # unknown keys are refused now, not trial by trial
     return search
-
-
-def _build(key: str, node: Any, **arguments: Any) -> Any:
-    from hydra.errors import InstantiationException
-
-    try:
-        return build(node, **arguments)
-    except InstantiationException as error:
-        raise InputError(f"tuning.{key}: {explain(error)}") from error

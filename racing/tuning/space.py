@@ -10,7 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
 
+from racing.config import TEXTS, as_text
 from racing.errors import InputError, require
+from racing.renamed_keys import key_of
 from racing.runs.identity import NOT_IDENTITY, flatten
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 SYNTAX = "choice(a, b), interval(0.9, 0.99), int(interval(1, 9)), range(1, 9) or tag(log, interval(1e-5, 1e-3))"
 PREFIX = "tuning.space."  # of keys of the space
+ARGUMENTS = ("tuning.sampler.", "tuning.pruner.")
 
 
 def parse_space(space: Any) -> dict[str, BaseDistribution]:
@@ -92,14 +95,19 @@ def search_for_hydra(override: str) -> list[str]:
     """Write an override of the group tuning as Hydra takes it.
 
     SPACE of `tuning.space.KEY=SPACE` is put in quotes, as Hydra would sweep itself; KEY may be a new one. A whole
-    `tuning.space={...}`, or sampler or pruner, replaces what was there, which Hydra would merge. Raises InputError for
+    `tuning.space={...}`, or sampler or pruner, replaces what was there, which Hydra would merge. Any argument of the
+    sampler or pruner may be given: whether it has that one is known when it is built. Raises InputError for
     tuning.workers=0, of which Hydra would make no job at all.
     """
     key, equals, value = override.partition("=")
+    if key_of(override) in TEXTS:
+        return [as_text(override)]
     none = key == "tuning.workers" and not re.fullmatch(r"[1-9]\d*", value)
     require(not none, f"{override} must be a whole number, at least 1; 1 is usual on one machine")
     if key in ("tuning.space", "tuning.sampler", "tuning.pruner") and value.startswith("{"):
         return [f"~{key}", f"+{override}"]
+    if key.startswith(ARGUMENTS) and equals:
+        return [f"++{override}"]
     if not key.startswith(PREFIX) or not equals:
         return [override]
     bare = value == "null" or value[:1] in ("'", '"')

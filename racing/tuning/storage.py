@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 from collections.abc import Iterator
@@ -83,12 +84,13 @@ def open_storage(spec: str) -> JournalStorage:
     Raises InputError for other addresses, and for files that cannot be written or are none of a study.
     """
     if spec.startswith(MODAL):
+        _require_scheme(spec)
         import modal
 
         name = spec.removeprefix(MODAL)
-        require(name != "", f"tuning.storage={spec} must name a modal.Dict; write {MODAL}NAME")
         return JournalStorage(StudyDict(modal.Dict.from_name(name, create_if_missing=True)))
-    require("://" not in spec, f"tuning.storage={spec} must be a file or {MODAL}NAME; write one of them")
+    if "://" in spec:
+        _require_scheme(spec)
     path = Path(spec).resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,3 +102,30 @@ def open_storage(spec: str) -> JournalStorage:
         raise InputError(
             f"{path} must be the file of a study, it is damaged: {error}; set tuning.storage=FILE"
         ) from error
+
+
+def find_storage(spec: str) -> JournalStorage | None:
+    """The storage that is there; None for one that is to be begun. Nothing is written. Raises InputError."""
+    if spec.startswith(MODAL) or "://" in spec:
+        _require_scheme(spec)
+        return None
+    try:
+        path = Path(spec).resolve()
+        known = path.is_file() and os.access(path, os.R_OK | os.W_OK)
+        place = next(folder for folder in (path, *path.parents) if folder.exists())
+        fits = place != path and place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    except (OSError, ValueError):  # no name that a file can have
+        place, known, fits = Path(spec[:80]), False, False
+    if known:
+        return open_storage(spec)
+    require(fits, f"tuning.storage={spec[:200]!r} must be a writable file, {place} is none: set tuning.storage=FILE")
+    return None
+
+
+def _require_scheme(spec: str) -> None:
+    """Raise InputError unless an address names a modal.Dict, and the package is here that speaks to it."""
+    name = spec.removeprefix(MODAL)
+    require(spec.startswith(MODAL), f"tuning.storage={spec} must be a file or {MODAL}NAME; write one of them")
+    require(name != "", f"tuning.storage={spec} must name a modal.Dict; write {MODAL}NAME")
+    there = importlib.util.find_spec("modal") is not None
+    require(there, f"tuning.storage={spec} needs the package modal, which is not installed; pip install modal")

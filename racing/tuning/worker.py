@@ -166,6 +166,7 @@ def work(
     """
     logging.set_verbosity(logging.WARNING)
     search = read_search(cfg, overrides, place)
+    search.check()
     try:
         search.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(lock_path(search.folder, search.worker))

@@ -124,7 +124,6 @@ def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.slow
-@pytest.mark.cold  # the benchmark looks for the sender among the children of its training
 def test_tracking(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     settings = "['debug=fast','eval.episodes=2','track=oval']"
     sizes = ["repeats=1", "windows=6", "window=0.2", f"train={settings}"]

@@ -116,7 +116,9 @@ def test_degrees_are_refused_in_one_line_before_anything_is_written(here, capsys
 
 
 def test_more_circuits_than_memory_holds_are_refused_with_an_estimate(here, capsys, monkeypatch):
-    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=4_000_000_000))
+    monkeypatch.setattr(
+        "psutil.virtual_memory", lambda: types.SimpleNamespace(available=4_000_000_000, total=4_000_000_000)
+    )
     assert main(["train", "track=generated", "track.count=100000", "debug=fast"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "track.count=100,000 circuits take about" in line

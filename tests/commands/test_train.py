@@ -13,8 +13,10 @@ from omegaconf import OmegaConf
 from racing.cli import main
 from racing.commands import command_line
 from racing.commands.train import groups
-from racing.config import choices, conf_directory, for_hydra, sweep_name
+from racing.config import choices, conf_directory, default_choices, for_hydra, sweep_name
 from racing.runs.directory import all_runs
+from racing.tracks.formats.native import write_native
+from racing.tracks.generator import generate
 
 TINY = ["debug=fast", "env=mlp", "eval.episodes=2", "eval.every_steps=0", "tracking=none"]
 TINY += ["algo.n_steps=32", "algo.total_timesteps=2048"]
@@ -66,6 +68,14 @@ def test_cfg_prints_the_job_a_package_or_hydra_itself(capsys: pytest.CaptureFixt
     assert yaml.safe_load(said(capsys, "-c", "hydra"))["hydra"]["job"]["config_name"] == "train"
     assert "${track.count}" in said(capsys, "-c", "job", "experiment=vision_generalist")
     assert "${track.count}" not in said(capsys, "-c", "job", "--resolve", "experiment=vision_generalist")
+
+
+def test_the_value_of_an_option_is_no_override(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    for group in default_choices():
+        if group in ("tuning", "experiment", "debug"):
+            continue
+        assert said(capsys, "--cfg", "job", "-p", group) == said(capsys, "--cfg", "job", f"--package={group}")
+    assert "0.9" in said(capsys, "--config-dir", str(folder), "experiment=mine", "-c", "job", "-p", "algo.gamma")
 
 
 def test_options_stand_in_any_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -183,9 +193,21 @@ def test_a_sweep_over_many_choices_has_a_short_name() -> None:
     assert len(digest) == 8
 
 
-def test_tracks_of_a_sweep_may_be_names_or_paths() -> None:
-    arguments = command_line.hydra_arguments(command_line.parse(["track=oval,maps/mine.yaml", "-m"]))
-    assert arguments == ["-m", "track=file", "track.file=oval,maps/mine.yaml"]
+def test_tracks_of_a_sweep_may_be_names_or_paths(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    """A name keeps the options of its file, a path has none; several in a list are one job."""
+    arguments = command_line.hydra_arguments(command_line.parse(["track=a.yaml,maps/b.yaml", "-m"]))
+    assert arguments == ["-m", "track=file", "track.file=a.yaml,maps/b.yaml"]
+    write_native(generate(4, "kart", 420, 7, name="mine"), tmp_path)
+    path = tmp_path / "mine.png"
+    expected = ["track=home", "track=oval", f"track=file track.file={path}"]
+    assert jobs(capsys, tmp_path / "o", "-cd", str(folder), "-m", f"track=home,oval,{path}") == expected
+    assert jobs(capsys, tmp_path / "o", "-m", f"track=[oval,{path}],mini") == [
+        f"track=file track.file=[oval,{path}]",
+        "track=mini",
+    ]
+    assert not (tmp_path / "o").exists()
 
 
 def test_null_stands_for_no_choice_where_that_is_one(capsys: pytest.CaptureFixture[str]) -> None:

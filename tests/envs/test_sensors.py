@@ -161,6 +161,23 @@ def test_overspeed_is_what_exceeds_the_speed_of_the_line(make_task):
         assert terms_of(step)["overspeed"] == pytest.approx(excess, abs=0.08)
 
 
+def test_the_reward_is_every_term_times_its_own_weight(make_task):
+    weights = dict(zip(REWARD_TERMS, (0.1, -5.0, -3.0, -0.7, -0.3, -0.2, 4.0), strict=True))
+    task = make_task(races=2, reward=weights)
+    place(task, 0, x=395.0, y=0.0, yaw=0.1, v=30.0)  # too fast for the bend
+    place(task, 1, x=0.0, y=5.0, yaw=0.5, v=20.0)  # leaves the road
+    step = task.step_batch(np.array([[0.5, 0.0], [0.2, 0.0]], np.float32))
+    for i in (0, 1):
+        parts = [weights[name] * value for name, value in terms_of(step, i).items()]
+        assert step.reward[i] == pytest.approx(sum(parts), rel=1e-5)
+        assert sum(part != 0 for part in parts) >= 3
+    for name, weight in weights.items():
+        alone = make_task(reward={name: weight})
+        place(alone, x=395.0, y=0.0, yaw=0.1, v=30.0)
+        one = alone.step_batch(np.array([[0.5, 0.0]], np.float32))
+        assert one.reward[0] == pytest.approx(weight * terms_of(one)[name], rel=1e-5)
+
+
 def test_leaving_the_road_terminates_and_costs_once(make_task):
     task = make_task(reward={"off_track": -7.0})
     place(task, x=0.0, y=5.0, yaw=0.5, v=20.0)

@@ -85,9 +85,10 @@ class TrunkA2C(BatchAlgorithm, A2C):
 def third(monkeypatch: pytest.MonkeyPatch) -> BatchAlgorithm:
     """A model of an algorithm that nothing in racing knows, as if it stood in racing/algos/third.py."""
     module: Any = types.ModuleType("racing.algos.third")
-    module.TrunkA2C = TrunkA2C
+    module.TrunkA2C, module.TrunkPolicy = TrunkA2C, TrunkPolicy
     monkeypatch.setitem(sys.modules, "racing.algos.third", module)
-    monkeypatch.setattr(TrunkA2C, "__module__", "racing.algos.third")
+    for ours in (TrunkA2C, TrunkPolicy):
+        monkeypatch.setattr(ours, "__module__", "racing.algos.third")
 
     class Still(gymnasium.Env):
         observation_space = gymnasium.spaces.Box(-10, 10, (10,), np.float32)

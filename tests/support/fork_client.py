@@ -65,9 +65,11 @@ class ForkingPopen(subprocess.Popen[Any]):
             return
         cwd, env, pipes = rest[4], rest[5], rest[9:15]
         child_ends = [pipes[0], pipes[3], pipes[5]]
+        at = program.index("-m") + 1
         request = {
-            "module": program[0],
-            "arguments": program[1:],
+            "options": program[:at],
+            "module": program[at],
+            "arguments": program[at + 1 :],
             "cwd": str(Path(cwd or ".").absolute()),
             "env": dict(os.environ if env is None else env),
             "address": _address,
@@ -100,15 +102,25 @@ class ForkingPopen(subprocess.Popen[Any]):
 
 
 def forkable(args: Any, *rest: Any) -> list[str] | None:
-    """Module and arguments of a command that can be forked, else None. rest: what else Popen was given."""
+    """Options, module and arguments of a command that can be forked, else None. rest: what else Popen was given."""
     executable, preexec, _, pass_fds, cwd, env, *_ = rest
     if isinstance(args, str | bytes | os.PathLike) or executable or preexec or pass_fds:
         return None
     command = [os.fspath(part) for part in args]
-    if command[:2] != [sys.executable, "-m"] or not (command[2] in MODULES or command[2].startswith("tests.")):
+    safe = command[1:2] == ["-P"]
+    program = command[2:] if safe else command[1:]
+    modules = program[:1] == ["-m"] and (program[1] in MODULES or program[1].startswith("tests."))
+    if command[0] != sys.executable or not modules:
         return None
     variables = os.environ if env is None else env
-    return command[2:] if same_code(cwd, variables) and same_settings(variables) else None
+    if not (same_code(cwd, safe_path(variables, safe)) and same_settings(variables)):
+        return None
+    return command[1:]
+
+
+def safe_path(variables: Mapping[str, str], safe: bool) -> Mapping[str, str]:
+    """The environment of a Python that is started with -P, or is not."""
+    return {**variables, "PYTHONSAFEPATH": "1"} if safe else variables
 
 
 def same_code(cwd: Any, env: Mapping[str, str]) -> bool:

@@ -150,13 +150,13 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("PYTHONFAULTHANDLER"):
         faulthandler.enable()
-    module, arguments = request["module"], request["arguments"]
-    show_command([sys.executable, "-m", module, *arguments])
+    options, module, arguments = request["options"], request["module"], request["arguments"]
+    show_command([sys.executable, *options, module, *arguments])
     given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    here = [] if os.environ.get("PYTHONSAFEPATH") else [request["cwd"]]
+    here = [] if os.environ.get("PYTHONSAFEPATH") or "-P" in options else [request["cwd"]]
     sys.path[:] = list(dict.fromkeys([*here, *given, *sys.path[1:]]))
     sys.argv = [module, *arguments]
-    sys.orig_argv = [sys.executable, "-m", module, *arguments]
+    sys.orig_argv = [sys.executable, *options, module, *arguments]
     # Those of numpy and torch; random's and os.urandom's are renewed in each fork.
     import numpy as np
     import torch

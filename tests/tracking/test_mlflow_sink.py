@@ -1,8 +1,10 @@
 """What MLflow refuses is put aside and named, the rest arrives; what only takes time is tried again."""
 
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +60,32 @@ def test_bad_lines_are_named_and_all_others_arrive(begin, copy_of, capsys):
     (run.path / "journal.cursor").unlink()  # once more: nothing is named twice
     assert sync(run) == 0
     assert list(rejected(run)) == found
+
+
+def test_the_journal_is_on_the_disk_before_the_cursor_says_so(begin, monkeypatch):
+    """A power cut may take the cursor back, never the journal from before it: points would be missing or doubled."""
+    run, done = begin(), []
+    run.journal.metrics(1, {"loss": 1.0})
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(fd):
+        done.append(("sync", Path(f"/proc/self/fd/{fd}").readlink().name))
+        fsync(fd)
+
+    def replaced(self, target):
+        done.append(("replace", Path(target).name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    assert sync(run) == 0
+    cursors = [n for n, (what, name) in enumerate(done) if what == "replace" and name == run.paths.cursor.name]
+    assert cursors
+    for number in cursors:
+        journal, temporary = done[number - 2 : number]
+        assert journal == ("sync", run.paths.journal.name)
+        assert temporary[0] == "sync"
+        assert temporary[1].startswith(f".{run.paths.cursor.stem}.")
 
 
 def test_failure_is_shown_with_its_traceback(begin, copy_of):

@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from racing.errors import require, require_number
+from racing.errors import JobsFailed, require, require_number
+from racing.processes import end_of_log, import_path, python
 from racing.runs.lock import FileLock
 from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt
 from racing_launchers.job import JobStatus
 from racing_launchers.local.supervisor import LOCK, make_slots, process_of, usable_cores
 from racing_launchers.sweep import Job, Sweep
 
+LOG = "supervisor.log"  # in the sweep's folder
 FIRST = 10.0  # [s] that a supervisor may take to begin
 
 
@@ -44,6 +45,7 @@ class LocalBackend(Backend):
         fits = gpus is None or (isinstance(gpus, list) and all(isinstance(gpu, int) and gpu >= 0 for gpu in gpus))
         require(fits, f"launcher.gpus must be a list of numbers, got {gpus!r}; null takes all that nvidia-smi names")
         self.n_jobs, self.gpus, self.jobs_per_gpu = n_jobs, gpus, jobs_per_gpu
+        self._supervisor: subprocess.Popen[bytes] | None = None  # the last one that we have started
 
     def workers_upload(self, uri: str | None) -> bool:
         """See Backend: workers are on this machine, they reach what we reach."""
@@ -58,15 +60,23 @@ class LocalBackend(Backend):
         """See Backend."""
         for job in jobs:
             begin_attempt(job, self.name)
-        supervise(sweep)
+        self._supervisor = supervise(sweep)
 
     def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
-        """See Backend. A supervisor that is gone while jobs wait for it is replaced."""
+        """See Backend. A supervisor that was killed while jobs wait for it is replaced.
+
+        Raises JobsFailed if it failed: the next one would, too.
+        """
         found = {job.number: job_info(job) for job in jobs}
         waiting = [job for job in jobs if found[job.number].state == JobState.PENDING]
         recent = any(time.time() - job.folder.attempt["submitted_ms"] / 1000 < FIRST for job in waiting)
+        code = self._supervisor.poll() if self._supervisor else None
+        if waiting and code is not None and code > 0:
+            log = sweep.path / LOG
+            rule = f"racing: the process that starts the jobs of {sweep.name} ended with exit code {code}"
+            raise JobsFailed(f"{rule}: {end_of_log(log)}; see {log}, then run the same command again")
         if waiting and not recent and not FileLock(sweep.path / LOCK).held:
-            supervise(sweep)
+            self._supervisor = supervise(sweep)
         return found
 
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
@@ -101,16 +111,16 @@ def job_info(job: Job) -> JobInfo:
     return JobInfo(JobState.LOST, f"process {started['pid']} is gone, and nobody saw how it ended")
 
 
-def supervise(sweep: Sweep) -> None:
+def supervise(sweep: Sweep) -> subprocess.Popen[bytes]:
     """Start a supervisor for the jobs that nobody has begun; where one is at work, it waits and then finds nothing."""
-    command = [sys.executable, "-m", "racing_launchers.local.supervisor", str(sweep.path)]
-    with (sweep.path / "supervisor.log").open("ab") as log:
-        subprocess.Popen(
+    command = python("-m", "racing_launchers.local.supervisor", str(sweep.path))
+    with (sweep.path / LOG).open("ab") as log:
+        return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=sweep.manifest.get("cwd") or Path.cwd(),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, "PYTHONPATH": import_path()},
             start_new_session=True,
         )

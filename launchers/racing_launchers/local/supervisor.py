@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from racing.processes import python
 from racing.runs.lock import FileLock
 from racing_launchers.backend import TIME_LIMIT
 from racing_launchers.sweep import Job, Sweep
@@ -98,7 +99,7 @@ def start(sweep: Sweep, slot: Slot, job: Job) -> None:
     """Start the process of a job."""
     environment = os.environ | ({} if slot.gpu is None else {GPUS: slot.gpu})
     attempt = job.folder.attempts
-    command = [sys.executable, "-m", "racing_launchers.worker", str(job.folder.path), str(attempt)]
+    command = python("-m", "racing_launchers.worker", str(job.folder.path), str(attempt))
     with job.folder.log.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True

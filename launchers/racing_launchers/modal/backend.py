@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from racing.runs.directory import find_run
 from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
 from racing_launchers.modal.app import ResourceRequest, describe, make_app
 from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, normalize
+from racing_launchers.modal.needs import check_needs, extra_packages
 from racing_launchers.modal.sync import fetch_job, fetch_log
 from racing_launchers.modal.tracks import files_of_config, required
 from racing_launchers.modal.volume import Volume, answered, brief, library
@@ -68,8 +70,8 @@ class ModalBackend(Backend):
         self._runs: Volume | None = None
         self._prices: Prices | None = None
 
-    def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
-        """See Backend: a needed GPU is asked for; the server answers, takes the token, and has the tracks."""
+    def check(self, jobs: Sequence[Mapping[str, Any]], commands: Sequence[Sequence[str]] = ()) -> None:
+        """See Backend: a needed GPU is asked for; the server answers, takes the token, has the tracks and the runs."""
         futile = not self.resources.gpu and any(insists_on_gpu(config) for config in jobs)
         require(not futile, "hardware.fallback=false wants a GPU, launcher.gpu=null is none; launcher.gpu=[L40S,T4]")
         rule = "--config-dir is not in a container, where phases, a search or a teacher would need it"
@@ -77,6 +79,22 @@ class ModalBackend(Backend):
         with answered("the request"):
             library().Client.from_env().hello()
         self._tracks([spec for config in jobs for spec in files_of_config(config)])
+        check_needs(jobs, commands, self.resources, self._runs_there)
+        self._with_packages(jobs)
+
+    def _runs_there(self) -> Volume | None:
+        """The volume that jobs write to; None before the first sweep, which makes it."""
+        try:
+            return Volume(self.resources.runs_volume, environment=self.resources.environment)
+        except InputError as error:
+            if isinstance(error.__cause__, library().exception.NotFoundError):
+                return None
+            raise
+
+    def _with_packages(self, jobs: Sequence[Mapping[str, Any]]) -> None:
+        """Have the image hold what the settings of these jobs need, too."""
+        more = [package for package in extra_packages(jobs) if package not in self.resources.packages]
+        self.resources = replace(self.resources, packages=[*self.resources.packages, *more])
 
     def plan(self, count: int) -> list[str]:
         """See Backend."""
@@ -90,6 +108,11 @@ class ModalBackend(Backend):
             f"at most {once:,.2f} USD if each job takes its {resources.timeout_s / 60:g} min once, "
             f"{ever:,.2f} USD if it takes all {resources.max_restarts} restarts; {prices.source}",
         ]
+        if resources.max_restarts:
+            lines.append(
+                f"why {1 + resources.max_restarts} x: a job whose time is over, or whose container is lost, resumes in "
+                "another; launcher.max_restarts=0 gives it up instead, launcher.timeout_min makes each try shorter"
+            )
         if self.dry_run:
             lines += describe(resources, Path())
         return lines
@@ -113,6 +136,8 @@ class ModalBackend(Backend):
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend."""
         specs = {job.number: track_specs(job) for job in jobs}
+        payloads = [read_payload(job.folder) for job in jobs]  # jobs may be submitted again by another process
+        self._with_packages([payload.config for payload in payloads if isinstance(payload, HydraJob)])
         tracks = self._tracks([spec for job_specs in specs.values() for spec in job_specs])
         with tempfile.TemporaryDirectory(prefix="racing-modal-") as scratch, answered("the app"):
             app, function = make_app(self.resources, Path(scratch), with_tracks=bool(tracks))

@@ -22,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from racing.config import choices, compose_run
 from racing.errors import ExitCode, InputError, input_error, require
 from racing.tracks.catalog import shipped
@@ -82,6 +84,18 @@ def allowed(key: str, value: Any) -> str:
     return repr(value)
 
 
+def checked_run(overrides: Sequence[str], memory: int) -> dict[str, Any]:
+    """The configuration of a training, built once as a sweep's jobs are. Raises InputError if it would be refused.
+
+    memory: [MiB] of the container that it is for.
+    """
+    from racing_launchers.preflight import check_job
+
+    config = compose_run(overrides)
+    check_job(OmegaConf.create(config), overrides, {}, here=False, build=True, memory=memory << 20)
+    return config
+
+
 class Service:
     """What the web container does."""
 
@@ -93,7 +107,7 @@ class Service:
     def train(self, body: Any) -> dict[str, Any]:
         """Start what a request asks for; returns its id. Raises InputError."""
         run_overrides = accepted(body)
-        config = compose_run(run_overrides)
+        config = checked_run(run_overrides, int(self.deployment.get("memory", 8192)))
         name = f"web-{uuid.uuid4().hex[:8]}"
         # Without a server the journal is the record: racing runs fetch.
         more = [] if self.deployment["tracked"] else ["tracking.enabled=false"]
@@ -194,6 +208,7 @@ def deploy(resources: ResourceRequest, commit_every: float, name: str) -> str:
         "gpus": resources.gpu,
         "commit_every": commit_every,
         "tracked": tracked,
+        "memory": resources.memory,
     }
     with tempfile.TemporaryDirectory(prefix="racing-modal-") as scratch, answered("the app"):
         app.function(**function_options(resources, Path(scratch), with_tracks=False))(run_job)
@@ -203,7 +218,7 @@ def deploy(resources: ResourceRequest, commit_every: float, name: str) -> str:
             volumes={resources.runs_path: volume(resources.runs_volume, resources, create_if_missing=True, version=2)},
             env={DEPLOYMENT: json.dumps(deployment), **resources.env},
             cpu=0.5,
-            timeout=60,
+            timeout=300,  # a request is built once, to see that it can be
             include_source=False,
         )(modal.asgi_app(requires_proxy_auth=True)(web))
         app.deploy(environment_name=resources.environment)
@@ -224,6 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         backend = make_backend({**launcher, "app": f"{launcher['app']}-service"})
         assert isinstance(backend, ModalBackend)
         backend.check([])
+        print("\n".join(["for each training that is asked for:", *backend.plan(1)]), file=sys.stderr)
         print(deploy(backend.resources, backend.commit_every, backend.resources.app))
     except InputError as error:
         print(f"racing: {error}", file=sys.stderr)

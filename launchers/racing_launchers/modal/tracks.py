@@ -103,6 +103,7 @@ def pull(volume: Volume, names: Sequence[str], out: Path, *, force: bool = False
     for name in names or sorted(manifest):
         known = ", ".join(sorted(manifest)) or "none"
         require(name in manifest, f"track {name!r} is not on modal://{volume.name}; it has {known}")
+        require(is_file_name(name), f"track {name!r} on modal://{volume.name} is no file name; push it again")
         target = out / name
         same = target.is_dir() and hashes(file for file in target.iterdir() if file.is_file()) == manifest[name]
         require(same or force or not target.exists(), f"{target} is there already; choose another --out, or --force")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
-from racing.files import atomic_path
+from racing.files import atomic_path, is_inside
 
 SCHEME = "modal://"
 CONNECT_TIMEOUT = 5.0  # [s] for the server to take a connection; Modal's own client tries for a minute
@@ -58,7 +58,9 @@ class Volume:
         with answered(f"volume {self.name!r}"), absent_is_fine():
             for entry in self._volume.iterdir(folder or "/", recursive=recursive):
                 if entry.type.name == "FILE":
-                    found.append(RemoteFile(entry.path.lstrip("/"), int(entry.size), int(entry.mtime)))
+                    name = entry.path.lstrip("/")
+                    require(is_inside(name), f"{name[:80]!r} leads out of volume {self.name!r}; remove it there")
+                    found.append(RemoteFile(name, int(entry.size), int(entry.mtime)))
         return found
 
     def read(self, path: str) -> bytes | None:
@@ -73,6 +75,8 @@ class Volume:
         with contextlib.suppress(FileNotFoundError), atomic_path(place, sync=False) as part:
             with part.open("wb") as target, answered(f"volume {self.name!r}"):
                 self._volume.read_file_into_fileobj(file.path, target)
+            if place.suffix == ".pkl":
+                part.chmod(0o600)  # as racing.reading.read_own wants it
             os.utime(part, (file.changed, file.changed))
             return True
         return False

@@ -149,9 +149,11 @@ class Container:
         return run(self.folder, self.spec.attempt, self._payload) | facts
 
     def _payload(self) -> ContainerPayload:
-        from racing_launchers.worker import read_payload
+        from racing_launchers.worker import PAYLOAD, load_payload
 
-        return ContainerPayload(read_payload(self.folder, paths=False), self)
+        # Not from the volume, where others may write: as it came with the call.
+        payload = load_payload(self.spec.payload, self.folder.path / PAYLOAD, paths=False)
+        return ContainerPayload(payload, self)
 
     def _cancel(self, number: int, frame: FrameType | None) -> None:
         """Modal's signal for a call that was cancelled. Training saves its state; what cannot, stops here."""

@@ -6,9 +6,7 @@ What travels with a job is the environment of the process that submits it, whole
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 from racing.config import hint
 from racing.errors import InputError, require, require_number
 from racing.files import read_json
+from racing.processes import import_path, python
 from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
 from racing_launchers.slurm.job import SlurmJob
 from racing_launchers.slurm.queue_watcher import QueueEntry, Unanswered, command, largest_array, partitions, poll_queue
@@ -67,7 +66,7 @@ class SlurmBackend(Backend):
         self.setup, self.sbatch_options = setup, additional_parameters
         self.notes: list[str] = []  # what `check` found that need not be wrong
 
-    def check(self, jobs: Sequence[Mapping[str, Any]]) -> None:
+    def check(self, jobs: Sequence[Mapping[str, Any]], commands: Sequence[Sequence[str]] = ()) -> None:
         """See Backend. The request is shown to the cluster, which says whether it could ever be met."""
         self.notes = []
         named = any("gpu" in str(key) for key in self.sbatch_options)
@@ -148,13 +147,15 @@ class SlurmBackend(Backend):
         """Submit one array; returns the ids of its jobs."""
         import submitit
 
-        paths = os.pathsep.join(path for path in sys.path if path)
         resources = self.resources
         optional = {f"slurm_{key}": resources[key] for key in (*TEXTS, "gpus_per_node") if resources[key]}
         memory = {"mem_gb": resources["mem_gb"]} if resources["mem_gb"] else {}
         try:
             executor = submitit.AutoExecutor(
-                folder=sweep.path / FOLDER, cluster="slurm", slurm_max_num_timeout=resources["max_num_timeout"]
+                folder=sweep.path / FOLDER,
+                cluster="slurm",
+                slurm_max_num_timeout=resources["max_num_timeout"],
+                slurm_python=shlex.join(python()),
             )
             executor.update_parameters(
                 name=sweep.name,
@@ -163,7 +164,7 @@ class SlurmBackend(Backend):
                 tasks_per_node=1,
                 slurm_signal_delay_s=resources["signal_delay_s"],
                 slurm_array_parallelism=resources["array_parallelism"],
-                slurm_setup=[f"export PYTHONPATH={shlex.quote(paths)}", *self.setup],
+                slurm_setup=[f"export PYTHONPATH={shlex.quote(import_path())}", *self.setup],
                 slurm_stderr_to_stdout=True,
                 slurm_additional_parameters={"requeue": True, "chdir": sweep.manifest.get("cwd", str(Path.cwd()))}
                 | self.sbatch_options,

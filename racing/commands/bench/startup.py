@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -13,16 +12,16 @@ from typing import Any
 
 from racing.commands.bench.report import Result, Row, say
 from racing.errors import InputError
+from racing.processes import python
 
 
 def startup(options: Mapping[str, Any]) -> Result:
     """Wall-clock seconds from the start of a process: to its help, its imports, the first update of a training."""
-    python = [sys.executable, "-c"]
-    help_page = [sys.executable, "-m", "racing", "--help"]
+    help_page = python("-m", "racing", "--help")
     tasks = {"racing --help": help_page} | {
-        f"import {name}": [*python, f"import {name}"] for name in options["imports"]
+        f"import {name}": python("-c", f"import {name}") for name in options["imports"]
     }
-    tasks = {"python, nothing": [*python, "pass"]} | tasks
+    tasks = {"python, nothing": python("-c", "pass")} | tasks
     rows = []
     for name, command in tasks.items():
         subprocess.run(command, capture_output=True, check=True)  # from now on its files are in memory
@@ -51,7 +50,7 @@ def first_update(overrides: Sequence[str]) -> tuple[float, float]:
     from racing.runs.journal import read_journal
 
     with tempfile.TemporaryDirectory(prefix="racing-bench-") as folder:
-        command = [sys.executable, "-m", "racing", "train", "debug=fast", f"paths.outputs={folder}", *overrides]
+        command = python("-m", "racing", "train", "debug=fast", f"paths.outputs={folder}", *overrides)
         began = time.time()
         done = subprocess.run(command, capture_output=True, text=True)
         whole = time.time() - began

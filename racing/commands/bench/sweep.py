@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from racing.commands.bench.report import Result, Row, say
 from racing.errors import InputError
+from racing.processes import python
 
 SHORT = ["debug=fast", "eval.episodes=2", "tracking=none"]
 
@@ -42,7 +42,7 @@ def sweep(options: Mapping[str, Any], places: int) -> tuple[float, float]:
     seeds = f"seed=range(0,{options['jobs']})"
     with tempfile.TemporaryDirectory(prefix="racing-bench-") as folder:
         overrides = [*SHORT, *options["train"], seeds, f"launcher.n_jobs={places}", "launcher.poll_interval_s=0.2"]
-        command = [sys.executable, "-m", "racing", "train", "-m", *overrides, f"paths.outputs={folder}"]
+        command = python("-m", "racing", "train", "-m", *overrides, f"paths.outputs={folder}")
         done = subprocess.run(command, capture_output=True, text=True)
         ended = time.time()
         if done.returncode:

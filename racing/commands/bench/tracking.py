@@ -12,7 +12,6 @@ import signal
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.commands.bench.report import Result, Row, say
 from racing.errors import InputError
+from racing.processes import python
 
 if TYPE_CHECKING:
     import psutil
@@ -111,7 +111,7 @@ def training(kind: str, folder: Path, options: Mapping[str, Any]) -> Row:
     overrides += [f"algo.total_timesteps={ENDLESS}", f"paths.outputs={folder}"]
     with mlflow_server(folder, wanted=kind != EMBEDDED) as (uri, server):
         overrides += ["tracking=mlflow", f"tracking.uri={uri or 'null'}"]
-        command = [sys.executable, "-m", "racing", "train", *overrides]
+        command = python("-m", "racing", "train", *overrides)
         with (folder / "said").open("wb") as said:
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
             watched, windows = watch(process, folder, options, server if kind == KILLED else None)
@@ -196,10 +196,13 @@ def sender_of(trainer: psutil.Process) -> psutil.Process | None:
     """The process that copies the trainer's journal to MLflow, None before there is one."""
     import psutil
 
-    try:
-        return next((p for p in trainer.children() if "racing.tracking.sender" in p.cmdline()), None)
-    except psutil.Error:
-        return None
+    ends_with = ["--parent", str(trainer.pid)]
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if "racing.tracking.sender" in command and command.split()[-2:] == ends_with:
+                return process
+    return None
 
 
 def cpu_seconds(process: psutil.Process | None) -> float:
@@ -231,7 +234,7 @@ def mlflow_server(folder: Path, *, wanted: bool) -> Iterator[tuple[str, subproce
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = python("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
     command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/server"]
     settings = environment(folder) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     settings.pop("_MLFLOW_SERVER_ARTIFACT_ROOT")

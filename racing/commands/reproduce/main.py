@@ -47,7 +47,7 @@ examples:
 
 exit code 0: EQUAL, or a variation is done; 1: DIFFERENT
 """
-OWN_KEYS = ("run", "checkout", "fresh", "paths.outputs")
+OWN_KEYS = ("run", "checkout", "fresh", "trust", "paths.outputs")
 REPORT = "reproduction.json"
 AGAIN = ".again"  # behind the directory's name of a run that is trained again
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     options = verb_options("reproduce", ["--help"] if "--help" in line.options else own, EXAMPLES)
     if options is None:
         return 0
-    for name in ("checkout", "fresh"):
+    for name in ("checkout", "fresh", "trust"):
         require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
     given = any(argument.startswith("paths.outputs=") for argument in own)
     task = plan(options, [override for override in overrides if override not in own], given)
@@ -75,6 +75,7 @@ def repeat(task: Task) -> int:
     from racing.training.trainer import train
 
     config = recorded_config(task)
+    task.require_own(config)
     directory = RunDirectory(run_path(task.outputs, config["name"], config, AGAIN))
     code = code_differences(task, config, directory if directory.finished and not task.fresh else None)
     conf = conf_differences(task.original)
@@ -122,6 +123,7 @@ def vary(task: Task) -> int:
 
     original, overrides = task.original, fitting_overrides(task)
     config = compose_run(overrides)
+    task.require_own(config)
     config |= {"paths": config["paths"] | {"outputs": str(task.outputs)}, "fresh": task.fresh}
     same_weights = config["init_from"] is not None and "init_from" not in map(key_of, task.changes)
     if same_weights:
@@ -143,6 +145,8 @@ def at_commit(task: Task) -> int:
     from racing.commands.reproduce import worktree
 
     original = task.original
+    rule = f"checkout=true runs code that the record of {original.name} brings along, and it was not trained here"
+    require(task.trust or task.trained_here, f"{rule}; trust=true does, where the run is your own")
     tree = worktree.checkout(original.provenance, original.patch, task.outputs / "worktrees")
     print(f"code     {tree}")
     note = worktree.untracked_note(original.provenance, tree)

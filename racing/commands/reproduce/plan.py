@@ -23,12 +23,14 @@ from racing.config import (
     plain,
 )
 from racing.errors import InputError, require
+from racing.policies.loading import TARGETS, refuse_foreign_code
 from racing.renamed_keys import key_of, upgraded_overrides
 from racing.runs.directory import RUNS, RunDirectory
 from racing.runs.identity import NOT_IDENTITY, flatten, identity
 from racing.runs.paths import IN_RUN
 from racing.runs.provenance import collect, differences
 from racing.tracking.compare import config_differences
+from racing.tracking.fetch import is_fetched
 from racing.tracking.run_record import RunRecord, find_record, local_record
 
 # Where a run is executed and who watches it: may be chosen anew without making it another run.
@@ -41,7 +43,8 @@ Rows = list[tuple[str, str, str]]  # what, as recorded, as it is now
 class Task:
     """What is to be done: the original, the folder for all that is written, and the overrides typed after it.
 
-    place: those that only say where it runs and who watches. changes: all others.
+    place: those that only say where it runs and who watches. changes: all others. trust: run what code the record
+    names.
     """
 
     original: RunRecord
@@ -49,6 +52,19 @@ class Task:
     place: list[str]
     changes: list[str]
     fresh: bool
+    trust: bool = False
+
+    def require_own(self, config: Mapping[str, Any]) -> None:
+        """Raise InputError where a configuration that came of the record would have foreign code run."""
+        if not self.trust:
+            refuse_foreign_code(config, f"run {self.original.name}", tuple(TARGETS))
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether the original lies where runs of this machine are, and is no copy."""
+        directory = self.original.directory
+        here = directory is not None and directory.path.parent == self.outputs / RUNS
+        return here and not is_fetched(directory)  # type: ignore[arg-type]
 
     @property
     def reference(self) -> str:
@@ -86,7 +102,8 @@ def plan(options: Mapping[str, Any], overrides: Sequence[str], outputs_given: bo
     overrides = [part for override in overrides for part in for_hydra(override, directories)]
     place = [override for override in overrides if root_of(override) in (*PLACE, "hydra")]
     changes = [override for override in overrides if override not in place]
-    return Task(original=original, outputs=outputs.resolve(), place=place, changes=changes, fresh=options["fresh"])
+    switches = {name: options[name] for name in ("fresh", "trust")}
+    return Task(original=original, outputs=outputs.resolve(), place=place, changes=changes, **switches)
 
 
 def find_original(spec: str, folders: Sequence[Path], uri: str | None) -> RunRecord:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from racing.config import PACKAGE
 from racing.errors import InputError, require
 from racing.files import temporary_path
-from racing.processes import run_child
+from racing.processes import python, run_child
 from racing.runs.git import is_tracked, run_git
 from racing.runs.paths import IN_RUN
 
@@ -28,6 +28,8 @@ def checkout(provenance: Mapping[str, Any], patch: str, folder: Path) -> Path:
     """
     commit = provenance.get("commit")
     require(bool(commit), "the run names no commit, its racing was installed without git; leave checkout=true away")
+    named = re.fullmatch(r"[0-9a-f]{7,64}", str(commit)) is not None  # else git would take it for an option
+    require(named, f"the run names the commit {str(commit)[:40]!r}, which is none; leave checkout=true away")
     root = repository()
     known = run_git(root, "cat-file", "-e", f"{commit}^{{commit}}")
     rule = f"commit {str(commit)[:12]} must be in the repository {root}, it is not"
@@ -63,9 +65,9 @@ def run_there(tree: Path, arguments: Sequence[str]) -> int:
 
     Signals that ask for a stop are left to it: it saves its state, and leaves with the code that says so.
     """
-    # PYTHONSAFEPATH: without it -m puts the present folder, which may hold another racing, before PYTHONPATH.
+    # PYTHONSAFEPATH: the code there may start Pythons that would look for racing in the current folder.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, import_paths(tree))), "PYTHONSAFEPATH": "1"}
-    return run_child([sys.executable, "-c", COMMAND_LINE, *arguments], env=environment, shares_terminal=True)
+    return run_child(python("-c", COMMAND_LINE, *arguments), env=environment, shares_terminal=True)
 
 
 def import_paths(tree: Path) -> list[Path]:

@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         return show.show(find_record(run, outputs, uri), as_json=as_json)
     if action == "sync":
         runs = all_runs(outputs) if run == "all" else [find_run(run, outputs)]
-        return max([sync(run, uri) for run in runs], default=0)
+        return max([sync_or_say(run, uri) for run in runs], default=0)
     if action == "promote":
         return promote(run, options["name"], options["alias"], outputs, uri)
     if action == "artifacts":
@@ -143,6 +143,14 @@ def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None) ->
     for key, value in done.tags.items():
         print(f"  {key:<12} {value}")
     return 0
+
+
+def sync_or_say(run: RunDirectory, uri: str | None) -> int:
+    """As `sync`; a damaged run is said to be so, and the next one is not kept waiting."""
+    if run.damage is not None:
+        print(run.damage)
+        return 1
+    return sync(run, uri)
 
 
 def sync(run: RunDirectory, uri: str | None = None) -> int:

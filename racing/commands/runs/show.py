@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 TAIL = 1 << 20  # [bytes] of a journal that a table reads: hours of training, milliseconds of reading
+DAMAGED = "DAMAGED"  # instead of a status
 LABELS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio"}
 
 
 def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -> int:
-    """Print a table of the runs under `outputs`, or with `uri` of those in that store, newest first."""
+    """Print a table of the runs under `outputs`, or with `uri` of those in that store, newest first.
+
+    A run that is damaged is shown as such, with the reason; the others are shown as ever.
+    """
     if uri:
         from racing.tracking.client import KIND_TAG, Store
 
@@ -44,13 +48,19 @@ def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -
         table.add_column(column, overflow="fold")  # names and ids are there to be copied: never cut
     for row in rows:
         results = [number(row[name]) for name in HEADLINE]
-        steps, started = f"{row['steps']:,}", row["started"][:16].replace("T", " ")
+        steps, started = f"{row['steps']:,}", (row["started"] or "-")[:16].replace("T", " ")
         table.add_row(row["name"], row["status"], steps, *results, started, row["run_id"] or "-")
     Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+    for problem in filter(None, (row.get("damage") for row in rows)):
+        print(problem)
     return 0
 
 
 def _local_row(run: RunDirectory) -> dict[str, Any]:
+    damage = run.damage
+    if damage is not None:
+        nothing = dict.fromkeys((*HEADLINE, "started", "run_id"))
+        return {"name": run.name, "status": DAMAGED, "steps": 0} | nothing | {"damage": damage}
     step, values = newest_metrics(run.paths.journal, TAIL)
     results = {name: run.summary.get(name, values.get(f"eval/{name}")) for name in HEADLINE}
     identity = {"name": run.name, "status": run.status, "steps": step or 0}

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.errors import InputError, is_file, require
+from racing.reading import open_regular
 from racing.sim.clearance import MAX_CELLS, Clearance, clearance_from_mask, sharpened
 from racing.sim.track import Points
 from racing.tracks.geometry import arc_lengths, nearest, resample_linear, smooth_closed
@@ -23,6 +24,7 @@ Mask = npt.NDArray[np.bool_]
 Picture = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 64_000_000
+MOST_PICTURE = 512 << 20  # [bytes]
 DECODERS = ("PNG", "PPM", "JPEG", "BMP")  # no others: some decoders run programs
 SPECK = 0.02  # holes and islands smaller than this share of the road's area are filled
 SMALLEST_ROAD = 0.001  # [share of the picture] smaller areas are ignored
@@ -42,7 +44,7 @@ def open_picture(path: Path) -> Picture:
 
     require(is_file(path), f"picture {path} does not exist; check the path")
     try:
-        with Image.open(path, formats=DECODERS) as picture:
+        with open_regular(path, MOST_PICTURE) as file, Image.open(file, formats=DECODERS) as picture:
             wide, high = picture.size
             require(
                 wide * high <= MAX_PIXELS,
@@ -64,7 +66,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     """Return (columns, rows) of a valid picture."""
     from PIL import Image
 
-    with Image.open(path) as picture:
+    with open_regular(path, MOST_PICTURE) as file, Image.open(file, formats=DECODERS) as picture:
         return int(picture.width), int(picture.height)
 
 

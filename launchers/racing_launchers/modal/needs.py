@@ -1,0 +1,138 @@
+"""What a job needs in its container beside the code: runs that it begins from, packages, a study that others see.
+
+All of it is known here: what is missing is said before anything is started or charged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from racing.errors import InputError, require
+from racing.renamed_keys import key_of
+from racing.runs.directory import RUNS, find_run
+from racing.runs.paths import IN_RUN
+from racing.tracking.sinks import wanted_sinks
+from racing_launchers.backend import is_loopback
+from racing_launchers.modal.app import ResourceRequest, passed_on, pinned
+from racing_launchers.modal.volume import Volume
+
+KEYS = ("init_from", "algo.teacher")  # that name a run
+_STEP = re.compile(r"(?P<run>.+)@(?P<what>policy|\d+)")  # see racing.policies.init_from
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class Place:
+    """What jobs see of the volume that they work on."""
+
+    def __init__(self, resources: ResourceRequest, volume: Volume | None) -> None:
+        """volume: None where it is not made yet."""
+        self.name, self.mounted, self._volume = resources.runs_volume, resources.runs_path, volume
+
+    def files(self, folder: str) -> list[str]:
+        """Every file below a folder of it."""
+        return [file.path for file in self._volume.files(folder)] if self._volume else []
+
+
+def check_needs(
+    jobs: Sequence[Mapping[str, Any]],
+    commands: Sequence[Sequence[str]],
+    resources: ResourceRequest,
+    volume: Callable[[], Volume | None],
+) -> None:
+    """Raise InputError if a job could not do its work for want of a run, or of a study.
+
+    jobs: their configurations. commands: arguments of verbs. volume: opens the one that jobs work on,
+    None where there is none yet.
+    """
+    for storage in [(config.get("tuning") or {}).get("storage") for config in jobs]:
+        if storage is None:
+            continue
+        from racing.tuning.storage import MODAL  # with all of Optuna
+
+        rule = f"tuning.storage={storage} is a file, which containers do not share; leave it null, or write {MODAL}NAME"
+        require(str(storage).startswith(MODAL), rule)
+    for key, spec, outputs, tracked in [*_of_jobs(jobs), *_of_commands(commands)]:
+        reached = tracked or "MLFLOW_TRACKING_URI" in {**resources.env, **passed_on(resources.env_passthrough)}
+        _require_run(key, spec, outputs, Place(resources, volume()), tracked=reached)
+
+
+def extra_packages(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What racing needs for the settings of these jobs beside what it always needs, in the versions of this machine."""
+    sinks = {sink for config in jobs for sink in wanted_sinks(config.get("tracking") or {})}
+    return sorted({package for sink in sinks for package in pinned(f"racing[{sink}]")} - {*pinned("racing")})
+
+
+def _of_jobs(jobs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, Path, bool]]:
+    """Key, run, outputs folder, whether MLflow is asked for runs that are not there; of trainings."""
+    for config in jobs:
+        if "paths" not in config:
+            continue
+        outputs = Path(str(config["paths"]["outputs"]))
+        reached = _is_reached((config.get("tracking") or {}).get("uri"))
+        teacher, phases = (config.get("algo") or {}).get("teacher"), config.get("phases") or {}
+        own = [config.get("init_from"), teacher]
+        found = [(key, spec) for key, spec in zip(KEYS, own, strict=True) if isinstance(spec, str)]
+        lists = [teacher, *(phases.values() if isinstance(phases, Mapping) else [])]
+        for texts in (texts for texts in lists if texts is not None and not isinstance(texts, str)):
+            parts = [(key_of(str(text)), str(text).partition("=")[2].strip("'\"")) for text in texts]
+            found += [(key, spec) for key, spec in parts if key in KEYS and spec != "null" and spec[:1] != "["]
+        yield from ((key, spec, outputs, reached) for key, spec in found)
+
+
+def _of_commands(commands: Sequence[Sequence[str]]) -> Iterator[tuple[str, str, Path, bool]]:
+    for verb, *arguments in commands:
+        given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+        if verb in ("evaluate", "export"):
+            yield "run", given.get("run", "latest").strip("'\""), Path(given.get("paths.outputs", "outputs")), False
+
+
+def _require_run(key: str, spec: str, outputs: Path, place: Place, *, tracked: bool) -> None:
+    """Raise InputError unless a container finds the run `spec`: on the volume, or where `tracked` in MLflow."""
+    there, base = f"modal://{place.name}", spec.partition("#")[0]
+    if base.startswith("models:/") or _RUN_ID.fullmatch(base):
+        remedy = "set MLFLOW_TRACKING_URI to one that it reaches, or name a run that is on the volume"
+        require(tracked, f"{key}={spec} is asked of MLflow, which a container does not reach; {remedy}")
+        return
+    if base.startswith(f"{place.mounted}/"):
+        rule = f"{key}={spec} is not on {there}; racing runs artifacts --from {there} lists what is"
+        require(bool(place.files(base.removeprefix(f"{place.mounted}/"))), rule)
+        return
+    step = _STEP.fullmatch(base)
+    name = step["run"] if step else base
+    try:
+        run = find_run(name, outputs) if name != "latest" else None
+    except (InputError, OSError, ValueError):
+        run = None
+    if run is None and name != "latest" and _is_file(name):
+        remedy = f"name a run that is on {there}; racing runs artifacts --from {there} lists them"
+        raise InputError(f"{key}={spec} lies on this machine only, a container does not see it; {remedy}")
+    if run is not None and name != run.name:
+        wanted = f"{run.name}@{step['what']}" if step else run.name
+        raise InputError(f"{key}={spec} is a folder of this machine, a container knows names; write {key}={wanted}")
+    files = place.files(RUNS if name == "latest" else f"{RUNS}/{name}")
+    if name == "latest":
+        require(bool(files), f"{key}=latest: no run is on {there}; train one there, or name one of MLflow")
+        return
+    wanted = str(IN_RUN.checkpoint(int(step["what"]))) if step and step["what"] != "policy" else str(IN_RUN.export)
+    sent = tracked and (run is None or _is_reached(run.mlflow.get("uri")))
+    if sent or any(path.startswith(f"{RUNS}/{name}/{wanted}/") for path in files):
+        return
+    require(run is not None, f"{key}={spec} is neither here nor on {there}; racing runs artifacts --from {there}")
+    assert run is not None
+    bring = f"modal volume put {place.name} {run.path} {RUNS}/{name}"
+    raise InputError(f"{key}={spec} lies on this machine only, a container does not see it; bring it there: {bring}")
+
+
+def _is_reached(uri: Any) -> bool:
+    """Whether a container reaches that MLflow store."""
+    return str(uri).startswith(("http://", "https://")) and not is_loopback(str(uri))
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, ValueError):
+        return False
