@@ -14,8 +14,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from racing.errors import InputError, require
+from racing.files import quoted_paths
 from racing.renamed_keys import key_of, renamed
-from racing.track_paths import quoted_paths
 
 PACKAGE = Path(__file__).resolve().parent
 PRIMARY = "train"  # conf/train.yaml: Hydra's primary configuration

@@ -20,7 +20,6 @@ FLOORS = [
         "racing.observations",
         "racing.renamed_keys",
         "racing.processes",
-        "racing.track_paths",
     ],
     ["racing.config", "racing.sim", "racing.algos"],
     ["racing.tracks", "racing.runs"],

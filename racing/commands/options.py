@@ -7,7 +7,7 @@ from typing import Any
 
 from racing.config import compose, conf_directory, hint, plain
 from racing.errors import require
-from racing.track_paths import quoted_paths
+from racing.files import quoted_paths
 
 
 def key_values(argv: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
