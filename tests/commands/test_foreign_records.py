@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from racing.cli import main
+from racing.commands.reproduce.plan import plan
 from racing.commands.runs.main import sync
 from racing.config import compose_run
 from racing.errors import InputError
@@ -75,6 +76,18 @@ def test_the_code_of_another_machine_needs_trust(tmp_path: Path, capsys: pytest.
     elsewhere = f"paths.outputs={tmp_path / 'ours'}"
     error = refused(capsys, tmp_path / "x", "reproduce", f"run={run.path}", "checkout=true", elsewhere)
     assert "it was not trained here; trust=true does" in error
+
+
+def test_the_server_of_another_machine_is_not_sent_our_credentials(tmp_path: Path):
+    recorded = ["seed=3", "tracking.uri=http://theirs.example", "tracking.experiment=duel"]
+    run = record(tmp_path / "theirs", recorded)
+    for outputs, kept in (("theirs", recorded), ("ours", ["seed=3", "tracking.experiment=duel"])):
+        task = plan(
+            {"run": str(run.path), "paths": {"outputs": str(tmp_path / outputs)}, "fresh": False, "trust": False},
+            [],
+            outputs_given=True,
+        )
+        assert task.overrides() == ["debug=fast", "tracking=none", *kept]
 
 
 def test_our_own_configurations_are_none_of_it():

@@ -74,6 +74,9 @@ class Task:
     def overrides(self, *, upgrade: bool = True) -> list[str]:
         """What was typed for the original, with the same keys replaced; without where it was written and launched.
 
+        Where the original comes from elsewhere, also without the server that it was recorded on: it would be sent the
+        credentials of this machine.
+
         upgrade: whether to give keys that were renamed since their names of today, not those of the original's code.
         """
         typed = {key_of(override) for override in [*self.place, *self.changes]}
@@ -82,6 +85,8 @@ class Task:
         gone = ("paths", "launcher", "fresh")
         recorded = upgraded_overrides(self.original.overrides) if upgrade else self.original.overrides
         old = [override for override in recorded if root_of(override) not in gone]
+        if not self.trained_here:
+            old = [override for override in old if key_of(override) != "tracking.uri"]
         return [override for override in old if key_of(override) not in typed] + self.place + self.changes
 
 
