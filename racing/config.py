@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from racing.errors import InputError, require
+from racing.errors import InputError, is_folder, require
 from racing.files import quoted_paths
 from racing.renamed_keys import key_of, renamed
 
@@ -71,7 +71,8 @@ def choices(group: str, directories: Sequence[Path] | None = None) -> list[str]:
     directories: where to look; default conf/ alone.
     """
     folders = [conf_directory()] if directories is None else directories
-    found = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+    there = [folder / group for folder in folders if is_folder(folder / group)]
+    found = {path.stem for folder in there for path in folder.glob("*.yaml")}
     return sorted(name for name in found if not name.startswith("_"))
 
 

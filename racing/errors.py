@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import io
 import math
 import re
@@ -75,6 +76,14 @@ def is_file(path: Path) -> bool:
     """Whether `path` is a regular file; False also for names that no file can have."""
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder; False also for names that no folder can have."""
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 
@@ -164,7 +173,7 @@ def missing_package(error: BaseException) -> str | None:
         if isinstance(seen, ModuleNotFoundError) and seen.name:
             module = seen.name.partition(".")[0]
             name, known = DISTRIBUTIONS.get(module, module), requirements()
-            if name.lower() in known:
+            if name.lower() in known and importlib.util.find_spec(module) is None:  # not a mere part of it
                 extra = known[name.lower()]
                 remedy = f"'racing[{extra}]', in a checkout '.[{extra}]'" if extra else name
                 return f"the package {name} must be there, it is not installed; pip install {remedy}"

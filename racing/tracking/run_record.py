@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from racing.errors import InputError, require
+from racing.errors import InputError, is_folder, require
 from racing.reading import read_regular
 from racing.renamed_keys import upgraded
 from racing.runs.directory import MOST_DOCUMENT, RunDirectory, find_run, require_small
@@ -149,7 +149,7 @@ def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
         return find_run(spec, outputs)
     except InputError:
         rule = f"run {spec!r} must be a run directory, it has no {IN_RUN.journal}; see `racing runs list`"
-        require(not Path(spec).is_dir(), rule)
+        require(not is_folder(Path(spec)), rule)
         if must:
             raise
         return None

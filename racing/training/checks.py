@@ -38,6 +38,9 @@ def check(config: Mapping[str, Any]) -> None:
         group = config.get(name)
         require(isinstance(group, dict), f"{name}={group!r} must be a group of keys; choose a file of conf/{name}")
     refuse_unknown(config)
+    files = config["track"].get("file", "")
+    named = all(isinstance(file, str) for file in (files if isinstance(files, list) else [files]))
+    require(named, f"track.file must be a name, a path, or a list of them, got {files!r}; see racing tracks list")
     if config.get("name") is not None:  # else nobody is to write a run
         require_name("name", config["name"])
     require_number("seed", config["seed"], 0, MAX_TASK_SEED - 1, whole=True)

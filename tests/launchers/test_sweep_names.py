@@ -92,7 +92,7 @@ def test_numbers_and_truth_values_are_words(
 def test_a_name_from_a_file_or_made_up() -> None:
     assert [run_name({"name": value}, {}) for value in (1, True, 2.5, "x")] == ["1", "true", "2.5", "x"]
     cfg = SimpleNamespace(get=lambda key: None, track=SimpleNamespace(file="/maps/Nürburg ring (2).yaml"))
-    assert run_name(cfg, {"track": "file", "env": "mlp", "algo": "ppo"}) == "mlp-N_rburg_ring_2_-ppo"
+    assert run_name(cfg, {"track": "file", "env": "mlp", "algo": "ppo"}) == "mlp-N_rburg_ring_2-ppo"
     assert slug("../-x") == "x"
 
 

@@ -86,6 +86,8 @@ class ForkingPopen(subprocess.Popen[Any]):
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
         if self._status is None:
             return super()._try_wait(wait_flags)  # type: ignore[misc,no-any-return]
+        if self._status.fileno() == -1:  # collected as garbage before us: nobody will know, as subprocess says then
+            return self.pid, 0
         if wait_flags & os.WNOHANG and not select.select([self._status], [], [], 0)[0]:
             return 0, 0
         status = answer(self._status)

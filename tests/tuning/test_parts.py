@@ -18,7 +18,8 @@ OPTUNA = "optuna.samplers"
     ("arguments", "complaint"),
     [
         ("tuning.storage=sqlite:///study.db", "tuning.storage=sqlite:///study.db must be a file or modal-dict://NAME"),
-        ("tuning.storage=postgresql://me@db/x", "must be a file or modal-dict://NAME"),
+        ("tuning.storage=postgresql://me@db/x", "must not hold a user or password, got postgresql://...@db/x"),
+        ("tuning.storage=postgresql://db/x", "must be a file or modal-dict://NAME"),
         ("tuning.storage=modal-dict://", "must name a modal.Dict; write modal-dict://NAME"),
         ("tuning.storage={here}/file/study", "is none: set tuning.storage=FILE"),
         ("tuning.storage={here}", "must be a writable file"),
