@@ -17,7 +17,7 @@ from racing.errors import InputError, JobsFailed, require
 from racing.files import write_json
 from racing_launchers.backend import Backend, JobState
 from racing_launchers.job import JobStatus
-from racing_launchers.payload import CommandJob, HydraJob, Payload
+from racing_launchers.payload import CommandJob, HydraJob, Payload, computed
 from racing_launchers.sweep import Job, Sweep, axes_of, jobs_text, label_of
 from racing_launchers.sweep_record import SweepRun, last_run
 from racing_launchers.watch import watch
@@ -163,7 +163,9 @@ def decide(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], *
     decisions = {}
     for planned in planned_jobs:
         job = sweep.job(planned.number)
-        same = what_counts(job.folder.spec.get("overrides") or []) == what_counts(planned.overrides)
+        spec = job.folder.spec
+        same = what_counts(spec.get("overrides") or []) == what_counts(planned.overrides)
+        same = same and spec.get("computes") in (None, computed(planned.payload))  # earlier versions did not note it
         if job in unfinished and infos[job.number].state != JobState.LOST:
             rule = f"job {job.number} of {sweep.name} is running"
             remedy = f"wait, or racing jobs cancel {sweep.name}"
@@ -222,6 +224,7 @@ def write_down(
         tags = {"racing.sweep": sweep.name, "racing.job": str(planned.number)}
         tags |= {"mlflow.runName": label} if label else {}
         spec = {"number": planned.number, "overrides": planned.overrides, "label": label, "tags": tags}
+        spec["computes"] = computed(planned.payload)
         if decisions[planned.number] == Decision.NEW:
             job.folder.forget()
         write_payload(job.folder, planned.payload)

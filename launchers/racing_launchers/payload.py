@@ -14,13 +14,15 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.core.utils import JobStatus as HydraStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from racing.config import MORE
 from racing.errors import InputError, Stopped
 from racing.files import write_own
 from racing.processes import STOP_SIGNALS, import_path, python, run_child
 from racing.reading import read_own
 from racing.runs.directory import find_run
+from racing.runs.identity import config_hash
 from racing_launchers.job import JobFolder
 
 RETURN = "return.pkl"  # in a job's folder: Hydra's JobReturn
@@ -73,6 +75,18 @@ class HydraJob:
             write_own(job / RETURN, cloudpickle.dumps(done))
         value = done.return_value  # raises what the function raised
         return value if isinstance(value, int | float | str | bool | None) else repr(value)
+
+
+def computed(payload: Payload) -> str | None:
+    """A checksum of what a Hydra job computes, also of what stands in files of conf/; None for other payloads."""
+    if not isinstance(payload, HydraJob):
+        return None
+    names = [str(key) for key in payload.config if key != "hydra"]
+    config: Any = OmegaConf.to_container(OmegaConf.masked_copy(payload.config, names))
+    if is_racing(payload.config):
+        search = {key: value for key, value in (config.get("tuning") or {}).items() if f"tuning.{key}" not in MORE}
+        config |= {"followed by": config.get("phases"), "searched": search}  # a run's own identity is without them
+    return config_hash(config)
 
 
 def is_racing(config: DictConfig) -> bool:

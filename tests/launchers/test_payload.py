@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from hydra.types import HydraContext
 
+from racing.config import compose
 from racing.errors import Stopped
 from racing.runs.directory import all_runs
 from racing_launchers import payload
 from racing_launchers.backend import make_backend
-from racing_launchers.launch import LaunchRequest, PlannedJob, launch
-from racing_launchers.payload import CommandJob
+from racing_launchers.job import JobStatus
+from racing_launchers.launch import Decision, LaunchRequest, PlannedJob, decide, launch
+from racing_launchers.payload import CommandJob, HydraJob, computed
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.payloads import local
 from tests.launchers.sweeping import LONG
@@ -73,3 +77,32 @@ def test_stopped_before_it_could_save_anything_it_has_stopped(tmp_path: Path, mo
     job = CommandJob(["evaluate", f"paths.outputs={tmp_path}"])
     with pytest.raises(Stopped, match="stopped on SIGUSR2 before it had a state to save"):
         job.call(tmp_path)
+
+
+def hydra_job(*overrides: str) -> HydraJob:
+    return HydraJob(HydraContext(None, None), lambda cfg: None, compose("train", ["debug=fast", *overrides]), None)
+
+
+def test_what_a_job_computes_counts_wherever_it_is_written():
+    ours = computed(hydra_job("seed=1"))
+    for same in ("tracking=none", "checkpoint.every=7", "paths.outputs=elsewhere", "fresh=true", "launcher=slurm"):
+        assert computed(hydra_job("seed=1", same)) == ours
+    for other in ("algo.gamma=0.9", "phases={a:['seed=1']}", "track=oval", "tuning=random"):
+        assert computed(hydra_job("seed=1", other)) != ours
+    searched = ["tuning=random", "tuning.n_trials=7"]
+    assert computed(hydra_job(*searched)) == computed(hydra_job("tuning=random"))
+    assert computed(hydra_job(*searched, "tuning.metric=reward")) != computed(hydra_job("tuning=random"))
+    assert computed(CommandJob(["evaluate"])) is None
+
+
+@pytest.mark.parametrize(
+    ("noted", "decision"),
+    [("today", Decision.ALREADY_DONE), (None, Decision.ALREADY_DONE), ("before a file of conf/ changed", Decision.NEW)],
+)
+def test_a_done_job_is_done_again_where_its_configuration_has_changed(noted, decision, monkeypatch):
+    job = hydra_job("seed=1")
+    spec = {"overrides": ["seed=1"], "computes": computed(job) if noted == "today" else noted}
+    folder = SimpleNamespace(attempts=[1], spec=spec, runs=[])
+    sweep = SimpleNamespace(name="s", job=lambda number: SimpleNamespace(ended=JobStatus.DONE, folder=folder))
+    monkeypatch.setattr("racing_launchers.launch._run_is_there", lambda *_: True)
+    assert decide(sweep, None, [PlannedJob(0, ["seed=1"], job)], fresh=False) == {0: decision}
