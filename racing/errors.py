@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import io
 import math
 import re
@@ -170,10 +169,10 @@ def requirements() -> dict[str, str]:
 def missing_package(error: BaseException) -> str | None:
     """Say which package of racing is missing behind `error`, in one line with its remedy; None if none is."""
     for seen in _behind(error):
-        if isinstance(seen, ModuleNotFoundError) and seen.name:
-            module = seen.name.partition(".")[0]
+        if isinstance(seen, ModuleNotFoundError) and seen.name and "." not in seen.name:  # not a mere part of one
+            module = seen.name
             name, known = DISTRIBUTIONS.get(module, module), requirements()
-            if name.lower() in known and importlib.util.find_spec(module) is None:  # not a mere part of it
+            if name.lower() in known:
                 extra = known[name.lower()]
                 remedy = f"'racing[{extra}]', in a checkout '.[{extra}]'" if extra else name
                 return f"the package {name} must be there, it is not installed; pip install {remedy}"

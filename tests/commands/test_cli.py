@@ -40,7 +40,7 @@ def test_a_terminal_that_knows_ascii_only_gets_replacements(tmp_path, monkeypatc
         ("cv2", "pip install opencv-python-headless"),
         ("yaml", "pip install pyyaml"),
         ("wandb", "pip install 'racing[wandb]', in a checkout '.[wandb]'"),
-        ("tensorboard.compat", "pip install 'racing[tensorboard]', in a checkout '.[tensorboard]'"),
+        ("tensorboard", "pip install 'racing[tensorboard]', in a checkout '.[tensorboard]'"),
     ],
 )
 def test_a_missing_package_is_one_line_with_the_command(module, remedy, monkeypatch, capsys):
@@ -60,6 +60,7 @@ def test_a_missing_package_is_one_line_with_the_command(module, remedy, monkeypa
 def test_what_racing_never_asked_for_keeps_its_traceback():
     assert "numpy" in requirements()
     assert missing_package(ModuleNotFoundError("x", name="somebodys_own")) is None
+    assert missing_package(ModuleNotFoundError("x", name="optuna.samplers.TPESamplr")) is None
     circle = RuntimeError("a")
     circle.__context__, other = (other := RuntimeError("b")), other
     other.__context__ = circle

@@ -196,7 +196,7 @@ def test_nothing_that_differs_is_said_to_be_nothing(capsys):
 
 
 def past(*overrides: str) -> SimpleNamespace:
-    return SimpleNamespace(overrides=list(overrides), run_id=None, name="past")
+    return SimpleNamespace(overrides=list(overrides), run_id=None, name="past", directory=None)
 
 
 @pytest.mark.parametrize(

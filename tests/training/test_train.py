@@ -25,12 +25,13 @@ from tests.support.fork_client import real_processes
 from tests.support.mlflow_server import PATIENCE, Copy
 
 ARGUMENTS = ["debug=fast", "seed=3", "algo.total_timesteps=8192"]  # two updates
+UNHURRIED = ["tracking.close_timeout=600"]  # on a busy machine MLflow alone takes a minute to import
 FILES = {"config.yaml", "overrides.yaml", "provenance.json", "summary.json", "journal.jsonl", "mlflow.json"}
 PICTURES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png"}
 
 
 def command(outputs: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "racing", "train", *arguments, f"paths.outputs={outputs}"]
+    return [sys.executable, "-m", "racing", "train", *arguments, *UNHURRIED, f"paths.outputs={outputs}"]
 
 
 def newest(outputs: Path) -> RunDirectory:

@@ -14,34 +14,36 @@ FAST = ["debug=fast", "tracking=none", "tuning=tpe", "tuning.n_trials=2"]
 OPTUNA = "optuna.samplers"
 
 
+WRONG = [
+    ("tuning.storage=sqlite:///study.db", "tuning.storage=sqlite:///study.db must be a file or modal-dict://NAME"),
+    ("tuning.storage=postgresql://me@db/x", "must not hold a user or password, got postgresql://...@db/x"),
+    ("tuning.storage=postgresql://db/x", "must be a file or modal-dict://NAME"),
+    ("tuning.storage=modal-dict://", "must name a modal.Dict; write modal-dict://NAME"),
+    ("tuning.storage={here}/file/study", "is none: set tuning.storage=FILE"),
+    ("tuning.storage={here}", "must be a writable file"),
+    ("tuning.storage=[a]", "tuning.storage must be a file or modal-dict://NAME, got ['a']"),
+    ("tuning.storage={here}/file", "must be the file of a study, it is damaged"),
+    (f"tuning.sampler._target_={OPTUNA}.TPESamplr", "TPESamplr must be a class that can be imported"),
+    ("tuning.sampler._target_=nosuch.Sampler", "must be a class that can be imported"),
+    ("tuning.sampler._target_=builtins.dict", "must be a sampler of Optuna"),
+    ("tuning.sampler._target_=optuna.pruners.NopPruner", "must be a sampler of Optuna"),
+    ("tuning.sampler=null", "tuning.sampler must name a class as _target_, got None"),
+    ("tuning.sampler=tpe", "tuning.sampler must name a class as _target_, got 'tpe'"),
+    ("tuning.sampler.multivariat=true", "TPESampler has no argument 'multivariat'; did you mean multivariate?"),
+    ("tuning.sampler.n_startup_trials=few", "cannot draw from tuning.space"),
+    (f"tuning.sampler._target_={OPTUNA}.GridSampler", "missing 1 required positional argument: 'search_space'"),
+    ("tuning.pruner.n_startup_trials=-1", "Number of startup trials cannot be negative"),
+    ("tuning.pruner.patience=3", "MedianPruner has no argument 'patience'"),
+    ("tuning.pruner._target_=optuna.pruners.PatientPruner", "missing 2 required positional arguments"),
+    ("tuning.pruner._target_=optuna.samplers.TPESampler", "must be a pruner of Optuna"),
+]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ("tuning.storage=sqlite:///study.db", "tuning.storage=sqlite:///study.db must be a file or modal-dict://NAME"),
-        ("tuning.storage=postgresql://me@db/x", "must not hold a user or password, got postgresql://...@db/x"),
-        ("tuning.storage=postgresql://db/x", "must be a file or modal-dict://NAME"),
-        ("tuning.storage=modal-dict://", "must name a modal.Dict; write modal-dict://NAME"),
-        ("tuning.storage={here}/file/study", "is none: set tuning.storage=FILE"),
-        ("tuning.storage={here}", "must be a writable file"),
-        ("tuning.storage=[a]", "tuning.storage must be a file or modal-dict://NAME, got ['a']"),
-        ("tuning.storage={here}/file", "must be the file of a study, it is damaged"),
-        (f"tuning.sampler._target_={OPTUNA}.TPESamplr", "TPESamplr must be a class that can be imported"),
-        ("tuning.sampler._target_=nosuch.Sampler", "must be a class that can be imported"),
-        ("tuning.sampler._target_=builtins.dict", "must be a sampler of Optuna"),
-        ("tuning.sampler._target_=optuna.pruners.NopPruner", "must be a sampler of Optuna"),
-        ("tuning.sampler=null", "tuning.sampler must name a class as _target_, got None"),
-        ("tuning.sampler=tpe", "tuning.sampler must name a class as _target_, got 'tpe'"),
-        ("tuning.sampler.multivariat=true", "TPESampler has no argument 'multivariat'; did you mean multivariate?"),
-        ("tuning.sampler.n_startup_trials=few", "cannot draw from tuning.space"),
-        (f"tuning.sampler._target_={OPTUNA}.GridSampler", "missing 1 required positional argument: 'search_space'"),
-        ("tuning.pruner.n_startup_trials=-1", "Number of startup trials cannot be negative"),
-        ("tuning.pruner.patience=3", "MedianPruner has no argument 'patience'"),
-        ("tuning.pruner._target_=optuna.pruners.PatientPruner", "missing 2 required positional arguments"),
-        ("tuning.pruner._target_=optuna.samplers.TPESampler", "must be a pruner of Optuna"),
-    ],
-    ids=lambda text: text.rpartition(".")[2][:30],
+    ("arguments", "complaint", "alone"),
+    [*((*row, False) for row in WRONG), *((*row, True) for row in WRONG[::7])],  # alone: one worker in this process
+    ids=lambda text: str(text).rpartition(".")[2][:30],
 )
-@pytest.mark.parametrize("alone", [False, True])
 def test_what_is_wrong_is_said_before_anything_is_submitted(
     arguments: str, complaint: str, alone: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
