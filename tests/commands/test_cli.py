@@ -86,13 +86,13 @@ def test_the_last_ctrl_c_leaves_at_once_while_a_server_hangs(more, tmp_path):
         command = [sys.executable, "-m", "racing", *more, uri]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         server.settimeout(PATIENCE)
-        server.accept()
+        connection, _ = server.accept()  # kept: closed, it would be an answer
         while process.poll() is None:
             process.send_signal(signal.SIGINT)
             time.sleep(0.1)
         said, _ = process.communicate()
-    assert process.returncode == 130
-    assert b"racing: interrupted" in said
+        connection.close()
+    assert (process.returncode, b"racing: interrupted" in said) == (130, True), said
 
 
 def test_after_a_second_ctrl_c_no_sender_is_waited_for(tmp_path):

@@ -101,7 +101,7 @@ def timed(options: Mapping[str, Any], take: Callable[[], int]) -> Row:
     rates, cpu = [], []
     for _ in range(options["repeats"]):
         done, began, cpu_began = 0, time.perf_counter(), time.process_time()
-        while time.perf_counter() - began < options["seconds"]:
+        while not done or time.perf_counter() - began < options["seconds"]:
             done += take()
         rates.append(done / (time.perf_counter() - began))
         cpu.append(1e6 * (time.process_time() - cpu_began) / done)
