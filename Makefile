@@ -31,7 +31,7 @@ bench: .venv/installed ## measure this machine: make bench ARGS=sim
 torture: .venv/installed-dev ## kill trainings 200 times and compare: make torture ARGS=40; half an hour
 	@$(BIN)/python -m tests.torture $(ARGS)
 
-mutate: .venv/installed-dev ## put 300 small faults into the code, see which no test notices; two hours
+mutate: .venv/installed-dev ## put 300 small faults into the code, see which no test notices
 	@$(BIN)/python -m tests.mutate $(ARGS)
 
 docs: .venv/installed-dev ## write the page made from conf/ and the picture made from the imports
@@ -40,7 +40,7 @@ docs: .venv/installed-dev ## write the page made from conf/ and the picture made
 
 install: .venv/installed-dev ## set up only
 
-packages: ## install what tests use beside Python (SLURM, Chromium), as root on Debian or Ubuntu; without, those tests are skipped
+packages: ## install what tests use beside Python (SLURM, Chromium, zsh, fish), as root on Debian or Ubuntu; without, those tests are skipped
 	@.ci/packages
 
 lock: .venv/installed-dev ## renew the locks: the newest versions that pyproject.toml allows; ARGS=--keep: only add what is new

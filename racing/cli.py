@@ -88,7 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         wrong = missing_package(error) or input_error(error)
         if wrong is None or os.environ.get("RACING_DEBUG") == "1":
             raise
-        print(
-            f"racing {verb}: {masked(' '.join(str(wrong).splitlines()))}", file=sys.stderr
-        )  # one line, whatever it quotes
+        line = " ".join(str(wrong).splitlines())  # whatever it quotes
+        print(f"racing {verb}: {masked(line)}", file=sys.stderr)
         return ExitCode.WRONG_INPUT

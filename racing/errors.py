@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import io
 import math
 import re
 from collections.abc import Container, Iterator, Mapping
@@ -47,15 +45,6 @@ def require(condition: bool, message: str) -> None:
     """Raise `InputError(message)` unless `condition` holds."""
     if not condition:
         raise InputError(message)
-
-
-def read_text(path: Path, most_bytes: int, *, encoding: str = "utf-8") -> str:
-    """The text of a file from outside. Raises InputError if it is missing, no text, or larger than `most_bytes`."""
-    data = read_bytes(path, most_bytes, "a text file")
-    try:
-        return io.TextIOWrapper(io.BytesIO(data), encoding=encoding).read()  # line ends as in a file that is opened
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read as text ({error}); give a text file") from None
 
 
 def read_bytes(path: Path, most_bytes: int, what: str = "a file") -> bytes:
@@ -153,9 +142,11 @@ def input_error(error: BaseException) -> InputError | None:
 
 def requirements() -> dict[str, str]:
     """Name each package that racing asks for, with the extra of racing that it belongs to; '' for none."""
+    from importlib.metadata import PackageNotFoundError, requires
+
     try:
-        wanted = importlib.metadata.requires("racing") or []
-    except importlib.metadata.PackageNotFoundError:
+        wanted = requires("racing") or []
+    except PackageNotFoundError:
         return {}
     found: dict[str, str] = {}
     for line in wanted:

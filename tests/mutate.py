@@ -55,7 +55,7 @@ WITHOUT = ("launchers/racing_launchers/modal", "racing/sim/kernels/cache.py")  #
 # the kernels, refuses: bits of numbers that aren't whole, and identity in place of equality.
 OPERATORS_WITHOUT = re.compile(
     r"VariableInserter|VariableReplacer|RemoveDecorator|ExceptionReplacer|_(LShift|RShift|Bit\w+|Pow|Is|IsNot)$"
-    r"|BinaryOperator_(BitOr|BitAnd|Mul_FloorDiv|Add_Mod)"
+    r"|BinaryOperator_Bit(Or|And)"
 )
 
 

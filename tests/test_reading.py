@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from racing.cli import main
-from racing.errors import InputError, read_text
+from racing.errors import InputError, read_bytes
 from racing.files import is_inside
 from racing.reading import read_regular
 
@@ -34,7 +34,7 @@ def test_only_files_are_read(kind: str, tmp_path: Path):
     with pytest.raises(OSError, match=r"it is a (pipe|folder|socket|device), not a file"):
         read_regular(path, 100)
     with pytest.raises(InputError, match=r"cannot be read: it is a (pipe|folder|socket|device), not a file"):
-        read_text(path, 100)
+        read_bytes(path, 100, "a text file")
 
 
 def test_no_more_than_the_limit_is_read(tmp_path: Path):
