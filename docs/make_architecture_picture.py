@@ -100,6 +100,8 @@ def place(rooms: Mapping[str, PlacedRoom]) -> list[list[PlacedRoom]]:
     per_line, y = PER_LINE, 0.0
     while any(resize(floor, per_line) < 0 for floor in floors):
         per_line *= 0.99
+        if per_line < PER_LINE / 100:
+            raise ValueError("a floor has more rooms than fit between the walls; move WALLS apart")
     for floor in floors:
         side = next((SIDES[here.name] for here in floor if here.name in SIDES), 0.5)
         x = INSET + resize(floor, per_line) * side

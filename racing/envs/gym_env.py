@@ -19,6 +19,7 @@ from racing.sim.camera.camera import Camera
 from racing.sim.records import Ending
 
 RENDER_MODES = ("rgb_array",)
+METADATA = {"render_modes": list(RENDER_MODES), "render_fps": 10, "autoreset_mode": AutoresetMode.SAME_STEP}
 SEEDS = 1 << 31  # number of different seeds that a world has
 
 
@@ -51,11 +52,7 @@ class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
     the last step of an episode returns is that episode's own; inside, the car's next one has begun by then.
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 10,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
+    metadata = METADATA
     group: ClassVar[str]  # file of conf/env
 
     def __init__(

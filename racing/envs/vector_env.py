@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from racing.envs.gym_env import RENDER_MODES, SEEDS, make_task, require_render_mode
+from racing.envs.gym_env import METADATA, SEEDS, make_task, require_render_mode
 from racing.envs.task import StepResult, require_finite
 from racing.errors import require
 from racing.observations import rows_of
@@ -25,11 +25,7 @@ class RacingVectorEnv(VectorEnv[Any, npt.NDArray[np.float32], npt.NDArray[Any]])
     Car i under a seed drives the episodes of the single environment that is made with first_race=i, under that seed.
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 10,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
+    metadata = METADATA
     group: ClassVar[str]  # file of conf/env
 
     def __init__(
