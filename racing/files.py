@@ -195,7 +195,7 @@ def quoted_paths(value: str) -> str | None:
     Commas, brackets, blanks, umlauts, `=`, `#`, `%` and quotes are letters of a name where there is a file of that
     name. None where all stands as it is: no such files, or names that Hydra takes as they are.
     """
-    if _exists(value):
+    if is_there(value):
         return None if _is_plain(value) else quoted(value)
     listed = value.startswith("[") and value.endswith("]")
     pieces = _pieces((value[1:-1] if listed else value).split(","))
@@ -211,7 +211,7 @@ def _pieces(parts: list[str]) -> list[str] | None:
     while parts and len(parts) <= MOST_PARTS:
         for count in range(len(parts), 0, -1):
             piece = ",".join(parts[:count]).strip()
-            if _exists(piece) or (count == 1 and _is_plain(piece)):
+            if is_there(piece) or (count == 1 and _is_plain(piece)):
                 pieces.append(piece)
                 parts = parts[count:]
                 break
@@ -224,7 +224,8 @@ def _is_plain(text: str) -> bool:
     return PLAIN.fullmatch(text) is not None and text.lower() not in WORDS
 
 
-def _exists(text: str) -> bool:
+def is_there(text: str) -> bool:
+    """Whether there is a file or folder of this name; False also for names that none can have."""
     try:
         return text != "" and Path(text).expanduser().exists()
     except (OSError, ValueError, RuntimeError):

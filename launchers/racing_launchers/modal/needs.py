@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
+from racing.files import is_there
 from racing.renamed_keys import key_of
 from racing.runs.directory import RUNS, find_run
 from racing.runs.paths import IN_RUN
@@ -106,7 +107,7 @@ def _require_run(key: str, spec: str, outputs: Path, place: Place, *, tracked: b
         run = find_run(name, outputs) if name != "latest" else None
     except (InputError, OSError, ValueError):
         run = None
-    if run is None and name != "latest" and _is_file(name):
+    if run is None and name != "latest" and is_there(name):
         remedy = f"name a run that is on {there}; racing runs artifacts --from {there} lists them"
         raise InputError(f"{key}={spec} lies on this machine only, a container does not see it; {remedy}")
     if run is not None and name != run.name:
@@ -129,10 +130,3 @@ def _require_run(key: str, spec: str, outputs: Path, place: Place, *, tracked: b
 def _is_reached(uri: Any) -> bool:
     """Whether a container reaches that MLflow store."""
     return str(uri).startswith(("http://", "https://")) and not is_loopback(str(uri))
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).expanduser().exists()
-    except (OSError, ValueError):
-        return False
