@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from racing.errors import InputError
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import flatten
 from racing.runs.journal import newest_metrics, utc_text
@@ -58,14 +59,18 @@ def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -
 
 
 def _local_row(run: RunDirectory) -> dict[str, Any]:
-    damage = run.damage
+    damage = None if run.exists else run.damage  # of those that exist it would read each file a second time
+    try:
+        started, status, summary, mlflow, _ = run.started, run.status, run.summary, run.mlflow, run.sent
+    except InputError as error:
+        damage = damage or str(error)
     if damage is not None:
         nothing = dict.fromkeys((*HEADLINE, "started", "run_id"))
         return {"name": run.name, "status": DAMAGED, "steps": 0} | nothing | {"damage": damage}
     step, values = newest_metrics(run.paths.journal, TAIL)
-    results = {name: run.summary.get(name, values.get(f"eval/{name}")) for name in HEADLINE}
-    identity = {"name": run.name, "status": run.status, "steps": step or 0}
-    return identity | results | {"started": utc_text(run.started), "run_id": run.mlflow.get("run_id")}
+    results = {name: summary.get(name, values.get(f"eval/{name}")) for name in HEADLINE}
+    identity = {"name": run.name, "status": status, "steps": step or 0}
+    return identity | results | {"started": utc_text(started), "run_id": mlflow.get("run_id")}
 
 
 def _remote_row(run: Run) -> dict[str, Any]:
