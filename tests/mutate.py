@@ -35,18 +35,23 @@ from rich.progress import Progress
 ROOT = Path(__file__).resolve().parents[1]
 COUNT, COPIES, PATIENCE = 300, 2, 900  # faults; copies tried side by side; [s] for one set of tests
 # Folder or file -> the nearest tests, then those further away (pytest's arguments). The first that fits counts.
-FAST, FAR = ["-m", "not slow"], ["tests/training", "tests/evaluation", "-m", "not slow"]
+FAST, SLOW = ["-m", "not slow"], ["-m", "slow"]
+FAR = ["tests/training", "tests/evaluation", "tests/tracks", *FAST]
 TESTS: dict[str, tuple[list[str], ...]] = {
     "racing/sim/camera": (["tests/sim/test_camera.py"], ["tests/envs/test_vision.py"]),
     "racing/sim": (["tests/sim", "tests/envs/test_sensors.py", "--ignore=tests/sim/test_camera.py"], FAR),
     "racing/envs": (["tests/envs"], FAR),
-    "racing/runs": (["tests/runs", *FAST], ["tests/training/test_continue.py", "tests/commands/test_runs.py"]),
-    "racing/tracking": (["tests/tracking", *FAST], ["tests/tracking", "-m", "slow"]),
+    "racing/runs": (
+        ["tests/runs"],
+        ["tests/training/test_continue.py", "tests/commands/test_runs.py", "tests/commands/test_damaged_runs.py"],
+    ),
+    "racing/tracking": (["tests/tracking", *FAST], ["tests/tracking", *SLOW]),
     "launchers/racing_launchers/slurm": (["tests/launchers/test_slurm.py"],),
     "launchers/racing_launchers/local": (["tests/launchers/test_local.py"], ["tests/launchers/test_sweep.py"]),
     "launchers/racing_launchers": (
         ["tests/launchers", "--ignore=tests/launchers/modal", *FAST],
-        ["tests/launchers/test_local.py", "tests/launchers/test_sweep.py", "tests/launchers/test_slurm.py"],
+        ["tests/launchers/test_local.py", "tests/launchers/test_sweep_names.py"],
+        ["tests/launchers/test_sweep.py", "tests/launchers/test_slurm.py"],
     ),
 }
 AREAS = ("racing/sim", "racing/envs", "racing/runs", "racing/tracking", "launchers/racing_launchers")  # equal shares
@@ -177,6 +182,13 @@ def survives(copy: Path, fault: Fault) -> bool:
         target.write_text(before)
 
 
+def check_whole(copy: Path, faults: list[Fault]) -> None:
+    """Raises SystemExit where tests fail without any fault: they would seem to notice every one."""
+    for tests in sorted({tuple(tests) for fault in faults for tests in tests_of(fault.path)}):
+        if killed_by(copy, list(tests)):
+            raise SystemExit(f"{' '.join(tests)}: fails without a fault; mend that first")
+
+
 def copied(folder: Path) -> Path:
     """A copy of the checkout, with the data beside it that some tests read."""
     copy = folder / "checkout"
@@ -221,6 +233,7 @@ def main(count: int, results: Path) -> None:
     ):
         bar = progress.add_task("faults", total=len(faults), completed=len(faults) - waiting.qsize())
         copies = [copied(Path(top) / str(number)) for number in range(COPIES)]
+        check_whole(copies[0], [fault for fault in faults if fault.name not in tried])
         workers = [threading.Thread(target=work, args=(copy,)) for copy in copies]
         for worker in workers:
             worker.start()

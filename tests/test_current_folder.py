@@ -17,6 +17,8 @@ from racing.tracking import sender
 from racing_launchers.local import backend
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "algo.total_timesteps=2048", "algo.n_steps=32"),
     *("launcher.poll_interval_s=0.1", "launcher.n_jobs=2"),

@@ -137,6 +137,7 @@ def rows() -> list[tuple[str, str]]:
     return [pair for pair in pairs if pair not in FITS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "kind"), rows(), ids=lambda part: part)
 def test_is_refused(verb: str, kind: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     before, memory = everything(tmp_path), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

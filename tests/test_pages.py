@@ -22,6 +22,7 @@ def blocks(page: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_logged_policy_loads_with_mlflow_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the run left it, under the name that it was promoted to."""
     monkeypatch.chdir(tmp_path)

@@ -78,14 +78,14 @@ def offset_bounds(line: Line, track: Track, margin: float) -> tuple[Array, Array
     ahead = np.roll(line.points, -1, axis=0)
     across = line.normals + np.roll(line.normals, -1, axis=0)
     across /= np.linalg.norm(across, axis=1)[:, None]
-    low, high = _room(line.points, line.normals, track, margin)
-    low_ahead, high_ahead = _room((line.points + ahead) / 2, across, track, margin)
+    low, high = free_offsets(line.points, line.normals, track, margin)
+    low_ahead, high_ahead = free_offsets((line.points + ahead) / 2, across, track, margin)
     lows = np.max([low, low_ahead, np.roll(low_ahead, 1)], axis=0)
     highs = np.min([high, high_ahead, np.roll(high_ahead, 1)], axis=0)
     return np.minimum(lows, (lows + highs) / 2), np.maximum(highs, (lows + highs) / 2)
 
 
-def _room(points: Points, normals: Points, track: Track, margin: float) -> tuple[Array, Array]:
+def free_offsets(points: Points, normals: Points, track: Track, margin: float) -> tuple[Array, Array]:
     """Return the free interval of offsets [m] nearest to each point (N, 2), as two arrays (N,).
 
     Where the road is too narrow for `margin`, the margin shrinks to what leaves the middle of the road free.

@@ -7,27 +7,23 @@ brakes allow (racing.sim.speed_profile). It is a flying lap of a point mass: nea
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from racing.files import atomic_path
-from racing.sim.kernels.kernel import cache_directory
 from racing.sim.speed_profile import lap_time, speed_profile
 from racing.sim.track import Track, grip_along, resample_closed
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Raceline
+from racing.tracks.lap_files import lap_path, read_lap, write_lap
 from racing.tracks.racing_line import Line, closed_line, half_width, settle
 
 Array = npt.NDArray[np.float64]
 
-ALGORITHM = 1  # part of the cache's key: raise it when the same track and vehicle would give another lap
+ALGORITHM = 2  # part of the cache's key: raise it when the same track and vehicle would give another lap
 # Weights of length to try, in units of (least curvature that limits the speed)^2. 0 is the minimum-curvature line.
 SHORTNESS = (0.0, 0.3, 1.0, 3.0, 10.0, 100.0)
 FIRST_ROUNDS, NEXT_ROUNDS = 25, 6  # iterations from the centreline; from the line of the previous weight
@@ -77,11 +73,11 @@ def reference_lap(track: Track, vehicle: Vehicle) -> ReferenceLap:
     laps = _known.setdefault(track, {})
     if vehicle not in laps:
         path = cache_path(track, vehicle)
-        lap = _read(path)
+        lap = read_lap(ReferenceLap, path)
         if lap is None:
             lap = compute_reference_lap(track, vehicle)
             with contextlib.suppress(OSError):
-                _write(path, lap)
+                write_lap(path, lap)
         laps[vehicle] = lap
     return laps[vehicle]
 
@@ -115,36 +111,7 @@ def _speeds(line: Line, track: Track, vehicle: Vehicle) -> Array:
 
 def cache_path(track: Track, vehicle: Vehicle) -> Path:
     """Return the cache file of this geometry, these parameters and this version of the algorithm."""
-    digest = hashlib.sha256(f"reference lap {ALGORITHM}".encode())
-    grid = track.clearance
-    for array in (track.points, track.left, track.right, grid.values):
-        digest.update(f"{array.shape}{array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    parameters = [float(getattr(vehicle, name)) for name in _PARAMETERS]
-    digest.update(repr((grid.origin, grid.resolution, parameters)).encode())
-    if track.grip is not None:
-        digest.update(track.grip.values.tobytes())
-        digest.update(repr((track.grip.values.shape, track.grip.origin, track.grip.resolution)).encode())
-    return cache_directory().parent / "reference" / f"{digest.hexdigest()[:32]}.npz"
-
-
-def _read(path: Path) -> ReferenceLap | None:
-    """Read the lap in `path`; None if it is missing or damaged."""
-    values: dict[str, Any] = {}
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            for field in fields(ReferenceLap):
-                value = stored[field.name]
-                values[field.name] = value if value.ndim else float(value)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    return ReferenceLap(**values)
-
-
-def _write(path: Path, lap: ReferenceLap) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path, sync=False) as temporary:  # a damaged one is computed anew
-        np.savez(temporary, **{f.name: getattr(lap, f.name) for f in fields(lap)})
+    return lap_path("reference", ALGORITHM, track, [float(getattr(vehicle, name)) for name in _PARAMETERS])
 
 
 def stations(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:

@@ -65,6 +65,7 @@ def test_the_loss_is_the_squared_difference_but_beyond_a_limit():
     assert float(imitation_loss(mean, teacher_actions)) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_teacher_labels_each_rollout_once_and_not_at_all_in_the_end(student):
     teacher = Teacher()
     model = student(teacher=teacher, distillation_fraction=0.5)
@@ -72,6 +73,7 @@ def test_the_teacher_labels_each_rollout_once_and_not_at_all_in_the_end(student)
     assert [asked.shape for asked in teacher.asked] == [(STEPS * NUM_ENVS, model.env.privileged.shape[1])]
 
 
+@pytest.mark.slow
 def test_a_student_comes_to_act_like_its_teacher(student):
     def difference(model: BatchPPO, teacher: Teacher) -> float:
         buffer: Any = model.rollout_buffer

@@ -36,6 +36,7 @@ print(all(map(th.equal, ours, theirs)) and all(map(th.equal, again, theirs)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.cold
 def test_the_steps_are_those_of_torch_and_it_is_not_imported():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)

@@ -27,6 +27,8 @@ from racing.sim.vehicle import Vehicle
 from racing.training.checkpoint_callback import PARTS, replay_log
 from tests.algos.conftest import TinyEnv
 
+pytestmark = pytest.mark.slow
+
 TOTAL, FROM, EVERY = 96, 48, 16  # steps of each environment: all, before the state is taken, between two checkpoints
 STATE = PARTS[:-1]  # without the monitor's
 ALGORITHMS: dict[str, dict[str, Any]] = {

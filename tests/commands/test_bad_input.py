@@ -18,6 +18,8 @@ from racing.tracks.formats.native import write_native
 from racing.tracks.generator import generate
 from tests.support.drivers import seeing_model
 
+pytestmark = pytest.mark.slow
+
 SEE = "env=vision env.line=centre algo=ppo_cnn"
 # arguments, then what the line must say: the key or value, the rule, the remedy
 TRAIN = [

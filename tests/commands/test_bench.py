@@ -15,6 +15,8 @@ from racing.commands.bench.simulator import make_task, record_drive, vehicle_cal
 from racing.commands.bench.tracking import compared
 from racing.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 TINY = "['debug=fast','eval.episodes=2','tracking=none']"
 
 
@@ -114,7 +116,6 @@ def test_startup(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert {"racing --help", "import racing", "python, nothing"} <= set(seconds)
 
 
-@pytest.mark.slow
 def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     content, _ = measured("sweep", tmp_path, capsys, "repeats=1", "jobs=1", f"train={TINY}")
     one, two = content["rows"]
@@ -123,7 +124,6 @@ def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert content["summary"]["throughput"] == one["seconds"] / two["seconds"]
 
 
-@pytest.mark.slow
 def test_tracking(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     settings = "['debug=fast','eval.episodes=2','track=oval']"
     sizes = ["repeats=1", "windows=6", "window=0.2", f"train={settings}"]

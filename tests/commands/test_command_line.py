@@ -13,6 +13,7 @@ from racing.cli import VERBS
 pytestmark = pytest.mark.cold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb: str, tmp_path: Path):
     command = [sys.executable, "-m", "racing", verb, "--help"]

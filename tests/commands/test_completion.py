@@ -127,6 +127,7 @@ class Terminal:
         os.close(self.file)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
 def test_a_real_bash_completes_verbs_groups_choices_and_keys():
     bash = Terminal()

@@ -81,6 +81,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_run_is_listed_as_such(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     whole, broken = begin(tmp_path, 0), begin(tmp_path, 1)

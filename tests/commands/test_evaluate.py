@@ -25,6 +25,8 @@ from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
 from tests.support.drivers import group, linear_driver, make_run, seeing_model
 
+pytestmark = pytest.mark.slow
+
 PACE = 15.0  # [m/s]
 FILES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png"}
 

@@ -67,6 +67,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MISTAKES)
 @pytest.mark.parametrize("several", [False, True])
 def test_a_mistake_is_one_line(

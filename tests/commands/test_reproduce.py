@@ -22,6 +22,8 @@ from racing.runs.journal import read_journal
 from tests.conftest import REPOSITORY
 from tests.support.mlflow_server import Copy
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = ["debug=fast", "seed=5", "algo.total_timesteps=8192", "eval.episodes=2"]
 
 GIT = {"commit", "uncommitted changes", "files unknown to git"}
@@ -292,7 +294,6 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-@pytest.mark.slow
 def test_checkout_brings_back_commit_and_uncommitted_changes(clone: Path):
     """Trained with a change to conf/ and one to the code, neither committed; then both went other ways."""
     replace(clone / "conf/algo/ppo.yaml", "gamma: 0.99", "gamma: 0.97")

@@ -19,6 +19,8 @@ from racing.config import choices, compose, plain
 from racing.errors import InputError
 from tests.support.mlflow_server import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 
 def test_list_shows_every_run_newest_first(begin, tmp_path, capsys):
     done = begin(0)
@@ -92,7 +94,6 @@ sys.exit(any(heavy in sys.modules for heavy in ("torch", "mlflow", "numba", "sci
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 
-@pytest.mark.slow
 def test_page_shows_the_embedded_runs_and_ends_with_ctrl_c(begin, tmp_path):
     run = begin(0)
     run.finish({"a": 1})

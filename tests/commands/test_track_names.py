@@ -12,6 +12,8 @@ from racing.config import compose, compose_run, for_hydra
 from racing.files import is_file_name
 from racing.tracks.catalog import generated_tracks
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     "a b.csv",
     "a,b.csv",

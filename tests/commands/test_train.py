@@ -18,6 +18,8 @@ from racing.runs.directory import all_runs
 from racing.tracks.formats.native import write_native
 from racing.tracks.generator import generate
 
+pytestmark = pytest.mark.slow
+
 TINY = ["debug=fast", "env=mlp", "eval.episodes=2", "eval.every_steps=0", "tracking=none"]
 TINY += ["algo.n_steps=32", "algo.total_timesteps=2048"]
 
@@ -289,7 +291,6 @@ def test_runs_of_one_command_compose_from_the_same_folders(folder: Path, tmp_pat
     assert all_runs(tmp_path / "search")[0].config["track"]["scale"] == 1.5
 
 
-@pytest.mark.slow
 def test_a_teacher_may_be_of_own_choices(folder: Path, tmp_path: Path) -> None:
     (folder / "env").mkdir()
     (folder / "env" / "plain.yaml").write_text("defaults: [mlp, _self_]\n")

@@ -150,6 +150,7 @@ def test_a_state_of_another_size_is_refused(make_env):
         large.set_state(small.get_state())
 
 
+@pytest.mark.slow
 def test_what_a_critic_may_see_comes_with_each_observation(make_env, stadium, kart):
     assert make_env().privileged is None
     assert make_env().stack == 1

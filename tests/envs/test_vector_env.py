@@ -73,6 +73,7 @@ def test_without_a_seed_nobody_repeats_and_with_one_everybody_does(mode):
     assert (following != first).any()
 
 
+@pytest.mark.slow
 def test_unseeded_environments_of_stable_baselines3_differ():
     envs = DummyVecEnv([lambda: gymnasium.make(ID, **OPTIONS)] * 4)
     assert len(np.unique(envs.reset(), axis=0)) == 4

@@ -29,6 +29,7 @@ def colours(path: Path) -> tuple[tuple[int, int], float]:
     return (picture.shape[1], picture.shape[0]), float((np.ptp(picture, axis=2) > 60).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wavy", "eight"])
 def test_a_lap_is_drawn_in_colour(name: str, kart: Vehicle, tmp_path: Path, request: pytest.FixtureRequest):
     track = request.getfixturevalue(name)

@@ -54,6 +54,7 @@ def filmed(wavy: Track, kart: Vehicle, tmp_path_factory: pytest.TempPathFactory)
     return path, lap, observed
 
 
+@pytest.mark.slow
 def test_browsers_play_it(filmed):
     path, _, _ = filmed
     with av.open(str(path)) as container:

@@ -3,6 +3,8 @@
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
+pytestmark = pytest.mark.slow
+
 LOCAL = ["hydra.launcher.choice=local", "hydra.launcher.overrides={n_jobs:2,poll_interval_s:0.05,timeout_min:null}"]
 
 

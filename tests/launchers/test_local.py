@@ -21,6 +21,8 @@ from racing_launchers.watch import report_failures
 from tests.launchers.payloads import Act, endings, run
 from tests.support.mlflow_server import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_way_to_end_is_told_and_harms_no_other(tmp_path: Path):
     acts = [Act("work"), Act("fail"), Act("refuse"), Act("leave"), Act("die"), Act("work")]

@@ -42,6 +42,7 @@ def child_of(job: Job) -> psutil.Process | None:
     return children[0] if children else None
 
 
+@pytest.mark.slow
 def test_a_signal_reaches_the_verb_which_saves_its_state(tmp_path: Path):
     _, job = begin(tmp_path, ["train", *LONG, "seed=1"])
     wait_until(

@@ -23,7 +23,7 @@ from tests.support.mlflow_server import wait_until
 from tests.support.signals import only_run, train
 from tests.training.test_continue import check_equal
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
 TOTAL = 8192  # four updates
 PPO = ["name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "checkpoint.every=2048", "eval.every_steps=0"]

@@ -20,6 +20,8 @@ from tests.launchers.sweeping import LONG, SHORT, TOTAL, command, train
 from tests.support.mlflow_server import Copy, wait_until
 from tests.support.processes import points, state_bytes
 
+pytestmark = pytest.mark.slow
+
 
 def only_sweep(outputs: Path) -> Sweep:
     (sweep,) = all_sweeps(outputs)
@@ -45,7 +47,6 @@ def check_equal(run: RunDirectory, calm: RunDirectory) -> None:
     assert points(run) == points(calm)
 
 
-@pytest.mark.slow
 def test_a_killed_worker_loses_only_itself_and_is_continued_to_the_same_bits(calm: RunDirectory, tmp_path: Path):
     process = subprocess.Popen(command(tmp_path, "-m", "seed=1,2", *LONG), stderr=subprocess.PIPE, text=True)
     wait_until(lambda: all_sweeps(tmp_path), "the sweep is there")
@@ -67,7 +68,6 @@ def test_a_killed_worker_loses_only_itself_and_is_continued_to_the_same_bits(cal
     check_equal(run_of(sweep, 0), calm)
 
 
-@pytest.mark.slow
 def test_ctrl_c_stops_all_jobs_with_their_state_saved(calm: RunDirectory, tmp_path: Path):
     sweep_of = [*LONG, "launcher.n_jobs=1", "seed=1,2"]
     process = subprocess.Popen(command(tmp_path, "-m", *sweep_of), stderr=subprocess.PIPE, text=True)
@@ -157,7 +157,6 @@ def test_collected_again_nothing_changes(finished: Sweep):
     check_mlflow(finished, 4)
 
 
-@pytest.mark.slow
 def test_where_workers_reach_no_store_the_collector_completes_it(tmp_path: Path):
     """The process that waits is killed; another one collects, twice."""
     arguments = ["-m", "seed=1,2", *SHORT, "algo.total_timesteps=65536", "launcher.upload_from=collector"]

@@ -17,6 +17,8 @@ from racing_launchers.job import JobFolder
 from racing_launchers.sweep import axes_of, label_of
 from racing_launchers.sweep_record import NO_BEST, best
 
+pytestmark = pytest.mark.slow
+
 FAST = ["debug=fast", "tracking=none"]
 HOSTILE = [
     "../x",

@@ -82,6 +82,7 @@ def says(browser: webdriver.Chrome, *texts: str) -> None:
     WebDriverWait(browser, PATIENCE).until(missing, f"the page does not say all of {texts}")
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_sweep_hang_below_it_and_are_compared(
     browser: webdriver.Chrome,
     page: str,

@@ -21,6 +21,8 @@ from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from tests.support.drivers import group, linear_driver, make_run, random_model, seeing_model
 
+pytestmark = pytest.mark.slow
+
 
 def recorded(count: int = 1000, size: int = 10) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (count, size)).astype(np.float32)

@@ -228,6 +228,7 @@ assert not [name for name in sys.modules if name.startswith("racing")]
 """
 
 
+@pytest.mark.slow
 def test_plain_stable_baselines3_loads_what_we_save(tmp_path: Path):
     """For a policy that is Stable-Baselines3's own, racing need not be installed."""
     models = {kind: random_model(kind) for kind in ("ppo", "sac")}

@@ -23,6 +23,8 @@ from tests.support.mlflow_server import Copy
 from tests.support.processes import points, state_bytes
 from tests.support.signals import contents, only_run, train, train_until
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["algo.n_steps=32", "eval.every_steps=0", "checkpoint.every=2048"]  # 2048 steps an update
 
 

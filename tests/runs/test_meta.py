@@ -45,6 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, dic
     return run, stopped
 
 
+@pytest.mark.slow
 def test_it_says_what_the_record_says(trained: tuple[RunDirectory, dict]):
     run, _ = trained
     page = read_json(run.path / f"{run.name}.meta.json")

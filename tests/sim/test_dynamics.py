@@ -77,6 +77,7 @@ def drive(car, v0: float, duration: float, commands, step: float) -> np.ndarray:
     return np.array(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manoeuvre", MANOEUVRES)
 @pytest.mark.parametrize("family", ["gym_st_f1tenth", "gym_st_f1tenth_equalC", "commonroad_st_f1tenth_equalC"])
 def test_trajectories_meet_published_ones(family: str, manoeuvre: str):

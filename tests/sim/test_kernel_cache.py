@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import racing
 
 USE = """
@@ -42,6 +44,7 @@ def use(folder: Path, cache: Path) -> tuple[int, int]:
     return found(start(folder, cache), folder)
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_code_finds_what_another_compiled(tmp_path: Path):
     for name in ("here", "there"):
         shutil.copytree(Path(racing.__file__).parent, tmp_path / name / "racing")
@@ -53,6 +56,7 @@ def test_a_copy_of_the_code_finds_what_another_compiled(tmp_path: Path):
     assert use(tmp_path / "here", tmp_path / "cache") == (1, 0)
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_compiles_and_the_others_wait(tmp_path: Path):
     here = Path(racing.__file__).parents[1]
     processes = [start(here, tmp_path) for _ in range(3)]

@@ -17,6 +17,8 @@ from racing.tracking.model_registry import promote
 from racing.tracking.run_record import find_record, local_run
 from tests.support.drivers import linear_driver, make_run
 
+pytestmark = pytest.mark.slow
+
 RESULTS = {"eval/finish_rate": 0.97, "eval/lap_time_s": 41.5, "eval/lap_ratio": 1.25, "export/max_difference": 2e-7}
 
 

@@ -12,6 +12,8 @@ from racing.errors import InputError
 from racing.tracking.run_record import find_record, local_run
 from racing.tracking.store import connect
 
+pytestmark = pytest.mark.slow
+
 POINTS = {"loss": [(1, math.inf), (2, -math.inf), (3, 0.1)], "odd": [(1, math.nan)], "many": []}
 POINTS["many"] = [(step, step / 7) for step in range(1200)]  # more than one of MLflow's pages holds at its smallest
 

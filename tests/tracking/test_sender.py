@@ -20,6 +20,8 @@ from racing.runs.lock import FileLock
 from racing.tracking.sender import NICE, Sender
 from tests.support.mlflow_server import PATIENCE, TRACKING, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def small_policy(path, inputs=(("sensors", [4]),)):
     """An ONNX file that adds up 2 * each input."""
@@ -123,7 +125,6 @@ def test_policy_with_two_inputs_predicts_from_a_dict(begin, copy_of):
     assert np.array_equal(loaded.predict({"image": ones, "telemetry": 2 * ones})["action"], 6 * ones)
 
 
-@pytest.mark.slow
 def test_server_killed_and_restarted_while_training_goes_on(own_server, begin, copy_of, start_sender):
     run = begin()
     sender = start_sender(run, own_server.uri)
@@ -169,7 +170,6 @@ def only_run(outputs):
     return RunDirectory(path)
 
 
-@pytest.mark.slow
 def test_trainer_killed_its_sender_ships_the_rest_and_says_so(tmp_path, begin, copy_of, start_sender):
     process = trainer(tmp_path / "outputs", 0, 200, "hang")
     pid = int(process.stdout.readline())
@@ -193,7 +193,6 @@ def test_trainer_killed_its_sender_ships_the_rest_and_says_so(tmp_path, begin, c
     assert sum(copy_of(run).points("loss").values()) == 201
 
 
-@pytest.mark.slow
 def test_senders_of_killed_trainers_do_not_pile_up(tmp_path, copy_of):
     senders = []
     for _ in range(3):
@@ -225,7 +224,6 @@ def test_trainer_and_sender_killed_between_append_and_send(tmp_path, copy_of):
     assert copy_of(run).text("journal.jsonl") == (run.path / "journal.jsonl").read_text()
 
 
-@pytest.mark.slow
 def test_many_processes_at_once_on_a_store_that_does_not_exist_yet(tmp_path, copy_of):
     processes = [trainer(tmp_path / "outputs", seed, 50, "finish") for seed in range(8)]
     for process in processes:

@@ -11,6 +11,8 @@ from racing.tracking.sender import Sender
 from tests.support.mlflow_server import PATIENCE, TRACKING, wait_until
 from tests.support.proxy import Proxy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def proxy(server):
@@ -36,7 +38,6 @@ def said(run, text):
     return text in (run.path / "sender.log").read_text()
 
 
-@pytest.mark.slow
 def test_500_then_silence_then_health(proxy, begin, copy_of, start_sender, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     run = begin()
@@ -100,7 +101,6 @@ def test_sender_killed_in_the_middle_of_an_upload(proxy, begin, copy_of, start_s
     assert copy.points("loss") == once(range(5))
 
 
-@pytest.mark.slow
 def test_server_killed_in_the_middle_and_not_back_before_the_end(own_server, begin, copy_of):
     run = begin()
     sender = Sender.start(run, TRACKING | {"uri": own_server.uri})

@@ -20,6 +20,8 @@ from racing.tracking.sender import Sender
 from racing.tracking.sinks import check_sinks, sync_sinks
 from tests.support.mlflow_server import PATIENCE, wait_until
 
+pytestmark = pytest.mark.slow
+
 OFF = {"enabled": False, "uri": None, "experiment": "karts"}
 BOTH = OFF | {"tensorboard": True, "wandb": True}
 

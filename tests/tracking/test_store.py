@@ -20,6 +20,7 @@ def test_what_a_killed_process_left_of_a_new_database_is_no_hindrance(tmp_path: 
     assert not half.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.cold
 @pytest.mark.parametrize("name", ["pct%41b", "a?b#c=d&e;f:g h~é"])
 def test_folders_may_have_any_name(tmp_path: Path, name: str):

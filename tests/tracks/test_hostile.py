@@ -20,6 +20,8 @@ from racing.tracks.formats.map_settings import read_settings
 from racing.tracks.formats.native import write_native
 from racing.tracks.generator import generate
 
+pytestmark = pytest.mark.slow
+
 MOST_MEMORY = 600_000  # [KiB] that all of it together may add to the process's peak
 
 

@@ -13,6 +13,8 @@ from racing.tracks.images.painted import painted_track
 from tests.conftest import shared
 from tests.tracks.painting import EIGHT, OVAL, PIT_LANE, coloured, distances, four, outline, rendering, stroke
 
+pytestmark = pytest.mark.slow
+
 
 def read(picture, scale=1.0, **options):
     return painted_track("mine", picture, scale, {}, **options)

@@ -74,6 +74,7 @@ def test_native_format_gives_the_published_centreline(name, pixel, table, length
     assert len(track.gates) == 48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["example_map", "berlin", "vegas"])
 def test_maps_without_a_table_are_driven_clockwise_from_a_straight(name):
     track = load_track(shared("tracks", "f1tenth_gym", name, f"{name}.yaml"))

@@ -18,6 +18,8 @@ from racing.tracks.racing_line import closed_line, offset_bounds
 from racing.tracks.reference_lap import ReferenceLap, cache_path, compute_reference_lap, reference_lap
 from tests.conftest import REPOSITORY, shared
 
+pytestmark = pytest.mark.slow
+
 PUBLISHED = REPOSITORY.parent / "shared" / "tracks" / "reference_laps.csv"
 VEHICLES = {"kart": "kart", "f1tenth_v8": "f1tenth"}  # name in the file: name in conf/vehicle
 AGREEMENT = 0.02

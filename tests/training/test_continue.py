@@ -23,6 +23,8 @@ from tests.support.mlflow_server import PATIENCE, Copy
 from tests.support.processes import points, run_of, state_bytes, train_command
 from tests.support.signals import contents, copied, only_run, train, train_until
 
+pytestmark = pytest.mark.slow
+
 FACTS = {"commit": "27066771d6c9", "package torch": "2.0"}
 CODE = {"commit": "27066771d6c9", "dirty": False, "untracked": [], "diff": ""}
 TOTAL = 24_576  # twelve updates

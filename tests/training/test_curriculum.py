@@ -14,6 +14,8 @@ from tests.conftest import REPOSITORY
 from tests.support.processes import state_bytes
 from tests.support.signals import contents, train, train_until
 
+pytestmark = pytest.mark.slow
+
 PHASES = "phases={a:['track=oval','algo.total_timesteps=2048'],b:['seed=5','algo.total_timesteps=4096']}"
 OWN = [PHASES, "name=p", "algo.n_steps=32", "eval.every_steps=0"]
 

@@ -49,6 +49,7 @@ def test_its_metrics_have_todays_names(earlier: RunDirectory):
     assert not [name for name in series if name.startswith(("selection/", "rollout/reward", "time/"))]
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes_it(earlier: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main([*COMMAND, f"paths.outputs={tmp_path}"]) == 0
     assert "resuming from step 1,024" in capsys.readouterr().err

@@ -42,6 +42,7 @@ def test_what_cannot_fit(overrides: str, complaint: str) -> None:
         checked(*overrides.split())
 
 
+@pytest.mark.slow
 def test_what_is_usual_fits() -> None:
     for experiment in [*choices("experiment"), "[]"]:
         checked(f"experiment={experiment}", memory=8 * GIB)

@@ -24,6 +24,8 @@ from racing.runs.journal import as_text, read_journal
 from tests.support.fork_client import real_processes
 from tests.support.mlflow_server import PATIENCE, Copy
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = ["debug=fast", "seed=3", "algo.total_timesteps=8192"]  # two updates
 UNHURRIED = ["tracking.close_timeout=600"]  # on a busy machine MLflow alone takes a minute to import
 FILES = {"config.yaml", "overrides.yaml", "provenance.json", "summary.json", "journal.jsonl", "mlflow.json"}

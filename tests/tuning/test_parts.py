@@ -10,6 +10,8 @@ from racing.cli import main
 from racing.tuning.parts import make_pruner, make_sampler, own_arguments
 from racing.tuning.storage import find_storage
 
+pytestmark = pytest.mark.slow
+
 FAST = ["debug=fast", "tracking=none", "tuning=tpe", "tuning.n_trials=2"]
 OPTUNA = "optuna.samplers"
 

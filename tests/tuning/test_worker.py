@@ -23,6 +23,8 @@ from tests.support.signals import contents, train, train_until
 from tests.training.test_curriculum import tags_of
 from tests.tuning.conftest import ALL_FIGURES, ALONE, TINY, run_of, search, states, study_of
 
+pytestmark = pytest.mark.slow
+
 RANDOM = ["tuning=random", "tuning.n_trials=3"]
 SEARCHED = ("algo.gamma", "algo.learning_rate")
 PRUNE_ALL = "tuning.pruner={_target_:optuna.pruners.ThresholdPruner,lower:0.5}"

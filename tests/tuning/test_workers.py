@@ -39,6 +39,7 @@ def test_two_workers_at_the_same_time(tmp_path: Path):
     assert len(rows) == len(study.trials) + 1  # of the one that reported last
 
 
+@pytest.mark.slow
 def test_a_killed_worker_continues_its_trial(tmp_path: Path):
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     process = start(killed, *LONG)

@@ -24,6 +24,8 @@ from tests.launchers.modal_box.server import free_ports
 from tests.launchers.payloads import Act, endings
 from tests.support.mlflow_server import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def box(make_box: Callable[..., Box]) -> Box:

@@ -14,6 +14,8 @@ from tests.launchers.modal import toys
 from tests.launchers.modal_box import Box
 from tests.support.mlflow_server import wait_until
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[2]
 
 

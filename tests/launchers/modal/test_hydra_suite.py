@@ -11,6 +11,8 @@ from hydra.version import VersionBase, __compat_version__
 from tests.launchers.modal.conftest import forget_client, point_at
 from tests.launchers.modal_box import Box
 
+pytestmark = pytest.mark.slow
+
 MODAL = ["hydra.launcher.choice=modal", "hydra.launcher.overrides={gpu:[],cpu:1,poll_interval_s:0.2,commit_every:60}"]
 
 

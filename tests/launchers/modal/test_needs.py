@@ -50,6 +50,7 @@ def refused(arguments: list[str], outputs: Path, capsys: pytest.CaptureFixture[s
     return said[0]
 
 
+@pytest.mark.slow
 def test_a_run_of_this_machine_is_refused_until_it_is_on_the_volume(
     box: Box, outputs: Path, run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ):

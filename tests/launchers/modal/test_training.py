@@ -19,6 +19,8 @@ from tests.launchers.modal_box import Box
 from tests.support.mlflow_server import Copy, wait_until
 from tests.support.processes import points, run_of, state_bytes
 
+pytestmark = pytest.mark.slow
+
 TOTAL = 61_440
 PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "seed=1"]
 PPO += ["checkpoint.every=4096", "eval.every_steps=0", "track=file", "track.file=maps/mine"]
@@ -41,7 +43,6 @@ def tags(run: RunDirectory) -> dict[str, str]:
     return found
 
 
-@pytest.mark.slow
 def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     make_box: Callable[..., Box], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -135,7 +136,6 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     assert (run.path / "evaluations/mine-kart-seed0/laps.csv").is_file()
 
 
-@pytest.mark.slow
 def test_workers_of_a_search_share_a_dictionary(box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     search = ["train", "tuning=random", "tuning.n_trials=2", "tuning.workers=2", "debug=fast", "eval.episodes=2"]
     assert main([*search, "algo.n_steps=32", "tracking=none", *MODAL, f"paths.outputs={tmp_path}"]) == 0
