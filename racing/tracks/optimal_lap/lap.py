@@ -19,9 +19,9 @@ from racing.tracks.optimal_lap.equations import STATES, STEER, Motion, N, R
 
 Array = npt.NDArray[np.float64]
 
-ALGORITHM = 1  # part of the cache's key: raise it when the same track and vehicle would give another lap
-RESERVE = 0.035  # [widths of the car] that the lap to be driven keeps from the edge beyond what the rule demands
-SLIDE = 1.4  # [slip angles at which the rear tyres carry most] greatest slip angle of the lap to be driven
+ALGORITHM = 3  # part of the cache's key: raise it when the same track and vehicle would give another lap
+RESERVE = 0.05  # [widths of the car] that the lap to be driven keeps from the edge beyond what the rule demands
+SLIDE = 1.2  # [slip angles at which the rear tyres carry most] greatest slip angle of the lap to be driven
 SPACING = 0.5  # [intervals of the finest mesh] between two points of a lap
 SHIPPED = Path(__file__).parent / "shipped"  # of the circuits in tracks/, with the kart
 
