@@ -29,7 +29,7 @@ Array = npt.NDArray[np.float64]
 Cars = npt.NDArray[np.void]
 Missed = Callable[[Array, Array, Array], Array]  # states (K, 6), deviations from them, commands -> deviations after
 
-PACES = (0.3, 0.5, 0.7, 0.85)  # shares of the lap's speed for which there are plans, beside the pace wanted
+PACES = (0.3, 0.5, 0.7, 0.85, 0.9)  # shares of the lap's speed for which there are plans, beside the pace wanted
 SLOWER, NEAR = 0.92, 0.97  # shares of the pace wanted: below, the plan of the car's own pace steers; above, only it
 # A state, and a deviation from one, in this order: offset to the left [m], heading of the car to the line's [rad],
 # longitudinal velocity [m/s], w (as in racing.sim.dynamics), yaw rate [rad/s], steering angle [rad].
@@ -38,12 +38,13 @@ OFFSET, HEADING, SPEED, W, YAW_RATE, STEER = range(SIZE)
 INWARDS = 0.12  # [car's widths] that a slower car keeps off the line, away from the edge
 JOINING = 3.0  # times as far, while a car is slower than calm
 WIDEST = 1.0  # [car's widths] of an offset that a slower car steers against at once
-CALM = 0.9  # share of the lap's speed at which any start ends well; cars that shall go faster settle there first
+FOLLOWED = 0.5  # of `Plan.missed`: the fastest such plan is that of a calm car
 SETTLED = 1.1  # laps at the whole pace that prove a place to go on from
-READY, ASIDE = 0.05, 1  # [car's widths] off its plan; points of the lap between a place to go on from and one that is none
+READY, ASIDE = 0.05, 3  # [car's widths] off its plan; points of the lap between a place to go on from and one that is none
 CATCH_UP = 0.15  # [1.5 g, for the kart] acceleration beyond that of its plan with which a slower car comes to its pace
 REFINEMENTS = 20  # at most, of a plan, until the simulator's own steps lead from state to state
 REFINED, TRUST = 0.05, 5.0  # deviations, in units of the regulator's: what a step may miss; largest change at once
+SHORTER = 4  # tries of a shorter change, where one makes it worse
 # Weights while a plan is refined, as shares of those of the regulator: place and speed hold, the rest is free.
 FREE, EASY = np.array([1.0, 1e-3, 1.0, 1e-3, 1e-3, 1e-3]), 1e-3
 RICCATI_LAPS = 3  # after which the gains repeat from lap to lap
@@ -132,12 +133,14 @@ class Plan:
 
     s: (K,) arc length [m]. states: (K, 6). commands: (K, 2) steering angle [rad] and acceleration [m/s^2] to ask for.
     gains: (K, 2, 6), deviation -> what is taken from the commands.
+    missed: greatest deviation after one step from the plan, in units of the regulator's; large: it cannot be driven.
     """
 
     s: Array
     states: Array
     commands: Array
     gains: Array
+    missed: float
 
     def at(self, s: Array, length: float) -> Array:
         """Rows (M, 6 + 2 + 12), states, commands and gains, at arc lengths s (M,) of a line of `length` [m]."""
@@ -208,20 +211,29 @@ def states_of(lap: OptimalLap | ReferenceLap, simulation: Simulation, s: Array, 
     return np.asarray(motion.slower(full, pace).T)
 
 
-def _refined(missed: Missed, states: Array, commands: Array, vehicle: Vehicle) -> tuple[Array, Array, Array]:
-    """States and commands that lead from one to the next in the simulator, near the given ones; and the gains."""
+def _refined(missed: Missed, states: Array, commands: Array, vehicle: Vehicle) -> tuple[Array, Array, Array, float]:
+    """States and commands that lead from one to the next in the simulator, near the given ones; gains; what is missed."""
     cost, effort = _weights(vehicle)
     low, high = np.array([[-vehicle.max_steer, -vehicle.max_brake], [vehicle.max_steer, vehicle.max_drive]])
+    share = 1.0
     a, b, error = _linearized(missed, states, commands, cost, effort)
     for _ in range(REFINEMENTS):
-        if float((np.abs(error) * np.sqrt(cost)).max()) < REFINED:
+        misses = np.abs(error) * np.sqrt(cost)
+        if float(misses.max()) < REFINED:
             break
-        deviations, changes = _settled(a, b, error, _regulator(a, b, error, FREE * cost, EASY * effort))
-        share = min(1.0, TRUST / float((np.abs(deviations) * np.sqrt(cost)).max()))
-        states = states + share * deviations
-        commands = np.clip(commands + share * changes, low, high)
+        regulator = _regulator(a, b, error, FREE * cost, EASY * effort)
+        deviations, changes = _settled(a, b, error, regulator, low - commands, high - commands)
+        share = min(2 * share, 1.0, TRUST / float((np.abs(deviations) * np.sqrt(cost)).max()))
+        for _ in range(SHORTER):
+            tried = states + share * deviations, commands + share * changes
+            missed_now = np.abs(missed(tried[0], 0 * error, tried[1])) * np.sqrt(cost)
+            if float((missed_now**2).sum()) < float((misses**2).sum()):
+                break
+            share /= 4
+        states, commands = tried
         a, b, error = _linearized(missed, states, commands, cost, effort)
-    return states, commands, _regulator(a, b, error, cost, effort)[0]
+    left = float((np.abs(error) * np.sqrt(cost)).max())
+    return states, commands, _regulator(a, b, error, cost, effort)[0], left
 
 
 def _linearized(
@@ -260,14 +272,16 @@ def _regulator(a: Array, b: Array, error: Array, cost: Array, effort: Array) -> 
     return gains, constants
 
 
-def _settled(a: Array, b: Array, error: Array, regulator: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Deviations (K, 6) and changes of the commands (K, 2) of the lap on which the regulated car settles."""
+def _settled(
+    a: Array, b: Array, error: Array, regulator: tuple[Array, Array], low: Array, high: Array
+) -> tuple[Array, Array]:
+    """Deviations (K, 6) and changes of the commands (K, 2), in [low, high], of the lap on which the car settles."""
     gains, constants = regulator
     deviations, changes = np.empty((len(a), SIZE)), np.empty((len(a), 2))
     x = np.zeros(SIZE)
     for _ in range(RICCATI_LAPS):
         for k in range(len(a)):
-            deviations[k], changes[k] = x, -(gains[k] @ x + constants[k])
+            deviations[k], changes[k] = x, np.clip(-(gains[k] @ x + constants[k]), low[k], high[k])
             x = a[k] @ x + b[k] @ changes[k] + error[k]
     return deviations, changes
 
@@ -285,9 +299,10 @@ def _weights(vehicle: Vehicle) -> tuple[Array, Array]:
 class LapDriver:
     """Drives cars of one track along `lap`. pace: share of its speed that is wanted, in [0.3, 1].
 
-    Of an optimal lap all can be driven; of a reference lap, which leaves out what cornering costs, about 0.95. Above
-    CALM a car first settles at CALM, and goes on from a place where that is known to end well. The driver remembers
-    which cars have: it drives cars of one world. Raises InputError for a pace out of range.
+    Of an optimal lap all can be driven; of a reference lap, which leaves out what cornering costs, about 0.95. From any
+    start a car settles at a calm pace first, at most 0.9; to a higher one it goes on from a place where that is known
+    to end well. The driver remembers which cars have: it drives cars of one world. Raises InputError for a pace out of
+    range.
     """
 
     def __init__(
@@ -299,13 +314,15 @@ class LapDriver:
         length, count = self.line.length, FINER * len(lap.points)
         self._s = np.arange(count) * length / count
         self._speed = np.interp(self._s, self._s[::FINER], lap.speed, period=length)
-        self._calm = min(pace, CALM)
-        self._paces = np.array([p for p in PACES if p < self._calm] + [self._calm])
         simulation = Simulation(track, vehicle, action_repeat, self.line)
         places, aside = stations(track, lap)
         inwards = -INWARDS * vehicle.reference_width * np.tanh(aside / vehicle.reference_width)
         self._inwards = np.interp(self._s, self._s[::FINER], inwards, period=length)
-        self._plans = np.stack([plan(simulation, lap, p, inwards).at(self._s, length) for p in self._paces])
+        plans = {p: plan(simulation, lap, p, inwards) for p in [p for p in PACES if p < pace] + [min(pace, PACES[-1])]}
+        good = [p for p, found in plans.items() if found.missed < FOLLOWED]
+        paces = [p for p in plans if p <= max(good, default=PACES[0])]
+        self._paces, self._calm = np.array(paces), paces[-1]
+        self._plans = np.stack([plans[p].at(self._s, length) for p in paces])
         self._peak = Motion(vehicle).peak_slip()[0]
         order = np.argsort(places % track.length)
         at, line_s = (places % track.length)[order], np.unwrap(self._s[::FINER][order], period=length)
@@ -316,13 +333,14 @@ class LapDriver:
             (line_s + turns[:, None] * length).ravel(),
         )
         self._attacking = np.zeros(0, bool)
-        if pace > CALM:
+        self._attacks = pace > PACES[-1]
+        if self._attacks:
             self._attack = plan(simulation, lap, pace).at(self._s, length)
             self._begin = np.zeros(count, bool)
             self._begin = self._safe(simulation, places)
 
     def _safe(self, simulation: Simulation, places: Array) -> npt.NDArray[np.bool_]:
-        """(S,) whether a car that has settled at CALM comes to the whole pace from here on and keeps it for a lap.
+        """(S,) whether a car that has settled at the calm pace comes to the whole pace from here on and keeps it for a lap.
 
         Asked of cars that are READY beside their plan, to either side, and of all places within ASIDE points.
         """
@@ -351,7 +369,7 @@ class LapDriver:
         s, states = located(cars, self.line, self._near[cars["nearest"]], self.vehicle)
         pace = states[:, SPEED] / np.interp(s, self._s, self._speed, period=self.line.length)
         calm = self._follow(s, states, pace)
-        if self.pace == self._calm:
+        if not self._attacks:
             return calm
         if len(self._attacking) != len(cars):
             self._attacking = np.zeros(len(cars), bool)
