@@ -195,7 +195,9 @@ def copied(folder: Path) -> Path:
     for path in files():
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, copy / path)
-    subprocess.run(["git", "init", "-q"], cwd=copy, check=True)
+    identity = ["-c", "user.name=mutate", "-c", "user.email=mutate@localhost"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "whole"]):  # runs record a commit
+        subprocess.run(["git", *command], cwd=copy, check=True)
     if (ROOT.parent / "shared").exists():
         (folder / "shared").symlink_to(ROOT.parent / "shared")
     return copy

@@ -26,7 +26,7 @@ from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep
 
 RESULTS = (*HEADLINE, "steps", "steps_per_s", "learning_s")  # of a run's summary
-DIGITS = {"finish_rate": 2, "lap_time_s": 2, "lap_ratio": 3}  # in the printed table
+DIGITS = {"finish_rate": 2, "lap_time_s": 2, "lap_ratio": 3, "limit_ratio": 3}  # in the printed table
 TABLE = "results.csv"
 NO_BEST = "none, nobody has finished; train longer, or look at the runs"
 

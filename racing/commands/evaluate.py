@@ -11,6 +11,7 @@ from typing import Any
 from racing.commands.options import verb_options
 from racing.errors import InputError, is_number, require
 from racing.evaluation.files import write_files
+from racing.runs.metrics import HEADLINE
 from racing.runs.paths import IN_RUN
 from racing.training.sizes import check_evaluation_size
 
@@ -32,9 +33,11 @@ ROWS = {  # of the table -> digits
     "finish_rate": 3,
     "lap_time_s": 2,
     "lap_ratio": 3,
+    "limit_ratio": 3,
     "off_track_m": 1,
     "max_lateral_g": 2,
     "mean_speed": 2,
+    "steering_change": 3,
     "reward": 2,
 }
 # How `track` is read, see racing.tracks.catalog.load_tracks -> what means as it is.
@@ -93,6 +96,7 @@ def evaluate(options: Mapping[str, Any]) -> int:
     from racing.evaluation.evaluate import Diverged, evaluate
     from racing.evaluation.seeds import TEST_SEEDS
     from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
+    from racing.tracks.optimal_lap.lap import limits
     from racing.tracks.reference_lap import reference_lap
 
     outputs = Path(options["paths"]["outputs"])
@@ -107,7 +111,7 @@ def evaluate(options: Mapping[str, Any]) -> int:
         policy, tracks, vehicle, times, races=options["episodes"], laps=options["laps"], seed=seed
     )
     try:
-        result = evaluate(policy.predict, task, times, telemetry=options["telemetry"])
+        result = evaluate(policy.predict, task, times, limits(tracks, vehicle), telemetry=options["telemetry"])
     except Diverged as error:
         raise InputError(f"policy {policy.name}: {error}") from error
     folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
@@ -188,7 +192,7 @@ def print_table(summary: Mapping[str, Any], policy: str) -> None:
             add(f"  {term}", {term: value}, term, 2)
     for name, values in summary.get("per_track", {}).items():
         table.add_section()
-        for key in ("finish_rate", "lap_time_s", "lap_ratio"):
+        for key in HEADLINE:
             add(f"{name} {key}", values, key, ROWS[key])
     console = Console(soft_wrap=True)
     console.print(table)

@@ -43,6 +43,7 @@ class EpisodeRecorder:
     reward: Array = field(init=False)
     terms: Array = field(init=False)
     lateral: Array = field(init=False)
+    steering: Array = field(init=False)
     laps: Array = field(init=False)
     final: Array = field(init=False)
     lap_times: list[list[float]] = field(init=False)
@@ -52,6 +53,7 @@ class EpisodeRecorder:
         cars = self.task.num_cars
         self.done, self.reward = np.zeros(cars, bool), np.zeros(cars)
         self.terms, self.lateral = np.zeros((cars, len(REWARD_TERMS))), np.zeros(cars)
+        self.steering = np.zeros(cars)
         self.laps, self.lap_times = np.zeros(cars, int), [[] for _ in range(cars)]
         self.final, self.rows = self.task.world.cars.reshape(-1).copy(), []
 
@@ -67,6 +69,7 @@ class EpisodeRecorder:
         self.reward[running] += reward[running]
         self.terms[running] += terms[running]
         self.lateral[running] = np.maximum(self.lateral, np.abs(cars["ay"]) / GRAVITY)[running]
+        self.steering[running] += cars["steering_change"][running]
         for i in np.flatnonzero(running & (cars["laps"] > self.laps)):
             self.lap_times[i].append(float(cars["lap_time"][i]))
         self.laps[running] = cars["laps"][running]
@@ -74,7 +77,7 @@ class EpisodeRecorder:
         self.final[new] = cars[new]
         self.done |= new
 
-    def episode(self, i: int, reference: float | None) -> dict[str, Any]:
+    def episode(self, i: int, reference: float | None, limit: float | None) -> dict[str, Any]:
         """The episode of car `i` as a dict, see `evaluate`."""
         world, car = self.task.world, self.final[i]
         track, progress, laps = world.tracks[int(car["track"])], float(car["progress"]), self.lap_times[i]
@@ -92,6 +95,7 @@ class EpisodeRecorder:
             "gates": int(car["gates"]),
             "lap_time_s": lap_time,
             "lap_ratio": lap_time / reference if lap_time and reference else None,
+            "limit_ratio": lap_time / limit if lap_time and limit else None,
             "flying_lap": flying,
             "lap_times_s": laps,
             "reward": float(self.reward[i]),
@@ -102,6 +106,7 @@ class EpisodeRecorder:
             "off_track_m": lost,
             "mean_speed": progress / duration if duration else 0.0,
             "max_lateral_g": float(self.lateral[i]),
+            "steering_change": float(self.steering[i]) / int(car["steps"]),
         }
 
 
@@ -139,22 +144,30 @@ def evaluation_task(
 
 
 def evaluate(
-    policy: Policy, task: Task, references: Sequence[float] | None = None, *, telemetry: bool = True
+    policy: Policy,
+    task: Task,
+    references: Sequence[float] | None = None,
+    limits: Sequence[float | None] | None = None,
+    *,
+    telemetry: bool = True,
 ) -> Evaluation:
     """Drive the first episode of every car of `task` to its end.
 
     policy: observations of all cars -> (N, 2) actions, clipped here to [-1, 1]; of those that still drive, where it
     sees frames, which take time. task: made for evaluation (see
     racing.envs.sensors.evaluation_episodes); each call drives the same starts. references: reference lap [s] of each
-    of the task's tracks. telemetry: keep the rows of every car.
+    of the task's tracks. limits: least lap time that physics allow [s] of each, None where it is not known. telemetry:
+    keep the rows of every car.
 
     An episode's dict: episode (number), track, ended (racing.sim.records.Ending.label), finished (all laps driven),
     laps and gates passed, lap_times_s of all complete laps, flying_lap (number of the best lap after the first, of the
-    only one if one was asked for; None without one), its lap_time_s and lap_ratio to the reference; reward,
+    only one if one was asked for; None without one), its lap_time_s, lap_ratio to the reference and limit_ratio to the
+    limit; reward,
     reward_terms (weighted sums by name), steps, time_s, progress_m (centreline length driven), off_track_m (length of
     the planned laps that was not driven because the car left the road), mean_speed [m/s] along the centreline,
-    max_lateral_g [9.81 m/s^2]. Raises Diverged for actions that are NaN or infinite, ValueError if the
-    task's episodes have no time limit: they might never end.
+    max_lateral_g [9.81 m/s^2], steering_change (mean change of the steering action from step to step).
+    Raises Diverged for actions that are NaN or infinite, ValueError if the task's episodes have no time limit: they
+    might never end.
     """
     world = task.world
     if world.episodes.time_limit <= 0:
@@ -174,10 +187,12 @@ def evaluate(
         recorder.add(step.reward, step.terms, step.terminated | step.truncated)
         observation = step.observation
     known = list(references) if references is not None else [None] * len(world.tracks)
-    episodes = [recorder.episode(i, known[int(recorder.final["track"][i])]) for i in range(task.num_cars)]
+    least = list(limits) if limits is not None else [None] * len(world.tracks)
+    numbers = recorder.final["track"].astype(int)
+    episodes = [recorder.episode(i, known[n], least[n]) for i, n in enumerate(numbers)]
     return Evaluation(
         episodes=episodes,
-        summary=_identity(task, known) | summarise(episodes),
+        summary=_identity(task, known, least) | summarise(episodes),
         telemetry=np.stack(recorder.rows) if telemetry else None,
         step_dt=world.step_dt,
     )
@@ -191,11 +206,12 @@ def _actions(policy: Policy, observation: Any, driving: Array) -> Array:
     return actions
 
 
-def _identity(task: Task, references: Sequence[float | None]) -> dict[str, Any]:
+def _identity(task: Task, references: Sequence[float | None], limits: Sequence[float | None]) -> dict[str, Any]:
     return {
         "vehicle": task.vehicle.name,
         "tyre_model": task.vehicle.model,
         "tracks": [track.name for track in task.tracks],
         "reference_s": list(references),
+        "lap_limit_s": list(limits),
         "laps_per_episode": task.world.episodes.laps,
     }

@@ -44,5 +44,7 @@ def facts_of(result: Any, policy: str, reference: Any) -> list[str]:
             f"lap {episode['lap_time_s']:.2f} s",
             f"{episode['lap_ratio']:.3f} x reference {reference.time_s:.2f} s",
         ]
+        if episode["limit_ratio"] is not None:
+            facts.append(f"{episode['limit_ratio']:.3f} x limit {episode['lap_time_s'] / episode['limit_ratio']:.2f} s")
     car = f"{summary['vehicle']}, {summary['tyre_model']} tyres"
     return [*facts, car, f"max {episode['max_lateral_g']:.2f} g", policy]

@@ -108,7 +108,7 @@ def channels_picture(
     figure = _figure(11.0, 9.6)
     speed, steering, pedals, forces, rewards = figure.subplots(5, 1, sharex=True, height_ratios=[2.2, 1, 1, 1, 1.2])
     if reference is not None:
-        places, _ = stations(track, reference)
+        places, _ = stations(track, reference.points)
         ideal = np.interp(lap["s"], places, reference.speed, period=track.length)
         speed.plot(at, ideal * scale, color=FAINT, linewidth=1.2, linestyle=(0, (5, 3)), label="reference lap")
     speed.plot(at, lap["v"] * scale, color=LINE, linewidth=1.8, label="driven")

@@ -99,21 +99,22 @@ class Evaluation:
 def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Averages over episodes; NAME_low and NAME_high bound a 95 % interval; None where there is nothing to average.
 
-    episodes, finished; finish_rate (Wilson interval); lap_time_s and lap_ratio (mean over the episodes that have a
-    flying lap, Student's t) and their best; off_track_rate, off_track_m (mean over all episodes, see `evaluate`),
-    max_lateral_g (greatest), mean_speed, reward (mean, t), reward_terms (means); endings (count by name); per_track:
-    the same for each track, if there are several.
+    episodes, finished; finish_rate (Wilson interval); lap_time_s, lap_ratio and limit_ratio (mean over the episodes
+    that have a flying lap, Student's t) and their best; off_track_rate, off_track_m (mean over all episodes, see
+    `evaluate`), max_lateral_g (greatest), mean_speed, steering_change (means), reward (mean, t), reward_terms (means);
+    endings (count by name); per_track: the same for each track, if there are several.
     """
     count, finished = len(episodes), sum(episode["finished"] for episode in episodes)
     out: dict[str, Any] = {"episodes": count, "finished": finished, "finish_rate": finished / count}
     out["finish_rate_low"], out["finish_rate_high"] = wilson(finished, count)
-    for name in ("lap_time_s", "lap_ratio"):
+    for name in ("lap_time_s", "lap_ratio", "limit_ratio"):
         values = [episode[name] for episode in episodes if episode[name] is not None]
         out |= _mean(name, values) | {f"{name}_best": min(values, default=None)}
     out["off_track_rate"] = sum(episode["ended"] == Ending.OFF_TRACK.label for episode in episodes) / count
     out["off_track_m"] = float(np.mean([episode["off_track_m"] for episode in episodes]))
     out["max_lateral_g"] = max(episode["max_lateral_g"] for episode in episodes)
-    out["mean_speed"] = float(np.mean([episode["mean_speed"] for episode in episodes]))
+    for name in ("mean_speed", "steering_change"):
+        out[name] = float(np.mean([episode[name] for episode in episodes]))
     out |= _mean("reward", [episode["reward"] for episode in episodes])
     out["reward_terms"] = {
         name: float(np.mean([episode["reward_terms"][name] for episode in episodes]))

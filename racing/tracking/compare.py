@@ -79,7 +79,7 @@ class Comparison:
 
 def compare(original: RunRecord, again: RunRecord) -> Comparison:
     """Compare two runs; of an original that did not reach its end, only as far as it went."""
-    before, after = original.series(), again.series()
+    before, after = _comparable(original.series()), _comparable(again.series())
     until = None
     if original.status != RunStatus.FINISHED:
         until = max((step for points in before.values() for step, _ in points), default=0)
@@ -96,6 +96,11 @@ def compare(original: RunRecord, again: RunRecord) -> Comparison:
         until=until,
         results=results(original.summary, again.summary),
     )
+
+
+def _comparable(series: Series) -> dict[str, Any]:
+    """Without what depends on whether a machine knows the physical limit."""
+    return {name: points for name, points in series.items() if "limit_ratio" not in name}
 
 
 def first_difference(original: Series, again: Series) -> Difference | None:

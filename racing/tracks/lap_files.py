@@ -25,7 +25,7 @@ def lap_path(kind: str, version: int, track: Track, parameters: Sequence[float |
     grid = track.clearance
     for array in (track.points, track.left, track.right, grid.values):
         digest.update(f"{array.shape}{array.dtype}".encode())
-        digest.update((np.round(array, DECIMALS) + 0.0).tobytes())  # + 0.0: no -0.0
+        digest.update(np.add(np.round(array, DECIMALS), 0.0).tobytes())  # adding 0 leaves no -0.0
     digest.update(repr((np.round(grid.origin, DECIMALS).tolist(), grid.resolution, list(parameters))).encode())
     if track.grip is not None:
         digest.update(track.grip.values.tobytes())

@@ -114,16 +114,16 @@ def cache_path(track: Track, vehicle: Vehicle) -> Path:
     return lap_path("reference", ALGORITHM, track, [float(getattr(vehicle, name)) for name in _PARAMETERS])
 
 
-def stations(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:
-    """Return (arc length on the centreline [m], lateral offset [m], left positive) of each point of the reference line.
+def stations(track: Track, line: Array) -> tuple[Array, Array]:
+    """Return (arc length on the centreline [m], lateral offset [m], left positive) of each point of a line (N, 2).
 
     The nearest centreline point is searched near the previous one, since a track may cross itself.
     """
     count = len(track.points)
-    window = np.arange(-8, max(16, 4 * count // len(reference.points)))
-    at = int(np.argmin(np.sum((track.points - reference.points[0]) ** 2, axis=1)))
-    places, offsets = np.empty(len(reference.points)), np.empty(len(reference.points))
-    for n, point in enumerate(reference.points):
+    window = np.arange(-8, max(16, 4 * count // len(line)))
+    at = int(np.argmin(np.sum((track.points - line[0]) ** 2, axis=1)))
+    places, offsets = np.empty(len(line)), np.empty(len(line))
+    for n, point in enumerate(line):
         near = (at + window) % count
         at = int(near[np.argmin(np.sum((track.points[near] - point) ** 2, axis=1))])
         away = point - track.points[at]
@@ -135,7 +135,7 @@ def stations(track: Track, reference: ReferenceLap) -> tuple[Array, Array]:
 def reference_line(track: Track, vehicle: Vehicle) -> Raceline:
     """Return the reference lap as lateral offset and speed at each centreline point of the track."""
     lap = reference_lap(track, vehicle)
-    places, offsets = stations(track, lap)
+    places, offsets = stations(track, lap.points)
     order = np.argsort(places % track.length)
     arc = np.arange(len(track.points)) * track.spacing
     at = (places % track.length)[order]

@@ -27,7 +27,7 @@ class Experiment:
     """Everything that a configuration describes.
 
     eval_tracks: those that policies are evaluated on: held out of training, else all.
-    references: reference lap [s] of each of them.
+    references: reference lap [s] of each of them. limits: least lap time [s] of each, None where it is not known.
     task: what is driven while training; `env` is its face for algorithms.
     """
 
@@ -37,6 +37,7 @@ class Experiment:
     vehicle: Vehicle
     eval_tracks: list[Track]
     references: list[float]
+    limits: list[float | None]
     task: Task
     env: RacingVecEnv
     model: BatchAlgorithm
@@ -45,6 +46,7 @@ class Experiment:
 def build_experiment(config: ResolvedConfig) -> Experiment:
     """Build hardware, tracks, vehicle, environment and model. Raises InputError where a value breaks a rule."""
     from racing.envs.vec_env import RacingVecEnv
+    from racing.tracks.optimal_lap.lap import limits
     from racing.tracks.reference_lap import reference_lap
 
     cfg = config.tree
@@ -61,6 +63,7 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
         vehicle=vehicle,
         eval_tracks=eval_tracks,
         references=[reference_lap(track, vehicle).time_s for track in eval_tracks],
+        limits=limits(eval_tracks, vehicle),
         task=task,
         env=env,
         model=build_model(config, env, hardware.device),

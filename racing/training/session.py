@@ -161,7 +161,8 @@ def evaluate_policy(experiment: Experiment, seeds: int, *, telemetry: bool) -> E
         seed=seeds + config["seed"],
         threads=experiment.hardware.sim_threads,
     )
-    return evaluate(greedy(experiment.model), task, experiment.references, telemetry=telemetry)
+    driver = greedy(experiment.model)
+    return evaluate(driver, task, experiment.references, experiment.limits, telemetry=telemetry)
 
 
 class BestLapVideo(TrainingObserver):

@@ -20,6 +20,8 @@ def print_summary(run: Any, outputs: Path) -> None:
     s = run.summary
     lap = "none finished" if s["lap_time_s"] is None else f"{s['lap_time_s']:.2f} s"
     ratio = "" if s["lap_ratio"] is None else f", lap_ratio {s['lap_ratio']:.3f} (1 = reference lap)"
+    if s.get("limit_ratio") is not None:
+        ratio += f", limit_ratio {s['limit_ratio']:.3f} (1 = physical limit)"
     table = Table(title=run.name, show_header=False, title_justify="left")
     table.add_row(
         "finish rate", f"{s['finish_rate']:.2f} of {s['episodes']} unseen starts x {s['laps_per_episode']} laps"

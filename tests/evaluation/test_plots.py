@@ -90,7 +90,7 @@ def test_braking_zones_by_hand():
 
 def test_the_reference_stays_on_its_branch_where_the_track_crosses_itself(eight: Track, kart: Vehicle):
     reference = reference_lap(eight, kart)
-    places, offsets = stations(eight, reference)
+    places, offsets = stations(eight, reference.points)
     steps = np.diff(np.unwrap(places, period=eight.length))
     assert (steps >= 0).all()
     assert steps.max() < 6 * eight.spacing

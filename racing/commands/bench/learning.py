@@ -83,7 +83,7 @@ def over_seeds(options: Mapping[str, Any]) -> Result:
         train(compose("train", overrides), overrides)
         summary = all_runs(outputs)[0].summary
         first = summary["first_lap"] or {"steps": None, "seconds": None}
-        row = {"seed": seed} | {key: summary[key] for key in RESULTS}
+        row = {"seed": seed} | {key: summary.get(key) for key in RESULTS}
         rows.append(row | {"first_lap_steps": first["steps"], "first_lap_s": first["seconds"]})
         say(f"seed {seed}: finish rate {summary['finish_rate']:.2f}, lap ratio {show(summary['lap_ratio'])}")
     return rows, {f"median_{key}": median for key, median in medians(rows)} | {"runs": str(outputs)}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TAIL = 1 << 20  # [bytes] of a journal that a table reads: hours of training, milliseconds of reading
 DAMAGED = "DAMAGED"  # instead of a status
-LABELS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio"}
+LABELS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio", "limit_ratio": "limit ratio"}
 
 
 def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -> int:

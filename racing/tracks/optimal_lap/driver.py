@@ -40,7 +40,8 @@ JOINING = 3.0  # times as far, while a car is slower than calm
 WIDEST = 1.0  # [car's widths] of an offset that a slower car steers against at once
 FOLLOWED = 0.5  # of `Plan.missed`: the fastest such plan is that of a calm car
 SETTLED = 1.1  # laps at the whole pace that prove a place to go on from
-READY, ASIDE = 0.05, 3  # [car's widths] off its plan; points of the lap between a place to go on from and one that is none
+READY = 0.05  # [car's widths] off its plan at most, when a car goes on from it
+ASIDE = 3  # points of the lap between a place to go on from and one that is none
 CATCH_UP = 0.15  # [1.5 g, for the kart] acceleration beyond that of its plan with which a slower car comes to its pace
 REFINEMENTS = 20  # at most, of a plan, until the simulator's own steps lead from state to state
 REFINED, TRUST = 0.05, 5.0  # deviations, in units of the regulator's: what a step may miss; largest change at once
@@ -55,7 +56,7 @@ FINER = 4  # places at which the driver knows a plan, per point of the lap
 class Simulation:
     """One environment step of many independent cars on one track, from any state."""
 
-    def __init__(self, track: Track, vehicle: Vehicle, action_repeat: int, line: SmoothLine):
+    def __init__(self, track: Track, vehicle: Vehicle, action_repeat: int, line: SmoothLine) -> None:
         self.track, self.vehicle, self.action_repeat, self.line = track, vehicle, action_repeat, line
         self._worlds: dict[int, World] = {}
 
@@ -212,7 +213,7 @@ def states_of(lap: OptimalLap | ReferenceLap, simulation: Simulation, s: Array, 
 
 
 def _refined(missed: Missed, states: Array, commands: Array, vehicle: Vehicle) -> tuple[Array, Array, Array, float]:
-    """States and commands that lead from one to the next in the simulator, near the given ones; gains; what is missed."""
+    """States and commands that lead from one to the next in the simulator, near the given ones; gains; what they miss."""
     cost, effort = _weights(vehicle)
     low, high = np.array([[-vehicle.max_steer, -vehicle.max_brake], [vehicle.max_steer, vehicle.max_drive]])
     share = 1.0
@@ -307,7 +308,7 @@ class LapDriver:
 
     def __init__(
         self, track: Track, vehicle: Vehicle, lap: OptimalLap | ReferenceLap, action_repeat: int, pace: float = 1.0
-    ):
+    ) -> None:
         require_number("pace", pace, PACES[0], 1.0, remedy="1 is the whole speed of the lap")
         self.vehicle, self.pace = vehicle, pace
         self.line = line_through(lap.points)
@@ -315,7 +316,7 @@ class LapDriver:
         self._s = np.arange(count) * length / count
         self._speed = np.interp(self._s, self._s[::FINER], lap.speed, period=length)
         simulation = Simulation(track, vehicle, action_repeat, self.line)
-        places, aside = stations(track, lap)
+        places, aside = stations(track, lap.points)
         inwards = -INWARDS * vehicle.reference_width * np.tanh(aside / vehicle.reference_width)
         self._inwards = np.interp(self._s, self._s[::FINER], inwards, period=length)
         plans = {p: plan(simulation, lap, p, inwards) for p in [p for p in PACES if p < pace] + [min(pace, PACES[-1])]}
@@ -340,7 +341,7 @@ class LapDriver:
             self._begin = self._safe(simulation, places)
 
     def _safe(self, simulation: Simulation, places: Array) -> npt.NDArray[np.bool_]:
-        """(S,) whether a car that has settled at the calm pace comes to the whole pace from here on and keeps it for a lap.
+        """(S,) whether a car that has settled at the calm pace comes to the whole one from here on, and keeps it a lap.
 
         Asked of cars that are READY beside their plan, to either side, and of all places within ASIDE points.
         """

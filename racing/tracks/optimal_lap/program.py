@@ -77,7 +77,7 @@ class Program:
     max_slip: greatest slip angle of the body [rad]; None: any, so that the car may brake by drifting.
     """
 
-    def __init__(self, motion: Motion, mesh: Mesh, smoothness: float, max_slip: float | None = None):
+    def __init__(self, motion: Motion, mesh: Mesh, smoothness: float, max_slip: float | None = None) -> None:
         self.motion, self.mesh, self.smoothness, self.max_slip = motion, mesh, smoothness, max_slip
         self.scale = _scale(motion.vehicle)
         self.control_scale = np.array([motion.vehicle.max_steer_rate, motion.vehicle.max_brake])
@@ -209,7 +209,7 @@ class Program:
         }
 
     def _most_demand(self) -> Array:
-        """(N,) greatest demand [m/s^2] that tyres which saturate turn into a shift of load (racing.sim.dynamics, 14)."""
+        """(N,) greatest demand [m/s^2] that saturated tyres turn into a shift of load (racing.sim.dynamics, 14)."""
         if self.motion.vehicle.model != "saturated":
             return np.full(len(self.mesh.s), np.inf)
         ends = np.stack([self.mesh.low, self.mesh.high])

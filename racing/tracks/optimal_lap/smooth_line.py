@@ -86,7 +86,7 @@ def corridor(base: SmoothLine, s: Array, track: Track, margin: float) -> tuple[A
 
 
 def grip_across(base: SmoothLine, s: Array, track: Track, low: Array, high: Array) -> Array:
-    """Grip as a parabola of the offset n [m]: (N, 3) coefficients of 1, n, n^2, fitted between `low` and `high` (N,)."""
+    """Grip as a parabola of the offset n [m]: coefficients (N, 3) of 1, n, n^2, fitted from `low` to `high` (N,)."""
     flat = np.zeros((len(s), 3))
     flat[:, 0] = 1.0
     if track.grip is None:

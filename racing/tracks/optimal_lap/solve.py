@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ FINER = 3  # times that the mesh may be halved after the first
 PACES = (0.97, 0.85)  # of the reference lap's speed, from which the coarse program is begun, until it is solved
 SOLVED = "Solve_Succeeded"
 # Of IPOPT; nothing else is changed. All quantities are scaled by us.
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "linear_solver": "mumps",
     "tol": 1e-6,
     "max_iter": 300,
@@ -118,7 +119,7 @@ def _cold(program: Program) -> tuple[Trajectory, int]:
     return _run(program, _guess(program, PACES[-1]), COLD)
 
 
-def _run(program: Program, guess: Array, options: dict[str, object]) -> tuple[Trajectory, int]:
+def _run(program: Program, guess: Array, options: dict[str, Any]) -> tuple[Trajectory, int]:
     """The solution and the iterations that it took."""
     import casadi
 
@@ -140,7 +141,9 @@ def _guess(program: Program, pace: float) -> Array:
     end, steer = speed[:, -1], states[:, -1, -1]
     demand = (end**2 - np.roll(end, 1) ** 2) / (2 * mesh.step) + car.drag / car.mass * end**2
     turn = (steer - np.roll(steer, 1)) / mesh.step * end
-    low, high = (program.bounds()[name].reshape(len(end), -1)[:, -2:] * program.control_scale for name in ("lbx", "ubx"))
+    low, high = (
+        program.bounds()[name].reshape(len(end), -1)[:, -2:] * program.control_scale for name in ("lbx", "ubx")
+    )
     high[:, 1] = np.minimum(high[:, 1], car.max_drive * car.switch_speed / end)
     return program.pack(states, np.clip(np.stack([turn, demand], axis=1), 0.9 * low, 0.9 * high))
 
