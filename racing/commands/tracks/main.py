@@ -36,6 +36,7 @@ EXAMPLES = """examples:
   racing tracks generate seed=3 style=tight length=120 width=2 name=mine
   racing tracks export circuit --format ros --out maps
   racing tracks reference circuit --vehicle kart
+  racing tracks reference circuit --method optimal
   racing tracks push maps/esp.yaml --to modal://racing-tracks
   racing tracks list --to modal://racing-tracks
   racing tracks pull esp --to modal://racing-tracks --out tracks
@@ -43,6 +44,8 @@ EXAMPLES = """examples:
 --key value, --key=value and key=value are equivalent.
 
 NAME is a track of `racing tracks list`, or the path of a picture, map .yaml, .csv or folder."""
+METHODS = ("quasi_steady", "optimal")
+METHODS_HELP = "quasi_steady (default): near-optimal line, point mass; optimal: least lap time by physics (extra limit)"
 RENAMED_FLAGS = {"--keep": "--branch", "--close": "--close-gaps"}  # name in earlier versions -> name today
 
 
@@ -105,7 +108,7 @@ def _add_inspecting(verbs: Any) -> None:
     verb.set_defaults(run=list_tracks)
     for name, run, text in (
         ("show", show, "print measures, gates, start and source"),
-        ("reference", reference, "print the reference lap"),
+        ("reference", reference, "print the reference lap, or with --method optimal the physical limit"),
     ):
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("name", metavar="NAME")
@@ -113,6 +116,8 @@ def _add_inspecting(verbs: Any) -> None:
         _add_grip(verb)
         if name != "show":
             verb.add_argument("--vehicle", help="name in conf/vehicle; default kart, or f1tenth on a road under 4 m")
+        if name == "reference":
+            verb.add_argument("--method", choices=METHODS, default=METHODS[0], help=METHODS_HELP)
         verb.set_defaults(run=run)
     verb = verbs.add_parser("validate", help="check the geometry and drive a lap; exit code 2 if it cannot be raced on")
     verb.add_argument("names", metavar="NAME", nargs="*")
@@ -308,7 +313,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def reference(options: argparse.Namespace) -> int:
-    """Print the reference lap."""
+    """Print the reference lap, or the optimal one."""
     from racing.commands.tracks.inspect import vehicle_for
     from racing.tracks.reference_lap import reference_lap
 
@@ -316,7 +321,31 @@ def reference(options: argparse.Namespace) -> int:
     vehicle = vehicle_for(options.vehicle, track)
     lap = reference_lap(track, vehicle)
     speeds = f"{lap.speed.min():.1f} to {lap.speed.max():.1f} m/s"
-    print(f"{track.name}, {vehicle.name}: {lap.time_s:.2f} s on a line of {lap.length_m:.1f} m, {speeds}")
+    if options.method == METHODS[0]:
+        print(f"{track.name}, {vehicle.name}: {lap.time_s:.2f} s on a line of {lap.length_m:.1f} m, {speeds}")
+        return 0
+    return _optimal(track, vehicle, lap.time_s)
+
+
+def _optimal(track: Track, vehicle: Vehicle, reference_s: float) -> int:
+    """Print the optimal lap, solved for where it is not known; exit code 1 where there is no solution."""
+    from racing.tracks.optimal_lap.driver import driven_lap
+    from racing.tracks.optimal_lap.lap import NotSolved, optimal_lap
+
+    place = f"{track.name}, {vehicle.name}"
+    try:
+        lap = optimal_lap(track, vehicle)
+    except NotSolved as error:
+        print(f"racing tracks reference: {place}: no optimal lap: {error}", file=sys.stderr)
+        return 1
+    speeds = f"{lap.speed.min():.1f} to {lap.speed.max():.1f} m/s"
+    print(f"{place}: limit {lap.limit_s:.2f} s, {lap.limit_s / reference_s:.4f} x reference {reference_s:.2f} s")
+    driven = driven_lap(track, vehicle, lap)
+    if driven is None:
+        print("the simulator's car could not drive it: the limit is a bound that was not confirmed")
+        return 0
+    above = driven / lap.limit_s - 1
+    print(f"driven in the simulator: {driven:.2f} s, {above:.2%} above it, on a line of {lap.length_m:.1f} m, {speeds}")
     return 0
 
 

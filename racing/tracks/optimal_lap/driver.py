@@ -213,7 +213,7 @@ def states_of(lap: OptimalLap | ReferenceLap, simulation: Simulation, s: Array, 
 
 
 def _refined(missed: Missed, states: Array, commands: Array, vehicle: Vehicle) -> tuple[Array, Array, Array, float]:
-    """States and commands that lead from one to the next in the simulator, near the given ones; gains; what they miss."""
+    """States and commands that lead from each to the next in the simulator, near the given; gains; what they miss."""
     cost, effort = _weights(vehicle)
     low, high = np.array([[-vehicle.max_steer, -vehicle.max_brake], [vehicle.max_steer, vehicle.max_drive]])
     share = 1.0
@@ -379,12 +379,12 @@ class LapDriver:
         ready = (np.abs(pace / self._calm - 1) < 0.01) & (off < READY) & self._begin[row]
         lost = (off > 0.5) | (pace < 0.85 * self._calm) | (cars["steps"] == 0)
         self._attacking = (self._attacking | ready) & ~lost
-        full = _answer(self._between(self._attack, s), states)
+        full = _answer(between(self._attack, s, self.line.length), states)
         return np.where(self._attacking[:, None], full, calm)
 
     def _follow(self, s: Array, states: Array, pace: Array) -> Array:
         """Commands (K, 2) that bring cars to the calm pace and keep them there."""
-        wanted = self._between(self._plans[-1], s)
+        wanted = between(self._plans[-1], s, self.line.length)
         here = self._at(s, np.clip(pace, self._paces[0], SLOWER * self._calm))
         widest = WIDEST * self.vehicle.reference_width
         aim = here[:, OFFSET] + JOINING * np.interp(s, self._s, self._inwards, period=self.line.length)
@@ -415,12 +415,6 @@ class LapDriver:
     def _row(self, s: Array) -> npt.NDArray[np.int64]:
         return np.asarray((np.mod(s, self.line.length) * len(self._s) / self.line.length).astype(int) % len(self._s))
 
-    def _between(self, rows: Array, s: Array) -> Array:
-        """A plan's rows (K, 20) at arc lengths s (K,)."""
-        left, place = self._row(s), np.mod(s, self.line.length) * len(self._s) / self.line.length
-        share = (place - np.floor(place))[:, None]
-        return np.asarray(rows[left] * (1 - share) + rows[(left + 1) % len(rows)] * share)
-
     def _at(self, s: Array, pace: Array) -> Array:
         """Rows (K, 20) at arc lengths s (K,) between the plans of the paces."""
         level = np.interp(pace, self._paces, np.arange(len(self._paces)))
@@ -429,8 +423,45 @@ class LapDriver:
         out = np.zeros((len(s), self._plans.shape[2]))
         for number, rows in enumerate(self._plans):
             weight = np.where(low == number, 1 - rise, np.where(low + 1 == number, rise, 0.0))
-            out += weight[:, None] * self._between(rows, s)
+            out += weight[:, None] * between(rows, s, self.line.length)
         return out
+
+
+def between(rows: Array, s: Array, length: float) -> Array:
+    """Rows (K, M) at arc lengths s (K,) of a table whose rows (N, M) lie evenly along a line of `length` [m]."""
+    at = np.mod(s, length) * len(rows) / length
+    left, share = at.astype(int) % len(rows), (at - np.floor(at))[:, None]
+    return np.asarray(rows[left] * (1 - share) + rows[(left + 1) % len(rows)] * share)
+
+
+def driven_lap(track: Track, vehicle: Vehicle, lap: OptimalLap, action_repeat: int = 2) -> float | None:
+    """Time [s] of a flying lap of the simulator's car; None if it leaves the road.
+
+    It begins on the plan and drives two laps; what counts is the second one.
+    """
+    line = line_through(lap.points)
+    simulation = Simulation(track, vehicle, action_repeat, line)
+    found = plan(simulation, lap, 1.0)
+    s = np.arange(FINER * len(lap.points)) * line.length / (FINER * len(lap.points))
+    rows = found.at(s, line.length)
+    world = simulation.world(1)
+    world.reset()
+    cars = world.cars.reshape(-1)
+    gap = np.linalg.norm(line.spline(s) - track.points[0], axis=1)
+    first = int(np.argmin(gap))
+    place(cars, line, s[first : first + 1], rows[first : first + 1, :SIZE], vehicle)
+    cars["nearest"] = 0
+    here = s[first : first + 1]
+    for _ in range(int(3.2 * lap.time_s / world.step_dt)):
+        here, states = located(cars, line, here, vehicle)
+        world.step(actions_of(_answer(between(rows, here, line.length), states), vehicle))
+        done = world.final_cars.reshape(-1)[0]
+        if done["ended"] != Ending.RUNNING:
+            return None
+        if done["laps"] == 2:
+            return float(done["lap_time"])
+        here = here + states[:, SPEED] * world.step_dt
+    return None
 
 
 def _share(load: float, force: float) -> float:

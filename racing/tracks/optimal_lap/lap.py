@@ -16,6 +16,9 @@ from racing.sim.vehicle import Vehicle
 from racing.tracks.geometry import curvature
 from racing.tracks.lap_files import lap_path, read_lap, write_lap
 from racing.tracks.optimal_lap.equations import STATES, STEER, Motion, N, R
+from racing.tracks.optimal_lap.errors import NotSolved
+
+__all__ = ["NotSolved", "OptimalLap", "known_optimal_lap", "limits", "optimal_lap"]
 
 Array = npt.NDArray[np.float64]
 
@@ -78,7 +81,7 @@ def limits(tracks: Sequence[Track], vehicle: Vehicle) -> list[float | None]:
 def optimal_lap(track: Track, vehicle: Vehicle) -> OptimalLap:
     """The optimal lap, solved for (in seconds) and kept on disk where it is not known yet.
 
-    Raises NotSolved (racing.tracks.optimal_lap.solve), InputError for a vehicle without tyres, ModuleNotFoundError
+    Raises NotSolved, InputError for a vehicle without tyres, ModuleNotFoundError
     without CasADi (extra `limit`).
     """
     lap = known_optimal_lap(track, vehicle)

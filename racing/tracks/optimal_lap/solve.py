@@ -16,6 +16,7 @@ import numpy.typing as npt
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.optimal_lap.equations import Motion
+from racing.tracks.optimal_lap.errors import NotSolved
 from racing.tracks.optimal_lap.program import Mesh, Program, Trajectory, radau_points
 from racing.tracks.optimal_lap.smooth_line import SmoothLine, base_line, corridor, grip_across
 from racing.tracks.reference_lap import ReferenceLap, reference_lap
@@ -41,10 +42,6 @@ OPTIONS: dict[str, Any] = {
 }
 COLD = {"mu_strategy": "adaptive", "mu_init": 0.1}
 WARM = {"mu_strategy": "monotone", "mu_init": 1e-3}
-
-
-class NotSolved(RuntimeError):
-    """No optimal lap was found: IPOPT gave up, or two meshes disagree."""
 
 
 @dataclass(frozen=True, eq=False)
