@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from racing.commands.options import verb_options
-from racing.errors import InputError, is_number, require
+from racing.config import compose_run
+from racing.errors import InputError, is_number, require, require_number
 from racing.evaluation.files import write_files
 from racing.runs.metrics import HEADLINE
 from racing.runs.paths import IN_RUN
 from racing.training.sizes import check_evaluation_size
+
+if TYPE_CHECKING:
+    from racing.evaluation.evaluate import Policy, Task
+    from racing.policies.loading import LoadedPolicy
+    from racing.sim.track import Track
+    from racing.sim.vehicle import Vehicle
 
 EXAMPLES = """usage: racing evaluate [key=value ...]
 
@@ -25,8 +34,11 @@ examples:
   racing evaluate run=policy.onnx                        an exported file; needs neither the run nor torch
   racing evaluate track=maps/esp.yaml vehicle=f1tenth    somewhere else, with another car
   racing evaluate track=[oval,technical] format=json     several tracks; JSON on stdout and nothing else
+  racing evaluate driver=optimal track=circuit           what is possible: a controller at the physical limit
   racing evaluate video=true                             and a video of the best lap: lap.mp4
 """
+DRIVERS = ("policy", "optimal")
+LATEST = "latest"  # run= that nobody named
 FORMATS = ("table", "json", "csv")
 MAX_EPISODES = 100_000
 ROWS = {  # of the table -> digits
@@ -72,6 +84,10 @@ def check(options: Mapping[str, Any]) -> None:
     )
     known = ", ".join(FORMATS)
     require(options["format"] in FORMATS, f"format must be one of {known}, got {options['format']!r}; choose one")
+    require(options["driver"] in DRIVERS, f"driver must be policy or optimal, got {options['driver']!r}; choose one")
+    require_number("pace", options["pace"], 0.3, 1, remedy="it is a share of the optimal lap's speed")
+    alone = options["driver"] != DRIVERS[0] or options["pace"] == 1
+    require(alone, f"pace={options['pace']} must come with driver=optimal; a policy has its own pace")
     track, vehicle = options["track"], options["vehicle"]
     names = [track] if track is None or isinstance(track, str) else track
     fits = isinstance(names, list) and all(name is None or isinstance(name, str) for name in names)
@@ -95,23 +111,20 @@ def evaluate(options: Mapping[str, Any]) -> int:
     """Load, drive, report, write files. Raises InputError for a policy that cannot drive here."""
     from racing.evaluation.evaluate import Diverged, evaluate
     from racing.evaluation.seeds import TEST_SEEDS
-    from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
     from racing.tracks.optimal_lap.lap import limits
     from racing.tracks.reference_lap import reference_lap
 
     outputs = Path(options["paths"]["outputs"])
-    policy = load_policy(str(options["run"]), outputs, options["backend"], trust=options["trust"])
-    reading = {name: options[name] for name in READING}
-    tracks, vehicle = tracks_and_vehicle(policy, options["track"], options["vehicle"], **reading)
+    policy = _policy(options, outputs)
+    tracks, vehicle = _place(policy, options)
     tracks = tracks[: options["episodes"]]
     laps = [reference_lap(track, vehicle) for track in tracks]
     times = [lap.time_s for lap in laps]
     seed = TEST_SEEDS + options["seed"]
-    task = evaluation_task_for(
-        policy, tracks, vehicle, times, races=options["episodes"], laps=options["laps"], seed=seed
-    )
+    size = {"races": options["episodes"], "laps": options["laps"], "seed": seed}
+    task, drive = _at_the_wheel(policy, tracks, vehicle, times, options, size)
     try:
-        result = evaluate(policy.predict, task, times, limits(tracks, vehicle), telemetry=options["telemetry"])
+        result = evaluate(drive, task, times, limits(tracks, vehicle), telemetry=options["telemetry"])
     except Diverged as error:
         raise InputError(f"policy {policy.name}: {error}") from error
     folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
@@ -121,6 +134,50 @@ def evaluate(options: Mapping[str, Any]) -> int:
     files = write_files(result, folder, policy.name, tracks[number], laps[number], driven)
     report(result, options, policy.name, files)
     return 0
+
+
+def _policy(options: Mapping[str, Any], outputs: Path) -> LoadedPolicy:
+    """The policy that drives, or whose place the optimal driver takes; without a run that of an untrained one."""
+    from racing.policies.loading import LoadedPolicy, load_policy
+
+    if options["driver"] == DRIVERS[0] or options["run"] != LATEST:
+        return load_policy(str(options["run"]), outputs, options["backend"], trust=options["trust"])
+    config = compose_run(["env=mlp"])
+    return LoadedPolicy(name="driver", backend="none", shapes={}, predict=lambda _: _, config=config)
+
+
+def _place(policy: LoadedPolicy, options: Mapping[str, Any]) -> tuple[list[Track], Vehicle]:
+    """The tracks and the vehicle that are driven."""
+    from racing.commands.tracks.inspect import vehicle_for
+    from racing.policies.loading import tracks_and_vehicle
+
+    reading = {name: options[name] for name in READING}
+    tracks, vehicle = tracks_and_vehicle(policy, options["track"], options["vehicle"], **reading)
+    if policy.backend == "none" and options["track"] is not None and options["vehicle"] is None:
+        vehicle = vehicle_for(None, tracks[0])
+    return tracks, vehicle
+
+
+def _at_the_wheel(
+    policy: LoadedPolicy,
+    tracks: Sequence[Track],
+    vehicle: Vehicle,
+    times: Sequence[float],
+    options: Mapping[str, Any],
+    size: Mapping[str, int],
+) -> tuple[Task, Policy]:
+    """What is driven, and who drives: the policy, or the driver of the optimal lap. size: races, laps, seed."""
+    from racing.evaluation.evaluate import evaluation_task
+    from racing.policies.loading import evaluation_task_for
+
+    if options["driver"] == DRIVERS[0]:
+        return evaluation_task_for(policy, tracks, vehicle, times, **size), policy.predict
+    from racing.tracks.optimal_lap.driver import best_driver
+
+    task = evaluation_task(policy.config["env"], tracks, vehicle, times, **size)
+    repeat = round(task.world.step_dt / vehicle.control_period)
+    driver = best_driver(tracks, vehicle, repeat, options["pace"], partial(print, file=sys.stderr))
+    return task, lambda _: driver.actions(task.world.cars.reshape(-1))
 
 
 def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Mapping[str, Any]) -> Path:
@@ -135,6 +192,8 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         label = f"{place}{change}-{vehicle}-seed{options['seed']}"
         if policy.run is None:
             label = f"{policy.name}-{label}"
+        if options["driver"] != DRIVERS[0]:
+            label += f"-optimal-pace{options['pace']:g}"
         root = policy.run.path if policy.run else Path(options["paths"]["outputs"])
         folder = root / IN_RUN.evaluations / re.sub(r"[^\w.+\-]", "_", label)
     try:

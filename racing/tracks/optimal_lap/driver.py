@@ -1,300 +1,51 @@
-"""The perfect driver: a controller that tracks a planned lap in the simulator, at any pace and from any start.
+"""The perfect driver: tracks a planned lap in the simulator, at any pace and from any start.
 
-A linear-quadratic regulator around the plan, in environment steps: what a step does to a deviation is measured in the
-simulator itself by finite differences, the gains follow from the periodic Riccati equation. Plans for several paces
-share one line; a car that is slower than wanted is steered by the plan of the pace that it has.
+Plans for several paces share one line; a car that is slower than wanted is steered by the plan of the pace that it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import CubicSpline
 
-from racing.errors import require_number
-from racing.sim.episodes import EpisodeConfig
+from racing.errors import missing_package, require_number
 from racing.sim.records import Ending
-from racing.sim.track import Track, grip_along
-from racing.sim.vehicle import GRAVITY, Vehicle
-from racing.sim.world import RangeFinder, World
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
 from racing.tracks.optimal_lap.equations import Motion
-from racing.tracks.optimal_lap.lap import OptimalLap
-from racing.tracks.optimal_lap.smooth_line import SmoothLine, line_through
-from racing.tracks.reference_lap import ReferenceLap, stations
+from racing.tracks.optimal_lap.lap import NotSolved, OptimalLap, optimal_lap
+from racing.tracks.optimal_lap.plan import answer, between, plan
+from racing.tracks.optimal_lap.simulation import (
+    OFFSET,
+    SIZE,
+    SPEED,
+    YAW_RATE,
+    Cars,
+    Simulation,
+    W,
+    actions_of,
+    located,
+    place,
+)
+from racing.tracks.optimal_lap.smooth_line import line_through
+from racing.tracks.reference_lap import ReferenceLap, reference_lap, stations
 
 Array = npt.NDArray[np.float64]
-Cars = npt.NDArray[np.void]
-Missed = Callable[[Array, Array, Array], Array]  # states (K, 6), deviations from them, commands -> deviations after
 
 PACES = (0.3, 0.5, 0.7, 0.85, 0.9)  # shares of the lap's speed for which there are plans, beside the pace wanted
 SLOWER, NEAR = 0.92, 0.97  # shares of the pace wanted: below, the plan of the car's own pace steers; above, only it
-# A state, and a deviation from one, in this order: offset to the left [m], heading of the car to the line's [rad],
-# longitudinal velocity [m/s], w (as in racing.sim.dynamics), yaw rate [rad/s], steering angle [rad].
-SIZE = 6
-OFFSET, HEADING, SPEED, W, YAW_RATE, STEER = range(SIZE)
-INWARDS = 0.12  # [car's widths] that a slower car keeps off the line, away from the edge
-JOINING = 3.0  # times as far, while a car is slower than calm
+INWARDS = 0.12  # [car's widths] that a calm car keeps off the line, away from the edge
+JOINING = 3.0  # times as far again, while a car is slower than calm
 WIDEST = 1.0  # [car's widths] of an offset that a slower car steers against at once
 FOLLOWED = 0.5  # of `Plan.missed`: the fastest such plan is that of a calm car
 SETTLED = 1.1  # laps at the whole pace that prove a place to go on from
 READY = 0.05  # [car's widths] off its plan at most, when a car goes on from it
 ASIDE = 3  # points of the lap between a place to go on from and one that is none
 CATCH_UP = 0.15  # [1.5 g, for the kart] acceleration beyond that of its plan with which a slower car comes to its pace
-REFINEMENTS = 20  # at most, of a plan, until the simulator's own steps lead from state to state
-REFINED, TRUST = 0.05, 5.0  # deviations, in units of the regulator's: what a step may miss; largest change at once
-SHORTER = 4  # tries of a shorter change, where one makes it worse
-# Weights while a plan is refined, as shares of those of the regulator: place and speed hold, the rest is free.
-FREE, EASY = np.array([1.0, 1e-3, 1.0, 1e-3, 1e-3, 1e-3]), 1e-3
-RICCATI_LAPS = 3  # after which the gains repeat from lap to lap
-PROJECTIONS = 6  # Newton steps towards the nearest point of the line
+BY_REFERENCE = 0.95  # share of a reference lap's speed that can be driven: it leaves out what cornering costs
 FINER = 4  # places at which the driver knows a plan, per point of the lap
-
-
-class Simulation:
-    """One environment step of many independent cars on one track, from any state."""
-
-    def __init__(self, track: Track, vehicle: Vehicle, action_repeat: int, line: SmoothLine) -> None:
-        self.track, self.vehicle, self.action_repeat, self.line = track, vehicle, action_repeat, line
-        self._worlds: dict[int, World] = {}
-
-    @property
-    def step_dt(self) -> float:
-        """Length of an environment step [s]."""
-        return self.vehicle.control_period * self.action_repeat
-
-    def world(self, count: int) -> World:
-        """A world of `count` cars, the same for the same number."""
-        if count not in self._worlds:
-            self._worlds[count] = World(
-                [self.track],
-                self.vehicle,
-                races=count,
-                range_finder=RangeFinder(rays=1),
-                action_repeat=self.action_repeat,
-                episodes=EpisodeConfig(random_start=False),
-            )
-            self._worlds[count].reset()
-        return self._worlds[count]
-
-    def step(self, s: Array, states: Array, commands: Array) -> tuple[Array, Array]:
-        """Arc lengths (K,) and states (K, 6) one step after `s` and `states` under `commands` (K, 2)."""
-        world = self.world(len(s))
-        place(world.cars.reshape(-1), self.line, s, states, self.vehicle)
-        world.step(actions_of(commands, self.vehicle))
-        return located(world.final_cars.reshape(-1), self.line, s + states[:, SPEED] * world.step_dt, self.vehicle)
-
-
-def place(cars: Cars, line: SmoothLine, s: Array, states: Array, vehicle: Vehicle) -> None:
-    """Put cars (K,) into states (K, 6) at arc lengths s (K,) of the line."""
-    points, course, _ = line.frame(s)
-    cars["x"] = points[:, 0] - states[:, OFFSET] * np.sin(course)
-    cars["y"] = points[:, 1] + states[:, OFFSET] * np.cos(course)
-    cars["yaw"] = turned(course + states[:, HEADING])
-    cars["v"], cars["yaw_rate"], cars["steer"] = states[:, SPEED], states[:, YAW_RATE], states[:, STEER]
-    cars["slip"] = states[:, W] if vehicle.model == "linear" else np.arctan2(states[:, W], states[:, SPEED])
-
-
-def located(cars: Cars, line: SmoothLine, s: Array, vehicle: Vehicle) -> tuple[Array, Array]:
-    """Arc lengths (K,) of the points of the line that are nearest to cars (K,), sought from s, and states (K, 6)."""
-    x, y = cars["x"].astype(float), cars["y"].astype(float)
-    s = np.array(s, float)
-    for _ in range(PROJECTIONS):
-        along, offset, _, bend = _beside(line, s, x, y)
-        s += along / np.maximum(1 - bend * offset, 0.3)
-    _, offset, course, _ = _beside(line, s, x, y)
-    w = cars["slip"] if vehicle.model == "linear" else cars["v"] * np.tan(cars["slip"])
-    columns = (offset, turned(cars["yaw"] - course), cars["v"], w, cars["yaw_rate"], cars["steer"])
-    return s, np.stack(columns, axis=1).astype(float)
-
-
-def _beside(line: SmoothLine, s: Array, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-    points, course, bend = line.frame(s)
-    dx, dy = x - points[:, 0], y - points[:, 1]
-    sin, cos = np.sin(course), np.cos(course)
-    return dx * cos + dy * sin, dy * cos - dx * sin, course, bend
-
-
-def turned(angle: Array) -> Array:
-    """Angles [rad] brought into [-pi, pi)."""
-    return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi)
-
-
-def actions_of(commands: Array, vehicle: Vehicle) -> npt.NDArray[np.float32]:
-    """Actions (K, 2) that ask for a steering angle [rad] and an acceleration [m/s^2], clipped to [-1, 1]."""
-    pedal = commands[:, 1] / np.where(commands[:, 1] >= 0, vehicle.max_drive, vehicle.max_brake)
-    return np.clip(np.stack([commands[:, 0] / vehicle.max_steer, pedal], axis=1), -1, 1).astype(np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A pace along the line. All arrays (K, ...), evenly spaced in time over the lap.
-
-    s: (K,) arc length [m]. states: (K, 6). commands: (K, 2) steering angle [rad] and acceleration [m/s^2] to ask for.
-    gains: (K, 2, 6), deviation -> what is taken from the commands.
-    missed: greatest deviation after one step from the plan, in units of the regulator's; large: it cannot be driven.
-    """
-
-    s: Array
-    states: Array
-    commands: Array
-    gains: Array
-    missed: float
-
-    def at(self, s: Array, length: float) -> Array:
-        """Rows (M, 6 + 2 + 12), states, commands and gains, at arc lengths s (M,) of a line of `length` [m]."""
-        table = np.hstack([self.states, self.commands, self.gains.reshape(len(self.s), -1)])
-        return np.asarray(periodic_spline(self.s, table, length)(s))
-
-
-def periodic_spline(s: Array, table: Array, length: float) -> CubicSpline:
-    """The periodic cubic spline through the rows of `table` (K, M) at s (K,)."""
-    return CubicSpline(np.append(s, s[0] + length), np.vstack([table, table[:1]]), bc_type="periodic")
-
-
-def plan(simulation: Simulation, lap: OptimalLap | ReferenceLap, pace: float, aside: Array | None = None) -> Plan:
-    """The lap at `pace` times its speed, as the simulator drives it, and the regulator around it.
-
-    aside: (N,) offset [m] from the lap's line that is wanted at each of its points; None: 0.
-    """
-    vehicle, line, step_dt = simulation.vehicle, simulation.line, simulation.step_dt
-    table = np.arange(len(lap.points) + 1) * line.length / len(lap.points)
-    slow = 1 / (pace * np.append(lap.speed, lap.speed[0]))
-    time = np.concatenate([[0.0], np.cumsum(np.diff(table) * (slow[1:] + slow[:-1]) / 2)])
-    count = round(time[-1] / step_dt)
-    at = np.arange(count) * time[-1] / count
-
-    def place_at(t: Array) -> Array:
-        turns = np.floor(t / time[-1])
-        return np.asarray(np.interp(t - turns * time[-1], time, table) + turns * line.length)
-
-    def column(values: Array, t: Array) -> Array:
-        return np.asarray(np.interp(place_at(t), table[:-1], values, period=line.length))
-
-    s = place_at(at)
-    states = states_of(lap, simulation, s, pace)
-    if aside is not None:
-        states[:, OFFSET] = np.interp(s, table[:-1], aside, period=line.length)
-    commands = np.zeros((count, 2))
-    commands[:, 0] = states_of(lap, simulation, place_at(at + step_dt / 2), pace)[:, STEER]
-    speed, ahead = pace * column(lap.speed, at), pace * column(lap.speed, at + step_dt)
-    commands[:, 1] = (ahead - speed) / step_dt + vehicle.drag / vehicle.mass * speed**2
-    if isinstance(lap, OptimalLap) and pace == 1.0:
-        commands[:, 1] = column(lap.demand, at + step_dt / 2)
-
-    def missed(states: Array, deviations: Array, commands: Array) -> Array:
-        after, moved = simulation.step(s, states + deviations, commands)
-        difference = moved - periodic_spline(s, states, line.length)(after)
-        difference[:, HEADING] = turned(difference[:, HEADING])
-        return np.asarray(difference)
-
-    return Plan(s, *_refined(missed, states, commands, vehicle))
-
-
-def states_of(lap: OptimalLap | ReferenceLap, simulation: Simulation, s: Array, pace: float) -> Array:
-    """States (K, 6) at arc lengths s (K,) and `pace` times the lap's speed, as far as the lap knows them."""
-    line, motion = simulation.line, Motion(simulation.vehicle)
-    table = np.arange(len(lap.points)) * line.length / len(lap.points)
-    points, _, bend = line.frame(s)
-
-    def of(column: Array) -> Array:
-        return np.asarray(np.interp(s, table, column, period=line.length))
-
-    if isinstance(lap, ReferenceLap):
-        grip = grip_along(simulation.track, points)
-        return np.asarray(motion.steady(pace * of(lap.speed), bend, np.ones(len(s)) if grip is None else grip).T)
-    speed, slip = of(lap.speed), of(lap.slip)
-    linear = motion.vehicle.model == "linear"
-    u, w = (speed, slip) if linear else (speed * np.cos(slip), speed * np.sin(slip))
-    full = np.stack([np.zeros(len(s)), -slip, u, w, of(lap.yaw_rate), of(lap.steer)])
-    return np.asarray(motion.slower(full, pace).T)
-
-
-def _refined(missed: Missed, states: Array, commands: Array, vehicle: Vehicle) -> tuple[Array, Array, Array, float]:
-    """States and commands that lead from each to the next in the simulator, near the given; gains; what they miss."""
-    cost, effort = _weights(vehicle)
-    low, high = np.array([[-vehicle.max_steer, -vehicle.max_brake], [vehicle.max_steer, vehicle.max_drive]])
-    share = 1.0
-    a, b, error = _linearized(missed, states, commands, cost, effort)
-    for _ in range(REFINEMENTS):
-        misses = np.abs(error) * np.sqrt(cost)
-        if float(misses.max()) < REFINED:
-            break
-        regulator = _regulator(a, b, error, FREE * cost, EASY * effort)
-        deviations, changes = _settled(a, b, error, regulator, low - commands, high - commands)
-        share = min(2 * share, 1.0, TRUST / float((np.abs(deviations) * np.sqrt(cost)).max()))
-        for _ in range(SHORTER):
-            tried = states + share * deviations, commands + share * changes
-            missed_now = np.abs(missed(tried[0], 0 * error, tried[1])) * np.sqrt(cost)
-            if float((missed_now**2).sum()) < float((misses**2).sum()):
-                break
-            share /= 4
-        states, commands = tried
-        a, b, error = _linearized(missed, states, commands, cost, effort)
-    left = float((np.abs(error) * np.sqrt(cost)).max())
-    return states, commands, _regulator(a, b, error, cost, effort)[0], left
-
-
-def _linearized(
-    missed: Missed, states: Array, commands: Array, cost: Array, effort: Array
-) -> tuple[Array, Array, Array]:
-    """What a step makes of deviations (K, 6, 6), of changes of the commands (K, 6, 2), and of neither (K, 6)."""
-    count = len(commands)
-    nothing = np.zeros((count, SIZE))
-    a, b = np.empty((count, SIZE, SIZE)), np.empty((count, SIZE, 2))
-    for index, size in enumerate(0.1 / np.sqrt(cost)):
-        by = nothing + size * np.eye(SIZE)[index]
-        a[..., index] = (missed(states, by, commands) - missed(states, -by, commands)) / (2 * size)
-    for index, size in enumerate(0.1 / np.sqrt(effort)):
-        by = size * np.eye(2)[index]
-        b[..., index] = (missed(states, nothing, commands + by) - missed(states, nothing, commands - by)) / (2 * size)
-    return a, b, missed(states, nothing, commands)
-
-
-def _regulator(a: Array, b: Array, error: Array, cost: Array, effort: Array) -> tuple[Array, Array]:
-    """Gains (K, 2, 6) and constants (K, 2) of the periodic linear-quadratic regulator of x' = a x + b u + error.
-
-    u = -(gain x + constant). cost (6,), effort (2,): weights of the squares of x and u.
-    """
-    count = len(a)
-    gains, constants = np.empty((count, 2, SIZE)), np.empty((count, 2))
-    value, slope = np.diag(10 * cost), np.zeros(SIZE)
-    for _ in range(RICCATI_LAPS):
-        for k in range(count - 1, -1, -1):
-            ahead = value @ error[k] + slope
-            square, mixed = np.diag(effort) + b[k].T @ value @ b[k], b[k].T @ value @ a[k]
-            solved = np.linalg.solve(square, np.column_stack([mixed, b[k].T @ ahead]))
-            gains[k], constants[k] = solved[:, :SIZE], solved[:, SIZE]
-            slope = a[k].T @ ahead - mixed.T @ constants[k]
-            value = np.diag(cost) + a[k].T @ value @ a[k] - mixed.T @ gains[k]
-            value = (value + value.T) / 2
-    return gains, constants
-
-
-def _settled(
-    a: Array, b: Array, error: Array, regulator: tuple[Array, Array], low: Array, high: Array
-) -> tuple[Array, Array]:
-    """Deviations (K, 6) and changes of the commands (K, 2), in [low, high], of the lap on which the car settles."""
-    gains, constants = regulator
-    deviations, changes = np.empty((len(a), SIZE)), np.empty((len(a), 2))
-    x = np.zeros(SIZE)
-    for _ in range(RICCATI_LAPS):
-        for k in range(len(a)):
-            deviations[k], changes[k] = x, np.clip(-(gains[k] @ x + constants[k]), low[k], high[k])
-            x = a[k] @ x + b[k] @ changes[k] + error[k]
-    return deviations, changes
-
-
-def _weights(vehicle: Vehicle) -> tuple[Array, Array]:
-    """1 / (deviation that weighs as much as another)^2: (6,) of the states, (2,) of the commands."""
-    half = vehicle.max_speed / 2
-    quick = GRAVITY / half  # [rad/s] yaw rate of 1 g at half the top speed
-    across = 0.1 if vehicle.model == "linear" else 0.025 * half
-    states = np.array([0.055 * vehicle.reference_width, 0.03, 0.03 * half, across, 0.35 * quick, 0.2])
-    commands = np.array([0.05 * quick + 0.01, 0.15 * GRAVITY])
-    return 1 / states**2, 1 / commands**2
 
 
 class LapDriver:
@@ -379,7 +130,7 @@ class LapDriver:
         ready = (np.abs(pace / self._calm - 1) < 0.01) & (off < READY) & self._begin[row]
         lost = (off > 0.5) | (pace < 0.85 * self._calm) | (cars["steps"] == 0)
         self._attacking = (self._attacking | ready) & ~lost
-        full = _answer(between(self._attack, s, self.line.length), states)
+        full = answer(between(self._attack, s, self.line.length), states)
         return np.where(self._attacking[:, None], full, calm)
 
     def _follow(self, s: Array, states: Array, pace: Array) -> Array:
@@ -389,7 +140,7 @@ class LapDriver:
         widest = WIDEST * self.vehicle.reference_width
         aim = here[:, OFFSET] + JOINING * np.interp(s, self._s, self._inwards, period=self.line.length)
         here[:, OFFSET] = np.clip(aim, states[:, OFFSET] - widest, states[:, OFFSET] + widest)
-        slow, full = _answer(here, states), _answer(wanted, states)
+        slow, full = answer(here, states), answer(wanted, states)
         behind = wanted[:, -SIZE + SPEED] * (wanted[:, SPEED] - here[:, SPEED])
         straight = np.clip(wanted[:, SIZE + 1] / (0.25 * self.vehicle.max_drive), 0, 1)
         slow[:, 1] += straight * np.minimum(behind, CATCH_UP * self.vehicle.max_lateral)
@@ -427,13 +178,6 @@ class LapDriver:
         return out
 
 
-def between(rows: Array, s: Array, length: float) -> Array:
-    """Rows (K, M) at arc lengths s (K,) of a table whose rows (N, M) lie evenly along a line of `length` [m]."""
-    at = np.mod(s, length) * len(rows) / length
-    left, share = at.astype(int) % len(rows), (at - np.floor(at))[:, None]
-    return np.asarray(rows[left] * (1 - share) + rows[(left + 1) % len(rows)] * share)
-
-
 def driven_lap(track: Track, vehicle: Vehicle, lap: OptimalLap, action_repeat: int = 2) -> float | None:
     """Time [s] of a flying lap of the simulator's car; None if it leaves the road.
 
@@ -454,7 +198,7 @@ def driven_lap(track: Track, vehicle: Vehicle, lap: OptimalLap, action_repeat: i
     here = s[first : first + 1]
     for _ in range(int(3.2 * lap.time_s / world.step_dt)):
         here, states = located(cars, line, here, vehicle)
-        world.step(actions_of(_answer(between(rows, here, line.length), states), vehicle))
+        world.step(actions_of(answer(between(rows, here, line.length), states), vehicle))
         done = world.final_cars.reshape(-1)[0]
         if done["ended"] != Ending.RUNNING:
             return None
@@ -469,9 +213,39 @@ def _share(load: float, force: float) -> float:
     return load / force if force else np.inf
 
 
-def _answer(rows: Array, states: Array) -> Array:
-    """Commands (K, 2) of a plan's rows to cars in `states` (K, 6)."""
-    deviations = states - rows[:, :SIZE]
-    deviations[:, HEADING] = turned(deviations[:, HEADING])
-    gains = rows[:, SIZE + 2 :].reshape(-1, 2, SIZE)
-    return np.asarray(rows[:, SIZE : SIZE + 2] - np.einsum("kij,kj->ki", gains, deviations))
+def best_driver(
+    tracks: Sequence[Track], vehicle: Vehicle, action_repeat: int, pace: float, say: Callable[[str], None]
+) -> OptimalDriver:
+    """The driver of the optimal laps; of the reference lap where a track's optimal lap cannot be had.
+
+    pace: share of the laps' speed, in [0.3, 1]; of a reference lap at most BY_REFERENCE. say: takes a line about each
+    track without an optimal lap. Raises InputError for a pace out of range.
+    """
+    drivers = []
+    for track in tracks:
+        lap: OptimalLap | ReferenceLap
+        try:
+            lap = optimal_lap(track, vehicle)
+            drivers.append(LapDriver(track, vehicle, lap, action_repeat, pace))
+        except (ModuleNotFoundError, NotSolved) as error:
+            why = missing_package(error) or str(error)
+            say(f"{track.name}: no optimal lap, {why}; drives its reference lap at up to {BY_REFERENCE:g} of its speed")
+            lap = reference_lap(track, vehicle)
+            drivers.append(LapDriver(track, vehicle, lap, action_repeat, min(pace, BY_REFERENCE)))
+    return OptimalDriver(drivers)
+
+
+class OptimalDriver:
+    """Drives the cars of a world over several tracks, each with its own driver."""
+
+    def __init__(self, drivers: Sequence[LapDriver]) -> None:
+        self._drivers = list(drivers)
+
+    def actions(self, cars: Cars) -> npt.NDArray[np.float32]:
+        """Actions (N, 2) of all cars (N,) of the world."""
+        out = np.zeros((len(cars), 2), np.float32)
+        for number, driver in enumerate(self._drivers):
+            mine = cars["track"] == number
+            if mine.any():
+                out[mine] = actions_of(driver.commands(cars[mine]), driver.vehicle)
+        return out

@@ -1,0 +1,117 @@
+"""A lap at some pace as the simulator drives it: states, commands, and the gains that keep a car on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import CubicSpline
+
+from racing.sim.track import grip_along
+from racing.tracks.optimal_lap.equations import Motion
+from racing.tracks.optimal_lap.lap import OptimalLap
+from racing.tracks.optimal_lap.regulator import refined
+from racing.tracks.optimal_lap.simulation import HEADING, OFFSET, SIZE, STEER, Simulation, turned
+from racing.tracks.reference_lap import ReferenceLap
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A pace along the line. All arrays (K, ...), evenly spaced in time over the lap.
+
+    s: (K,) arc length [m]. states: (K, 6). commands: (K, 2) steering angle [rad] and acceleration [m/s^2] to ask for.
+    gains: (K, 2, 6), deviation -> what is taken from the commands.
+    missed: greatest deviation after one step from the plan, in units of the regulator's; large: it cannot be driven.
+    """
+
+    s: Array
+    states: Array
+    commands: Array
+    gains: Array
+    missed: float
+
+    def at(self, s: Array, length: float) -> Array:
+        """Rows (M, 6 + 2 + 12), states, commands and gains, at arc lengths s (M,) of a line of `length` [m]."""
+        table = np.hstack([self.states, self.commands, self.gains.reshape(len(self.s), -1)])
+        return np.asarray(periodic_spline(self.s, table, length)(s))
+
+
+def periodic_spline(s: Array, table: Array, length: float) -> CubicSpline:
+    """The periodic cubic spline through the rows of `table` (K, M) at s (K,)."""
+    return CubicSpline(np.append(s, s[0] + length), np.vstack([table, table[:1]]), bc_type="periodic")
+
+
+def plan(simulation: Simulation, lap: OptimalLap | ReferenceLap, pace: float, aside: Array | None = None) -> Plan:
+    """The lap at `pace` times its speed, as the simulator drives it, and the regulator around it.
+
+    aside: (N,) offset [m] from the lap's line that is wanted at each of its points; None: 0.
+    """
+    vehicle, line, step_dt = simulation.vehicle, simulation.line, simulation.step_dt
+    table = np.arange(len(lap.points) + 1) * line.length / len(lap.points)
+    slow = 1 / (pace * np.append(lap.speed, lap.speed[0]))
+    time = np.concatenate([[0.0], np.cumsum(np.diff(table) * (slow[1:] + slow[:-1]) / 2)])
+    count = round(time[-1] / step_dt)
+    at = np.arange(count) * time[-1] / count
+
+    def place_at(t: Array) -> Array:
+        turns = np.floor(t / time[-1])
+        return np.asarray(np.interp(t - turns * time[-1], time, table) + turns * line.length)
+
+    def column(values: Array, t: Array) -> Array:
+        return np.asarray(np.interp(place_at(t), table[:-1], values, period=line.length))
+
+    s = place_at(at)
+    states = states_of(lap, simulation, s, pace)
+    if aside is not None:
+        states[:, OFFSET] = np.interp(s, table[:-1], aside, period=line.length)
+    commands = np.zeros((count, 2))
+    commands[:, 0] = states_of(lap, simulation, place_at(at + step_dt / 2), pace)[:, STEER]
+    speed, ahead = pace * column(lap.speed, at), pace * column(lap.speed, at + step_dt)
+    commands[:, 1] = (ahead - speed) / step_dt + vehicle.drag / vehicle.mass * speed**2
+    if isinstance(lap, OptimalLap) and pace == 1.0:
+        commands[:, 1] = column(lap.demand, at + step_dt / 2)
+
+    def missed(states: Array, deviations: Array, commands: Array) -> Array:
+        after, moved = simulation.step(s, states + deviations, commands)
+        difference = moved - periodic_spline(s, states, line.length)(after)
+        difference[:, HEADING] = turned(difference[:, HEADING])
+        return np.asarray(difference)
+
+    return Plan(s, *refined(missed, states, commands, vehicle))
+
+
+def states_of(lap: OptimalLap | ReferenceLap, simulation: Simulation, s: Array, pace: float) -> Array:
+    """States (K, 6) at arc lengths s (K,) and `pace` times the lap's speed, as far as the lap knows them."""
+    line, motion = simulation.line, Motion(simulation.vehicle)
+    table = np.arange(len(lap.points)) * line.length / len(lap.points)
+    points, _, bend = line.frame(s)
+
+    def of(column: Array) -> Array:
+        return np.asarray(np.interp(s, table, column, period=line.length))
+
+    if isinstance(lap, ReferenceLap):
+        grip = grip_along(simulation.track, points)
+        return np.asarray(motion.steady(pace * of(lap.speed), bend, np.ones(len(s)) if grip is None else grip).T)
+    speed, slip = of(lap.speed), of(lap.slip)
+    linear = motion.vehicle.model == "linear"
+    u, w = (speed, slip) if linear else (speed * np.cos(slip), speed * np.sin(slip))
+    full = np.stack([np.zeros(len(s)), -slip, u, w, of(lap.yaw_rate), of(lap.steer)])
+    return np.asarray(motion.slower(full, pace).T)
+
+
+def between(rows: Array, s: Array, length: float) -> Array:
+    """Rows (K, M) at arc lengths s (K,) of a table whose rows (N, M) lie evenly along a line of `length` [m]."""
+    at = np.mod(s, length) * len(rows) / length
+    left, share = at.astype(int) % len(rows), (at - np.floor(at))[:, None]
+    return np.asarray(rows[left] * (1 - share) + rows[(left + 1) % len(rows)] * share)
+
+
+def answer(rows: Array, states: Array) -> Array:
+    """Commands (K, 2) of a plan's rows (K, 20) to cars in `states` (K, 6)."""
+    deviations = states - rows[:, :SIZE]
+    deviations[:, HEADING] = turned(deviations[:, HEADING])
+    gains = rows[:, SIZE + 2 :].reshape(-1, 2, SIZE)
+    return np.asarray(rows[:, SIZE : SIZE + 2] - np.einsum("kij,kj->ki", gains, deviations))
