@@ -7,6 +7,7 @@ edges) on several circuits, all that converged ended within 0.01 % of each other
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +24,11 @@ from racing.tracks.reference_lap import ReferenceLap, reference_lap
 
 Array = npt.NDArray[np.float64]
 
-COARSE_ROUNDING, ROUNDING = 1e-2, 4e-3  # of the friction circle; less costs iterations and moves the lap by < 0.02 %
-COARSE_SMOOTHNESS, SMOOTHNESS = 1e-2, 5e-3  # as in Program
+# Rounding of the friction circle and smoothness (as in Program), tried in this order. Less costs iterations and moves
+# the lap by less than 0.02 %; a singular program, such as one with much room and little grip, needs more.
+ROUNDINGS = ((4e-3, 5e-3), (1e-2, 1e-2), (1e-2, 3e-2))
 AGREE = 0.002  # largest relative difference of the lap times of two meshes
 FINER = 3  # times that the mesh may be halved after the first
-PACES = (0.97, 0.85)  # of the reference lap's speed, from which the coarse program is begun, until it is solved
 SOLVED = "Solve_Succeeded"
 # Of IPOPT; nothing else is changed. All quantities are scaled by us.
 OPTIONS: dict[str, Any] = {
@@ -40,8 +41,13 @@ OPTIONS: dict[str, Any] = {
     "bound_relax_factor": 1e-9,
     "acceptable_iter": 0,  # solved or not, nothing between
 }
-COLD = {"mu_strategy": "adaptive", "mu_init": 0.1}
 WARM = {"mu_strategy": "monotone", "mu_init": 1e-3}
+# How the coarse program is begun, until it is solved: share of the reference lap's speed, and IPOPT's options.
+COLD = (
+    (0.97, {"mu_strategy": "adaptive", "mu_init": 0.1}),
+    (0.92, {"mu_strategy": "monotone", "mu_init": 1e-2}),
+    (0.8, {"mu_strategy": "adaptive", "mu_init": 0.1}),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,20 +77,25 @@ def solve(
     lap = reference_lap(track, vehicle)
     base = base_line(track, vehicle, lap)
 
-    def program_of(step: float, rounding: float, smoothness: float) -> Program:
-        return Program(Motion(vehicle, rounding), _mesh(track, base, lap, step, margin), smoothness, max_slip)
+    def program_of(step: float, rounding: tuple[float, float]) -> Program:
+        return Program(Motion(vehicle, rounding[0]), _mesh(track, base, lap, step, margin), rounding[1], max_slip)
+
+    def warm(step: float, known: Trajectory) -> tuple[Trajectory, int]:
+        for rounding in ROUNDINGS:
+            program = program_of(step, rounding)
+            with contextlib.suppress(NotSolved):
+                return _run(program, _onto(known, program, base.length), WARM)
+        raise NotSolved(f"IPOPT solves no program with intervals of {step:.2f} m")
 
     if near is not None:
-        program = program_of(near.step, ROUNDING, SMOOTHNESS)
         with contextlib.suppress(NotSolved):
-            trajectory, iterations = _run(program, _onto(near.trajectory, program, base.length), WARM)
+            trajectory, iterations = warm(near.step, near.trajectory)
             return Solution(base, trajectory, near.step, iterations)
     step = first_step(base, vehicle)
-    coarse, iterations = _cold(program_of(step, COARSE_ROUNDING, COARSE_SMOOTHNESS))
+    coarse, iterations = _cold(program_of(step, ROUNDINGS[1]))
     for _ in range(FINER):
         step /= 2
-        program = program_of(step, ROUNDING, SMOOTHNESS)
-        fine, more = _run(program, _onto(coarse, program, base.length), WARM)
+        fine, more = warm(step, coarse)
         iterations += more
         if abs(fine.time_s / coarse.time_s - 1) < AGREE:
             return Solution(base, fine, step, iterations)
@@ -110,17 +121,18 @@ def _mesh(track: Track, base: SmoothLine, lap: ReferenceLap, step: float, margin
 
 
 def _cold(program: Program) -> tuple[Trajectory, int]:
-    for pace in PACES[:-1]:
+    for pace, options in COLD[:-1]:
         with contextlib.suppress(NotSolved):
-            return _run(program, _guess(program, pace), COLD)
-    return _run(program, _guess(program, PACES[-1]), COLD)
+            return _run(program, _guess(program, pace), options)
+    pace, options = COLD[-1]
+    return _run(program, _guess(program, pace), options)
 
 
-def _run(program: Program, guess: Array, options: dict[str, Any]) -> tuple[Trajectory, int]:
+def _run(program: Program, guess: Array, options: Mapping[str, Any]) -> tuple[Trajectory, int]:
     """The solution and the iterations that it took."""
     import casadi
 
-    chosen = {f"ipopt.{name}": value for name, value in (OPTIONS | options).items()}
+    chosen = {f"ipopt.{name}": value for name, value in (OPTIONS | dict(options)).items()}
     solver = casadi.nlpsol("lap", "ipopt", program.nlp, {"print_time": False, **chosen, **program.derivatives})
     found = solver(x0=guess, **program.bounds())
     stats = solver.stats()
