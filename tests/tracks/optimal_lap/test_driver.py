@@ -1,0 +1,90 @@
+"""The driver of the optimal lap: from any start, at any pace, on several tracks, and without the solver."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from racing.envs.sensors import SensorsTask, evaluation_episodes
+from racing.errors import InputError
+from racing.evaluation.evaluate import evaluate
+from racing.sim.vehicle import Vehicle
+from racing.tracks.catalog import load_track
+from racing.tracks.optimal_lap import driver as driver_module
+from racing.tracks.optimal_lap.driver import BY_REFERENCE, LapDriver, best_driver
+from racing.tracks.optimal_lap.lap import limits, optimal_lap
+from racing.tracks.reference_lap import reference_lap
+
+pytestmark = pytest.mark.slow
+
+
+def driven(tracks, vehicle: Vehicle, pace: float, starts: int = 50):
+    """The summary of an evaluation, and what was said on the way."""
+    said: list[str] = []
+    task = SensorsTask(tracks=tracks, vehicle=vehicle, races=starts, seed=3, episodes=evaluation_episodes(2, 3000.0))
+    driver = best_driver(tracks, vehicle, 2, pace, said.append)
+    references = [reference_lap(track, vehicle).time_s for track in tracks]
+    found = evaluate(lambda _: driver.actions(task.world.cars.reshape(-1)), task, references, limits(tracks, vehicle))
+    return found, said
+
+
+def test_it_drives_at_the_limit_from_any_start(kart: Vehicle):
+    found, said = driven([load_track("circuit")], kart, 1.0)
+    summary = found.summary
+    assert summary["finish_rate"] == 1.0
+    assert summary["limit_ratio_best"] < 1.005
+    assert summary["limit_ratio"] < 1.02  # some settle for half a lap first
+    assert said == []
+
+
+def test_at_a_lower_pace_it_is_that_much_slower_on_every_track(kart: Vehicle):
+    tracks = [load_track(name) for name in ("oval", "figure_eight")]
+    summary = driven(tracks, kart, 0.8)[0].summary
+    assert summary["finish_rate"] == 1.0
+    for track in tracks:
+        lap = optimal_lap(track, kart)
+        assert summary["per_track"][track.name]["lap_time_s"] == pytest.approx(lap.time_s / 0.8, rel=0.01)
+
+
+def test_without_an_optimal_lap_it_drives_the_reference_lap_and_says_so(kart: Vehicle, monkeypatch):
+    def absent(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'casadi'", name="casadi")
+
+    monkeypatch.setattr(driver_module, "optimal_lap", absent)
+    found, said = driven([load_track("oval")], kart, 1.0)
+    assert found.summary["finish_rate"] >= 0.95
+    assert found.summary["lap_ratio"] == pytest.approx(1 / BY_REFERENCE, rel=0.02)
+    (line,) = said
+    assert line.startswith("oval: no optimal lap, the package casadi must be there, it is not installed; pip install")
+    assert line.endswith("drives its reference lap at up to 0.95 of its speed")
+
+
+def test_who_starts_again_settles_again(kart: Vehicle):
+    track = load_track("oval")
+    task = SensorsTask(tracks=[track], vehicle=kart, races=4, seed=1, episodes=evaluation_episodes(1, 300.0))
+    driver = LapDriver(track, kart, optimal_lap(track, kart), 2)
+    task.reset()
+    cars = task.world.cars.reshape(-1)
+    driver.commands(cars)
+    driver._attacking[:] = True
+    cars["steps"] = 0
+    driver.commands(cars)
+    assert not driver._attacking.any()
+
+
+@pytest.mark.parametrize("pace", [0.2, 1.1, float("nan")])
+def test_a_pace_that_no_plan_has_is_refused(kart: Vehicle, pace: float):
+    track = load_track("oval")
+    with pytest.raises(InputError, match=r"pace must be a number in \[?0\.3"):
+        LapDriver(track, kart, optimal_lap(track, kart), 2, pace)
+
+
+def test_it_steers_the_same_whatever_other_cars_do(kart: Vehicle):
+    track = load_track("oval")
+    task = SensorsTask(tracks=[track], vehicle=kart, races=8, seed=2, episodes=evaluation_episodes(1, 300.0))
+    task.reset()
+    cars = task.world.cars.reshape(-1)
+    lap = optimal_lap(track, kart)
+    together = LapDriver(track, kart, lap, 2).commands(cars)
+    alone = LapDriver(track, kart, lap, 2).commands(cars[3:4])
+    np.testing.assert_allclose(alone[0], together[3], rtol=1e-12)
