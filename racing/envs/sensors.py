@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from racing.envs.rendering import top_down
 from racing.envs.task import StepResult
-from racing.errors import input_group, is_number, require, require_number
+from racing.errors import InputError, input_group, is_number, require, require_number
 from racing.sim.angles import radians
 from racing.sim.episodes import EpisodeConfig
 from racing.sim.kernels.kernel import inlined, kernel
@@ -23,7 +23,7 @@ from racing.sim.vehicle import Vehicle
 from racing.sim.world import Raceline, RangeFinder, World
 
 F = npt.NDArray[np.float32]
-MOTIONS, LINES = ("yaw_rate", "steering"), ("centre", "reference")
+MOTIONS, LINES = ("yaw_rate", "steering"), ("centre", "reference", "optimal")
 
 REWARD_TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
 """Reward terms, each a number per environment step; the reward is their sum weighted by the config's numbers:
@@ -58,7 +58,7 @@ class SensorsTask:
                                                                 road-wheel angle / greatest one (`motion`)
     R+3 .. R+2+P    bearings of P preview points   [-1, 1]      lateral / straight distance, in the car's frame, of the
                     (optional)                                  point k * preview_spacing ahead on the raceline:
-                                                                centreline or reference line (`line`)
+                                                                line of the centre, the reference or the optimal lap
     R+3+P ..        speeds at these points         [0, 1]       the raceline's speed / top speed
 
     Rewards: the sum of REWARD_TERMS, each weighted by its number in `reward`.
@@ -84,7 +84,7 @@ class SensorsTask:
         range: float | None = None,
         motion: Literal["yaw_rate", "steering"] = "yaw_rate",
         preview: int = 0,
-        line: Literal["centre", "reference"] = "centre",
+        line: Literal["centre", "reference", "optimal"] = "centre",
         preview_spacing: float | None = None,
         action_repeat: int = 2,
         reward: Mapping[str, float] | None = None,
@@ -105,7 +105,7 @@ class SensorsTask:
         Raises InputError for values out of range, unknown reward terms and unknown keys.
         """
         for name, value, known in (("motion", motion, MOTIONS), ("line", line, LINES)):
-            require(value in known, f"{name} must be {known[0]} or {known[1]}, got {value!r}; choose one")
+            require(value in known, f"{name} must be {' or '.join(known)}, got {value!r}; choose one")
         require_number("preview", preview, 0, 64, whole=True, remedy="0 switches it off")
         spacing = vehicle.sensor_range / 15 if preview_spacing is None else preview_spacing
         require_number("preview_spacing", spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
@@ -129,7 +129,7 @@ class SensorsTask:
             action_repeat=action_repeat,
             episodes=episodes if isinstance(episodes, EpisodeConfig) else make_episodes(episodes or {}),
             start_speeds=[raceline.speed for raceline in centre],
-            racelines=centre if line == "centre" else _reference_lines(tracks, vehicle),
+            racelines=centre if line == "centre" else [_raceline(line, track, vehicle) for track in tracks],
             threads=threads,
         )
         self.size = rays + 3 + 2 * preview
@@ -235,10 +235,21 @@ def centre_line(track: Track, vehicle: Vehicle) -> Raceline:
     return Raceline(np.zeros(len(track.points)), speed_profile(track.curvature, track.spacing, vehicle, grip))
 
 
-def _reference_lines(tracks: Sequence[Track], vehicle: Vehicle) -> list[Raceline]:
-    from racing.tracks.reference_lap import reference_line  # clarabel and scipy, only where the line is wanted
+def _raceline(line: str, track: Track, vehicle: Vehicle) -> Raceline:
+    """The line of the reference lap, or of the optimal one. Raises InputError where the latter cannot be had."""
+    from racing.tracks.optimal_lap.lap import NotSolved, optimal_lap  # solvers, only where the line is wanted
+    from racing.tracks.reference_lap import raceline_of, reference_lap
 
-    return [reference_line(track, vehicle) for track in tracks]
+    if line == "reference":
+        reference = reference_lap(track, vehicle)
+        return raceline_of(track, reference.points, reference.speed)
+    try:
+        lap = optimal_lap(track, vehicle)
+    except NotSolved as error:
+        raise InputError(
+            f"line=optimal must be a lap that is solved for, {track.name}: {error}; take reference"
+        ) from error
+    return raceline_of(track, lap.points, lap.speed)
 
 
 def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:

@@ -132,14 +132,13 @@ def stations(track: Track, line: Array) -> tuple[Array, Array]:
     return places, offsets
 
 
-def reference_line(track: Track, vehicle: Vehicle) -> Raceline:
-    """Return the reference lap as lateral offset and speed at each centreline point of the track."""
-    lap = reference_lap(track, vehicle)
-    places, offsets = stations(track, lap.points)
+def raceline_of(track: Track, points: Array, speed: Array) -> Raceline:
+    """Return a lap, points (N, 2) [m] and speed (N,) [m/s], as offset and speed at each centreline point."""
+    places, offsets = stations(track, points)
     order = np.argsort(places % track.length)
     arc = np.arange(len(track.points)) * track.spacing
     at = (places % track.length)[order]
     return Raceline(
         np.interp(arc, at, offsets[order], period=track.length),
-        np.interp(arc, at, lap.speed[order], period=track.length),
+        np.interp(arc, at, speed[order], period=track.length),
     )
