@@ -353,3 +353,27 @@ def test_frames_of_another_kind_are_refused_with_both_shapes(seeing: RunDirector
     )
     with pytest.raises(InputError, match=message):
         main_raising(f"run={path}", f"paths.outputs={tmp_path}")
+
+
+def test_the_optimal_driver_drives_without_any_run(tmp_path: Path, capsys):
+    command = ["evaluate", "driver=optimal", "track=oval", "episodes=10", f"paths.outputs={tmp_path}", "format=json"]
+    assert main(command) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["summary"]["finish_rate"] == 1.0
+    assert said["summary"]["limit_ratio_best"] < 1.002
+    (folder,) = (tmp_path / "evaluations").iterdir()
+    assert folder.name == "driver-oval-kart-seed0-optimal-pace1"
+    assert {path.name for path in folder.iterdir()} == FILES
+
+
+def test_the_optimal_driver_takes_the_place_of_a_policy(run: RunDirectory, outputs: Path, capsys):
+    command = ["evaluate", "driver=optimal", "pace=0.7", f"run={run.path}", "episodes=2", "laps=1", "format=json"]
+    assert main([*command, f"paths.outputs={outputs}"]) == 0
+    summary = json.loads(capsys.readouterr().out)["summary"]
+    assert summary["finish_rate"] == 1.0
+    assert main(["evaluate", "driver=optimal", "pace=0.2", "track=oval"]) == 2
+    assert "pace must be a number in [0.3, 1], got 0.2" in capsys.readouterr().err
+    assert main(["evaluate", "driver=perfect", "track=oval"]) == 2
+    assert "driver must be policy or optimal, got 'perfect'" in capsys.readouterr().err
+    assert main(["evaluate", "pace=0.8", f"run={run.path}"]) == 2
+    assert "pace=0.8 must come with driver=optimal" in capsys.readouterr().err

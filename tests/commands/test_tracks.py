@@ -150,6 +150,25 @@ def test_preview_and_reference(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("mini, f1tenth: 1")
 
 
+def test_the_physical_limit_is_printed_and_driven(capsys, monkeypatch):
+    from racing.tracks.optimal_lap import lap
+
+    assert tracks("reference", "oval", "--method", "optimal") == 0
+    limit, driven = capsys.readouterr().out.splitlines()
+    assert limit == "oval, kart: limit 19.56 s, 1.0338 x reference 18.92 s"
+    assert driven.startswith("driven in the simulator: 19.57 s, 0.0")
+    assert tracks("reference", "oval", "--method", "fastest") == 2
+    capsys.readouterr()
+
+    def fail(*_: object) -> None:
+        raise lap.NotSolved("two meshes still disagree at 1.00 m")
+
+    monkeypatch.setattr(lap, "known_optimal_lap", lambda *_: None)
+    monkeypatch.setattr(lap, "compute_optimal_lap", fail)
+    assert tracks("reference", "oval", "--method", "optimal") == 1
+    assert "oval, kart: no optimal lap: two meshes still disagree at 1.00 m" in capsys.readouterr().err
+
+
 def test_generate_is_the_generator(tmp_path, capsys):
     arguments = ["style=tight", "seed=9", "length=120", "--width", "2", "--out", str(tmp_path)]
     assert tracks("generate", *arguments) == 0

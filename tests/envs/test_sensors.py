@@ -120,6 +120,41 @@ def test_preview_of_the_reference_line(make_task, stadium: Track, kart: Vehicle)
     assert seen[-1] < -0.02  # before a left bend the line swings to the right
 
 
+def test_preview_of_the_optimal_line(kart: Vehicle):
+    from racing.tracks.catalog import load_track
+    from racing.tracks.optimal_lap.lap import optimal_lap
+
+    circuit = load_track("circuit")  # its optimal lap ships
+    task = SensorsTask([circuit], kart, races=1, preview=1, line="optimal")
+    points, lap = task.world.points, optimal_lap(circuit, kart)
+    line = np.stack([points["line_x"], points["line_y"]], axis=1).astype(float)
+    away = np.array([np.hypot(*(lap.points - point).T).min() for point in line[::20]])
+    assert away.max() < 0.6 * lap.length_m / len(lap.points)
+    at = int(np.argmin(np.hypot(*(line - lap.points[50]).T)))
+    assert points["line_speed"][at] == pytest.approx(lap.speed[50], abs=0.5)
+
+
+def test_a_lap_that_is_not_solved_for_is_no_line(make_task, monkeypatch):
+    from racing.tracks.optimal_lap import lap
+
+    def fail(*_: object) -> None:
+        raise lap.NotSolved("IPOPT ended with Maximum_Iterations_Exceeded after 300 iterations")
+
+    monkeypatch.setattr(lap, "optimal_lap", fail)
+    with pytest.raises(
+        InputError, match="line=optimal must be a lap that is solved for, stadium: IPOPT ended .* take reference"
+    ):
+        make_task(line="optimal")
+
+
+def test_without_weights_progress_counts_and_the_road_is_not_left(make_task):
+    task = make_task(reward=None)
+    weights = dict(zip(REWARD_TERMS, task.weights.tolist(), strict=True))
+    assert {name: weight for name, weight in weights.items() if weight} == pytest.approx(
+        {"progress": 0.1, "off_track": -5.0}
+    )
+
+
 def test_progress_and_its_weight(make_task):
     task = make_task(reward={"progress": 2.0})
     place(task, x=0.0, y=0.0, yaw=0.0, v=20.0)
@@ -246,7 +281,7 @@ def test_starts_keep_their_limits(make_task, kart: Vehicle):
         ({"range": 0}, r"^range must be a number in \[0\.001, 10000\] m, got 0"),
         ({"field_of_view": "wide"}, r"^field_of_view must be a number of degrees, got 'wide'"),
         ({"field_of_view": 361}, r"^field_of_view must be a number in \[0\.001, 360\] degrees, got 361\.0"),
-        ({"line": "left"}, r"^line must be centre or reference, got 'left'"),
+        ({"line": "left"}, r"^line must be centre or reference or optimal, got 'left'"),
         ({"motion": "x"}, r"^motion must be yaw_rate or steering, got 'x'"),
         ({"preview_spacing": 0}, r"^preview_spacing must be a number in \[0\.001, 10000\] m, got 0"),
         ({"action_repeat": 0}, r"^action_repeat must be a whole number in \[1, 1000\], got 0"),

@@ -95,6 +95,7 @@ def test_telemetry_is_what_the_car_feels(make, kart: Vehicle):
         "longitudinal_g": cars["ax"] / GRAVITY,
         "lateral_g": cars["ay"] / GRAVITY,
         "slip": cars["slip"],
+        "yaw_rate": cars["yaw_rate"] * kart.max_speed / (4 * kart.max_lateral),
         "steering_angle": cars["steer"] / kart.max_steer,
         "steering_command": cars["steering_command"],
         "throttle_command": cars["throttle_command"],

@@ -68,6 +68,29 @@ def test_a_driver_of_known_pace_has_the_lap_time_that_follows(laps: Evaluation, 
     assert (summary["vehicle"], summary["tyre_model"], summary["tracks"]) == ("kart", "saturated", ["wavy"])
 
 
+def test_a_limit_is_reported_where_it_is_known(laps: Evaluation, wavy: Track, kart: Vehicle):
+    assert {episode["limit_ratio"] for episode in laps.episodes} == {None}
+    assert laps.summary["limit_ratio"] is None
+    assert "eval/limit_ratio" not in flat_metrics(laps)
+    task = make(wavy, kart)
+    known = evaluate(follower(task, PACE), task, [REFERENCE], [50.0], telemetry=False)
+    assert known.summary["lap_limit_s"] == [50.0]
+    assert known.summary["limit_ratio"] == pytest.approx(known.summary["lap_time_s"] / 50, rel=1e-12)
+    assert flat_metrics(known)["eval/limit_ratio"] == known.summary["limit_ratio"]
+
+
+def test_how_nervously_it_steers(wavy: Track, kart: Vehicle):
+    task, turn = make(wavy, kart), iter(range(10_000))
+
+    def nervous(observation: np.ndarray) -> np.ndarray:
+        return np.tile([0.1 * (-1.0) ** next(turn), 0.0], (len(observation), 1))
+
+    for episode in evaluate(nervous, task, [REFERENCE]).episodes:  # from straight ahead to 0.1, then 0.2 at each step
+        assert episode["steering_change"] == pytest.approx(
+            (0.1 + 0.2 * (episode["steps"] - 1)) / episode["steps"], rel=1e-4
+        )
+
+
 def test_a_standing_start_is_not_in_the_flying_lap(wavy: Track, kart: Vehicle):
     env = group("env/mlp")
     env["episodes"]["start_speed"] = [0.0, 0.0]

@@ -11,7 +11,6 @@ from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from tests.sim.test_world import make
 
-LINEAR, SATURATED = 1, 2
 D, L, S = in_float64("dynamics"), in_float64("localisation"), in_float64("step")
 LINEAR, SATURATED = 1, 2
 
@@ -39,6 +38,18 @@ def test_the_brakes_load_the_front_axle_of_the_linear_car():
     assert slope[3] == -5.0
     assert slope[5] == pytest.approx(3.932444, rel=1e-6)
     assert slope[6] == pytest.approx(0.589867, rel=1e-5)
+
+
+def test_the_linear_car_rolls_below_the_threshold():
+    """0.4 m/s, steered by 0.3 rad and on by 0.5 rad/s, driven with 1 m/s^2; tan(0.3) = 0.309336, L = 3, l_r = 2.
+
+    Slip arctan(0.309336 * 2 / 3) = 0.203373; yaw rate 0.4 cos(0.203373) 0.309336 / 3 = 0.0403948. The rates of both are
+    their differences over 2 microseconds, divided by these.
+    """
+    state = (0.0, 0.0, 0.3, 0.4, 0.0, 0.0, 0.0)
+    slope = D.linear_rhs(state, 0.5, 1.0, 0.8, car(LINEAR, stiffness_front=10, stiffness_rear=12))
+    expected = (0.391756, 0.0807896, 0.5, 1.0, 0.0403948, 0.169609, 0.350331)
+    np.testing.assert_allclose(slope, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
