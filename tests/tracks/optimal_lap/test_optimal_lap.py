@@ -20,6 +20,8 @@ from racing.tracks.optimal_lap.lap import OptimalLap, cache_path, known_optimal_
 from racing.tracks.reference_lap import reference_lap
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 DRIVEN = 0.005  # of the limit, by which the simulator's car is slower
 LIMITS = {  # [s], each met by a controller of another program to within 0.1 %
     "circuit": 34.66,
@@ -153,8 +155,6 @@ sys.modules["casadi"] = None
 from racing.config import load_group
 from racing.tracks.catalog import load_track
 from racing.tracks.optimal_lap.lap import limits
-
-pytestmark = pytest.mark.slow
 print(limits([load_track("circuit")], load_group("vehicle", "kart")))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
