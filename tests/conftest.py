@@ -28,6 +28,27 @@ pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+# [s] that the longest files take on two cores, roughly: it decides which of them start first, and where.
+LONGEST = {
+    "commands/test_bench.py": 230,
+    "launchers/test_slurm.py": 230,
+    "launchers/test_sweep.py": 200,
+    "training/test_continue.py": 170,
+    "launchers/modal/test_training.py": 130,
+    "launchers/test_sweep_names.py": 130,
+    "training/test_resume.py": 120,
+    "launchers/test_ui.py": 100,
+    "tracks/test_reference_lap.py": 95,
+    "launchers/test_hydra_suite_slurm.py": 90,
+    "test_current_folder.py": 80,
+    "commands/test_bad_input.py": 80,
+    "test_docs.py": 80,
+    "commands/test_train.py": 75,
+    "training/test_train.py": 65,
+    "launchers/modal/test_backend.py": 60,
+}
+
+
 def pytest_configure() -> None:
     """Programs are forked from a warm process, one for all processes of pytest-xdist; stores are copies of one."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
@@ -52,9 +73,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     processes = getattr(config, "workerinput", {}).get("workercount", 1)
     fast = [item for item in items if item.get_closest_marker("slow") is None]
     shares: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    seconds = [0.0] * processes
     slow = groupby((item for item in items if item.get_closest_marker("slow")), key=lambda item: item.path)
-    for _, module in slow:  # not taken apart: its tests share what takes long to make
-        min(shares, key=len).extend(module)
+    modules = [(path.relative_to(REPOSITORY / "tests").as_posix(), list(module)) for path, module in slow]
+    for name, module in sorted(modules, key=lambda found: -LONGEST.get(found[0], 0)):
+        # Not taken apart: its tests share what takes long to make.
+        least = seconds.index(min(seconds))
+        shares[least].extend(module)
+        seconds[least] += LONGEST.get(name, len(module))
     ordered = []
     for number, share in enumerate(shares):
         end = len(items) * (number + 1) // processes
