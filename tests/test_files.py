@@ -112,6 +112,7 @@ def writing(path: Path, letter: str, until: float) -> None:
         write_atomic(path, letter * SIZE)
 
 
+@pytest.mark.slow
 def test_processes_that_write_the_same_file_never_spoil_it(tmp_path: Path):
     path, until = tmp_path / "shared.txt", time.time() + 2
     write_atomic(path, "a" * SIZE)

@@ -48,6 +48,7 @@ def distribution(module: str, owners: list[str]) -> str:
     return next((owner for owner in owners if owner in known), owners[0] if owners else module)
 
 
+@pytest.mark.slow
 def test_the_package_imports_what_it_declares_and_nothing_else():
     found = imported("racing") | imported("launchers")
     needed = declared(PROJECT["dependencies"]) - {"cmaes"}  # which Optuna's sampler imports

@@ -268,6 +268,7 @@ def test_our_own_class_loads_and_goes_on(ppo, make_world, tmp_path):
     assert loaded.num_timesteps == 512
 
 
+@pytest.mark.slow
 def test_it_learns_to_drive(ppo, make_world):
     env = make_world(64, reward={"progress": 0.1, "off_track": -3.0}, episodes={"time_limit": 20.0, "stall_time": 5.0})
     model = ppo(env, n_steps=64, batch_size=1024, n_epochs=5)

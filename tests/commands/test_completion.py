@@ -82,6 +82,7 @@ def test_scripts_are_what_the_shell_understands(shell: str, action: str, tmp_pat
     assert subprocess.run([program, "-n", script], capture_output=True, text=True).stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not here: run .ci/packages")
 def test_a_real_fish_completes_verbs_groups_choices_and_keys(tmp_path: Path, capsys):
     assert main(["train", "-sc", "install=fish"]) == 0

@@ -71,6 +71,7 @@ def test_varying_runs_nothing_that_recorded_overrides_name(tmp_path: Path, capsy
     assert "track._target_" in refused(capsys, mark, "reproduce", f"run={run.path}", "seed=7")
 
 
+@pytest.mark.slow
 def test_the_code_of_another_machine_needs_trust(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = record(tmp_path / "theirs", [])
     elsewhere = f"paths.outputs={tmp_path / 'ours'}"

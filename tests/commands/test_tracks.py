@@ -36,6 +36,7 @@ def test_list_and_show(capsys):
     assert "sha" not in shown.split("files")[0]
 
 
+@pytest.mark.slow
 def test_import_writes_a_track_that_is_found_by_name(table, capsys):
     assert tracks("import", table, "--name", "club") == 0
     assert "racing train track=tracks/club" in capsys.readouterr().out
@@ -138,6 +139,7 @@ def test_gates_that_are_wrong_are_named(table, capsys):
     assert "club: gate 4 lies behind gate 3 on the road; order the gates as driven" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_preview_and_reference(tmp_path, capsys):
     out = tmp_path / "new" / "mini.png"
     assert tracks("preview", "mini", "--out", str(out)) == 0

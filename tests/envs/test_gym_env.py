@@ -128,6 +128,7 @@ def test_both_checkers_pass_for_the_camera(seeing):
     assert seeing.observation_space["telemetry"].shape == (9,)
 
 
+@pytest.mark.slow
 def test_the_camera_is_configured_by_arguments():
     env = gymnasium.make(
         "racing/Vision-v0", track="oval", grayscale=True, frame_stack=4, width=40, height=36, line="centre",

@@ -61,6 +61,7 @@ def test_it_is_a_loop_of_single_environments_over_the_ends_of_episodes(cars):
     assert (ended > 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
 def test_without_a_seed_nobody_repeats_and_with_one_everybody_does(mode):
     cars = make(vectorization_mode=mode)

@@ -43,6 +43,7 @@ def test_a_lap_is_drawn_in_colour(name: str, kart: Vehicle, tmp_path: Path, requ
     assert sorted(p.name for p in tmp_path.iterdir()) == ["channels_picture.png", "lap_picture.png"]
 
 
+@pytest.mark.slow
 def test_the_line_is_where_the_car_was(wavy: Track, kart: Vehicle, tmp_path: Path):
     """Without a line there is much less colour: what is measured above is the line."""
     lap = lap_of(wavy, kart)
@@ -52,6 +53,7 @@ def test_the_line_is_where_the_car_was(wavy: Track, kart: Vehicle, tmp_path: Pat
     assert line - point > 0.003
 
 
+@pytest.mark.slow
 def test_a_drive_that_ended_early_is_drawn_too(wavy: Track, kart: Vehicle, tmp_path: Path):
     lap = lap_of(wavy, kart, crash=True)
     assert lap["distance"][-1] < 0.9 * wavy.length
@@ -59,6 +61,7 @@ def test_a_drive_that_ended_early_is_drawn_too(wavy: Track, kart: Vehicle, tmp_p
         assert colours(draw(wavy, lap, "off the road", tmp_path / "x.png"))[1] > 0.001
 
 
+@pytest.mark.slow
 def test_small_and_large_tracks_fill_the_page(f1tenth: Vehicle, wavy: Track, tmp_path: Path):
     from racing.tracks.images.assemble import scaled_track
 

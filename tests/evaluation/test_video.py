@@ -68,6 +68,7 @@ def test_browsers_play_it(filmed):
     assert [file.name for file in path.parent.iterdir()] == ["lap.mp4"]
 
 
+@pytest.mark.slow
 def test_the_corner_shows_the_frames_that_the_policy_saw(filmed):
     path, _, observed = filmed
     frames, bottom = decoded(path), VIEW[1] - 14
@@ -94,6 +95,7 @@ def test_it_moves_and_the_line_grows(filmed):
     assert coloured[0] < coloured[1] < coloured[2] < coloured[3]
 
 
+@pytest.mark.slow
 def test_a_policy_without_a_camera_is_filmed_too(wavy: Track, kart: Vehicle, filmed, tmp_path: Path):
     task = evaluation_task(group("env/mlp"), [wavy], kart, [60.0], races=1, laps=1, seed=0)
     lap, _ = short_drive(task, 1.0)

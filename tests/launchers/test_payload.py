@@ -84,6 +84,7 @@ def hydra_job(*overrides: str) -> HydraJob:
     return HydraJob(HydraContext(None, None), lambda cfg: None, compose("train", ["debug=fast", *overrides]), None)
 
 
+@pytest.mark.slow
 def test_what_a_job_computes_counts_wherever_it_is_written():
     ours = computed(hydra_job("seed=1"))
     for same in ("tracking=none", "checkpoint.every=7", "paths.outputs=elsewhere", "fresh=true", "launcher=slurm"):

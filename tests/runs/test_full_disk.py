@@ -44,6 +44,7 @@ def write_until_full(run, step):
         step += 1
 
 
+@pytest.mark.slow
 def test_journal_senders_and_sinks_survive_a_full_disk(small_disk, server, copy_of):
     run = open_run(small_disk / "outputs", "demo", {"name": "demo"}, [], {"commit": None})
     sender = Sender.start(run, TRACKING | {"uri": server.uri, "tensorboard": True})

@@ -63,6 +63,7 @@ def test_it_says_what_the_record_says(trained: tuple[RunDirectory, dict]):
     assert written == ["artifact", "artifact"]  # when it was stopped, and at its end
 
 
+@pytest.mark.slow
 def test_times_are_utc_in_their_order(trained: tuple[RunDirectory, dict]):
     run, _ = trained
     page = read_json(run.path / f"{run.name}.meta.json")

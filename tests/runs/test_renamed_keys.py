@@ -148,6 +148,7 @@ def aged(run: RunDirectory, old: dict[str, str]) -> RunDirectory:
     return RunDirectory(run.path.rename(run.path.with_name(name)))
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_a_checkpoint_with_old_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     arguments = [
         "name=aged",

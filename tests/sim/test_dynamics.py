@@ -103,6 +103,7 @@ def simulate(vehicle: Vehicle, state, target_steer: float, a: float, seconds: fl
     return np.array(rows), car
 
 
+@pytest.mark.slow
 def test_steady_yaw_rate_of_linear_model(f1tenth_linear: Vehicle):
     v, steer = 5.0, 0.05
     rows, _ = simulate(f1tenth_linear, (0, 0, 0, v, 0, 0, 0), steer, 0.0, 3.0)

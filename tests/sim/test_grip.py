@@ -52,6 +52,7 @@ def test_a_map_counts_where_it_lies(wavy, kart):
     assert slowed[grip < 0.25].max() < 0.5 * slowed[grip > 0.95].min()
 
 
+@pytest.mark.slow
 def test_wet_halves_the_grip_and_shows_in_lap_times(kart):
     (dry,), (wet,) = (load_group("track", "oval", *change) for change in ([], ["track.grip=wet"]))
     assert dry.grip is None

@@ -41,6 +41,7 @@ def test_every_shipped_circuit_has_its_picture_and_its_config():
     assert [t.name for t in load_group("track", "mini")] == ["mini"]
 
 
+@pytest.mark.slow
 def test_drawing_the_shipped_circuits_again_changes_nothing(tmp_path):
     draw_shipped(tmp_path)
     for name, folder in shipped().items():

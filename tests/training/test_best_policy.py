@@ -13,6 +13,7 @@ from racing.training.trainer import train
 from tests.training.test_resolve import composed
 
 
+@pytest.mark.slow
 def test_it_is_kept_and_reported_on_other_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     driven, before = [], session.evaluate_policy
 

@@ -66,6 +66,7 @@ class Diary(TrainingObserver):
         self.diary.append((self.name, "evaluated", step))
 
 
+@pytest.mark.slow
 def test_observers_follow_a_training_in_their_order(tmp_path: Path):
     diary: list = []
     both = Observers(Diary("a", diary, {"x": "1", "y": "1"}), Diary("b", diary, {"y": "2"}))
@@ -79,6 +80,7 @@ def test_observers_follow_a_training_in_their_order(tmp_path: Path):
     assert diary[4:6] == [("a", "evaluated", 2048), ("b", "evaluated", 2048)]
 
 
+@pytest.mark.slow
 def test_fresh_leaves_what_the_observer_resumes(tmp_path: Path):
     run = train(composed(tmp_path))
 

@@ -22,6 +22,7 @@ PATIENCE = 300.0  # [s]
 LONG = ["tuning=random", "tuning.n_trials=1", "algo.total_timesteps=20480", "checkpoint.every=4096"]
 
 
+@pytest.mark.slow
 def test_two_workers_at_the_same_time(tmp_path: Path):
     both = [
         start(tmp_path, "tuning=tpe", "tuning.n_trials=6", "tuning.workers=2", f"tuning.worker={n}") for n in (0, 1)

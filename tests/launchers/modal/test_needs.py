@@ -76,6 +76,7 @@ def test_a_run_of_this_machine_is_refused_until_it_is_on_the_volume(
     assert box.requests("VolumeGetOrCreate") == [] or not box.volumes.all
 
 
+@pytest.mark.slow
 def test_a_run_that_is_there_may_be_named(outputs: Path, run: RunDirectory, monkeypatch: pytest.MonkeyPatch):
     resources = make_backend(launcher_config("modal", [])).resources  # type: ignore[attr-defined]
 
