@@ -111,3 +111,38 @@ def preview(options: argparse.Namespace, names: Sequence[str], load: Callable[[s
         raise InputError(f"{path} cannot be written ({error}); choose another --out") from None
     print(f"wrote {path}")
     return 0
+
+
+def reference(track: Track, vehicle_name: str | None, *, optimal: bool) -> int:
+    """Print the reference lap, or the optimal one; returns the exit code."""
+    from racing.tracks.reference_lap import reference_lap
+
+    vehicle = vehicle_for(vehicle_name, track)
+    lap = reference_lap(track, vehicle)
+    speeds = f"{lap.speed.min():.1f} to {lap.speed.max():.1f} m/s"
+    if not optimal:
+        print(f"{track.name}, {vehicle.name}: {lap.time_s:.2f} s on a line of {lap.length_m:.1f} m, {speeds}")
+        return 0
+    return _optimal(track, vehicle, lap.time_s)
+
+
+def _optimal(track: Track, vehicle: Vehicle, reference_s: float) -> int:
+    """Print the optimal lap, solved for where it is not known; exit code 1 where there is no solution."""
+    from racing.tracks.optimal_lap.driver import driven_lap
+    from racing.tracks.optimal_lap.lap import NotSolved, optimal_lap
+
+    place = f"{track.name}, {vehicle.name}"
+    try:
+        lap = optimal_lap(track, vehicle)
+    except NotSolved as error:
+        print(f"racing tracks reference: {place}: no optimal lap: {error}", file=sys.stderr)
+        return 1
+    speeds = f"{lap.speed.min():.1f} to {lap.speed.max():.1f} m/s"
+    print(f"{place}: limit {lap.limit_s:.2f} s, {lap.limit_s / reference_s:.4f} x reference {reference_s:.2f} s")
+    driven = driven_lap(track, vehicle, lap)
+    if driven is None:
+        print("the simulator's car could not drive it: the limit is a bound that was not confirmed")
+        return 0
+    above = driven / lap.limit_s - 1
+    print(f"driven in the simulator: {driven:.2f} s, {above:.2%} above it, on a line of {lap.length_m:.1f} m, {speeds}")
+    return 0

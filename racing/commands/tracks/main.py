@@ -313,40 +313,10 @@ def show(options: argparse.Namespace) -> int:
 
 
 def reference(options: argparse.Namespace) -> int:
-    """Print the reference lap, or the optimal one."""
-    from racing.commands.tracks.inspect import vehicle_for
-    from racing.tracks.reference_lap import reference_lap
+    """Print the reference lap, or the optimal one; see racing.commands.tracks.inspect."""
+    from racing.commands.tracks import inspect
 
-    track = _load(options.name, options)
-    vehicle = vehicle_for(options.vehicle, track)
-    lap = reference_lap(track, vehicle)
-    speeds = f"{lap.speed.min():.1f} to {lap.speed.max():.1f} m/s"
-    if options.method == METHODS[0]:
-        print(f"{track.name}, {vehicle.name}: {lap.time_s:.2f} s on a line of {lap.length_m:.1f} m, {speeds}")
-        return 0
-    return _optimal(track, vehicle, lap.time_s)
-
-
-def _optimal(track: Track, vehicle: Vehicle, reference_s: float) -> int:
-    """Print the optimal lap, solved for where it is not known; exit code 1 where there is no solution."""
-    from racing.tracks.optimal_lap.driver import driven_lap
-    from racing.tracks.optimal_lap.lap import NotSolved, optimal_lap
-
-    place = f"{track.name}, {vehicle.name}"
-    try:
-        lap = optimal_lap(track, vehicle)
-    except NotSolved as error:
-        print(f"racing tracks reference: {place}: no optimal lap: {error}", file=sys.stderr)
-        return 1
-    speeds = f"{lap.speed.min():.1f} to {lap.speed.max():.1f} m/s"
-    print(f"{place}: limit {lap.limit_s:.2f} s, {lap.limit_s / reference_s:.4f} x reference {reference_s:.2f} s")
-    driven = driven_lap(track, vehicle, lap)
-    if driven is None:
-        print("the simulator's car could not drive it: the limit is a bound that was not confirmed")
-        return 0
-    above = driven / lap.limit_s - 1
-    print(f"driven in the simulator: {driven:.2f} s, {above:.2%} above it, on a line of {lap.length_m:.1f} m, {speeds}")
-    return 0
+    return inspect.reference(_load(options.name, options), options.vehicle, optimal=options.method == METHODS[1])
 
 
 def _names(options: argparse.Namespace) -> list[str]:

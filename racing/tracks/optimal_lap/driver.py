@@ -41,9 +41,14 @@ JOINING = 3.0  # times as far again, while a car is slower than calm
 WIDEST = 1.0  # [car's widths] of an offset that a slower car steers against at once
 FOLLOWED = 0.5  # of `Plan.missed`: the fastest such plan is that of a calm car
 SETTLED = 1.1  # laps at the whole pace that prove a place to go on from
-READY = 0.05  # [car's widths] off its plan at most, when a car goes on from it
+READY, READY_PACE = (
+    0.05,
+    0.01,
+)  # [car's widths] off its plan, share of its pace: at most, when a car goes on from it
+LOST, LOST_PACE = 0.5, 0.85  # [car's widths] off the line, and share of the calm pace, beyond which it settles again
 ASIDE = 3  # points of the lap between a place to go on from and one that is none
-CATCH_UP = 0.15  # [1.5 g, for the kart] acceleration beyond that of its plan with which a slower car comes to its pace
+CATCH_UP = 0.15  # [of the grip] acceleration beyond that of its plan with which a slower car comes to its pace,
+STRAIGHT = 0.25  # [of the drive] where the plan itself asks for as much or more
 BY_REFERENCE = 0.95  # share of a reference lap's speed that can be driven: it leaves out what cornering costs
 FINER = 4  # places at which the driver knows a plan, per point of the lap
 
@@ -125,10 +130,10 @@ class LapDriver:
             return calm
         if len(self._attacking) != len(cars):
             self._attacking = np.zeros(len(cars), bool)
-        row = self._row(s)
+        row = (np.mod(s, self.line.length) * len(self._s) / self.line.length).astype(int) % len(self._s)
         off = np.abs(states[:, OFFSET] - self._plans[-1, row, OFFSET]) / self.vehicle.reference_width
-        ready = (np.abs(pace / self._calm - 1) < 0.01) & (off < READY) & self._begin[row]
-        lost = (off > 0.5) | (pace < 0.85 * self._calm) | (cars["steps"] == 0)
+        ready = (np.abs(pace / self._calm - 1) < READY_PACE) & (off < READY) & self._begin[row]
+        lost = (off > LOST) | (pace < LOST_PACE * self._calm) | (cars["steps"] == 0)
         self._attacking = (self._attacking | ready) & ~lost
         full = answer(between(self._attack, s, self.line.length), states)
         return np.where(self._attacking[:, None], full, calm)
@@ -142,7 +147,7 @@ class LapDriver:
         here[:, OFFSET] = np.clip(aim, states[:, OFFSET] - widest, states[:, OFFSET] + widest)
         slow, full = answer(here, states), answer(wanted, states)
         behind = wanted[:, -SIZE + SPEED] * (wanted[:, SPEED] - here[:, SPEED])
-        straight = np.clip(wanted[:, SIZE + 1] / (0.25 * self.vehicle.max_drive), 0, 1)
+        straight = np.clip(wanted[:, SIZE + 1] / (STRAIGHT * self.vehicle.max_drive), 0, 1)
         slow[:, 1] += straight * np.minimum(behind, CATCH_UP * self.vehicle.max_lateral)
         slow = self._held(slow, states)
         share = np.clip((pace / self._calm - SLOWER) / (NEAR - SLOWER), 0, 1)[:, None]
@@ -162,9 +167,6 @@ class LapDriver:
         drive = min(_share(load, car.drive_front), _share(1 - load, 1 - car.drive_front))
         brake = min(_share(load, car.brake_front), _share(1 - load, 1 - car.brake_front))
         return np.stack([front + slip, np.clip(commands[:, 1], -brake * left, drive * left)], axis=1)
-
-    def _row(self, s: Array) -> npt.NDArray[np.int64]:
-        return np.asarray((np.mod(s, self.line.length) * len(self._s) / self.line.length).astype(int) % len(self._s))
 
     def _at(self, s: Array, pace: Array) -> Array:
         """Rows (K, 20) at arc lengths s (K,) between the plans of the paces."""
@@ -191,8 +193,7 @@ def driven_lap(track: Track, vehicle: Vehicle, lap: OptimalLap, action_repeat: i
     world = simulation.world(1)
     world.reset()
     cars = world.cars.reshape(-1)
-    gap = np.linalg.norm(line.spline(s) - track.points[0], axis=1)
-    first = int(np.argmin(gap))
+    first = int(np.argmin(np.linalg.norm(line.spline(s) - track.points[0], axis=1)))
     place(cars, line, s[first : first + 1], rows[first : first + 1, :SIZE], vehicle)
     cars["nearest"] = 0
     here = s[first : first + 1]
@@ -225,13 +226,12 @@ def best_driver(
     for track in tracks:
         lap: OptimalLap | ReferenceLap
         try:
-            lap = optimal_lap(track, vehicle)
-            drivers.append(LapDriver(track, vehicle, lap, action_repeat, pace))
+            lap, most = optimal_lap(track, vehicle), 1.0
         except (ModuleNotFoundError, NotSolved) as error:
             why = missing_package(error) or str(error)
             say(f"{track.name}: no optimal lap, {why}; drives its reference lap at up to {BY_REFERENCE:g} of its speed")
-            lap = reference_lap(track, vehicle)
-            drivers.append(LapDriver(track, vehicle, lap, action_repeat, min(pace, BY_REFERENCE)))
+            lap, most = reference_lap(track, vehicle), BY_REFERENCE
+        drivers.append(LapDriver(track, vehicle, lap, action_repeat, min(pace, most)))
     return OptimalDriver(drivers)
 
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from racing.sim.track import Track, resample_closed
 from racing.sim.vehicle import Vehicle
-from racing.tracks.geometry import curvature
 from racing.tracks.lap_files import lap_path, read_lap, write_lap
 from racing.tracks.optimal_lap.equations import STATES, STEER, Motion, N, R
 from racing.tracks.optimal_lap.errors import NotSolved
@@ -37,7 +36,6 @@ class OptimalLap:
     an episode. time_s: lap time [s] of the lap to drive, which keeps RESERVE more and does not drift.
     length_m: length of its line [m].
     points: (N, 2) [m] of the car's centre of gravity, evenly spaced, in driving order.
-    curvature: (N,) [1/m] of the line, left positive.
     speed: (N,) [m/s]. slip: (N,) [rad] slip angle of the car's body, course minus heading.
     yaw_rate: (N,) [rad/s]. steer: (N,) [rad] road-wheel angle. demand: (N,) [m/s^2] acceleration asked for.
     step_m: length of the intervals of the finest mesh [m]. iterations: of IPOPT, in all.
@@ -47,7 +45,6 @@ class OptimalLap:
     time_s: float
     length_m: float
     points: Array
-    curvature: Array
     speed: Array
     slip: Array
     yaw_rate: Array
@@ -81,8 +78,7 @@ def limits(tracks: Sequence[Track], vehicle: Vehicle) -> list[float | None]:
 def optimal_lap(track: Track, vehicle: Vehicle) -> OptimalLap:
     """The optimal lap, solved for (in seconds) and kept on disk where it is not known yet.
 
-    Raises NotSolved, InputError for a vehicle without tyres, ModuleNotFoundError
-    without CasADi (extra `limit`).
+    Raises NotSolved, InputError for a vehicle without tyres, ModuleNotFoundError without CasADi (extra `limit`).
     """
     lap = known_optimal_lap(track, vehicle)
     if lap is None:
@@ -102,8 +98,7 @@ def compute_optimal_lap(track: Track, vehicle: Vehicle) -> OptimalLap:
     found = solve(track, vehicle, half + RESERVE * vehicle.width, limit, SLIDE * motion.peak_slip()[1])
     base, trajectory = found.base, found.trajectory
     states = trajectory.states.reshape(-1, len(STATES))
-    centre, heading, _ = base.frame(trajectory.s.ravel())
-    line = centre + states[:, N, None] * np.stack([-np.sin(heading), np.cos(heading)], axis=1)
+    line = base.beside(trajectory.s.ravel(), states[:, N])
     speed, slip = motion.course(states.T)
     demand = np.repeat(trajectory.controls[:, 1], len(states) // len(trajectory.controls))
     points, *columns = resample_closed(line, SPACING * found.step, speed, slip, states[:, R], states[:, STEER], demand)
@@ -114,7 +109,6 @@ def compute_optimal_lap(track: Track, vehicle: Vehicle) -> OptimalLap:
         time_s=trajectory.time_s,
         length_m=length,
         points=points,
-        curvature=curvature(points),
         step_m=found.step,
         iterations=limit.iterations + found.iterations,
         **dict(zip(names, columns, strict=True)),

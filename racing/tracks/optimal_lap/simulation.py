@@ -57,9 +57,8 @@ class Simulation:
 
 def place(cars: Cars, line: SmoothLine, s: Array, states: Array, vehicle: Vehicle) -> None:
     """Put cars (K,) into states (K, 6) at arc lengths s (K,) of the line."""
-    points, course, _ = line.frame(s)
-    cars["x"] = points[:, 0] - states[:, OFFSET] * np.sin(course)
-    cars["y"] = points[:, 1] + states[:, OFFSET] * np.cos(course)
+    course = line.frame(s)[1]
+    cars["x"], cars["y"] = line.beside(s, states[:, OFFSET]).T
     cars["yaw"] = turned(course + states[:, HEADING])
     cars["v"], cars["yaw_rate"], cars["steer"] = states[:, SPEED], states[:, YAW_RATE], states[:, STEER]
     cars["slip"] = states[:, W] if vehicle.model == "linear" else np.arctan2(states[:, W], states[:, SPEED])

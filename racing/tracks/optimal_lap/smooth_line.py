@@ -44,6 +44,15 @@ class SmoothLine:
         heading = np.arctan2(first[..., 1], first[..., 0])
         return self.spline(s), heading, bend / np.hypot(first[..., 0], first[..., 1]) ** 3
 
+    def normals(self, s: Array) -> Array:
+        """Unit vectors to the left (..., 2) at arc lengths s (...)."""
+        heading = self.frame(s)[1]
+        return np.stack([-np.sin(heading), np.cos(heading)], axis=-1)
+
+    def beside(self, s: Array, offset: Array) -> Array:
+        """Points (..., 2) [m] at offsets (...) [m], left positive, from the line at arc lengths s (...)."""
+        return np.asarray(self.frame(s)[0] + offset[..., None] * self.normals(s))
+
     def least_radius(self) -> float:
         """Least radius of curvature [m]."""
         bend = self.frame(self.spline.x)[2]
@@ -81,8 +90,7 @@ def corridor(base: SmoothLine, s: Array, track: Track, margin: float) -> tuple[A
 
     That is the simulator's own rule where margin = width / 2. A road too narrow for it leaves its middle free.
     """
-    points, heading, _ = base.frame(s)
-    return free_offsets(points, np.stack([-np.sin(heading), np.cos(heading)], axis=1), track, margin)
+    return free_offsets(base.frame(s)[0], base.normals(s), track, margin)
 
 
 def grip_across(base: SmoothLine, s: Array, track: Track, low: Array, high: Array) -> Array:
@@ -91,10 +99,8 @@ def grip_across(base: SmoothLine, s: Array, track: Track, low: Array, high: Arra
     flat[:, 0] = 1.0
     if track.grip is None:
         return flat
-    points, heading, _ = base.frame(s)
-    normals = np.stack([-np.sin(heading), np.cos(heading)], axis=1)
     offsets = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 9)
-    grip = track.grip.at(points[:, None] + offsets[..., None] * normals[:, None])
+    grip = track.grip.at(base.beside(np.broadcast_to(s[:, None], offsets.shape), offsets))
     for row, (n, factor) in enumerate(zip(offsets, grip, strict=True)):
         if np.ptp(factor) < 1e-6 or np.ptp(n) < 1e-3:
             flat[row, 0] = factor.mean()

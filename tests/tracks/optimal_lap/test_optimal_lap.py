@@ -23,7 +23,7 @@ from tests.conftest import REPOSITORY
 pytestmark = pytest.mark.slow
 
 DRIVEN = 0.005  # of the limit, by which the simulator's car is slower
-LIMITS = {  # [s], each met by a controller of another program to within 0.1 %
+LIMITS = {  # [s], as another program found them
     "circuit": 34.66,
     "figure_eight": 26.10,
     "oval": 19.56,
