@@ -32,7 +32,7 @@ class BatchAlgorithm(BaseAlgorithm):
     """Mixin for an algorithm of Stable-Baselines3, on batched environments: `class BatchSAC(BatchAlgorithm, SAC)`.
 
     Whoever exports, loads or continues a model asks it, and knows no list of algorithms. A replay buffer must be one
-    that is saved by rows: racing.algos.replay.CountingReplayBuffer, or frame_replay.FrameReplayBuffer.
+    that is saved by rows: racing.algos.replay.BatchReplayBuffer, or frame_replay.FrameReplayBuffer.
     """
 
     @staticmethod

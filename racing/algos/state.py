@@ -70,7 +70,7 @@ def replay_buffer(model: BaseAlgorithm) -> CheckpointedReplayBuffer | None:
     buffer = getattr(model, "replay_buffer", None)
     if buffer is None or isinstance(buffer, CheckpointedReplayBuffer):
         return buffer
-    raise TypeError(f"{type(buffer).__name__} cannot be saved by rows; use racing.algos.replay.CountingReplayBuffer")
+    raise TypeError(f"{type(buffer).__name__} cannot be saved by rows; use racing.algos.replay.BatchReplayBuffer")
 
 
 def weights_sha256(weights: Mapping[str, Any]) -> str:
