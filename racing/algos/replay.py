@@ -77,7 +77,7 @@ class BatchReplayBuffer(ReplayBuffer):
 
     def _kept(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and type of what is kept of an environment's observation, by part."""
-        return {OBSERVATION: (self.obs_shape, np.float32)}  # type: ignore[dict-item]
+        return {OBSERVATION: (self.obs_shape, np.float32)}
 
     def _packed(self, observation: Any) -> Arrays:
         """What is kept of observations (N, ...), by part."""

@@ -76,13 +76,13 @@ class BatchSAC(BatchAlgorithm, SAC):
             super()._setup_model()
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
-        """Update the critics `gradient_steps` times, each with a new minibatch, and the actor at every policy_delay-th."""
+        """Update the critics `gradient_steps` times, each with a new minibatch, and the actor now and then."""
         self.policy.set_training_mode(True)
         temperature = [] if self.ent_coef_optimizer is None else [self.ent_coef_optimizer]
         self._update_learning_rate([self.actor.optimizer, self.critic.optimizer, *temperature])
         losses: dict[str, list[th.Tensor]] = {}
         for _ in range(gradient_steps):
-            batch: Any = self.replay_buffer.sample(batch_size)  # type: ignore[union-attr]
+            batch: Any = self.replay_buffer.sample(batch_size)
             updated = {"critic_loss": self._update_critics(batch)}
             self._n_updates += 1
             if self._n_updates % self.policy_delay == 0:
