@@ -50,6 +50,7 @@ ROWS = {  # of the table -> digits
     "max_lateral_g": 2,
     "mean_speed": 2,
     "steering_change": 3,
+    "steering_spectrum": 4,
     "reward": 2,
 }
 # How `track` is read, see racing.tracks.catalog.load_tracks -> what means as it is.

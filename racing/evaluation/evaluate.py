@@ -43,7 +43,7 @@ class EpisodeRecorder:
     reward: Array = field(init=False)
     terms: Array = field(init=False)
     lateral: Array = field(init=False)
-    steering: Array = field(init=False)
+    steering: list[Array] = field(init=False)  # commands (N,) of each step
     laps: Array = field(init=False)
     final: Array = field(init=False)
     lap_times: list[list[float]] = field(init=False)
@@ -53,7 +53,7 @@ class EpisodeRecorder:
         cars = self.task.num_cars
         self.done, self.reward = np.zeros(cars, bool), np.zeros(cars)
         self.terms, self.lateral = np.zeros((cars, len(REWARD_TERMS))), np.zeros(cars)
-        self.steering = np.zeros(cars)
+        self.steering = []
         self.laps, self.lap_times = np.zeros(cars, int), [[] for _ in range(cars)]
         self.final, self.rows = self.task.world.cars.reshape(-1).copy(), []
 
@@ -69,7 +69,7 @@ class EpisodeRecorder:
         self.reward[running] += reward[running]
         self.terms[running] += terms[running]
         self.lateral[running] = np.maximum(self.lateral, np.abs(cars["ay"]) / GRAVITY)[running]
-        self.steering[running] += cars["steering_change"][running]
+        self.steering.append(cars["steering_command"].copy())
         for i in np.flatnonzero(running & (cars["laps"] > self.laps)):
             self.lap_times[i].append(float(cars["lap_time"][i]))
         self.laps[running] = cars["laps"][running]
@@ -106,8 +106,23 @@ class EpisodeRecorder:
             "off_track_m": lost,
             "mean_speed": progress / duration if duration else 0.0,
             "max_lateral_g": float(self.lateral[i]),
-            "steering_change": float(self.steering[i]) / int(car["steps"]),
+            **smoothness(np.array([commands[i] for commands in self.steering[: int(car["steps"])]])),
         }
+
+
+def smoothness(steering: Array) -> dict[str, float]:
+    """How nervously a car was steered; 0 for a wheel that is held.
+
+    steering: (T,) commands, -1 .. 1, one a step. steering_change: mean |change| from step to step, the first one from
+    0. steering_spectrum: mean of the spectrum's amplitudes, each weighted by its frequency in steps^-1, of what is left
+    without the mean command: the measure Sm of Mysore et al. 2021 (arXiv 2012.06644, eq. 4).
+    """
+    amplitudes = np.abs(np.fft.rfft(steering - steering.mean())) * 2 / len(steering)
+    frequencies = np.fft.rfftfreq(len(steering))
+    return {
+        "steering_change": float(np.abs(np.diff(steering, prepend=0.0)).mean()),
+        "steering_spectrum": float(2 * (amplitudes * frequencies).mean()),
+    }
 
 
 def _flying_lap(laps: Sequence[float], planned: int) -> int | None:
@@ -165,7 +180,7 @@ def evaluate(
     limit; reward,
     reward_terms (weighted sums by name), steps, time_s, progress_m (centreline length driven), off_track_m (length of
     the planned laps that was not driven because the car left the road), mean_speed [m/s] along the centreline,
-    max_lateral_g [9.81 m/s^2], steering_change (mean change of the steering action from step to step).
+    max_lateral_g [9.81 m/s^2], steering_change and steering_spectrum (see `smoothness`).
     Raises Diverged for actions that are NaN or infinite, ValueError if the task's episodes have no time limit: they
     might never end.
     """

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from racing.evaluation.intervals import mean_interval, wilson
 from racing.evaluation.telemetry import COLUMNS, write_csv, write_parquet
 from racing.files import write_atomic
-from racing.runs.metrics import HEADLINE, rank
+from racing.runs.metrics import HEADLINE, SMOOTHNESS, rank
 from racing.sim.records import Ending
 
 Array = npt.NDArray[Any]
@@ -101,8 +101,8 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     episodes, finished; finish_rate (Wilson interval); lap_time_s, lap_ratio and limit_ratio (mean over the episodes
     that have a flying lap, Student's t) and their best; off_track_rate, off_track_m (mean over all episodes, see
-    `evaluate`), max_lateral_g (greatest), mean_speed, steering_change (means), reward (mean, t), reward_terms (means);
-    endings (count by name); per_track: the same for each track, if there are several.
+    `evaluate`), max_lateral_g (greatest), mean_speed, SMOOTHNESS (means), reward (mean, t), reward_terms
+    (means); endings (count by name); per_track: the same for each track, if there are several.
     """
     count, finished = len(episodes), sum(episode["finished"] for episode in episodes)
     out: dict[str, Any] = {"episodes": count, "finished": finished, "finish_rate": finished / count}
@@ -113,7 +113,7 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     out["off_track_rate"] = sum(episode["ended"] == Ending.OFF_TRACK.label for episode in episodes) / count
     out["off_track_m"] = float(np.mean([episode["off_track_m"] for episode in episodes]))
     out["max_lateral_g"] = max(episode["max_lateral_g"] for episode in episodes)
-    for name in ("mean_speed", "steering_change"):
+    for name in ("mean_speed", *SMOOTHNESS):
         out[name] = float(np.mean([episode[name] for episode in episodes]))
     out |= _mean("reward", [episode["reward"] for episode in episodes])
     out["reward_terms"] = {

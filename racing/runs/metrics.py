@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 HEADLINE = ("finish_rate", "lap_time_s", "lap_ratio", "limit_ratio")  # of a summary; in tables, comparisons, MLflow
+SMOOTHNESS = ("steering_change", "steering_spectrum")  # less is smoother
 VALIDATION = (*HEADLINE, "off_track_m")  # what a journal keeps of the evaluations on the way
 
 # What earlier versions called a metric -> its name now. A name ending in / stands for all that begin with it.

@@ -19,6 +19,10 @@ from racing.training.progress_bar import ProgressBar
 EVERY = 4096  # [steps] between two records of what the cars did
 RECENT = 200  # episodes that averages run over
 FOREVER = 1 << 62  # [steps]
+NEAR_LIMIT = 1.05  # limit_ratio
+# What a training reaches for the first time: a lap of a car while training; on the validation starts, all finished, and
+# all finished at NEAR_LIMIT or less.
+MILESTONES = ("first_lap", "all_finished", "near_limit")
 
 
 class JournalWriter(KVWriter):
@@ -73,7 +77,7 @@ class EvaluationCallback(BaseCallback):
         self._best: tuple[float, float] = (-1.0, 0.0)
         self.best_parameters: dict[str, Any] | None = None
         self.best_step = 0
-        self.first_lap: dict[str, float] | None = None
+        self.milestones: dict[str, dict[str, float] | None] = dict.fromkeys(MILESTONES)  # steps and seconds of each
         self.eval_time_s = 0.0
         self._learned_s = 0.0  # in processes before this one, up to the checkpoint that it resumes from
         self._began = self._evaluated_s = 0.0
@@ -97,7 +101,7 @@ class EvaluationCallback(BaseCallback):
             "best": self._best,
             "best_step": self.best_step,
             "best_parameters": self.best_parameters,
-            "first_lap": self.first_lap,
+            "milestones": dict(self.milestones),
             "judging_s": self.eval_time_s,
             "learning_s": self.learning_s,
         }
@@ -106,7 +110,8 @@ class EvaluationCallback(BaseCallback):
         """Continue from `get_state()`."""
         self._next_evaluation, self._recorded = state["next_judgement"], state["recorded"]
         self._recent, self._best, self.best_step = state["recent"], state["best"], state["best_step"]
-        self.best_parameters, self.first_lap = state["best_parameters"], state["first_lap"]
+        self.best_parameters = state["best_parameters"]
+        self.milestones |= state.get("milestones") or {"first_lap": state["first_lap"]}  # as earlier versions kept it
         self.eval_time_s, self._learned_s = state["judging_s"], state["learning_s"]
 
     def _on_training_start(self) -> None:
@@ -123,9 +128,8 @@ class EvaluationCallback(BaseCallback):
         self._recorded = steps
         ended = self.training_env.take_episodes()
         self._recent = (self._recent + ended)[-RECENT:]
-        if self.first_lap is None and any(episode["laps"] for episode in ended):
-            self.first_lap = {"steps": steps, "seconds": self.learning_s}
-            self._journal.event("first_lap", step=self.step, seconds=self.learning_s)
+        if any(episode["laps"] for episode in ended):
+            self._reach("first_lap", self.learning_s)
         values = describe(self._recent)
         speed = steps / max(self.learning_s, 1e-9)
         self._journal.metrics(self.step, {**values, "time/fps": speed})
@@ -133,6 +137,12 @@ class EvaluationCallback(BaseCallback):
         if "rollout/lap_time_s" in values:
             note += f", last laps {values['rollout/lap_time_s']:.1f} s"
         self._progress.update(steps, note)
+
+    def _reach(self, milestone: str, seconds: float) -> None:
+        """Keep when it was, if that is the first time. seconds: of learning."""
+        if self.milestones[milestone] is None:
+            self.milestones[milestone] = {"steps": self.model.num_timesteps, "seconds": seconds}
+            self._journal.event(milestone, step=self.step, seconds=seconds)
 
     def _on_rollout_start(self) -> None:
         if self._every and self.model.num_timesteps >= self._next_evaluation:
@@ -146,11 +156,15 @@ class EvaluationCallback(BaseCallback):
 
     def evaluate(self) -> None:
         """Evaluate the policy as it is now and keep it if it is the best so far."""
-        began = time.perf_counter()
+        began, learned = time.perf_counter(), self.learning_s
         result = self._evaluate()
         metrics = flat_metrics(result, "validation/")
         kept = {f"validation/{name}" for name in VALIDATION}
         self._journal.metrics(self.step, {name: value for name, value in metrics.items() if name in kept})
+        if result.summary["finish_rate"] == 1:
+            self._reach("all_finished", learned)
+            if (result.summary["limit_ratio"] or NEAR_LIMIT + 1) <= NEAR_LIMIT:
+                self._reach("near_limit", learned)
         steps = int(self.model.num_timesteps)
         last = steps >= self._total_steps
         if result.key(self._target_finish_rate) > self._best:

@@ -131,7 +131,7 @@ def learn(session: Session) -> dict[str, Any]:
         "steps_per_s": round(model.num_timesteps / learning_s),
         "eval_time_s": round(evaluations.eval_time_s, 2),
         "best_step": evaluations.best_step or evaluations.step,
-        "first_lap": evaluations.first_lap,
+        **evaluations.milestones,
         **result.summary,
     }
     return summary | record(session, result)

@@ -51,7 +51,8 @@ def memory_here() -> int:
 def check_sizes(config: Mapping[str, Any]) -> None:
     """Raise InputError if a training of this configuration cannot fit. Its values were checked one by one."""
     algo, evaluation = config["algo"], config["eval"]
-    steps = algo["n_envs"] * _whole(algo.get("n_steps"), 1)
+    rollout_steps = 1 if "buffer_size" in algo else _whole(algo.get("n_steps"), 1)  # else they are those of a return
+    steps = algo["n_envs"] * rollout_steps
     longest = MOST_ROLLOUTS * algo["total_timesteps"]
     rollout = f"algo.n_envs={algo['n_envs']} makes a rollout of {steps:,} steps, algo.total_timesteps is "
     require(steps <= longest, f"{rollout}{algo['total_timesteps']:,}; lower algo.n_envs, or train longer")

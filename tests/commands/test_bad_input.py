@@ -37,7 +37,7 @@ TRAIN = [
     ("+eval.finish_rate=1", "unknown key 'eval.finish_rate'", "it is called eval.target_finish_rate now"),
     ("+sweep.n_trials=1", "unknown key 'sweep.n_trials'", "it is called tuning.n_trials now"),
     ("+env.decision_repeat=1", "unknown key 'env.decision_repeat'", "it is called env.action_repeat now"),
-    ("algo=sac algo.n_steps=64", "unknown key 'algo.n_steps'", "another choice of algo has it"),
+    ("algo=sac algo.n_epochs=64", "unknown key 'algo.n_epochs'", "another choice of algo has it"),
     ("algo=ppp", "unknown choice algo=ppp", "did you mean ppo?"),
     ("vehicle=tractor", "unknown choice vehicle=tractor", "choose one of: f1tenth, "),
     ("algo=null", "'algo=null' must name a choice of algo", "choose one of: ppo, "),

@@ -150,10 +150,13 @@ def test_windows_are_compared_with_those_beside_them():
     assert ratios[2] == pytest.approx(0.9, abs=0.01)
 
 
+REACHED = ("first_lap_steps", "first_lap_s", "all_finished_s", "near_limit_s")
+
+
 def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     content, _ = measured("seeds", tmp_path, capsys, "seeds=[0,1]", f"train={TINY}")
     assert [row["seed"] for row in content["rows"]] == [0, 1]
-    for key in ("finish_rate", "lap_ratio", "learning_s", "steps_per_s", "first_lap_steps", "first_lap_s"):
+    for key in ("finish_rate", "lap_ratio", "learning_s", "steps_per_s", "steering_spectrum", *REACHED):
         assert key in content["rows"][0]
         assert f"median_{key}" in content["summary"]
     runs = sorted((Path(content["summary"]["runs"]) / "runs").iterdir())

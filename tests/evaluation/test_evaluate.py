@@ -12,7 +12,7 @@ import pytest
 
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
-from racing.evaluation.evaluate import Diverged, evaluate, evaluation_task
+from racing.evaluation.evaluate import Diverged, evaluate, evaluation_task, smoothness
 from racing.evaluation.intervals import mean_interval, wilson
 from racing.evaluation.result import Evaluation, flat_metrics, summarise
 from racing.evaluation.seeds import TEST_SEEDS
@@ -89,6 +89,22 @@ def test_how_nervously_it_steers(wavy: Track, kart: Vehicle):
         assert episode["steering_change"] == pytest.approx(
             (0.1 + 0.2 * (episode["steps"] - 1)) / episode["steps"], rel=1e-4
         )
+
+
+@pytest.mark.parametrize(
+    ("steering", "change", "spectrum"),
+    [
+        ([0.0] * 10, 0.0, 0.0),
+        ([0.5] * 10, 0.05, 0.0),
+        ([0.1, -0.1] * 5, (0.1 + 9 * 0.2) / 10, 2 * (0.2 * 0.5) / 6),  # 6 frequencies; the last, 1/2, is counted twice
+        ([0.0, 0.3, 0.0, -0.3] * 2, 7 * 0.3 / 8, 2 * (0.3 * 0.25) / 5),
+    ],
+    ids=["straight", "held", "to and fro", "a sine of four steps"],
+)
+def test_smoothness(steering, change, spectrum):
+    found = smoothness(np.array(steering))
+    assert found["steering_change"] == pytest.approx(change, abs=1e-12)
+    assert found["steering_spectrum"] == pytest.approx(spectrum, abs=1e-12)
 
 
 def test_a_standing_start_is_not_in_the_flying_lap(wavy: Track, kart: Vehicle):

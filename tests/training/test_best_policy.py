@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,24 @@ def test_it_is_kept_and_reported_on_other_starts(tmp_path: Path, monkeypatch: py
     assert driven == [VALIDATION_SEEDS] * 4 + [TEST_SEEDS]
     assert run.summary["best_step"] == 2048
     assert [checkpoint.step for checkpoint in Checkpoints(run.path).all()] == [2048, 8192]
+
+
+@pytest.mark.slow
+def test_what_it_reaches_first_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """All finished, and near the limit, count from their first evaluation on; a lap near it of some doesn't."""
+    rates, ratios = [0.5, 1.0, 0.9, 1.0, 1.0], [1.01, None, 1.02, 1.05, 1.0]
+    results, before = iter(zip(rates, ratios, strict=True)), session.evaluate_policy
+
+    def evaluate_policy(experiment, seeds, **options):
+        result = before(experiment, seeds, **options)
+        result.summary["finish_rate"], result.summary["limit_ratio"] = next(results)
+        return result
+
+    monkeypatch.setattr(session, "evaluate_policy", evaluate_policy)
+    run = train(composed(tmp_path, "eval.every_steps=2048", "eval.start_fraction=0"))
+    assert run.summary["first_lap"] is None
+    assert [run.summary[name]["steps"] for name in ("all_finished", "near_limit")] == [4096, 8192]
+    assert 0 < run.summary["all_finished"]["seconds"] < run.summary["near_limit"]["seconds"]
+    lines = [json.loads(line) for line in (run.path / "journal.jsonl").read_text().splitlines()]
+    events = [line for line in lines if line["kind"] == "event"]
+    assert [line["step"] for line in events if line["name"] in ("all_finished", "near_limit")] == [4096, 8192]

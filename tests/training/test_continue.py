@@ -18,6 +18,7 @@ from racing.cli import main
 from racing.runs.checkpoints import Checkpoints
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
+from racing.training.evaluation_callback import MILESTONES
 from tests.runs.test_full_disk import fill, small_disk  # noqa: F401  # a fixture
 from tests.support.mlflow_server import PATIENCE, Copy
 from tests.support.processes import points, run_of, state_bytes, train_command
@@ -39,7 +40,13 @@ SAC = [
     "checkpoint.every=256",
     "eval.every_steps=0",
 ]
-SAC += ["algo.learning_starts=320", "algo.buffer_size=640", "algo.batch_size=64", "algo.gradient_steps=1"]
+SAC += [
+    "algo.n_envs=16",
+    "algo.learning_starts=320",
+    "algo.buffer_size=640",
+    "algo.batch_size=64",
+    "algo.gradient_steps=1",
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,7 +89,7 @@ def check_equal(run: RunDirectory, calm: RunDirectory, total: int = TOTAL) -> No
     assert (run.path / "export/policy.onnx").read_bytes() == (calm.path / "export/policy.onnx").read_bytes()
     assert points(run) == points(calm)
     assert set(points(run).values()) == {1}
-    clocks = ("learning_s", "steps_per_s", "eval_time_s", "first_lap", "lap_picture", "onnx", "laps")
+    clocks = ("learning_s", "steps_per_s", "eval_time_s", *MILESTONES, "lap_picture", "onnx", "laps")
     assert {k: v for k, v in run.summary.items() if k not in clocks} == {
         k: v for k, v in calm.summary.items() if k not in clocks
     }

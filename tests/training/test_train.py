@@ -21,6 +21,7 @@ from racing.config import compose, plain
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import config_hash, flatten
 from racing.runs.journal import as_text, read_journal
+from racing.training.evaluation_callback import MILESTONES
 from tests.support.fork_client import real_processes
 from tests.support.mlflow_server import PATIENCE, Copy
 
@@ -93,7 +94,7 @@ def test_the_run_directory_is_complete(run: RunDirectory):
     assert summary["steps"] == 8192
     assert summary["episodes"] == 4
     assert summary["steps_per_s"] > 0
-    for key in ("finish_rate", "lap_time_s", "lap_ratio", "tyre_model", "learning_s", "best_step", "first_lap"):
+    for key in ("finish_rate", "lap_time_s", "lap_ratio", "tyre_model", "learning_s", "best_step", *MILESTONES):
         assert key in summary
     provenance = json.loads((run.path / "provenance.json").read_text())
     assert provenance["tracks"]["circuit"]["sha256"]

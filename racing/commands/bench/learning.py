@@ -10,11 +10,11 @@ from typing import Any
 
 from racing.commands.bench.report import Result, Row, say, show, stamp_now
 from racing.errors import require
-from racing.runs.metrics import HEADLINE
+from racing.runs.metrics import HEADLINE, SMOOTHNESS
 
 STOCK = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}  # Stable-Baselines3's PPO, 4096 steps an update
 STOCK_LANES = 16
-RESULTS = (*HEADLINE, "learning_s", "steps_per_s")  # of a run's summary
+RESULTS = (*HEADLINE, *SMOOTHNESS, "learning_s", "steps_per_s")  # of a run's summary
 
 
 def learner(options: Mapping[str, Any]) -> Result:
@@ -74,6 +74,7 @@ def over_seeds(options: Mapping[str, Any]) -> Result:
     """Train the experiment with each seed, one after another; the runs stay below outputs/bench."""
     from racing.config import compose
     from racing.runs.directory import all_runs
+    from racing.training.evaluation_callback import MILESTONES
     from racing.training.trainer import train
 
     outputs = Path(options["paths"]["outputs"]) / "bench" / f"seeds-{stamp_now()}"
@@ -82,9 +83,10 @@ def over_seeds(options: Mapping[str, Any]) -> Result:
         overrides = ["name=seeds", *options["train"], f"seed={seed}", f"paths.outputs={outputs}"]
         train(compose("train", overrides), overrides)
         summary = all_runs(outputs)[0].summary
-        first = summary["first_lap"] or {"steps": None, "seconds": None}
+        reached = {name: summary[name] or {"steps": None, "seconds": None} for name in MILESTONES}
         row = {"seed": seed} | {key: summary.get(key) for key in RESULTS}
-        rows.append(row | {"first_lap_steps": first["steps"], "first_lap_s": first["seconds"]})
+        row |= {f"{name}_s": when["seconds"] for name, when in reached.items()}
+        rows.append(row | {"first_lap_steps": reached["first_lap"]["steps"]})
         say(f"seed {seed}: finish rate {summary['finish_rate']:.2f}, lap ratio {show(summary['lap_ratio'])}")
     return rows, {f"median_{key}": median for key, median in medians(rows)} | {"runs": str(outputs)}
 
