@@ -1,4 +1,4 @@
-"""Distillation: a student that sees little imitates a teacher that sees more (the privileged observation).
+"""Distillation: a student imitates a teacher that knows more: a policy that sees more, or a driver that has planned.
 
 The student drives, and the teacher says what it would have done at each of these places (DAgger, Ross et al. 2011,
 arXiv 1011.0686), while the weight of the imitation is annealed from 1 to 0 and PPO's own objective takes over (as in
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
 
-Teacher = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]  # (n, P) privileged -> (n, A) actions
+# A vector environment as it stands -> (N, A) float32 actions in [-1, 1] that the teacher would take there.
+Teacher = Callable[[Any], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class ImitationTargets:
 class Imitation:
     """A teacher, and how long and how strongly it is imitated.
 
-    teacher: (n, P) float32 privileged observations -> (n, A) float32 actions in [-1, 1]
+    teacher: what it would do where the student is, see `Teacher`
     distillation_weight: of the imitation loss against the policy loss, >= 0
     distillation_fraction: of the training over which the imitation's weight falls linearly from 1 to 0, [0, 1]
     """
@@ -55,17 +57,20 @@ class Imitation:
         """The imitation's weight when `progress` of the training is done, both in [0, 1]."""
         return max(0.0, 1.0 - progress / self.distillation_fraction) if self.distillation_fraction else 0.0
 
-    def targets(self, progress: float, privileged: th.Tensor) -> ImitationTargets | None:
-        """Label a rollout, once for all its epochs; None when the imitation does not count any more.
+    def labels(self, progress: float, env: Any) -> npt.NDArray[np.float32] | None:
+        """(N, A) the teacher's actions in `env` as it stands; None when the imitation does not count any more."""
+        return self.teacher(env) if self.weight(progress) else None
+
+    def targets(self, progress: float, teacher_actions: th.Tensor | None) -> ImitationTargets | None:
+        """Of a rollout; None when the imitation does not count any more.
 
         progress: share of the training that is done, [0, 1]
-        privileged: (B, P) what the teacher sees
+        teacher_actions: (B, A) the labels of its steps
         """
         weight = self.weight(progress)
-        if weight == 0.0:
+        if weight == 0.0 or teacher_actions is None:
             return None
-        actions = th.as_tensor(self.teacher(privileged.cpu().numpy()), device=privileged.device)
-        return ImitationTargets(actions, th.tensor(weight, dtype=th.float32), self.distillation_weight)
+        return ImitationTargets(teacher_actions, th.tensor(weight, dtype=th.float32), self.distillation_weight)
 
 
 def imitation_loss(mean: th.Tensor, teacher_actions: th.Tensor) -> th.Tensor:

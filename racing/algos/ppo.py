@@ -118,7 +118,7 @@ class BatchPPO(BatchAlgorithm, PPO):
         episode_starts = self._last_episode_starts  # type: ignore[has-type]
         buffer.start(observation)
         for t in range(n_rollout_steps):
-            buffer.add_observation(observation, episode_starts, env.privileged)
+            buffer.add_observation(observation, episode_starts, env.privileged, self._labels(env))
             actions = self.act(observation, scaled_noise[t])
             step = env.step_batch(np.clip(actions, -1.0, 1.0))
             self.process_env_step(buffer, actions, step)
@@ -134,6 +134,12 @@ class BatchPPO(BatchAlgorithm, PPO):
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def _labels(self, env: VecEnv) -> Array | None:
+        """(N, A) what the teacher would do now; None without one, and when it is not imitated any more."""
+        if self.imitation is None:
+            return None
+        return self.imitation.labels(1.0 - self._current_progress_remaining, env)
 
     def act(self, observation: Any, scaled_noise: th.Tensor) -> npt.NDArray[np.float32]:
         """Sample actions (N, A), not clipped. scaled_noise: (N, A) standard deviation times standard normal noise."""
@@ -242,8 +248,9 @@ class BatchPPO(BatchAlgorithm, PPO):
             advantages = normalized(advantages)
         targets = None
         if self.imitation is not None:
-            progress = 1.0 - self._current_progress_remaining
-            targets = self.imitation.targets(progress, buffer.privileged_batch(slice(None)))
+            labels = buffer.teacher_actions
+            labels = None if labels is None else buffer.to_device(labels)
+            targets = self.imitation.targets(1.0 - self._current_progress_remaining, labels)
         return RolloutTensors(actions, old_log_prob, advantages, returns, targets)
 
     def _log(self, stats: Sequence[Mapping[str, float]], clip_range: float) -> None:
@@ -294,7 +301,7 @@ def make_ppo(
     """Make a fresh PPO model. Raises InputError for values off range; each is documented in conf/algo/ppo.yaml.
 
     env: with frames, it has `stack` (frames in an observation) and `privileged` (N, P) observations
-    teacher: what `algo.teacher` names, as a function of privileged observations
+    teacher: what `algo.teacher` names, see racing.algos.distillation
     """
     check_settings(env, log_std_init, settings)
     require_number("algo.distillation_weight", distillation_weight, 0, 1e4)

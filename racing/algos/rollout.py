@@ -61,28 +61,37 @@ class Rollout(RolloutBuffer):
     """
 
     chunk = 1 << 30  # samples that are evaluated at once
-    privileged: Array | None = None  # (T, N, P) float32, what the critic and a teacher may see beside the observation
+    privileged: Array | None = None  # (T, N, P) float32, what an asymmetric critic sees beside the observation
+    teacher_actions: Array | None = None  # (T, N, A) float32
     truncations: list[Truncation]
 
     def start(self, observation: Any) -> None:
         """Begin a rollout at `observation`; what the buffer held is overwritten."""
         self.pos, self.full = 0, False
-        self.privileged = None
+        self.privileged = self.teacher_actions = None
         self.truncations = []
 
-    def add_observation(self, observation: Any, episode_starts: Array, privileged: Array | None) -> None:
+    def add_observation(
+        self,
+        observation: Any,
+        episode_starts: Array,
+        privileged: Array | None,
+        teacher_actions: Array | None = None,
+    ) -> None:
         """Keep what all environments observe before a step.
 
         observation: (N, D) float32, or a dict of arrays (N, ...)
         episode_starts: (N,) bool, whether an episode begins with this observation
         privileged: (N, P) float32, or None
+        teacher_actions: (N, A) float32 what the teacher would do now, or None
         """
         self.episode_starts[self.pos] = episode_starts
         self._add_observation(observation, episode_starts)
-        if privileged is not None:
-            if self.privileged is None:
-                self.privileged = np.empty((self.buffer_size, *privileged.shape), np.float32)
-            self.privileged[self.pos] = privileged
+        for name, part in (("privileged", privileged), ("teacher_actions", teacher_actions)):
+            if part is not None:
+                if getattr(self, name) is None:
+                    setattr(self, name, np.empty((self.buffer_size, *part.shape), np.float32))
+                getattr(self, name)[self.pos] = part
 
     def _add_observation(self, observation: Any, episode_starts: Array) -> None:
         self.observations[self.pos] = observation

@@ -1,15 +1,15 @@
-"""`algo.teacher`: a policy that drives by sensors, imitated by a student that learns to drive by what it sees."""
+"""`algo.teacher`: what a student imitates, a policy that drives by sensors or the driver of a computed lap."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from racing.errors import require
+from racing.errors import require, require_number
 from racing.policies.init_from import find_initial_weights
 from racing.policies.loading import load_model
 from racing.runs.directory import RunDirectory
@@ -19,8 +19,49 @@ from racing.runs.paths import RunPaths
 MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "action_repeat")
 
 
+DRIVER = "driver"  # as algo.teacher
+CALM, PACES = 0.9, (0.3, 0.9)  # teacher_pace: what it is by default; range in which the driver needs no memory
+
+
+class Teacher(Protocol):
+    """Whom a student imitates."""
+
+    @property
+    def spec(self) -> str:
+        """Names exactly this teacher."""
+
+    def teach(self, env: Any) -> Any:
+        """A racing.algos.distillation.Teacher for students in `env`, a racing.envs.vec_env.RacingVecEnv.
+
+        Raises InputError where it can't drive there.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
-class Teacher:
+class DriverTeacher:
+    """The driver of the reference lap (racing.tracks.optimal_lap.driver), of each track that is learnt on.
+
+    It needs no training, and no solver. pace: share of the lap's speed. action_repeat: the environment's.
+    """
+
+    pace: float
+    action_repeat: int
+    spec = DRIVER
+
+    def teach(self, env: Any) -> Any:
+        """See Teacher."""
+        from racing.tracks.optimal_lap.driver import LapDriver, OptimalDriver
+        from racing.tracks.reference_lap import reference_lap
+
+        task = env.task
+        laps = [(track, reference_lap(track, task.vehicle)) for track in task.tracks]
+        drivers = [LapDriver(track, task.vehicle, lap, self.action_repeat, self.pace) for track, lap in laps]
+        driver = OptimalDriver(drivers)
+        return lambda env: driver.actions(env.task.world.cars.reshape(-1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyTeacher:
     """A policy to imitate.
 
     spec: names exactly these weights. path: its policy.zip. observation: shape of what it observes, as text.
@@ -32,20 +73,16 @@ class Teacher:
     observation: str
     trust: bool = False
 
-    def policy(self, size: int) -> Any:
-        """Load it: (N, P) privileged observations -> (N, 2) actions in [-1, 1].
-
-        size: P of the student's environment. Raises InputError where the teacher observes something else.
-        """
+    def teach(self, env: Any) -> Any:
+        """See Teacher. It drives by the privileged observation."""
+        rule = f"algo.teacher={self.spec} needs an environment that has sensors beside what is observed"
+        require(env.privileged is not None, f"{rule}; choose env=vision, algo.teacher={DRIVER} or null")
+        size = env.privileged.shape[1]
         rule = f"algo.teacher={self.spec} must observe what env's sensors give, shape ({size},)"
         remedy = f"it observes {self.observation}; train it with these sensors"
         require(self.observation == str((size,)), f"{rule}, {remedy}")
         model = load_model(self.path, trust=self.trust)
-
-        def act(privileged: Any) -> Any:
-            return np.asarray(model.predict(privileged, deterministic=True)[0], np.float32)
-
-        return act
+        return lambda env: np.asarray(model.predict(env.privileged, deterministic=True)[0], np.float32)
 
 
 def _config_of(policy: Path) -> dict[str, Any]:
@@ -54,14 +91,20 @@ def _config_of(policy: Path) -> dict[str, Any]:
     return RunDirectory(paths.folder).config if paths else {}
 
 
-def find_teacher(spec: Any, outputs: Path, uri: str | None, env: Mapping[str, Any], *, trust: bool = False) -> Teacher:
-    """The teacher that `algo.teacher=<spec>` means.
+def find_teacher(
+    algo: Mapping[str, Any], outputs: Path, uri: str | None, env: Mapping[str, Any], *, trust: bool = False
+) -> Teacher:
+    """Whom `algo.teacher` means: DRIVER, or a finished run or a policy.zip, as for init_from.
 
-    spec: a finished run or a policy.zip, as for init_from.
+    algo: config group, with `teacher` and `teacher_pace`.
     env: the student's config group.
     trust: see `load_model`.
     Raises InputError where the teacher is none or its sensors mean something else than the student's.
     """
+    spec, pace = algo["teacher"], algo.get("teacher_pace", CALM)
+    require_number("algo.teacher_pace", pace, *PACES, remedy="it is a share of the reference lap's speed")
+    if spec == DRIVER:
+        return DriverTeacher(pace=pace, action_repeat=env["action_repeat"])
     found = find_initial_weights(spec, outputs, uri, key="algo.teacher", trust=trust)
     rule = f"algo.teacher={spec} must be a finished run or a policy.zip"
     require(found.path.suffix == ".zip", f"{rule}, it is a checkpoint; name the run")
@@ -70,4 +113,4 @@ def find_teacher(spec: Any, outputs: Path, uri: str | None, env: Mapping[str, An
         differs = f"its env.{key} is {theirs.get(key)}, not {env.get(key)}"
         rule = f"algo.teacher={spec} must observe what env's sensors give"
         require(theirs.get(key) == env.get(key), f"{rule}: {differs}; set env.{key} or take another teacher")
-    return Teacher(spec=found.spec, path=found.path, observation=found.observation, trust=trust)
+    return PolicyTeacher(spec=found.spec, path=found.path, observation=found.observation, trust=trust)

@@ -77,15 +77,11 @@ def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str) -> Batch
 
     leave_dynamo_out()
     cfg = config.tree
-    own = [key for key in cfg.algo if key not in ("total_timesteps", "n_envs", "teacher")]
+    own = [key for key in cfg.algo if key not in ("total_timesteps", "n_envs", "teacher", "teacher_pace")]
     make = build(OmegaConf.masked_copy(cfg.algo, own))
     arguments = {"env": env, "seed": cfg.seed, "device": device}
     if config.teacher is not None:
-        privileged = env.privileged
-        rule = f"algo.teacher={config.teacher.spec} needs an environment that has sensors beside what is observed"
-        if privileged is None:
-            raise InputError(f"{rule}; choose env=vision or leave it null")
-        arguments["teacher"] = config.teacher.policy(privileged.shape[1])
+        arguments["teacher"] = config.teacher.teach(env)
     model = build_with("algo", make, **arguments)
     rule = f"algo must make a racing.algos.common.BatchAlgorithm, got {type(model).__name__}; see docs/adding.md"
     if not isinstance(model, BatchAlgorithm):

@@ -66,7 +66,7 @@ def resolve(cfg: DictConfig) -> ResolvedConfig:
     if values["algo"].get("teacher") is not None:
         from racing.policies.teacher import find_teacher
 
-        teacher = find_teacher(values["algo"]["teacher"], outputs, uri, values["env"], trust=trust)
+        teacher = find_teacher(values["algo"], outputs, uri, values["env"], trust=trust)
         values["algo"]["teacher"] = teacher.spec
     tree = OmegaConf.create(values, flags={"readonly": True, "struct": True})
     return ResolvedConfig(tree=tree, initial_weights=initial, teacher=teacher)

@@ -31,8 +31,11 @@ class Teacher:
     def __init__(self) -> None:
         self.asked: list[np.ndarray] = []
 
-    def __call__(self, privileged: np.ndarray) -> np.ndarray:
-        self.asked.append(privileged)
+    def __call__(self, env: Any) -> np.ndarray:
+        self.asked.append(env.privileged)
+        return self.actions(env.privileged)
+
+    def actions(self, privileged: np.ndarray) -> np.ndarray:
         return np.stack([0.5 * privileged[:, 8], np.full(len(privileged), 0.3)], axis=1).astype(np.float32)
 
 
@@ -66,18 +69,25 @@ def test_the_loss_is_the_squared_difference_but_beyond_a_limit():
 
 
 @pytest.mark.slow
-def test_the_teacher_labels_each_rollout_once_and_not_at_all_in_the_end(student):
+def test_the_teacher_labels_each_step_once_and_not_at_all_in_the_end(student):
     teacher = Teacher()
     model = student(teacher=teacher, distillation_fraction=0.5)
-    model.learn(4 * STEPS * NUM_ENVS)  # of four rollouts the first is at weight 0.5, the second at 0
-    assert [asked.shape for asked in teacher.asked] == [(STEPS * NUM_ENVS, model.env.privileged.shape[1])]
+    model.learn(STEPS * NUM_ENVS)
+    buffer: Any = model.rollout_buffer
+    np.testing.assert_array_equal(np.stack(teacher.asked), buffer.privileged)
+    np.testing.assert_array_equal(buffer.teacher_actions.reshape(-1, 2), teacher.actions(np.concatenate(teacher.asked)))
+    model = student(teacher=teacher, distillation_fraction=0.5)
+    teacher.asked.clear()
+    model.learn(4 * STEPS * NUM_ENVS)  # the weight is 1 and 0.5 while the first two rollouts are driven, then 0
+    assert len(teacher.asked) == 2 * STEPS
+    assert model.rollout_buffer.teacher_actions is None
 
 
 @pytest.mark.slow
 def test_a_student_comes_to_act_like_its_teacher(student):
     def difference(model: BatchPPO, teacher: Teacher) -> float:
         buffer: Any = model.rollout_buffer
-        wanted = teacher(buffer.privileged.reshape(STEPS * NUM_ENVS, -1))
+        wanted = teacher.actions(buffer.privileged.reshape(STEPS * NUM_ENVS, -1))
         with torch.no_grad():
             mean = model._mean(model._features(buffer.observation_batch(slice(None))))
         return float(imitation_loss(mean, torch.as_tensor(wanted)))

@@ -1,0 +1,53 @@
+"""The driver of the reference lap as a teacher: what it says of every car, wherever a student has brought it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from racing.envs.sensors import SensorsTask
+from racing.envs.vec_env import RacingVecEnv
+from racing.errors import InputError
+from racing.policies.teacher import DriverTeacher, PolicyTeacher, find_teacher
+from racing.sim.vehicle import Vehicle
+from racing.tracks.catalog import load_track
+
+ALGO = {"teacher": "driver", "teacher_pace": 0.8}
+
+
+@pytest.mark.slow
+def test_it_drives_every_track_of_a_world(kart: Vehicle):
+    """Cars that do as it says keep to the road; what it says depends on where they are, and on nothing before."""
+    env = RacingVecEnv(SensorsTask([load_track("oval"), load_track("figure_eight")], kart, races=20, seed=1))
+    teach = DriverTeacher(pace=0.8, action_repeat=2).teach(env)
+    env.reset()
+    first = teach(env)
+    assert first.shape == (20, 2)
+    assert first.dtype == np.float32
+    assert (np.abs(first) <= 1).all()
+    lost = sum(int(env.step_batch(teach(env)).terminated.sum()) for _ in range(300))
+    assert lost <= 2  # a start may be too fast for the bend that follows
+    fresh = DriverTeacher(pace=0.8, action_repeat=2).teach(env)
+    np.testing.assert_array_equal(fresh(env), teach(env))
+    assert env.task.world.cars["laps"].max() >= 1
+
+
+def test_it_is_named_driver_and_has_a_pace(tmp_path: Path):
+    teacher = find_teacher(ALGO, tmp_path, None, {"action_repeat": 3})
+    assert teacher == DriverTeacher(pace=0.8, action_repeat=3)
+    assert teacher.spec == "driver"
+
+
+@pytest.mark.parametrize("pace", [1.0, 0.2, "fast"])
+def test_it_is_calm(pace, tmp_path: Path):
+    with pytest.raises(InputError, match=r"algo.teacher_pace must be a number in \[0.3, 0.9\], got"):
+        find_teacher({**ALGO, "teacher_pace": pace}, tmp_path, None, {"action_repeat": 2})
+
+
+def test_a_policy_needs_sensors_to_drive_by(kart: Vehicle):
+    env = RacingVecEnv(SensorsTask([load_track("oval")], kart, races=2))
+    teacher = PolicyTeacher(spec="run@policy#1", path=Path("policy.zip"), observation="(10,)")
+    with pytest.raises(InputError, match="needs an environment that has sensors beside what is observed; choose env="):
+        teacher.teach(env)
