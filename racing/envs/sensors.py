@@ -23,7 +23,9 @@ from racing.sim.vehicle import Vehicle
 from racing.sim.world import Raceline, RangeFinder, World
 
 F = npt.NDArray[np.float32]
-MOTIONS, LINES = ("yaw_rate", "steering"), ("centre", "reference", "optimal")
+MOTIONS = ("yaw_rate", "steering", "slip", "acceleration", "line_offset")
+LINES = ("centre", "reference", "optimal")
+LARGE_SLIP = 0.2  # [rad] that is scaled to 1
 
 REWARD_TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
 """Reward terms, each a number per environment step; the reward is their sum weighted by the config's numbers:
@@ -47,19 +49,22 @@ class SensorsTask:
     0      steering: road-wheel angle asked for     greatest to the right     greatest to the left
     1      throttle / brake: acceleration           vehicle.max_brake         vehicle.max_drive
 
-    Observation Space: Box(-10, 10, (D,), float32), D = R + 3 + 2 P, 10 by default. Scaled by hand to about [-1, 1], so
-    that there are no statistics to lose; only a spin takes the yaw rate beyond.
+    Observation Space: Box(-10, 10, (D,), float32), D = R + 2 + M + 2 P, 10 by default. Scaled by hand to about [-1, 1],
+    so that there are no statistics to lose; only a spin takes yaw rate and slip beyond.
 
     index           value                          range        scaling
     0 .. R-1        ray i of R, left to right      [-1, 1]      2 * sqrt(distance / range) - 1
     R               speed                          [-1, 1]      v / top speed
     R+1             heading error, left positive   [-1, 1]      angle to the track's direction / 1 rad, clipped
-    R+2             yaw rate or steering           about 1      yaw rate / (friction * g / quarter of top speed), or
-                                                                road-wheel angle / greatest one (`motion`)
-    R+3 .. R+2+P    bearings of P preview points   [-1, 1]      lateral / straight distance, in the car's frame, of the
+    R+2 .. R+1+M    M values of `motion`           about 1      yaw_rate: / (friction * g / quarter of top speed)
+                                                                steering: road-wheel angle / greatest one
+                                                                slip: angle from the car to its velocity / 0.2 rad
+                                                                acceleration: longitudinal one / (friction * g)
+                                                                line_offset: raceline's left of the car / 2 widths
+    next P          bearings of preview points     [-1, 1]      lateral / straight distance, in the car's frame, of the
                     (optional)                                  point k * preview_spacing ahead on the raceline:
                                                                 line of the centre, the reference or the optimal lap
-    R+3+P ..        speeds at these points         [0, 1]       the raceline's speed / top speed
+    last P          speeds at these points         [0, 1]       the raceline's speed / top speed
 
     Rewards: the sum of REWARD_TERMS, each weighted by its number in `reward`.
 
@@ -82,7 +87,7 @@ class SensorsTask:
         rays: int = 7,
         field_of_view: float = 180.0,
         range: float | None = None,
-        motion: Literal["yaw_rate", "steering"] = "yaw_rate",
+        motion: str | Sequence[str] = "yaw_rate",
         preview: int = 0,
         line: Literal["centre", "reference", "optimal"] = "centre",
         preview_spacing: float | None = None,
@@ -99,13 +104,14 @@ class SensorsTask:
         seed, first_race, threads: as in racing.sim.world.World.
         field_of_view: [degrees].
         range: [m]; None: the vehicle's sensor_range.
+        motion: one of MOTIONS, or a list of them.
         preview_spacing: [m]; None: a fifteenth of the vehicle's sensor_range.
         reward: weights by term; None: progress 0.1, off_track -5.
         episodes: how they start and end, or the keys of `EpisodeConfig` that differ from its defaults.
         Raises InputError for values out of range, unknown reward terms and unknown keys.
         """
-        for name, value, known in (("motion", motion, MOTIONS), ("line", line, LINES)):
-            require(value in known, f"{name} must be {' or '.join(known)}, got {value!r}; choose one")
+        require(line in LINES, f"line must be {' or '.join(LINES)}, got {line!r}; choose one")
+        self.motion = _motions(motion)
         require_number("preview", preview, 0, 64, whole=True, remedy="0 switches it off")
         spacing = vehicle.sensor_range / 15 if preview_spacing is None else preview_spacing
         require_number("preview_spacing", spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
@@ -117,7 +123,7 @@ class SensorsTask:
         weights = reward_weights(reward)
         self.preview_spacing = float(spacing)
         self.weights = np.array([weights.get(name, 0.0) for name in REWARD_TERMS], np.float32)
-        self.vehicle, self.tracks, self.motion, self.preview = vehicle, list(tracks), motion, preview
+        self.vehicle, self.tracks, self.preview = vehicle, list(tracks), preview
         centre = [centre_line(track, vehicle) for track in tracks]
         self.world = World(
             tracks,
@@ -132,7 +138,7 @@ class SensorsTask:
             racelines=centre if line == "centre" else [_raceline(line, track, vehicle) for track in tracks],
             threads=threads,
         )
-        self.size = rays + 3 + 2 * preview
+        self.size = rays + 2 + len(self.motion) + 2 * preview
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.privileged_size: int | None = None
         self.frame_stack = 1
@@ -141,12 +147,20 @@ class SensorsTask:
             [
                 1 / finder.range,
                 1 / vehicle.max_speed,
-                vehicle.max_speed / (4 * vehicle.max_lateral) if motion == "yaw_rate" else 1 / vehicle.max_steer,
                 1 / (vehicle.max_speed * self.world.step_dt),
                 self.preview_spacing,
             ],
             np.float32,
         )
+        scales = {
+            "yaw_rate": vehicle.max_speed / (4 * vehicle.max_lateral),
+            "steering": 1 / vehicle.max_steer,
+            "slip": 1 / LARGE_SLIP,
+            "acceleration": 1 / vehicle.max_lateral,
+            "line_offset": 1 / (2 * vehicle.reference_width),
+        }
+        self._motion = np.array([MOTIONS.index(name) for name in self.motion], np.int64)
+        self._motion_scale = np.array([scales[name] for name in self.motion], np.float32)
 
     @property
     def num_cars(self) -> int:
@@ -158,7 +172,7 @@ class SensorsTask:
         """Names of the D observation values, in order."""
         rays = [f"ray_{i}" for i in np.arange(self.world.range_finder.rays)]
         previews = [f"preview_{what}_{i + 1}" for what in ("bearing", "speed") for i in np.arange(self.preview)]
-        return [*rays, "speed", "heading_error", self.motion, *previews]
+        return [*rays, "speed", "heading_error", *self.motion, *previews]
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -176,8 +190,8 @@ class SensorsTask:
     def observe(self, cars: Any, ranges: Any) -> F:
         """Observation (N, D) of car records (N,) with their rays (N, R)."""
         out = np.empty((len(cars), self.size), np.float32)
-        steering = self.motion == "steering"
-        _observe(cars, ranges, self.world.points, self.world.track_table, self._scale, steering, self.preview, out)
+        place = (self.world.points, self.world.track_table)
+        _observe(cars, ranges, *place, self._scale, self._motion, self._motion_scale, self.preview, out)
         return out
 
     def reseed(self, seed: int) -> None:
@@ -197,7 +211,7 @@ class SensorsTask:
         terms = np.empty((self.num_cars, len(REWARD_TERMS)), np.float32)
         terminated = np.empty(self.num_cars, np.bool_)
         truncated = np.empty(self.num_cars, np.bool_)
-        reward_terms_and_dones(final, self._scale[3], terms, terminated, truncated)
+        reward_terms_and_dones(final, self._scale[2], terms, terminated, truncated)
         observation = self.observe(cars, world.ranges.reshape(self.num_cars, -1))
         ended = np.flatnonzero(terminated | truncated)
         last = observation
@@ -252,6 +266,14 @@ def _raceline(line: str, track: Track, vehicle: Vehicle) -> Raceline:
     return raceline_of(track, lap.points, lap.speed)
 
 
+def _motions(names: Any) -> list[str]:
+    """The values of `motion`, one or a list. Raises InputError for unknown ones, and for one named twice."""
+    listed = [names] if isinstance(names, str) else list(names) if isinstance(names, Sequence) else [names]
+    known = f"motion must be one or several of {', '.join(MOTIONS)}, got {names!r}; choose some"
+    require(all(name in MOTIONS for name in listed) and len(set(listed)) == len(listed), known)
+    return listed
+
+
 def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
     """Weight of each reward term by its name; None: the default. Raises InputError for other names and values."""
     if reward is None:
@@ -292,26 +314,46 @@ def evaluation_episodes(laps: int, time_limit: float) -> EpisodeConfig:
 
 @kernel
 def _observe(
-    cars: Any, ranges: Any, points: Any, tracks: Any, scale: Any, steering: bool, preview: int, out: Any
+    cars: Any,
+    ranges: Any,
+    points: Any,
+    tracks: Any,
+    scale: Any,
+    motion: Any,
+    motion_scale: Any,
+    preview: int,
+    out: Any,
 ) -> None:
-    rays = ranges.shape[1]
+    rays, senses = ranges.shape[1], len(motion)
     for i in range(len(cars)):
         car = cars[i]
         for k in range(rays):
             out[i, k] = np.float32(2) * np.sqrt(ranges[i, k] * scale[0]) - np.float32(1)
         out[i, rays] = car.v * scale[1]
         out[i, rays + 1] = min(max(car.heading_error, np.float32(-1)), np.float32(1))
-        out[i, rays + 2] = (car.steer if steering else car.yaw_rate) * scale[2]
-        if preview > 0:
-            track = tracks[car.track]
-            cos, sin = np.cos(car.yaw), np.sin(car.yaw)
-            for k in range(preview):
-                ahead = int(np.float32(k + 1) * scale[4] / track.spacing)
-                point = points[track.point_start + (car.nearest + ahead) % track.point_count]
-                dx, dy = point.line_x - car.x, point.line_y - car.y
-                away = np.sqrt(dx * dx + dy * dy) + np.float32(1e-3)
-                out[i, rays + 3 + k] = (dy * cos - dx * sin) / away
-                out[i, rays + 3 + preview + k] = point.line_speed * scale[1]
+        track = tracks[car.track]
+        cos, sin = np.cos(car.yaw), np.sin(car.yaw)
+        for k in range(senses):
+            if motion[k] == 0:
+                sensed = car.yaw_rate
+            elif motion[k] == 1:
+                sensed = car.steer
+            elif motion[k] == 2:
+                sensed = car.slip
+            elif motion[k] == 3:
+                sensed = car.ax
+            else:
+                point = points[track.point_start + car.nearest]
+                sensed = (point.line_y - car.y) * cos - (point.line_x - car.x) * sin
+            out[i, rays + 2 + k] = sensed * motion_scale[k]
+        bearing, speed = rays + 2 + senses, rays + 2 + senses + preview
+        for k in range(preview):
+            ahead = int(np.float32(k + 1) * scale[3] / track.spacing)
+            point = points[track.point_start + (car.nearest + ahead) % track.point_count]
+            dx, dy = point.line_x - car.x, point.line_y - car.y
+            away = np.sqrt(dx * dx + dy * dy) + np.float32(1e-3)
+            out[i, bearing + k] = (dy * cos - dx * sin) / away
+            out[i, speed + k] = point.line_speed * scale[1]
 
 
 @kernel

@@ -1,9 +1,11 @@
-"""`algo.teacher`: what a student imitates, a policy that drives by sensors or the driver of a computed lap."""
+"""`algo.teacher`: whom a student imitates, a policy that drives by sensors or the driver of a computed lap."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +22,7 @@ MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spaci
 
 
 DRIVER = "driver"  # as algo.teacher
-CALM, PACES = 0.9, (0.3, 0.9)  # teacher_pace: what it is by default; range in which the driver needs no memory
+PACES = (0.3, 1.0)  # range of teacher_pace
 
 
 class Teacher(Protocol):
@@ -39,9 +41,10 @@ class Teacher(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DriverTeacher:
-    """The driver of the reference lap (racing.tracks.optimal_lap.driver), of each track that is learnt on.
+    """The driver of the optimal lap (racing.tracks.optimal_lap.driver), of each track that is learnt on.
 
-    It needs no training, and no solver. pace: share of the lap's speed. action_repeat: the environment's.
+    Where a track's optimal lap cannot be had it drives the reference lap. It needs no training. pace: share of the
+    lap's speed. action_repeat: the environment's.
     """
 
     pace: float
@@ -50,14 +53,11 @@ class DriverTeacher:
 
     def teach(self, env: Any) -> Any:
         """See Teacher."""
-        from racing.tracks.optimal_lap.driver import LapDriver, OptimalDriver
-        from racing.tracks.reference_lap import reference_lap
+        from racing.tracks.optimal_lap.driver import best_driver
 
-        task = env.task
-        laps = [(track, reference_lap(track, task.vehicle)) for track in task.tracks]
-        drivers = [LapDriver(track, task.vehicle, lap, self.action_repeat, self.pace) for track, lap in laps]
-        driver = OptimalDriver(drivers)
-        return lambda env: driver.actions(env.task.world.cars.reshape(-1))
+        say = partial(print, file=sys.stderr)
+        driver = best_driver(env.task.tracks, env.task.vehicle, self.action_repeat, self.pace, say)
+        return lambda env: driver.advice(env.task.world.cars.reshape(-1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +101,8 @@ def find_teacher(
     trust: see `load_model`.
     Raises InputError where the teacher is none or its sensors mean something else than the student's.
     """
-    spec, pace = algo["teacher"], algo.get("teacher_pace", CALM)
-    require_number("algo.teacher_pace", pace, *PACES, remedy="it is a share of the reference lap's speed")
+    spec, pace = algo["teacher"], algo.get("teacher_pace", 1.0)
+    require_number("algo.teacher_pace", pace, *PACES, remedy="it is a share of the optimal lap's speed")
     if spec == DRIVER:
         return DriverTeacher(pace=pace, action_repeat=env["action_repeat"])
     found = find_initial_weights(spec, outputs, uri, key="algo.teacher", trust=trust)

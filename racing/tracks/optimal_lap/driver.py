@@ -46,6 +46,7 @@ READY, READY_PACE = (
     0.01,
 )  # [car's widths] off its plan, share of its pace: at most, when a car goes on from it
 LOST, LOST_PACE = 0.5, 0.85  # [car's widths] off the line, and share of the calm pace, beyond which it settles again
+TOLD, TOLD_PACE = 0.15, 0.97  # [car's widths] off the calm plan, share of its pace: `advice` is the whole pace
 ASIDE = 3  # points of the lap between a place to go on from and one that is none
 CATCH_UP = 0.15  # [of the grip] acceleration beyond that of its plan with which a slower car comes to its pace,
 STRAIGHT = 0.25  # [of the drive] where the plan itself asks for as much or more
@@ -58,8 +59,8 @@ class LapDriver:
 
     Of an optimal lap all can be driven; of a reference lap, which leaves out what cornering costs, about 0.95. From any
     start a car settles at a calm pace first, at most 0.9; to a higher one it goes on from a place where that is known
-    to end well. The driver remembers which cars have: it drives cars of one world. Raises InputError for a pace out of
-    range.
+    to end well. The driver remembers which cars have: it drives cars of one world. Asked for its `advice` it remembers
+    nothing. Raises InputError for a pace out of range.
     """
 
     def __init__(
@@ -93,10 +94,18 @@ class LapDriver:
         self._attacks = pace > PACES[-1]
         if self._attacks:
             self._attack = plan(simulation, lap, pace).at(self._s, length)
-            self._begin = np.zeros(count, bool)
-            self._begin = self._safe(simulation, places)
+            self._simulation, self._places = simulation, places
+            self._begin: npt.NDArray[np.bool_] | None = None
 
-    def _safe(self, simulation: Simulation, places: Array) -> npt.NDArray[np.bool_]:
+    @property
+    def _safe(self) -> npt.NDArray[np.bool_]:
+        """(S,) see `_tried`; once."""
+        if self._begin is None:
+            self._begin = np.zeros(len(self._s), bool)
+            self._begin = self._tried(self._simulation, self._places)
+        return self._begin
+
+    def _tried(self, simulation: Simulation, places: Array) -> npt.NDArray[np.bool_]:
         """(S,) whether a car that has settled at the calm pace comes to the whole one from here on, and keeps it a lap.
 
         Asked of cars that are READY beside their plan, to either side, and of all places within ASIDE points.
@@ -123,20 +132,41 @@ class LapDriver:
 
     def commands(self, cars: Cars) -> Array:
         """Steering angle [rad] and acceleration [m/s^2] to ask for, (K, 2), of cars (K,)."""
-        s, states = located(cars, self.line, self._near[cars["nearest"]], self.vehicle)
-        pace = states[:, SPEED] / np.interp(s, self._s, self._speed, period=self.line.length)
+        s, states, pace = self._located(cars)
         calm = self._follow(s, states, pace)
         if not self._attacks:
             return calm
         if len(self._attacking) != len(cars):
             self._attacking = np.zeros(len(cars), bool)
-        row = (np.mod(s, self.line.length) * len(self._s) / self.line.length).astype(int) % len(self._s)
-        off = np.abs(states[:, OFFSET] - self._plans[-1, row, OFFSET]) / self.vehicle.reference_width
-        ready = (np.abs(pace / self._calm - 1) < READY_PACE) & (off < READY) & self._begin[row]
+        row, off = self._beside(s, states)
+        ready = (np.abs(pace / self._calm - 1) < READY_PACE) & (off < READY) & self._safe[row]
         lost = (off > LOST) | (pace < LOST_PACE * self._calm) | (cars["steps"] == 0)
         self._attacking = (self._attacking | ready) & ~lost
         full = answer(between(self._attack, s, self.line.length), states)
         return np.where(self._attacking[:, None], full, calm)
+
+    def advice(self, cars: Cars) -> Array:
+        """As `commands`, by what the cars (K,) do now alone: the whole pace where they are close to the calm plan.
+
+        Followed, it leads some cars off the road, which `commands` would not have; a student learns from both.
+        """
+        s, states, pace = self._located(cars)
+        calm = self._follow(s, states, pace)
+        if not self._attacks:
+            return calm
+        close = (self._beside(s, states)[1] < TOLD) & (pace > TOLD_PACE * self._calm)
+        full = answer(between(self._attack, s, self.line.length), states)
+        return np.where(close[:, None], full, calm)
+
+    def _located(self, cars: Cars) -> tuple[Array, Array, Array]:
+        """Arc length, state, and speed as a share of the lap's, of cars (K,)."""
+        s, states = located(cars, self.line, self._near[cars["nearest"]], self.vehicle)
+        return s, states, states[:, SPEED] / np.interp(s, self._s, self._speed, period=self.line.length)
+
+    def _beside(self, s: Array, states: Array) -> tuple[npt.NDArray[np.intp], Array]:
+        """Rows (K,) of the calm plan that are nearest to cars, and how far they are off it [car's widths]."""
+        row = (np.mod(s, self.line.length) * len(self._s) / self.line.length).astype(np.intp) % len(self._s)
+        return row, np.abs(states[:, OFFSET] - self._plans[-1, row, OFFSET]) / self.vehicle.reference_width
 
     def _follow(self, s: Array, states: Array, pace: Array) -> Array:
         """Commands (K, 2) that bring cars to the calm pace and keep them there."""
@@ -172,12 +202,12 @@ class LapDriver:
         """Rows (K, 20) at arc lengths s (K,) between the plans of the paces."""
         level = np.interp(pace, self._paces, np.arange(len(self._paces)))
         low = np.minimum(level.astype(int), max(len(self._paces) - 2, 0))
-        rise = level - low
-        out = np.zeros((len(s), self._plans.shape[2]))
-        for number, rows in enumerate(self._plans):
-            weight = np.where(low == number, 1 - rise, np.where(low + 1 == number, rise, 0.0))
-            out += weight[:, None] * between(rows, s, self.line.length)
-        return out
+        rise = (level - low)[:, None]
+        slower, faster = (
+            between(self._plans, s, self.line.length, number)
+            for number in (low, np.minimum(low + 1, len(self._paces) - 1))
+        )
+        return np.asarray(slower * (1 - rise) + faster * rise)
 
 
 def driven_lap(track: Track, vehicle: Vehicle, lap: OptimalLap, action_repeat: int = 2) -> float | None:
@@ -243,9 +273,16 @@ class OptimalDriver:
 
     def actions(self, cars: Cars) -> npt.NDArray[np.float32]:
         """Actions (N, 2) of all cars (N,) of the world."""
+        return self._of_each(cars, LapDriver.commands)
+
+    def advice(self, cars: Cars) -> npt.NDArray[np.float32]:
+        """Actions (N, 2) by what cars (N,) do now alone, see LapDriver."""
+        return self._of_each(cars, LapDriver.advice)
+
+    def _of_each(self, cars: Cars, commands: Callable[[LapDriver, Cars], Array]) -> npt.NDArray[np.float32]:
         out = np.zeros((len(cars), 2), np.float32)
         for number, driver in enumerate(self._drivers):
             mine = cars["track"] == number
             if mine.any():
-                out[mine] = actions_of(driver.commands(cars[mine]), driver.vehicle)
+                out[mine] = actions_of(commands(driver, cars[mine]), driver.vehicle)
         return out

@@ -18,7 +18,7 @@ Cars = npt.NDArray[np.void]
 # longitudinal velocity [m/s], w (as in racing.sim.dynamics), yaw rate [rad/s], steering angle [rad].
 SIZE = 6
 OFFSET, HEADING, SPEED, W, YAW_RATE, STEER = range(SIZE)
-PROJECTIONS = 6  # Newton steps towards the nearest point of the line
+PROJECTIONS, NEAREST = 6, 1e-6  # Newton steps towards the nearest point of the line, at most; [m] which is there
 
 
 class Simulation:
@@ -69,9 +69,10 @@ def located(cars: Cars, line: SmoothLine, s: Array, vehicle: Vehicle) -> tuple[A
     x, y = cars["x"].astype(float), cars["y"].astype(float)
     s = np.array(s, float)
     for _ in range(PROJECTIONS):
-        along, offset, _, bend = _beside(line, s, x, y)
+        along, offset, course, bend = _beside(line, s, x, y)
+        if np.abs(along).max(initial=0.0) < NEAREST:
+            break
         s += along / np.maximum(1 - bend * offset, 0.3)
-    _, offset, course, _ = _beside(line, s, x, y)
     w = cars["slip"] if vehicle.model == "linear" else cars["v"] * np.tan(cars["slip"])
     columns = (offset, turned(cars["yaw"] - course), cars["v"], w, cars["yaw_rate"], cars["steer"])
     return s, np.stack(columns, axis=1).astype(float)
