@@ -56,8 +56,19 @@ class DriverTeacher:
         from racing.tracks.optimal_lap.driver import best_driver
 
         say = partial(print, file=sys.stderr)
-        driver = best_driver(env.task.tracks, env.task.vehicle, self.action_repeat, self.pace, say)
-        return lambda env: driver.advice(env.task.world.cars.reshape(-1))
+        return Advice(best_driver(env.task.tracks, env.task.vehicle, self.action_repeat, self.pace, say))
+
+
+class Advice:
+    """What a driver would do in an environment as it stands. facts: that machines may differ in."""
+
+    def __init__(self, driver: Any) -> None:
+        """driver: a racing.tracks.optimal_lap.driver.OptimalDriver."""
+        self._driver, self.facts = driver, driver.facts
+
+    def __call__(self, env: Any) -> Any:
+        """(N, 2) actions."""
+        return self._driver.advice(env.task.world.cars.reshape(-1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ class Experiment:
     eval_tracks: those that policies are evaluated on: held out of training, else all.
     references: reference lap [s] of each of them. limits: least lap time [s] of each, None where it is not known.
     task: what is driven while training; `env` is its face for algorithms.
+    facts: of this machine that the training's bits depend on, by name.
     """
 
     config: ResolvedConfig
@@ -41,6 +42,7 @@ class Experiment:
     task: Task
     env: RacingVecEnv
     model: BatchAlgorithm
+    facts: dict[str, str]
 
 
 def build_experiment(config: ResolvedConfig) -> Experiment:
@@ -56,6 +58,7 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
     arguments = {"races": cfg.algo.n_envs, "seed": cfg.seed, "threads": hardware.sim_threads}
     task = build_with("env", build(cfg.env), tracks=train_tracks, vehicle=vehicle, **arguments)
     env = RacingVecEnv(task)
+    teacher = None if config.teacher is None else config.teacher.teach(env)
     return Experiment(
         config=config,
         hardware=hardware,
@@ -66,12 +69,16 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
         limits=limits(eval_tracks, vehicle),
         task=task,
         env=env,
-        model=build_model(config, env, hardware.device),
+        model=build_model(config, env, hardware.device, teacher),
+        facts={**hardware.facts(), **getattr(teacher, "facts", {})},
     )
 
 
-def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str) -> BatchAlgorithm:
-    """Build the algorithm with its networks, which begin with the initial weights if there are some."""
+def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str, teacher: Any = None) -> BatchAlgorithm:
+    """Build the algorithm with its networks, which begin with the initial weights if there are some.
+
+    teacher: what its student imitates, see racing.algos.distillation.Teacher.
+    """
     from racing.algos.common import BatchAlgorithm
     from racing.algos.optimizers import leave_dynamo_out
 
@@ -79,9 +86,9 @@ def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str) -> Batch
     cfg = config.tree
     own = [key for key in cfg.algo if key not in ("total_timesteps", "n_envs", "teacher", "teacher_pace")]
     make = build(OmegaConf.masked_copy(cfg.algo, own))
-    arguments = {"env": env, "seed": cfg.seed, "device": device}
-    if config.teacher is not None:
-        arguments["teacher"] = config.teacher.teach(env)
+    arguments: dict[str, Any] = {"env": env, "seed": cfg.seed, "device": device}
+    if teacher is not None:
+        arguments["teacher"] = teacher
     model = build_with("algo", make, **arguments)
     rule = f"algo must make a racing.algos.common.BatchAlgorithm, got {type(model).__name__}; see docs/adding.md"
     if not isinstance(model, BatchAlgorithm):

@@ -59,7 +59,7 @@ def train(
             print("already finished; use fresh=true to retrain (the old directory is kept)")
             return run
         with contextlib.nullcontext(stop) if stop else StopFlag() as stop:
-            session = _prepare(run, experiment, observer, stop, facts(provenance) | experiment.hardware.facts())
+            session = _prepare(run, experiment, observer, stop, facts(provenance) | experiment.facts)
             tags = {**run_tags(experiment, provenance), **observer.tags()}
             sender = Sender.start(run, values["tracking"])
             with sender.attending(values["tracking"]["close_timeout"]):

@@ -105,7 +105,8 @@ TRAIN = [
     ("env.rays=0", "env.rays must be a whole number in [1, 4096], got 0", "7 is the default"),
     ("env.range=0", "env.range must be a number in [0.001, 10000] m, got 0", "null: the vehicle's own"),
     ("env.field_of_view=400", "env.field_of_view must be a number in [0.001, 360] degrees", "180 is the default"),
-    ("env.motion=up", "env.motion must be yaw_rate or steering, got 'up'", "choose one"),
+    ("env.motion=up", "env.motion must be one or several of yaw_rate, steering", "got 'up'; choose some"),
+    ("env.motion=[slip,down]", "env.motion must be one or several of yaw_rate, steering", "choose some"),
     (
         "env.episodes.start_lateral_offset=2",
         "env.episodes.start_lateral_offset must be a number in [0, 1], got 2",

@@ -88,6 +88,23 @@ def test_yaw_rate_and_steering_are_positive_to_the_left(make_task, kart: Vehicle
     assert car["steer"] == pytest.approx(side * 0.2 * 0.4834, rel=0.02)  # 0.1 s at 2.5 rad/s are enough
 
 
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_car_senses_its_motion_in_the_order_that_is_asked_for(make_task, kart: Vehicle, side: float):
+    motion = ["slip", "line_offset", "acceleration", "steering", "yaw_rate"]
+    task = make_task(motion=motion, preview=2)
+    assert task.observation_names[7:14] == ["speed", "heading_error", *motion]
+    assert task.size == 7 + 2 + 5 + 4
+    place(task, x=0.0, y=-1.5 * side, yaw=0.0, v=15.0)
+    step = task.step_batch(np.array([[0.2 * side, -0.5]], np.float32))
+    seen, car = dict(zip(motion, step.observation[0, 9:14].tolist(), strict=True)), task.world.cars[0, 0]
+    assert seen["slip"] == pytest.approx(car["slip"] / 0.2, rel=1e-5)
+    assert seen["acceleration"] == pytest.approx(car["ax"] / (1.5 * GRAVITY), rel=1e-5)
+    assert seen["acceleration"] < -0.2
+    left = -car["y"] * np.cos(car["yaw"])  # [m] of the centreline, along y = 0, in the car's frame
+    assert seen["line_offset"] == pytest.approx(left / (2 * kart.reference_width), rel=5e-3)  # the point is near
+    assert np.sign([seen["line_offset"], seen["steering"], seen["yaw_rate"]]).tolist() == [side] * 3
+
+
 def test_preview_is_the_bearing_of_points_on_the_centreline(make_task):
     task = make_task(preview=3, preview_spacing=30.0)
     ahead = np.array([30.0, 60.0, 90.0])
@@ -283,7 +300,9 @@ def test_starts_keep_their_limits(make_task, kart: Vehicle):
         ({"field_of_view": "wide"}, r"^field_of_view must be a number of degrees, got 'wide'"),
         ({"field_of_view": 361}, r"^field_of_view must be a number in \[0\.001, 360\] degrees, got 361\.0"),
         ({"line": "left"}, r"^line must be centre or reference or optimal, got 'left'"),
-        ({"motion": "x"}, r"^motion must be yaw_rate or steering, got 'x'"),
+        ({"motion": "x"}, r"^motion must be one or several of yaw_rate, .*, got 'x'"),
+        ({"motion": ["slip", "slip"]}, r"^motion must be one or several of .*, got \['slip', 'slip'\]"),
+        ({"motion": 3}, "^motion must be one or several of .*, got 3"),
         ({"preview_spacing": 0}, r"^preview_spacing must be a number in \[0\.001, 10000\] m, got 0"),
         ({"action_repeat": 0}, r"^action_repeat must be a whole number in \[1, 1000\], got 0"),
         ({"episodes": 3}, r"^episodes must be a group of keys, got 3"),

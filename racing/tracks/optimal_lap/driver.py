@@ -67,7 +67,7 @@ class LapDriver:
         self, track: Track, vehicle: Vehicle, lap: OptimalLap | ReferenceLap, action_repeat: int, pace: float = 1.0
     ) -> None:
         require_number("pace", pace, PACES[0], 1.0, remedy="1 is the whole speed of the lap")
-        self.vehicle, self.pace = vehicle, pace
+        self.track, self.vehicle, self.lap, self.pace = track, vehicle, lap, pace
         self.line = line_through(lap.points)
         length, count = self.line.length, FINER * len(lap.points)
         self._s = np.arange(count) * length / count
@@ -278,6 +278,15 @@ class OptimalDriver:
     def advice(self, cars: Cars) -> npt.NDArray[np.float32]:
         """Actions (N, 2) by what cars (N,) do now alone, see LapDriver."""
         return self._of_each(cars, LapDriver.advice)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Which laps it drives, by track: those that other machines have may be others."""
+        kinds = [(driver, "optimal" if isinstance(driver.lap, OptimalLap) else "reference") for driver in self._drivers]
+        return {
+            f"driver of {driver.track.name}": f"{driver.pace:g} of {kind} {driver.lap.time_s:.6f} s"
+            for driver, kind in kinds
+        }
 
     def _of_each(self, cars: Cars, commands: Callable[[LapDriver, Cars], Array]) -> npt.NDArray[np.float32]:
         out = np.zeros((len(cars), 2), np.float32)
