@@ -16,6 +16,7 @@ from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.optimal_lap.equations import Motion
 from racing.tracks.optimal_lap.lap import NotSolved, OptimalLap, optimal_lap
+from racing.tracks.optimal_lap.paces import FINER, PACES, inwards_of, pace_plans
 from racing.tracks.optimal_lap.plan import answer, between, plan
 from racing.tracks.optimal_lap.simulation import (
     OFFSET,
@@ -34,12 +35,9 @@ from racing.tracks.reference_lap import ReferenceLap, reference_lap, stations
 
 Array = npt.NDArray[np.float64]
 
-PACES = (0.3, 0.5, 0.7, 0.85, 0.9)  # shares of the lap's speed for which there are plans, beside the pace wanted
 SLOWER, NEAR = 0.92, 0.97  # shares of the pace wanted: below, the plan of the car's own pace steers; above, only it
-INWARDS = 0.12  # [car's widths] that a calm car keeps off the line, away from the edge
 JOINING = 3.0  # times as far again, while a car is slower than calm
 WIDEST = 1.0  # [car's widths] of an offset that a slower car steers against at once
-FOLLOWED = 0.5  # of `Plan.missed`: the fastest such plan is that of a calm car
 SETTLED = 1.1  # laps at the whole pace that prove a place to go on from
 READY, READY_PACE = (
     0.05,
@@ -51,7 +49,6 @@ ASIDE = 3  # points of the lap between a place to go on from and one that is non
 CATCH_UP = 0.15  # [of the grip] acceleration beyond that of its plan with which a slower car comes to its pace,
 STRAIGHT = 0.25  # [of the drive] where the plan itself asks for as much or more
 BY_REFERENCE = 0.95  # share of a reference lap's speed that can be driven: it leaves out what cornering costs
-FINER = 4  # places at which the driver knows a plan, per point of the lap
 
 
 class LapDriver:
@@ -73,14 +70,12 @@ class LapDriver:
         self._s = np.arange(count) * length / count
         self._speed = np.interp(self._s, self._s[::FINER], lap.speed, period=length)
         simulation = Simulation(track, vehicle, action_repeat, self.line)
-        places, aside = stations(track, lap.points)
-        inwards = -INWARDS * vehicle.reference_width * np.tanh(aside / vehicle.reference_width)
+        places = stations(track, lap.points)[0]
+        inwards = inwards_of(simulation, lap)
         self._inwards = np.interp(self._s, self._s[::FINER], inwards, period=length)
-        plans = {p: plan(simulation, lap, p, inwards) for p in [p for p in PACES if p < pace] + [min(pace, PACES[-1])]}
-        good = [p for p, found in plans.items() if found.missed < FOLLOWED]
-        paces = [p for p in plans if p <= max(good, default=PACES[0])]
-        self._paces, self._calm = np.array(paces), paces[-1]
-        self._plans = np.stack([plans[p].at(self._s, length) for p in paces])
+        plans = pace_plans(simulation, lap, pace)
+        self._paces, self._plans, self._attack = plans.paces, plans.calm, plans.whole
+        self._calm = plans.paces[-1]
         self._peak = Motion(vehicle).peak_slip()[0]
         order = np.argsort(places % track.length)
         at, line_s = (places % track.length)[order], np.unwrap(self._s[::FINER][order], period=length)
@@ -92,10 +87,8 @@ class LapDriver:
         )
         self._attacking = np.zeros(0, bool)
         self._attacks = pace > PACES[-1]
-        if self._attacks:
-            self._attack = plan(simulation, lap, pace).at(self._s, length)
-            self._simulation, self._places = simulation, places
-            self._begin: npt.NDArray[np.bool_] | None = None
+        self._simulation, self._places = simulation, places
+        self._begin: npt.NDArray[np.bool_] | None = None
 
     @property
     def _safe(self) -> npt.NDArray[np.bool_]:
