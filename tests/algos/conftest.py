@@ -92,5 +92,5 @@ def sac():
 
 
 def settings(name: str) -> dict[str, Any]:
-    others = ("_target_", "_partial_", "total_timesteps", "n_envs", "teacher_pace")
+    others = ("_target_", "_partial_", "total_timesteps", "n_envs", "teacher", "teacher_pace")
     return {k: v for k, v in group(name).items() if k not in others}

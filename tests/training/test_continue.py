@@ -279,7 +279,7 @@ def test_a_checkpoint_of_another_configuration(
     line = refused(capsys, stopped)
     assert "000002048 must be of the configuration that is to be continued, it differs in " in line
     assert "seed is 4, not 0" in line
-    assert "algo.gamma is 0.5, not 0.99" in line
+    assert "algo.gamma is 0.5, not 0.98" in line
     assert line.endswith("use fresh=true, or init_from for a new run")
 
 
