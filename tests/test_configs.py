@@ -22,7 +22,7 @@ FILES = [path.relative_to(conf_directory()) for path in sorted(conf_directory().
 GROUPS = sorted({path.parent.as_posix() for path in FILES} - {".", *NOT_GROUPS})
 INCOMPLETE = {("track", "file")}  # track.file is missing until it is said
 CHOICES = [(group, name) for group in GROUPS for name in choices(group)]
-TRAINERS_OWN = {"total_timesteps", "n_envs"}  # keys of algo that are not the algorithm's
+TRAINERS_OWN = {"total_timesteps", "n_envs", "teacher_pace"}  # keys of algo that are not the algorithm's
 
 
 def composed(group: str, name: str) -> DictConfig:
