@@ -28,6 +28,7 @@ def learner(options: Mapping[str, Any]) -> Result:
 
     built = build_experiment(resolve(compose("train", options["train"])))
     models = {"racing": (built.model, options["steps"])} | stock_models(built, options)
+    built.model.imitation = None  # theirs have no teacher
     speeds: dict[str, list[float]] = {name: [] for name in models}
     for model, _ in models.values():
         model.learn(1)  # one update: compiles, and fills the caches
