@@ -23,6 +23,7 @@ MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spaci
 
 DRIVER = "driver"  # as algo.teacher
 PACES = (0.3, 1.0)  # range of teacher_pace
+MOST_SOLVED = 3  # circuits; each may take a minute, once
 
 
 class Teacher(Protocol):
@@ -43,8 +44,8 @@ class Teacher(Protocol):
 class DriverTeacher:
     """The driver of the optimal lap (racing.tracks.optimal_lap.driver), of each track that is learnt on.
 
-    Where a track's optimal lap cannot be had it drives the reference lap. It needs no training. pace: share of the
-    lap's speed. action_repeat: the environment's.
+    Where a track's optimal lap cannot be had, and where there are more than MOST_SOLVED, it drives the reference lap.
+    It needs no training. pace: share of the lap's speed. action_repeat: the environment's.
     """
 
     pace: float
@@ -55,8 +56,11 @@ class DriverTeacher:
         """See Teacher."""
         from racing.tracks.optimal_lap.driver import best_driver
 
-        say = partial(print, file=sys.stderr)
-        return Advice(best_driver(env.task.tracks, env.task.vehicle, self.action_repeat, self.pace, say))
+        tracks, vehicle = env.task.tracks, env.task.vehicle
+        rule = f"algo.teacher={DRIVER} must drive a vehicle with tyres, saturated or linear, got {vehicle.model}"
+        require(vehicle.model in ("saturated", "linear"), f"{rule}; learn without a teacher: algo=ppo_scratch")
+        say, solve = partial(print, file=sys.stderr), len(tracks) <= MOST_SOLVED
+        return Advice(best_driver(tracks, vehicle, self.action_repeat, self.pace, say, solve=solve))
 
 
 class Advice:

@@ -6,6 +6,7 @@ Plans for several paces share one line; a car that is slower than wanted is stee
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.optimal_lap.equations import Motion
-from racing.tracks.optimal_lap.lap import NotSolved, OptimalLap, optimal_lap
+from racing.tracks.optimal_lap.lap import NotSolved, OptimalLap, known_optimal_lap, optimal_lap
 from racing.tracks.optimal_lap.paces import FINER, PACES, inwards_of, pace_plans
 from racing.tracks.optimal_lap.plan import answer, between, plan
 from racing.tracks.optimal_lap.simulation import (
@@ -48,6 +49,7 @@ TOLD, TOLD_PACE = 0.15, 0.97  # [car's widths] off the calm plan, share of its p
 ASIDE = 3  # points of the lap between a place to go on from and one that is none
 CATCH_UP = 0.15  # [of the grip] acceleration beyond that of its plan with which a slower car comes to its pace,
 STRAIGHT = 0.25  # [of the drive] where the plan itself asks for as much or more
+OFTEN = 8  # circuits between two lines about how far planning is; each takes a second or two
 BY_REFERENCE = 0.95  # share of a reference lap's speed that can be driven: it leaves out what cornering costs
 
 
@@ -238,24 +240,41 @@ def _share(load: float, force: float) -> float:
 
 
 def best_driver(
-    tracks: Sequence[Track], vehicle: Vehicle, action_repeat: int, pace: float, say: Callable[[str], None]
+    tracks: Sequence[Track],
+    vehicle: Vehicle,
+    action_repeat: int,
+    pace: float,
+    say: Callable[[str], None],
+    *,
+    solve: bool = True,
 ) -> OptimalDriver:
     """The driver of the optimal laps; of the reference lap where a track's optimal lap cannot be had.
 
-    pace: share of the laps' speed, in [0.3, 1]; of a reference lap at most BY_REFERENCE. say: takes a line about each
-    track without an optimal lap. Raises InputError for a pace out of range.
+    pace: share of the laps' speed, in [0.3, 1]; of a reference lap at most BY_REFERENCE.
+    say: takes a line about each track whose lap takes a while, or that has no optimal lap.
+    solve: whether to look for optimal laps at all; without, all are reference laps.
+    Raises InputError for a pace out of range, and for a vehicle without tyres.
     """
     drivers = []
-    for track in tracks:
+    for number, track in enumerate(tracks):
+        if number and number % OFTEN == 0:
+            say(f"planning how to drive, {number} of {len(tracks)} circuits done; plans are kept")
         lap: OptimalLap | ReferenceLap
         try:
-            lap, most = optimal_lap(track, vehicle), 1.0
+            lap = _optimal_lap(track, vehicle, say) if solve else reference_lap(track, vehicle)
         except (ModuleNotFoundError, NotSolved) as error:
             why = missing_package(error) or str(error)
             say(f"{track.name}: no optimal lap, {why}; drives its reference lap at up to {BY_REFERENCE:g} of its speed")
-            lap, most = reference_lap(track, vehicle), BY_REFERENCE
+            lap = reference_lap(track, vehicle)
+        most = BY_REFERENCE if isinstance(lap, ReferenceLap) else 1.0
         drivers.append(LapDriver(track, vehicle, lap, action_repeat, min(pace, most)))
     return OptimalDriver(drivers)
+
+
+def _optimal_lap(track: Track, vehicle: Vehicle, say: Callable[[str], None]) -> OptimalLap:
+    if known_optimal_lap(track, vehicle) is None and find_spec("casadi") is not None:
+        say(f"{track.name}: solving for its optimal lap, which is kept; some seconds")
+    return optimal_lap(track, vehicle)
 
 
 class OptimalDriver:
