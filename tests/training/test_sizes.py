@@ -23,7 +23,7 @@ def checked(*overrides: str, memory: int = 16 * GIB) -> None:
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        ("algo.n_envs=1048576", "a rollout of 33,554,432 steps, algo.total_timesteps is 3,400,000"),
+        ("algo.n_envs=1048576 algo.n_steps=64", "a rollout of 67,108,864 steps, algo.total_timesteps is 3,400,000"),
         (
             "algo.n_envs=1048576 algo.n_steps=128 algo.total_timesteps=1099511627776",
             "algo.n_envs is too large: about .* there are 16 GiB",
@@ -64,8 +64,8 @@ def test_the_memory_is_that_of_this_machine_or_container() -> None:
     [
         (["train", f"algo.net_arch=[{','.join(['64'] * 10_000)}]"], "has 30,015 characters, at most 10,000 are read"),
         (["train", "debug=fast", f"algo.net_arch=[{','.join(['8'] * 101)}]"], "at most 100 layers, got 101"),
-        (["train", "algo.n_envs=1048576"], "lower algo.n_envs"),
-        (["train", "-m", "seed=1,2", "algo.n_envs=1048576"], "lower algo.n_envs"),
+        (["train", "algo.n_envs=1048576", "algo.n_steps=64"], "lower algo.n_envs"),
+        (["train", "-m", "seed=1,2", "algo.n_envs=1048576", "algo.n_steps=64"], "lower algo.n_envs"),
         (["evaluate", "episodes=100000", "laps=1000"], "episodes=100000 of laps=1000 laps would take 14 h or more"),
     ],
     ids=["10000 layers", "101 layers", "n_envs", "sweep", "evaluate"],
