@@ -277,7 +277,7 @@ def test_a_replay_buffer_that_cannot_be_saved_is_refused(sac, ppo):
     """Left out of checkpoints, it would be empty when a training goes on."""
     model = sac(TinyEnv(), **ALGORITHMS["sac"])
     assert replay_buffer(model) is model.replay_buffer
-    assert replay_buffer(ppo(TinyEnv(), batch_size=64)) is None
+    assert replay_buffer(ppo(TinyEnv(), batch_size=32)) is None
     model.replay_buffer = ReplayBuffer(10, model.observation_space, model.action_space)
     with pytest.raises(TypeError, match="ReplayBuffer cannot be saved by rows"):
         replay_buffer(model)

@@ -66,7 +66,7 @@ def test_cfg_prints_the_job_a_package_or_hydra_itself(capsys: pytest.CaptureFixt
     assert "hydra" not in job
     package = said(capsys, "--cfg", "job", "--package", "algo")
     assert package.startswith("# @package algo\n")
-    assert yaml.safe_load(package)["gamma"] == 0.99
+    assert yaml.safe_load(package)["gamma"] == 0.98
     assert yaml.safe_load(said(capsys, "-c", "hydra"))["hydra"]["job"]["config_name"] == "train"
     assert "${track.count}" in said(capsys, "-c", "job", "experiment=vision_generalist")
     assert "${track.count}" not in said(capsys, "-c", "job", "--resolve", "experiment=vision_generalist")

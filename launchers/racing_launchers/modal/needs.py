@@ -68,6 +68,8 @@ def extra_packages(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _of_jobs(jobs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, Path, bool]]:
     """Key, run, outputs folder, whether MLflow is asked for runs that are not there; of trainings."""
+    from racing.policies.teacher import DRIVER  # with all of torch
+
     for config in jobs:
         if "paths" not in config:
             continue
@@ -80,7 +82,8 @@ def _of_jobs(jobs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, Path
         for texts in (texts for texts in lists if texts is not None and not isinstance(texts, str)):
             parts = [(key_of(str(text)), str(text).partition("=")[2].strip("'\"")) for text in texts]
             found += [(key, spec) for key, spec in parts if key in KEYS and spec != "null" and spec[:1] != "["]
-        yield from ((key, spec, outputs, reached) for key, spec in found)
+        runs = [(key, spec) for key, spec in found if (key, spec) != ("algo.teacher", DRIVER)]
+        yield from ((key, spec, outputs, reached) for key, spec in runs)
 
 
 def _of_commands(commands: Sequence[Sequence[str]]) -> Iterator[tuple[str, str, Path, bool]]:
