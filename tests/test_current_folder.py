@@ -20,7 +20,7 @@ from tests.conftest import REPOSITORY
 pytestmark = pytest.mark.slow
 
 TINY = [
-    *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "algo.total_timesteps=2048", "algo.n_steps=32"),
+    *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "algo.total_timesteps=2048", "algo.n_steps=16"),
     *("launcher.poll_interval_s=0.1", "launcher.n_jobs=2"),
 ]
 

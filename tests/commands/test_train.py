@@ -21,7 +21,7 @@ from racing.tracks.generator import generate
 pytestmark = pytest.mark.slow
 
 TINY = ["debug=fast", "env=mlp", "eval.episodes=2", "eval.every_steps=0", "tracking=none"]
-TINY += ["algo.n_steps=32", "algo.total_timesteps=2048"]
+TINY += ["algo.n_steps=16", "algo.total_timesteps=2048"]
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:

@@ -26,7 +26,7 @@ from tests.training.test_continue import check_equal
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
 TOTAL = 8192  # four updates
-PPO = ["name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "checkpoint.every=2048", "eval.every_steps=0"]
+PPO = ["name=c", "algo.n_steps=16", f"algo.total_timesteps={TOTAL}", "checkpoint.every=2048", "eval.every_steps=0"]
 HOLD = 5000  # in the third update
 
 
@@ -189,7 +189,7 @@ def test_from_the_command_line_with_its_record(here: Cluster, tmp_path: Path):
     """Return values come back through Hydra, and MLflow has the runs, which the nodes did not send."""
     from mlflow import MlflowClient
 
-    short = ["debug=fast", "eval.episodes=2", "algo.n_steps=32", "algo.total_timesteps=2048", "eval.every_steps=0"]
+    short = ["debug=fast", "eval.episodes=2", "algo.n_steps=16", "algo.total_timesteps=2048", "eval.every_steps=0"]
     arguments = [
         "launcher=slurm",
         "launcher.poll_interval_s=0.3",

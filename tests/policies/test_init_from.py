@@ -25,7 +25,7 @@ from tests.support.signals import contents, only_run, train, train_until
 
 pytestmark = pytest.mark.slow
 
-SHORT = ["algo.n_steps=32", "eval.every_steps=0", "checkpoint.every=2048"]  # 2048 steps an update
+SHORT = ["algo.n_steps=16", "eval.every_steps=0", "checkpoint.every=2048"]  # 2048 steps an update
 
 
 @pytest.fixture(scope="module")

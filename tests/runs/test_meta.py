@@ -18,7 +18,7 @@ from racing.runs.journal import read_journal, utc_text
 from racing.runs.meta import describe, write_meta
 from tests.support.signals import only_run, train, train_until
 
-ARGUMENTS = ["name=m", "algo.n_steps=32", "algo.total_timesteps=16384", "checkpoint.every=2048"]
+ARGUMENTS = ["name=m", "algo.n_steps=16", "algo.total_timesteps=16384", "checkpoint.every=2048"]
 ARGUMENTS += [
     "checkpoint.keep_last=2",
     "checkpoint.milestone_every=6000",
@@ -130,7 +130,7 @@ def test_a_run_that_failed_has_its_page(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("racing.training.session.record", broken)
     with pytest.raises(RuntimeError, match="on fire"):
-        train(tmp_path, "algo.n_steps=32", "algo.total_timesteps=2048", "eval.every_steps=0")
+        train(tmp_path, "algo.n_steps=16", "algo.total_timesteps=2048", "eval.every_steps=0")
     run = only_run(tmp_path)
     assert run.status == "FAILED"
     page = read_json(run.path / f"{run.name}.meta.json")

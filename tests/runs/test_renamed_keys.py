@@ -152,7 +152,7 @@ def aged(run: RunDirectory, old: dict[str, str]) -> RunDirectory:
 def test_a_training_goes_on_from_a_checkpoint_with_old_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     arguments = [
         "name=aged",
-        "algo.n_steps=32",
+        "algo.n_steps=16",
         "algo.total_timesteps=8192",
         "checkpoint.every=2048",
         "eval.every_steps=0",

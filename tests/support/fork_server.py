@@ -37,7 +37,7 @@ CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 PADDING = " " * 8192  # last argument of the server's command line; see show_command
 TINY = [
     *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "tracking=none"),
-    *("algo.total_timesteps=2048", "algo.n_steps=32"),
+    *("algo.total_timesteps=2048", "algo.n_steps=16"),
 ]
 
 

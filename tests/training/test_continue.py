@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 FACTS = {"commit": "27066771d6c9", "package torch": "2.0"}
 CODE = {"commit": "27066771d6c9", "dirty": False, "untracked": [], "diff": ""}
 TOTAL = 24_576  # twelve updates
-PPO = ["name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "checkpoint.every=4096"]
+PPO = ["name=c", "algo.n_steps=16", f"algo.total_timesteps={TOTAL}", "checkpoint.every=4096"]
 PPO += ["eval.every_steps=8192", "eval.start_fraction=0"]
 SAC_TOTAL = 1280
 SAC = [
@@ -394,7 +394,7 @@ def test_the_same_code_and_machine_are_not_told(stopped: RunDirectory, capsys: p
     ids=["minutes", "end", "every", "milestones"],
 )
 def test_when_a_checkpoint_is_made(rules: list[str], steps, tmp_path: Path):
-    arguments = ["algo.n_steps=32", "algo.total_timesteps=8192", "eval.every_steps=0", "checkpoint.keep_last=9"]
+    arguments = ["algo.n_steps=16", "algo.total_timesteps=8192", "eval.every_steps=0", "checkpoint.keep_last=9"]
     assert train(tmp_path, *arguments, *rules) == 0
     run = only_run(tmp_path)
     assert checkpoints_of(run) == [f"{step:09d}" for step in steps]

@@ -17,7 +17,7 @@ from tests.support.signals import contents, train, train_until
 pytestmark = pytest.mark.slow
 
 PHASES = "phases={a:['track=oval','algo.total_timesteps=2048'],b:['seed=5','algo.total_timesteps=4096']}"
-OWN = [PHASES, "name=p", "algo.n_steps=32", "eval.every_steps=0"]
+OWN = [PHASES, "name=p", "algo.n_steps=16", "eval.every_steps=0"]
 
 
 def tags_of(run: RunDirectory) -> dict[str, str]:
@@ -78,7 +78,7 @@ def test_stopped_in_the_second_phase_it_goes_on_there(tmp_path: Path, capsys: py
 
 def test_in_a_sweep_each_value_has_its_own_phases(tmp_path: Path):
     phases = "phases={a:['track=oval'],b:['seed=9','algo.gamma=0.9']}"
-    arguments = [phases, "name=p", "algo.n_steps=32", "eval.every_steps=0", "algo.total_timesteps=2048"]
+    arguments = [phases, "name=p", "algo.n_steps=16", "eval.every_steps=0", "algo.total_timesteps=2048"]
     assert train(tmp_path, "-m", "seed=1,2", *arguments, "track=mini") == 0
     runs = sorted(runs_of(tmp_path), key=lambda run: (run.config["seed"], run.name))
     assert [run.name[:4] for run in runs] == ["p-a-", "p-b-", "p-a-", "p-b-"]
@@ -89,7 +89,7 @@ def test_in_a_sweep_each_value_has_its_own_phases(tmp_path: Path):
 
 
 def test_the_first_phase_may_begin_from_another_run(tmp_path: Path):
-    assert train(tmp_path, "name=old", "algo.n_steps=32", "eval.every_steps=0", "algo.total_timesteps=2048") == 0
+    assert train(tmp_path, "name=old", "algo.n_steps=16", "eval.every_steps=0", "algo.total_timesteps=2048") == 0
     (old,) = runs_of(tmp_path)
     assert train(tmp_path, *OWN, f"init_from={old.name}") == 0
     _, first, second = runs_of(tmp_path)
@@ -102,7 +102,7 @@ def test_a_phase_takes_a_track_by_its_path(tmp_path: Path):
     track = REPOSITORY / "tracks" / "oval" / "oval.png"
     phases = f"phases={{a:['track={track}','algo.total_timesteps=2048']}}"
     for typed, driven in (([], "oval"), (["track=mini"], "mini")):
-        assert train(tmp_path / driven, phases, "name=p", "algo.n_steps=32", "eval.every_steps=0", *typed) == 0
+        assert train(tmp_path / driven, phases, "name=p", "algo.n_steps=16", "eval.every_steps=0", *typed) == 0
         (run,) = runs_of(tmp_path / driven)
         assert tags_of(run)["racing.tracks"] == driven
 

@@ -16,7 +16,7 @@ from racing.training.observer import Observers, TrainingObserver
 from racing.training.resolve import resolve
 from racing.training.trainer import train
 
-SHORT = ["debug=fast", "name=r", "tracking=none", "hardware=cpu", "algo.total_timesteps=8192", "algo.n_steps=32"]
+SHORT = ["debug=fast", "name=r", "tracking=none", "hardware=cpu", "algo.total_timesteps=8192", "algo.n_steps=16"]
 
 
 def composed(outputs: Path, *overrides: str) -> DictConfig:

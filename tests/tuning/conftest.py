@@ -18,7 +18,7 @@ from tests.support.signals import train
 from tests.tuning.plain import leave_out_pictures
 
 # Two updates of 2048 decisions, a judgement after the first.
-TINY = ["env=mlp", "algo.n_steps=32", "algo.n_epochs=1", "eval.every_steps=2048", "eval.start_fraction=0"]
+TINY = ["env=mlp", "algo.n_steps=16", "algo.n_epochs=1", "eval.every_steps=2048", "eval.start_fraction=0"]
 ALONE = ["hydra.mode=RUN"]  # one worker, in the process itself
 
 ALL_FIGURES = dict(FIGURES)

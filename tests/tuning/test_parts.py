@@ -96,7 +96,7 @@ def test_only_what_another_class_has_left_is_dropped() -> None:
 def test_a_study_of_another_configuration_is_refused_before_a_sweep_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = ["env=mlp", "algo.n_steps=32", "eval.every_steps=0", "eval.episodes=2", "algo.total_timesteps=2048"]
+    small = ["env=mlp", "algo.n_steps=16", "eval.every_steps=0", "eval.episodes=2", "algo.total_timesteps=2048"]
     own = ["tuning=random", "tuning.n_trials=1", f"tuning.storage={tmp_path / 'a.journal'}", "tuning.study=mine"]
     assert (
         main(["train", "debug=fast", "tracking=none", *small, *own, "hydra.mode=RUN", f"paths.outputs={tmp_path}"]) == 0

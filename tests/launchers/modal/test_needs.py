@@ -19,7 +19,7 @@ from tests.launchers.modal_box import Box
 SMALL = [
     "debug=fast",
     "env=mlp",
-    "algo.n_steps=32",
+    "algo.n_steps=16",
     "algo.total_timesteps=2048",
     "eval.every_steps=0",
     "eval.episodes=2",

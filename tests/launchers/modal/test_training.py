@@ -22,7 +22,7 @@ from tests.support.processes import points, run_of, state_bytes
 pytestmark = pytest.mark.slow
 
 TOTAL = 61_440
-PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=32", f"algo.total_timesteps={TOTAL}", "seed=1"]
+PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=16", f"algo.total_timesteps={TOTAL}", "seed=1"]
 PPO += ["checkpoint.every=4096", "eval.every_steps=0", "track=file", "track.file=maps/mine"]
 MODAL = ["launcher=modal", "launcher.poll_interval_s=1", "launcher.commit_every=0.3", "launcher.gpu=[A10,T4]"]
 
@@ -138,7 +138,7 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
 
 def test_workers_of_a_search_share_a_dictionary(box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     search = ["train", "tuning=random", "tuning.n_trials=2", "tuning.workers=2", "debug=fast", "eval.episodes=2"]
-    assert main([*search, "algo.n_steps=32", "tracking=none", *MODAL, f"paths.outputs={tmp_path}"]) == 0
+    assert main([*search, "algo.n_steps=16", "tracking=none", *MODAL, f"paths.outputs={tmp_path}"]) == 0
     (sweep,) = all_sweeps(tmp_path)
     assert list(box.registry.named_dicts) == [sweep.name]
     (report,) = sweep.path.glob("*/trials.csv")
