@@ -294,10 +294,11 @@ def test_runs_of_one_command_compose_from_the_same_folders(folder: Path, tmp_pat
 def test_a_teacher_may_be_of_own_choices(folder: Path, tmp_path: Path) -> None:
     (folder / "env").mkdir()
     (folder / "env" / "plain.yaml").write_text("defaults: [mlp, _self_]\n")
-    see = ["env=vision", "env.width=40", "env.height=40", "env.preview=0", "env.line=centre", "algo=ppo_cnn"]
+    see = ["env=vision", "env.width=40", "env.height=40", "env.preview=0", "env.line=centre"]
+    see += ["env.motion=yaw_rate", "algo=ppo_cnn"]
     student = [
         *see,
-        "algo.teacher=['env=plain','algo=ppo']",
+        "algo.teacher=['env=plain','algo=ppo_scratch']",
         "debug=fast",
         "eval.episodes=2",
         "tracking=none",

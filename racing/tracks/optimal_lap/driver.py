@@ -131,10 +131,11 @@ class LapDriver:
         calm = self._follow(s, states, pace)
         if not self._attacks:
             return calm
+        safe = self._safe  # which drives other cars, the first time
         if len(self._attacking) != len(cars):
             self._attacking = np.zeros(len(cars), bool)
         row, off = self._beside(s, states)
-        ready = (np.abs(pace / self._calm - 1) < READY_PACE) & (off < READY) & self._safe[row]
+        ready = (np.abs(pace / self._calm - 1) < READY_PACE) & (off < READY) & safe[row]
         lost = (off > LOST) | (pace < LOST_PACE * self._calm) | (cars["steps"] == 0)
         self._attacking = (self._attacking | ready) & ~lost
         full = answer(between(self._attack, s, self.line.length), states)
