@@ -36,11 +36,11 @@ RENAMED_KEYS: dict[str, str] = {
 }
 # Keys that earlier versions did not have: key -> (a key beside it that shows where it belongs, what they did).
 ADDED_KEYS: dict[str, tuple[str, Any]] = {
-    "algo.critic_norm": ("tau", "none"),
-    "algo.n_steps": ("tau", 1),
+    "algo.critic_norm": ("gradient_steps", "none"),
+    "algo.n_steps": ("gradient_steps", 1),
     "algo.normalize_advantage_per_mini_batch": ("clip_range", False),
-    "algo.policy_delay": ("tau", 1),
-    "algo.target_entropy": ("tau", "auto"),
+    "algo.policy_delay": ("gradient_steps", 1),
+    "algo.target_entropy": ("gradient_steps", "auto"),
     "algo.teacher_pace": ("distillation_weight", 1.0),
     "track.columns": ("half_width", None),
 }

@@ -217,7 +217,7 @@ def test_what_names_no_weights_is_refused(spec: str, parent: RunDirectory, outpu
 
 
 OTHERS = {
-    "env=mlp": ("has observations of shape (34,), this run (10,)", "choose the env that it was trained with"),
+    "env=mlp": ("has observations of shape (38,), this run (10,)", "choose the env that it was trained with"),
     "algo.net_arch=[32,32]": ("of shape (64, ", "choose the algo and algo.net_arch that it was trained with"),
     "algo.net_arch=[64]": ("this run none", "choose the algo and algo.net_arch that it was trained with"),
     "algo=sac": ("of shape none, this run (", "choose the algo and algo.net_arch that it was trained with"),

@@ -110,7 +110,7 @@ def test_a_phase_takes_a_track_by_its_path(tmp_path: Path):
 @pytest.mark.parametrize(
     ("second", "says"),
     [
-        ("env=mlp", "has observations of shape (34,), this run (10,); choose the env"),
+        ("env=mlp", "has observations of shape (38,), this run (10,); choose the env"),
         ("algo.net_arch=[32,32]", "of shape (64, 34), this run (32, 34); choose the algo and algo.net_arch"),
     ],
 )
