@@ -308,5 +308,5 @@ def test_it_learns_to_drive(ppo, make_world):
 )
 def test_wrong_settings_are_refused(ppo, changes, says):
     with pytest.raises(InputError) as caught:
-        ppo(TinyEnv(), **{"batch_size": 64} | changes)
+        ppo(TinyEnv(), **{"batch_size": 32} | changes)
     assert says in str(caught.value)

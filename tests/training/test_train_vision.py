@@ -17,7 +17,7 @@ from tests.support.mlflow_server import Copy
 pytestmark = pytest.mark.slow
 ARGUMENTS = [
     *("env=vision", "env.width=40", "env.height=40", "env.line=centre", "env.grayscale=true", "env.frame_stack=2"),
-    *("algo=ppo_cnn", "algo.cnn=small", "algo.precision=bfloat16", "debug=fast", "track=oval"),
+    *("algo=ppo_cnn", "algo.cnn=small", "algo.precision=bfloat16", "debug=fast", "algo.n_envs=64", "track=oval"),
     *("eval.video=true", "eval.every_steps=2048", "eval.start_fraction=0.4", "eval.episodes=3"),
 ]
 
