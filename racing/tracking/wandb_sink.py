@@ -100,7 +100,10 @@ class WandbSink(JournalSink):
         """Close the W&B run and note that all up to here is in it."""
         if self._wandb is None:
             return
+        import wandb
+
         self._wandb.finish(exit_code)
+        wandb.teardown(exit_code)  # only when its service has ended is everything in the file
         self._wandb, self._begun = None, False
         self._cursor.parent.mkdir(exist_ok=True)
         write_cursor(self._cursor, self._offset)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -69,7 +70,8 @@ def wait_for(browser: webdriver.Chrome, by: str, what: str) -> WebElement:
     def shown(seen: webdriver.Chrome) -> WebElement | None:
         return next((element for element in seen.find_elements(by, what) if element.is_displayed()), None)
 
-    return WebDriverWait(browser, PATIENCE).until(shown, f"{what} never came")
+    redrawn = [StaleElementReferenceException]  # between finding and asking
+    return WebDriverWait(browser, PATIENCE, ignored_exceptions=redrawn).until(shown, f"{what} never came")
 
 
 def says(browser: webdriver.Chrome, *texts: str) -> None:

@@ -23,7 +23,7 @@ def checked(*overrides: str, memory: int = 16 * GIB) -> None:
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        ("algo.n_envs=1048576 algo.n_steps=64", "a rollout of 67,108,864 steps, algo.total_timesteps is 3,400,000"),
+        ("algo.n_envs=1048576 algo.n_steps=64", "a rollout of 67,108,864 steps, algo.total_timesteps is 3,200,000"),
         (
             "algo.n_envs=1048576 algo.n_steps=128 algo.total_timesteps=1099511627776",
             "algo.n_envs is too large: about .* there are 16 GiB",

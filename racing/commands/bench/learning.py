@@ -72,7 +72,10 @@ def stock_models(built: Any, options: Mapping[str, Any]) -> dict[str, tuple[Any,
 
 
 def over_seeds(options: Mapping[str, Any]) -> Result:
-    """Train the experiment with each seed, one after another; the runs stay below outputs/bench."""
+    """Train the experiment with each seed, one after another; the runs stay below outputs/bench.
+
+    Evaluated is from the beginning on, so that it shows when all finish for the first time.
+    """
     from racing.config import compose
     from racing.runs.directory import all_runs
     from racing.training.evaluation_callback import MILESTONES
@@ -81,7 +84,13 @@ def over_seeds(options: Mapping[str, Any]) -> Result:
     outputs = Path(options["paths"]["outputs"]) / "bench" / f"seeds-{stamp_now()}"
     rows = []
     for seed in options["seeds"]:
-        overrides = ["name=seeds", *options["train"], f"seed={seed}", f"paths.outputs={outputs}"]
+        overrides = [
+            "name=seeds",
+            "eval.start_fraction=0",
+            *options["train"],
+            f"seed={seed}",
+            f"paths.outputs={outputs}",
+        ]
         train(compose("train", overrides), overrides)
         summary = all_runs(outputs)[0].summary
         reached = {name: summary[name] or {"steps": None, "seconds": None} for name in MILESTONES}
