@@ -18,29 +18,18 @@ class FrameReplayBuffer(BatchReplayBuffer):
     that.
     """
 
-    def __init__(
-        self,
-        buffer_size: int,
-        observation_space: Any,
-        action_space: Any,
-        device: Any = "auto",
-        n_envs: int = 1,
-        *,
-        stack: int,
-        **named: Any,
-    ) -> None:
+    def __init__(self, *arguments: Any, stack: int, **named: Any) -> None:
         """stack: k. The others as BatchReplayBuffer."""
         self.stack, self.least_rows = stack, stack + 1
-        self.keys = tuple(observation_space.spaces)
-        super().__init__(buffer_size, observation_space, action_space, device, n_envs, **named)
+        super().__init__(*arguments, **named)
         # Frames of the episode before this one, at most k - 1.
-        self.fields["age"] = np.zeros((self.buffer_size, n_envs), np.int64)
-        self._ended = np.ones(n_envs, bool)
+        self.fields["age"] = np.zeros((self.buffer_size, self.n_envs), np.int64)
+        self._ended = np.ones(self.n_envs, bool)
 
     def _kept(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         sizes: Any = self.obs_shape
         height, width, channels = sizes[VISION]
-        kept = {key: (sizes[key], np.float32) for key in self.keys}
+        kept = {key: (size, np.float32) for key, size in sizes.items()}
         return {**kept, VISION: ((channels // self.stack, height, width), np.uint8)}
 
     def _packed(self, observation: Any) -> Arrays:

@@ -42,7 +42,7 @@ class BatchReplayBuffer(ReplayBuffer):
 
     added = pos = 0
     optimize_memory_usage = False  # what Stable-Baselines3 means by it: a trick that it has no need of
-    keys: tuple[str, ...] = (OBSERVATION,)  # parts of an observation
+    keys: tuple[str, ...]  # parts of an observation
     least_rows = 2
 
     def __init__(
@@ -65,11 +65,13 @@ class BatchReplayBuffer(ReplayBuffer):
         """
         rows = max(buffer_size // n_envs, self.least_rows)
         super(ReplayBuffer, self).__init__(rows, observation_space, action_space, device, n_envs=n_envs)
+        kept = self._kept()
+        self.keys = tuple(kept)
         self.discounts = np.float32(gamma) ** np.arange(n_steps + 1, dtype=np.float32)
         self.fields: Arrays = {
             "actions": np.zeros((rows, n_envs, self.action_dim), np.float32),
             **{name: np.zeros((rows, n_envs), np.float32) for name in ("rewards", "dones", "timeouts")},
-            **{key: np.zeros((rows, n_envs, *shape), dtype) for key, (shape, dtype) in self._kept().items()},
+            **{key: np.zeros((rows, n_envs, *shape), dtype) for key, (shape, dtype) in kept.items()},
         }
         # Last observations of episodes that a limit cut, by row and environment; and what followed the newest row.
         self.last: dict[int, dict[int, Arrays]] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,10 +69,8 @@ class BatchSAC(BatchAlgorithm, SAC):
             frames = isinstance(self.observation_space, spaces.Dict)
             self.replay_buffer_class = FrameReplayBuffer if frames else BatchReplayBuffer
             stack = {"stack": self.env.stack} if frames else {}
-            self.replay_buffer_kwargs = {"n_steps": self.n_steps, "gamma": self.gamma, **stack}
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="`n_steps=.* is ignored")  # the buffer has it
-            super()._setup_model()
+            self.replay_buffer_kwargs = {"gamma": self.gamma, **self.replay_buffer_kwargs, **stack}  # type: ignore[has-type]
+        super()._setup_model()
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Update the critics `gradient_steps` times, each with a new minibatch, and the actor now and then."""
@@ -165,6 +162,7 @@ def make_sac(
     ent_coef: str | float,
     target_entropy: str | float,
     policy_delay: int,
+    n_steps: int,
     critic_norm: str,
     net_arch: Sequence[int],
     activation: str,
@@ -177,7 +175,7 @@ def make_sac(
 
     env: with frames, it has `stack` (frames in an observation).
     """
-    require_numbers("algo", {**settings, "policy_delay": policy_delay}, RULES)
+    require_numbers("algo", {**settings, "policy_delay": policy_delay, "n_steps": n_steps}, RULES)
     check_temperature(ent_coef)
     check_target_entropy(target_entropy)
     known = f"algo.critic_norm must be one of {', '.join(CRITIC_NORMS)}, got {critic_norm!r}; choose one"
@@ -194,6 +192,7 @@ def make_sac(
         ent_coef=ent_coef,
         target_entropy=target_entropy,
         policy_kwargs=policy_kwargs,
+        replay_buffer_kwargs={"n_steps": n_steps},
         seed=seed,
         device=device,
         **settings,
