@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from racing.errors import require, require_number
+from racing.policies import DRIVER
 from racing.policies.init_from import find_initial_weights
 from racing.policies.loading import load_model
 from racing.runs.directory import RunDirectory
@@ -19,10 +20,6 @@ from racing.runs.paths import RunPaths
 
 # Keys of conf/env/mlp.yaml that say what the sensors' numbers mean.
 MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "action_repeat")
-
-
-DRIVER = "driver"  # as algo.teacher
-PACES = (0.3, 1.0)  # range of teacher_pace
 MOST_SOLVED = 3  # circuits; each may take a minute, once
 
 
@@ -117,7 +114,7 @@ def find_teacher(
     Raises InputError where the teacher is none or its sensors mean something else than the student's.
     """
     spec, pace = algo["teacher"], algo.get("teacher_pace", 1.0)
-    require_number("algo.teacher_pace", pace, *PACES, remedy="it is a share of the optimal lap's speed")
+    require_number("algo.teacher_pace", pace, 0.3, 1.0, remedy="it is a share of the optimal lap's speed")
     if spec == DRIVER:
         return DriverTeacher(pace=pace, action_repeat=env["action_repeat"])
     found = find_initial_weights(spec, outputs, uri, key="algo.teacher", trust=trust)

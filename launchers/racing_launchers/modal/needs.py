@@ -12,6 +12,7 @@ from typing import Any
 
 from racing.errors import InputError, require
 from racing.files import is_there
+from racing.policies import DRIVER
 from racing.renamed_keys import key_of
 from racing.runs.directory import RUNS, find_run
 from racing.runs.paths import IN_RUN
@@ -68,8 +69,6 @@ def extra_packages(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _of_jobs(jobs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, Path, bool]]:
     """Key, run, outputs folder, whether MLflow is asked for runs that are not there; of trainings."""
-    from racing.policies.teacher import DRIVER  # with all of torch
-
     for config in jobs:
         if "paths" not in config:
             continue
