@@ -27,6 +27,7 @@ from racing.sim.vehicle import GRAVITY, Vehicle
 Task = SensorsTask | VisionTask
 Policy = Callable[[Any], npt.NDArray[Any]]  # observations (N, D), or a dict of (N, ...) -> (N, 2) actions
 
+SMOOTHNESS_STEPS = 2048  # of an episode, that are judged by how they are steered: memory must not grow without end
 PATIENCE = 3.0  # [reference laps] that an evaluation waits for each lap
 
 
@@ -43,7 +44,7 @@ class EpisodeRecorder:
     reward: Array = field(init=False)
     terms: Array = field(init=False)
     lateral: Array = field(init=False)
-    steering: list[Array] = field(init=False)  # commands (N,) of each step
+    steering: list[Array] = field(init=False)  # commands (N,) of the first SMOOTHNESS_STEPS
     laps: Array = field(init=False)
     final: Array = field(init=False)
     lap_times: list[list[float]] = field(init=False)
@@ -69,7 +70,8 @@ class EpisodeRecorder:
         self.reward[running] += reward[running]
         self.terms[running] += terms[running]
         self.lateral[running] = np.maximum(self.lateral, np.abs(cars["ay"]) / GRAVITY)[running]
-        self.steering.append(cars["steering_command"].copy())
+        if len(self.steering) < SMOOTHNESS_STEPS:
+            self.steering.append(cars["steering_command"].copy())
         for i in np.flatnonzero(running & (cars["laps"] > self.laps)):
             self.lap_times[i].append(float(cars["lap_time"][i]))
         self.laps[running] = cars["laps"][running]
