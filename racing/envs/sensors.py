@@ -25,6 +25,7 @@ from racing.sim.world import Raceline, RangeFinder, World
 F = npt.NDArray[np.float32]
 MOTIONS = ("yaw_rate", "steering", "slip", "acceleration", "line_offset")
 LINES = ("centre", "reference", "optimal")
+LINE_OFFSET = MOTIONS.index("line_offset")
 LARGE_SLIP = 0.2  # [rad] that is scaled to 1
 
 REWARD_TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
@@ -152,15 +153,8 @@ class SensorsTask:
             ],
             np.float32,
         )
-        scales = {
-            "yaw_rate": vehicle.max_speed / (4 * vehicle.max_lateral),
-            "steering": 1 / vehicle.max_steer,
-            "slip": 1 / LARGE_SLIP,
-            "acceleration": 1 / vehicle.max_lateral,
-            "line_offset": 1 / (2 * vehicle.reference_width),
-        }
         self._motion = np.array([MOTIONS.index(name) for name in self.motion], np.int64)
-        self._motion_scale = np.array([scales[name] for name in self.motion], np.float32)
+        self._motion_scale = _motion_scale(self.motion, vehicle)
 
     @property
     def num_cars(self) -> int:
@@ -274,6 +268,18 @@ def _motions(names: Any) -> list[str]:
     return listed
 
 
+def _motion_scale(names: Sequence[str], vehicle: Vehicle) -> F:
+    """(M,) factors that bring values of `motion` to about [-1, 1]."""
+    scales = {
+        "yaw_rate": vehicle.max_speed / (4 * vehicle.max_lateral),
+        "steering": 1 / vehicle.max_steer,
+        "slip": 1 / LARGE_SLIP,
+        "acceleration": 1 / vehicle.max_lateral,
+        "line_offset": 1 / (2 * vehicle.reference_width),
+    }
+    return np.array([scales[name] for name in names], np.float32)
+
+
 def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
     """Weight of each reward term by its name; None: the default. Raises InputError for other names and values."""
     if reward is None:
@@ -325,6 +331,7 @@ def _observe(
     out: Any,
 ) -> None:
     rays, senses = ranges.shape[1], len(motion)
+    looks, cos, sin = preview > 0 or (motion == LINE_OFFSET).any(), np.float32(1), np.float32(0)
     for i in range(len(cars)):
         car = cars[i]
         for k in range(rays):
@@ -332,8 +339,9 @@ def _observe(
         out[i, rays] = car.v * scale[1]
         out[i, rays + 1] = min(max(car.heading_error, np.float32(-1)), np.float32(1))
         track = tracks[car.track]
-        cos, sin = np.cos(car.yaw), np.sin(car.yaw)
-        for k in range(senses):
+        if looks:
+            cos, sin = np.cos(car.yaw), np.sin(car.yaw)
+        for k in range(senses):  # numbers of MOTIONS
             if motion[k] == 0:
                 sensed = car.yaw_rate
             elif motion[k] == 1:
