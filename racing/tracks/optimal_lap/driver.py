@@ -40,10 +40,7 @@ SLOWER, NEAR = 0.92, 0.97  # shares of the pace wanted: below, the plan of the c
 JOINING = 3.0  # times as far again, while a car is slower than calm
 WIDEST = 1.0  # [car's widths] of an offset that a slower car steers against at once
 SETTLED = 1.1  # laps at the whole pace that prove a place to go on from
-READY, READY_PACE = (
-    0.05,
-    0.01,
-)  # [car's widths] off its plan, share of its pace: at most, when a car goes on from it
+READY, READY_PACE = 0.05, 0.01  # [car's widths] off its plan, share of its pace: at most, when a car goes on from it
 LOST, LOST_PACE = 0.5, 0.85  # [car's widths] off the line, and share of the calm pace, beyond which it settles again
 TOLD, TOLD_PACE = 0.15, 0.97  # [car's widths] off the calm plan, share of its pace: `advice` is the whole pace
 ASIDE = 3  # points of the lap between a place to go on from and one that is none
