@@ -89,6 +89,7 @@ class Bench:
             frames = {"width": 36, "height": 36, "grayscale": True, "frame_stack": 3}
             task = VisionTask([self.track], self.vehicle, **options, **frames, randomize={"noise": 0.1})
         network = {"cnn": "small", "features_dim": 16} if self.vision else {}
+        # seed: of those with which an episode ends in the step after FROM, so that SAC writes what was pending
         made = self.make(RacingVecEnv(task), seed=6, **ALGORITHMS[self.name], **network)
         written = Written()
         made.set_logger(Logger(None, [written]))
