@@ -209,3 +209,23 @@ def test_the_density_of_a_squashed_action(spread: float):
     rows = inside.all(1)
     torch.testing.assert_close(log_prob[rows], expected.sum(1)[rows], rtol=1e-4, atol=1e-4)
     assert log_prob.isfinite().all()
+
+
+def test_the_targets_follow_the_critics_by_tau(sac):
+    model, batch = plain(sac)
+    model.set_logger(Logger(None, []))
+    model.replay_buffer = SimpleNamespace(sample=lambda size: batch)
+    before = [parameter.clone() for parameter in model.critic_target.parameters()]
+    model.train(1)
+    followed = zip(before, model.critic_target.parameters(), model.critic.parameters(), strict=True)
+    for old, target, critic in followed:
+        torch.testing.assert_close(target, 0.99 * old + 0.01 * critic)  # tau of conf/algo/sac.yaml
+    assert any(not old.equal(target) for old, target in zip(before, model.critic_target.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("target_entropy", "rises"), [(-50.0, False), (50.0, True)])
+def test_the_temperature_rises_where_there_is_too_little_entropy(sac, target_entropy: float, rises: bool):
+    model = sac(TinyEnv(), ent_coef="auto_0.5", target_entropy=target_entropy)
+    observation = torch.randn(32, 4)
+    model._update_actor(observation)
+    assert (float(model._temperature()) > 0.5) == rises

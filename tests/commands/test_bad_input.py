@@ -106,6 +106,7 @@ TRAIN = [
     ("env.range=0", "env.range must be a number in [0.001, 10000] m, got 0", "null: the vehicle's own"),
     ("env.field_of_view=400", "env.field_of_view must be a number in [0.001, 360] degrees", "180 is the default"),
     ("env.motion=up", "env.motion must be one or several of yaw_rate, steering", "got 'up'; choose some"),
+    ("vehicle.model=kinematic", "algo.teacher=driver must drive a vehicle with tyres", "algo=ppo_scratch"),
     ("env.motion=[slip,down]", "env.motion must be one or several of yaw_rate, steering", "choose some"),
     (
         "env.episodes.start_lateral_offset=2",

@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from racing.config import compose
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
 from racing.errors import InputError
+from racing.policies import teacher
 from racing.policies.teacher import DriverTeacher, PolicyTeacher, find_teacher
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
+from racing.training.build import build_experiment
+from racing.training.resolve import resolve
 
 ALGO = {"teacher": "driver", "teacher_pace": 0.8}
 
@@ -34,10 +38,18 @@ def test_it_drives_every_track_of_a_world(kart: Vehicle):
     assert env.task.world.cars["laps"].max() >= 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("solved", "lap"), [(1, "1 of optimal 34."), (0, "0.95 of reference 34.")])
+def test_which_lap_it_drives_is_a_fact_of_a_run(solved: int, lap: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(teacher, "MOST_SOLVED", solved)
+    experiment = build_experiment(resolve(compose("train", ["debug=fast", "hardware=cpu"])))
+    assert experiment.facts["driver of circuit"].startswith(lap)
+
+
 def test_it_is_named_driver_and_has_a_pace(tmp_path: Path):
-    teacher = find_teacher(ALGO, tmp_path, None, {"action_repeat": 3})
-    assert teacher == DriverTeacher(pace=0.8, action_repeat=3)
-    assert teacher.spec == "driver"
+    found = find_teacher(ALGO, tmp_path, None, {"action_repeat": 3})
+    assert found == DriverTeacher(pace=0.8, action_repeat=3)
+    assert found.spec == "driver"
 
 
 @pytest.mark.parametrize("pace", [1.01, 0.2, "fast"])
@@ -48,6 +60,6 @@ def test_its_pace_has_a_range(pace, tmp_path: Path):
 
 def test_a_policy_needs_sensors_to_drive_by(kart: Vehicle):
     env = RacingVecEnv(SensorsTask([load_track("oval")], kart, races=2))
-    teacher = PolicyTeacher(spec="run@policy#1", path=Path("policy.zip"), observation="(10,)")
+    policy = PolicyTeacher(spec="run@policy#1", path=Path("policy.zip"), observation="(10,)")
     with pytest.raises(InputError, match="needs an environment that has sensors beside what is observed; choose env="):
-        teacher.teach(env)
+        policy.teach(env)

@@ -13,6 +13,7 @@ from racing.tracks.catalog import load_track
 from racing.tracks.optimal_lap import driver as driver_module
 from racing.tracks.optimal_lap.driver import BY_REFERENCE, LapDriver, best_driver
 from racing.tracks.optimal_lap.lap import limits, optimal_lap
+from racing.tracks.optimal_lap.simulation import actions_of
 from racing.tracks.reference_lap import reference_lap
 
 pytestmark = pytest.mark.slow
@@ -88,3 +89,25 @@ def test_it_steers_the_same_whatever_other_cars_do(kart: Vehicle):
     together = LapDriver(track, kart, lap, 2).commands(cars)
     alone = LapDriver(track, kart, lap, 2).commands(cars[3:4])
     np.testing.assert_allclose(alone[0], together[3], rtol=1e-12)
+
+
+def test_its_advice_is_what_it_does_where_a_car_is_on_its_plan_and_needs_no_memory(kart: Vehicle):
+    track = load_track("circuit")
+    task = SensorsTask([track], kart, races=20, seed=3, episodes=evaluation_episodes(9, 3000.0))
+    driver, stranger = (LapDriver(track, kart, optimal_lap(track, kart), 2) for _ in range(2))
+    cars = task.world.cars.reshape(-1)
+    task.reset()
+    calm = driver.commands(cars)
+    np.testing.assert_array_equal(driver.advice(cars), calm)  # all of them are slow at first
+    for _ in range(400):
+        task.step_batch(actions_of(driver.commands(cars), kart))
+    commands, attacking = driver.commands(cars), driver._attacking.copy()
+    assert attacking.sum() > 10
+    advice = stranger.advice(cars)
+    np.testing.assert_array_equal(advice, driver.advice(cars))
+    same = (advice == commands).all(axis=1)
+    assert same[attacking].sum() > 0.5 * attacking.sum()  # its line is the calm one's but for the bends
+    assert (driver._attacking == attacking).all()
+    cars["x"] += 3.0  # beside the road or not: far from every plan
+    cars["y"] += 3.0
+    np.testing.assert_array_equal(driver.advice(cars), driver._follow(*driver._located(cars)))
