@@ -40,14 +40,45 @@ def closed_line(points: Points, spacing: float) -> Line:
     The curvature at a point is the angle between the two steps that meet there, per length of a step.
     """
     even = resample_closed(points, spacing)[0]
-    ahead = np.roll(even, -1, axis=0) - even
+    ahead, curvature = steps_of(even)
+    tangent = ahead + np.roll(ahead, 1, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1)[:, None]
+    normals = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+    return Line(even, float(np.linalg.norm(ahead, axis=1).mean()), normals, curvature)
+
+
+def steps_of(points: Points) -> tuple[Array, Array]:
+    """The step (N, 2) [m] that follows each of `points` (N, 2) of a closed line, and the curvature there (N,) [1/m]."""
+    ahead = np.roll(points, -1, axis=0) - points
     length = np.linalg.norm(ahead, axis=1)
     behind = np.roll(ahead, 1, axis=0)
     turn = np.arctan2(behind[:, 0] * ahead[:, 1] - behind[:, 1] * ahead[:, 0], np.sum(behind * ahead, axis=1))
-    tangent = ahead + behind
-    tangent /= np.linalg.norm(tangent, axis=1)[:, None]
-    normals = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-    return Line(even, float(length.mean()), normals, turn * 2 / (length + np.roll(length, 1)))
+    return ahead, turn * 2 / (length + np.roll(length, 1))
+
+
+def bending(curvature: Array, spacing: float) -> sparse.csc_matrix:
+    """(N, N): what offsets (N,) [m] along the normals add to the curvature (N,) [1/m] of a line, a'' + k^2 a."""
+    count = len(curvature)
+    unit, ahead = sparse.identity(count, format="csc"), shifted(count)
+    return (ahead + ahead.T - 2 * unit) / spacing**2 + sparse.diags(curvature**2)
+
+
+def shifted(count: int) -> sparse.csc_matrix:
+    """(count, count): the next value of each, around a closed line."""
+    index = np.arange(count)
+    return sparse.csc_matrix((np.ones(count), (index, (index + 1) % count)), shape=(count, count))
+
+
+def least(hessian: sparse.csc_matrix, gradient: Array, rows: sparse.csc_matrix, limits: Array) -> Array | None:
+    """The x that minimizes x' hessian x / 2 + gradient' x with rows x <= limits; None where none was found."""
+    import clarabel
+
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.max_threads = 1
+    cone, upper = [clarabel.NonnegativeConeT(len(limits))], sparse.triu(hessian, format="csc")
+    found = np.asarray(clarabel.DefaultSolver(upper, gradient, rows, limits, cone, settings).solve().x)
+    return found if np.isfinite(found).all() else None
 
 
 def half_width(track: Track) -> float:
@@ -122,29 +153,19 @@ def _end(room: Array, free: npt.NDArray[np.bool_], start: npt.NDArray[np.intp], 
 def best_offsets(line: Line, low: Array, high: Array, shortness: float) -> Array:
     """Find the offsets [m] (N,) in [low, high] that minimize the integral of curvature^2 + shortness over the line.
 
-    To first order an offset a changes the curvature k by a'' + k^2 a and the length of a step by the factor
+    To first order an offset a changes the curvature k as `bending` says and the length of a step by the factor
     1 - k a, to second order also by a'^2 / 2. shortness: weight of length [1/m^2].
     """
-    import clarabel
-
     count, step, bend = len(line.points), line.spacing, line.curvature
-    index = np.arange(count)
-    ahead = sparse.csc_matrix((np.ones(count), (index, (index + 1) % count)), shape=(count, count))
     unit = sparse.identity(count, format="csc")
-    slope = (ahead - unit) / step
-    bending = (ahead + ahead.T - 2 * unit) / step**2 + sparse.diags(bend**2)
+    slope = (shifted(count) - unit) / step
+    bends = bending(bend, step)
     scale = step**4  # keeps the entries near 1
-    hessian = (bending.T @ bending + slope.T @ slope * (shortness / 2)) * (2 * scale)
-    gradient = scale * (2 * bending.T @ bend - bend**3 - shortness * bend)
-    settings = clarabel.DefaultSettings()
-    settings.verbose = False
-    settings.max_threads = 1
-    bounds = sparse.vstack([unit, -unit], format="csc")
-    limits = np.concatenate([high, -low])
-    cone = [clarabel.NonnegativeConeT(2 * count)]
-    upper = sparse.triu(hessian, format="csc")
-    found = np.asarray(clarabel.DefaultSolver(upper, gradient, bounds, limits, cone, settings).solve().x)
-    return np.clip(np.where(np.isfinite(found), found, 0.0), low, high)
+    hessian = (bends.T @ bends + slope.T @ slope * (shortness / 2)) * (2 * scale)
+    gradient = scale * (2 * bends.T @ bend - bend**3 - shortness * bend)
+    rows, limits = sparse.vstack([unit, -unit], format="csc"), np.concatenate([high, -low])
+    found = least(hessian, gradient, rows, limits)
+    return np.zeros(count) if found is None else np.clip(found, low, high)
 
 
 def settle(line: Line, track: Track, margin: float, shortness: float, rounds: int) -> Line:

@@ -15,9 +15,10 @@ from racing.errors import missing_package, require_number
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
+from racing.tracks.optimal_lap.calm_line import inwards_of
 from racing.tracks.optimal_lap.equations import Motion
 from racing.tracks.optimal_lap.lap import NotSolved, OptimalLap, known_optimal_lap, optimal_lap
-from racing.tracks.optimal_lap.paces import FINER, PACES, inwards_of, pace_plans
+from racing.tracks.optimal_lap.paces import FINER, PACES, pace_plans
 from racing.tracks.optimal_lap.plan import answer, between, plan
 from racing.tracks.optimal_lap.simulation import (
     OFFSET,
@@ -45,7 +46,8 @@ LOST, LOST_PACE = 0.5, 0.85  # [car's widths] off the line, and share of the cal
 TOLD, TOLD_PACE = 0.15, 0.97  # [car's widths] off the calm plan, share of its pace: `advice` is the whole pace
 ASIDE = 3  # points of the lap between a place to go on from and one that is none
 CATCH_UP = 0.15  # [of the grip] acceleration beyond that of its plan with which a slower car comes to its pace,
-STRAIGHT = 0.25  # [of the drive] where the plan itself asks for as much or more
+STRAIGHT = 0.25  # [of the drive] where the plan itself asks for as much or more,
+TOP = 0.99  # [of the calm top speed] or is as fast as this, where it asks for none
 OFTEN = 8  # circuits between two lines about how far planning is; each takes a second or two
 BY_REFERENCE = 0.95  # share of a reference lap's speed that can be driven: it leaves out what cornering costs
 
@@ -85,7 +87,7 @@ class LapDriver:
             (line_s + turns[:, None] * length).ravel(),
         )
         self._attacking = np.zeros(0, bool)
-        self._attacks = pace > PACES[-1]
+        self._attacks = len(plans.whole) > 0
         self._simulation, self._places = simulation, places
         self._begin: npt.NDArray[np.bool_] | None = None
 
@@ -171,6 +173,7 @@ class LapDriver:
         slow, full = answer(here, states), answer(wanted, states)
         behind = wanted[:, -SIZE + SPEED] * (wanted[:, SPEED] - here[:, SPEED])
         straight = np.clip(wanted[:, SIZE + 1] / (STRAIGHT * self.vehicle.max_drive), 0, 1)
+        straight[wanted[:, SPEED] > TOP * self._calm * self.vehicle.max_speed] = 1.0
         slow[:, 1] += straight * np.minimum(behind, CATCH_UP * self.vehicle.max_lateral)
         slow = self._held(slow, states)
         share = np.clip((pace / self._calm - SLOWER) / (NEAR - SLOWER), 0, 1)[:, None]

@@ -11,17 +11,16 @@ import numpy.typing as npt
 
 from racing.sim.vehicle import Vehicle
 from racing.tracks.lap_files import lap_path, read_lap, write_lap
+from racing.tracks.optimal_lap.calm_line import inwards_of, wider_of
 from racing.tracks.optimal_lap.lap import OptimalLap
-from racing.tracks.optimal_lap.plan import plan
+from racing.tracks.optimal_lap.plan import FOLLOWED, plan
 from racing.tracks.optimal_lap.simulation import Simulation
-from racing.tracks.reference_lap import ReferenceLap, stations
+from racing.tracks.reference_lap import ReferenceLap
 
 Array = npt.NDArray[np.float64]
 
-VERSION = 1  # part of the key on disk: raise it when the same lap would give other plans
+VERSION = 2  # part of the key on disk: raise it when the same lap would give other plans
 PACES = (0.3, 0.5, 0.7, 0.85, 0.9)  # shares of the lap's speed for which there are plans, beside the pace wanted
-INWARDS = 0.12  # [car's widths] that a calm car keeps off the line, away from the edge
-FOLLOWED = 0.5  # of `Plan.missed`: the fastest such plan is that of a calm car
 FINER = 4  # places of a plan, per point of the lap
 
 
@@ -30,8 +29,8 @@ class PacePlans:
     """Rows as `Plan.at` at S places that lie evenly along the line, FINER for each point of the lap.
 
     paces: (P,) shares of the lap's speed, rising; the last is that of a calm car.
-    calm: (P, S, 20) of each of them, INWARDS beside the line.
-    whole: (S, 20) at the pace that is wanted; (0, 20) where that is one of a calm car.
+    calm: (P, S, 20) of each of them, beside the line as racing.tracks.optimal_lap.calm_line says.
+    whole: (S, 20) at the pace that is wanted; (0, 20) where that is one of a calm car, and where it cannot be driven.
     """
 
     paces: Array
@@ -56,19 +55,17 @@ def compute_pace_plans(simulation: Simulation, lap: OptimalLap | ReferenceLap, p
     """As `pace_plans`, without the disk."""
     length = simulation.line.length
     s = np.arange(FINER * len(lap.points)) * length / (FINER * len(lap.points))
-    inwards = inwards_of(simulation, lap)
-    plans = {p: plan(simulation, lap, p, inwards) for p in [p for p in PACES if p < pace] + [min(pace, PACES[-1])]}
+    wider = wider_of(simulation, lap)
+    aside = inwards_of(simulation, lap) + wider
+    plans = {p: plan(simulation, lap, p, aside) for p in [p for p in PACES if p < pace] + [min(pace, PACES[-1])]}
     good = [p for p, found in plans.items() if found.missed < FOLLOWED]
     paces = [p for p in plans if p <= max(good, default=PACES[0])]
     calm = np.stack([plans[p].at(s, length) for p in paces])
-    whole = plan(simulation, lap, pace).at(s, length) if pace > PACES[-1] else np.zeros((0, calm.shape[2]))
+    whole = np.zeros((0, calm.shape[2]))
+    if pace > PACES[-1]:
+        full = plan(simulation, lap, pace, wider if isinstance(lap, ReferenceLap) else None)
+        whole = full.at(s, length) if full.missed < FOLLOWED else whole
     return PacePlans(np.array(paces), calm, whole)
-
-
-def inwards_of(simulation: Simulation, lap: OptimalLap | ReferenceLap) -> Array:
-    """(N,) offset [m] from the lap's line at each of its points that a calm car keeps from the edge."""
-    width = simulation.vehicle.reference_width
-    return np.asarray(-INWARDS * width * np.tanh(stations(simulation.track, lap.points)[1] / width))
 
 
 def _named(vehicle: Vehicle, lap: OptimalLap | ReferenceLap) -> list[float | str]:

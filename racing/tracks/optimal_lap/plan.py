@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,9 @@ from racing.tracks.optimal_lap.simulation import HEADING, OFFSET, SIZE, STEER, S
 from racing.tracks.reference_lap import ReferenceLap
 
 Array = npt.NDArray[np.float64]
+First = Callable[[Any, Simulation, Array, float], Array]  # lap, ..., arc lengths (K,), pace -> states (K, 6)
+
+FOLLOWED = 0.5  # of `Plan.missed`: below, the regulator keeps cars on the plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +69,7 @@ def plan(simulation: Simulation, lap: OptimalLap | ReferenceLap, pace: float, as
         return np.asarray(np.interp(place_at(t), table[:-1], values, period=line.length))
 
     s = place_at(at)
-    states = states_of(lap, simulation, s, pace)
-    if aside is not None:
-        states[:, OFFSET] = np.interp(s, table[:-1], aside, period=line.length)
     commands = np.zeros((count, 2))
-    commands[:, 0] = states_of(lap, simulation, place_at(at + step_dt / 2), pace)[:, STEER]
     speed, ahead = pace * column(lap.speed, at), pace * column(lap.speed, at + step_dt)
     commands[:, 1] = (ahead - speed) / step_dt + vehicle.drag / vehicle.mass * speed**2
     if isinstance(lap, OptimalLap) and pace == 1.0:
@@ -80,26 +81,40 @@ def plan(simulation: Simulation, lap: OptimalLap | ReferenceLap, pace: float, as
         difference[:, HEADING] = turned(difference[:, HEADING])
         return np.asarray(difference)
 
-    return Plan(s, *refined(missed, states, commands, vehicle))
+    def planned(first: First) -> Plan:
+        states = first(lap, simulation, s, pace)
+        commands[:, 0] = first(lap, simulation, place_at(at + step_dt / 2), pace)[:, STEER]
+        if aside is not None:
+            states[:, OFFSET] = np.interp(s, table[:-1], aside, period=line.length)
+        return Plan(s, *refined(missed, states, commands, vehicle))
+
+    best = planned(steady_states if isinstance(lap, ReferenceLap) else slower_states)
+    if isinstance(lap, OptimalLap) and best.missed >= FOLLOWED:  # who slides at the limit is no guess for who rolls
+        best = min(best, planned(steady_states), key=lambda plan: plan.missed)
+    return best
 
 
-def states_of(lap: OptimalLap | ReferenceLap, simulation: Simulation, s: Array, pace: float) -> Array:
-    """States (K, 6) at arc lengths s (K,) and `pace` times the lap's speed, as far as the lap knows them."""
-    line, motion = simulation.line, Motion(simulation.vehicle)
-    table = np.arange(len(lap.points)) * line.length / len(lap.points)
-    points, _, bend = line.frame(s)
+def steady_states(lap: OptimalLap | ReferenceLap, simulation: Simulation, s: Array, pace: float) -> Array:
+    """States (K, 6) that hold `pace` times the lap's speed on its line at arc lengths s (K,)."""
+    points, _, bend = simulation.line.frame(s)
+    grip = grip_along(simulation.track, points)
+    speed = pace * _along(lap, simulation, s, lap.speed)
+    return np.asarray(Motion(simulation.vehicle).steady(speed, bend, np.ones(len(s)) if grip is None else grip).T)
 
-    def of(column: Array) -> Array:
-        return np.asarray(np.interp(s, table, column, period=line.length))
 
-    if isinstance(lap, ReferenceLap):
-        grip = grip_along(simulation.track, points)
-        return np.asarray(motion.steady(pace * of(lap.speed), bend, np.ones(len(s)) if grip is None else grip).T)
-    speed, slip = of(lap.speed), of(lap.slip)
+def slower_states(lap: OptimalLap, simulation: Simulation, s: Array, pace: float) -> Array:
+    """States (K, 6) of an optimal lap at arc lengths s (K,), at `pace` times its speed."""
+    motion = Motion(simulation.vehicle)
+    columns = (lap.speed, lap.slip, lap.yaw_rate, lap.steer)
+    speed, slip, yaw_rate, steer = (_along(lap, simulation, s, column) for column in columns)
     linear = motion.vehicle.model == "linear"
     u, w = (speed, slip) if linear else (speed * np.cos(slip), speed * np.sin(slip))
-    full = np.stack([np.zeros(len(s)), -slip, u, w, of(lap.yaw_rate), of(lap.steer)])
-    return np.asarray(motion.slower(full, pace).T)
+    return np.asarray(motion.slower(np.stack([np.zeros(len(s)), -slip, u, w, yaw_rate, steer]), pace).T)
+
+
+def _along(lap: OptimalLap | ReferenceLap, simulation: Simulation, s: Array, column: Array) -> Array:
+    length, count = simulation.line.length, len(lap.points)
+    return np.interp(s, np.arange(count) * length / count, column, period=length)
 
 
 def between(rows: Array, s: Array, length: float, number: Array | None = None) -> Array:

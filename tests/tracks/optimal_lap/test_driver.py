@@ -10,10 +10,14 @@ from racing.errors import InputError
 from racing.evaluation.evaluate import evaluate
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
+from racing.tracks.generator import generate
 from racing.tracks.optimal_lap import driver as driver_module
+from racing.tracks.optimal_lap.calm_line import wider_of
 from racing.tracks.optimal_lap.driver import BY_REFERENCE, LapDriver, best_driver
 from racing.tracks.optimal_lap.lap import limits, optimal_lap
-from racing.tracks.optimal_lap.simulation import actions_of
+from racing.tracks.optimal_lap.simulation import SIZE, SPEED, Simulation, actions_of
+from racing.tracks.optimal_lap.smooth_line import line_through
+from racing.tracks.racing_line import steps_of
 from racing.tracks.reference_lap import reference_lap
 
 pytestmark = pytest.mark.slow
@@ -36,6 +40,61 @@ def test_it_drives_at_the_limit_from_any_start(kart: Vehicle):
     assert summary["limit_ratio_best"] < 1.005
     assert summary["limit_ratio"] < 1.02  # some settle for half a lap first
     assert said == []
+
+
+def test_where_only_a_sliding_car_turns_as_tightly_as_the_lap_slower_ones_drive_wider(f1tenth: Vehicle):
+    track = load_track("mini")
+    lap = optimal_lap(track, f1tenth)
+    simulation = Simulation(track, f1tenth, 2, line_through(lap.points))
+    most = np.tan(f1tenth.max_steer) / f1tenth.wheelbase
+    s = np.arange(len(lap.points)) * simulation.line.length / len(lap.points)
+    wider = wider_of(simulation, lap)
+    assert np.abs(simulation.line.frame(s)[2]).max() > 1.2 * most  # what the lap bends
+    assert np.abs(steps_of(simulation.line.beside(s, wider))[1]).max() < 0.92 * most
+    assert 0.01 < np.abs(wider).max() < 0.1
+    assert (np.abs(wider) < 0.005).mean() > 0.9  # elsewhere it stays on the line
+    own = track.clearance.at(simulation.line.spline(s))
+    clearance = track.clearance.at(simulation.line.beside(s, wider))
+    assert (clearance > np.minimum(own, f1tenth.reference_width / 2) - 0.01).all()
+    summary = driven([track], f1tenth, 1.0)[0].summary
+    assert summary["finish_rate"] == 1.0
+    assert summary["limit_ratio_best"] < 1.005
+    assert summary["limit_ratio"] < 1.02
+
+
+def test_a_line_that_can_be_steered_is_left_alone(kart: Vehicle):
+    track = load_track("technical")
+    lap = optimal_lap(track, kart)
+    assert not wider_of(Simulation(track, kart, 2, line_through(lap.points)), lap).any()
+
+
+def test_a_pace_that_cannot_be_driven_is_none(f1tenth: Vehicle):
+    track = load_track("mini")
+    driver = LapDriver(track, f1tenth, reference_lap(track, f1tenth), 2, BY_REFERENCE)  # its line: of a point mass
+    assert not driver._attacks
+    task = SensorsTask([track], f1tenth, races=20, seed=3, episodes=evaluation_episodes(1, 300.0))
+    task.reset()
+    cars = task.world.cars.reshape(-1)
+    for _ in range(300):
+        np.testing.assert_array_equal(driver.advice(cars), commands := driver.commands(cars))
+        task.step_batch(actions_of(commands, f1tenth))
+    driven_lap = task.world.cars.reshape(-1)["best_lap"]
+    assert (task.world.cars.reshape(-1)["episode"] <= 2).all()
+    assert (driven_lap[driven_lap > 0] < 1.3 * driver.lap.time_s).all()
+
+
+def test_it_catches_up_on_a_straight_where_the_top_speed_is_reached(f1tenth: Vehicle):
+    """There a plan asks for no acceleration, though a car that is slower has some left."""
+    track = generate(3, "fast", 150.0, 1.7)
+    lap = reference_lap(track, f1tenth)
+    driver = LapDriver(track, f1tenth, lap, 2, 0.9)
+    fast = np.flatnonzero(driver._plans[-1, :, SPEED] > 0.995 * driver._calm * f1tenth.max_speed)
+    assert len(fast) > 50
+    row = fast[len(fast) // 2]
+    states = driver._plans[-1, row : row + 1, :SIZE].copy()
+    states[:, SPEED] *= 0.6
+    pace = states[:, SPEED] / np.interp(driver._s[row : row + 1], driver._s, driver._speed)
+    assert driver._follow(driver._s[row : row + 1], states, pace)[0, 1] > 1.0  # [m/s^2]
 
 
 def test_at_a_lower_pace_it_is_that_much_slower_on_every_track(kart: Vehicle):
