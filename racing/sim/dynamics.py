@@ -13,6 +13,7 @@ All models share one state vector of seven numbers:
 
 SI units; angles counter-clockwise. Inputs: the steering rate [rad/s] and the acceleration a [m/s^2] that the driver
 asks for. `car` is a record of racing.sim.records.vehicle; l_f, l_r: its front_axle and rear_axle; L = l_f + l_r.
+All functions take the numbers of one car or the Lanes of several (racing.sim.kernels.lanes), which cannot branch.
 
 Sources of the equations that are numbered beside the code:
   (1)-(11)   M. Althoff, CommonRoad: Vehicle Models, 2020, section 5 (kinematic single-track) and section 7
@@ -29,7 +30,8 @@ from __future__ import annotations
 
 import math
 
-from racing.sim.kernels.kernel import inlined, kernel, real
+from racing.sim.kernels.kernel import inlined, real
+from racing.sim.kernels.lanes import anywhere, where
 from racing.sim.kernels.trig import HALF_PI, arctan_unit, sincos, sincos_small, sine
 
 KINEMATIC, LINEAR, SATURATED = 0, 1, 2  # index in racing.sim.vehicle.MODELS
@@ -43,18 +45,16 @@ ROLLING_SPEED = real(0.5)  # [m/s] rolling resistance fades out below it
 @inlined
 def limit_steer_rate(rate, steer, car):
     """Steering rate [rad/s] after its limit and the stops."""
-    if (steer <= -car.max_steer and rate <= ZERO) or (steer >= car.max_steer and rate >= ZERO):
-        return ZERO
-    return min(max(rate, -car.max_steer_rate), car.max_steer_rate)
+    stopped = ((steer <= -car.max_steer) & (rate <= ZERO)) | ((steer >= car.max_steer) & (rate >= ZERO))
+    return where(stopped, ZERO, min(max(rate, -car.max_steer_rate), car.max_steer_rate))
 
 
 @inlined
 def limit_acceleration(a, v, car):
     """Longitudinal acceleration [m/s^2] after brake, drive, power and speed limits."""
-    if (v <= car.min_speed and a <= ZERO) or (v >= car.max_speed and a >= ZERO):
-        return ZERO
-    drive = car.max_drive * car.switch_speed / v if v > car.switch_speed else car.max_drive
-    return min(max(a, -car.max_brake), drive)
+    held = ((v <= car.min_speed) & (a <= ZERO)) | ((v >= car.max_speed) & (a >= ZERO))
+    drive = where(v > car.switch_speed, car.max_drive * car.switch_speed / v, car.max_drive)
+    return where(held, ZERO, min(max(a, -car.max_brake), drive))
 
 
 @inlined
@@ -77,7 +77,7 @@ def kinematic_grip(state, a, mu, car):
     a = limit_acceleration(a, v, car)
     demand = math.sqrt(lateral * lateral + a * a)
     limit = mu * G
-    return limit / demand if demand > limit else ONE
+    return where(demand > limit, limit / demand, ONE)
 
 
 @inlined
@@ -94,23 +94,26 @@ def linear_rhs(state, rate, a, mu, car):
     length = lf + lr
     rate = limit_steer_rate(rate, steer, car)
     a = limit_acceleration(a, v, car)
-    if v < car.kinematic_speed_threshold:
-        tan = math.tan(steer)
-        cos2 = ONE / (ONE + tan * tan)
-        roll = math.atan(tan * lr / length)  # (5)
-        roll_rate = lr * rate / (length * cos2 * (ONE + (tan * lr / length) * (tan * lr / length)))  # (7)
-        turn = v * math.cos(roll) * tan / length  # (6)
-        turn_rate = (  # (7)
-            a * math.cos(roll) * tan - v * math.sin(roll) * tan * roll_rate + v * math.cos(roll) * rate / cos2
-        ) / length
-        return v * math.cos(roll + yaw), v * math.sin(roll + yaw), rate, a, turn, turn_rate, roll_rate  # (4)
     front = car.stiffness_front * (g * lr - a * h)  # C_S F_z L / m [m^2/s^2/rad], the axle's load after transfer
     rear = car.stiffness_rear * (g * lf + a * h)
     slip_f = steer - beta - lf * r / v  # (8)
     slip_r = lr * r / v - beta
+    turn, angle = r, beta + yaw
     turn_rate = mu * car.mass / (car.yaw_inertia * length) * (lf * front * slip_f - lr * rear * slip_r)  # (9), (10)
     beta_rate = mu / (v * length) * (front * slip_f + rear * slip_r) - r  # (9), (11)
-    return v * math.cos(beta + yaw), v * math.sin(beta + yaw), rate, a, r, turn_rate, beta_rate  # (4)
+    slow = v < car.kinematic_speed_threshold
+    if anywhere(slow):
+        tan = math.tan(steer)
+        cos2 = ONE / (ONE + tan * tan)
+        roll = math.atan(tan * lr / length)  # (5)
+        cos, sin = math.cos(roll), math.sin(roll)
+        angle = where(slow, roll + yaw, angle)
+        turn = where(slow, v * cos * tan / length, turn)  # (6)
+        roll_rate = lr * rate / (length * cos2 * (ONE + (tan * lr / length) * (tan * lr / length)))  # (7)
+        roll_turn_rate = (a * cos * tan - v * sin * tan * roll_rate + v * cos * rate / cos2) / length  # (7)
+        turn_rate = where(slow, roll_turn_rate, turn_rate)
+        beta_rate = where(slow, roll_rate, beta_rate)
+    return v * math.cos(angle), v * math.sin(angle), rate, a, turn, turn_rate, beta_rate  # (4)
 
 
 @inlined
@@ -127,14 +130,12 @@ def axle_force(along, sideways, push, load, pacejka_b, mu, car):
     rolling = max(abs(along), car.kinematic_speed_threshold)
     sliding = abs(sideways) * pacejka_b
     steep = sliding > rolling
-    angle = arctan_unit(rolling / sliding if steep else sliding / rolling)
-    angle = HALF_PI - angle if steep else angle
+    angle = arctan_unit(where(steep, rolling, sliding) / where(steep, sliding, rolling))
+    angle = where(steep, HALF_PI - angle, angle)
     side = limit * sine(car.tyre_shape * angle)  # (12)
-    side = -side if sideways > ZERO else side
+    side = where(sideways > ZERO, -side, side)
     demand = push * push + side * side
-    scale = ONE
-    if demand > limit * limit:
-        scale = limit / math.sqrt(demand)  # (13)
+    scale = where(demand > limit * limit, limit / math.sqrt(demand), ONE)  # (13)
     return push * scale, side * scale
 
 
@@ -152,10 +153,8 @@ def saturated_rhs(state, rate, a, mu, car):
     lf, lr = car.front_axle, car.rear_axle
     rate = limit_steer_rate(rate, steer, car)
     a = limit_acceleration(a, vx, car)
-    if a >= ZERO:
-        push_f, push_r = a * car.mass * car.drive_front, a * car.mass * (ONE - car.drive_front)
-    else:
-        push_f, push_r = a * car.mass * car.brake_front, a * car.mass * (ONE - car.brake_front)
+    share_front = where(a >= ZERO, car.drive_front, car.brake_front)
+    push_f, push_r = a * car.mass * share_front, a * car.mass * (ONE - share_front)
     shift = min(max(a, -mu * G), mu * G) * car.cg_height
     load_f = car.mass_per_length * (G * lr - shift)  # (14)
     load_r = car.mass_per_length * (G * lf + shift)
@@ -195,62 +194,55 @@ def derivative(state, rate, a, mu, car):
     return kinematic_rhs(state, rate, a, kinematic_grip(state, a, mu, car), car)
 
 
-@kernel
-def rk4(states, work, rates, demands, mus, dt, car, count):
-    """Move the first `count` columns of states (STATE_SIZE, B) by one classical Runge-Kutta step, commands constant.
+@inlined
+def moved(state, duration, slope):
+    """`state` after `duration` [s] of constant change."""
+    s0, s1, s2, s3, s4, s5, s6 = state
+    k0, k1, k2, k3, k4, k5, k6 = slope
+    return (
+        s0 + duration * k0,
+        s1 + duration * k1,
+        s2 + duration * k2,
+        s3 + duration * k3,
+        s4 + duration * k4,
+        s5 + duration * k5,
+        s6 + duration * k6,
+    )
 
-    rates, demands, mus (B,): steering rate [rad/s], demanded acceleration [m/s^2], friction coefficient.
-    work (2, STATE_SIZE, B): work space for trial states and sums. dt: [s].
-    Stage by stage over all cars: one car's equations are a chain in which each number waits for the one before, and
-    the processor fills the waits with the next car's.
-    """
-    trial, total = work[0], work[1]
-    for c in range(STATE_SIZE):
-        for j in range(count):
-            trial[c, j] = total[c, j] = states[c, j]
+
+@inlined
+def rk4(state, rate, a, mu, dt, car):
+    """The state `dt` [s] later, by one classical Runge-Kutta step under constant commands."""
+    trial = total = state
     for stage in range(4):
-        reach = dt * HALF if stage < 2 else dt
-        weight = dt / SIX if stage == 0 or stage == 3 else dt / (SIX * HALF)
-        for j in range(count):
-            state = trial[0, j], trial[1, j], trial[2, j], trial[3, j], trial[4, j], trial[5, j], trial[6, j]
-            k0, k1, k2, k3, k4, k5, k6 = derivative(state, rates[j], demands[j], mus[j], car)
-            total[0, j] += weight * k0
-            total[1, j] += weight * k1
-            total[2, j] += weight * k2
-            total[3, j] += weight * k3
-            total[4, j] += weight * k4
-            total[5, j] += weight * k5
-            total[6, j] += weight * k6
-            trial[0, j] = states[0, j] + reach * k0
-            trial[1, j] = states[1, j] + reach * k1
-            trial[2, j] = states[2, j] + reach * k2
-            trial[3, j] = states[3, j] + reach * k3
-            trial[4, j] = states[4, j] + reach * k4
-            trial[5, j] = states[5, j] + reach * k5
-            trial[6, j] = states[6, j] + reach * k6
-    for c in range(STATE_SIZE):
-        for j in range(count):
-            states[c, j] = total[c, j]
+        slope = derivative(trial, rate, a, mu, car)
+        total = moved(total, dt / SIX if stage == 0 or stage == 3 else dt / (SIX * HALF), slope)
+        trial = moved(state, dt * HALF if stage < 2 else dt, slope)
+    return total
 
 
-@kernel
-def settle(states, j, before, car):
-    """Correct column j: steering at its stops, no creep through zero speed, rolling at walking pace and in reverse.
+@inlined
+def settle(state, before, car):
+    """Correct a state: steering at its stops, no creep through zero speed, rolling at walking pace and in reverse.
 
     before: longitudinal speed before the step [m/s].
     """
-    steer = min(max(states[STEER, j], -car.max_steer), car.max_steer)
-    v, r, w = states[V, j], states[YAW_RATE, j], states[W, j]
-    if before >= car.min_speed and v < car.min_speed:
-        v = car.min_speed
+    x, y, steer, v, yaw, r, w = state
+    steer = min(max(steer, -car.max_steer), car.max_steer)
+    v = where((before >= car.min_speed) & (v < car.min_speed), car.min_speed, v)
     length = car.front_axle + car.rear_axle
-    if car.model == SATURATED and v < TWO * car.kinematic_speed_threshold:
+    if car.model == SATURATED:
         # Blend towards rolling: at twice the threshold the tyres decide, at the threshold and below the geometry does.
-        share = min(max((TWO * car.kinematic_speed_threshold - v) / car.kinematic_speed_threshold, ZERO), ONE)
-        rolling = v * math.tan(steer) / length
-        r += share * (rolling - r)
-        w += share * (rolling * car.rear_axle - w)
-    if car.model == LINEAR and v < car.kinematic_speed_threshold:
-        w = math.atan(math.tan(steer) * car.rear_axle / length)
-        r = v * math.cos(w) * math.tan(steer) / length
-    states[STEER, j], states[V, j], states[YAW_RATE, j], states[W, j] = steer, v, r, w
+        slow = v < TWO * car.kinematic_speed_threshold
+        if anywhere(slow):
+            share = min(max((TWO * car.kinematic_speed_threshold - v) / car.kinematic_speed_threshold, ZERO), ONE)
+            rolling = v * math.tan(steer) / length
+            r = where(slow, r + share * (rolling - r), r)
+            w = where(slow, w + share * (rolling * car.rear_axle - w), w)
+    if car.model == LINEAR:
+        slow = v < car.kinematic_speed_threshold
+        if anywhere(slow):
+            tan = math.tan(steer)
+            beta = math.atan(tan * car.rear_axle / length)
+            r, w = where(slow, v * math.cos(beta) * tan / length, r), where(slow, beta, w)
+    return x, y, steer, v, yaw, r, w

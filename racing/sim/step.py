@@ -23,7 +23,8 @@ from racing.sim.dynamics import (
     settle,
 )
 from racing.sim.grip import grip_at
-from racing.sim.kernels.kernel import kernel, real
+from racing.sim.kernels.kernel import inlined, kernel, real
+from racing.sim.kernels.lanes import LANES, lanes_of, put_lanes
 from racing.sim.kernels.rng import Draw, uniform
 from racing.sim.kernels.trig import arctan, sincos, wrap
 from racing.sim.localisation import gate_crossing, heading_error, locate, shortest
@@ -32,18 +33,16 @@ from racing.sim.records import Ending
 
 ZERO, ONE, TWO = real(0), real(1), real(2)
 SLOW = real(0.1)  # [m/s] below it the slip angle is not resolved
-BLOCK = 16  # cars whose equations are solved together
-# Rows of a block's work space, a column per car: the state vector (racing.sim.dynamics), what the driver asks for, room
-# for the integrator, and what the car was before. Friction is that of the tyres on the ground where the car is.
+# Rows of a block's work space, a column for each of LANES cars: the state vector (racing.sim.dynamics), its derivative
+# at the end of the step, what the driver asks for, and where the car was. Friction is that of the tyres on the ground
+# where the car is. Columns without a car hold zeros or what a car of the block before left; nobody reads them.
 STATE = 0  # and the STATE_SIZE - 1 rows after it
-STEER_RATE = STATE + STATE_SIZE  # [rad/s]
-DEMAND = STEER_RATE + 1  # [m/s^2] acceleration, brake negative
+SLOPE = STATE + STATE_SIZE  # likewise
+DEMAND = SLOPE + STATE_SIZE  # [m/s^2] acceleration, brake negative
 STEER_TARGET = DEMAND + 1  # [rad] road-wheel angle
-INTEGRATOR = STEER_TARGET + 1  # and the 2 * STATE_SIZE - 1 rows after it, see rk4
-X_BEFORE = INTEGRATOR + 2 * STATE_SIZE  # [m] before the environment step
+X_BEFORE = STEER_TARGET + 1  # [m] before the environment step
 Y_BEFORE = X_BEFORE + 1
-V_BEFORE = Y_BEFORE + 1  # [m/s] before the physics step
-FRICTION = V_BEFORE + 1  # [-]
+FRICTION = Y_BEFORE + 1  # [-]
 BLOCK_ROWS = FRICTION + 1
 GATES_PER_STEP = 4
 BACKWARDS = real(20.0)  # [m] or a tenth of the lap: so much progress lost is the wrong way
@@ -51,67 +50,93 @@ BACKWARDS = real(20.0)  # [m] or a tenth of the lap: so much progress lost is th
 
 @kernel
 def integrate(cars, actions, first, count, vehicle, rules, block, tracks, grip):
-    """Move cars first..first+count-1 by one environment step.
+    """Move cars first..first+count-1, count <= LANES, by one environment step.
 
     actions (N, 2): steering, throttle/brake, clipped to [-1, 1].
-    block (BLOCK_ROWS, BLOCK): work space; afterwards its rows X_BEFORE and Y_BEFORE hold where the cars were.
+    block (BLOCK_ROWS, LANES): work space; afterwards its rows X_BEFORE and Y_BEFORE hold where the cars were.
     """
-    states, work = block[STATE:STEER_RATE], block[INTEGRATOR:X_BEFORE].reshape((2, STATE_SIZE, BLOCK))
-    rates, demands, targets, mus = block[STEER_RATE], block[DEMAND], block[STEER_TARGET], block[FRICTION]
     for j in range(count):
         car = cars[first + j]
-        unpack(car, vehicle, states, j)
-        targets[j] = min(max(actions[first + j, 0], -ONE), ONE) * vehicle.max_steer
+        unpack(car, vehicle, block, j)
+        block[STEER_TARGET, j] = min(max(actions[first + j, 0], -ONE), ONE) * vehicle.max_steer
         pedal = min(max(actions[first + j, 1], -ONE), ONE)
-        demands[j] = pedal * (vehicle.max_drive if pedal >= ZERO else vehicle.max_brake)
+        block[DEMAND, j] = pedal * (vehicle.max_drive if pedal >= ZERO else vehicle.max_brake)
         block[X_BEFORE, j], block[Y_BEFORE, j] = car.x, car.y
     for _ in range(rules.substeps):
         for j in range(count):
-            rates[j] = (targets[j] - states[STEER, j]) / rules.physics_dt
-            block[V_BEFORE, j] = states[V, j]
-            mus[j] = vehicle.friction * grip_at(grip, tracks[cars[first + j].track], states[X, j], states[Y, j])
-        rk4(states, work, rates, demands, mus, rules.physics_dt, vehicle, count)
-        for j in range(count):
-            settle(states, j, block[V_BEFORE, j], vehicle)
+            here = grip_at(grip, tracks[cars[first + j].track], block[X, j], block[Y, j])
+            block[FRICTION, j] = vehicle.friction * here
+        drive(block, vehicle, rules.physics_dt)
+    state = seven(block, STATE)
+    put_seven(block, SLOPE, derivative(state, ZERO, lanes_of(block[DEMAND]), lanes_of(block[FRICTION]), vehicle))
     for j in range(count):
         car = cars[first + j]
-        pack(car, vehicle, states, j, demands[j], mus[j])
+        pack(car, vehicle, block, j)
         car.steering_change = abs(actions[first + j, 0] - car.steering_command)
         car.steering_command, car.throttle_command = actions[first + j, 0], actions[first + j, 1]
 
 
 @kernel
-def unpack(car, vehicle, states, j):
-    """Write the car to column j of `states` as the vehicle's model sees it (table in racing.sim.dynamics)."""
+def drive(block, vehicle, dt):
+    """Move all columns of a block by one physics step of dt [s]."""
+    state = seven(block, STATE)
+    rate = (lanes_of(block[STEER_TARGET]) - state[STEER]) / dt
+    after = rk4(state, rate, lanes_of(block[DEMAND]), lanes_of(block[FRICTION]), dt, vehicle)
+    put_seven(block, STATE, settle(after, state[V], vehicle))
+
+
+@inlined
+def seven(block, first):
+    """Rows first..first+6 of a block, such as the state vectors of its cars."""
+    return (
+        lanes_of(block[first]),
+        lanes_of(block[first + 1]),
+        lanes_of(block[first + 2]),
+        lanes_of(block[first + 3]),
+        lanes_of(block[first + 4]),
+        lanes_of(block[first + 5]),
+        lanes_of(block[first + 6]),
+    )
+
+
+@inlined
+def put_seven(block, first, rows):
+    """Write rows first..first+6 of a block."""
+    for k in range(STATE_SIZE):
+        put_lanes(block[first + k], rows[k])
+
+
+@kernel
+def unpack(car, vehicle, block, j):
+    """Write the car's state to column j as the vehicle's model sees it (table in racing.sim.dynamics)."""
     x, y, w = car.x, car.y, car.slip
     if vehicle.model == SATURATED:
         w = car.v * math.tan(car.slip)
     if vehicle.model == KINEMATIC:
         sin, cos = sincos(car.yaw)
         x, y, w = x - vehicle.rear_axle * cos, y - vehicle.rear_axle * sin, ZERO
-    states[X, j], states[Y, j], states[STEER, j], states[V, j] = x, y, car.steer, car.v
-    states[YAW, j], states[YAW_RATE, j], states[W, j] = car.yaw, car.yaw_rate, w
+    block[X, j], block[Y, j], block[STEER, j], block[V, j] = x, y, car.steer, car.v
+    block[YAW, j], block[YAW_RATE, j], block[W, j] = car.yaw, car.yaw_rate, w
 
 
 @kernel
-def pack(car, vehicle, states, j, demand, mu):
-    """Read the car from column j of `states`, and its accelerations under `demand` [m/s^2] at friction `mu`."""
-    state = states[0, j], states[1, j], states[2, j], states[3, j], states[4, j], states[5, j], states[6, j]
-    slope = derivative(state, ZERO, demand, mu, vehicle)
-    x, y, car.steer, car.v, yaw, car.yaw_rate, w = state
-    car.yaw = wrap(yaw)
+def pack(car, vehicle, block, j):
+    """Read the car and its accelerations from the state and the derivative in column j."""
+    x, y, w = block[X, j], block[Y, j], block[W, j]
+    v_slope, w_slope = block[SLOPE + V, j], block[SLOPE + W, j]
+    car.steer, car.v, car.yaw, car.yaw_rate = block[STEER, j], block[V, j], wrap(block[YAW, j]), block[YAW_RATE, j]
     if vehicle.model == SATURATED:
         car.slip = arctan(w / max(abs(car.v), SLOW))
-        car.ax, car.ay = slope[V] - car.yaw_rate * w, slope[W] + car.yaw_rate * car.v
+        car.ax, car.ay = v_slope - car.yaw_rate * w, w_slope + car.yaw_rate * car.v
     elif vehicle.model == LINEAR:
         car.slip = w
-        car.ax, car.ay = slope[V], car.v * (slope[W] + car.yaw_rate)
+        car.ax, car.ay = v_slope, car.v * (w_slope + car.yaw_rate)
     else:
-        car.yaw_rate = slope[YAW]
+        car.yaw_rate = block[SLOPE + YAW, j]
         sin, cos = sincos(car.yaw)
         x, y = x + vehicle.rear_axle * cos, y + vehicle.rear_axle * sin
         car.slip = arctan(vehicle.rear_axle * car.yaw_rate / max(abs(car.v), SLOW))
-        car.ax, car.ay = slope[V], car.v * car.yaw_rate
+        car.ax, car.ay = v_slope, car.v * car.yaw_rate
     car.x, car.y = x, y
 
 
@@ -264,11 +289,11 @@ def step(
     """
     step_dt = rules.physics_dt * real(rules.substeps)
     scratch, order = workspace(ranges)
-    block = np.empty((BLOCK_ROWS, BLOCK), ranges.dtype)
+    block = np.zeros((BLOCK_ROWS, LANES), ranges.dtype)
     for i in range(first, last):
-        j = (i - first) % BLOCK
+        j = (i - first) % LANES
         if j == 0:
-            integrate(cars, actions, i, min(BLOCK, last - i), vehicle, rules, block, tracks, grip)
+            integrate(cars, actions, i, min(LANES, last - i), vehicle, rules, block, tracks, grip)
         car = cars[i]
         track = tracks[car.track]
         s0 = car.s

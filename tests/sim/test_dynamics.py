@@ -58,11 +58,9 @@ MANOEUVRES = {
 
 def one_step(state, rate: float, a: float, step: float, car, *, settled: bool = False) -> tuple[float, ...]:
     """One car's state after one Runge-Kutta step, and after `settle` if wanted."""
-    column = np.array(state, np.float64).reshape(7, 1)
-    D.rk4(column, np.empty((2, 7, 1)), np.array([rate]), np.array([a]), np.array([car["friction"]]), step, car, 1)
-    if settled:
-        D.settle(column, 0, state[3], car)
-    return tuple(column[:, 0])
+    before = tuple(map(float, state))
+    after = D.rk4(before, float(rate), float(a), car["friction"], step, car)
+    return D.settle(after, before[3], car) if settled else after
 
 
 def drive(car, v0: float, duration: float, commands, step: float) -> np.ndarray:

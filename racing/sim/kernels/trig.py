@@ -1,17 +1,15 @@
 """Sine, cosine and arctangent as polynomials: a few nanoseconds inside a kernel, and the same bits on every libm.
 
-Branch-free, because tyre slips are unpredictable. Absolute error below 3e-7. Coefficients: Cephes single-precision
-library (S. Moshier) for sine and cosine to pi/4; Abramowitz and Stegun 4.3.97 (sine to pi/2) and 4.4.49 (arctangent).
+Branch-free, because tyre slips are unpredictable and for Lanes (racing.sim.kernels.lanes). Absolute error below 3e-7.
+Coefficients: Cephes single-precision library (S. Moshier) for sine and cosine to pi/4; Abramowitz and Stegun 4.3.97
+(sine to pi/2) and 4.4.49 (arctangent).
 The linear models call `math` instead, because they are held against published vectors in float64.
 """
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
 from racing.sim.kernels.kernel import inlined, kernel, real
+from racing.sim.kernels.lanes import floor, where
 
 TWO_OVER_PI = real(0.6366197723675814)
 HALF_PI = real(1.5707963267948966)
@@ -19,7 +17,7 @@ HALF_PI_HIGH = real(1.5703125)  # exact in float32; HALF_PI = HIGH + LOW keeps t
 HALF_PI_LOW = real(1.5707963267948966 - 1.5703125)
 PI = real(3.141592653589793)
 TWO_PI = real(6.283185307179586)
-ZERO, HALF, ONE = real(0.0), real(0.5), real(1.0)
+ZERO, QUARTER, HALF, ONE, TWO, THREE, FOUR = real(0), real(0.25), real(0.5), real(1), real(2), real(3), real(4)
 S1, S2, S3 = real(-1.6666654611e-1), real(8.3321608736e-3), real(-1.9515295891e-4)
 C1, C2, C3 = real(4.166664568298827e-2), real(-1.388731625493765e-3), real(2.443315711809948e-5)
 A1, A2, A3, A4 = real(-0.3333314528), real(0.1999355085), real(-0.1420889944), real(0.1065626393)
@@ -31,15 +29,13 @@ P5 = real(-0.0000000239)
 @inlined
 def sincos(angle):
     """(sin, cos) of an angle [rad], |angle| < 1e4."""
-    turns = real(math.floor(angle * TWO_OVER_PI + HALF))
-    quadrant = np.int32(turns) & 3
+    turns = floor(angle * TWO_OVER_PI + HALF)
+    quadrant = turns - FOUR * floor(turns * QUARTER)  # 0, 1, 2 or 3
     r = (angle - turns * HALF_PI_HIGH) - turns * HALF_PI_LOW
     s, c = sincos_small(r)
-    swap = (quadrant & 1) == 1
-    first, second = (c if swap else s), (s if swap else c)
-    first = -first if (quadrant & 2) != 0 else first
-    second = -second if ((quadrant + 1) & 2) != 0 else second
-    return first, second
+    odd = (quadrant == ONE) | (quadrant == THREE)
+    first, second = where(odd, c, s), where(odd, s, c)
+    return where(quadrant >= TWO, -first, first), where((quadrant == ONE) | (quadrant == TWO), -second, second)
 
 
 @inlined
@@ -79,7 +75,7 @@ def sine(angle):
     z = x * x
     z2 = z * z
     s = x + x * z * ((P1 + z * P2) + z2 * ((P3 + z * P4) + z2 * P5))
-    return s if angle >= ZERO else -s
+    return where(angle >= ZERO, s, -s)
 
 
 @kernel
