@@ -28,7 +28,7 @@ from racing.sim.kernels.lanes import LANES, lanes_of, put_lanes
 from racing.sim.kernels.rng import Draw, uniform
 from racing.sim.kernels.trig import arctan, sincos, wrap
 from racing.sim.localisation import gate_crossing, heading_error, locate, shortest
-from racing.sim.rays import clearance, scan
+from racing.sim.rays import clearance, field_of, scan
 from racing.sim.records import Ending
 
 ZERO, ONE, TWO = real(0), real(1), real(2)
@@ -180,7 +180,7 @@ def count_gates(car, gates, track, x0, y0, step_dt, margin):
 def ending(car, grid, track, rules):
     """How the episode ends now, or RUNNING. Off the road: a wheel's width beyond the edge, by picture or corridor."""
     if (
-        clearance(grid, track, car.x, car.y) < rules.margin
+        clearance(grid, field_of(track), car.x, car.y) < rules.margin
         or abs(car.lateral) > car.half_width + TWO * rules.margin
         or not math.isfinite(car.x + car.y + car.yaw)
     ):
@@ -250,26 +250,11 @@ def find_next_gate(car, gates, track):
 
 
 @kernel
-def workspace(ranges):
-    """Scratch memory of one thread for `scan`."""
-    return np.empty((ranges.shape[1], 4), ranges.dtype), np.empty(ranges.shape[1], np.int32)
-
-
-@kernel
-def measure(car, grid, tracks, rules, scratch, order, out):
-    """Measure the car's rays into `out` (R,)."""
-    track = tracks[car.track]
-    scan(grid, track, car.x, car.y, car.yaw, rules.field_of_view, rules.range, scratch, order, out)
-
-
-@kernel
 def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):
     """Start a new episode of cars first..last-1 and measure their rays; arguments as in `step`."""
-    scratch, order = workspace(ranges)
     for i in range(first, last):
-        car = cars[i]
-        start_episode(car, i, points, gates, tracks, rules)
-        measure(car, grid, tracks, rules, scratch, order, ranges[i])
+        start_episode(cars[i], i, points, gates, tracks, rules)
+    scan(cars, np.arange(first, last), grid, tracks, rules.field_of_view, rules.range, ranges)
 
 
 @kernel
@@ -288,7 +273,6 @@ def step(
     ranges (N, R) [m]: rays of `cars`. final_ranges (N, R) [m]: rays of `final_cars`, written where an episode ended.
     """
     step_dt = rules.physics_dt * real(rules.substeps)
-    scratch, order = workspace(ranges)
     block = np.zeros((BLOCK_ROWS, LANES), ranges.dtype)
     for i in range(first, last):
         j = (i - first) % LANES
@@ -305,9 +289,15 @@ def step(
         car.slow_steps = car.slow_steps + 1 if car.v < rules.stall_speed else 0
         count_gates(car, gates, track, block[X_BEFORE, j], block[Y_BEFORE, j], step_dt, rules.margin)
         car.ended = ending(car, grid, track, rules)
-        measure(car, grid, tracks, rules, scratch, order, ranges[i])
+    chosen = np.arange(first, last)
+    scan(cars, chosen, grid, tracks, rules.field_of_view, rules.range, ranges)
+    restarts = 0
+    for i in range(first, last):
+        car = cars[i]
         final_cars[i] = car
         if car.ended != Ending.RUNNING:
             final_ranges[i] = ranges[i]
             start_episode(car, i, points, gates, tracks, rules)
-            measure(car, grid, tracks, rules, scratch, order, ranges[i])
+            chosen[restarts] = i
+            restarts += 1
+    scan(cars, chosen[:restarts], grid, tracks, rules.field_of_view, rules.range, ranges)

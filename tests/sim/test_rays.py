@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from racing.sim.episodes import EpisodeConfig
+from racing.sim.records import Ending
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import RangeFinder, World
@@ -70,3 +71,17 @@ def test_a_lidar_of_1080_rays(wavy: Track, kart: Vehicle):
     many.reset()
     few.reset()
     np.testing.assert_array_equal(many.ranges[:, 0, [0, -1]], few.ranges[:, 0])
+
+
+def test_a_car_that_is_nowhere_sees_nothing_and_disturbs_nobody(wavy: Track, kart: Vehicle):
+    sound, lost = World([wavy], kart, races=40), World([wavy], kart, races=40)
+    for world in (sound, lost):
+        world.reset()
+    lost.cars["x"][7] = np.nan
+    for world in (sound, lost):
+        world.step(np.zeros((40, 2)))
+    assert lost.final_cars["ended"][7, 0] == Ending.OFF_TRACK
+    assert np.isnan(lost.final_ranges[7]).all()
+    assert np.isfinite(lost.ranges).all()
+    others = np.arange(40) != 7
+    np.testing.assert_array_equal(lost.ranges[others], sound.ranges[others])

@@ -4,7 +4,7 @@ A kernel that chooses by `where` instead of branching works on numbers as well a
 that the number would get: the same IEEE operations in the same order. Compilers do as much by themselves for simple
 loops, but not for equations of motion, and nobody would notice when a change to the equations put an end to it.
 
-What Lanes know: + - * / and comparisons, - abs min max, & | of truth values, math.sqrt, and lane by lane, because the
+What Lanes know: + - * / and comparisons, - abs min max, & | ~ of truth values, math.sqrt, and lane by lane, because the
 C library's bits are wanted, math.sin cos tan atan. A number beside Lanes counts for every lane. Where a processor's
 vectors are shorter, several of them are taken.
 """
@@ -132,6 +132,7 @@ _define(operator.ge, 2, _comparison(">="), TRUTHS)
 _define(operator.eq, 2, _comparison("=="), TRUTHS)
 _define(operator.and_, 2, ir.IRBuilder.and_)
 _define(operator.or_, 2, ir.IRBuilder.or_)
+_define(operator.invert, 1, ir.IRBuilder.not_)
 _define_lane_by_lane(math.sin)
 _define_lane_by_lane(math.cos)
 _define_lane_by_lane(math.tan)
@@ -159,6 +160,26 @@ def anywhere(typing: Any, condition: Any) -> Any:
         return cgutils.is_not_null(builder, bits)
 
     return types.boolean(condition), generate
+
+
+@intrinsic
+def bits_of(typing: Any, condition: Any) -> Any:
+    """Truth values of LANES lanes as the lowest bits of a whole number, lane 0 in bit 0."""
+
+    def generate(context: Any, builder: Any, of: Any, arguments: Any) -> Any:
+        return builder.zext(builder.bitcast(arguments[0], ir.IntType(LANES)), ir.IntType(64))
+
+    return types.int64(TRUTHS), generate
+
+
+@intrinsic
+def lowest_bit(typing: Any, bits: Any) -> Any:
+    """Number of the lowest bit that is set, of a whole number other than 0."""
+
+    def generate(context: Any, builder: Any, of: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), generate
 
 
 @intrinsic
@@ -190,6 +211,47 @@ def put_lanes(typing: Any, row: Any, values: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(row, values), generate
+
+
+@intrinsic
+def corners(typing: Any, values: Any, start: Any, width: Any, i: Any, j: Any) -> Any:
+    """The values at (i, j), (i, j + 1), (i + 1, j), (i + 1, j + 1) of a grid: of whole numbers i, j or Lanes of them.
+
+    values: contiguous array; the grid's first cell is values[start], its rows are `width` cells long: both int32, or
+    Lanes of int32. i, j: of the type of `values`, not checked.
+    """
+
+    def generate(context: Any, builder: Any, of: Any, arguments: Any) -> Any:
+        data = context.make_array(values)(context, builder, arguments[0]).data
+        number = context.get_value_type(values.dtype)
+        first, width, i, j = arguments[1:]
+        low = builder.add(
+            builder.add(first, builder.mul(builder.fptosi(i, width.type), width)), builder.fptosi(j, width.type)
+        )
+        rows = (_pair(builder, data, number, low), _pair(builder, data, number, builder.add(low, width)))
+        return context.make_tuple(builder, of.return_type, [*rows[0], *rows[1]])
+
+    return types.UniTuple(i, 4)(values, start, width, i, j), generate
+
+
+def _pair(builder: Any, data: Any, number: Any, at: Any) -> list[Any]:
+    """data[at] and data[at + 1], which are read at once, for an index or a vector of indices; number: their type."""
+    lanes = range(LANES) if isinstance(at.type, ir.VectorType) else None
+    indices = [at] if lanes is None else [builder.extract_element(at, WORD(k)) for k in lanes]
+    pair = ir.VectorType(number, 2).as_pointer()
+    parts = [builder.load(builder.bitcast(builder.gep(data, [index]), pair), align=4) for index in indices]
+    if lanes is None:
+        return [builder.extract_element(parts[0], WORD(side)) for side in (0, 1)]
+    while len(parts) > 1:
+        parts = [
+            _shuffled(builder, a, b, range(2 * a.type.count)) for a, b in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    return [_shuffled(builder, parts[0], parts[0], range(side, 2 * LANES, 2)) for side in (0, 1)]
+
+
+def _shuffled(builder: Any, a: Any, b: Any, order: range) -> Any:
+    """The numbers of two vectors of equal length at the places `order`, counted through both."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(WORD, len(order)), list(order)))
 
 
 def _beginning(context: Any, builder: Any, kind: Any, row: Any) -> Any:
