@@ -75,11 +75,16 @@ def plan(simulation: Simulation, lap: OptimalLap | ReferenceLap, pace: float, as
     if isinstance(lap, OptimalLap) and pace == 1.0:
         commands[:, 1] = column(lap.demand, at + step_dt / 2)
 
-    def missed(states: Array, deviations: Array, commands: Array) -> Array:
-        after, moved = simulation.step(s, states + deviations, commands)
-        difference = moved - periodic_spline(s, states, line.length)(after)
-        difference[:, HEADING] = turned(difference[:, HEADING])
-        return np.asarray(difference)
+    def missed(states: Array) -> Callable[[Array, Array], Array]:
+        wanted = periodic_spline(s, states, line.length)
+
+        def after(deviations: Array, commands: Array) -> Array:
+            there, moved = simulation.step(s, states + deviations, commands)
+            difference = moved - wanted(there)
+            difference[:, HEADING] = turned(difference[:, HEADING])
+            return np.asarray(difference)
+
+        return after
 
     def planned(first: First) -> Plan:
         states = first(lap, simulation, s, pace)
