@@ -16,7 +16,6 @@ from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.optimal_lap.calm_line import inwards_of
-from racing.tracks.optimal_lap.equations import Motion
 from racing.tracks.optimal_lap.lap import NotSolved, OptimalLap, known_optimal_lap, optimal_lap
 from racing.tracks.optimal_lap.paces import FINER, PACES, pace_plans
 from racing.tracks.optimal_lap.plan import answer, between, plan
@@ -24,30 +23,23 @@ from racing.tracks.optimal_lap.simulation import (
     OFFSET,
     SIZE,
     SPEED,
-    YAW_RATE,
     Cars,
     Simulation,
-    W,
     actions_of,
     located,
     place,
 )
 from racing.tracks.optimal_lap.smooth_line import line_through
+from racing.tracks.optimal_lap.steering import SPEEDS, steered, tables_of, together
 from racing.tracks.reference_lap import ReferenceLap, reference_lap, stations
 
 Array = npt.NDArray[np.float64]
 
-SLOWER, NEAR = 0.92, 0.97  # shares of the pace wanted: below, the plan of the car's own pace steers; above, only it
-JOINING = 3.0  # times as far again, while a car is slower than calm
-WIDEST = 1.0  # [car's widths] of an offset that a slower car steers against at once
 SETTLED = 1.1  # laps at the whole pace that prove a place to go on from
 READY, READY_PACE = 0.05, 0.01  # [car's widths] off its plan, share of its pace: at most, when a car goes on from it
 LOST, LOST_PACE = 0.5, 0.85  # [car's widths] off the line, and share of the calm pace, beyond which it settles again
 TOLD, TOLD_PACE = 0.15, 0.97  # [car's widths] off the calm plan, share of its pace: `advice` is the whole pace
 ASIDE = 3  # points of the lap between a place to go on from and one that is none
-CATCH_UP = 0.15  # [of the grip] acceleration beyond that of its plan with which a slower car comes to its pace,
-STRAIGHT = 0.25  # [of the drive] where the plan itself asks for as much or more,
-TOP = 0.99  # [of the calm top speed] or is as fast as this, where it asks for none
 OFTEN = 8  # circuits between two lines about how far planning is; each takes a second or two
 BY_REFERENCE = 0.95  # share of a reference lap's speed that can be driven: it leaves out what cornering costs
 
@@ -57,8 +49,8 @@ class LapDriver:
 
     Of an optimal lap all can be driven; of a reference lap, which leaves out what cornering costs, about 0.95. From any
     start a car settles at a calm pace first, at most 0.9; to a higher one it goes on from a place where that is known
-    to end well. The driver remembers which cars have: it drives cars of one world. Asked for its `advice` it remembers
-    nothing. Raises InputError for a pace out of range.
+    to end well. The driver remembers which cars have: it drives cars of one world. Raises InputError for a pace out of
+    range.
     """
 
     def __init__(
@@ -69,25 +61,22 @@ class LapDriver:
         self.line = line_through(lap.points)
         length, count = self.line.length, FINER * len(lap.points)
         self._s = np.arange(count) * length / count
-        self._speed = np.interp(self._s, self._s[::FINER], lap.speed, period=length)
         simulation = Simulation(track, vehicle, action_repeat, self.line)
         places = stations(track, lap.points)[0]
-        inwards = inwards_of(simulation, lap)
-        self._inwards = np.interp(self._s, self._s[::FINER], inwards, period=length)
-        plans = pace_plans(simulation, lap, pace)
-        self._paces, self._plans, self._attack = plans.paces, plans.calm, plans.whole
-        self._calm = plans.paces[-1]
-        self._peak = Motion(vehicle).peak_slip()[0]
+        columns = (lap.speed, inwards_of(simulation, lap))
+        along = np.stack([np.interp(self._s, self._s[::FINER], column, period=length) for column in columns], axis=1)
+        self.plans = pace_plans(simulation, lap, pace)
         order = np.argsort(places % track.length)
         at, line_s = (places % track.length)[order], np.unwrap(self._s[::FINER][order], period=length)
         turns = np.array([-1, 0, 1])
-        self._near = np.interp(
+        near = np.interp(
             np.arange(len(track.points)) * track.spacing,
             (at + turns[:, None] * track.length).ravel(),
             (line_s + turns[:, None] * length).ravel(),
         )
+        self.tables = tables_of(vehicle, self.line, near, along, self.plans)
         self._attacking = np.zeros(0, bool)
-        self._attacks = len(plans.whole) > 0
+        self.attacks = len(self.plans.whole) > 0
         self._simulation, self._places = simulation, places
         self._begin: npt.NDArray[np.bool_] | None = None
 
@@ -106,7 +95,7 @@ class LapDriver:
         """
         track, count = simulation.track, len(self._s) // FINER
         start = np.tile(np.arange(0, len(self._s), FINER), 2)
-        states = self._plans[-1, start, :SIZE].copy()
+        states = self.plans.calm[-1, start, :SIZE].copy()
         states[:, OFFSET] += np.repeat([-READY, READY], count) * self.vehicle.reference_width
         world = simulation.world(len(start))
         world.reset()
@@ -116,7 +105,7 @@ class LapDriver:
         cars["steps"] = 1
         self._attacking = np.ones(len(start), bool)
         safe = np.ones(len(start), bool)
-        lap = float(np.sum(np.diff(self._s, append=self.line.length) / self._speed)) / self.pace
+        lap = float(np.sum(np.diff(self._s, append=self.line.length) / self.tables.along[:, SPEEDS])) / self.pace
         for _ in range(int(SETTLED * lap / world.step_dt)):
             world.step(actions_of(self.commands(cars), self.vehicle))
             safe &= (world.final_cars.reshape(-1)["ended"] == Ending.RUNNING) & self._attacking
@@ -126,84 +115,18 @@ class LapDriver:
 
     def commands(self, cars: Cars) -> Array:
         """Steering angle [rad] and acceleration [m/s^2] to ask for, (K, 2), of cars (K,)."""
-        s, states, pace = self._located(cars)
-        calm = self._follow(s, states, pace)
-        if not self._attacks:
+        calm, whole, beside, s = steered(self.tables, np.zeros(len(cars), np.int64), cars)
+        if not self.attacks:
             return calm
         safe = self._safe  # which drives other cars, the first time
         if len(self._attacking) != len(cars):
             self._attacking = np.zeros(len(cars), bool)
-        row, off = self._beside(s, states)
-        ready = (np.abs(pace / self._calm - 1) < READY_PACE) & (off < READY) & safe[row]
-        lost = (off > LOST) | (pace < LOST_PACE * self._calm) | (cars["steps"] == 0)
-        self._attacking = (self._attacking | ready) & ~lost
-        full = answer(between(self._attack, s, self.line.length), states)
-        return np.where(self._attacking[:, None], full, calm)
-
-    def advice(self, cars: Cars) -> Array:
-        """As `commands`, by what the cars (K,) do now alone: the whole pace where they are close to the calm plan.
-
-        Followed, it leads some cars off the road, which `commands` would not have; a student learns from both.
-        """
-        s, states, pace = self._located(cars)
-        calm = self._follow(s, states, pace)
-        if not self._attacks:
-            return calm
-        close = (self._beside(s, states)[1] < TOLD) & (pace > TOLD_PACE * self._calm)
-        full = answer(between(self._attack, s, self.line.length), states)
-        return np.where(close[:, None], full, calm)
-
-    def _located(self, cars: Cars) -> tuple[Array, Array, Array]:
-        """Arc length, state, and speed as a share of the lap's, of cars (K,)."""
-        s, states = located(cars, self.line, self._near[cars["nearest"]], self.vehicle)
-        return s, states, states[:, SPEED] / np.interp(s, self._s, self._speed, period=self.line.length)
-
-    def _beside(self, s: Array, states: Array) -> tuple[npt.NDArray[np.intp], Array]:
-        """Rows (K,) of the calm plan that are nearest to cars, and how far they are off it [car's widths]."""
+        off, pace = beside.T
         row = (np.mod(s, self.line.length) * len(self._s) / self.line.length).astype(np.intp) % len(self._s)
-        return row, np.abs(states[:, OFFSET] - self._plans[-1, row, OFFSET]) / self.vehicle.reference_width
-
-    def _follow(self, s: Array, states: Array, pace: Array) -> Array:
-        """Commands (K, 2) that bring cars to the calm pace and keep them there."""
-        wanted = between(self._plans[-1], s, self.line.length)
-        here = self._at(s, np.clip(pace, self._paces[0], SLOWER * self._calm))
-        widest = WIDEST * self.vehicle.reference_width
-        aim = here[:, OFFSET] + JOINING * np.interp(s, self._s, self._inwards, period=self.line.length)
-        here[:, OFFSET] = np.clip(aim, states[:, OFFSET] - widest, states[:, OFFSET] + widest)
-        slow, full = answer(here, states), answer(wanted, states)
-        behind = wanted[:, -SIZE + SPEED] * (wanted[:, SPEED] - here[:, SPEED])
-        straight = np.clip(wanted[:, SIZE + 1] / (STRAIGHT * self.vehicle.max_drive), 0, 1)
-        straight[wanted[:, SPEED] > TOP * self._calm * self.vehicle.max_speed] = 1.0
-        slow[:, 1] += straight * np.minimum(behind, CATCH_UP * self.vehicle.max_lateral)
-        slow = self._held(slow, states)
-        share = np.clip((pace / self._calm - SLOWER) / (NEAR - SLOWER), 0, 1)[:, None]
-        return np.asarray(share * full + (1 - share) * slow)
-
-    def _held(self, commands: Array, states: Array) -> Array:
-        """Commands (K, 2) without what the tyres cannot hold: steering past their best slip, pedals beside the bend."""
-        car = self.vehicle
-        if car.model == "linear":
-            return commands
-        forward = np.maximum(states[:, SPEED], 1.0)
-        front = np.arctan2(states[:, W] + car.front_axle * states[:, YAW_RATE], forward)
-        slip = np.clip(commands[:, 0] - front, -self._peak, self._peak)
-        used = np.maximum(np.abs(slip) / self._peak, np.abs(forward * states[:, YAW_RATE]) / car.max_lateral)
-        left = car.max_lateral * np.sqrt(1 - np.minimum(used, 1.0) ** 2)
-        load = car.rear_axle / car.wheelbase  # share of the weight on the front axle
-        drive = min(_share(load, car.drive_front), _share(1 - load, 1 - car.drive_front))
-        brake = min(_share(load, car.brake_front), _share(1 - load, 1 - car.brake_front))
-        return np.stack([front + slip, np.clip(commands[:, 1], -brake * left, drive * left)], axis=1)
-
-    def _at(self, s: Array, pace: Array) -> Array:
-        """Rows (K, 20) at arc lengths s (K,) between the plans of the paces."""
-        level = np.interp(pace, self._paces, np.arange(len(self._paces)))
-        low = np.minimum(level.astype(int), max(len(self._paces) - 2, 0))
-        rise = (level - low)[:, None]
-        slower, faster = (
-            between(self._plans, s, self.line.length, number)
-            for number in (low, np.minimum(low + 1, len(self._paces) - 1))
-        )
-        return np.asarray(slower * (1 - rise) + faster * rise)
+        ready = (np.abs(pace - 1) < READY_PACE) & (off < READY) & safe[row]
+        lost = (off > LOST) | (pace < LOST_PACE) | (cars["steps"] == 0)
+        self._attacking = (self._attacking | ready) & ~lost
+        return np.where(self._attacking[:, None], whole, calm)
 
 
 def driven_lap(track: Track, vehicle: Vehicle, lap: OptimalLap, action_repeat: int = 2) -> float | None:
@@ -233,11 +156,6 @@ def driven_lap(track: Track, vehicle: Vehicle, lap: OptimalLap, action_repeat: i
             return float(done["lap_time"])
         here = here + states[:, SPEED] * world.step_dt
     return None
-
-
-def _share(load: float, force: float) -> float:
-    """How much of the car's grip the pedal can use before an axle with so much of load and force slides."""
-    return load / force if force else np.inf
 
 
 def best_driver(
@@ -283,14 +201,25 @@ class OptimalDriver:
 
     def __init__(self, drivers: Sequence[LapDriver]) -> None:
         self._drivers = list(drivers)
+        self._tables = together([driver.tables for driver in drivers])
 
     def actions(self, cars: Cars) -> npt.NDArray[np.float32]:
         """Actions (N, 2) of all cars (N,) of the world."""
-        return self._of_each(cars, LapDriver.commands)
+        out = np.zeros((len(cars), 2), np.float32)
+        for number, driver in enumerate(self._drivers):
+            mine = cars["track"] == number
+            if mine.any():
+                out[mine] = actions_of(driver.commands(cars[mine]), driver.vehicle)
+        return out
 
     def advice(self, cars: Cars) -> npt.NDArray[np.float32]:
-        """Actions (N, 2) by what cars (N,) do now alone, see LapDriver."""
-        return self._of_each(cars, LapDriver.advice)
+        """Actions (N, 2) by what cars (N,) do now alone: the whole pace where they are close to the calm plan.
+
+        Followed, it leads some cars off the road, which `actions` would not have; a student learns from both.
+        """
+        calm, whole, beside, _ = steered(self._tables, cars["track"], cars)
+        close = (beside[:, 0] < TOLD) & (beside[:, 1] > TOLD_PACE) & self._tables.tracks["attacks"][cars["track"]]
+        return actions_of(np.where(close[:, None], whole, calm), self._drivers[0].vehicle)
 
     @property
     def facts(self) -> dict[str, str]:
@@ -300,11 +229,3 @@ class OptimalDriver:
             f"driver of {driver.track.name}": f"{driver.pace:g} of {kind} {driver.lap.time_s:.6f} s"
             for driver, kind in kinds
         }
-
-    def _of_each(self, cars: Cars, commands: Callable[[LapDriver, Cars], Array]) -> npt.NDArray[np.float32]:
-        out = np.zeros((len(cars), 2), np.float32)
-        for number, driver in enumerate(self._drivers):
-            mine = cars["track"] == number
-            if mine.any():
-                out[mine] = actions_of(commands(driver, cars[mine]), driver.vehicle)
-        return out

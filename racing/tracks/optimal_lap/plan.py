@@ -122,17 +122,13 @@ def _along(lap: OptimalLap | ReferenceLap, simulation: Simulation, s: Array, col
     return np.interp(s, np.arange(count) * length / count, column, period=length)
 
 
-def between(rows: Array, s: Array, length: float, number: Array | None = None) -> Array:
-    """Rows (K, M) at arc lengths s (K,) of a table whose rows (N, M) lie evenly along a line of `length` [m].
-
-    number: (K,) which table each is taken of, where `rows` (P, N, M) are several.
-    """
-    count = rows.shape[-2]
+def between(rows: Array, s: Array, length: float) -> Array:
+    """Rows (K, M) at arc lengths s (K,) of a table whose rows (N, M) lie evenly along a line of `length` [m]."""
+    count = len(rows)
     at = np.mod(s, length) * count / length
     left, share = at.astype(int) % count, (at - np.floor(at))[:, None]
     right = (left + 1) % count
-    here, ahead = (rows[left], rows[right]) if number is None else (rows[number, left], rows[number, right])
-    return np.asarray(here * (1 - share) + ahead * share)
+    return np.asarray(rows[left] * (1 - share) + rows[right] * share)
 
 
 def answer(rows: Array, states: Array) -> Array:

@@ -13,10 +13,11 @@ from racing.tracks.catalog import load_track
 from racing.tracks.generator import generate
 from racing.tracks.optimal_lap import driver as driver_module
 from racing.tracks.optimal_lap.calm_line import wider_of
-from racing.tracks.optimal_lap.driver import BY_REFERENCE, LapDriver, best_driver
+from racing.tracks.optimal_lap.driver import BY_REFERENCE, LapDriver, OptimalDriver, best_driver
 from racing.tracks.optimal_lap.lap import limits, optimal_lap
-from racing.tracks.optimal_lap.simulation import SIZE, SPEED, Simulation, actions_of
+from racing.tracks.optimal_lap.simulation import SIZE, SPEED, Simulation, located, place
 from racing.tracks.optimal_lap.smooth_line import line_through
+from racing.tracks.optimal_lap.steering import steered
 from racing.tracks.racing_line import steps_of
 from racing.tracks.reference_lap import reference_lap
 
@@ -71,13 +72,13 @@ def test_a_line_that_can_be_steered_is_left_alone(kart: Vehicle):
 def test_a_pace_that_cannot_be_driven_is_none(f1tenth: Vehicle):
     track = load_track("mini")
     driver = LapDriver(track, f1tenth, reference_lap(track, f1tenth), 2, BY_REFERENCE)  # its line: of a point mass
-    assert not driver._attacks
+    assert not driver.attacks
     task = SensorsTask([track], f1tenth, races=20, seed=3, episodes=evaluation_episodes(1, 300.0))
     task.reset()
-    cars = task.world.cars.reshape(-1)
+    cars, drivers = task.world.cars.reshape(-1), OptimalDriver([driver])
     for _ in range(300):
-        np.testing.assert_array_equal(driver.advice(cars), commands := driver.commands(cars))
-        task.step_batch(actions_of(commands, f1tenth))
+        np.testing.assert_array_equal(drivers.advice(cars), actions := drivers.actions(cars))
+        task.step_batch(actions)
     driven_lap = task.world.cars.reshape(-1)["best_lap"]
     assert (task.world.cars.reshape(-1)["episode"] <= 2).all()
     assert (driven_lap[driven_lap > 0] < 1.3 * driver.lap.time_s).all()
@@ -88,13 +89,17 @@ def test_it_catches_up_on_a_straight_where_the_top_speed_is_reached(f1tenth: Veh
     track = generate(3, "fast", 150.0, 1.7)
     lap = reference_lap(track, f1tenth)
     driver = LapDriver(track, f1tenth, lap, 2, 0.9)
-    fast = np.flatnonzero(driver._plans[-1, :, SPEED] > 0.995 * driver._calm * f1tenth.max_speed)
+    top = driver.plans.paces[-1] * f1tenth.max_speed
+    fast = np.flatnonzero(driver.plans.calm[-1, :, SPEED] > 0.995 * top)
     assert len(fast) > 50
-    row = fast[len(fast) // 2]
-    states = driver._plans[-1, row : row + 1, :SIZE].copy()
+    row = fast[len(fast) // 2 :][:1]
+    states = driver.plans.calm[-1, row, :SIZE].copy()
     states[:, SPEED] *= 0.6
-    pace = states[:, SPEED] / np.interp(driver._s[row : row + 1], driver._s, driver._speed)
-    assert driver._follow(driver._s[row : row + 1], states, pace)[0, 1] > 1.0  # [m/s^2]
+    cars = Simulation(track, f1tenth, 2, driver.line).world(1).cars.reshape(-1)
+    s = row * driver.line.length / driver.plans.calm.shape[1]
+    place(cars, driver.line, s, states, f1tenth)
+    cars["nearest"] = np.argmin(np.linalg.norm(track.points - driver.line.spline(s), axis=1))
+    assert driver.commands(cars)[0, 1] > 1.0  # [m/s^2]
 
 
 def test_at_a_lower_pace_it_is_that_much_slower_on_every_track(kart: Vehicle):
@@ -153,20 +158,43 @@ def test_it_steers_the_same_whatever_other_cars_do(kart: Vehicle):
 def test_its_advice_is_what_it_does_where_a_car_is_on_its_plan_and_needs_no_memory(kart: Vehicle):
     track = load_track("circuit")
     task = SensorsTask([track], kart, races=20, seed=3, episodes=evaluation_episodes(9, 3000.0))
-    driver, stranger = (LapDriver(track, kart, optimal_lap(track, kart), 2) for _ in range(2))
+    driver = LapDriver(track, kart, optimal_lap(track, kart), 2)
+    both, stranger = OptimalDriver([driver]), OptimalDriver([LapDriver(track, kart, optimal_lap(track, kart), 2)])
     cars = task.world.cars.reshape(-1)
     task.reset()
-    calm = driver.commands(cars)
-    np.testing.assert_array_equal(driver.advice(cars), calm)  # all of them are slow at first
+    np.testing.assert_array_equal(both.advice(cars), both.actions(cars))  # all of them are slow at first
     for _ in range(400):
-        task.step_batch(actions_of(driver.commands(cars), kart))
-    commands, attacking = driver.commands(cars), driver._attacking.copy()
+        task.step_batch(both.actions(cars))
+    actions, attacking = both.actions(cars), driver._attacking.copy()
     assert attacking.sum() > 10
     advice = stranger.advice(cars)
-    np.testing.assert_array_equal(advice, driver.advice(cars))
-    same = (advice == commands).all(axis=1)
+    np.testing.assert_array_equal(advice, both.advice(cars))
+    same = (advice == actions).all(axis=1)
     assert same[attacking].sum() > 0.5 * attacking.sum()  # its line is the calm one's but for the bends
     assert (driver._attacking == attacking).all()
-    cars["x"] += 3.0  # beside the road or not: far from every plan
-    cars["y"] += 3.0
-    np.testing.assert_array_equal(driver.advice(cars), driver._follow(*driver._located(cars)))
+
+
+def test_of_several_tracks_each_car_is_told_what_its_own_driver_says(kart: Vehicle):
+    tracks = [load_track(name) for name in ("oval", "circuit", "figure_eight")]
+    task = SensorsTask(tracks, kart, races=12, seed=3, episodes=evaluation_episodes(9, 3000.0))
+    task.reset()
+    cars = task.world.cars.reshape(-1)
+    drivers = [LapDriver(track, kart, optimal_lap(track, kart), 2) for track in tracks]
+    for _ in range(100):
+        advice = OptimalDriver(drivers).advice(cars)
+        for number, driver in enumerate(drivers):
+            mine = cars[cars["track"] == number].copy()
+            mine["track"] = 0
+            np.testing.assert_array_equal(advice[cars["track"] == number], OptimalDriver([driver]).advice(mine))
+        task.step_batch(advice)
+
+
+def test_the_nearest_point_of_the_line_is_found_as_before_compiling(kart: Vehicle):
+    track = load_track("circuit")
+    driver = LapDriver(track, kart, optimal_lap(track, kart), 2)
+    task = SensorsTask([track], kart, races=50, seed=3, episodes=evaluation_episodes(9, 3000.0))
+    task.reset()
+    cars = task.world.cars.reshape(-1)
+    s = steered(driver.tables, np.zeros(len(cars), int), cars)[3]
+    found, _ = located(cars, driver.line, driver.tables.near[cars["nearest"]], kart)
+    np.testing.assert_allclose(s, found, atol=1e-5)
