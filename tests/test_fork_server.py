@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.fork_client import ForkingPopen, real_processes
+import racing
+import racing_launchers
+from tests.conftest import REPOSITORY
+from tests.support.fork_client import MODULES, ForkingPopen, real_processes
 from tests.support.mlflow_server import wait_until
 
 
@@ -31,11 +37,15 @@ def probe(*arguments: str, **options) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
 
 
+def is_fork(process: subprocess.Popen) -> bool:
+    return isinstance(process, ForkingPopen) and process.is_fork
+
+
 def test_it_gets_what_it_is_given(forked: bool, tmp_path: Path):
     environment = os.environ | {"WORD": "ä b", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     del environment["HOME"]
     process = probe("0", "--two words=ü", cwd=tmp_path, env=environment, stderr=subprocess.STDOUT)
-    assert isinstance(process, ForkingPopen) == forked
+    assert is_fork(process) == forked
     said, _ = process.communicate("a line\n", timeout=60)
     told = [line for line in said.splitlines() if line.startswith("{")]
     assert sorted(line for line in said.splitlines() if line not in told) == ["and on stderr", "at the end"]
@@ -103,10 +113,26 @@ def test_it_notices_that_its_parent_is_gone(forked: bool):
     wait_until(lambda: not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == "zombie", "it has ended")
 
 
+def test_it_is_a_fork_whatever_was_imported_meanwhile():
+    """Some packages change the environment, and with it what others read when they are imported."""
+    for package in (racing, racing_launchers):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__") and ".modal" not in module.name:
+                importlib.import_module(module.name)
+    with probe("0") as process:
+        assert is_fork(process)
+
+
+def test_every_program_that_ours_start_is_forked():
+    code = [path.read_text() for folder in ("racing", "launchers") for path in (REPOSITORY / folder).rglob("*.py")]
+    started = {module for text in code for module in re.findall(r'"-m", "((?:racing|racing_launchers)[\w.]*)"', text)}
+    assert started == set(MODULES)
+
+
 @pytest.mark.cold
 def test_what_is_marked_cold_starts_an_interpreter():
     with probe("0") as process:
-        assert not isinstance(process, ForkingPopen)
+        assert not is_fork(process)
 
 
 def test_a_checkout_elsewhere_has_its_own_code(tmp_path: Path):

@@ -24,7 +24,10 @@ import racing
 from racing.tracking.store import ENVIRONMENT as MLFLOW_ENVIRONMENT
 from tests.support.fork_server import LENGTH, NUMBER, PADDING, address_of, read_exactly
 
-MODULES = ("racing", "racing.tracking.sender", "racing_launchers.worker", "racing_launchers.local.supervisor")
+MODULES = (
+    *("racing", "racing.tracking.sender"),
+    *("racing_launchers.worker", "racing_launchers.collector", "racing_launchers.local.supervisor"),
+)
 READ_AT_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "TORCH_", "LD_")  # begin of variables' names
 RealPopen = subprocess.Popen
 
@@ -37,6 +40,12 @@ _lease: socket.socket | None = None
 def install(address: str, *, start: bool = False) -> None:
     """From now on, fork. start: start the server when it is first needed, and keep it alive."""
     global _address, _environment, _starter
+    # They set LD_LIBRARY_PATH and NUMBA_CACHE_DIR when they are imported: if that were later, nothing that is started
+    # from then on would have the server's settings, and nothing would be forked.
+    import cv2  # noqa: F401
+
+    import racing.sim.kernels.kernel  # noqa: F401
+
     _address, _environment, _starter = address, dict(os.environ), start
     if sys.platform == "linux":
         subprocess.Popen = ForkingPopen  # type: ignore[misc]
@@ -56,6 +65,11 @@ class ForkingPopen(subprocess.Popen[Any]):
     """subprocess.Popen, which forks where it can."""
 
     _status: socket.socket | None = None
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether it is one: what cannot be forked is started as ever."""
+        return self._status is not None
 
     def _execute_child(self, args: Any, *rest: Any) -> None:
         """Called by Popen's constructor with all of its arguments, pipes made."""
