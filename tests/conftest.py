@@ -22,7 +22,7 @@ import pytest
 from racing.config import load_group
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
-from tests.support import fork_client, store_template
+from tests.support import blank_pictures, fork_client, store_template
 
 pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -50,10 +50,14 @@ LONGEST = {
 
 
 def pytest_configure() -> None:
-    """Programs are forked from a warm process, one for all processes of pytest-xdist; stores are copies of one."""
+    """Programs are forked from a warm process, one for all processes of pytest-xdist; stores are copies of one.
+
+    Pictures are blank.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
     fork_client.install(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"racing-tests-{os.getpid()}"), start=True)
     store_template.install()
+    blank_pictures.install()
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +66,7 @@ def warm_or_cold(request: pytest.FixtureRequest) -> Iterator[None]:
         if request.node.get_closest_marker("cold"):
             stack.enter_context(fork_client.real_processes())
             stack.enter_context(store_template.real_stores())
+            stack.enter_context(blank_pictures.real_pictures())
         yield
 
 

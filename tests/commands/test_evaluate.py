@@ -67,6 +67,7 @@ def evaluated(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.cold
 def test_a_run_is_driven_and_its_files_are_kept_with_it(
     run: RunDirectory, outputs: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -82,6 +83,7 @@ def test_a_run_is_driven_and_its_files_are_kept_with_it(
         assert word in table
     folder = run.path / "evaluations" / "oval-kart-seed0"
     assert {path.name for path in folder.iterdir()} == FILES
+    assert all(path.stat().st_size > 10_000 for path in folder.glob("*.png"))  # something is drawn on them
     assert lines[-5:] == [
         str(folder / name) for name in ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png")
     ]

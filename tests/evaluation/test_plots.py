@@ -15,6 +15,8 @@ from racing.sim.vehicle import Vehicle
 from racing.tracks.reference_lap import reference_lap, stations
 from tests.support.drivers import follower, group
 
+pytestmark = pytest.mark.cold
+
 
 def lap_of(track: Track, vehicle: Vehicle, *, crash: bool = False) -> dict[str, np.ndarray]:
     task = evaluation_task(group("env/mlp"), [track], vehicle, [60.0], races=2, laps=2, seed=0)

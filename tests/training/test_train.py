@@ -86,7 +86,9 @@ def test_the_run_directory_is_complete(run: RunDirectory):
     assert run.status == "FINISHED"
     assert {path.name for path in run.path.iterdir()} >= FILES
     assert {path.name for path in (run.path / "export").iterdir()} == {"policy.zip", "policy.onnx"}
-    assert {path.name for path in (run.path / "evaluations" / "000008192").iterdir()} == PICTURES
+    evaluated = run.path / "evaluations" / "000008192"
+    assert {path.name for path in evaluated.iterdir()} == PICTURES
+    assert all(path.stat().st_size > 10_000 for path in evaluated.glob("*.png"))  # something is drawn on them
     assert not list(run.path.rglob("*.tmp*"))
     assert run.config["algo"]["total_timesteps"] == 8192
     assert yaml.safe_load((run.path / "overrides.yaml").read_text())[:3] == ARGUMENTS
