@@ -281,8 +281,10 @@ def test_the_senders_of_other_sinks_do_without_mlflow(begin):
     code = "import sys, racing.tracking.sender as s; s.main(sys.argv[1:]); "
     code += "print([m for m in sys.modules if m == 'mlflow'])"
     run.finish({"a": 1})
+    pipes = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
     for name in ("tensorboard", "wandb"):
         command = [sys.executable, "-c", code, str(run.path), "--parent", "1", "--sink", name]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        # In a session of its own, as ever: a sender steps back with all of its session, which would be that of pytest.
+        done = subprocess.run(command, **pipes, start_new_session=True)
         assert done.stdout == "[]\n", done.stderr
     assert RunDirectory(Path(run.path)).finished
