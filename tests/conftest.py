@@ -22,7 +22,7 @@ import pytest
 from racing.config import load_group
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
-from tests.support import blank_pictures, fork_client, store_template
+from tests.support import blank_pictures, fork_client, parsed_once, store_template
 
 pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -52,12 +52,13 @@ LONGEST = {
 def pytest_configure() -> None:
     """Programs are forked from a warm process, one for all processes of pytest-xdist; stores are copies of one.
 
-    Pictures are blank.
+    Pictures are blank, files of conf/ parsed once.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
     fork_client.install(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"racing-tests-{os.getpid()}"), start=True)
     store_template.install()
     blank_pictures.install()
+    parsed_once.install()
 
 
 @pytest.fixture(autouse=True)
