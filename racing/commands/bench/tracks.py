@@ -18,6 +18,7 @@ SIZES = {  # style -> (length, width) [m] of what is generated
     "flowing": (950.0, 11.5),
     "tight": (720.0, 9.0),
     "hairpin": (720.0, 9.0),
+    "switchback": (720.0, 9.0),
     "fast": (1900.0, 14.0),
     "figure_eight": (700.0, 11.0),
     "kart": (420.0, 7.0),

@@ -158,7 +158,7 @@ def _add_writing(verbs: Any) -> None:
     verb.add_argument(
         "--style",
         default="flowing",
-        help="oval, flowing, tight, hairpin, fast, figure_eight, street or kart; default flowing",
+        help="oval, flowing, tight, hairpin, switchback, fast, figure_eight, street or kart; default flowing",
     )
     verb.add_argument("--seed", type=int, default=0, help="default 0")
     verb.add_argument("--length", type=float, default=950.0, help="of the centreline [m]; default 950")
