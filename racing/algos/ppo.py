@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
+from racing.algos.activations import quicken
 from racing.algos.common import BatchAlgorithm, GreedyModule, layers, schedule
 from racing.algos.common import activation as activation_class
 from racing.algos.distillation import Imitation, Teacher
@@ -74,6 +75,8 @@ class BatchPPO(BatchAlgorithm, PPO):
             self.rollout_buffer_class = FrameRollout if frames else Rollout
             self.rollout_buffer_kwargs = {"stack": self.env.stack} if frames else {}
         super()._setup_model()
+        if self.env is not None and self.device.type == "cpu":
+            quicken(self.policy)
 
     @property
     def _privileged_critic(self) -> th.nn.Module | None:
@@ -317,6 +320,8 @@ def make_ppo(
         policy_kwargs |= vision_kwargs(env.observation_space, cnn, features_dim, precision, device)
         policy_kwargs["privileged"] = env.privileged.shape[1] if privileged_critic else 0
         policy = VisionPolicy
+    else:  # not where weights are channels_last: fused steps take the averages of a checkpoint to be laid out as these
+        policy_kwargs["optimizer_kwargs"] = {"fused": True}
     rate = schedule(learning_rate, learning_rate_end)
     parts: dict[str, Any] = {"learning_rate": rate, "policy_kwargs": policy_kwargs, "seed": seed, "device": device}
     model = BatchPPO(policy, env, **parts, **settings)
