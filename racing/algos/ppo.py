@@ -321,7 +321,7 @@ def make_ppo(
         policy_kwargs["privileged"] = env.privileged.shape[1] if privileged_critic else 0
         policy = VisionPolicy
     else:  # not where weights are channels_last: fused steps take the averages of a checkpoint to be laid out as these
-        policy_kwargs["optimizer_kwargs"] = {"fused": True}
+        policy_kwargs["optimizer_kwargs"] = {"eps": 1e-5, "fused": True}  # eps as Stable-Baselines3 has it
     rate = schedule(learning_rate, learning_rate_end)
     parts: dict[str, Any] = {"learning_rate": rate, "policy_kwargs": policy_kwargs, "seed": seed, "device": device}
     model = BatchPPO(policy, env, **parts, **settings)

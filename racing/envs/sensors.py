@@ -27,6 +27,7 @@ MOTIONS = ("yaw_rate", "steering", "slip", "acceleration", "line_offset")
 LINES = ("centre", "reference", "optimal")
 LINE_OFFSET = MOTIONS.index("line_offset")
 LARGE_SLIP = 0.2  # [rad] that is scaled to 1
+CRAWL_TIME = 0.5  # [s] in which a car that stands would come to `crawl`
 
 REWARD_TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
 """Reward terms, each a number per environment step; the reward is their sum weighted by the config's numbers:
@@ -93,6 +94,7 @@ class SensorsTask:
         line: Literal["centre", "reference", "optimal"] = "centre",
         preview_spacing: float | None = None,
         action_repeat: int = 2,
+        crawl: float = 0.0,
         reward: Mapping[str, float] | None = None,
         episodes: Mapping[str, Any] | EpisodeConfig | None = None,
         threads: int = 1,
@@ -116,6 +118,8 @@ class SensorsTask:
         require_number("preview", preview, 0, 64, whole=True, remedy="0 switches it off")
         spacing = vehicle.sensor_range / 15 if preview_spacing is None else preview_spacing
         require_number("preview_spacing", spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
+        require_number("crawl", crawl, 0.0, vehicle.max_speed / 2, unit="m/s", remedy="0: the car can stand")
+        self.crawl = float(crawl)
         finder = RangeFinder(
             rays=rays,
             field_of_view=radians("field_of_view", field_of_view),
@@ -200,7 +204,7 @@ class SensorsTask:
     def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
         """Advance all cars by one environment step. actions (N, 2)."""
         world = self.world
-        world.step(actions)
+        world.step(self._crawling(actions) if self.crawl else actions)
         final, cars = world.final_cars.reshape(-1), world.cars.reshape(-1)
         terms = np.empty((self.num_cars, len(REWARD_TERMS)), np.float32)
         terminated = np.empty(self.num_cars, np.bool_)
@@ -220,6 +224,14 @@ class SensorsTask:
             truncated=truncated,
             final_observation=last,
         )
+
+    def _crawling(self, actions: npt.NDArray[Any]) -> F:
+        """`actions` (N, 2) with enough throttle that no car stays slower than `crawl`."""
+        actions = np.array(actions, np.float32)
+        short = np.float32(self.crawl) - self.world.cars["v"].reshape(-1)
+        pull = short * np.float32(1 / (CRAWL_TIME * self.vehicle.max_drive))
+        actions[:, 1] = np.where(short > 0, np.maximum(actions[:, 1], np.minimum(pull, np.float32(1))), actions[:, 1])
+        return actions
 
     def last_episode(self, i: int) -> dict[str, Any]:
         """Facts of the episode that car i ended in the last step; lap_time [s] of its best lap, 0: none."""
