@@ -54,12 +54,12 @@ def test_sim(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 
 def test_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    content, table = measured("tracks", tmp_path, capsys, "circuits=8", "scales=[0.6]")
+    content, table = measured("tracks", tmp_path, capsys, "circuits=9", "scales=[0.6]")
     rows = {row["what"]: row for row in content["rows"]}
-    assert len(rows) == 9
+    assert len(rows) == 10
     assert all(row["invalid"] == 0 and row["driven"] == 1 for what, row in rows.items() if what.startswith("generated"))
     assert rows["colour pictures, 0.6 m/px"]["mean_m"] < 0.25
-    assert content["summary"] == {"generated": 8, "invalid": 0, "completed_share": 1.0}
+    assert content["summary"] == {"generated": 9, "invalid": 0, "completed_share": 1.0}
     assert "generated street" in table
 
 
