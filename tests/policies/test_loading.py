@@ -108,7 +108,7 @@ def test_a_file_names_the_class_that_reads_it(kind: str, tmp_path: Path):
     loaded = load_model(path)
     assert type(loaded) is type(model)
     expected = model.predict(OBSERVATIONS, deterministic=True)[0]
-    np.testing.assert_array_equal(loaded.predict(OBSERVATIONS, deterministic=True)[0], expected)
+    np.testing.assert_allclose(loaded.predict(OBSERVATIONS, deterministic=True)[0], expected, atol=1e-6)
 
 
 def test_a_third_algorithm_is_saved_loaded_and_exported(third: BatchAlgorithm, tmp_path: Path):
