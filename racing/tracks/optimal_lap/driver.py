@@ -15,20 +15,10 @@ from racing.errors import missing_package, require_number
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.tracks.optimal_lap.calm_line import inwards_of
 from racing.tracks.optimal_lap.lap import NotSolved, OptimalLap, known_optimal_lap, optimal_lap
-from racing.tracks.optimal_lap.paces import FINER, PACES, pace_plans
-from racing.tracks.optimal_lap.plan import answer, between, plan
-from racing.tracks.optimal_lap.simulation import (
-    OFFSET,
-    SIZE,
-    SPEED,
-    Cars,
-    Simulation,
-    actions_of,
-    located,
-    place,
-)
+from racing.tracks.optimal_lap.paces import FINER, PACES, PacePlans, pace_plans
+from racing.tracks.optimal_lap.plan import plan
+from racing.tracks.optimal_lap.simulation import OFFSET, SIZE, Cars, Simulation, actions_of, place
 from racing.tracks.optimal_lap.smooth_line import line_through
 from racing.tracks.optimal_lap.steering import SPEEDS, steered, tables_of, together
 from racing.tracks.reference_lap import ReferenceLap, reference_lap, stations
@@ -58,34 +48,19 @@ class LapDriver:
     ) -> None:
         require_number("pace", pace, PACES[0], 1.0, remedy="1 is the whole speed of the lap")
         self.track, self.vehicle, self.lap, self.pace = track, vehicle, lap, pace
-        self.line = line_through(lap.points)
-        length, count = self.line.length, FINER * len(lap.points)
-        self._s = np.arange(count) * length / count
-        simulation = Simulation(track, vehicle, action_repeat, self.line)
-        places = stations(track, lap.points)[0]
-        columns = (lap.speed, inwards_of(simulation, lap))
-        along = np.stack([np.interp(self._s, self._s[::FINER], column, period=length) for column in columns], axis=1)
-        self.plans = pace_plans(simulation, lap, pace)
-        order = np.argsort(places % track.length)
-        at, line_s = (places % track.length)[order], np.unwrap(self._s[::FINER][order], period=length)
-        turns = np.array([-1, 0, 1])
-        near = np.interp(
-            np.arange(len(track.points)) * track.spacing,
-            (at + turns[:, None] * track.length).ravel(),
-            (line_s + turns[:, None] * length).ravel(),
-        )
-        self.tables = tables_of(vehicle, self.line, near, along, self.plans)
+        self._simulation = Simulation(track, vehicle, action_repeat, line_through(lap.points))
+        plans = pace_plans(self._simulation, lap, pace)
+        self.tables = tables_of(self._simulation, lap, plans)
+        self.calm, self.attacks = plans.calm[-1].copy(), len(plans.whole) > 0
         self._attacking = np.zeros(0, bool)
-        self.attacks = len(self.plans.whole) > 0
-        self._simulation, self._places = simulation, places
         self._begin: npt.NDArray[np.bool_] | None = None
 
     @property
     def _safe(self) -> npt.NDArray[np.bool_]:
         """(S,) see `_tried`; once."""
         if self._begin is None:
-            self._begin = np.zeros(len(self._s), bool)
-            self._begin = self._tried(self._simulation, self._places)
+            self._begin = np.zeros(len(self.calm), bool)
+            self._begin = self._tried(self._simulation, stations(self.track, self.lap.points)[0])
         return self._begin
 
     def _tried(self, simulation: Simulation, places: Array) -> npt.NDArray[np.bool_]:
@@ -93,19 +68,19 @@ class LapDriver:
 
         Asked of cars that are READY beside their plan, to either side, and of all places within ASIDE points.
         """
-        track, count = simulation.track, len(self._s) // FINER
-        start = np.tile(np.arange(0, len(self._s), FINER), 2)
-        states = self.plans.calm[-1, start, :SIZE].copy()
+        track, line, count = simulation.track, simulation.line, len(places)
+        start = np.tile(np.arange(0, FINER * count, FINER), 2)
+        states = self.calm[start, :SIZE].copy()
         states[:, OFFSET] += np.repeat([-READY, READY], count) * self.vehicle.reference_width
         world = simulation.world(len(start))
         world.reset()
         cars = world.cars.reshape(-1)
-        place(cars, self.line, self._s[start], states, self.vehicle)
+        place(cars, line, start * line.length / (FINER * count), states, self.vehicle)
         cars["nearest"] = np.tile(np.round(places / track.spacing).astype(int) % len(track.points), 2)
         cars["steps"] = 1
         self._attacking = np.ones(len(start), bool)
         safe = np.ones(len(start), bool)
-        lap = float(np.sum(np.diff(self._s, append=self.line.length) / self.tables.along[:, SPEEDS])) / self.pace
+        lap = float(np.sum(line.length / (FINER * count) / self.tables.along[:, SPEEDS])) / self.pace
         for _ in range(int(SETTLED * lap / world.step_dt)):
             world.step(actions_of(self.commands(cars), self.vehicle))
             safe &= (world.final_cars.reshape(-1)["ended"] == Ending.RUNNING) & self._attacking
@@ -122,7 +97,8 @@ class LapDriver:
         if len(self._attacking) != len(cars):
             self._attacking = np.zeros(len(cars), bool)
         off, pace = beside.T
-        row = (np.mod(s, self.line.length) * len(self._s) / self.line.length).astype(np.intp) % len(self._s)
+        length, count = self._simulation.line.length, len(self.calm)
+        row = (np.mod(s, length) * count / length).astype(np.intp) % count
         ready = (np.abs(pace - 1) < READY_PACE) & (off < READY) & safe[row]
         lost = (off > LOST) | (pace < LOST_PACE) | (cars["steps"] == 0)
         self._attacking = (self._attacking | ready) & ~lost
@@ -134,27 +110,24 @@ def driven_lap(track: Track, vehicle: Vehicle, lap: OptimalLap, action_repeat: i
 
     It begins on the plan and drives two laps; what counts is the second one.
     """
-    line = line_through(lap.points)
-    simulation = Simulation(track, vehicle, action_repeat, line)
-    found = plan(simulation, lap, 1.0)
-    s = np.arange(FINER * len(lap.points)) * line.length / (FINER * len(lap.points))
-    rows = found.at(s, line.length)
+    simulation = Simulation(track, vehicle, action_repeat, line_through(lap.points))
+    line, count = simulation.line, FINER * len(lap.points)
+    s = np.arange(count) * line.length / count
+    rows = plan(simulation, lap, 1.0).at(s, line.length)
+    tables = tables_of(simulation, lap, PacePlans(np.ones(1), rows[None], rows))
     world = simulation.world(1)
     world.reset()
     cars = world.cars.reshape(-1)
-    first = int(np.argmin(np.linalg.norm(line.spline(s) - track.points[0], axis=1)))
-    place(cars, line, s[first : first + 1], rows[first : first + 1, :SIZE], vehicle)
+    first = [np.argmin(np.linalg.norm(line.spline(s) - track.points[0], axis=1))]
+    place(cars, line, s[first], rows[first, :SIZE], vehicle)
     cars["nearest"] = 0
-    here = s[first : first + 1]
     for _ in range(int(3.2 * lap.time_s / world.step_dt)):
-        here, states = located(cars, line, here, vehicle)
-        world.step(actions_of(answer(between(rows, here, line.length), states), vehicle))
+        world.step(actions_of(steered(tables, np.zeros(1, np.int64), cars)[1], vehicle))
         done = world.final_cars.reshape(-1)[0]
         if done["ended"] != Ending.RUNNING:
             return None
         if done["laps"] == 2:
             return float(done["lap_time"])
-        here = here + states[:, SPEED] * world.step_dt
     return None
 
 

@@ -14,7 +14,7 @@ from racing.sim.track import grip_along
 from racing.tracks.optimal_lap.equations import Motion
 from racing.tracks.optimal_lap.lap import OptimalLap
 from racing.tracks.optimal_lap.regulator import refined
-from racing.tracks.optimal_lap.simulation import HEADING, OFFSET, SIZE, STEER, Simulation, turned
+from racing.tracks.optimal_lap.simulation import HEADING, OFFSET, STEER, Simulation, turned
 from racing.tracks.reference_lap import ReferenceLap
 
 Array = npt.NDArray[np.float64]
@@ -66,7 +66,7 @@ def plan(simulation: Simulation, lap: OptimalLap | ReferenceLap, pace: float, as
         return np.asarray(np.interp(t - turns * time[-1], time, table) + turns * line.length)
 
     def column(values: Array, t: Array) -> Array:
-        return np.asarray(np.interp(place_at(t), table[:-1], values, period=line.length))
+        return _along(lap, simulation, place_at(t), values)
 
     s = place_at(at)
     commands = np.zeros((count, 2))
@@ -90,7 +90,7 @@ def plan(simulation: Simulation, lap: OptimalLap | ReferenceLap, pace: float, as
         states = first(lap, simulation, s, pace)
         commands[:, 0] = first(lap, simulation, place_at(at + step_dt / 2), pace)[:, STEER]
         if aside is not None:
-            states[:, OFFSET] = np.interp(s, table[:-1], aside, period=line.length)
+            states[:, OFFSET] = _along(lap, simulation, s, aside)
         return Plan(s, *refined(missed, states, commands, vehicle))
 
     best = planned(steady_states if isinstance(lap, ReferenceLap) else slower_states)
@@ -118,22 +118,6 @@ def slower_states(lap: OptimalLap, simulation: Simulation, s: Array, pace: float
 
 
 def _along(lap: OptimalLap | ReferenceLap, simulation: Simulation, s: Array, column: Array) -> Array:
+    """A column (N,) of the lap's points, or one beside them, at arc lengths s (K,)."""
     length, count = simulation.line.length, len(lap.points)
     return np.interp(s, np.arange(count) * length / count, column, period=length)
-
-
-def between(rows: Array, s: Array, length: float) -> Array:
-    """Rows (K, M) at arc lengths s (K,) of a table whose rows (N, M) lie evenly along a line of `length` [m]."""
-    count = len(rows)
-    at = np.mod(s, length) * count / length
-    left, share = at.astype(int) % count, (at - np.floor(at))[:, None]
-    right = (left + 1) % count
-    return np.asarray(rows[left] * (1 - share) + rows[right] * share)
-
-
-def answer(rows: Array, states: Array) -> Array:
-    """Commands (K, 2) of a plan's rows (K, 20) to cars in `states` (K, 6)."""
-    deviations = states - rows[:, :SIZE]
-    deviations[:, HEADING] = turned(deviations[:, HEADING])
-    gains = rows[:, SIZE + 2 :].reshape(-1, 2, SIZE)
-    return np.asarray(rows[:, SIZE : SIZE + 2] - np.einsum("kij,kj->ki", gains, deviations))

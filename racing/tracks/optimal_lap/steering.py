@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from racing.sim.kernels.kernel import inlined, kernel
 from racing.sim.vehicle import Vehicle
+from racing.tracks.optimal_lap.calm_line import inwards_of
 from racing.tracks.optimal_lap.equations import Motion
-from racing.tracks.optimal_lap.paces import PACES, PacePlans
+from racing.tracks.optimal_lap.lap import OptimalLap
+from racing.tracks.optimal_lap.paces import FINER, PACES, PacePlans
 from racing.tracks.optimal_lap.simulation import (
     HEADING,
     NEAREST,
@@ -23,9 +25,10 @@ from racing.tracks.optimal_lap.simulation import (
     STEER,
     YAW_RATE,
     Cars,
+    Simulation,
     W,
 )
-from racing.tracks.optimal_lap.smooth_line import SmoothLine
+from racing.tracks.reference_lap import ReferenceLap, stations
 
 Array = npt.NDArray[np.float64]
 
@@ -88,26 +91,38 @@ class Tables:
     rows: Array
 
 
-def tables_of(vehicle: Vehicle, line: SmoothLine, near: Array, along: Array, plans: PacePlans) -> Tables:
-    """The tables of one track; arguments as the fields of Tables."""
-    track = np.zeros(1, TRACK)
-    paces = len(plans.paces)
-    track["length"], track["knots"], track["places"] = line.length, line.spline.c.shape[1], len(along)
-    track["paces"], track["attacks"] = paces, len(plans.whole) > 0
-    track["pace"][0, :paces] = plans.paces
-    load = vehicle.rear_axle / vehicle.wheelbase  # share of the weight on the front axle
-    car = np.zeros(1, CAR)
-    car["linear"], car["width"], car["max_speed"] = (
-        vehicle.model == "linear",
-        vehicle.reference_width,
-        vehicle.max_speed,
+def tables_of(simulation: Simulation, lap: OptimalLap | ReferenceLap, plans: PacePlans) -> Tables:
+    """The tables of one track, for its `plans` of `lap`."""
+    track, line, count = simulation.track, simulation.line, len(lap.points)
+    row = np.zeros(1, TRACK)
+    row["length"], row["knots"], row["places"] = line.length, line.spline.c.shape[1], FINER * count
+    row["paces"], row["attacks"] = len(plans.paces), len(plans.whole) > 0
+    row["pace"][0, : len(plans.paces)] = plans.paces
+    s = np.arange(FINER * count) * line.length / (FINER * count)
+    at = s[::FINER]
+    columns = (lap.speed, inwards_of(simulation, lap))
+    along = np.stack([np.interp(s, at, column, period=line.length) for column in columns], axis=1)
+    places = stations(track, lap.points)[0] % track.length
+    order, turns = np.argsort(places), np.array([[-1], [0], [1]])
+    near = np.interp(
+        np.arange(len(track.points)) * track.spacing,
+        (places[order] + turns * track.length).ravel(),
+        (np.unwrap(at[order], period=line.length) + turns * line.length).ravel(),
     )
-    car["max_drive"], car["max_lateral"] = vehicle.max_drive, vehicle.max_lateral
-    car["front_axle"], car["peak_slip"] = vehicle.front_axle, Motion(vehicle).peak_slip()[0]
+    spline = np.ascontiguousarray(np.moveaxis(line.spline.c, 0, 1))
+    return Tables(row, _car_of(simulation.vehicle), spline, near, along, np.concatenate([*plans.calm, plans.whole]))
+
+
+def _car_of(vehicle: Vehicle) -> npt.NDArray[np.void]:
+    car = np.zeros(1, CAR)
+    for name in ("max_speed", "max_drive", "max_lateral", "front_axle"):
+        car[name] = getattr(vehicle, name)
+    car["linear"], car["width"] = vehicle.model == "linear", vehicle.reference_width
+    car["peak_slip"] = Motion(vehicle).peak_slip()[0]
+    load = vehicle.rear_axle / vehicle.wheelbase  # share of the weight on the front axle
     for pedal, front in (("drive", vehicle.drive_front), ("brake", vehicle.brake_front)):
         car[pedal] = vehicle.max_lateral * min(_share(load, front), _share(1 - load, 1 - front))
-    rows = np.concatenate([*plans.calm, plans.whole])
-    return Tables(track, car, np.ascontiguousarray(np.moveaxis(line.spline.c, 0, 1)), near, along, rows)
+    return car
 
 
 def _share(load: float, force: float) -> float:
@@ -134,12 +149,7 @@ def steered(tables: Tables, which: npt.NDArray[np.integer], cars: Cars) -> tuple
     those of the whole pace, where there is one; (K, 2) how far they are off the calm plan [car's widths], and their
     pace as a share of the calm one; (K,) their arc length on the line [m].
     """
-    calm, whole, beside, s = (
-        np.empty((len(cars), 2)),
-        np.empty((len(cars), 2)),
-        np.empty((len(cars), 2)),
-        np.empty(len(cars)),
-    )
+    (calm, whole, beside), s = np.empty((3, len(cars), 2)), np.empty(len(cars))
     args = tables.tracks, tables.car[0], tables.spline, tables.near, tables.along, tables.rows
     _steer(cars, np.asarray(which, np.int64), *args, calm, whole, beside, s)
     return calm, whole, beside, s

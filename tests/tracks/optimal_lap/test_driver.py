@@ -89,16 +89,16 @@ def test_it_catches_up_on_a_straight_where_the_top_speed_is_reached(f1tenth: Veh
     track = generate(3, "fast", 150.0, 1.7)
     lap = reference_lap(track, f1tenth)
     driver = LapDriver(track, f1tenth, lap, 2, 0.9)
-    top = driver.plans.paces[-1] * f1tenth.max_speed
-    fast = np.flatnonzero(driver.plans.calm[-1, :, SPEED] > 0.995 * top)
+    fast = np.flatnonzero(driver.calm[:, SPEED] > 0.995 * 0.9 * f1tenth.max_speed)
     assert len(fast) > 50
     row = fast[len(fast) // 2 :][:1]
-    states = driver.plans.calm[-1, row, :SIZE].copy()
+    states = driver.calm[row, :SIZE].copy()
     states[:, SPEED] *= 0.6
-    cars = Simulation(track, f1tenth, 2, driver.line).world(1).cars.reshape(-1)
-    s = row * driver.line.length / driver.plans.calm.shape[1]
-    place(cars, driver.line, s, states, f1tenth)
-    cars["nearest"] = np.argmin(np.linalg.norm(track.points - driver.line.spline(s), axis=1))
+    line = line_through(lap.points)
+    cars = Simulation(track, f1tenth, 2, line).world(1).cars.reshape(-1)
+    s = row * line.length / len(driver.calm)
+    place(cars, line, s, states, f1tenth)
+    cars["nearest"] = np.argmin(np.linalg.norm(track.points - line.spline(s), axis=1))
     assert driver.commands(cars)[0, 1] > 1.0  # [m/s^2]
 
 
@@ -196,5 +196,5 @@ def test_the_nearest_point_of_the_line_is_found_as_before_compiling(kart: Vehicl
     task.reset()
     cars = task.world.cars.reshape(-1)
     s = steered(driver.tables, np.zeros(len(cars), int), cars)[3]
-    found, _ = located(cars, driver.line, driver.tables.near[cars["nearest"]], kart)
+    found, _ = located(cars, line_through(driver.lap.points), driver.tables.near[cars["nearest"]], kart)
     np.testing.assert_allclose(s, found, atol=1e-5)
