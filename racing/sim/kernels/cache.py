@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -60,10 +61,17 @@ def _turn(folder: Path) -> Iterator[None]:
             os.close(fd)
 
 
-def folder_of(source: Path) -> str:
-    """The folder for the kernels of a file of this package, such as `racing.sim-1f0a9c2d7b3e`."""
-    place = ".".join(source.parent.relative_to(_PACKAGE.parent).parts)
-    return f"{place}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
+@functools.cache
+def folder_of(folder: Path) -> str:
+    """The folder for the kernels of the files in a folder of this package, such as `racing.sim-1f0a9c2d7b3e`.
+
+    Its name tells of all these files: a kernel has the constants that it takes from its neighbours compiled in.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.read_bytes())
+    place = ".".join(folder.relative_to(_PACKAGE.parent).parts)
+    return f"{place}-{digest.hexdigest()[:12]}"
 
 
 def _locator() -> type:
@@ -78,6 +86,6 @@ def _locator() -> type:
 
         @classmethod
         def get_suitable_cache_subpath(cls, py_file: str) -> str:
-            return folder_of(Path(py_file).resolve())
+            return folder_of(Path(py_file).resolve().parent)
 
     return ByContent

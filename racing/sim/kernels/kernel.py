@@ -4,7 +4,9 @@ The simulator runs in float32. Its kernels name their scalar type only as `real`
 compiled a second time for float64, which is how the physics is proved against published vectors (tests/sim).
 
 Numba's cache notices changes only in the file of the outermost function, not in the files of the functions that it
-calls. The cache therefore lives in a folder named by a hash of all kernel sources: stale machine code cannot be found.
+calls. The cache therefore lives in a folder named by a hash of all sources of the simulator, and in it in folders named
+by what lies beside a kernel (cache.py): stale machine code cannot be found. Kernels outside the simulator take
+constants from it and from their own folder only.
 """
 
 from __future__ import annotations
