@@ -1,4 +1,4 @@
-"""`env=mlp`: driving by sensors. Observations, rewards and episodes on top of a world; no torch."""
+"""`env=mlp`: driving by sensors. Observations, actions and episodes on top of a world; no torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.envs.rendering import top_down
+from racing.envs.rewards import REWARD_TERMS, reward_terms_and_dones, reward_weights
 from racing.envs.task import StepResult
-from racing.errors import InputError, input_group, is_number, require, require_number
+from racing.errors import InputError, input_group, require, require_number
 from racing.sim.angles import radians
 from racing.sim.episodes import EpisodeConfig
-from racing.sim.kernels.kernel import inlined, kernel
+from racing.sim.kernels.kernel import kernel
 from racing.sim.records import Ending
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
@@ -29,23 +30,12 @@ LINE_OFFSET = MOTIONS.index("line_offset")
 LARGE_SLIP = 0.2  # [rad] that is scaled to 1
 CRAWL_TIME = 0.5  # [s] in which a car that stands would come to `crawl`
 
-REWARD_TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
-"""Reward terms, each a number per environment step; the reward is their sum weighted by the config's numbers:
-
-progress         arc length won / (top speed * duration of a step): the share of top speed made good along the track
-off_track        1 in the step in which the car leaves the road
-stalled          1 in the step in which it is given up as stalled or driving the wrong way
-overspeed        by how much the car is faster than the line's speed at this place (`line`), v / speed - 1, >= 0
-steering_change  |steering command - the one before|, 0..2
-slip             |angle between car and velocity| [rad]
-lap              1 in the step in which the laps of an episode are done
-"""
-
 
 class SensorsTask:
     """Driving by range finders and what the car feels of its motion; a racing.envs.task.DrivingTask.
 
-    Action Space: Box(-1, 1, (2,), float32); what lies outside is clipped.
+    Action Space: Box(-1, 1, (2,), float32); what lies outside is clipped. A car that is slower than `crawl` gets at
+    least the throttle that brings it there.
 
     index  action                                   -1                        1
     0      steering: road-wheel angle asked for     greatest to the right     greatest to the left
@@ -148,15 +138,9 @@ class SensorsTask:
         self.privileged_size: int | None = None
         self.frame_stack = 1
         self.reward_terms = REWARD_TERMS
-        self._scale = np.array(
-            [
-                1 / finder.range,
-                1 / vehicle.max_speed,
-                1 / (vehicle.max_speed * self.world.step_dt),
-                self.preview_spacing,
-            ],
-            np.float32,
-        )
+        per_metre = 1 / (vehicle.max_speed * self.world.step_dt)
+        scale = [1 / finder.range, 1 / vehicle.max_speed, per_metre, self.preview_spacing]
+        self._scale = np.array(scale, np.float32)
         self._motion = np.array([MOTIONS.index(name) for name in self.motion], np.int64)
         self._motion_scale = _motion_scale(self.motion, vehicle)
 
@@ -292,18 +276,6 @@ def _motion_scale(names: Sequence[str], vehicle: Vehicle) -> F:
     return np.array([scales[name] for name in names], np.float32)
 
 
-def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
-    """Weight of each reward term by its name; None: the default. Raises InputError for other names and values."""
-    if reward is None:
-        return {"progress": 0.1, "off_track": -5.0}
-    known = ", ".join(REWARD_TERMS)
-    require(isinstance(reward, Mapping), f"reward must be weights by term, got {reward!r}; the terms: {known}")
-    for name, weight in reward.items():
-        require(name in REWARD_TERMS, f"reward.{name} is no reward term; use: {known}")
-        require(is_number(weight), f"reward.{name} must be a finite number, got {weight!r}; 0 switches it off")
-    return dict(reward)
-
-
 def make_episodes(values: Mapping[str, Any]) -> EpisodeConfig:
     """Read the group `episodes` of a configuration; what is not given is as in EpisodeConfig. Raises InputError."""
     require(isinstance(values, Mapping), f"episodes must be a group of keys, got {values!r}; see conf/env/mlp.yaml")
@@ -374,37 +346,3 @@ def _observe(
             away = np.sqrt(dx * dx + dy * dy) + np.float32(1e-3)
             out[i, bearing + k] = (dy * cos - dx * sin) / away
             out[i, speed + k] = point.line_speed * scale[1]
-
-
-@kernel
-def reward_terms_and_dones(cars: Any, per_metre: Any, terms: Any, terminated: Any, truncated: Any) -> None:
-    """Fill terms (N, T) and terminated, truncated (N,) for cars (N,) after a step; per_metre: progress term of 1 m."""
-    for i in range(len(cars)):
-        reward_terms(cars[i], per_metre, terms, i)
-        truncated[i] = is_truncated(cars[i].ended)
-        terminated[i] = is_terminated(cars[i].ended)
-
-
-@inlined
-def reward_terms(car: Any, per_metre: Any, terms: Any, i: int) -> None:
-    """Fill row i of terms (N, T) in the order of REWARD_TERMS."""
-    ended = car.ended
-    terms[i, 0] = car.progress_delta * per_metre
-    terms[i, 1] = np.float32(ended == Ending.OFF_TRACK)
-    terms[i, 2] = np.float32(ended == Ending.STALLED or ended == Ending.WRONG_WAY)
-    terms[i, 3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
-    terms[i, 4] = car.steering_change
-    terms[i, 5] = abs(car.slip)
-    terms[i, 6] = np.float32(ended == Ending.LAPS_DONE)
-
-
-@inlined
-def is_truncated(ended: Any) -> Any:
-    """Whether the episode was cut, so that the value of what would follow is bootstrapped."""
-    return ended == Ending.LAPS_DONE or ended == Ending.TIME_LIMIT
-
-
-@inlined
-def is_terminated(ended: Any) -> Any:
-    """Whether the episode ended by what the car did."""
-    return ended == Ending.OFF_TRACK or ended == Ending.STALLED or ended == Ending.WRONG_WAY

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.config import build
-from racing.envs.sensors import REWARD_TERMS, SensorsTask, evaluation_episodes
+from racing.envs.rewards import REWARD_TERMS
+from racing.envs.sensors import SensorsTask, evaluation_episodes
 from racing.envs.task import NonFiniteAction
 from racing.envs.vision import VisionTask
 from racing.evaluation.result import Array, Evaluation, summarise

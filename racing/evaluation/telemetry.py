@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.envs.sensors import REWARD_TERMS
+from racing.envs.rewards import REWARD_TERMS
 from racing.files import atomic_path, write_atomic
 from racing.sim import records
 from racing.sim.records import Ending

@@ -246,6 +246,15 @@ def test_the_same_seed_gives_the_same_bytes(ppo, make_world):
     assert first != train(4)
 
 
+def test_its_optimizer_has_the_epsilon_of_stock_ppo(ppo, make_world):
+    """Stable-Baselines3 sets it only where no other setting of the optimizer is given."""
+    ours = ppo(make_world(), n_steps=16, batch_size=64)
+    stock = PPO("MlpPolicy", make_world(), n_steps=16, device="cpu")
+    (group,), (wanted,) = ours.policy.optimizer.param_groups, stock.policy.optimizer.param_groups
+    assert group["eps"] == wanted["eps"] == 1e-5
+    assert group["fused"]
+
+
 def test_stock_ppo_reads_the_saved_file(ppo, make_world, tmp_path):
     model = ppo(make_world(), n_steps=16, batch_size=64)
     model.learn(512)

@@ -15,7 +15,7 @@ from PIL import Image
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import racing  # noqa: F401  (registers the environments)
-from racing.envs.sensors import REWARD_TERMS
+from racing.envs.rewards import REWARD_TERMS
 from racing.envs.vec_env import RacingVecEnv
 from racing.errors import InputError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from racing.envs.sensors import REWARD_TERMS, SensorsTask, make_episodes
+from racing.envs.rewards import REWARD_TERMS
+from racing.envs.sensors import SensorsTask, make_episodes
 from racing.envs.task import StepResult
 from racing.errors import InputError
 from racing.sim.track import Track

@@ -9,7 +9,7 @@ import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
-from racing.envs.sensors import REWARD_TERMS
+from racing.envs.rewards import REWARD_TERMS
 from racing.envs.task import DrivingTask
 from racing.envs.vec_env import RacingVecEnv
 from racing.envs.vision import VisionTask

@@ -73,15 +73,15 @@ def test_a_pace_that_cannot_be_driven_is_none(f1tenth: Vehicle):
     track = load_track("mini")
     driver = LapDriver(track, f1tenth, reference_lap(track, f1tenth), 2, BY_REFERENCE)  # its line: of a point mass
     assert not driver.attacks
-    task = SensorsTask([track], f1tenth, races=20, seed=3, episodes=evaluation_episodes(1, 300.0))
+    task = SensorsTask([track], f1tenth, races=20, seed=3, episodes=evaluation_episodes(9, 3000.0))
     task.reset()
     cars, drivers = task.world.cars.reshape(-1), OptimalDriver([driver])
-    for _ in range(300):
+    for _ in range(1200):
         np.testing.assert_array_equal(drivers.advice(cars), actions := drivers.actions(cars))
         task.step_batch(actions)
-    driven_lap = task.world.cars.reshape(-1)["best_lap"]
-    assert (task.world.cars.reshape(-1)["episode"] <= 2).all()
-    assert (driven_lap[driven_lap > 0] < 1.3 * driver.lap.time_s).all()
+    laps = cars["best_lap"][cars["laps"] > 0]
+    assert len(laps) >= 18  # it keeps on the road
+    assert (laps < 1.3 * driver.lap.time_s).all()  # at a pace that can be driven
 
 
 def test_it_catches_up_on_a_straight_where_the_top_speed_is_reached(f1tenth: Vehicle):

@@ -1,0 +1,70 @@
+"""What a car is rewarded for, term by term, and how an episode's end counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from racing.errors import is_number, require
+from racing.sim.kernels.kernel import inlined, kernel
+from racing.sim.records import Ending
+
+REWARD_TERMS = ("progress", "off_track", "stalled", "overspeed", "steering_change", "slip", "lap")
+"""Reward terms, each a number per environment step; the reward is their sum weighted by the config's numbers:
+
+progress         arc length won / (top speed * duration of a step): the share of top speed made good along the track
+off_track        1 in the step in which the car leaves the road
+stalled          1 in the step in which it is given up as stalled or driving the wrong way
+overspeed        by how much the car is faster than the line's speed at this place (`line`), v / speed - 1, >= 0
+steering_change  |steering command - the one before|, 0..2
+slip             |angle between car and velocity| [rad]
+lap              1 in the step in which the laps of an episode are done
+"""
+
+
+def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
+    """Weight of each reward term by its name; None: the default. Raises InputError for other names and values."""
+    if reward is None:
+        return {"progress": 0.1, "off_track": -5.0}
+    known = ", ".join(REWARD_TERMS)
+    require(isinstance(reward, Mapping), f"reward must be weights by term, got {reward!r}; the terms: {known}")
+    for name, weight in reward.items():
+        require(name in REWARD_TERMS, f"reward.{name} is no reward term; use: {known}")
+        require(is_number(weight), f"reward.{name} must be a finite number, got {weight!r}; 0 switches it off")
+    return dict(reward)
+
+
+@kernel
+def reward_terms_and_dones(cars: Any, per_metre: Any, terms: Any, terminated: Any, truncated: Any) -> None:
+    """Fill terms (N, T) and terminated, truncated (N,) for cars (N,) after a step; per_metre: progress term of 1 m."""
+    for i in range(len(cars)):
+        reward_terms(cars[i], per_metre, terms, i)
+        truncated[i] = is_truncated(cars[i].ended)
+        terminated[i] = is_terminated(cars[i].ended)
+
+
+@inlined
+def reward_terms(car: Any, per_metre: Any, terms: Any, i: int) -> None:
+    """Fill row i of terms (N, T) in the order of REWARD_TERMS."""
+    ended = car.ended
+    terms[i, 0] = car.progress_delta * per_metre
+    terms[i, 1] = np.float32(ended == Ending.OFF_TRACK)
+    terms[i, 2] = np.float32(ended == Ending.STALLED or ended == Ending.WRONG_WAY)
+    terms[i, 3] = max(car.v / car.line_speed - np.float32(1), np.float32(0))
+    terms[i, 4] = car.steering_change
+    terms[i, 5] = abs(car.slip)
+    terms[i, 6] = np.float32(ended == Ending.LAPS_DONE)
+
+
+@inlined
+def is_truncated(ended: Any) -> Any:
+    """Whether the episode was cut, so that the value of what would follow is bootstrapped."""
+    return ended == Ending.LAPS_DONE or ended == Ending.TIME_LIMIT
+
+
+@inlined
+def is_terminated(ended: Any) -> Any:
+    """Whether the episode ended by what the car did."""
+    return ended == Ending.OFF_TRACK or ended == Ending.STALLED or ended == Ending.WRONG_WAY
