@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +52,13 @@ def artifacts(spec: str, outputs: Path, uri: str | None, *, as_json: bool = Fals
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in found]
+    """Return the files below a folder with their sizes; what a training renames or removes meanwhile is left out."""
+    found = []
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            with suppress(FileNotFoundError):
+                found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
+    return found
 
 
 def _sent_files(run: RunDirectory, outputs: Path) -> list[tuple[str, int]]:
