@@ -42,7 +42,6 @@ ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "algo.policy_delay": ("gradient_steps", 1),
     "algo.target_entropy": ("gradient_steps", "auto"),
     "algo.teacher_pace": ("distillation_weight", 1.0),
-    "env.crawl": ("action_repeat", 0.0),
     "track.columns": ("half_width", None),
 }
 

@@ -24,18 +24,17 @@ from racing.sim.vehicle import Vehicle
 from racing.sim.world import Raceline, RangeFinder, World
 
 F = npt.NDArray[np.float32]
-MOTIONS = ("yaw_rate", "steering", "slip", "acceleration", "line_offset")
+MOTIONS = ("yaw_rate", "steering", "slip", "acceleration", "line_offset", "standing_time")
 LINES = ("centre", "reference", "optimal")
-LINE_OFFSET = MOTIONS.index("line_offset")
+LINE_OFFSET, STANDING_TIME = MOTIONS.index("line_offset"), MOTIONS.index("standing_time")
+LONGEST_STAND = np.float32(2)  # [s] that is told from longer ones
 LARGE_SLIP = 0.2  # [rad] that is scaled to 1
-CRAWL_TIME = 0.5  # [s] in which a car that stands would come to `crawl`
 
 
 class SensorsTask:
     """Driving by range finders and what the car feels of its motion; a racing.envs.task.DrivingTask.
 
-    Action Space: Box(-1, 1, (2,), float32); what lies outside is clipped. A car that is slower than `crawl` gets at
-    least the throttle that brings it there.
+    Action Space: Box(-1, 1, (2,), float32); what lies outside is clipped.
 
     index  action                                   -1                        1
     0      steering: road-wheel angle asked for     greatest to the right     greatest to the left
@@ -53,6 +52,7 @@ class SensorsTask:
                                                                 slip: angle from the car to its velocity / 0.2 rad
                                                                 acceleration: longitudinal one / (friction * g)
                                                                 line_offset: raceline's left of the car / 2 widths
+                                                                standing_time: [s] below the stall speed, <= 2
     next P          bearings of preview points     [-1, 1]      lateral / straight distance, in the car's frame, of the
                     (optional)                                  point k * preview_spacing ahead on the raceline:
                                                                 line of the centre, the reference or the optimal lap
@@ -84,7 +84,6 @@ class SensorsTask:
         line: Literal["centre", "reference", "optimal"] = "centre",
         preview_spacing: float | None = None,
         action_repeat: int = 2,
-        crawl: float = 0.0,
         reward: Mapping[str, float] | None = None,
         episodes: Mapping[str, Any] | EpisodeConfig | None = None,
         threads: int = 1,
@@ -108,8 +107,6 @@ class SensorsTask:
         require_number("preview", preview, 0, 64, whole=True, remedy="0 switches it off")
         spacing = vehicle.sensor_range / 15 if preview_spacing is None else preview_spacing
         require_number("preview_spacing", spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
-        require_number("crawl", crawl, 0.0, vehicle.max_speed / 2, unit="m/s", remedy="0: the car can stand")
-        self.crawl = float(crawl)
         finder = RangeFinder(
             rays=rays,
             field_of_view=radians("field_of_view", field_of_view),
@@ -142,7 +139,7 @@ class SensorsTask:
         scale = [1 / finder.range, 1 / vehicle.max_speed, per_metre, self.preview_spacing]
         self._scale = np.array(scale, np.float32)
         self._motion = np.array([MOTIONS.index(name) for name in self.motion], np.int64)
-        self._motion_scale = _motion_scale(self.motion, vehicle)
+        self._motion_scale = _motion_scale(self.motion, vehicle, self.world.step_dt)
 
     @property
     def num_cars(self) -> int:
@@ -188,7 +185,7 @@ class SensorsTask:
     def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
         """Advance all cars by one environment step. actions (N, 2)."""
         world = self.world
-        world.step(self._crawling(actions) if self.crawl else actions)
+        world.step(actions)
         final, cars = world.final_cars.reshape(-1), world.cars.reshape(-1)
         terms = np.empty((self.num_cars, len(REWARD_TERMS)), np.float32)
         terminated = np.empty(self.num_cars, np.bool_)
@@ -208,14 +205,6 @@ class SensorsTask:
             truncated=truncated,
             final_observation=last,
         )
-
-    def _crawling(self, actions: npt.NDArray[Any]) -> F:
-        """`actions` (N, 2) with enough throttle that no car stays slower than `crawl`."""
-        actions = np.array(actions, np.float32)
-        short = np.float32(self.crawl) - self.world.cars["v"].reshape(-1)
-        pull = short * np.float32(1 / (CRAWL_TIME * self.vehicle.max_drive))
-        actions[:, 1] = np.where(short > 0, np.maximum(actions[:, 1], np.minimum(pull, np.float32(1))), actions[:, 1])
-        return actions
 
     def last_episode(self, i: int) -> dict[str, Any]:
         """Facts of the episode that car i ended in the last step; lap_time [s] of its best lap, 0: none."""
@@ -264,7 +253,7 @@ def _motions(names: Any) -> list[str]:
     return listed
 
 
-def _motion_scale(names: Sequence[str], vehicle: Vehicle) -> F:
+def _motion_scale(names: Sequence[str], vehicle: Vehicle, step_dt: float) -> F:
     """(M,) factors that bring values of `motion` to about [-1, 1]."""
     scales = {
         "yaw_rate": vehicle.max_speed / (4 * vehicle.max_lateral),
@@ -272,6 +261,7 @@ def _motion_scale(names: Sequence[str], vehicle: Vehicle) -> F:
         "slip": 1 / LARGE_SLIP,
         "acceleration": 1 / vehicle.max_lateral,
         "line_offset": 1 / (2 * vehicle.reference_width),
+        "standing_time": step_dt,
     }
     return np.array([scales[name] for name in names], np.float32)
 
@@ -334,6 +324,8 @@ def _observe(
                 sensed = car.slip
             elif motion[k] == 3:
                 sensed = car.ax
+            elif motion[k] == STANDING_TIME:
+                sensed = min(np.float32(car.slow_steps), LONGEST_STAND / motion_scale[k])
             else:
                 point = points[track.point_start + car.nearest]
                 sensed = (point.line_y - car.y) * cos - (point.line_x - car.x) * sin

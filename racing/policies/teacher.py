@@ -19,7 +19,7 @@ from racing.runs.directory import RunDirectory
 from racing.runs.paths import RunPaths
 
 # Keys of conf/env/mlp.yaml that say what the numbers of sensors and actions mean.
-MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "action_repeat", "crawl")
+MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "action_repeat")
 MOST_SOLVED = 3  # circuits; each may take a minute, once
 
 

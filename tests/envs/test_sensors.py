@@ -106,6 +106,17 @@ def test_a_car_senses_its_motion_in_the_order_that_is_asked_for(make_task, kart:
     assert np.sign([seen["line_offset"], seen["steering"], seen["yaw_rate"]]).tolist() == [side] * 3
 
 
+def test_a_car_senses_how_long_it_stands(make_task):
+    task = make_task(motion=["standing_time"])
+    place(task, x=-50.0, y=0.0, v=0.0)
+    rest, go = np.array([[0.0, -1.0]], np.float32), np.array([[0.0, 1.0]], np.float32)
+    seen = [task.step_batch(rest).observation[0, 9] for _ in range(30)]
+    np.testing.assert_allclose(seen, np.minimum(0.1 * np.arange(1, 31), 2.0), rtol=1e-5)  # [s]
+    while task.world.cars["v"][0, 0] < 0.5:
+        step = task.step_batch(go)
+    assert step.observation[0, 9] == 0.0
+
+
 def test_preview_is_the_bearing_of_points_on_the_centreline(make_task):
     task = make_task(preview=3, preview_spacing=30.0)
     ahead = np.array([30.0, 60.0, 90.0])
@@ -277,34 +288,6 @@ def test_a_step_lasts_as_many_control_periods_as_asked(make_task):
         assert task.world.cars["x"][0, 0] == pytest.approx(20 * 0.05 * repeat, rel=0.02)
 
 
-def test_a_car_that_crawls_does_not_stand_whatever_it_brakes(make_task, kart: Vehicle):
-    brake = np.array([[0.3, -1.0]], np.float32)
-    for crawl, low, high in ((0.0, 0.0, 0.0), (1.5, 1.2, 1.6)):
-        task = make_task(crawl=crawl)
-        place(task, x=-50.0, y=0.0, v=6.0)
-        speeds, asked = [], brake.copy()
-        for _ in range(40):
-            task.step_batch(asked)
-            speeds.append(float(task.world.cars["v"][0, 0]))
-        assert speeds[1] < 5.0  # the brakes work as ever
-        assert low <= speeds[-1] <= high
-        assert min(speeds) >= 0.4 * crawl
-        np.testing.assert_array_equal(asked, brake)  # what the caller holds is not changed
-        assert task.world.cars["steering_command"][0, 0] == brake[0, 0]
-
-
-def test_a_car_that_is_faster_than_it_crawls_is_left_alone(make_task):
-    action = np.array([[0.1, 0.4]], np.float32)
-    ends = []
-    for crawl in (0.0, 2.0):
-        task = make_task(crawl=crawl)
-        place(task, x=-50.0, y=0.0, v=10.0)
-        for _ in range(5):
-            task.step_batch(action)
-        ends.append(task.world.cars.tobytes())
-    assert ends[0] == ends[1]
-
-
 def test_starts_keep_their_limits(make_task, kart: Vehicle):
     task = make_task(
         races=500, episodes={"start_lateral_offset": 0.5, "start_heading_error": 0.2, "start_speed": [0.4, 0.6]}
@@ -333,7 +316,6 @@ def test_starts_keep_their_limits(make_task, kart: Vehicle):
         ({"motion": ["slip", "slip"]}, r"^motion must be one or several of .*, got \['slip', 'slip'\]"),
         ({"motion": 3}, "^motion must be one or several of .*, got 3"),
         ({"preview_spacing": 0}, r"^preview_spacing must be a number in \[0\.001, 10000\] m, got 0"),
-        ({"crawl": -1.0}, r"^crawl must be a number in \[0, 17\.5\] m/s, got -1\.0; 0: the car can stand"),
         ({"action_repeat": 0}, r"^action_repeat must be a whole number in \[1, 1000\], got 0"),
         ({"episodes": 3}, r"^episodes must be a group of keys, got 3"),
         ({"episodes": {"luck": 1}}, r"^episodes\.luck is no key; use: random_start, "),
