@@ -66,7 +66,7 @@ _CAR_INTS = (
 _VEHICLE_REALS = (
     "mass yaw_inertia front_axle rear_axle cg_height friction stiffness_front stiffness_rear tyre_shape max_steer "
     "max_steer_rate max_drive max_brake switch_speed max_speed min_speed drag rolling drive_front brake_front "
-    "kinematic_speed_threshold mass_per_length inv_mass inv_inertia pacejka_b_front pacejka_b_rear"
+    "kinematic_speed_threshold mass_per_length inv_mass inv_inertia pacejka_b_front pacejka_b_rear length width"
 ).split()
 _TRACK_REALS = (
     "spacing length grid_x grid_y cells_per_metre cell last_u last_v "

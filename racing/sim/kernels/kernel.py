@@ -72,6 +72,7 @@ KERNEL_MODULES = (
     "rays",
     "grip",
     "localisation",
+    "contact",
     "step",
 )
 
