@@ -63,6 +63,21 @@ _CAR_INTS = (
     "episode",  # number of the car's episode, from 0
     "ended",  # an Ending
 )
+_TRAFFIC_REALS = (
+    "distance",  # [m] arc length since the race began, counted from the start line; orders cars that start together
+    "gap_ahead",  # [m] along the track to the next car, a lap: there is none
+    "gap_behind",
+    "won",  # [m] on the cars within the window, in the last step
+    "closing",  # [m/s] fastest contact of the last step, 0: none
+    "ran_into",  # [m/s] likewise, of those with the own nose
+    "blame",  # [0, 1] for the contacts of the last step
+)
+_TRAFFIC_INTS = (
+    "state",  # RACING, STOPPED or GONE (racing.sim.race.traffic)
+    "rank",  # 1: leads
+    "contact_with",  # bit per slot of the race: touched in the last step
+    "contacts",  # contacts since the start of the episode; one that lasts counts once
+)
 _VEHICLE_REALS = (
     "mass yaw_inertia front_axle rear_axle cg_height friction stiffness_front stiffness_rear tyre_shape max_steer "
     "max_steer_rate max_drive max_brake switch_speed max_speed min_speed drag rolling drive_front brake_front "
@@ -81,6 +96,9 @@ _RULE_REALS = (
 ).split()
 _RULE_INTS = "substeps laps max_steps min_steps stall_steps random_start seed first_car cars_per_race".split()
 
+_RACE_REALS = "restitution body_friction near window grace spacing".split()
+_RACE_INTS = "start wreck contact rays_see_cars together".split()
+
 
 def _record(reals: Any, ints: Any, real: Any) -> np.dtype[Any]:
     return np.dtype([(name, real) for name in reals] + [(name, np.int32) for name in ints])
@@ -89,6 +107,16 @@ def _record(reals: Any, ints: Any, real: Any) -> np.dtype[Any]:
 def car(real: Any) -> np.dtype[Any]:
     """State of one car. `real` is np.float32 (the world) or np.float64 (proofs)."""
     return _record(_CAR_REALS, _CAR_INTS, real)
+
+
+def traffic(real: Any) -> np.dtype[Any]:
+    """What one car of a race has to do with the others."""
+    return _record(_TRAFFIC_REALS, _TRAFFIC_INTS, real)
+
+
+def race(real: Any) -> np.dtype[Any]:
+    """Rules of races, the same for all of a world; names as in racing.sim.race.config."""
+    return _record(_RACE_REALS, _RACE_INTS, real)
 
 
 def vehicle(real: Any) -> np.dtype[Any]:

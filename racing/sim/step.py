@@ -55,6 +55,15 @@ def integrate(cars, actions, first, count, vehicle, rules, block, tracks, grip):
     actions (N, 2): steering, throttle/brake, clipped to [-1, 1].
     block (BLOCK_ROWS, LANES): work space; afterwards its rows X_BEFORE and Y_BEFORE hold where the cars were.
     """
+    load(cars, actions, first, count, vehicle, block)
+    for _ in range(rules.substeps):
+        move(cars, first, count, vehicle, rules, block, tracks, grip)
+    store(cars, actions, first, count, vehicle, block)
+
+
+@kernel
+def load(cars, actions, first, count, vehicle, block):
+    """Write cars first..first+count-1, and what their drivers ask for, to the columns of a block."""
     for j in range(count):
         car = cars[first + j]
         unpack(car, vehicle, block, j)
@@ -62,11 +71,20 @@ def integrate(cars, actions, first, count, vehicle, rules, block, tracks, grip):
         pedal = min(max(actions[first + j, 1], -ONE), ONE)
         block[DEMAND, j] = pedal * (vehicle.max_drive if pedal >= ZERO else vehicle.max_brake)
         block[X_BEFORE, j], block[Y_BEFORE, j] = car.x, car.y
-    for _ in range(rules.substeps):
-        for j in range(count):
-            here = grip_at(grip, tracks[cars[first + j].track], block[X, j], block[Y, j])
-            block[FRICTION, j] = vehicle.friction * here
-        drive(block, vehicle, rules.physics_dt)
+
+
+@kernel
+def move(cars, first, count, vehicle, rules, block, tracks, grip):
+    """Move the columns of a block, cars first..first+count-1, by one physics step."""
+    for j in range(count):
+        here = grip_at(grip, tracks[cars[first + j].track], block[X, j], block[Y, j])
+        block[FRICTION, j] = vehicle.friction * here
+    drive(block, vehicle, rules.physics_dt)
+
+
+@kernel
+def store(cars, actions, first, count, vehicle, block):
+    """Read cars first..first+count-1 from the columns of a block, where they are after an environment step."""
     state = seven(block, STATE)
     put_seven(block, SLOPE, derivative(state, ZERO, lanes_of(block[DEMAND]), lanes_of(block[FRICTION]), vehicle))
     for j in range(count):
@@ -197,20 +215,43 @@ def ending(car, grid, track, rules):
 
 
 @kernel
+def keep_up(car, points, gates, grid, tracks, rules, x0, y0):
+    """Bring a car's place, progress, gates and ending up to date after it moved here from (x0, y0)."""
+    track = tracks[car.track]
+    s0 = car.s
+    car.steps += 1
+    car.s = locate_car(car, points, track)
+    car.progress_delta = shortest(car.s - s0, track.length)
+    car.progress += car.progress_delta
+    car.furthest = max(car.furthest, car.progress)
+    car.slow_steps = car.slow_steps + 1 if car.v < rules.stall_speed else 0
+    count_gates(car, gates, track, x0, y0, rules.physics_dt * real(rules.substeps), rules.margin)
+    car.ended = ending(car, grid, track, rules)
+
+
+@kernel
+def race_of(i, rules):
+    """Number of the race of car i of the world, counted over all worlds that are parts of a larger one."""
+    return rules.first_car // rules.cars_per_race + i // rules.cars_per_race
+
+
+@kernel
 def start_episode(car, i, points, gates, tracks, rules):
-    """Put car i of the world at the start of its next episode. Cars of a race follow each other around the lap."""
-    slot, key = i % rules.cars_per_race, i + rules.first_car
-    race = rules.first_car // rules.cars_per_race + i // rules.cars_per_race
-    seed, episode = rules.seed, car.episode + 1
-    number = race % len(tracks)
-    track = tracks[number]
+    """Put car i of the world, of a race of its own, at the start of its next episode."""
+    race = race_of(i, rules)
+    track = tracks[race % len(tracks)]
     place = real(0)
     if rules.random_start:
-        place = uniform(seed, race, episode, Draw.START_PLACE)
-    along = place * track.length - real(slot) * track.length / real(4 * rules.cars_per_race)
-    along = along - track.length * real(math.floor(along / track.length))
-    index = int(along / track.spacing) % track.point_count
-    here = points[track.point_start + index]
+        place = uniform(rules.seed, race, car.episode + 1, Draw.START_PLACE)
+    start_at(car, i, place * track.length, points, gates, tracks, rules)
+
+
+@kernel
+def start_at(car, i, along, points, gates, tracks, rules):
+    """Let the next episode of car i of the world start at arc length `along` [m], in [0, length], as the rules say."""
+    key, seed, episode = i + rules.first_car, rules.seed, car.episode + 1
+    track = tracks[race_of(i, rules) % len(tracks)]
+    here = points[track.point_start + int(along / track.spacing) % track.point_count]
     side = TWO * uniform(seed, key, episode, Draw.START_LATERAL_OFFSET) - ONE
     room = (here.left if side >= ZERO else here.right) - rules.margin
     lateral = side * max(room, ZERO) * rules.start_lateral_offset
@@ -219,6 +260,23 @@ def start_episode(car, i, points, gates, tracks, rules):
     pace = rules.start_speed_low + spread * uniform(seed, key, episode, Draw.START_SPEED)
     if uniform(seed, key, episode, Draw.STANDING_START) < rules.standing_start_prob:
         pace = ZERO
+    put_at(car, i, along, lateral, twist, pace, points, gates, tracks, rules)
+
+
+@kernel
+def put_at(car, i, along, lateral, twist, pace, points, gates, tracks, rules):
+    """Begin the next episode of car i of the world with the car at a place, its wheels straight, without slip.
+
+    along: arc length [m], in [0, length].
+    lateral: offset from the centreline [m], positive to the left.
+    twist: from the track's direction [rad].
+    pace: share of the start speed there.
+    """
+    key, seed, episode = i + rules.first_car, rules.seed, car.episode + 1
+    number = race_of(i, rules) % len(tracks)
+    track = tracks[number]
+    index = int(along / track.spacing) % track.point_count
+    here = points[track.point_start + index]
     sin, cos = sincos(here.heading)
     car.x, car.y = here.x - lateral * sin, here.y + lateral * cos
     car.yaw = wrap(here.heading + twist)
@@ -272,23 +330,12 @@ def step(
     vehicle, rules: one record each, the same for all cars.
     ranges (N, R) [m]: rays of `cars`. final_ranges (N, R) [m]: rays of `final_cars`, written where an episode ended.
     """
-    step_dt = rules.physics_dt * real(rules.substeps)
     block = np.zeros((BLOCK_ROWS, LANES), ranges.dtype)
     for i in range(first, last):
         j = (i - first) % LANES
         if j == 0:
             integrate(cars, actions, i, min(LANES, last - i), vehicle, rules, block, tracks, grip)
-        car = cars[i]
-        track = tracks[car.track]
-        s0 = car.s
-        car.steps += 1
-        car.s = locate_car(car, points, track)
-        car.progress_delta = shortest(car.s - s0, track.length)
-        car.progress += car.progress_delta
-        car.furthest = max(car.furthest, car.progress)
-        car.slow_steps = car.slow_steps + 1 if car.v < rules.stall_speed else 0
-        count_gates(car, gates, track, block[X_BEFORE, j], block[Y_BEFORE, j], step_dt, rules.margin)
-        car.ended = ending(car, grid, track, rules)
+        keep_up(cars[i], points, gates, grid, tracks, rules, block[X_BEFORE, j], block[Y_BEFORE, j])
     chosen = np.arange(first, last)
     scan(cars, chosen, grid, tracks, rules.field_of_view, rules.range, ranges)
     restarts = 0

@@ -15,10 +15,13 @@ from racing.errors import require, require_number
 from racing.sim import records, step
 from racing.sim.angles import require_degrees
 from racing.sim.episodes import EpisodeConfig
+from racing.sim.race import step as race_step
+from racing.sim.race.config import MOST_CARS, RaceConfig
 from racing.sim.track import Track
 from racing.sim.vehicle import MODELS, Vehicle
 
 Array = npt.NDArray[Any]
+GRID_SPACING = 1.25  # [car lengths] from a place of the starting grid to the next one, on the other side
 MIN_CARS_PER_THREAD = 64  # below it handing work to a thread costs more than it saves
 
 
@@ -53,12 +56,14 @@ class World:
 
     Race r drives on tracks[(first_race + r) % len(tracks)]. Every random number is a function of the seed, the number
     of the car or race counted from first_race on, its episode, and what it is for (racing.sim.kernels.rng.Draw): so
-    races k..k+m-1 of a large world are those of a world with races=m, first_race=k. Cars of one race do not touch each
-    other yet.
+    races k..k+m-1 of a large world are those of a world with races=m, first_race=k. Races share nothing; the cars of
+    one see, touch and hold up each other as its RaceConfig says.
 
     Arrays to read after `step` (views, overwritten by the next step):
       cars (R, C) records (racing.sim.records.car): the state now, after automatic restarts. ranges (R, C, rays) [m].
       final_cars (R, C): the state before restarts. final_ranges: its rays, valid where final_cars["ended"] > 0.
+      traffic, final_traffic (R, C) records (racing.sim.records.traffic): what a car has to do with the others of its
+      race, now and before restarts; all zero where there are none.
     Fixed: points (P,) centreline records of all tracks, track_table (K,) where each track's lie in them.
     """
 
@@ -74,6 +79,7 @@ class World:
         range_finder: RangeFinder | None = None,
         action_repeat: int = 2,
         episodes: EpisodeConfig | None = None,
+        race: RaceConfig | None = None,
         start_speeds: Sequence[Array] | None = None,
         racelines: Sequence[Raceline] | None = None,
         threads: int = 1,
@@ -82,12 +88,13 @@ class World:
 
         tracks: at least one. vehicle: of all cars.
         races: number of races R, >= 1.
-        cars_per_race: number of cars C of each race, >= 1.
+        cars_per_race: number of cars C of each race, 1..16.
         seed: of all random numbers; 31 bits count.
         first_race: number of this world's first race, where several worlds are parts of a larger one.
         range_finder: of every car; default seven rays as long as the vehicle's sensor range.
         action_repeat: control periods of an environment step, >= 1.
         episodes: how they start and end.
+        race: rules of races of several cars; default RaceConfig().
         start_speeds: per track (M,) [m/s] at its centreline points: what `episodes.start_speed` is a share of; default
         a tenth of top speed.
         racelines: per track what observers preview and rewards compare speeds with; default the centreline at top
@@ -95,24 +102,29 @@ class World:
         threads: a step is split among so many; results do not depend on it.
         Raises InputError for values out of range.
         """
-        for name, value in (("races", races), ("cars_per_race", cars_per_race)):
-            require(value >= 1, f"{name} must be >= 1, got {value}; use at least one")
+        require(races >= 1, f"races must be >= 1, got {races}; use at least one")
+        require_number("cars_per_race", cars_per_race, 1, MOST_CARS, whole=True, remedy="1: each car alone")
         require_number("action_repeat", action_repeat, 1, 1000, whole=True, remedy="2 is the default")
         require(len(tracks) > 0, "a world needs at least one track, got none; name one")
         self.tracks, self.vehicle = list(tracks), vehicle
         self.range_finder = range_finder or RangeFinder(range=vehicle.sensor_range)
         self.races, self.cars_per_race, self.threads = races, cars_per_race, max(1, threads)
-        self.episodes = episodes or EpisodeConfig()
+        self.episodes, self.race = episodes or EpisodeConfig(), race or RaceConfig()
+        if cars_per_race > 1:
+            self.race.check_vehicle(vehicle)
         self.real: Any = np.float32
         substeps = max(1, round(vehicle.control_period / vehicle.physics_step)) * action_repeat
         self.step_dt = float(vehicle.physics_step * substeps)  # [s] of one environment step
         self._pack_tracks(start_speeds, racelines)
         self._vehicle = pack_vehicle(vehicle, self.real)
         self._rules = self._pack_rules(substeps, seed, first_race * cars_per_race)
+        self._race = pack_race(self.race, vehicle, self.real)
         shape = (races, cars_per_race)
         self.cars = np.zeros(shape, records.car(self.real))
         self.cars["episode"] = -1
         self.final_cars = self.cars.copy()
+        self.traffic = np.zeros(shape, records.traffic(self.real))
+        self.final_traffic = self.traffic.copy()
         self.ranges = np.zeros((*shape, self.range_finder.rays), self.real)
         self.final_ranges = self.ranges.copy()
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
@@ -170,8 +182,9 @@ class World:
         return self.races * self.cars_per_race
 
     def _run(self, function: Any, *arguments: Any) -> None:
-        """Call function(first, last, ...) over all cars."""
-        self.spread(function, self.num_cars, MIN_CARS_PER_THREAD, *arguments)
+        """Call function(first, last, ...) over all cars, or races where they have several."""
+        least = max(1, MIN_CARS_PER_THREAD // self.cars_per_race)
+        self.spread(function, self.races if self.cars_per_race > 1 else self.num_cars, least, *arguments)
 
     def spread(self, function: Any, count: int, least: int, *arguments: Any) -> None:
         """Call function(first, last, *arguments) over range(count): in one piece, or one of >= `least` per thread."""
@@ -201,16 +214,13 @@ class World:
 
     def reset(self) -> None:
         """Start the next episode of every car."""
-        self._run(
-            step.begin,
-            self.cars.reshape(-1),
-            self.points,
-            self._gates,
-            self._grid,
-            self.track_table,
-            self._rules[()],
-            self.ranges.reshape(self.num_cars, -1),
-        )
+        cars, ranges = self.cars.reshape(-1), self.ranges.reshape(self.num_cars, -1)
+        place = (self.points, self._gates, self._grid, self.track_table)
+        if self.cars_per_race == 1:
+            self._run(step.begin, cars, *place, self._rules[()], ranges)
+            return
+        rules = (self._vehicle[()], self._rules[()], self._race[()])
+        self._run(race_step.begin_races, cars, self.traffic.reshape(-1), *place, *rules, ranges)
 
     def step(self, actions: Array) -> None:
         """Advance every car by one environment step.
@@ -218,21 +228,14 @@ class World:
         actions: (R, C, 2) or (R * C, 2), steering (left positive) and throttle (brake negative), clipped to [-1, 1].
         """
         commands = np.ascontiguousarray(actions, self.real).reshape(self.num_cars, 2)
-        self._run(
-            step.step,
-            commands,
-            self.cars.reshape(-1),
-            self.final_cars.reshape(-1),
-            self.points,
-            self._gates,
-            self._grid,
-            self._grip,
-            self.track_table,
-            self._vehicle[()],
-            self._rules[()],
-            self.ranges.reshape(self.num_cars, -1),
-            self.final_ranges.reshape(self.num_cars, -1),
-        )
+        cars, final_cars = self.cars.reshape(-1), self.final_cars.reshape(-1)
+        place = (self.points, self._gates, self._grid, self._grip, self.track_table, self._vehicle[()], self._rules[()])
+        ranges = (self.ranges.reshape(self.num_cars, -1), self.final_ranges.reshape(self.num_cars, -1))
+        if self.cars_per_race == 1:
+            self._run(step.step, commands, cars, final_cars, *place, *ranges)
+            return
+        traffic = (self.traffic.reshape(-1), self.final_traffic.reshape(-1))
+        self._run(race_step.step_races, commands, cars, final_cars, *traffic, *place, self._race[()], *ranges)
 
     def get_state(self) -> dict[str, Array]:
         """Everything that changes while the world runs, as copies."""
@@ -248,7 +251,8 @@ class World:
 
     def _state(self) -> dict[str, Array]:
         """Views of what changes; the seed does with `reseed`."""
-        names = ("cars", "final_cars", "ranges", "final_ranges")
+        names = ["cars", "final_cars", "ranges", "final_ranges"]
+        names += ["traffic", "final_traffic"] if self.cars_per_race > 1 else []
         return {name: getattr(self, name) for name in names} | {"seed": self._rules["seed"]}
 
 
@@ -263,6 +267,17 @@ def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:
     record["inv_mass"], record["inv_inertia"] = 1 / vehicle.mass, 1 / vehicle.yaw_inertia
     record["pacejka_b_front"] = vehicle.stiffness_front / vehicle.tyre_shape
     record["pacejka_b_rear"] = vehicle.stiffness_rear / vehicle.tyre_shape
+    return record
+
+
+def pack_race(race: RaceConfig, vehicle: Vehicle, real: Any) -> Array:
+    """The rules of races as a kernel record (0-d array)."""
+    record = np.zeros((), records.race(real))
+    for name in record.dtype.names or ():
+        if hasattr(race, name):
+            record[name] = getattr(race, name)
+    record["window"] = race.window or vehicle.sensor_range / 3
+    record["spacing"] = GRID_SPACING * vehicle.length
     return record
 
 

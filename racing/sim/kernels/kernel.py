@@ -72,7 +72,7 @@ KERNEL_MODULES = (
     "rays",
     "grip",
     "localisation",
-    "contact",
+    "race.contact",
     "step",
 )
 

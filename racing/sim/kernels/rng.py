@@ -26,6 +26,10 @@ class Draw(IntEnum):
     START_SPEED = 3
     TIME_LIMIT = 4
     STANDING_START = 5
+    RACE_SPEED = 6  # of a rolling start; the key is the race
+    NEAR = 7  # whether a car respawns behind another,
+    NEAR_WHOM = 8  # which one,
+    NEAR_GAP = 9  # and how far
     CAMERA_HEIGHT = 16
     CAMERA_PITCH = 17
     CAMERA_YAW = 18
@@ -34,6 +38,7 @@ class Draw(IntEnum):
     BRIGHTNESS = 25
     COLOR = 26  # and 27, 28: one per channel
     BLUR = 32
+    RESPAWN_PLACE = 40  # and 41 to 55: places that a car may respawn at
     FRAME_NOISE = 64  # and all above: one per step of the episode
 
 

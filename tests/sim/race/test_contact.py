@@ -11,7 +11,7 @@ from racing.sim.kernels.kernel import in_float64
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import pack_vehicle
 
-C = in_float64("contact")
+C = in_float64("race.contact")
 LENGTH, WIDTH, MASS, INERTIA = 2.0, 1.0, 200.0, 80.0
 GLIDE = {"restitution": 0.0, "friction": 0.0}
 

@@ -1,0 +1,1 @@
+"""Races: cars that see, touch and hold up each other."""

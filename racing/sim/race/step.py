@@ -1,0 +1,159 @@
+"""One environment step of many races: all cars move and touch, then all look, then those that are out start again.
+
+The order matters: a car that started again before another looked would be seen by those that come after it only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from racing.sim.kernels.kernel import kernel, real
+from racing.sim.kernels.lanes import LANES
+from racing.sim.race.bodies import touch
+from racing.sim.race.config import MOST_CARS, Wreck
+from racing.sim.race.contact import BODY_ROWS, CONTACT_COLUMNS
+from racing.sim.race.starts import respawn, start_race
+from racing.sim.race.traffic import GONE, RACING, STOPPED, look_around, see_cars
+from racing.sim.rays import scan
+from racing.sim.records import Ending
+from racing.sim.step import BLOCK_ROWS, DEMAND, STEER_TARGET, X_BEFORE, Y_BEFORE, keep_up, load, locate_car, move, store
+
+ZERO, ONE = real(0), real(1)
+PAIRS = MOST_CARS * (MOST_CARS - 1) // 2
+OBSTACLE = int(Wreck.OBSTACLE)
+
+
+@kernel
+def begin_races(first, last, cars, traffic, points, gates, grid, tracks, vehicle, rules, race, ranges):
+    """Start races first..last-1 and measure their rays; arguments as in `step_races`."""
+    count = rules.cars_per_race
+    for number in range(first, last):
+        start_race(number * count, count, cars, traffic, points, gates, tracks, rules, race)
+        look_around(number * count, count, cars, traffic, tracks, race.window)
+    see(np.arange(first * count, last * count), cars, traffic, grid, tracks, vehicle, rules, race, ranges)
+
+
+@kernel
+def see(chosen, cars, traffic, grid, tracks, vehicle, rules, race, ranges):
+    """Measure the rays of the cars `chosen` (n,)."""
+    count = rules.cars_per_race
+    scan(cars, chosen, grid, tracks, rules.field_of_view, rules.range, ranges)
+    if race.rays_see_cars:
+        for i in chosen:
+            see_cars(i, i - i % count, count, cars, traffic, vehicle, rules.field_of_view, rules.range, ranges)
+
+
+@kernel
+def step_races(
+    first,
+    last,
+    actions,
+    cars,
+    final_cars,
+    traffic,
+    final_traffic,
+    points,
+    gates,
+    grid,
+    grip,
+    tracks,
+    vehicle,
+    rules,
+    race,
+    ranges,
+    final_ranges,
+):
+    """Advance races first..last-1 by one environment step; arguments as in racing.sim.step.step.
+
+    traffic, final_traffic (N,) traffic records, of `cars` and `final_cars`. race: rules of races.
+    """
+    count = rules.cars_per_race
+    block = np.zeros((BLOCK_ROWS, LANES), ranges.dtype)
+    bodies = np.zeros((BODY_ROWS, MOST_CARS), ranges.dtype)
+    contacts = np.zeros((PAIRS, CONTACT_COLUMNS), ranges.dtype)
+    for number in range(first, last, LANES // count):
+        races = min(LANES // count, last - number)
+        drive_races(
+            number * count, races, actions, cars, traffic, vehicle, rules, race, block, bodies, contacts, tracks, grip
+        )
+        for j in range(races * count):
+            i = number * count + j
+            if traffic[i].state == RACING:
+                keep_up(cars[i], points, gates, grid, tracks, rules, block[X_BEFORE, j], block[Y_BEFORE, j])
+                traffic[i].distance += cars[i].progress_delta
+            else:
+                cars[i].s = locate_car(cars[i], points, tracks[cars[i].track])
+    for number in range(first, last):
+        look_around(number * count, count, cars, traffic, tracks, race.window)
+        if race.together:
+            wave_off(number * count, count, cars, rules, race)
+    see(np.arange(first * count, last * count), cars, traffic, grid, tracks, vehicle, rules, race, ranges)
+    again = np.empty((last - first) * count, np.int64)
+    restarts = 0
+    for number in range(first, last):
+        for i in range(number * count, number * count + count):
+            final_cars[i], final_traffic[i] = cars[i], traffic[i]
+            final_ranges[i] = ranges[i]
+        if start_again(number * count, count, cars, traffic, points, gates, tracks, vehicle, rules, race):
+            look_around(number * count, count, cars, traffic, tracks, race.window)
+            for i in range(number * count, number * count + count):
+                again[restarts] = i
+                restarts += 1
+    see(again[:restarts], cars, traffic, grid, tracks, vehicle, rules, race, ranges)
+
+
+@kernel
+def drive_races(first, races, actions, cars, traffic, vehicle, rules, race, block, bodies, contacts, tracks, grip):
+    """Move the cars of `races` races, from car `first` on, by one environment step, touching each other."""
+    count = rules.cars_per_race
+    before = np.empty(LANES, np.int32)
+    load(cars, actions, first, races * count, vehicle, block)
+    for j in range(races * count):
+        here = traffic[first + j]
+        here.closing = here.ran_into = here.blame = ZERO
+        before[j], here.contact_with = here.contact_with, 0
+        if here.state != RACING:
+            block[STEER_TARGET, j], block[DEMAND, j] = ZERO, -vehicle.max_brake
+    for _ in range(rules.substeps):
+        move(cars, first, races * count, vehicle, rules, block, tracks, grip)
+        if race.contact:
+            for k in range(races):
+                touch(block, k * count, first + k * count, count, vehicle, race, traffic, bodies, contacts)
+    store(cars, actions, first, races * count, vehicle, block)
+    for j in range(races * count):
+        new = traffic[first + j].contact_with & ~before[j]
+        while new != 0:
+            new &= new - 1
+            traffic[first + j].contacts += 1
+
+
+@kernel
+def wave_off(first, count, cars, rules, race):
+    """End the episodes of those that are still under way when the winner has finished and the time of grace is over."""
+    best = 0
+    for i in range(first, first + count):
+        if cars[i].laps >= rules.laps and rules.laps > 0 and (best == 0 or cars[i].steps < best):
+            best = cars[i].steps
+    for i in range(first, first + count):
+        if best > 0 and cars[i].ended == Ending.RUNNING and real(cars[i].steps) >= real(best) * (ONE + race.grace):
+            cars[i].ended = Ending.TIME_LIMIT
+
+
+@kernel
+def start_again(first, count, cars, traffic, points, gates, tracks, vehicle, rules, race):
+    """Start those again that are out: each car alone, or all when the last one is. Returns whether any did."""
+    restarts = out = 0
+    for i in range(first, first + count):
+        car = cars[i]
+        if traffic[i].state == RACING and car.ended != Ending.RUNNING:
+            if race.together:
+                car.ended, car.progress_delta = Ending.RUNNING, ZERO  # it is said once
+                traffic[i].state = STOPPED if race.wreck == OBSTACLE and car.laps < max(rules.laps, 1) else GONE
+            else:
+                respawn(i, first, count, cars, traffic, points, gates, tracks, vehicle, rules, race)
+                restarts += 1
+        out += traffic[i].state != RACING
+    if race.together and out == count:
+        start_race(first, count, cars, traffic, points, gates, tracks, rules, race)
+        restarts = count
+    return restarts > 0
