@@ -93,7 +93,8 @@ def step_races(
     for number in range(first, last):
         for i in range(number * count, number * count + count):
             final_cars[i], final_traffic[i] = cars[i], traffic[i]
-            final_ranges[i] = ranges[i]
+            if cars[i].ended != Ending.RUNNING:
+                final_ranges[i] = ranges[i]
         if start_again(number * count, count, cars, traffic, points, gates, tracks, vehicle, rules, race):
             look_around(number * count, count, cars, traffic, tracks, race.window)
             for i in range(number * count, number * count + count):

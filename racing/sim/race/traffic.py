@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from racing.sim.kernels.kernel import kernel, real
-from racing.sim.kernels.trig import sincos
-from racing.sim.localisation import shortest
+from racing.sim.kernels.trig import arctan, sincos
 from racing.sim.race.config import Wreck
 
 ZERO, HALF, ONE = real(0), real(0.5), real(1)
+PI, TWO_PI = real(math.pi), real(2 * math.pi)
 RACING, STOPPED, GONE = 0, 1, 2  # values of a traffic record's `state`
 OBSTACLE = int(Wreck.OBSTACLE)
 
@@ -17,27 +17,32 @@ OBSTACLE = int(Wreck.OBSTACLE)
 @kernel
 def look_around(first, count, cars, traffic, tracks, window):
     """Bring gaps, ranks and what was won on others up to date for cars first..first+count-1, a race."""
+    length = tracks[cars[first].track].length
     for i in range(first, first + count):
-        car, here = cars[i], traffic[i]
-        length = tracks[car.track].length
+        here = traffic[i]
         here.gap_ahead = here.gap_behind = length
         here.won = ZERO
         here.rank = 1
-        for k in range(first, first + count):
-            other = cars[k]
-            if k == i:
-                continue
-            if traffic[k].distance > here.distance:
+    for i in range(first, first + count):
+        car, here = cars[i], traffic[i]
+        for k in range(i + 1, first + count):
+            other, there = cars[k], traffic[k]
+            if there.distance > here.distance:
                 here.rank += 1
-            if traffic[k].state == GONE or here.state == GONE:
+            elif there.distance < here.distance:
+                there.rank += 1
+            if here.state == GONE or there.state == GONE:
                 continue
-            gap = shortest(other.s - car.s, length)
+            gap = other.s - car.s
+            gap = gap - length if gap > HALF * length else (gap + length if gap < -HALF * length else gap)
             if gap > ZERO:
-                here.gap_ahead = min(here.gap_ahead, gap)
+                here.gap_ahead, there.gap_behind = min(here.gap_ahead, gap), min(there.gap_behind, gap)
             else:
-                here.gap_behind = min(here.gap_behind, -gap)
+                here.gap_behind, there.gap_ahead = min(here.gap_behind, -gap), min(there.gap_ahead, -gap)
             if abs(gap) <= window:
-                here.won += car.progress_delta - other.progress_delta
+                won = car.progress_delta - other.progress_delta
+                here.won += won
+                there.won -= won
 
 
 @kernel
@@ -47,23 +52,53 @@ def see_cars(i, first, count, cars, traffic, vehicle, field_of_view, far, ranges
     far: longest distance [m]. ranges (N, R) [m].
     """
     car = cars[i]
-    rays = ranges.shape[1]
-    between = field_of_view / real(rays - 1) if rays > 1 else ZERO
-    left = HALF * field_of_view if rays > 1 else ZERO
     a, b = HALF * vehicle.length, HALF * vehicle.width
-    reach = far + math.sqrt(a * a + b * b)
+    radius = math.sqrt(a * a + b * b)
+    sin, cos = sincos(car.yaw)
     for k in range(first, first + count):
         other = cars[k]
         if k == i or traffic[k].state == GONE:
             continue
-        dx, dy = car.x - other.x, car.y - other.y
-        if dx * dx + dy * dy > reach * reach:
+        dx, dy = other.x - car.x, other.y - car.y
+        ahead, left = dx * cos + dy * sin, dy * cos - dx * sin
+        away = dx * dx + dy * dy
+        if away > (far + radius) * (far + radius) or (field_of_view <= PI and ahead < -radius):
             continue
-        sin, cos = sincos(other.yaw)
-        x, y = dx * cos + dy * sin, dy * cos - dx * sin
-        for ray in range(rays):
-            sin, cos = sincos((car.yaw + left) - real(ray) * between - other.yaw)
-            ranges[i, ray] = min(ranges[i, ray], to_box(x, y, cos, sin, a, b, far))
+        middle, half = ZERO, PI  # of the angles [rad] at which it may be seen
+        if away > radius * radius:
+            middle, half = bearing(ahead, left), arctan(radius / math.sqrt(away - radius * radius))
+        look_at(i, car, other, middle, half, a, b, field_of_view, far, ranges)
+        if abs(middle) + half > PI:  # seen across the direction straight behind
+            turn = -TWO_PI if middle > ZERO else TWO_PI
+            look_at(i, car, other, middle + turn, half, a, b, field_of_view, far, ranges)
+
+
+@kernel
+def look_at(i, car, other, middle, half, a, b, field_of_view, far, ranges):
+    """Shorten those rays of car i to another car that lie within `half` of `middle` [rad], left of straight ahead."""
+    rays = ranges.shape[1]
+    between = field_of_view / real(rays - 1) if rays > 1 else ONE
+    left = HALF * field_of_view if rays > 1 else ZERO
+    begin = max(int(math.ceil((left - middle - half) / between)), 0)
+    end = min(int(math.floor((left - middle + half) / between)), rays - 1)
+    if begin > end:
+        return
+    sin, cos = sincos(other.yaw)
+    dx, dy = car.x - other.x, car.y - other.y
+    x, y = dx * cos + dy * sin, dy * cos - dx * sin
+    for ray in range(begin, end + 1):
+        sin, cos = sincos((car.yaw + left) - real(ray) * between - other.yaw)
+        ranges[i, ray] = min(ranges[i, ray], to_box(x, y, cos, sin, a, b, far))
+
+
+@kernel
+def bearing(ahead, left):
+    """Angle [rad] of a point in the car's frame, in [-pi, pi], positive to the left."""
+    if abs(left) <= abs(ahead):
+        angle = arctan(left / ahead)
+        return angle if ahead > ZERO else (angle + PI if left >= ZERO else angle - PI)
+    angle = arctan(ahead / left)
+    return HALF * PI - angle if left > ZERO else -HALF * PI - angle
 
 
 @kernel
