@@ -10,7 +10,9 @@ from hydra.core.global_hydra import GlobalHydra
 from racing.cli import main
 from racing.config import choices, compose, plain
 from racing.errors import InputError
-from racing_launchers.backend import launcher_config
+from racing_launchers.backend import is_loopback, launcher_config, make_backend
+from racing_launchers.hydra_jobs import PATIENCE, _counted
+from racing_launchers.slurm.backend import NUMBERS
 
 BASE = {"wait": True, "max_resubmits": 0, "poll_interval_s": 1.0, "upload_from": "auto", "dry_run": False}
 
@@ -65,3 +67,73 @@ def test_renamed_keys_are_refused_with_their_new_names(
         assert main([*arguments, f"launcher.{old}", f"paths.outputs={tmp_path}"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert f"it is called launcher.{new} now" in line
+
+
+def backend_of(launcher: str, *overrides: str):
+    return make_backend(launcher_config(launcher, list(overrides)))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "upload_from", "uri", "workers"),
+    [
+        ("local", "auto", "sqlite:////a/mlflow.db", True),  # on this machine they reach what we reach
+        ("local", "worker", None, True),
+        ("local", "collector", "http://tracker:5000", False),
+        ("slurm", "auto", "http://tracker:5000", True),
+        ("slurm", "auto", "https://tracker/path", True),
+        ("slurm", "auto", "databricks", True),
+        ("slurm", "auto", "http://localhost:5000", False),
+        ("slurm", "auto", "http://127.0.1.1:5000", False),
+        ("slurm", "auto", "sqlite:////a/mlflow.db", False),
+        ("slurm", "auto", None, False),
+        ("slurm", "worker", None, True),
+        ("slurm", "collector", "http://tracker:5000", False),
+    ],
+)
+def test_who_uploads_records(launcher: str, upload_from: str, uri: str | None, workers: bool):
+    assert backend_of(launcher, f"upload_from={upload_from}").workers_upload(uri) is workers
+
+
+def test_addresses_that_only_this_machine_reaches():
+    assert all(map(is_loopback, ("http://localhost:1", "http://127.3.2.1", "http://[::1]:1", "sqlite:///a")))
+    assert not any(map(is_loopback, ("http://tracker:1", "http://10.127.0.1", "https://localhost.example.org")))
+
+
+def test_slurm_takes_numbers_in_their_ranges():
+    longest = f"timeout_min={NUMBERS['timeout_min'][1]}"  # signal_delay_s must fit into it
+    for key, (low, high, whole, _) in NUMBERS.items():
+        for value in (low, high):
+            backend_of("slurm", longest, *([f"{key}={value}"] if key != "timeout_min" else []))
+        for value in (low - 1, high + 1, *([low + 0.5] if whole else [])):
+            with pytest.raises(InputError, match=rf"launcher\.{key} must be a (whole )?number in "):
+                backend_of("slurm", longest, f"{key}={value}")
+
+
+def test_gpus_are_numbered_from_nought():
+    assert backend_of("local", "gpus=[0,1]").gpus == [0, 1]
+    assert backend_of("local", "gpus=[]").gpus == []
+    for wrong in ("[-1]", "[0,a]", "0"):
+        with pytest.raises(InputError, match="must be a list of numbers"):
+            backend_of("local", f"gpus={wrong}")
+
+
+def test_the_plan_counts_core_hours():
+    backend = backend_of("slurm", "cpus_per_task=4", "timeout_min=90", "mem_gb=8", "partition=main")
+    said = "partition main: each 4 cores, 8 GB for 90 min, at most 18.0 core hours before one is requeued"
+    assert backend.plan(3) == [said]
+    assert backend.plan(0) == []
+
+
+def test_composing_many_jobs_says_how_far_it_is(monkeypatch, capsys: pytest.CaptureFixture[str]):
+    """Each look at the clock is 2 s after the one before: the third job is the first beyond PATIENCE, 5 s."""
+    clock = iter(range(1000, 2000, 2))
+    monkeypatch.setattr("racing_launchers.hydra_jobs.time.monotonic", lambda: float(next(clock)))
+    assert PATIENCE == 5.0
+    jobs = [["seed=0"]] * 5
+    assert [number for number, _ in _counted(jobs, 10)] == [10, 11, 12, 13, 14]
+    assert capsys.readouterr().err == "composed 2 of 5 jobs\n"
+
+
+def test_composing_few_jobs_says_nothing(capsys: pytest.CaptureFixture[str]):
+    assert len(list(_counted([["seed=0"]] * 20, 0))) == 20
+    assert capsys.readouterr().err == ""

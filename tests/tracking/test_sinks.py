@@ -15,6 +15,7 @@ import pytest
 from racing.cli import main
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
+from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
 from racing.tracking import sinks
 from racing.tracking.sender import Sender
@@ -135,6 +136,19 @@ def test_tensorboard_goes_on_where_its_file_is_torn_or_wrong(begin):
     assert file.read_bytes().startswith(whole)
     assert (file.stat().st_ino, event_files(run)) == (inode, [file])
     assert curve(run, "eval/lap time") == [(step, float(step)) for step in range(60)]
+
+
+def test_tensorboard_has_the_times_of_the_journal_in_seconds(begin):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    run = begin(tracking=OFF | {"tensorboard": True})
+    write(run, range(2))
+    assert sync_sinks(run) == {"tensorboard": ""}
+    lines = [line.record for line in read_journal(run.paths.journal)]
+    expected = [line["ts"] / 1000 for line in lines if line["kind"] in ("journal", "params", "metrics")]
+    expected = [time for time, kind in zip(expected, "jpmm", strict=True) for _ in range(2 if kind == "m" else 1)]
+    seen = [event.wall_time for event in EventFileLoader(str(event_files(run)[0])).Load()]
+    assert sorted(set(seen)) == pytest.approx(sorted(set(expected)))
 
 
 def touched(path):
