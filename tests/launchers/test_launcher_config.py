@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -13,6 +14,7 @@ from racing.errors import InputError
 from racing_launchers.backend import is_loopback, launcher_config, make_backend
 from racing_launchers.hydra_jobs import PATIENCE, _counted
 from racing_launchers.slurm.backend import NUMBERS
+from racing_launchers.watch import _sleep
 
 BASE = {"wait": True, "max_resubmits": 0, "poll_interval_s": 1.0, "upload_from": "auto", "dry_run": False}
 
@@ -137,3 +139,18 @@ def test_composing_many_jobs_says_how_far_it_is(monkeypatch, capsys: pytest.Capt
 def test_composing_few_jobs_says_nothing(capsys: pytest.CaptureFixture[str]):
     assert len(list(_counted([["seed=0"]] * 20, 0))) == 20
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("seconds", "signal_after", "slept"), [(1.0, 99.0, 1.0), (0.05, 99.0, 0.05), (15.0, 0.6, 0.8)])
+def test_between_two_polls_it_sleeps_but_wakes_up_on_a_signal(
+    seconds: float, signal_after: float, slept: float, monkeypatch: pytest.MonkeyPatch
+):
+    clock, stop = SimpleNamespace(now=5000.0), SimpleNamespace(signal=None)
+
+    def sleep(duration: float) -> None:
+        clock.now += duration
+        stop.signal = "SIGINT" if clock.now >= 5000 + signal_after - 1e-6 else None
+
+    monkeypatch.setattr("racing_launchers.watch.time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
+    _sleep(seconds, stop)
+    assert clock.now - 5000 == pytest.approx(slept, abs=0.21 if seconds > 0.2 else 1e-6)
