@@ -12,7 +12,9 @@ import requests
 
 from racing.cli import main as cli
 from racing.commands.runs.main import sync, target_uri
+from racing.errors import InputError
 from racing.runs.directory import find_run
+from racing.tracking.client import Store
 from racing.tracking.errors import Refused, Unreachable, classify
 from racing.tracking.mlflow_sink import Delivery, rejected
 from racing.tracking.store import connect, embedded_uri
@@ -223,6 +225,22 @@ def test_a_servers_answer_decides_whether_to_try_again(answering, begin, status,
         Delivery(run, answering(status), "racing").deliver()
     assert not run.mlflow
     assert not list(rejected(run))
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (401, r"refuses us \(401\); set MLFLOW_TRACKING_USERNAME"),
+        (403, r"refuses us \(403\); set MLFLOW_TRACKING_USERNAME"),
+        (500, r"must answer, got: .*check tracking\.uri, or try again later"),
+        (400, r"must know what was asked for, it says: .*check the names"),
+    ],
+)
+def test_a_servers_answer_to_a_question_is_told_in_one_line(answering, tmp_path, status, says, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(InputError, match=says) as told:
+        Store(answering(status), tmp_path).run("0" * 32)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(
