@@ -13,7 +13,7 @@ from hydra.types import HydraContext
 
 from racing.config import compose
 from racing.errors import Stopped
-from racing.runs.directory import all_runs
+from racing.runs.directory import all_runs, open_run
 from racing_launchers import payload
 from racing_launchers.backend import make_backend
 from racing_launchers.job import JobStatus
@@ -62,6 +62,14 @@ def test_its_exit_code_comes_back(tmp_path: Path):
     wait_until(lambda: job.folder.exit_status, "it has left")
     assert (job.ended, job.folder.exit_status["exit_code"]) == ("REFUSED", 2)
     assert "run 'none' must be" in job.folder.log.read_text()
+
+
+def test_what_a_verb_writes_to_a_run_belongs_to_its_job(tmp_path: Path):
+    open_run(tmp_path, "demo", {"name": "demo"}, [], {}).close()
+    (run,) = all_runs(tmp_path)
+    _, job = begin(tmp_path, ["export", f"run={run.name}"])
+    wait_until(lambda: job.folder.exit_status, "it has left")
+    assert job.folder.runs == [f"runs/{run.name}"]
 
 
 def test_killed_it_takes_the_worker_along(tmp_path: Path):

@@ -260,10 +260,14 @@ def test_accounting_is_asked_about_jobs_that_slurmctld_has_forgotten(
 ):
     """The cluster has no accounting: this sacct answers as one with it does."""
     assert poll_queue(["4711_3"]) == {}
-    (tmp_path / "sacct").write_text("#!/bin/sh\necho '4711_3|OUT_OF_MEMORY|0:125|n7|None|04:00:00'\n")
+    (tmp_path / "sacct").write_text(
+        "#!/bin/sh\necho '4711_3|OUT_OF_MEMORY|0:125|n7|None|04:00:00'\necho '4711_4|FAILED|3:0|n8|None|04:00:00'\n"
+    )
     (tmp_path / "sacct").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert poll_queue(["4711_3"])["4711_3"].info == JobInfo(JobState.LOST, "out of memory on n7 (launcher.mem_gb)")
+    found = poll_queue(["4711_3", "4711_4"])
+    assert found["4711_3"].info == JobInfo(JobState.LOST, "out of memory on n7 (launcher.mem_gb)")
+    assert found["4711_4"].info == JobInfo(JobState.LOST, "left with exit code 3 on n8")
 
 
 @pytest.mark.parametrize(

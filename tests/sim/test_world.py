@@ -12,7 +12,7 @@ from racing.sim.episodes import EpisodeConfig
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import RangeFinder, World
+from racing.sim.world import RangeFinder, World, pack_gates
 from tests.support.drivers import follow
 
 
@@ -148,6 +148,21 @@ def test_progress_stays_on_its_branch_where_the_track_crosses_itself(eight: Trac
     np.testing.assert_allclose(world.cars["progress"], eight.length, rtol=0.1)
 
 
+@pytest.mark.parametrize("name", ["wavy", "eight"])
+@pytest.mark.parametrize("shift", [-10, 0, 10])
+def test_gates_have_the_arc_length_of_the_points_that_they_stand_at(
+    shift: int, name: str, request: pytest.FixtureRequest
+):
+    """Also where the lap's first point lies some way behind the start line, or beyond it."""
+    track = request.getfixturevalue(name)
+    count = len(track.points)
+    at = np.round(np.arange(1, len(track.gates) + 1) * count / len(track.gates)).astype(int) + shift
+    ends = (track.left_edge, track.right_edge)
+    gates = np.stack([edge[at % count] for edge in ends], axis=1)
+    found = pack_gates(dataclasses.replace(track, gates=gates), np.float64)["s"]
+    np.testing.assert_allclose(found, at % count * track.spacing)
+
+
 def test_a_car_that_cuts_the_course_gets_no_lap(wavy: Track, kart: Vehicle):
     open_field = dataclasses.replace(wavy, left=wavy.left + 1e3, right=wavy.right + 1e3)
     grid = dataclasses.replace(wavy.clearance, values=np.full_like(wavy.clearance.values, 50.0))
@@ -201,6 +216,19 @@ def test_turning_back_is_the_wrong_way(wavy: Track, kart: Vehicle):
             break
     assert world.final_cars["ended"][0, 0] in (Ending.WRONG_WAY, Ending.OFF_TRACK)
     assert world.final_cars["progress"][0, 0] < -5
+
+
+@pytest.mark.parametrize("field", ["x", "y", "yaw"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_car_that_is_nowhere_is_off_the_track_and_its_next_episode_somewhere(
+    field: str, value: float, wavy: Track, kart: Vehicle
+):
+    world = make(wavy, kart, races=2)
+    world.reset()
+    world.cars[field][0] = value
+    world.step(np.zeros((2, 2)))
+    assert world.final_cars["ended"].tolist() == [[Ending.OFF_TRACK], [Ending.RUNNING]]
+    assert all(np.isfinite(world.cars[name]).all() for name in ("x", "y", "yaw", "v", "s", "lateral"))
 
 
 def test_starts_spread_over_lap_width_and_speed(wavy: Track, kart: Vehicle):
