@@ -75,8 +75,6 @@ class Volume:
         with contextlib.suppress(FileNotFoundError), atomic_path(place, sync=False) as part:
             with part.open("wb") as target, answered(f"volume {self.name!r}"):
                 self._volume.read_file_into_fileobj(file.path, target)
-            if place.suffix == ".pkl":
-                part.chmod(0o600)  # as racing.reading.read_own wants it
             os.utime(part, (file.changed, file.changed))
             return True
         return False
