@@ -66,11 +66,21 @@ READING: dict[str, Any] = {
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of the verb; returns the exit code."""
+    options = parse(argv)
+    return 0 if options is None else evaluate(options)
+
+
+def parse(argv: Sequence[str]) -> dict[str, Any] | None:
+    """The options of conf/verbs/evaluate.yaml, checked; None after printing help. Raises InputError."""
     options = verb_options("evaluate", argv, EXAMPLES)
-    if options is None:
-        return 0
-    check(options)
-    return evaluate(options)
+    if options is not None:
+        check(options)
+    return options
+
+
+def check_there(options: Mapping[str, Any]) -> None:
+    """Raise InputError unless the policy and the track that the options name can be read here."""
+    _place(_policy(options, Path(options["paths"]["outputs"])), options)
 
 
 def check(options: Mapping[str, Any]) -> None:
