@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -219,19 +220,23 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def _load(name: str, options: argparse.Namespace) -> Track:
     """Load the track of a name or path with the options of the command line."""
-    from racing.tracks.catalog import load_track
+    from racing.tracks.catalog import load_track, locate, own_options
 
-    return load_track(
-        name,
-        scale=options.scale,
-        reverse=options.reverse,
-        metres_per_pixel=options.metres_per_pixel,
-        half_width=options.half_width,
-        branch=getattr(options, "branch", None),
-        close_gaps=getattr(options, "close_gaps", 0),
-        grip=getattr(options, "grip", None),
-        columns=options.columns,
-    )
+    reading = {
+        "scale": options.scale,
+        "reverse": options.reverse,
+        "metres_per_pixel": options.metres_per_pixel,
+        "half_width": options.half_width,
+        "branch": getattr(options, "branch", None),
+        "close_gaps": getattr(options, "close_gaps", 0),
+        "grip": getattr(options, "grip", None),
+        "columns": options.columns,
+    }
+    together = []
+    for other in getattr(options, "names", ()):
+        with contextlib.suppress(InputError):  # it is told when it is its turn
+            together.append(locate(other))
+    return load_track(name, **own_options(locate(name), reading, together))
 
 
 def list_tracks(options: argparse.Namespace) -> int:
