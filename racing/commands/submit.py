@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from racing.errors import ExitCode
+from racing.errors import ExitCode, require
 from racing_launchers.backend import launcher_config, make_backend
 from racing_launchers.job import JobStatus
 from racing_launchers.launch import LaunchRequest, PlannedJob, launch
@@ -34,6 +34,8 @@ def submit(verb: str, argv: Sequence[str]) -> int:
     options = module.parse(arguments)
     if options is None:
         return ExitCode.DONE
+    rule = f"launcher={choice} takes one run, got {options['run']!r}; give the command once for each"
+    require(not isinstance(options["run"], list), rule)
     if backend.shared:  # else what is named lies where the job runs: the backend looks there
         module.check_there(options)
     identity = hashlib.sha256(chr(0).join([verb, *arguments]).encode()).hexdigest()[:8]

@@ -221,7 +221,11 @@ BAD = [
     (["checkout=maybe"], "checkout must be true or false, got 'maybe'", "choose one"),
     (["checkout=true", "algo.gamma"], "'algo.gamma' must be key=value", "--help"),
     (["-m", "seed=1,2"], "unrecognized argument '-m'", "--help"),
-    (["seed=1,2"], "'seed=1,2' has several values", "write seed=[...]"),
+    (
+        ["seed=1,2"],
+        "'seed=1,2' has several values",
+        "write seed=[...] where a list is taken, else give the command for each",
+    ),
     (["hydra.verbose=true"], "'hydra.verbose=true' cannot be changed here", "leave it away"),
     (["algo.nenvs=3"], "unknown key 'algo.nenvs'", "did you mean algo.n_envs?"),
     (["algo=null"], "'algo=null' must name a choice of algo", "choose one of"),
