@@ -56,6 +56,8 @@ def read_centreline(path: Path, *, half_width: float | None = None, columns: Any
     """
     line = read_line(path, half_width=half_width, columns=columns)
     points, right, left = line.points, line.right, line.left
+    if half_width is not None and not (np.all(right == half_width) and np.all(left == half_width)):
+        log.warning("%s: half_width=%s is not used, the table has widths of its own", path.name, half_width)
     width = float(np.mean(left) + np.mean(right))
     points, left, right = _smoothed(points, left, right, width)
     source: dict[str, object] = {"format": "csv", "files": {path.name: digest(path)}}
@@ -151,9 +153,6 @@ def _half_widths(
         fits = is_number(half_width) and 0 < float(half_width or 0) < 1e3
         require(fits, f"half_width must be in (0, 1000) m, got {half_width!r}; correct it")
         right = left = np.full(len(found["x"]), float(half_width or 0))
-    told = {"right", "half_width", "width"} & set(found)
-    if told and half_width is not None:
-        log.warning("%s: half_width=%s is not used, the table has widths of its own", file, half_width)
     narrow = float(min(right.min(), left.min()))
     names = " and ".join(pick.name for role, pick in picks.items() if role not in ("x", "y"))
     require(narrow > 0, f"{file}: half-widths ({names}) must be > 0 m, got {narrow:g}; correct them")

@@ -73,9 +73,8 @@ def test_a_run_of_this_machine_is_refused_until_it_is_on_the_volume(
     assert "is asked of MLflow" in refused(["export", f"run={'a' * 32}", "launcher=modal"], outputs, capsys)
     assert "neither here nor on" in refused(["evaluate", "run=nosuch", "launcher=modal"], outputs, capsys)
     table = ["evaluate", "driver=optimal", "track=[oval,maps/nosuch.csv]", "launcher=modal"]
-    assert "track 'maps/nosuch.csv' is neither a known track nor a file" in refused(
-        [*table, "launcher.tracks_volume=racing-runs"], outputs, capsys
-    )
+    line = refused([*table, "launcher.tracks_volume=null"], outputs, capsys)
+    assert "track 'maps/nosuch.csv' does not travel with the code" in line
     assert box.started() == []
     assert box.requests("VolumeGetOrCreate") == [] or not box.volumes.all
 
