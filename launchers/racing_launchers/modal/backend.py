@@ -22,7 +22,7 @@ from racing.files import quoted_paths
 from racing.renamed_keys import key_of
 from racing.runs.directory import find_run
 from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
-from racing_launchers.modal.app import ResourceRequest, describe, make_app
+from racing_launchers.modal.app import ResourceRequest, check_parts, describe, make_app
 from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, normalize
 from racing_launchers.modal.needs import check_needs, extra_packages
 from racing_launchers.modal.sync import fetch_job, fetch_log
@@ -79,6 +79,7 @@ class ModalBackend(Backend):
         require(not any(map(needs_own_files, jobs)), f"{rule}; use another launcher, or put the files into conf/")
         with answered("the request"):
             library().Client.from_env().hello()
+        check_parts(self.resources)
         tracks = [spec for config in jobs for spec in files_of_config(config)]
         self._tracks(tracks + [spec for arguments in commands for spec in tracks_of_command(arguments)])
         check_needs(jobs, commands, self.resources, self._runs_there)
