@@ -9,6 +9,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from racing.cli import main
+from racing.commands import submit
 from racing.config import choices, compose, plain
 from racing.errors import InputError
 from racing_launchers.backend import is_loopback, launcher_config, make_backend
@@ -163,3 +164,55 @@ def test_between_two_polls_it_sleeps_but_wakes_up_on_a_signal(
     monkeypatch.setattr("racing_launchers.watch.time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
     _sleep(seconds, stop)
     assert clock.now - 5000 == pytest.approx(slept, abs=0.21 if seconds > 0.2 else 1e-6)
+
+
+class There:
+    """A backend whose machine sees this disk, and accepts everything; nothing may come as far as to be submitted."""
+
+    shared, name, max_resubmits = True, "there", 0
+
+    def log(self, *_: object) -> list[str]:
+        raise AssertionError("submitted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["evaluate", "run=NOSUCH"], "run 'NOSUCH' must be a run directory"),
+        (["evaluate", "run=NOSUCH", "driver=optimal"], "run 'NOSUCH' must be a run directory"),
+        (["evaluate", "run=nosuch.onnx"], "policy nosuch.onnx must be an existing file"),
+        (["evaluate"], "run 'latest' must be"),
+        (["evaluate", "run=models:/nosuch/1"], "must be MLflow's database, there is no such file"),
+        (["evaluate", "driver=optimal", "track=nosuch"], "'nosuch' is neither a known track nor a file"),
+        (["evaluate", "driver=optimal", "track=oval", "vehicle=nosuch"], "'nosuch' is not in conf/vehicle"),
+        (["evaluate", "run=x", "episodes=0"], "episodes must be a whole number"),
+        (["evaluate", "run=x", "nosuch=1"], "unknown key 'nosuch'"),
+        (["export", "run=NOSUCH"], "run 'NOSUCH' must be a run directory"),
+        (["export", "run=x", "opset=a"], "opset must be a whole number"),
+    ],
+)
+def test_what_a_verb_would_refuse_is_refused_before_it_is_submitted(
+    arguments: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(submit, "make_backend", lambda _: There())
+    for launcher in ("local", "slurm"):
+        outputs = tmp_path / launcher
+        assert main([*arguments, f"launcher={launcher}", f"paths.outputs={outputs}"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert text in line
+        assert not outputs.exists()
+
+
+def test_where_the_disk_is_another_one_its_backend_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(There, "shared", False)
+    monkeypatch.setattr(submit, "make_backend", lambda _: There())
+    with pytest.raises(AssertionError, match="submitted"):
+        main(["evaluate", "run=NOSUCH", "launcher=modal", f"paths.outputs={tmp_path}"])
+    assert main(["evaluate", "run=NOSUCH", "laps=0", "launcher=modal", f"paths.outputs={tmp_path}"]) == 2
+    assert "laps must be a whole number" in capsys.readouterr().err

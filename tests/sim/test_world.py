@@ -9,6 +9,8 @@ import pytest
 
 from racing.errors import InputError
 from racing.sim.episodes import EpisodeConfig
+from racing.sim.grip import uniform_grip
+from racing.sim.joined import Joined
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
@@ -270,6 +272,40 @@ def test_several_tracks_in_one_world(wavy: Track, eight: Track, kart: Vehicle):
     alone.reset()
     assert both.cars["track"].ravel().tolist() == [0, 1, 0, 1, 0, 1]
     np.testing.assert_array_equal(both.ranges[1::2], alone.ranges)
+
+
+def test_tracks_are_joined_one_after_another(wavy: Track, eight: Track, kart: Vehicle):
+    """Grids of seven tracks, two of them with grip: each begins where the one before it ends."""
+    slippery = dataclasses.replace(wavy, grip=uniform_grip(0.5))
+    tracks = [wavy, eight, slippery, eight, wavy, slippery, eight]
+    world = World(tracks, kart, races=7)
+    for name, whole, sizes in (
+        ("point", world.points, [len(track.points) for track in tracks]),
+        ("gate", world._gates, [len(track.gates) for track in tracks]),
+        ("grid", world._grid, [track.clearance.values.size for track in tracks]),
+    ):
+        assert world.track_table[f"{name}_start"].tolist() == [sum(sizes[:number]) for number in range(7)]
+        assert len(whole) == sum(sizes)
+    np.testing.assert_array_equal(world._grid, np.concatenate([track.clearance.values.ravel() for track in tracks]))
+    size = slippery.grip.values.size
+    assert world.track_table["grip_start"].tolist() == [0, 0, 1, 0, 0, 1 + size, 0]
+    assert len(world._grip) == 1 + 2 * size
+
+
+def test_joining_looks_at_each_part_once():
+    """Thousands of circuits are joined: what is before a part must not be counted for each."""
+    looked = []
+
+    class Part(np.ndarray):
+        def __len__(self) -> int:
+            looked.append(self)
+            return super().__len__()
+
+    joined = Joined()
+    starts = [joined.add(np.full(number, number).view(Part)) for number in range(50)]
+    assert len(looked) == 50
+    assert starts == [sum(range(number)) for number in range(50)]
+    assert np.bincount(joined.whole()).tolist() == list(range(50))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from racing.cli import main as cli
 from racing.commands.runs.main import sync, target_uri
 from racing.errors import InputError
 from racing.runs.directory import find_run
+from racing.runs.meta import write_meta
 from racing.tracking.client import Store
 from racing.tracking.errors import Refused, Unreachable, classify
 from racing.tracking.mlflow_sink import Delivery, rejected
@@ -266,3 +267,18 @@ def test_errors_of_file_and_object_stores_are_told_apart():
     assert classify(OSError(28, "No space left on device")) == "later"
     assert classify(FileNotFoundError("x")) == "line"
     assert classify(KeyError("step")) == "line"
+
+
+def test_the_page_of_a_short_run_names_its_copy(begin, copy_of):
+    """It has ended before MLflow has answered: the page is completed before it is sent."""
+    run = begin()
+    path = write_meta(run, "FINISHED", {"finish_rate": 0.0})
+    assert json.loads(path.read_text())["mlflow"] == {}
+    run.finish({"finish_rate": 0.0})
+    assert sync(run) == 0
+    page = json.loads(path.read_text())
+    assert page["mlflow"] == run.mlflow
+    assert page["mlflow"]["run_id"] == copy_of(run).run.info.run_id
+    folder = Path(copy_of(run).run.info.artifact_uri.removeprefix("file://"))
+    assert json.loads((folder / path.name).read_text()) == page
+    assert list(rejected(run)) == []
