@@ -8,7 +8,6 @@ environment, directory, streams, signals, exit codes. A test that is about the s
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import socket
@@ -22,7 +21,7 @@ from typing import Any
 
 import racing
 from racing.tracking.store import ENVIRONMENT as MLFLOW_ENVIRONMENT
-from tests.support.fork_server import LENGTH, NUMBER, PADDING, address_of, read_exactly
+from tests.support.fork_server import LENGTH, PADDING, answer, ask, reach
 
 MODULES = (
     *("racing", "racing.tracking.sender"),
@@ -79,20 +78,9 @@ class ForkingPopen(subprocess.Popen[Any]):
             return
         cwd, env, pipes = rest[4], rest[5], rest[9:15]
         child_ends = [pipes[0], pipes[3], pipes[5]]
-        at = program.index("-m") + 1
-        request = {
-            "options": program[:at],
-            "module": program[at],
-            "arguments": program[at + 1 :],
-            "cwd": str(Path(cwd or ".").absolute()),
-            "env": dict(os.environ if env is None else env),
-            "address": _address,
-        }
-        data = json.dumps(request).encode()
-        self._status = connect()
         fds = [number if end == -1 else end for number, end in enumerate(child_ends)]
-        socket.send_fds(self._status, [LENGTH.pack(len(data))], fds)
-        self._status.sendall(data)
+        where, variables = str(Path(cwd or ".").absolute()), os.environ if env is None else env
+        self._status = ask(warm_server(), program, where, variables, fds, bound=rest[1] is not None)
         self.pid = answer(self._status)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
@@ -120,7 +108,8 @@ class ForkingPopen(subprocess.Popen[Any]):
 def forkable(args: Any, *rest: Any) -> list[str] | None:
     """Options, module and arguments of a command that can be forked, else None. rest: what else Popen was given."""
     executable, preexec, _, pass_fds, cwd, env, *_ = rest
-    if isinstance(args, str | bytes | os.PathLike) or executable or preexec or pass_fds:
+    other = preexec and "_die_with_parent" not in preexec.__qualname__  # of racing.processes: the fork is bound to us
+    if isinstance(args, str | bytes | os.PathLike) or executable or other or pass_fds:
         return None
     command = [os.fspath(part) for part in args]
     safe = command[1:2] == ["-P"]
@@ -156,31 +145,21 @@ def same_settings(env: Mapping[str, str]) -> bool:
     return read(env) == read(_environment)
 
 
-def connect() -> socket.socket:
-    """A connection to the server, which is started if there is none yet."""
+def warm_server() -> str:
+    """The address of the server, which is started if there is none yet."""
     global _lease
     if _starter and _lease is None:
         _lease = _reach_or_start()
         _lease.sendall(LENGTH.pack(0))
         answer(_lease)  # when it is warm
-    return _reach()
-
-
-def _reach() -> socket.socket:
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        client.connect(address_of(_address))
-    except OSError:
-        client.close()
-        raise
-    return client
+    return _address
 
 
 def _reach_or_start() -> socket.socket:
     process = None
     while True:
         with contextlib.suppress(ConnectionRefusedError):
-            return _reach()
+            return reach(_address)
         if process is None:
             process = RealPopen(
                 [sys.executable, "-m", "tests.support.fork_server", _address, PADDING],
@@ -191,8 +170,3 @@ def _reach_or_start() -> socket.socket:
             )
         assert not process.poll(), f"the fork server left with exit code {process.returncode}"
         time.sleep(0.01)
-
-
-def answer(server: socket.socket) -> int:
-    """The number that the server says next."""
-    return NUMBER.unpack(read_exactly(server, NUMBER.size))[0]

@@ -26,7 +26,7 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -81,6 +81,7 @@ class ForkServer:
         self.selector = selectors.DefaultSelector()
         self.selector.register(listener, selectors.EVENT_READ, self._accept)
         self.leases: set[socket.socket] = set()
+        self.bound: dict[socket.socket, int] = {}  # children that do not outlive who asked for them
         self.done = False
 
     def serve(self) -> None:
@@ -105,6 +106,8 @@ class ForkServer:
         if not header:
             self.selector.unregister(client)
             client.close()
+            if client in self.bound:
+                os.kill(self.bound[client], signal.SIGKILL)
             if client in self.leases:
                 self.leases.remove(client)
                 self.done = not self.leases
@@ -126,10 +129,13 @@ class ForkServer:
             os.close(fd)
         ended = os.pidfd_open(child)
         self.selector.register(ended, selectors.EVENT_READ, lambda: self._reap(client, child, ended))
+        if request["bound"]:
+            self.bound[client] = child
 
     def _reap(self, client: socket.socket, child: int, ended: int) -> None:
         self.selector.unregister(ended)
         os.close(ended)
+        self.bound.pop(client, None)
         _, status = os.waitpid(child, 0)
         with contextlib.suppress(OSError):  # it did not wait
             client.sendall(NUMBER.pack(status))
@@ -148,17 +154,19 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     os.environ.update(request["env"])
     tempfile.tempdir = None  # TMPDIR may be another one
     os.getppid = parent_of(parent)  # type: ignore[assignment]
-    open_streams(fds)
+    program: list[str] = request["program"]
+    at = program.index("-m") + 1
+    options, module, arguments = program[:at], program[at], program[at + 1 :]
+    open_streams(fds, unbuffered="-u" in options or bool(os.environ.get("PYTHONUNBUFFERED")))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("PYTHONFAULTHANDLER"):
         faulthandler.enable()
-    options, module, arguments = request["options"], request["module"], request["arguments"]
-    show_command([sys.executable, *options, module, *arguments])
+    show_command([sys.executable, *program])
     given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     here = [] if os.environ.get("PYTHONSAFEPATH") or "-P" in options else [request["cwd"]]
     sys.path[:] = list(dict.fromkeys([*here, *given, *sys.path[1:]]))
     sys.argv = [module, *arguments]
-    sys.orig_argv = [sys.executable, *options, module, *arguments]
+    sys.orig_argv = [sys.executable, *program]
     # Those of numpy and torch; random's and os.urandom's are renewed in each fork.
     import numpy as np
     import torch
@@ -208,12 +216,11 @@ def leave(program: Callable[[], object]) -> NoReturn:
     os._exit(code & 0xFF)
 
 
-def open_streams(fds: list[int]) -> None:
+def open_streams(fds: list[int], *, unbuffered: bool) -> None:
     """Make these file descriptors stdin, stdout, stderr."""
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
         os.close(fd)
-    unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
     sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc]  # noqa: SIM115
     for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
         raw = io.FileIO(number, "w", closefd=False)
@@ -246,6 +253,41 @@ def read_exactly(client: socket.socket, length: int) -> bytes:
             raise ConnectionError("the other side is gone")
         data += part
     return data
+
+
+def ask(
+    address: str, program: list[str], cwd: str, env: Mapping[str, str], fds: list[int], *, bound: bool = False
+) -> socket.socket:
+    """Ask for a fork; returns the connection on which first its process id, later its wait status comes as `answer`.
+
+    address: of the server.
+    program: options, module and arguments of Python.
+    cwd, env: its directory and environment.
+    fds: its stdin, stdout, stderr.
+    bound: it is killed when the connection is closed on our side.
+    """
+    server = reach(address)
+    request = {"program": program, "cwd": cwd, "env": dict(env), "address": address, "bound": bound}
+    data = json.dumps(request).encode()
+    socket.send_fds(server, [LENGTH.pack(len(data))], fds)
+    server.sendall(data)
+    return server
+
+
+def reach(address: str) -> socket.socket:
+    """A connection to the server. Raises ConnectionRefusedError where there is none."""
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        client.connect(address_of(address))
+    except OSError:
+        client.close()
+        raise
+    return client
+
+
+def answer(server: socket.socket) -> int:
+    """The number that the server says next."""
+    return int(NUMBER.unpack(read_exactly(server, NUMBER.size))[0])
 
 
 def main(address: str) -> int:
