@@ -24,7 +24,7 @@ from racing.tracking.store import ENVIRONMENT as MLFLOW_ENVIRONMENT
 from tests.support.fork_server import LENGTH, PADDING, answer, ask, reach
 
 MODULES = (
-    *("racing", "racing.tracking.sender"),
+    *("racing", "racing.tracking.sender", "mlflow"),
     *("racing_launchers.worker", "racing_launchers.collector", "racing_launchers.local.supervisor"),
 )
 READ_AT_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "TORCH_", "LD_")  # begin of variables' names
