@@ -34,6 +34,7 @@ _address = ""  # of the server
 _environment: dict[str, str] = {}  # of this process as it was when it installed
 _starter = False  # whether it may start a server
 _lease: socket.socket | None = None
+_scripts = False  # whether they are forked, too
 _others: dict[str, str] = {}  # servers with the code of other checkouts: their addresses by the file of its `racing`
 
 
@@ -59,6 +60,17 @@ def real_processes() -> Iterator[None]:
         yield
     finally:
         subprocess.Popen = installed  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def scripts_too() -> Iterator[None]:
+    """Fork also `python SCRIPT.py ...`."""
+    global _scripts
+    _scripts = True
+    try:
+        yield
+    finally:
+        _scripts = False
 
 
 class ForkingPopen(subprocess.Popen[Any]):
@@ -116,7 +128,8 @@ def forkable(args: Any, *rest: Any) -> list[str] | None:
     command = [os.fspath(part) for part in args]
     program = command[2:] if command[1:2] == ["-P"] else command[1:]
     modules = program[:1] == ["-m"] and (program[1] in MODULES or program[1].startswith("tests."))
-    return command[1:] if command[0] == sys.executable and modules else None
+    script = _scripts and program[0].endswith(".py")
+    return command[1:] if command[0] == sys.executable and (modules or script) else None
 
 
 def server_for(cwd: Any, env: Mapping[str, str] | None, *, safe: bool) -> str | None:

@@ -148,24 +148,29 @@ class ForkServer:
 
 
 def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
-    """In a fork: be the `python -m module ...` that was asked for. parent: the process that asked."""
+    """In a fork: be the `python -m module ...`, or `python script.py ...`, that was asked for.
+
+    parent: the process that asked.
+    """
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
     tempfile.tempdir = None  # TMPDIR may be another one
     os.getppid = parent_of(parent)  # type: ignore[assignment]
     program: list[str] = request["program"]
-    at = program.index("-m") + 1
-    options, module, arguments = program[:at], program[at], program[at + 1 :]
+    script = program[0].endswith(".py")
+    at = 0 if script else program.index("-m") + 1
+    options, name, arguments = program[:at], program[at], program[at + 1 :]
     open_streams(fds, unbuffered="-u" in options or bool(os.environ.get("PYTHONUNBUFFERED")))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("PYTHONFAULTHANDLER"):
         faulthandler.enable()
     show_command([sys.executable, *program])
     given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    here = [] if os.environ.get("PYTHONSAFEPATH") or "-P" in options else [request["cwd"]]
+    place = str(Path(name).parent.absolute()) if script else request["cwd"]
+    here = [] if os.environ.get("PYTHONSAFEPATH") or "-P" in options else [place]
     sys.path[:] = list(dict.fromkeys([*here, *given, *sys.path[1:]]))
-    sys.argv = [module, *arguments]
+    sys.argv = [name, *arguments]
     sys.orig_argv = [sys.executable, *program]
     # Those of numpy and torch; random's and os.urandom's are renewed in each fork.
     import numpy as np
@@ -176,7 +181,9 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     np.random.seed()
     torch.random.seed()
     fork_client.install(request["address"])
-    leave(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
+    if script:
+        leave(lambda: runpy.run_path(name, run_name="__main__"))
+    leave(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
 
 
 def show_command(command: list[str]) -> None:
