@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import faulthandler
 import gc
 import importlib
@@ -26,6 +27,7 @@ import tempfile
 import threading
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +36,8 @@ LENGTH = struct.Struct("!I")  # of a request, before it
 NUMBER = struct.Struct("!i")  # an answer: the process id, and later its wait status
 CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 
+HUGE = 1 << 21  # [bytes] of a huge page: one entry in the table instead of 512
+MADV_COLLAPSE = 25  # of Linux 6.1: put what lies there into huge pages
 PADDING = " " * 8192  # last argument of the server's command line; see show_command
 TINY = [
     *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "tracking=none"),
@@ -71,6 +75,24 @@ def warm_up() -> None:
         assert main(["train", *TINY, f"paths.outputs={folder}"]) == 0
     logging.root.handlers[:], logging.root.level = handlers, level  # as Hydra found it
     assert threading.active_count() == 1, f"must not fork: {threading.enumerate()}"
+
+
+def settle() -> None:
+    """Make forks cheap: they copy the tables of pages, and pages that they touch, also as they end."""
+    gc.collect()
+    gc.freeze()  # collecting it in a fork would copy all of it
+    for finalizer in weakref.finalize._registry:  # type: ignore[attr-defined]
+        finalizer.atexit = False  # it is of what the server has
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_trim"):  # another C library
+        return
+    libc.malloc_trim(0)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, rights, *_, name = [*line.split(maxsplit=5), "", ""][:6]
+        begin, end = (int(part, 16) for part in span.split("-"))
+        begin, end = -(-begin // HUGE) * HUGE, end // HUGE * HUGE
+        if rights.startswith("rw") and name in ("", "[heap]") and end > begin:
+            libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_COLLAPSE)  # in vain on old kernels
 
 
 class ForkServer:
@@ -312,8 +334,7 @@ def main(address: str) -> int:
         print(said.getvalue(), file=sys.stderr)
         raise
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # what it runs is imported already
-    gc.collect()
-    gc.freeze()  # collecting it in a fork would copy all of it
+    settle()
     ForkServer(listener).serve()
     return 0
 
