@@ -146,9 +146,10 @@ def test_preempted_with_the_signal_of_the_job(here: Cluster, calm: RunDirectory,
     check_resumed(tmp_path / "run", calm)
 
 
+@pytest.mark.cold
 def test_preempted_with_sigterm_only(calm: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A cluster that does not send the job's own signal: the job uses its grace and asks to be put back."""
-    other = Cluster(tmp_path / "cluster", 1, user_signal=False)
+    other = Cluster(tmp_path / "cluster", 1, user_signal=False, forks=False)
     for name, value in other.environment.items():
         monkeypatch.setenv(name, value)
     try:
