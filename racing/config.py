@@ -135,7 +135,7 @@ def compose(name: str, overrides: Sequence[str], folder: str = "", *, hydra_too:
         try:
             return hydra.compose(name, written, return_hydra_config=hydra_too)
         except Exception as error:
-            raise InputError(explain(error, directories)) from error
+            raise InputError(explain(error, directories, sweeps=False)) from error
 
 
 def _search_too(folders: Sequence[Path]) -> None:
@@ -266,10 +266,11 @@ def parse_override(text: str) -> Any:
         return None
 
 
-def explain(error: BaseException, directories: Sequence[Path] | None = None) -> str:
+def explain(error: BaseException, directories: Sequence[Path] | None = None, *, sweeps: bool = True) -> str:
     """Hydra's and OmegaConf's complaint about an override or a config file as one line: value, rule, remedy.
 
     directories: where was looked, for suggestions; default conf/ alone.
+    sweeps: several values may be swept, as by racing train.
     """
     text = str(error)
     missing = re.search(r"Could not find '([^']+)/([^/']*)'", text)
@@ -285,10 +286,13 @@ def explain(error: BaseException, directories: Sequence[Path] | None = None) -> 
     several = re.search(r"Ambiguous value for argument '(.*)'", text)
     if several:
         key = several[1].partition("=")[0]
-        return f"{several[1]!r} has several values; add -m to run each of them, or write {key}=[...] for a list"
+        remedy = f"write {key}=[...] where a list is taken"
+        more = f"add -m to run each of them, or {remedy}" if sweeps else f"{remedy}, else give the command for each"
+        return f"{several[1]!r} has several values; {more}"
     sweep = re.search(r"Sweep parameters '(.*)' requires --multirun", text)
     if sweep:
-        return f"{sweep[1]!r} is a sweep; add -m to run each of its values"
+        remedy = "add -m to run each of its values" if sweeps else "give the command for each of its values"
+        return f"{sweep[1]!r} is a sweep; {remedy}"
     primary = re.search(r"Cannot find primary config '(.*?)'", text)
     if primary:
         rule = f"unknown configuration --config-name={primary[1]}"

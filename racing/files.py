@@ -43,6 +43,11 @@ def read_json(path: Path, most_bytes: int = MOST_JSON) -> dict[str, Any]:
     return value
 
 
+def cache_root() -> Path:
+    """Return the folder of what can be made anew: `RACING_CACHE`, by default ~/.cache/racing."""
+    return Path(os.environ.get("RACING_CACHE") or Path.home() / ".cache" / "racing")
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path, *, sync: bool = True, sync_parent: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`; what the body makes there, a file or a folder, becomes `path` at its end.

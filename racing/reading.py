@@ -42,16 +42,13 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def read_own(path: Path, most_bytes: int) -> bytes:
-    """Read a regular file that this user alone has written and can write. Raises OSError for anything else.
-
-    What is read so may have code run: others must not be able to put something else in its place.
-    """
+    """Read a regular file that this user alone can read and write. Raises OSError for anything else."""
     with open_regular(path, most_bytes) as file:
         status = os.fstat(file.fileno())
         if status.st_uid != os.geteuid():
             raise OSError(errno.EPERM, f"it belongs to another user ({status.st_uid})", str(path))
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise OSError(errno.EPERM, f"others can write to it ({stat.filemode(status.st_mode)})", str(path))
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise OSError(errno.EPERM, f"others can use it ({stat.filemode(status.st_mode)})", str(path))
         return _content(file, path, most_bytes)
 
 

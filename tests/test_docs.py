@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from racing.runs.identity import flatten
 from tests.conftest import REPOSITORY
+from tests.support import fork_client
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 KINDS = ("A track", "A vehicle", "An environment", "An algorithm", "A launcher")
@@ -121,7 +122,8 @@ def checkout(tmp_path_factory):
     picture = np.full((360, 520, 3), (80, 160, 80), np.uint8)
     cv2.ellipse(picture, (260, 180), (200, 120), 0, 0, 360, (90, 90, 90), 24, cv2.LINE_AA)
     cv2.imwrite(str(folder / "club.png"), picture)
-    return folder
+    with fork_client.checkout_is_warm(folder):
+        yield folder
 
 
 @pytest.mark.slow

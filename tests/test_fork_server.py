@@ -19,7 +19,8 @@ import pytest
 import racing
 import racing_launchers
 from tests.conftest import REPOSITORY
-from tests.support.fork_client import MODULES, ForkingPopen, real_processes
+from tests.support import fork_client
+from tests.support.fork_client import MODULES, ForkingPopen, real_processes, warm_server
 from tests.support.mlflow_server import wait_until
 
 
@@ -125,8 +126,58 @@ def test_it_is_a_fork_whatever_was_imported_meanwhile():
 
 def test_every_program_that_ours_start_is_forked():
     code = [path.read_text() for folder in ("racing", "launchers") for path in (REPOSITORY / folder).rglob("*.py")]
-    started = {module for text in code for module in re.findall(r'"-m", "((?:racing|racing_launchers)[\w.]*)"', text)}
+    started = {module for text in code for module in re.findall(r'"-m", "([\w.]+)"', text)}
     assert started == set(MODULES)
+
+
+def stub(*arguments: str, **options) -> subprocess.Popen[str]:
+    """What stands for a fork in the place of `probe`."""
+    options["env"] = {"PYTHONPATH": str(REPOSITORY)} | options.get("env", {})
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        Path(fork_client.__file__).with_name("fork_stub.py"),
+        warm_server(),
+        sys.executable,
+        "-P",
+        "-u",
+    ]
+    command += ["-m", "tests.support.probe", *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
+
+
+def test_what_stands_for_it_gives_it_what_it_gets(tmp_path: Path):
+    process = stub("3", "--two words=ü", cwd=tmp_path, env={"WORD": "ä b"}, stderr=subprocess.STDOUT)
+    said, _ = process.communicate("a line\n", timeout=60)
+    assert process.returncode == 3
+    first, *more = said.splitlines()
+    assert more == ["and on stderr", "at the end"]  # in that order: -u
+    told = json.loads(first)
+    assert (told["argv"], told["cwd"], told["word"]) == (["3", "--two words=ü"], str(tmp_path), "ä b")
+    assert (told["home"], told["parent"], told["stdin"]) == (False, process.pid, "a line\n")
+    assert told["pid"] != process.pid
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGKILL])
+@pytest.mark.parametrize("to_stub", [True, False])
+def test_what_stands_for_it_ends_with_it(number: signal.Signals, to_stub: bool):
+    """Whichever of them gets the signal."""
+    with stub("wait", stderr=subprocess.DEVNULL) as process:
+        process.stdin.close()
+        pid = json.loads(process.stdout.readline())["pid"]
+        os.kill(process.pid if to_stub else pid, number)
+        assert process.wait(60) == -number
+        wait_until(lambda: not psutil.pid_exists(pid), "both are gone")
+
+
+def test_what_stands_for_another_checkout_starts_it(tmp_path: Path):
+    (tmp_path / "racing").mkdir()
+    (tmp_path / "racing/__init__.py").write_text("")
+    path = os.pathsep.join((str(tmp_path), str(REPOSITORY)))
+    process = stub("0", env={"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
+    said, _ = process.communicate("", timeout=60)
+    assert json.loads(said.splitlines()[0])["pid"] == process.pid
 
 
 @pytest.mark.cold

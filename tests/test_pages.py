@@ -47,7 +47,7 @@ def test_the_logged_policy_loads_with_mlflow_alone(tmp_path: Path, monkeypatch: 
 
 
 def test_the_environments_are_used_as_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but learning in processes, which tests/envs/test_vector_env.py has a part of, and writing videos."""
+    """All but learning in processes and writing videos, see tests/envs/test_other_programs.py."""
     single, many, learning, video = blocks("gymnasium.md")
     done: dict[str, Any] = {"__name__": "page"}
     exec(single, done)

@@ -20,7 +20,7 @@ from racing.tracking.store import resolve_uri
 from racing_launchers.backend import Backend, make_backend
 from racing_launchers.job import JobStatus
 from racing_launchers.launch import LaunchRequest, PlannedJob, launch
-from racing_launchers.payload import RETURN, HydraJob, hydra_returns, is_racing
+from racing_launchers.payload import HydraJob, is_racing
 from racing_launchers.sweep import Job, Sweep
 from racing_launchers.watch import report_failures
 
@@ -63,8 +63,8 @@ def launch_hydra_jobs(
     jobs = launch(sweep, backend, planned_jobs, request)
     if is_racing_train and backend.wait:
         report_failures(sweep, jobs, max_resubmits=backend.max_resubmits)
-    done = {job.number: _result(job) for job in jobs if job.ended}
-    return [done.get(planned.number) or _no_result(planned) for planned in planned_jobs]
+    ended = {job.number: job for job in jobs if job.ended}
+    return [_result(planned, ended.get(planned.number)) for planned in planned_jobs]
 
 
 def _counted(job_overrides: Sequence[Sequence[str]], first: int) -> Iterator[tuple[int, Sequence[str]]]:
@@ -120,18 +120,15 @@ def _request(
     )
 
 
-def _no_result(planned: PlannedJob) -> JobReturn:
-    """Hydra's result of a job that nobody waits for."""
-    result = JobReturn(overrides=planned.overrides, status=HydraStatus.COMPLETED)
-    result.return_value = None
-    return result
-
-
-def _result(job: Job) -> JobReturn:
-    """Hydra's result of a job; one that was lost has failed."""
-    found = hydra_returns(job.folder.path / RETURN) if job.ended == JobStatus.DONE else None
-    if found is not None:
-        return found
-    failed = JobReturn(overrides=job.folder.spec.get("overrides"), status=HydraStatus.FAILED)
+def _result(planned: PlannedJob, job: Job | None) -> JobReturn:
+    """Hydra's result of a job; one that was lost has failed. job: None where nobody waits for it."""
+    if job is None:
+        result = JobReturn(overrides=planned.overrides, status=HydraStatus.COMPLETED)
+        result.return_value = None
+        return result
+    if job.ended == JobStatus.DONE:
+        assert isinstance(planned.payload, HydraJob)
+        return planned.payload.hydra_return(job.folder.result.get("value"))
+    failed = JobReturn(overrides=planned.overrides, status=HydraStatus.FAILED)
     failed.return_value = RuntimeError(f"job {job.number} ({job.label}): {job.folder.result.get('error')}")
     return failed

@@ -18,6 +18,7 @@ from racing.files import write_json
 from racing_launchers.backend import Backend, JobState
 from racing_launchers.job import JobStatus
 from racing_launchers.payload import CommandJob, HydraJob, Payload, computed
+from racing_launchers.signature import manifest_signature
 from racing_launchers.sweep import Job, Sweep, axes_of, jobs_text, label_of
 from racing_launchers.sweep_record import SweepRun, last_run
 from racing_launchers.watch import watch
@@ -205,15 +206,16 @@ def write_down(
 ) -> None:
     """Write the manifest, and the folders of the jobs to be submitted: all that another process needs to go on."""
     axes = axes_of([planned.overrides for planned in planned_jobs])
+    runs = {"launcher": request.launcher, "cwd": str(Path.cwd())}
     sweep.write_manifest(
         command=request.command,
         axes=axes,
-        launcher=request.launcher,
         outputs=str(request.outputs),
         tracking=request.tracking,
         workers_upload=request.workers_upload,
         recorded=request.recorded,
-        cwd=str(Path.cwd()),
+        signature=manifest_signature(runs),
+        **runs,
     )
     for planned in planned_jobs:
         if not decisions[planned.number].submits:

@@ -6,27 +6,24 @@ import contextlib
 import copy
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from hydra import version
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobRuntime, run_job, setup_globals
 from hydra.core.utils import JobStatus as HydraStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from racing.config import MORE
 from racing.errors import InputError, Stopped
-from racing.files import write_own
 from racing.processes import STOP_SIGNALS, import_path, python, run_child
-from racing.reading import read_own
 from racing.runs.directory import find_run
 from racing.runs.identity import config_hash
 from racing_launchers.job import JobFolder
-
-RETURN = "return.pkl"  # in a job's folder: Hydra's JobReturn
-MOST_RETURN = 1 << 30  # [bytes]
 
 
 class Payload(Protocol):
@@ -59,9 +56,7 @@ class HydraJob:
                 self.config.paths.outputs = str(outputs)
 
     def call(self, job: Path) -> Any:
-        """See Payload. Hydra's own result is kept in the folder for `launch`, which returns it to Hydra."""
-        import cloudpickle
-
+        """See Payload. Hydra's own result is made of it where somebody waits for it, see `hydra_return`."""
         setup_globals()
         Singleton.set_state(self.state)
         done = run_job(
@@ -71,10 +66,41 @@ class HydraJob:
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-        if done.status == HydraStatus.COMPLETED:
-            write_own(job / RETURN, cloudpickle.dumps(done))
-        value = done.return_value  # raises what the function raised
-        return value if isinstance(value, int | float | str | bool | None) else repr(value)
+        return as_json(done.return_value)  # raises what the function raised
+
+    def hydra_return(self, value: Any) -> JobReturn:
+        """Hydra's result of this job, which ended well, with what it returned; as Hydra's run_job makes it.
+
+        Nothing that the job has left is needed for it but that value.
+        """
+        config = copy.deepcopy(self.config)
+        folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir)
+        with read_write(config), open_dict(config):
+            config.hydra.runtime.output_dir = str(folder.absolute())
+        changes = config.hydra.job.chdir
+        changes = not version.base_at_least("1.2") if changes is None else changes
+        done = JobReturn(
+            overrides=OmegaConf.to_container(config.hydra.overrides.task),  # type: ignore[arg-type]
+            hydra_cfg=copy.deepcopy(config),
+            working_dir=str(folder if changes else Path.cwd()),
+            task_name=JobRuntime.instance().get("name"),
+            status=HydraStatus.COMPLETED,
+        )
+        with read_write(config), open_dict(config):
+            del config["hydra"]
+        done.cfg, done.return_value = config, value
+        return done
+
+
+def as_json(value: Any) -> Any:
+    """What a job has returned as JSON can hold it: what else it holds as its text."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json(inside) for key, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(inside) for inside in value]
+    if hasattr(value, "item") and not getattr(value, "ndim", 0):  # a number of numpy or torch
+        return as_json(value.item())
+    return value if isinstance(value, int | float | str | bool | None) else repr(value)
 
 
 def computed(payload: Payload) -> str | None:
@@ -134,16 +160,3 @@ def _end_as_killed(by: signal.Signals) -> None:
     if by != signal.SIGKILL:
         signal.signal(by, signal.SIG_DFL)
     os.kill(os.getpid(), by)  # whoever started us sees what happened, such as a lack of memory
-
-
-def hydra_returns(path: Path) -> JobReturn | None:
-    """Hydra's result of a job that ended well; None where there is none."""
-    import cloudpickle
-
-    try:
-        content = read_own(path, MOST_RETURN)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InputError(f"{path} must be a file of yours that nobody else can write, {error.strerror}") from error
-    return cloudpickle.loads(content)  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ outputs/sweeps/<name>-<hash8>/
 
 from __future__ import annotations
 
+import hmac
 import re
 import time
 from collections import Counter
@@ -25,6 +26,7 @@ from racing.renamed_keys import upgraded_group
 from racing.runs.journal import LATEST
 from racing.runs.lock import FileLock
 from racing_launchers.job import JobFolder, JobStatus
+from racing_launchers.signature import manifest_signature
 
 CANCEL_FILE = "cancel"  # in a job's folder: it shall stop, or not begin
 
@@ -99,6 +101,13 @@ class Sweep:
         target = re.sub(r"^launchers\.", "racing_launchers.", str(launcher.get("_target_")))
         refuse_foreign_code({"launcher": launcher | {"_target_": target}}, f"sweep {self.name}", ("launcher",))
         return launcher | {"_target_": target}
+
+    def require_ours(self) -> None:
+        """Raise InputError unless this user has made the sweep: what its manifest says is run with its jobs."""
+        signed = str(self.manifest.get("signature", ""))
+        ours = hmac.compare_digest(manifest_signature(self.manifest), signed)
+        rule = f"{self.path / 'sweep.json'} must bear your signature, it is somebody else's or of an earlier version"
+        require(ours, f"{rule}; submit its jobs with a command of your own")
 
     @property
     def workers_upload(self) -> bool:

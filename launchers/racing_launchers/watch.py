@@ -57,6 +57,7 @@ class SweepWatcher:
         may_go_on = job.ended in (JobStatus.LOST, JobStatus.STOPPED) and not job.cancel_requested
         if may_go_on and self.resubmits_left[job.number] > 0:
             self.resubmits_left[job.number] -= 1
+            self.sweep.require_ours()
             self.backend.submit(self.sweep, [job])
             self.sweep_run.event("job resubmitted", job=job.number, attempt=job.folder.attempts)
             self.unfinished.append(job)

@@ -5,6 +5,8 @@ It leaves with the exit code of the command line (`racing.errors.ExitCode`), and
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import io
 import os
 import pickle
@@ -22,9 +24,10 @@ import psutil
 from racing.errors import ExitCode, InputError, JobsFailed, Stopped, input_error, require
 from racing.files import write_own
 from racing.processes import print_any_text
-from racing.reading import read_own
+from racing.reading import read_regular
 from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.payload import Payload
+from racing_launchers.signature import SIZE, is_ours, signature
 
 PAYLOAD = "job.pkl"  # in a job's folder
 MOST_PAYLOAD = 1 << 30  # [bytes]
@@ -37,22 +40,43 @@ STATUS: dict[int, JobStatus] = {
 
 
 def write_payload(folder: JobFolder, payload: Payload) -> None:
-    """Keep what the job is to call, and where its modules are found."""
+    """Keep what the job is to call, and where its modules are found, signed."""
     import cloudpickle
 
     paths = [path for path in sys.path if path]
-    write_own(folder.path / PAYLOAD, pickle.dumps(paths) + cloudpickle.dumps(payload))
+    content = pickle.dumps(paths) + cloudpickle.dumps(payload)
+    write_own(folder.path / PAYLOAD, signature(content, PAYLOAD) + content)
 
 
-def read_payload(folder: JobFolder) -> Payload:
-    """What the job calls. Raises InputError for a file that others have written, or that an earlier version has."""
+def payload_content(folder: JobFolder, digest: str | None = None) -> bytes:
+    """The bytes that `write_payload` has left in the folder: what they say is run.
+
+    digest: what `payload_digest` said of them where they were submitted; None: they must bear this user's signature.
+    Raises InputError for those of anybody else.
+    """
     path = folder.path / PAYLOAD
     try:
-        content = read_own(path, MOST_PAYLOAD)
+        data = read_regular(path, MOST_PAYLOAD)
     except OSError as error:
-        rule = f"{path} must be a file of yours that nobody else can write, {error.strerror}"
-        raise InputError(f"{rule}; what it says is run: submit the job again") from error
-    return load_payload(content, path)
+        raise InputError(f"{path} must be a file that can be read, {error.strerror}; submit the job again") from error
+    content = data[SIZE:]
+    if digest is None:
+        rule = f"{path} must bear your signature, it was written by somebody else or by an earlier version of racing"
+        require(is_ours(content, PAYLOAD, data[:SIZE]), f"{rule}; what it says is run: submit the job again")
+    else:
+        same = hmac.compare_digest(hashlib.sha256(content).hexdigest(), digest)
+        require(same, f"{path} has changed since it was submitted; submit the job again")
+    return content
+
+
+def payload_digest(folder: JobFolder) -> str:
+    """A checksum of the job's payload, which is this user's: where it runs, it is known again by that."""
+    return hashlib.sha256(payload_content(folder)).hexdigest()
+
+
+def read_payload(folder: JobFolder, digest: str | None = None) -> Payload:
+    """What the job calls. Raises InputError as `payload_content` and `load_payload`."""
+    return load_payload(payload_content(folder, digest), folder.path / PAYLOAD)
 
 
 def load_payload(content: bytes, path: Path, *, paths: bool = True) -> Payload:

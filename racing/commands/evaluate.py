@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -31,6 +32,7 @@ Drive a trained policy from unseen starts and report its laps.
 examples:
   racing evaluate                                        the newest run, 100 starts on its own track
   racing evaluate run=my-run-1a2b3c4d episodes=20        a run by name (or directory, or MLflow run id)
+  racing evaluate run=[first,second]                     several runs, one after another
   racing evaluate run=policy.onnx                        an exported file; needs neither the run nor torch
   racing evaluate track=maps/esp.yaml vehicle=f1tenth    somewhere else, with another car
   racing evaluate track=[oval,technical] format=json     several tracks; JSON on stdout and nothing else
@@ -66,11 +68,33 @@ READING: dict[str, Any] = {
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    options = verb_options("evaluate", argv, EXAMPLES)
+    options = parse(argv)
     if options is None:
         return 0
-    check(options)
-    return evaluate(options)
+    chosen = each_run(options)
+    policies = [_policy(of_one, Path(of_one["paths"]["outputs"])) for of_one in chosen]  # before any of them drives
+    for of_one, policy in zip(chosen, policies, strict=True):
+        evaluate(of_one, policy)
+    return 0
+
+
+def parse(argv: Sequence[str]) -> dict[str, Any] | None:
+    """The options of conf/verbs/evaluate.yaml, checked; None after printing help. Raises InputError."""
+    options = verb_options("evaluate", argv, EXAMPLES)
+    if options is not None:
+        check(options)
+    return options
+
+
+def check_there(options: Mapping[str, Any]) -> None:
+    """Raise InputError unless the policy and the track that the options name can be read here."""
+    _place(_policy(options, Path(options["paths"]["outputs"])), options)
+
+
+def each_run(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options of each run that `run` names: one, or a list of them."""
+    runs = options["run"] if isinstance(options["run"], list) else [options["run"]]
+    return [{**options, "run": run} for run in runs]
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -89,6 +113,11 @@ def check(options: Mapping[str, Any]) -> None:
     require_number("pace", options["pace"], 0.3, 1, remedy="it is a share of the optimal lap's speed")
     alone = options["driver"] != DRIVERS[0] or options["pace"] == 1
     require(alone, f"pace={options['pace']} must come with driver=optimal; a policy has its own pace")
+    runs = options["run"] if isinstance(options["run"], list) else [options["run"]]
+    fits = bool(runs) and not any(run is None or isinstance(run, dict | list) for run in runs)
+    require(fits, f"run must be a run, a file or a list of them, got {options['run']!r}; see racing runs list")
+    alone = options["out"] is None or len(runs) == 1
+    require(alone, f"out={options['out']} is for one run, got {len(runs)}; leave it away, each has its own folder")
     track, vehicle = options["track"], options["vehicle"]
     names = [track] if track is None or isinstance(track, str) else track
     fits = isinstance(names, list) and all(name is None or isinstance(name, str) for name in names)
@@ -108,15 +137,13 @@ def check(options: Mapping[str, Any]) -> None:
         require(not own, f"{name}={options[name]} must come with track=...; the run's own track keeps its settings")
 
 
-def evaluate(options: Mapping[str, Any]) -> int:
-    """Load, drive, report, write files. Raises InputError for a policy that cannot drive here."""
+def evaluate(options: Mapping[str, Any], policy: LoadedPolicy) -> None:
+    """Drive, report, write files. Raises InputError for a policy that cannot drive here."""
     from racing.evaluation.evaluate import Diverged, evaluate
     from racing.evaluation.seeds import TEST_SEEDS
     from racing.tracks.optimal_lap.lap import limits
     from racing.tracks.reference_lap import reference_lap
 
-    outputs = Path(options["paths"]["outputs"])
-    policy = _policy(options, outputs)
     tracks, vehicle = _place(policy, options)
     tracks = tracks[: options["episodes"]]
     laps = [reference_lap(track, vehicle) for track in tracks]
@@ -134,7 +161,6 @@ def evaluate(options: Mapping[str, Any]) -> int:
     driven = task if options["video"] else None
     files = write_files(result, folder, policy.name, tracks[number], laps[number], driven)
     report(result, options, policy.name, files)
-    return 0
 
 
 def _policy(options: Mapping[str, Any], outputs: Path) -> LoadedPolicy:
@@ -186,11 +212,12 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
     if options["out"] is not None:
         folder = Path(str(options["out"]))
     else:
-        place = "+".join(tracks) if len(tracks) <= 3 else f"{len(tracks)}-tracks"
-        change = "-reverse" if options["reverse"] else ""
-        change += f"-x{options['scale']:g}" if options["scale"] != 1 else ""
-        change += f"-grip_{Path(str(options['grip'])).name}" if options["grip"] is not None else ""
-        label = f"{place}{change}-{vehicle}-seed{options['seed']}"
+        place = "+".join(tracks) if len(tracks) <= 3 else f"{len(tracks)}-tracks-{short_hash(tracks)}"
+        label = f"{place}{reading_label(options)}-{vehicle}-seed{options['seed']}"
+        usual = verb_options("evaluate", [], EXAMPLES) or {}
+        for name, unit in (("episodes", "starts"), ("laps", "laps")):
+            label += f"-{options[name]}{unit}" if options[name] != usual[name] else ""
+        label += f"-{options['backend']}" if options["backend"] != usual["backend"] else ""
         if policy.run is None:
             label = f"{policy.name}-{label}"
         if options["driver"] != DRIVERS[0]:
@@ -202,6 +229,23 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
     except OSError as error:
         raise InputError(f"out={folder} must be a writable folder, {error.strerror}; name another") from error
     return folder
+
+
+def reading_label(options: Mapping[str, Any]) -> str:
+    """How the track is read, where it is not read as it is, for the name of a folder."""
+    label = "-reverse" if options["reverse"] else ""
+    label += f"-x{options['scale']:g}" if options["scale"] != 1 else ""
+    for name in ("half_width", "metres_per_pixel"):
+        label += f"-{name}{options[name]:g}" if options[name] is not None else ""
+    label += f"-grip_{Path(str(options['grip'])).name}" if options["grip"] is not None else ""
+    if options["columns"] is not None:
+        label += f"-columns_{short_hash(options['columns'])}"
+    return label
+
+
+def short_hash(value: Any) -> str:
+    """Eight letters for a value that is too long for a name."""
+    return hashlib.sha256(str(value).encode()).hexdigest()[:8]
 
 
 def report(result: Any, options: Mapping[str, Any], policy: str, files: Sequence[Path]) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from racing.commands.options import verb_options
 from racing.errors import InputError, require
+
+if TYPE_CHECKING:
+    from racing.policies.loading import LoadedPolicy
 
 EXAMPLES = """usage: racing export [key=value ...]
 
@@ -23,28 +27,49 @@ PARITY_LANES = 16  # few, so that each drives some way
 
 def main(argv: Sequence[str]) -> int:
     """Entry point of the verb; returns the exit code."""
-    options = verb_options("export", argv, EXAMPLES)
+    options = parse(argv)
     if options is None:
         return 0
+    outputs, trust = Path(options["paths"]["outputs"]), options["trust"]
+    return export_run(str(options["run"]), outputs, options["out"], options["opset"], trust=trust)
+
+
+def parse(argv: Sequence[str]) -> dict[str, Any] | None:
+    """The options of conf/verbs/export.yaml, checked; None after printing help. Raises InputError."""
+    options = verb_options("export", argv, EXAMPLES)
+    if options is None:
+        return None
     from racing.policies.export import OPSET
 
-    opset = options["opset"]
+    opset, trust = options["opset"], options["trust"]
     whole = isinstance(opset, int) and not isinstance(opset, bool)
     require(whole, f"opset must be a whole number, got {opset!r}; {OPSET} is the default")
-    trust = options["trust"]
     require(isinstance(trust, bool), f"trust must be true or false, got {trust!r}; choose one")
-    return export_run(str(options["run"]), Path(options["paths"]["outputs"]), options["out"], opset, trust=trust)
+    return options
+
+
+def check_there(options: Mapping[str, Any]) -> None:
+    """Raise InputError unless the policy that the options name can be read here."""
+    _torch_policy(str(options["run"]), Path(options["paths"]["outputs"]), trust=options["trust"])
+
+
+def _torch_policy(spec: str, outputs: Path, *, trust: bool) -> LoadedPolicy:
+    """The policy to export, with its model."""
+    from racing.policies.loading import load_policy
+
+    require(not spec.endswith(".onnx"), f"run={spec} must be a run or a .zip, it is exported already; name its run")
+    policy = load_policy(spec, outputs, "torch", trust=trust)
+    require(policy.model is not None, f"run={spec} must be a run or a .zip with the torch policy; name its run")
+    return policy
 
 
 def export_run(spec: str, outputs: Path, out: str | None, opset: int, *, trust: bool = False) -> int:
     """Export the torch policy of a run anew; prints what was written and returns the exit code."""
     from racing.policies.export import OBSERVATIONS, ExportFailed, describe, export_policy, record_observations
-    from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
+    from racing.policies.loading import evaluation_task_for, tracks_and_vehicle
     from racing.tracks.reference_lap import reference_lap
 
-    require(not spec.endswith(".onnx"), f"run={spec} must be a run or a .zip, it is exported already; name its run")
-    policy = load_policy(spec, outputs, "torch", trust=trust)
-    require(policy.model is not None, f"run={spec} must be a run or a .zip with the torch policy; name its run")
+    policy = _torch_policy(spec, outputs, trust=trust)
     tracks, vehicle = tracks_and_vehicle(policy)
     times = [reference_lap(track, vehicle).time_s for track in tracks]
     task = evaluation_task_for(policy, tracks, vehicle, times, races=PARITY_LANES, laps=2, seed=0)

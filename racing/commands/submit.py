@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from racing.errors import ExitCode
+from racing.errors import ExitCode, require
 from racing_launchers.backend import launcher_config, make_backend
 from racing_launchers.job import JobStatus
 from racing_launchers.launch import LaunchRequest, PlannedJob, launch
@@ -20,14 +21,23 @@ from racing_launchers.watch import report_failures
 def submit(verb: str, argv: Sequence[str]) -> int:
     """Run a verb as the one job of a sweep, and print its output; returns the exit code.
 
-    Raises InputError if the launcher refuses, JobsFailed if the job fails, Stopped after Ctrl-C.
+    Raises InputError if the verb or the launcher refuses, before anything is written; JobsFailed if the job fails,
+    Stopped after Ctrl-C.
     """
+    module = importlib.import_module(f"racing.commands.{verb}")
     choice = next((value for key, _, value in parts(argv) if key == "launcher"), "local")
     overrides = [f"{key.removeprefix('launcher.')}={value}" for key, _, value in parts(argv) if "launcher." in key]
     arguments = [argument for argument in argv if not argument.startswith(("launcher=", "launcher."))]
     outputs = Path(next((value for key, _, value in parts(arguments) if key == "paths.outputs"), "outputs")).resolve()
     launcher = launcher_config(choice, overrides)
     backend = make_backend(launcher)
+    options = module.parse(arguments)
+    if options is None:
+        return ExitCode.DONE
+    rule = f"launcher={choice} takes one run, got {options['run']!r}; give the command once for each"
+    require(not isinstance(options["run"], list), rule)
+    if backend.shared:  # else what is named lies where the job runs: the backend looks there
+        module.check_there(options)
     identity = hashlib.sha256(chr(0).join([verb, *arguments]).encode()).hexdigest()[:8]
     sweep = Sweep(outputs / "sweeps" / f"{verb}-{identity}")
     payload = CommandJob([verb, *arguments])

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from racing.config import build, compose, explain
+from racing.envs.rendering import top_down
 from racing.envs.task import require_finite
 from racing.errors import InputError, require
 from racing.observations import rows_of
@@ -102,8 +103,13 @@ class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
         return rows_of(step.final_observation, 0), float(step.reward[0]), terminated, truncated, info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
-        """Top-down picture (480, 480, 3) uint8."""
-        return self.task.render() if self.render_mode == "rgb_array" else None
+        """Top-down picture (480, 480, 3) uint8; after the last step of an episode still of that one."""
+        return top_down(self.task.world, 0, ended=self._ended) if self.render_mode == "rgb_array" else None
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the episode is over, and the world is in the car's next one."""
+        return self._begun is not None
 
 
 class SensorsEnv(RacingEnv):
@@ -125,4 +131,5 @@ class VisionEnv(RacingEnv):
             return None
         if self._camera is None:
             self._camera = self.task.driver_camera(len(above))
-        return np.hstack([above, self._camera.render()[0]])
+        world = self.task.world
+        return np.hstack([above, self._camera.render(world.final_cars if self._ended else world.cars)[0]])

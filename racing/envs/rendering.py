@@ -13,9 +13,12 @@ from racing.sim.world import World
 GRASS, ROAD, CAR, LINE = (86, 125, 70), (96, 98, 102), (214, 40, 40), (240, 240, 240)
 
 
-def top_down(world: World, race: int, size: int = 480) -> npt.NDArray[np.uint8]:
-    """(size, size, 3) uint8 RGB: the whole track of `race` with its cars, north up."""
-    cars = world.cars[race]
+def top_down(world: World, race: int, size: int = 480, *, ended: bool = False) -> npt.NDArray[np.uint8]:
+    """(size, size, 3) uint8 RGB: the whole track of `race` with its cars, north up.
+
+    ended: the cars before their restarts, as the last step left them.
+    """
+    cars = (world.final_cars if ended else world.cars)[race]
     track = world.tracks[int(cars["track"][0])]
     grid = track.clearance
     picture = np.empty((*grid.values.shape, 3), np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,15 @@ def write_meta(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> Pa
     write_json(run.paths.meta, describe(run, status, summary))
     run.journal.artifact(run.paths.meta)
     return run.paths.meta
+
+
+def complete_meta(run: RunDirectory) -> None:
+    """Put on the page where the run is in MLflow: a short one has ended before that is known."""
+    page: dict[str, Any] = {}
+    with contextlib.suppress(ValueError):  # damaged: it is sent as it is
+        page = read_json(run.paths.meta)
+    if page and page.get("mlflow") != run.mlflow:
+        write_json(run.paths.meta, page | {"mlflow": run.mlflow})
 
 
 def describe(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +54,7 @@ def describe(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> dict
         "name": run.name,
         "status": status,
         "mlflow": run.mlflow,
-        "started": utc_text(starts[0]) if starts else None,
+        "started": utc_text(run.started) if starts else None,
         "continued": [utc_text(start) for start in starts[1:]],
         "written": utc_text(now),
         "hardware": {"device": hardware, "cpu": provenance.get("cpu"), "cores": provenance.get("cores")},

@@ -15,6 +15,7 @@ from racing.errors import require, require_number
 from racing.sim import records, step
 from racing.sim.angles import require_degrees
 from racing.sim.episodes import EpisodeConfig
+from racing.sim.joined import Joined
 from racing.sim.race import step as race_step
 from racing.sim.race.config import MOST_CARS, RaceConfig
 from racing.sim.track import Track
@@ -134,29 +135,26 @@ class World:
         racelines = racelines or [Raceline(np.zeros(len(t.points)), np.full(len(t.points), top)) for t in self.tracks]
         speeds = start_speeds or [np.full(len(t.points), 0.1 * self.vehicle.max_speed) for t in self.tracks]
         self.track_table = np.zeros(len(self.tracks), records.track(self.real))
-        points: list[Any] = []
-        gates: list[Any] = []
-        grids: list[Any] = []
-        grips: list[Any] = [np.ones(1, np.float32)]  # kernels take no empty array
+        points, gates, grids = Joined(), Joined(), Joined()
+        grips = Joined(np.ones(1, np.float32))  # kernels take no empty array
         for row, track, speed, line in zip(self.track_table, self.tracks, speeds, racelines, strict=True):
-            row["point_start"], row["point_count"] = sum(len(a) for a in points), len(track.points)
-            row["gate_start"], row["gate_count"] = sum(len(a) for a in gates), len(track.gates)
-            row["grid_start"], row["grid_width"] = sum(len(a) for a in grids), track.clearance.values.shape[1]
+            row["point_start"] = points.add(pack_points(track, speed, line, self.real))
+            row["gate_start"] = gates.add(pack_gates(track, self.real))
+            row["grid_start"] = grids.add(track.clearance.values.ravel())
+            row["point_count"], row["gate_count"] = len(track.points), len(track.gates)
+            row["grid_width"] = track.clearance.values.shape[1]
             row["spacing"], row["length"] = track.spacing, track.length
             row["grid_x"], row["grid_y"] = track.clearance.origin
             row["cell"], row["cells_per_metre"] = track.clearance.resolution, 1 / track.clearance.resolution
             row["last_v"], row["last_u"] = np.array(track.clearance.values.shape) - 1.001
-            points.append(pack_points(track, speed, line, self.real))
-            gates.append(pack_gates(track, self.real))
-            grids.append(track.clearance.values.ravel())
             if track.grip is not None:
-                row["grip_start"], row["grip_width"] = sum(len(a) for a in grips), track.grip.values.shape[1]
+                row["grip_start"] = grips.add(track.grip.values.ravel())
+                row["grip_width"] = track.grip.values.shape[1]
                 row["grip_x"], row["grip_y"] = track.grip.origin
                 row["grip_per_metre"] = 1 / track.grip.resolution
                 row["grip_last_v"], row["grip_last_u"] = np.array(track.grip.values.shape) - 1.001
-                grips.append(track.grip.values.ravel())
-        self.points, self._gates, self._grid = np.concatenate(points), np.concatenate(gates), np.concatenate(grids)
-        self._grid, self._grip = self._grid.astype(self.real), np.concatenate(grips).astype(self.real)
+        self.points, self._gates = points.whole(), gates.whole()
+        self._grid, self._grip = grids.whole().astype(self.real), grips.whole().astype(self.real)
 
     def _pack_rules(self, substeps: int, seed: int, first_car: int) -> Array:
         rules = np.zeros((), records.rules(self.real))

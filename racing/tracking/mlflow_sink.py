@@ -19,6 +19,7 @@ from racing.files import write_atomic
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import Line, read_journal, write_cursor
 from racing.runs.lock import FileLock
+from racing.runs.meta import complete_meta
 from racing.runs.status import RunStatus
 from racing.tracking.errors import Refused, Unreachable, classify, http_status
 from racing.tracking.store import connect
@@ -220,6 +221,8 @@ class Delivery:
         if path.is_dir():
             self._mlflow.log_artifacts(self.run_id, str(path), folder or path.name)
         elif path.is_file():
+            if path == self.run.paths.meta:
+                complete_meta(self.run)
             self._mlflow.log_artifact(self.run_id, str(path), folder)
         else:
             raise FileNotFoundError(f"{path} does not exist")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,13 @@ from racing.tracks.validation import refuse_unusable
 PICTURES = (".png", ".pgm", ".jpg", ".jpeg", ".bmp")
 MAPS = (".yaml", ".yml")
 TABLES = (".csv", ".txt", ".tsv", ".dat")
+TAKEN_BY = {  # option of `load_track` that not all formats take -> those that do
+    "columns": ("a table",),
+    "half_width": ("a table",),
+    "metres_per_pixel": ("a picture with gates", "a picture without gates"),
+    "branch": ("a picture without gates",),
+    "close_gaps": ("a picture without gates", "a ROS map"),
+}
 
 
 def shipped() -> dict[str, Path]:
@@ -68,6 +75,8 @@ def load_track(
     Raises InputError if there is no such track, or its file is invalid.
     """
     path = locate(str(spec))
+    partial = {"columns": columns, "half_width": half_width, "metres_per_pixel": metres_per_pixel}
+    own_options(path, partial | {"branch": branch, "close_gaps": close_gaps})
     if path.suffix.lower() in MAPS:
         track = read_ros_map(path, close_gaps=close_gaps)
     elif path.suffix.lower() in TABLES:
@@ -98,6 +107,33 @@ def locate(spec: str) -> Path:
     known = (*PICTURES, *MAPS, *TABLES)
     require(path.suffix.lower() in known, f"track file {path} must be one of {', '.join(known)}; convert it")
     return path
+
+
+def own_options(path: Path, options: Mapping[str, Any], together: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return the options of `load_track` that the format of a track takes.
+
+    path: its file, as `locate` finds it.
+    together: files of tracks that are loaded with the same options: one of them must take what this one does not.
+    Raises InputError for an option that none takes.
+    """
+    own = dict(options)
+    for name, formats in TAKEN_BY.items():
+        value, kind = options.get(name), _kind(path)
+        if value in (None, 0) or kind in formats:
+            continue
+        taken = any(_kind(other) in formats for other in together)
+        require(taken, f"{name}={value} is for {' or '.join(formats)}, {path.name} is {kind}; leave it away")
+        del own[name]
+    return own
+
+
+def _kind(path: Path) -> str:
+    """Return what kind of file a track is, as TAKEN_BY calls it."""
+    if path.suffix.lower() in TABLES:
+        return "a table"
+    if path.suffix.lower() in MAPS:
+        return "a ROS map"
+    return "a picture without gates" if gates_file(path.parent) is None else "a picture with gates"
 
 
 def _is_folder(path: Path) -> bool:
@@ -147,12 +183,16 @@ def load_tracks(
     grip: str | float | None = None,
     columns: Any = None,
 ) -> list[Track]:
-    """Load one track, or several to train on together; arguments as in `load_track`, the same for all."""
+    """Load one track, or several to train on together; arguments as in `load_track`, the same for all.
+
+    Of several tracks, one must take an option that not all formats take.
+    """
     names = [file] if isinstance(file, str) else list(file)
     require(bool(names), "track.file must name at least one track, got an empty list; give a name or a path")
     reading: dict[str, Any] = {"scale": scale, "reverse": reverse, "metres_per_pixel": metres_per_pixel}
     reading |= {"half_width": half_width, "grip": grip, "columns": columns}
-    return [load_track(name, **reading) for name in names]
+    paths = [locate(name) for name in names]
+    return [load_track(name, **own_options(path, reading, paths)) for name, path in zip(names, paths, strict=True)]
 
 
 def generated_tracks(

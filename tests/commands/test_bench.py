@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from racing.cli import main
 from racing.commands.bench import camera
-from racing.commands.bench.report import make_folder
+from racing.commands.bench.learning import RESULTS
+from racing.commands.bench.report import make_folder, print_table, show
 from racing.commands.bench.simulator import make_task, record_drive, vehicle_called
 from racing.commands.bench.tracking import compared
 from racing.errors import InputError
@@ -198,3 +200,23 @@ def test_help(capsys: pytest.CaptureFixture[str]):
     said = capsys.readouterr().out
     assert "examples:" in said
     assert "num_cars:" in said
+
+
+@pytest.mark.parametrize("width", [80, 60, 200])
+def test_a_table_is_read_in_narrow_terminals(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """All that `racing bench seeds` measures, whole: nothing is cut, what does not fit stands below."""
+    names = [*RESULTS, "first_lap_s", "all_finish_s", "near_limit_s", "first_lap_steps"]
+    rows = [{"seed": seed} | {name: 1000.5 * seed + number for number, name in enumerate(names)} for seed in (1, 2)]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table("racing bench seeds", rows)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= width
+    for row in rows:
+        assert all(said.count(show(value)) for value in row.values())
+    assert all(said.count(name.replace("_", " ")) for name in names)
+    assert said.count("racing bench seeds") == 1
+    assert len(re.findall(r"┃ seed ", said)) == said.count("┏") >= (1 if width == 200 else 3)

@@ -12,10 +12,7 @@ import pytest
 
 from racing.cli import main
 from racing.runs.directory import RunDirectory, find_run, open_run
-from racing_launchers.job import JobFolder
-from racing_launchers.payload import CommandJob, hydra_returns
 from racing_launchers.sweep import Sweep
-from racing_launchers.worker import read_payload, write_payload
 
 TIME = 1_700_000_000_000
 
@@ -170,24 +167,3 @@ def test_a_sweep_does_not_choose_other_code(tmp_path: Path, capsys: pytest.Captu
     assert main(["jobs", "status", str(sweep.path), f"paths.outputs={tmp_path}"]) == 2
     assert "launcher._target_='subprocess.getoutput'" in capsys.readouterr().err
     assert not (tmp_path / "executed").exists()
-
-
-def test_payloads_are_read_from_files_that_nobody_else_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    job = JobFolder(tmp_path)
-    before = os.umask(0)
-    try:
-        write_payload(job, CommandJob(["export"]))
-    finally:
-        os.umask(before)
-    path = tmp_path / "job.pkl"
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert isinstance(read_payload(job), CommandJob)
-    path.chmod(0o620)
-    for read in (lambda: read_payload(job), lambda: hydra_returns(path)):
-        with pytest.raises(ValueError, match="nobody else can write, others can write to it"):
-            read()
-    path.chmod(0o600)
-    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
-    for read in (lambda: read_payload(job), lambda: hydra_returns(path)):
-        with pytest.raises(ValueError, match="it belongs to another user"):
-            read()

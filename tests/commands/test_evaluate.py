@@ -15,7 +15,7 @@ import pytest
 from stable_baselines3 import PPO
 
 from racing.cli import main
-from racing.commands.evaluate import episode_line
+from racing.commands.evaluate import episode_line, output_folder, parse
 from racing.errors import InputError
 from racing.evaluation.evaluate import evaluate
 from racing.evaluation.seeds import TEST_SEEDS
@@ -81,7 +81,7 @@ def test_a_run_is_driven_and_its_files_are_kept_with_it(
     table = "\n".join(lines[6:])
     for word in ("6 starts", "kart (saturated tyres)", "finish_rate", "lap_ratio", "95 % interval", "laps done 6"):
         assert word in table
-    folder = run.path / "evaluations" / "oval-kart-seed0"
+    folder = run.path / "evaluations" / "oval-kart-seed0-6starts"
     assert {path.name for path in folder.iterdir()} == FILES
     assert all(path.stat().st_size > 10_000 for path in folder.glob("*.png"))  # something is drawn on them
     assert lines[-5:] == [
@@ -130,7 +130,7 @@ def test_a_bare_file_needs_neither_its_run_nor_torch(bare: Path, run: RunDirecto
     assert done.stderr.strip().splitlines()[-1] == "[] 0"
     result = json.loads(done.stdout)
     assert result["policy"] == "driver"
-    assert Path(result["files"][0]).parent == tmp_path / "evaluations" / "driver-oval-kart-seed0"
+    assert Path(result["files"][0]).parent == tmp_path / "evaluations" / "driver-oval-kart-seed0-4starts"
     tracks, vehicle = tracks_and_vehicle(load_policy(str(run.path), tmp_path))
     policy = load_policy(str(run.path), tmp_path)
     task = evaluation_task_for(
@@ -149,12 +149,12 @@ def test_other_tracks_other_cars_other_starts(bare: Path, tmp_path: Path, capsys
     assert [e["track"] for e in away["episodes"]] == ["circuit", "oval", "circuit", "oval"]
     assert set(away["summary"]["per_track"]) == {"circuit", "oval"}
     small = evaluated(capsys, *common, "track=circuit", "scale=0.1", "vehicle=f1tenth_linear")
-    assert Path(small["files"][0]).parent.name == "driver-circuit-x0.1-f1tenth_linear-seed0"
+    assert Path(small["files"][0]).parent.name == "driver-circuit-x0.1-f1tenth_linear-seed0-4starts"
     assert (small["summary"]["vehicle"], small["summary"]["tyre_model"]) == ("f1tenth_linear", "linear")
     back = evaluated(capsys, *common, "track=oval", "reverse=true")
     assert back["episodes"] != first["episodes"]
     dry, wet = (evaluated(capsys, *common, "track=oval", f"grip={grip}") for grip in ("dry", "wet"))
-    assert Path(wet["files"][0]).parent.name == "driver-oval-grip_wet-kart-seed0"
+    assert Path(wet["files"][0]).parent.name == "driver-oval-grip_wet-kart-seed0-4starts"
     assert wet["summary"]["reference_s"][0] > 1.15 * dry["summary"]["reference_s"][0]
 
 
@@ -357,6 +357,46 @@ def test_frames_of_another_kind_are_refused_with_both_shapes(seeing: RunDirector
         main_raising(f"run={path}", f"paths.outputs={tmp_path}")
 
 
+def test_evaluations_of_different_settings_lie_beside_each_other(run: RunDirectory):
+    policy = load_policy(str(run.path), run.path)
+    usual = parse(["track=oval"])
+    table = ["track=oval", "columns={x: ost}"]
+    changes = ["episodes=7", "laps=3", "half_width=2", "metres_per_pixel=0.1", "scale=2", "reverse=true", "grip=wet"]
+    changes += ["seed=1", "backend=torch"]
+    found = [usual, parse(table), *(parse(["track=oval", change]) for change in changes)]
+    folders = [output_folder(policy, ["oval"], "kart", options) for options in found]
+    assert folders[0].name == "oval-kart-seed0"
+    assert len(set(folders)) == len(found)
+    many = [output_folder(policy, [*"abcd", last], "kart", usual).name for last in "ef"]
+    assert many[0] != many[1]
+    assert all(name.startswith("5-tracks-") for name in many)
+
+
+def test_several_runs_are_driven_one_after_another(
+    run: RunDirectory, bare: Path, outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    common = ["episodes=2", "format=json", f"paths.outputs={outputs}"]
+    capsys.readouterr()
+    assert main(["evaluate", f"run={run.name},{bare}", *common]) == 2
+    advice = capsys.readouterr().err
+    assert "has several values; write run=[...] where a list is taken, else give the command for each" in advice
+    assert main(["evaluate", f"run=[{run.name},{bare}]", *common]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["policy"] for one in said] == [run.name, "driver"]
+    assert said[0]["episodes"] == said[1]["episodes"]
+    assert said[0]["files"] != said[1]["files"]
+    for wrong, says in (
+        ([f"run=[{run.name},nosuch]"], "run 'nosuch' must be"),
+        (["run=[]"], "run must be a run, a file or a list of them, got []"),
+        (["run=[a,b]", f"out={tmp_path}"], "is for one run, got 2"),
+        (["run=[a,b]", "launcher=local"], "launcher=local takes one run"),
+    ):
+        assert main(["evaluate", *wrong, *common]) == 2
+        said = capsys.readouterr()
+        assert says in said.err
+        assert said.out == ""  # before one has driven
+
+
 def test_the_optimal_driver_drives_without_any_run(tmp_path: Path, capsys):
     command = ["evaluate", "driver=optimal", "track=oval", "episodes=10", f"paths.outputs={tmp_path}", "format=json"]
     assert main(command) == 0
@@ -364,7 +404,7 @@ def test_the_optimal_driver_drives_without_any_run(tmp_path: Path, capsys):
     assert said["summary"]["finish_rate"] == 1.0
     assert said["summary"]["limit_ratio_best"] < 1.002
     (folder,) = (tmp_path / "evaluations").iterdir()
-    assert folder.name == "driver-oval-kart-seed0-optimal-pace1"
+    assert folder.name == "driver-oval-kart-seed0-10starts-optimal-pace1"
     assert {path.name for path in folder.iterdir()} == FILES
 
 

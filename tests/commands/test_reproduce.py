@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from racing.cli import main
-from racing.commands.reproduce.main import print_rows
+from racing.commands.reproduce.main import EXAMPLES, print_rows
 from racing.commands.reproduce.plan import Task, fitting_overrides
+from racing.config import choices, compose
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.journal import read_journal
 from tests.conftest import REPOSITORY
@@ -215,13 +216,29 @@ def test_settings_of_a_variation(typed: list[str], changes: list[str], settings:
     assert fitting_overrides(task) == settings
 
 
+def test_another_choice_of_tracking_is_none_of_what_was_typed_for_the_first():
+    """`tracking=none` must not ask for TensorBoard, which the original had, and this machine has not."""
+    typed = ["tracking.tensorboard=true", "hardware.torch_threads=2", "seed=1"]
+    for place, kept in (
+        (["tracking=none"], ["hardware.torch_threads=2", "seed=1", "tracking=none"]),
+        (["hardware=cpu"], [*typed, "hardware=cpu"]),
+        (["tracking.wandb=true"], [*typed, "tracking.wandb=true"]),
+    ):
+        task = Task(original=past(*typed), outputs=Path(), place=place, changes=[], fresh=False, trust=True)
+        assert sorted(task.overrides()) == sorted(kept)
+
+
 BAD = [
     (["run=absent"], "run 'absent' must be a run directory", "racing runs list"),
     (["run=" + "0" * 32], "must be MLflow's database, there is no such file", "tracking.uri="),
     (["checkout=maybe"], "checkout must be true or false, got 'maybe'", "choose one"),
     (["checkout=true", "algo.gamma"], "'algo.gamma' must be key=value", "--help"),
     (["-m", "seed=1,2"], "unrecognized argument '-m'", "--help"),
-    (["seed=1,2"], "'seed=1,2' has several values", "write seed=[...]"),
+    (
+        ["seed=1,2"],
+        "'seed=1,2' has several values",
+        "write seed=[...] where a list is taken, else give the command for each",
+    ),
     (["hydra.verbose=true"], "'hydra.verbose=true' cannot be changed here", "leave it away"),
     (["algo.nenvs=3"], "unknown key 'algo.nenvs'", "did you mean algo.n_envs?"),
     (["algo=null"], "'algo=null' must name a choice of algo", "choose one of"),
@@ -326,3 +343,12 @@ def test_checkout_brings_back_commit_and_uncommitted_changes(clone: Path):
 
 def recorded_commit(run: RunDirectory) -> str:
     return json.loads((run.path / "provenance.json").read_text())["commit"]
+
+
+@pytest.mark.parametrize("algo", choices("algo"))
+def test_the_variation_of_the_page_is_one_of_every_algorithm(algo: str):
+    """Its learning rate is not below that at the end, which is an algorithm's own."""
+    for text in (EXAMPLES, (REPOSITORY / "docs/reproduction.md").read_text()):
+        (rate,) = re.findall(r"algo\.learning_rate=(\S+)  ", text)
+        algorithm = compose("train", [f"algo={algo}"]).algo
+        assert algorithm.get("learning_rate_end", 0) <= float(rate) != algorithm.learning_rate

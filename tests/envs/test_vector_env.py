@@ -114,6 +114,15 @@ def test_it_says_what_it_does_not_take(cars):
         SensorsVectorEnv(render_mode="human", **OPTIONS)
 
 
+def test_a_picture_of_the_first_car_where_one_was_asked_for(cars):
+    assert cars.unwrapped.render() is None
+    seen = SensorsVectorEnv(num_envs=2, render_mode="rgb_array", **OPTIONS)
+    seen.reset(seed=0)
+    (picture,) = seen.render()
+    np.testing.assert_array_equal(picture, seen.task.render())
+    assert gymnasium.make(ID, **OPTIONS).unwrapped.render() is None
+
+
 def test_processes_of_a_fork_server_know_the_environments():
     """As Stable-Baselines3's SubprocVecEnv starts them: where the script imports racing is all the same."""
     process = multiprocessing.get_context("forkserver").Process(target=gymnasium.spec, args=(ID,))

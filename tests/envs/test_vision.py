@@ -42,6 +42,12 @@ def test_shapes_and_types(make, grayscale: bool, stack: int, channels: int):
     assert space.contains({key: array[2] for key, array in observation.items()})
 
 
+def test_a_stack_of_sixteen_frames_is_the_longest(make):
+    assert make(races=1, frame_stack=16, grayscale=True).reset()[0]["vision"].shape == (1, SIZE, SIZE, 16)
+    with pytest.raises(InputError, match=r"^frame_stack must be a whole number in \[1, 16\], got 17"):
+        make(races=1, frame_stack=17)
+
+
 def test_without_telemetry(make):
     task = make(telemetry=False)
     assert list(task.reset()[0]) == list(task.observation_space.spaces) == ["vision"]

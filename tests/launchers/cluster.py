@@ -1,6 +1,7 @@
 """A real SLURM cluster in a folder: munged, slurmctld and a slurmd for each node, on this machine, as root.
 
-No systemd, no cgroups, no accounting, nothing in /etc: programs find the cluster by SLURM_CONF (`environment`).
+No systemd, no cgroups, no accounting, nothing in /etc: programs find the cluster by SLURM_CONF (`environment`). Jobs
+are forked, as other programs of tests are: a srun before the real one starts tests/support/fork_stub.py in their place.
 Partitions: main (default); low, which high pushes back into the queue after a grace of GRACE seconds.
 """
 
@@ -11,14 +12,16 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+
+from tests.support import fork_client
 
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 INSTALL = "install slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins: sudo make packages"
@@ -37,23 +40,30 @@ def missing() -> str | None:
 
 
 class Cluster:
-    """Daemons of one cluster. user_signal: a preempted job gets its own signal (--signal), else SIGTERM."""
+    """Daemons of one cluster.
 
-    def __init__(self, folder: Path, nodes: int = 2, *, user_signal: bool = True) -> None:
+    nodes: how many.
+    user_signal: a preempted job gets its own signal (--signal), else SIGTERM.
+    forks: jobs are forked; else they start as a user's.
+    """
+
+    def __init__(self, folder: Path, nodes: int = 2, *, user_signal: bool = True, forks: bool = True) -> None:
         self.folder = folder
         self.nodes = [f"n{number + 1}" for number in range(nodes)]
         self.user_signal = user_signal
-        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": SEARCH}
+        path = f"{folder / 'bin'}{os.pathsep}{SEARCH}" if forks else SEARCH
+        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        for name in ("log", "state", "munge", *(f"spool/{node}" for node in self.nodes)):
+        for name in ("bin", "log", "state", "munge", *(f"spool/{node}" for node in self.nodes)):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         key = self.folder / "munge/key"
         key.touch(mode=0o600)
         key.write_bytes(secrets.token_bytes(1024))
         (self.folder / "slurm.conf").write_text(self._settings())
         (self.folder / "cgroup.conf").touch()
+        self._write_srun()
         place = self.folder / "munge"
         self._daemon(
             *("munged", "munged", "--foreground", "--force", "--num-threads=2", f"--key-file={place}/key"),
@@ -108,17 +118,6 @@ class Cluster:
         line = self.call("scontrol", "--oneliner", "show", "job", job)
         return dict(re.findall(r"(\S+?)=(\S*)", line))
 
-    def signal_task(self, job: str, number: signal.Signals) -> None:
-        """To the Python process of a job, past SLURM."""
-        shown = self.show(job)
-        names = {"SLURM_JOB_ID": shown["JobId"], "SLURM_PROCID": "0"}
-        for process in self._processes():
-            with contextlib.suppress(psutil.Error):
-                if names.items() <= process.environ().items() and "submitit.core._submit" in process.cmdline():
-                    process.send_signal(number)
-                    return
-        raise AssertionError(f"job {job} has no process: {shown}")
-
     def _processes(self, node: str | None = None) -> Iterator[psutil.Process]:
         """The processes of jobs, and those of SLURM above them. node: only those there."""
         seen: set[int] = set()
@@ -148,6 +147,14 @@ class Cluster:
                 env={**os.environ, **self.environment},
                 start_new_session=True,
             )
+
+    def _write_srun(self) -> None:
+        """What the scripts of jobs call, if PATH is `environment`'s: the real one, with a stub for the fork."""
+        stub = f"{sys.executable} -I -S {Path(fork_client.__file__).with_name('fork_stub.py')}"
+        real = shutil.which("srun", path=SEARCH)
+        text = SRUN.format(python=sys.executable, stub=f"{stub} {fork_client.warm_server()}", real=real)
+        (self.folder / "bin/srun").write_text(text)
+        (self.folder / "bin/srun").chmod(0o755)
 
     def _succeeds(self, *command: str) -> bool:
         return subprocess.run(command, capture_output=True, env={**os.environ, **self.environment}).returncode == 0
@@ -228,6 +235,14 @@ AccountingStorageType=accounting_storage/none
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=5 PreemptMode=OFF
 PartitionName=low Nodes=ALL MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE GraceTime={grace}
 PartitionName=high Nodes=ALL MaxTime=INFINITE PriorityTier=9 PreemptMode=OFF
+"""
+
+SRUN = """#!/bin/bash
+for part; do
+    [ "$part" = "{python}" ] && command+=({stub})
+    command+=("$part")
+done
+exec {real} "${{command[@]}}"
 """
 
 

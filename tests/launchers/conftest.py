@@ -14,6 +14,7 @@ from racing.runs.lock import FileLock
 from racing_launchers.sweep import Sweep, all_sweeps
 from tests.launchers.cluster import Cluster, missing
 from tests.launchers.sweeping import LEARNT, LONG, train
+from tests.support import fork_client
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +71,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 def hydra_as_it_was() -> None:
     """Composing a configuration sets Hydra's version base for the process; its own tests expect the oldest."""
     VersionBase.instance().setbase(__compat_version__)
+
+
+@pytest.fixture
+def scripts_are_forked() -> Iterator[None]:
+    """For Hydra's own tests, which write programs that use a launcher, and start them."""
+    with fork_client.scripts_too():
+        yield

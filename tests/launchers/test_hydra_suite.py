@@ -3,7 +3,7 @@
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("scripts_are_forked")]
 
 LOCAL = ["hydra.launcher.choice=local", "hydra.launcher.overrides={n_jobs:2,poll_interval_s:0.05,timeout_min:null}"]
 

@@ -5,7 +5,7 @@ from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, Inte
 
 SLURM = ["hydra.launcher.choice=slurm", "hydra.launcher.overrides={cpus_per_task:1,poll_interval_s:0.3}"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("here")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("here", "scripts_are_forked")]
 
 
 @pytest.mark.parametrize("launcher_name, overrides", [("racing", SLURM)])

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from racing.cli import main
+from racing.commands import submit
 from racing.config import choices, compose, plain
 from racing.errors import InputError
-from racing_launchers.backend import launcher_config
+from racing_launchers.backend import is_loopback, launcher_config, make_backend
+from racing_launchers.hydra_jobs import PATIENCE, _counted
+from racing_launchers.watch import _sleep
 
 BASE = {"wait": True, "max_resubmits": 0, "poll_interval_s": 1.0, "upload_from": "auto", "dry_run": False}
 
@@ -65,3 +69,150 @@ def test_renamed_keys_are_refused_with_their_new_names(
         assert main([*arguments, f"launcher.{old}", f"paths.outputs={tmp_path}"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert f"it is called launcher.{new} now" in line
+
+
+def backend_of(launcher: str, *overrides: str):
+    return make_backend(launcher_config(launcher, list(overrides)))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "upload_from", "uri", "workers"),
+    [
+        ("local", "auto", "sqlite:////a/mlflow.db", True),  # on this machine they reach what we reach
+        ("local", "worker", None, True),
+        ("local", "collector", "http://tracker:5000", False),
+        ("slurm", "auto", "http://tracker:5000", True),
+        ("slurm", "auto", "https://tracker/path", True),
+        ("slurm", "auto", "databricks", True),
+        ("slurm", "auto", "http://localhost:5000", False),
+        ("slurm", "auto", "http://127.0.1.1:5000", False),
+        ("slurm", "auto", "sqlite:////a/mlflow.db", False),
+        ("slurm", "auto", None, False),
+        ("slurm", "worker", None, True),
+        ("slurm", "collector", "http://tracker:5000", False),
+    ],
+)
+def test_who_uploads_records(launcher: str, upload_from: str, uri: str | None, workers: bool):
+    assert backend_of(launcher, f"upload_from={upload_from}").workers_upload(uri) is workers
+
+
+def test_addresses_that_only_this_machine_reaches():
+    assert all(map(is_loopback, ("http://localhost:1", "http://127.3.2.1", "http://[::1]:1", "sqlite:///a")))
+    assert not any(map(is_loopback, ("http://tracker:1", "http://10.127.0.1", "https://localhost.example.org")))
+
+
+@pytest.mark.parametrize(
+    ("key", "fits", "wrong"),
+    [
+        ("timeout_min", ["3", "525600"], ["0", "90.5", "525601", "null"]),
+        ("cpus_per_task", ["1", "4096"], ["0", "1.5", "4097", "null"]),
+        ("mem_gb", ["0.5", "65536", "null"], ["0", "65537"]),
+        ("gpus_per_node", ["0", "64", "null"], ["-1", "0.5", "65"]),
+        ("array_parallelism", ["1", "1000000"], ["0", "1.5", "1000001", "null"]),
+        ("signal_delay_s", ["1", "14399"], ["0", "1.5", "14400", "86401", "null"]),  # 14400 s: timeout_min=240
+        ("max_num_timeout", ["0", "1000000"], ["-1", "0.5", "1000001", "null"]),
+    ],
+)
+def test_slurm_takes_numbers_in_their_ranges(key: str, fits: list[str], wrong: list[str]):
+    for value in fits:
+        backend_of("slurm", f"{key}={value}")
+    for value in wrong:
+        with pytest.raises(InputError, match=rf"launcher\.{key} must be "):
+            backend_of("slurm", f"{key}={value}")
+
+
+def test_gpus_are_numbered_from_nought():
+    assert backend_of("local", "gpus=[0,1]").gpus == [0, 1]
+    assert backend_of("local", "gpus=[]").gpus == []
+    for wrong in ("[-1]", "[0,a]", "0"):
+        with pytest.raises(InputError, match="must be a list of numbers"):
+            backend_of("local", f"gpus={wrong}")
+
+
+def test_the_plan_counts_core_hours():
+    backend = backend_of("slurm", "cpus_per_task=4", "timeout_min=90", "mem_gb=8", "partition=main")
+    said = "partition main: each 4 cores, 8 GB for 90 min, at most 18.0 core hours before one is requeued"
+    assert backend.plan(3) == [said]
+    assert backend.plan(0) == []
+
+
+def test_composing_many_jobs_says_how_far_it_is(monkeypatch, capsys: pytest.CaptureFixture[str]):
+    """Each look at the clock is 2 s after the one before: the third job is the first beyond PATIENCE, 5 s."""
+    clock = iter(range(1000, 2000, 2))
+    monkeypatch.setattr("racing_launchers.hydra_jobs.time.monotonic", lambda: float(next(clock)))
+    assert PATIENCE == 5.0
+    jobs = [["seed=0"]] * 5
+    assert [number for number, _ in _counted(jobs, 10)] == [10, 11, 12, 13, 14]
+    assert capsys.readouterr().err == "composed 2 of 5 jobs\n"
+
+
+def test_composing_few_jobs_says_nothing(capsys: pytest.CaptureFixture[str]):
+    assert len(list(_counted([["seed=0"]] * 20, 0))) == 20
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("seconds", "signal_after", "slept"), [(1.0, 99.0, 1.0), (0.05, 99.0, 0.05), (15.0, 0.6, 0.8)])
+def test_between_two_polls_it_sleeps_but_wakes_up_on_a_signal(
+    seconds: float, signal_after: float, slept: float, monkeypatch: pytest.MonkeyPatch
+):
+    clock, stop = SimpleNamespace(now=5000.0), SimpleNamespace(signal=None)
+
+    def sleep(duration: float) -> None:
+        clock.now += duration
+        stop.signal = "SIGINT" if clock.now >= 5000 + signal_after - 1e-6 else None
+
+    monkeypatch.setattr("racing_launchers.watch.time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
+    _sleep(seconds, stop)
+    assert clock.now - 5000 == pytest.approx(slept, abs=0.21 if seconds > 0.2 else 1e-6)
+
+
+class There:
+    """A backend whose machine sees this disk, and accepts everything; nothing may come as far as to be submitted."""
+
+    shared, name, max_resubmits = True, "there", 0
+
+    def log(self, *_: object) -> list[str]:
+        raise AssertionError("submitted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["evaluate", "run=NOSUCH"], "run 'NOSUCH' must be a run directory"),
+        (["evaluate", "run=NOSUCH", "driver=optimal"], "run 'NOSUCH' must be a run directory"),
+        (["evaluate", "run=nosuch.onnx"], "policy nosuch.onnx must be an existing file"),
+        (["evaluate"], "run 'latest' must be"),
+        (["evaluate", "run=models:/nosuch/1"], "must be MLflow's database, there is no such file"),
+        (["evaluate", "driver=optimal", "track=nosuch"], "'nosuch' is neither a known track nor a file"),
+        (["evaluate", "driver=optimal", "track=oval", "vehicle=nosuch"], "'nosuch' is not in conf/vehicle"),
+        (["evaluate", "run=x", "episodes=0"], "episodes must be a whole number"),
+        (["evaluate", "run=x", "nosuch=1"], "unknown key 'nosuch'"),
+        (["export", "run=NOSUCH"], "run 'NOSUCH' must be a run directory"),
+        (["export", "run=x", "opset=a"], "opset must be a whole number"),
+    ],
+)
+def test_what_a_verb_would_refuse_is_refused_before_it_is_submitted(
+    arguments: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(submit, "make_backend", lambda _: There())
+    for launcher in ("local", "slurm"):
+        outputs = tmp_path / launcher
+        assert main([*arguments, f"launcher={launcher}", f"paths.outputs={outputs}"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert text in line
+        assert not outputs.exists()
+
+
+def test_where_the_disk_is_another_one_its_backend_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(There, "shared", False)
+    monkeypatch.setattr(submit, "make_backend", lambda _: There())
+    with pytest.raises(AssertionError, match="submitted"):
+        main(["evaluate", "run=NOSUCH", "launcher=modal", f"paths.outputs={tmp_path}"])
+    assert main(["evaluate", "run=NOSUCH", "laps=0", "launcher=modal", f"paths.outputs={tmp_path}"]) == 2
+    assert "laps must be a whole number" in capsys.readouterr().err

@@ -14,7 +14,9 @@ import psutil
 import pytest
 
 from racing.cli import main
-from racing.errors import JobsFailed
+from racing.errors import ExitCode, JobsFailed
+from racing_launchers.backend import make_backend
+from racing_launchers.local.supervisor import main as supervisor
 from racing_launchers.local.supervisor import make_slots
 from racing_launchers.sweep import Sweep
 from racing_launchers.watch import report_failures
@@ -80,6 +82,20 @@ def test_gpus_are_dealt_out_and_the_rest_runs_without():
     assert [slot.gpu for slot in make_slots(base | {"n_jobs": 3})] == ["0", "1", ""]
     assert [slot.gpu for slot in make_slots(base | {"jobs_per_gpu": 2})] == ["0", "1", "0", "1"]
     assert {slot.gpu for slot in make_slots(base | {"gpus": [], "n_jobs": 2})} == {""}
+
+
+def test_a_supervisor_with_nothing_left_to_do_ends_well(tmp_path: Path):
+    sweep, _ = run(tmp_path, [Act("work")])
+    assert supervisor([str(sweep.path)]) == 0
+
+
+def test_the_last_look_at_a_stopped_job_waits_until_its_process_is_seen_to_have_left(tmp_path: Path):
+    sweep, (job,) = run(tmp_path, [Act("last")], "wait=false")
+    wait_until(lambda: at_work(sweep, 0), "it has begun")
+    assert jobs_verb(tmp_path, "cancel", "acts") == 0
+    wait_until(lambda: job.ended, "it has stopped")
+    make_backend(sweep.launcher).fetch_results(sweep, job, last=True)
+    assert job.folder.exit_status["exit_code"] == ExitCode.STOPPED
 
 
 def at_work(sweep: Sweep, number: int) -> bool:

@@ -13,7 +13,7 @@ from hydra.types import HydraContext
 
 from racing.config import compose
 from racing.errors import Stopped
-from racing.runs.directory import all_runs
+from racing.runs.directory import all_runs, open_run
 from racing_launchers import payload
 from racing_launchers.backend import make_backend
 from racing_launchers.job import JobStatus
@@ -35,11 +35,12 @@ def begin(outputs: Path, arguments: list[str]) -> tuple[Sweep, Job]:
     return sweep, sweep.job(0)
 
 
-def child_of(job: Job) -> psutil.Process | None:
-    """The process that does the verb."""
-    started = job.folder.started
-    children = psutil.Process(started["pid"]).children() if started else []
-    return children[0] if children else None
+def verb_of(outputs: Path) -> psutil.Process | None:
+    """The process of the verb, which is no child of the worker where it is a fork."""
+    wanted = {"racing", "train", f"paths.outputs={outputs}"}
+    return next(
+        (found for found in psutil.process_iter(["cmdline"]) if wanted <= set(found.info["cmdline"] or [])), None
+    )
 
 
 @pytest.mark.slow
@@ -64,11 +65,19 @@ def test_its_exit_code_comes_back(tmp_path: Path):
     assert "run 'none' must be" in job.folder.log.read_text()
 
 
+def test_what_a_verb_writes_to_a_run_belongs_to_its_job(tmp_path: Path):
+    open_run(tmp_path, "demo", {"name": "demo"}, [], {}).close()
+    (run,) = all_runs(tmp_path)
+    _, job = begin(tmp_path, ["export", f"run={run.name}"])
+    wait_until(lambda: job.folder.exit_status, "it has left")
+    assert job.folder.runs == [f"runs/{run.name}"]
+
+
 def test_killed_it_takes_the_worker_along(tmp_path: Path):
     """The worker says nothing then, as if it had been killed itself: the job may be submitted again."""
     _, job = begin(tmp_path, ["train", *LONG, "seed=1"])
-    wait_until(lambda: child_of(job), "it has begun")
-    child_of(job).kill()
+    wait_until(lambda: verb_of(tmp_path), "it has begun")
+    verb_of(tmp_path).kill()
     wait_until(lambda: job.folder.exit_status, "the worker has left")
     assert job.folder.exit_status["reason"] == "killed by SIGKILL: out of memory, or by hand"
     assert not job.folder.result

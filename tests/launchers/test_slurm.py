@@ -146,9 +146,10 @@ def test_preempted_with_the_signal_of_the_job(here: Cluster, calm: RunDirectory,
     check_resumed(tmp_path / "run", calm)
 
 
+@pytest.mark.cold
 def test_preempted_with_sigterm_only(calm: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A cluster that does not send the job's own signal: the job uses its grace and asks to be put back."""
-    other = Cluster(tmp_path / "cluster", 1, user_signal=False)
+    other = Cluster(tmp_path / "cluster", 1, user_signal=False, forks=False)
     for name, value in other.environment.items():
         monkeypatch.setenv(name, value)
     try:
@@ -260,10 +261,14 @@ def test_accounting_is_asked_about_jobs_that_slurmctld_has_forgotten(
 ):
     """The cluster has no accounting: this sacct answers as one with it does."""
     assert poll_queue(["4711_3"]) == {}
-    (tmp_path / "sacct").write_text("#!/bin/sh\necho '4711_3|OUT_OF_MEMORY|0:125|n7|None|04:00:00'\n")
+    (tmp_path / "sacct").write_text(
+        "#!/bin/sh\necho '4711_3|OUT_OF_MEMORY|0:125|n7|None|04:00:00'\necho '4711_4|FAILED|3:0|n8|None|04:00:00'\n"
+    )
     (tmp_path / "sacct").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert poll_queue(["4711_3"])["4711_3"].info == JobInfo(JobState.LOST, "out of memory on n7 (launcher.mem_gb)")
+    found = poll_queue(["4711_3", "4711_4"])
+    assert found["4711_3"].info == JobInfo(JobState.LOST, "out of memory on n7 (launcher.mem_gb)")
+    assert found["4711_4"].info == JobInfo(JobState.LOST, "left with exit code 3 on n8")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from racing.errors import InputError
-from racing.runs.directory import RunDirectory, all_runs, find_run, open_run
+from racing.runs.directory import RunDirectory, all_runs, find_run, open_run, require_small
 from racing.runs.identity import config_hash, flatten
 from racing.runs.journal import read_journal
 
@@ -145,6 +145,17 @@ def test_unwritable_outputs_is_the_users_error(tmp_path):
         begin(blocked)
 
 
+def test_a_folder_of_something_else_is_refused_with_three_of_its_files(tmp_path):
+    with begin(tmp_path) as run:
+        (run.path / "journal.jsonl").unlink()
+    for name in "dcba":
+        (run.path / name).touch()
+    for name in ("config.yaml", "diff.patch", "overrides.yaml", "provenance.json"):
+        (run.path / name).unlink()
+    with pytest.raises(InputError, match=r"it has no journal\.jsonl but a, b, c; restore the journal"):
+        begin(tmp_path)
+
+
 def test_name_that_is_no_file_name_is_refused(tmp_path):
     with pytest.raises(InputError, match="rename"):
         open_run(tmp_path, "../x", CONFIG, [], {})
@@ -166,6 +177,34 @@ def test_runs_are_found_by_path_name_mlflow_id_and_latest(tmp_path):
         find_run("nonsense", tmp_path)
     with pytest.raises(InputError, match="latest"):
         find_run("latest", tmp_path / "empty")
+
+
+def test_where_there_is_no_run_nothing_has_begun(tmp_path):
+    absent = RunDirectory(tmp_path / "absent")
+    assert (absent.exists, absent.started, absent.finished, absent.sent) == (False, 0, False, 0)
+    before = time.time_ns() // 1_000_000
+    with begin(tmp_path) as run:
+        assert before <= run.started <= time.time_ns() // 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("value", "count"), [([0] * 7, 7), ({str(key): 0 for key in range(7)}, 7), ([[0, 1], {"a": [2, 3], "b": 4}], 8)]
+)
+def test_values_are_counted_through_lists_and_groups(value, count):
+    require_small(value, "x", most=count)
+    for most in (count - 1, 1):
+        with pytest.raises(ValueError, match=f"^x holds more than {most} values"):
+            require_small(value, "x", most=most)
+
+
+def test_a_few_references_that_make_millions_are_refused_soon(tmp_path):
+    with begin(tmp_path) as run:
+        pass
+    lines = ["a: &a0 [0, 0, 0, 0, 0, 0, 0]"]
+    lines += [f"b{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 7)}]" for n in range(1, 8)]  # 7 ** 8 values
+    (run.path / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="holds more than 1,000,000 values"):
+        _ = run.config
 
 
 def test_a_view_cannot_write(tmp_path):

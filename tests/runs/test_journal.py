@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from racing.errors import InputError
-from racing.runs.journal import Journal, read_journal
+from racing.runs import journal as module
+from racing.runs.journal import Journal, metric_points, read_cursor, read_journal, write_cursor
 
 
 def records(path):
@@ -85,6 +86,49 @@ def test_unreadable_line_in_the_middle_does_not_hide_the_next(journal):
     ]
 
 
+def test_only_lines_of_metrics_have_points_and_damaged_ones_have_none(journal):
+    journal.event("milestone", step=3)
+    journal.params({"a": 1})
+    journal.metrics(3, {"loss": 0.5, "speed": 7})
+    journal.close()
+    journal.path.write_bytes(journal.path.read_bytes() + b'garbage\n{"step":1}\n{"kind":"metrics","step":1}\n')
+    points = [metric_points(line) for line in read_journal(journal.path)]
+    assert points == [[], [], [], [(3, "loss", 0.5), (3, "speed", 7.0)], [], [], []]
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b'{"ts":1,"kind":"jou', b"x" * 70_000])
+def test_of_a_torn_first_line_nothing_is_kept(torn, tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(torn)
+    Journal(path).close()
+    assert [record["kind"] for record in records(path)] == ["journal"]
+
+
+def test_a_line_longer_than_any_of_ours_is_no_torn_one(journal, monkeypatch):
+    journal.metrics(1, {"a": 1.0})
+    monkeypatch.setattr(module, "MOST_LINE", journal.position)
+    assert len(records(journal.path)) == 2
+    with journal.path.open("ab") as file:
+        file.write(b"x" * (journal.position - 1))
+    assert len(records(journal.path)) == 2  # torn, for all that one can know
+    with journal.path.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=f"has a line of more than {journal.position} bytes"):
+        records(journal.path)
+
+
+def test_a_cursor_is_a_number_of_bytes(tmp_path):
+    path = tmp_path / "journal.cursor"
+    assert read_cursor(path) == 0
+    for offset in (0, 1, 1 << 40):
+        write_cursor(path, offset)
+        assert read_cursor(path) == offset
+    for wrong in ("-1", "1.5", '"5"', "null"):
+        path.write_text(f'{{"offset": {wrong}}}')
+        with pytest.raises(ValueError, match="must say how many bytes"):
+            read_cursor(path)
+
+
 def test_full_disk_leaves_whole_lines_and_says_what_to_do(tmp_path):
     # RLIMIT_FSIZE makes the kernel take a part of the line and then refuse, as a full disk does.
     path = tmp_path / "journal.jsonl"
@@ -149,12 +193,13 @@ def test_artifact_paths_are_relative_and_stay_inside(journal, tmp_path):
         journal.artifact("/etc/passwd")
 
 
-def test_a_file_that_is_no_journal_is_refused_untouched(tmp_path):
+@pytest.mark.parametrize("text", ['{"kind":"metrics"}\n', '{"kind":"end"}\n', '{"id":"a"}\n', "garbage\n", "\n"])
+def test_a_file_that_is_no_journal_is_refused_untouched(text, tmp_path):
     path = tmp_path / "journal.jsonl"
-    path.write_text('{"kind":"metrics"}\n')
-    with pytest.raises(InputError, match="damaged"):
+    path.write_text(text)
+    with pytest.raises(InputError, match="must begin with a journal line; it is damaged"):
         Journal(path)
-    assert path.read_text() == '{"kind":"metrics"}\n'
+    assert path.read_text() == text
 
 
 def test_unknown_status_is_refused(journal):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from racing.errors import InputError
 from racing.runs.directory import RunDirectory, open_run
 from racing.runs.paths import IN_RUN, RunPaths, step_name
 from tests.conftest import REPOSITORY
@@ -23,6 +24,15 @@ def test_what_a_run_writes_lies_where_the_paths_say(tmp_path: Path):
     written = [paths.config, paths.overrides, paths.provenance, paths.patch, paths.journal, paths.summary, paths.lock]
     folders = [paths.checkpoints, paths.evaluations, paths.export]
     assert sorted(run.path.iterdir()) == sorted([*written, *folders])
+
+
+def test_the_longest_name_is_a_folders(tmp_path: Path):
+    longest = "n" * 128
+    with open_run(tmp_path, longest, {"name": longest}, [], {}) as run:
+        run.finish({"a": 1})
+    assert RunDirectory(run.path).finished
+    with pytest.raises(InputError, match=r"must have at most 128 characters, got 129; shorten it"):
+        open_run(tmp_path, f"{longest}n", {}, [], {})
 
 
 def test_steps_sort_as_names():

@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 
-from racing.runs.provenance import collect, git_state, packages, track_sha256
+from racing.runs.provenance import collect, differences, git_state, packages, track_sha256
 from racing.sim.track import build_track
 
 
@@ -60,3 +60,17 @@ def test_track_hash_follows_the_geometry_and_the_readers_note():
     assert track_sha256(circle()) == track_sha256(circle())
     assert track_sha256(circle()) != track_sha256(circle(21.0))
     assert track_sha256(circle(source={"sha256": "abc"})) == "abc"
+
+
+def test_differences_are_listed_both_ways_and_what_is_the_same_is_not():
+    old = {"commit": "b" * 40, "python": "3.11.2", "racing": "1.0", "packages": {"numpy": "2.1", "gone": "1.0"}}
+    new = {"commit": "a" * 40, "python": "3.12.0", "racing": "1.0", "packages": {"numpy": "2.1", "come": "1.0"}}
+    rows = [
+        ("commit", "b" * 12, "a" * 12),
+        ("python", "3.11.2", "3.12.0"),
+        ("package gone", "1.0", "none"),
+        ("package come", "none", "1.0"),
+    ]
+    assert sorted(differences(old, new)) == sorted(rows)
+    assert sorted(differences(new, old)) == sorted((what, present, recorded) for what, recorded, present in rows)
+    assert differences(old, old) == []

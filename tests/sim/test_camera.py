@@ -7,8 +7,10 @@ import pytest
 
 from racing.errors import InputError
 from racing.sim.camera.camera import Camera, Lens, Randomize, make_lens, make_randomize
+from racing.sim.camera.ground import PLACE, WORK_ROWS, walk
 from racing.sim.camera.mipmap import Texture, luma
 from racing.sim.episodes import EpisodeConfig
+from racing.sim.kernels.rng import Draw, uniform
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import World
@@ -214,6 +216,18 @@ def test_beyond_the_texture_its_border_goes_on(place: tuple[float, float, float]
         assert (seen[int(row_of(lens, 1e6)) + 1 :] == 77).all()
 
 
+@pytest.mark.parametrize("begin", [(-9.0, 2.0), (2.0, -9.0), (7.9, 3.0), (3.0, 5.9), (40.0, 3.0), (3.0, 40.0)])
+@pytest.mark.parametrize("step", [(0.0, 0.0), (0.7, 0.0), (0.0, 0.7), (-0.7, -0.7)])
+def test_the_four_pixels_around_a_sample_are_the_textures(begin: tuple[float, float], step: tuple[float, float]):
+    """Of 9 x 7 pixels, from number 1000 on, wherever the walk goes: what lies behind the last one is other memory."""
+    work = np.zeros((WORK_ROWS, 30), np.uint32)
+    walk(1000, 9, 7, *(int(65536 * part) for part in (*begin, *step)), work)
+    row, column = np.divmod(work[PLACE].astype(int) - 1000, 9)
+    assert row.min() >= 0
+    assert row.max() <= 5  # the sixth is the one above
+    assert column.max() <= 7
+
+
 def other_cars_seen(wavy: Track, kart: Vehicle, others: list, gray: bool = False, **lens) -> np.ndarray:
     world = standing(wavy, kart, [(0, 0, 0), *others])
     camera = Camera(world, make_lens(kart, gray=gray, **lens), [plain(flat(100))])
@@ -331,6 +345,35 @@ def test_amplitudes_are_limits(wavy: Track, kart: Vehicle):
     assert np.abs(shifts(100, blur=0.8)).max() == 0  # an even picture stays as it is
 
 
+@pytest.mark.parametrize(
+    ("name", "amplitude", "draws"),
+    [
+        ("contrast", 0.5, [Draw.CONTRAST] * 3),
+        ("brightness", 0.2, [Draw.BRIGHTNESS] * 3),
+        ("color", 0.3, [Draw.COLOR, Draw.COLOR + 1, Draw.COLOR + 2]),
+    ],
+)
+def test_a_large_draw_is_more_of_it(name: str, amplitude: float, draws: list[int], wavy: Track, kart: Vehicle):
+    """On the level 60: 67.5 below middle gray, of which contrast changes a share, as color does of the level itself."""
+    world = spread_out(wavy, kart, races=16, seed=3)
+    camera = Camera(world, make_lens(kart, width=8, height=8), [plain(flat(60))], Randomize(**{name: amplitude}))
+    seen = camera.render()[:, 7, 0].astype(float)
+    of_full = {"contrast": -67.5, "brightness": 255.0, "color": 60.0}[name]
+    for car, picture in enumerate(seen):
+        shares = np.array([2 * uniform(3, car, 0, draw) - 1 for draw in draws])
+        np.testing.assert_allclose(picture, np.maximum(60 + amplitude * shares * of_full, 0), atol=0.51)
+
+
+def test_every_frame_of_an_episode_has_a_noise_of_its_own(wavy: Track, kart: Vehicle):
+    world = standing(wavy, kart, [(0, 0, 0)])
+    camera = Camera(world, make_lens(kart, width=8, height=8), [plain(flat(100))], Randomize(noise=0.1))
+    frames = set()
+    for step in range(300):
+        world.cars["steps"] = step
+        frames.add(camera.render().tobytes())
+    assert len(frames) == 300
+
+
 def test_blur_spreads_an_edge_by_its_deviation(wavy: Track, kart: Vehicle):
     pixels = flat(0)
     pixels[401:] = 200
@@ -405,12 +448,17 @@ def test_arrays_that_do_not_fit(wavy: Track, kart: Vehicle):
     camera = Camera(world, make_lens(kart), [plain(flat(0))])
     for wrong in (
         {"cars": world.cars[:, :1]},
+        {"cars": world.cars["x"]},
         {"indices": np.array([2])},
         {"indices": np.array([-1])},
+        {"indices": np.array([[0, 1]])},
         {"out": np.zeros((1, 84, 84, 3), np.uint8)},
         {"out": np.zeros((2, 84, 84, 3), np.float32)},
+        {"out": np.zeros((2, 84, 84, 3), np.int8)},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             camera.render(**wrong)
+    with pytest.raises(ValueError, match=r"numbers \(K,\) in 0\.\.1, one per car"):
+        camera.render(indices=np.array([2]))
     with pytest.raises(ValueError, match="1 tracks need as many textures, got 2"):
         Camera(world, make_lens(kart), [plain(flat(0))] * 2)

@@ -30,6 +30,20 @@ def test_ring_road(radius: float, expected: float):
     assert np.abs(found - expected).max() < (0.12 if ridge else 0.02)
 
 
+@pytest.mark.parametrize("resolution", [0.25, 2.0])
+def test_the_grid_reaches_five_cells_beyond_the_road_on_every_side(resolution: float):
+    """Four, and one that the border of a picture adds; one more at most, for the road needn't end at a cell."""
+    angle = np.linspace(0, 2 * np.pi, 2000, endpoint=False)
+    oval, middle = np.stack([20 * np.cos(angle), 8 * np.sin(angle)], axis=1), np.array([100, -50])  # 40 m by 16 m
+    grid = clearance_from_edges(0.5 * oval + middle, oval + middle, resolution)
+    low = np.array(grid.origin)
+    high = low + resolution * (np.array(grid.values.shape[::-1]) - 1)
+    np.testing.assert_allclose(([80, -58] - low) / resolution, 5, atol=1e-3)
+    beyond = (high - [120, -42]) / resolution
+    assert beyond.min() > 4.999
+    assert beyond.max() < 6.001
+
+
 def test_edges_in_either_order_and_direction():
     angle = np.linspace(0, 2 * np.pi, 500, endpoint=False)
     unit = np.stack([np.cos(angle), np.sin(angle)], axis=1)

@@ -9,10 +9,12 @@ import pytest
 
 from racing.errors import InputError
 from racing.sim.episodes import EpisodeConfig
+from racing.sim.grip import uniform_grip
+from racing.sim.joined import Joined
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import RangeFinder, World
+from racing.sim.world import RangeFinder, World, pack_gates
 from tests.support.drivers import follow
 
 
@@ -148,6 +150,21 @@ def test_progress_stays_on_its_branch_where_the_track_crosses_itself(eight: Trac
     np.testing.assert_allclose(world.cars["progress"], eight.length, rtol=0.1)
 
 
+@pytest.mark.parametrize("name", ["wavy", "eight"])
+@pytest.mark.parametrize("shift", [-10, 0, 10])
+def test_gates_have_the_arc_length_of_the_points_that_they_stand_at(
+    shift: int, name: str, request: pytest.FixtureRequest
+):
+    """Also where the lap's first point lies some way behind the start line, or beyond it."""
+    track = request.getfixturevalue(name)
+    count = len(track.points)
+    at = np.round(np.arange(1, len(track.gates) + 1) * count / len(track.gates)).astype(int) + shift
+    ends = (track.left_edge, track.right_edge)
+    gates = np.stack([edge[at % count] for edge in ends], axis=1)
+    found = pack_gates(dataclasses.replace(track, gates=gates), np.float64)["s"]
+    np.testing.assert_allclose(found, at % count * track.spacing)
+
+
 def test_a_car_that_cuts_the_course_gets_no_lap(wavy: Track, kart: Vehicle):
     open_field = dataclasses.replace(wavy, left=wavy.left + 1e3, right=wavy.right + 1e3)
     grid = dataclasses.replace(wavy.clearance, values=np.full_like(wavy.clearance.values, 50.0))
@@ -203,6 +220,19 @@ def test_turning_back_is_the_wrong_way(wavy: Track, kart: Vehicle):
     assert world.final_cars["progress"][0, 0] < -5
 
 
+@pytest.mark.parametrize("field", ["x", "y", "yaw"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_car_that_is_nowhere_is_off_the_track_and_its_next_episode_somewhere(
+    field: str, value: float, wavy: Track, kart: Vehicle
+):
+    world = make(wavy, kart, races=2)
+    world.reset()
+    world.cars[field][0] = value
+    world.step(np.zeros((2, 2)))
+    assert world.final_cars["ended"].tolist() == [[Ending.OFF_TRACK], [Ending.RUNNING]]
+    assert all(np.isfinite(world.cars[name]).all() for name in ("x", "y", "yaw", "v", "s", "lateral"))
+
+
 def test_starts_spread_over_lap_width_and_speed(wavy: Track, kart: Vehicle):
     world = make(
         wavy,
@@ -242,6 +272,40 @@ def test_several_tracks_in_one_world(wavy: Track, eight: Track, kart: Vehicle):
     alone.reset()
     assert both.cars["track"].ravel().tolist() == [0, 1, 0, 1, 0, 1]
     np.testing.assert_array_equal(both.ranges[1::2], alone.ranges)
+
+
+def test_tracks_are_joined_one_after_another(wavy: Track, eight: Track, kart: Vehicle):
+    """Grids of seven tracks, two of them with grip: each begins where the one before it ends."""
+    slippery = dataclasses.replace(wavy, grip=uniform_grip(0.5))
+    tracks = [wavy, eight, slippery, eight, wavy, slippery, eight]
+    world = World(tracks, kart, races=7)
+    for name, whole, sizes in (
+        ("point", world.points, [len(track.points) for track in tracks]),
+        ("gate", world._gates, [len(track.gates) for track in tracks]),
+        ("grid", world._grid, [track.clearance.values.size for track in tracks]),
+    ):
+        assert world.track_table[f"{name}_start"].tolist() == [sum(sizes[:number]) for number in range(7)]
+        assert len(whole) == sum(sizes)
+    np.testing.assert_array_equal(world._grid, np.concatenate([track.clearance.values.ravel() for track in tracks]))
+    size = slippery.grip.values.size
+    assert world.track_table["grip_start"].tolist() == [0, 0, 1, 0, 0, 1 + size, 0]
+    assert len(world._grip) == 1 + 2 * size
+
+
+def test_joining_looks_at_each_part_once():
+    """Thousands of circuits are joined: what is before a part must not be counted for each."""
+    looked = []
+
+    class Part(np.ndarray):
+        def __len__(self) -> int:
+            looked.append(self)
+            return super().__len__()
+
+    joined = Joined()
+    starts = [joined.add(np.full(number, number).view(Part)) for number in range(50)]
+    assert len(looked) == 50
+    assert starts == [sum(range(number)) for number in range(50)]
+    assert np.bincount(joined.whole()).tolist() == list(range(50))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ environment, directory, streams, signals, exit codes. A test that is about the s
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import socket
@@ -22,10 +21,10 @@ from typing import Any
 
 import racing
 from racing.tracking.store import ENVIRONMENT as MLFLOW_ENVIRONMENT
-from tests.support.fork_server import LENGTH, NUMBER, PADDING, address_of, read_exactly
+from tests.support.fork_server import LENGTH, PADDING, answer, ask, reach
 
 MODULES = (
-    *("racing", "racing.tracking.sender"),
+    *("racing", "racing.tracking.sender", "mlflow"),
     *("racing_launchers.worker", "racing_launchers.collector", "racing_launchers.local.supervisor"),
 )
 READ_AT_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "TORCH_", "LD_")  # begin of variables' names
@@ -35,6 +34,8 @@ _address = ""  # of the server
 _environment: dict[str, str] = {}  # of this process as it was when it installed
 _starter = False  # whether it may start a server
 _lease: socket.socket | None = None
+_scripts = False  # whether they are forked, too
+_others: dict[str, str] = {}  # servers with the code of other checkouts: their addresses by the file of its `racing`
 
 
 def install(address: str, *, start: bool = False) -> None:
@@ -61,6 +62,17 @@ def real_processes() -> Iterator[None]:
         subprocess.Popen = installed  # type: ignore[misc]
 
 
+@contextlib.contextmanager
+def scripts_too() -> Iterator[None]:
+    """Fork also `python SCRIPT.py ...`."""
+    global _scripts
+    _scripts = True
+    try:
+        yield
+    finally:
+        _scripts = False
+
+
 class ForkingPopen(subprocess.Popen[Any]):
     """subprocess.Popen, which forks where it can."""
 
@@ -74,25 +86,15 @@ class ForkingPopen(subprocess.Popen[Any]):
     def _execute_child(self, args: Any, *rest: Any) -> None:
         """Called by Popen's constructor with all of its arguments, pipes made."""
         program = forkable(args, *rest)
-        if program is None:
+        server = server_for(*rest[4:6], safe="-P" in program) if program else None
+        if program is None or server is None:
             super()._execute_child(args, *rest)  # type: ignore[misc]
             return
         cwd, env, pipes = rest[4], rest[5], rest[9:15]
         child_ends = [pipes[0], pipes[3], pipes[5]]
-        at = program.index("-m") + 1
-        request = {
-            "options": program[:at],
-            "module": program[at],
-            "arguments": program[at + 1 :],
-            "cwd": str(Path(cwd or ".").absolute()),
-            "env": dict(os.environ if env is None else env),
-            "address": _address,
-        }
-        data = json.dumps(request).encode()
-        self._status = connect()
         fds = [number if end == -1 else end for number, end in enumerate(child_ends)]
-        socket.send_fds(self._status, [LENGTH.pack(len(data))], fds)
-        self._status.sendall(data)
+        where, variables = str(Path(cwd or ".").absolute()), os.environ if env is None else env
+        self._status = ask(server, program, where, variables, fds, bound=rest[1] is not None)
         self.pid = answer(self._status)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
@@ -119,32 +121,29 @@ class ForkingPopen(subprocess.Popen[Any]):
 
 def forkable(args: Any, *rest: Any) -> list[str] | None:
     """Options, module and arguments of a command that can be forked, else None. rest: what else Popen was given."""
-    executable, preexec, _, pass_fds, cwd, env, *_ = rest
-    if isinstance(args, str | bytes | os.PathLike) or executable or preexec or pass_fds:
+    executable, preexec, _, pass_fds, *_ = rest
+    other = preexec and "_die_with_parent" not in preexec.__qualname__  # of racing.processes: the fork is bound to us
+    if isinstance(args, str | bytes | os.PathLike) or executable or other or pass_fds:
         return None
     command = [os.fspath(part) for part in args]
-    safe = command[1:2] == ["-P"]
-    program = command[2:] if safe else command[1:]
+    program = command[2:] if command[1:2] == ["-P"] else command[1:]
     modules = program[:1] == ["-m"] and (program[1] in MODULES or program[1].startswith("tests."))
-    if command[0] != sys.executable or not modules:
-        return None
+    script = _scripts and program[0].endswith(".py")
+    return command[1:] if command[0] == sys.executable and (modules or script) else None
+
+
+def server_for(cwd: Any, env: Mapping[str, str] | None, *, safe: bool) -> str | None:
+    """The address of the server that has what a Python there would import, None if there is none.
+
+    safe: Python's option -P.
+    """
     variables = os.environ if env is None else env
-    if not (same_code(cwd, safe_path(variables, safe)) and same_settings(variables)):
-        return None
-    return command[1:]
-
-
-def safe_path(variables: Mapping[str, str], safe: bool) -> Mapping[str, str]:
-    """The environment of a Python that is started with -P, or is not."""
-    return {**variables, "PYTHONSAFEPATH": "1"} if safe else variables
-
-
-def same_code(cwd: Any, env: Mapping[str, str]) -> bool:
-    """Whether that Python would import the package that we have."""
-    here = [] if env.get("PYTHONSAFEPATH") else [str(Path(cwd or ".").absolute())]
-    path = [*here, *env.get("PYTHONPATH", "").split(os.pathsep), *sys.path]
+    here = [] if safe or variables.get("PYTHONSAFEPATH") else [str(Path(cwd or ".").absolute())]
+    path = [*here, *variables.get("PYTHONPATH", "").split(os.pathsep), *sys.path]
     found = PathFinder.find_spec("racing", [part for part in path if part])
-    return found is not None and found.origin == racing.__file__
+    if found is None or not same_settings(variables):
+        return None
+    return warm_server() if found.origin == racing.__file__ else _others.get(str(found.origin))
 
 
 def same_settings(env: Mapping[str, str]) -> bool:
@@ -156,43 +155,49 @@ def same_settings(env: Mapping[str, str]) -> bool:
     return read(env) == read(_environment)
 
 
-def connect() -> socket.socket:
-    """A connection to the server, which is started if there is none yet."""
+def warm_server() -> str:
+    """The address of the server, which is started if there is none yet."""
     global _lease
     if _starter and _lease is None:
-        _lease = _reach_or_start()
-        _lease.sendall(LENGTH.pack(0))
-        answer(_lease)  # when it is warm
-    return _reach()
+        _lease = lease(_address, _environment)
+    return _address
 
 
-def _reach() -> socket.socket:
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+@contextlib.contextmanager
+def checkout_is_warm(checkout: Path) -> Iterator[None]:
+    """Fork also what runs the code of another checkout. What is new in it is imported when it is needed, as ever."""
+    address = f"{_address}-{os.getpid()}-{len(_others)}"
+    path = os.pathsep.join(map(str, (checkout, checkout / "launchers", Path(__file__).parents[2])))
+    held = lease(address, _environment | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"})
+    file = str(checkout / "racing" / "__init__.py")
+    _others[file] = address
     try:
-        client.connect(address_of(_address))
-    except OSError:
-        client.close()
-        raise
-    return client
+        yield
+    finally:
+        del _others[file]
+        held.close()
 
 
-def _reach_or_start() -> socket.socket:
+def lease(address: str, environment: dict[str, str]) -> socket.socket:
+    """Start a server, if there is none, and wait until it is warm; it lives as long as the connection."""
+    held = _reach_or_start(address, environment)
+    held.sendall(LENGTH.pack(0))
+    answer(held)
+    return held
+
+
+def _reach_or_start(address: str, environment: dict[str, str]) -> socket.socket:
     process = None
     while True:
         with contextlib.suppress(ConnectionRefusedError):
-            return _reach()
+            return reach(address)
         if process is None:
             process = RealPopen(
-                [sys.executable, "-m", "tests.support.fork_server", _address, PADDING],
+                [sys.executable, "-m", "tests.support.fork_server", address, PADDING],
                 stdin=subprocess.DEVNULL,
                 cwd=Path(__file__).parents[2],
-                env=_environment | MLFLOW_ENVIRONMENT,
+                env=environment | MLFLOW_ENVIRONMENT,
                 start_new_session=True,
             )
         assert not process.poll(), f"the fork server left with exit code {process.returncode}"
         time.sleep(0.01)
-
-
-def answer(server: socket.socket) -> int:
-    """The number that the server says next."""
-    return NUMBER.unpack(read_exactly(server, NUMBER.size))[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import faulthandler
 import gc
 import importlib
@@ -26,7 +27,8 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +36,8 @@ LENGTH = struct.Struct("!I")  # of a request, before it
 NUMBER = struct.Struct("!i")  # an answer: the process id, and later its wait status
 CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 
+HUGE = 1 << 21  # [bytes] of a huge page: one entry in the table instead of 512
+MADV_COLLAPSE = 25  # of Linux 6.1: put what lies there into huge pages
 PADDING = " " * 8192  # last argument of the server's command line; see show_command
 TINY = [
     *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "tracking=none"),
@@ -73,6 +77,24 @@ def warm_up() -> None:
     assert threading.active_count() == 1, f"must not fork: {threading.enumerate()}"
 
 
+def settle() -> None:
+    """Make forks cheap: they copy the tables of pages, and pages that they touch, also as they end."""
+    gc.collect()
+    gc.freeze()  # collecting it in a fork would copy all of it
+    for finalizer in weakref.finalize._registry:  # type: ignore[attr-defined]
+        finalizer.atexit = False  # it is of what the server has
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_trim"):  # another C library
+        return
+    libc.malloc_trim(0)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, rights, *_, name = [*line.split(maxsplit=5), "", ""][:6]
+        begin, end = (int(part, 16) for part in span.split("-"))
+        begin, end = -(-begin // HUGE) * HUGE, end // HUGE * HUGE
+        if rights.startswith("rw") and name in ("", "[heap]") and end > begin:
+            libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_COLLAPSE)  # in vain on old kernels
+
+
 class ForkServer:
     """Forks when asked. A connection without a request is a lease: with the last one the server ends."""
 
@@ -81,6 +103,7 @@ class ForkServer:
         self.selector = selectors.DefaultSelector()
         self.selector.register(listener, selectors.EVENT_READ, self._accept)
         self.leases: set[socket.socket] = set()
+        self.bound: dict[socket.socket, int] = {}  # children that do not outlive who asked for them
         self.done = False
 
     def serve(self) -> None:
@@ -105,6 +128,8 @@ class ForkServer:
         if not header:
             self.selector.unregister(client)
             client.close()
+            if client in self.bound:
+                os.kill(self.bound[client], signal.SIGKILL)
             if client in self.leases:
                 self.leases.remove(client)
                 self.done = not self.leases
@@ -126,10 +151,13 @@ class ForkServer:
             os.close(fd)
         ended = os.pidfd_open(child)
         self.selector.register(ended, selectors.EVENT_READ, lambda: self._reap(client, child, ended))
+        if request["bound"]:
+            self.bound[client] = child
 
     def _reap(self, client: socket.socket, child: int, ended: int) -> None:
         self.selector.unregister(ended)
         os.close(ended)
+        self.bound.pop(client, None)
         _, status = os.waitpid(child, 0)
         with contextlib.suppress(OSError):  # it did not wait
             client.sendall(NUMBER.pack(status))
@@ -142,23 +170,30 @@ class ForkServer:
 
 
 def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
-    """In a fork: be the `python -m module ...` that was asked for. parent: the process that asked."""
+    """In a fork: be the `python -m module ...`, or `python script.py ...`, that was asked for.
+
+    parent: the process that asked.
+    """
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
     tempfile.tempdir = None  # TMPDIR may be another one
     os.getppid = parent_of(parent)  # type: ignore[assignment]
-    open_streams(fds)
+    program: list[str] = request["program"]
+    script = program[0].endswith(".py")
+    at = 0 if script else program.index("-m") + 1
+    options, name, arguments = program[:at], program[at], program[at + 1 :]
+    open_streams(fds, unbuffered="-u" in options or bool(os.environ.get("PYTHONUNBUFFERED")))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("PYTHONFAULTHANDLER"):
         faulthandler.enable()
-    options, module, arguments = request["options"], request["module"], request["arguments"]
-    show_command([sys.executable, *options, module, *arguments])
+    show_command([sys.executable, *program])
     given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    here = [] if os.environ.get("PYTHONSAFEPATH") or "-P" in options else [request["cwd"]]
+    place = str(Path(name).parent.absolute()) if script else request["cwd"]
+    here = [] if os.environ.get("PYTHONSAFEPATH") or "-P" in options else [place]
     sys.path[:] = list(dict.fromkeys([*here, *given, *sys.path[1:]]))
-    sys.argv = [module, *arguments]
-    sys.orig_argv = [sys.executable, *options, module, *arguments]
+    sys.argv = [name, *arguments]
+    sys.orig_argv = [sys.executable, *program]
     # Those of numpy and torch; random's and os.urandom's are renewed in each fork.
     import numpy as np
     import torch
@@ -168,7 +203,9 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     np.random.seed()
     torch.random.seed()
     fork_client.install(request["address"])
-    leave(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
+    if script:
+        leave(lambda: runpy.run_path(name, run_name="__main__"))
+    leave(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
 
 
 def show_command(command: list[str]) -> None:
@@ -208,12 +245,11 @@ def leave(program: Callable[[], object]) -> NoReturn:
     os._exit(code & 0xFF)
 
 
-def open_streams(fds: list[int]) -> None:
+def open_streams(fds: list[int], *, unbuffered: bool) -> None:
     """Make these file descriptors stdin, stdout, stderr."""
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
         os.close(fd)
-    unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
     sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc]  # noqa: SIM115
     for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
         raw = io.FileIO(number, "w", closefd=False)
@@ -248,6 +284,41 @@ def read_exactly(client: socket.socket, length: int) -> bytes:
     return data
 
 
+def ask(
+    address: str, program: list[str], cwd: str, env: Mapping[str, str], fds: list[int], *, bound: bool = False
+) -> socket.socket:
+    """Ask for a fork; returns the connection on which first its process id, later its wait status comes as `answer`.
+
+    address: of the server.
+    program: options, module and arguments of Python.
+    cwd, env: its directory and environment.
+    fds: its stdin, stdout, stderr.
+    bound: it is killed when the connection is closed on our side.
+    """
+    server = reach(address)
+    request = {"program": program, "cwd": cwd, "env": dict(env), "address": address, "bound": bound}
+    data = json.dumps(request).encode()
+    socket.send_fds(server, [LENGTH.pack(len(data))], fds)
+    server.sendall(data)
+    return server
+
+
+def reach(address: str) -> socket.socket:
+    """A connection to the server. Raises ConnectionRefusedError where there is none."""
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        client.connect(address_of(address))
+    except OSError:
+        client.close()
+        raise
+    return client
+
+
+def answer(server: socket.socket) -> int:
+    """The number that the server says next."""
+    return int(NUMBER.unpack(read_exactly(server, NUMBER.size))[0])
+
+
 def main(address: str) -> int:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -263,8 +334,7 @@ def main(address: str) -> int:
         print(said.getvalue(), file=sys.stderr)
         raise
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # what it runs is imported already
-    gc.collect()
-    gc.freeze()  # collecting it in a fork would copy all of it
+    settle()
     ForkServer(listener).serve()
     return 0
 

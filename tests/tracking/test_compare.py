@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from racing.runs.identity import identity
-from racing.tracking.compare import Difference, compare, config_differences, first_difference, same
+from racing.tracking.compare import Difference, compare, config_differences, first_difference, results, same
 
 SERIES = {"eval/reward": [(200, 1.5)], "train/loss": [(100, 0.1), (200, math.nan), (300, -0.0)]}
 TAGS = {"racing.weights_sha256": "a1", "racing.final_sha256": "b2"}
@@ -92,6 +92,11 @@ def test_an_unfinished_original_is_compared_as_far_as_it_went():
 
 def test_nothing_is_never_equal():
     assert compare(record({}), record({})).lines() == ["DIFFERENT: the original recorded no metric to compare with"]
+
+
+def test_a_result_that_only_one_run_has_is_shown_beside_nothing():
+    found = results({"finish_rate": 0.5, "mean_speed": 9.0, "other": 1}, {"finish_rate": 0.25, "reward": 3.0})
+    assert found == {"finish_rate": (0.5, 0.25), "mean_speed": (9.0, None), "reward": (None, 3.0)}
 
 
 def test_configurations_are_compared_key_by_key():

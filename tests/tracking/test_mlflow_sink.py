@@ -5,12 +5,17 @@ import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import requests
 
 from racing.cli import main as cli
 from racing.commands.runs.main import sync, target_uri
+from racing.errors import InputError
 from racing.runs.directory import find_run
+from racing.runs.meta import write_meta
+from racing.tracking.client import Store
 from racing.tracking.errors import Refused, Unreachable, classify
 from racing.tracking.mlflow_sink import Delivery, rejected
 from racing.tracking.store import connect, embedded_uri
@@ -130,6 +135,34 @@ def test_another_store_gets_the_whole_record(begin, copy_of, server):
     assert target_uri(run, None) == server.uri  # from now on it belongs there
 
 
+def test_an_older_journal_that_was_restored_is_sent_from_its_beginning(begin, copy_of):
+    run = begin()
+    run.journal.metrics(1, {"loss": 1.0})
+    assert sync(run) == 0
+    older = run.paths.journal.read_bytes()
+    run.journal.metrics(2, {"loss": 2.0})
+    assert sync(run) == 0
+    run.close()
+    run.paths.journal.write_bytes(older)
+    assert run.sent > len(older)
+    assert sync(run) == 0
+    assert not list(rejected(run))
+    assert run.sent == len(older)
+    assert copy_of(run).points("loss") == {(1, 1.0): 1, (2, 2.0): 1}
+
+
+def test_what_was_sent_is_counted(begin):
+    run = begin()
+    for step in range(3):
+        run.journal.metrics(step, {"loss": 1.0, "speed": 2.0})
+    run.finish({"a": 1})
+    delivery = Delivery(run, embedded_uri(run.paths.outputs), "racing")
+    while delivery.deliver():
+        pass
+    described = 4  # config, overrides, provenance, summary
+    assert delivery.sent == {"metrics": 6, "params": 2, "tags": 2, "artifacts": described}
+
+
 def test_moved_outputs_are_found_again_in_the_moved_store(begin, copy_of, tmp_path):
     run = begin()
     run.journal.metrics(1, {"loss": 1.0})
@@ -195,6 +228,32 @@ def test_a_servers_answer_decides_whether_to_try_again(answering, begin, status,
     assert not list(rejected(run))
 
 
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (401, r"refuses us \(401\); set MLFLOW_TRACKING_USERNAME"),
+        (403, r"refuses us \(403\); set MLFLOW_TRACKING_USERNAME"),
+        (500, r"must answer, got: .*check tracking\.uri, or try again later"),
+        (400, r"must know what was asked for, it says: .*check the names"),
+    ],
+)
+def test_a_servers_answer_to_a_question_is_told_in_one_line(answering, tmp_path, status, says, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(InputError, match=says) as told:
+        Store(answering(status), tmp_path).run("0" * 32)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "statuses"),
+    [("later", (408, 409, 429, 500, 502, 503)), ("refused", (401, 403, 404)), ("line", (400, 402, 405, 407, 410, 422))],
+)
+def test_what_a_status_means_for_the_line_that_was_sent(meaning, statuses):
+    for status in statuses:
+        error = requests.HTTPError(response=SimpleNamespace(status_code=status))
+        assert classify(error) == meaning, status
+
+
 def test_errors_of_file_and_object_stores_are_told_apart():
     class ClientError(Exception):
         response = {"ResponseMetadata": {"HTTPStatusCode": 403}}  # noqa: RUF012
@@ -208,3 +267,18 @@ def test_errors_of_file_and_object_stores_are_told_apart():
     assert classify(OSError(28, "No space left on device")) == "later"
     assert classify(FileNotFoundError("x")) == "line"
     assert classify(KeyError("step")) == "line"
+
+
+def test_the_page_of_a_short_run_names_its_copy(begin, copy_of):
+    """It has ended before MLflow has answered: the page is completed before it is sent."""
+    run = begin()
+    path = write_meta(run, "FINISHED", {"finish_rate": 0.0})
+    assert json.loads(path.read_text())["mlflow"] == {}
+    run.finish({"finish_rate": 0.0})
+    assert sync(run) == 0
+    page = json.loads(path.read_text())
+    assert page["mlflow"] == run.mlflow
+    assert page["mlflow"]["run_id"] == copy_of(run).run.info.run_id
+    folder = Path(copy_of(run).run.info.artifact_uri.removeprefix("file://"))
+    assert json.loads((folder / path.name).read_text()) == page
+    assert list(rejected(run)) == []

@@ -75,6 +75,36 @@ def test_from_mlflow_alone_it_is_the_same_record(begin, tmp_path, server):
     assert not away.exists()  # reading leaves nothing behind
 
 
+def test_of_a_run_that_has_ended_the_journal_in_mlflow_counts(begin, tmp_path):
+    """It has also what MLflow refused; of one that goes on, MLflow has the newer points."""
+    run = write(begin(), finish=False)
+    run.journal.end("STOPPED")
+    assert sync(run) == 0
+    copy = tmp_path / "outputs/mlartifacts" / run.mlflow["run_id"] / "artifacts/journal.jsonl"
+    with copy.open("a") as file:
+        file.write('{"ts":1,"kind":"metrics","step":4,"values":{"refused [s]":1.0}}\n')
+    away, run_id, uri = tmp_path / "away", run.mlflow["run_id"], run.mlflow["uri"]
+    assert find_record(run_id, away, uri).series()["refused [s]"] == [(4, 1.0)]
+    run.close()
+    again = begin()
+    again.journal.metrics(1300, {"many": 7.0})
+    assert sync(again) == 0
+    series = find_record(run_id, away, uri).series()
+    assert "refused [s]" not in series
+    assert series["many"][-1] == (1300, 7.0)
+
+
+def test_a_name_means_the_run_of_that_name(begin, tmp_path):
+    runs = [write(begin(seed)) for seed in (1, 2, 3)]
+    for run in runs:
+        assert sync(run) == 0
+    away, uri = tmp_path / "away", runs[0].mlflow["uri"]
+    for run in runs:
+        assert find_record(run.name, away, uri).run_id == run.mlflow["run_id"]
+    assert find_record("latest", away, uri).run_id == runs[2].mlflow["run_id"]
+    assert "must be a run directory, its name" in wrong("demo-0", away, uri)
+
+
 @pytest.mark.parametrize("left_journal", [True, False])
 def test_a_run_is_fetched_once_and_is_a_run_directory_then(begin, tmp_path, server, left_journal, monkeypatch):
     run = write(begin(int(left_journal)), finish=False)

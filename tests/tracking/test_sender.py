@@ -85,7 +85,7 @@ def check_everything(copy, run):
 
 
 @pytest.mark.parametrize("where", ["embedded", "server"])
-def test_everything_arrives_and_again_changes_nothing(where, request, begin, copy_of, start_sender, tmp_path):
+def test_everything_arrives_and_again_changes_nothing(where, request, begin, copy_of, start_sender, tmp_path, capsys):
     uri = request.getfixturevalue("server").uri if where == "server" else None
     run = begin()
     sender = start_sender(run, uri)
@@ -108,6 +108,9 @@ def test_everything_arrives_and_again_changes_nothing(where, request, begin, cop
         for name in lost:
             (run.path / name).unlink()
         assert sync(run, uri) == 0
+        said = capsys.readouterr().out
+        assert " artifacts" in said
+        assert " models" not in said  # the same bytes are not sent again
         assert run.mlflow["run_id"] == first
         check_everything(copy_of(run), run)
 

@@ -15,10 +15,11 @@ import pytest
 from racing.cli import main
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
+from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
 from racing.tracking import sinks
 from racing.tracking.sender import Sender
-from racing.tracking.sinks import check_sinks, sync_sinks
+from racing.tracking.sinks import SINKS, check_sinks, sync_sinks
 from tests.support.mlflow_server import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slow
@@ -104,7 +105,8 @@ def test_both_hold_the_run_without_mlflow_and_without_network(begin):
     rows = history(run)
     assert [row["_step"] for row in rows] == list(range(301))
     assert [(row["global_step"], row["eval/lap time"]) for row in rows[:300]] == [(s, s) for s in range(300)]
-    assert rows[0]["_timestamp"] == pytest.approx(run.started / 1000, abs=30)
+    written = [line.record["ts"] for line in read_journal(run.paths.journal) if line.record["kind"] == "metrics"]
+    assert [row["_timestamp"] for row in rows] == pytest.approx([ts / 1000 for ts in written])
     (described,) = the(run, "run")[:1]
     assert (described.project, described.display_name) == ("karts", run.name)
     assert described.run_id == run.journal.id
@@ -135,6 +137,44 @@ def test_tensorboard_goes_on_where_its_file_is_torn_or_wrong(begin):
     assert file.read_bytes().startswith(whole)
     assert (file.stat().st_ino, event_files(run)) == (inode, [file])
     assert curve(run, "eval/lap time") == [(step, float(step)) for step in range(60)]
+
+
+@pytest.mark.parametrize("sink", SINKS.values(), ids=SINKS)
+def test_a_sink_knows_whether_the_run_has_ended(sink, begin):
+    """Its sender goes on until then."""
+    run = begin(tracking=BOTH)
+    following = sink(run)
+    assert following.deliver()
+    assert not following.ended
+    assert not following.deliver()  # nothing has come since
+    write(run, range(3))
+    run.journal.end("STOPPED")
+    assert following.deliver()
+    assert following.ended
+    run.close()
+    again = begin(tracking=BOTH)
+    assert following.deliver()
+    assert not following.ended
+    write(again, range(3, 6))
+    again.finish({"a": 1})
+    assert following.deliver()
+    assert following.ended
+    following.close()
+    if sink.name == "tensorboard":
+        assert curve(run, "eval/lap time") == [(step, float(step)) for step in range(6)]
+
+
+def test_tensorboard_has_the_times_of_the_journal_in_seconds(begin):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    run = begin(tracking=OFF | {"tensorboard": True})
+    write(run, range(2))
+    assert sync_sinks(run) == {"tensorboard": ""}
+    lines = [line.record for line in read_journal(run.paths.journal)]
+    expected = [line["ts"] / 1000 for line in lines if line["kind"] in ("journal", "params", "metrics")]
+    expected = [time for time, kind in zip(expected, "jpmm", strict=True) for _ in range(2 if kind == "m" else 1)]
+    seen = [event.wall_time for event in EventFileLoader(str(event_files(run)[0])).Load()]
+    assert sorted(set(seen)) == pytest.approx(sorted(set(expected)))
 
 
 def touched(path):
@@ -286,6 +326,9 @@ def test_the_senders_of_other_sinks_do_without_mlflow(begin):
     run = begin(tracking=BOTH)
     code = "import sys, racing.tracking.sender as s; s.main(sys.argv[1:]); "
     code += "print([m for m in sys.modules if m == 'mlflow'])"
+    alone = "import sys, racing.tracking.sender; print({'mlflow', 'tensorboard', 'wandb'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr  # two of them need not even be installed
     run.finish({"a": 1})
     pipes = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
     for name in ("tensorboard", "wandb"):

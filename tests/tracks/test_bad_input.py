@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from racing.cli import main
 from racing.errors import InputError
-from racing.tracks.catalog import load_track
+from racing.tracks.catalog import load_track, load_tracks
 from racing.tracks.formats.native import write_native
+from racing.tracks.formats.writers import write_ros
 from racing.tracks.generator import generate
 
 
@@ -232,3 +234,70 @@ def test_a_map_whose_road_forks_names_no_option_that_maps_have_not(tmp_path):
     message = refusal(tmp_path / "map.yaml")
     assert "erase the branch from the map" in message
     assert "--branch" not in message
+
+
+@pytest.fixture
+def line(tmp_path):
+    """A table without widths, a picture without gates, a ROS map."""
+    t = np.linspace(0, 2 * np.pi, 120, endpoint=False)
+    rows = "".join(f"{60 * np.cos(a):.3f},{30 * np.sin(a):.3f}\n" for a in t)
+    (tmp_path / "line.csv").write_text(f"x,y\n{rows}")
+    folder = tmp_path / "map"
+    write_ros(generate(4, "kart", 420, 7, name="mine"), folder, 0.25)
+    (tmp_path / "picture").mkdir()
+    Image.open(write_native(generate(4, "kart", 420, 7, name="drawn"), tmp_path / "drawn")).save(
+        tmp_path / "picture" / "drawn.png"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "says"),
+    [
+        ("oval", {"columns": "nonsense"}, "columns=nonsense is for a table, oval.png is a picture with gates; leave"),
+        ("oval", {"half_width": 3.0}, "half_width=3.0 is for a table, oval.png is a picture with gates"),
+        ("oval", {"branch": "longest"}, "branch=longest is for a picture without gates, oval.png is"),
+        ("oval", {"close_gaps": 3}, "close_gaps=3 is for a picture without gates or a ROS map"),
+        (
+            "line.csv",
+            {"half_width": 3.0, "metres_per_pixel": 0.1},
+            "metres_per_pixel=0.1 is for a picture with gates or",
+        ),
+        ("line.csv", {"half_width": 3.0, "branch": "longest"}, "branch=longest is for"),
+        ("line.csv", {"half_width": 3.0, "close_gaps": 3}, "line.csv is a table"),
+        ("map", {"metres_per_pixel": 0.1}, "is a ROS map; leave it away"),
+        ("map", {"columns": "x=1,y=2"}, "columns=x=1,y=2 is for a table"),
+        ("map", {"branch": "longest"}, "branch=longest is for"),
+        ("picture/drawn.png", {"columns": "x=1,y=2"}, "drawn.png is a picture without gates"),
+        ("picture/drawn.png", {"half_width": 4}, "half_width=4 is for a table"),
+    ],
+)
+def test_an_option_that_the_format_does_not_take_is_refused(line, spec, options, says):
+    assert says in refusal(spec if spec == "oval" else line / spec, **options)
+
+
+def test_an_option_that_the_format_takes_is_taken(line):
+    load_track(line / "line.csv", half_width=3.0, columns="x=1,y=2")
+    load_track(line / "picture" / "drawn.png", metres_per_pixel=0.3, close_gaps=1)
+    load_track(line / "drawn" / "drawn.png", metres_per_pixel=0.3)
+    load_track(line / "map", close_gaps=1)
+
+
+def test_of_several_tracks_one_must_take_an_option(line, monkeypatch, capsys):
+    names = ["oval", str(line / "line.csv")]
+    assert [track.name for track in load_tracks(names, half_width=3.0)] == ["oval", "line"]
+    with pytest.raises(InputError, match="half_width=3.0 is for a table"):
+        load_tracks(["oval", "mini"], half_width=3.0)
+    monkeypatch.chdir(line)
+    assert main(["tracks", "validate", *names, "absent", "--no-drive", "--half-width", "3"]) == 2
+    said = capsys.readouterr()
+    assert "is for a table" not in said.out + said.err
+    assert main(["tracks", "validate", "oval", "mini", "--no-drive", "--half-width", "3"]) == 2
+    said = capsys.readouterr()
+    assert "half_width=3.0 is for a table" in said.out + said.err
+
+
+def test_a_width_that_is_not_needed_is_said(line, caplog):
+    (line / "wide.csv").write_text((line / "line.csv").read_text().replace("\n", ",2\n").replace("y,2", "y,half_width"))
+    assert load_track(line / "wide.csv", half_width=3.0).left.mean() == pytest.approx(2, abs=0.01)
+    assert "wide.csv: half_width=3.0 is not used, the table has widths of its own" in caplog.text

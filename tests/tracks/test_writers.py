@@ -78,3 +78,31 @@ def test_the_verb_writes_every_format_and_refuses_others(tmp_path, capsys):
     assert "--format must be one of native, ros, csv, got 'xml'; choose one" in capsys.readouterr().err
     assert main(["tracks", "export", "oval", "--format", "house", "--out", str(tmp_path)]) == 2
     assert "got 'house'; it is called native now" in capsys.readouterr().err
+
+
+def test_an_export_replaces_nothing_that_is_something_else(tmp_path, capsys):
+    def export(*arguments):
+        return main(["tracks", "export", *arguments, f"out={tmp_path}"])
+
+    assert export("mini", "format=native") == 0
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert export("mini", "format=native") == 0  # the same again
+    capsys.readouterr()
+    assert export("mini", "format=ros") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"mini.png in {tmp_path} would be replaced by something else; choose another --out or --name" in line
+    assert export("oval", "format=native") == 2  # it would take checkpoints.json away from mini.png
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    assert export("mini", "format=csv") == 0
+    assert export("mini", "format=ros", "--force") == 0
+    assert (tmp_path / "mini.png").read_bytes() != first["mini.png"]
+
+
+def test_the_size_of_a_pixel_of_a_table_is_that_of_what_is_written(tmp_path, capsys):
+    assert main(["tracks", "export", "mini", "format=csv", f"out={tmp_path}"]) == 0
+    table, pixels = str(tmp_path / "mini.csv"), ["--metres-per-pixel", "0.05"]
+    assert main(["tracks", "export", table, "format=ros", f"out={tmp_path / 'ros'}", *pixels]) == 0
+    assert "resolution: 0.05" in (tmp_path / "ros" / "mini.yaml").read_text()
+    capsys.readouterr()
+    assert main(["tracks", "export", table, "format=csv", f"out={tmp_path / 'csv'}", *pixels]) == 2
+    assert "mini.csv is a table; leave it away" in capsys.readouterr().err

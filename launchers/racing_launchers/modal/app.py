@@ -55,6 +55,23 @@ def make_app(resources: ResourceRequest, scratch: Path, *, with_tracks: bool) ->
     return app, app.function(**function_options(resources, scratch, with_tracks=with_tracks))(run_job)
 
 
+def check_parts(resources: ResourceRequest) -> None:
+    """Raise InputError unless the secrets are on Modal, and what is named in Python can be imported."""
+    from racing_launchers.modal.volume import answered
+
+    for name in resources.secrets:
+        with answered(f"secret {name!r} of launcher.secrets"):
+            library().Secret.from_name(name, environment_name=resources.environment).hydrate()
+    if resources.image:
+        imported(resources.image)
+    for name in resources.python_source:
+        try:
+            found = importlib.util.find_spec(name) is not None
+        except (ImportError, ValueError):  # a part of what is not there
+            found = False
+        require(found, f"launcher.python_source={name} cannot be imported here; correct it")
+
+
 def function_options(resources: ResourceRequest, scratch: Path, *, with_tracks: bool) -> dict[str, Any]:
     """What Modal's decorator is given."""
     modal = library()

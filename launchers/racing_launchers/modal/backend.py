@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from racing.config import SEARCH_PATH, plain
+from racing.config import SEARCH_PATH, parse_override, plain
 from racing.errors import InputError, require, require_number
+from racing.files import quoted_paths
 from racing.renamed_keys import key_of
 from racing.runs.directory import find_run
 from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
-from racing_launchers.modal.app import ResourceRequest, describe, make_app
+from racing_launchers.modal.app import ResourceRequest, check_parts, describe, make_app
 from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, normalize
 from racing_launchers.modal.needs import check_needs, extra_packages
 from racing_launchers.modal.sync import fetch_job, fetch_log
@@ -30,7 +31,7 @@ from racing_launchers.modal.volume import Volume, answered, brief, library
 from racing_launchers.modal.worker import RemoteJobSpec, usage_of
 from racing_launchers.payload import CommandJob, HydraJob
 from racing_launchers.sweep import CANCEL_FILE, Job, Sweep
-from racing_launchers.worker import read_payload
+from racing_launchers.worker import payload_content, read_payload
 
 SAVE_TIME = 60.0  # [s] that a cancelled job has to save its state
 MAX_REQUESTS = 16  # at a time
@@ -78,7 +79,9 @@ class ModalBackend(Backend):
         require(not any(map(needs_own_files, jobs)), f"{rule}; use another launcher, or put the files into conf/")
         with answered("the request"):
             library().Client.from_env().hello()
-        self._tracks([spec for config in jobs for spec in files_of_config(config)])
+        check_parts(self.resources)
+        tracks = [spec for config in jobs for spec in files_of_config(config)]
+        self._tracks(tracks + [spec for arguments in commands for spec in tracks_of_command(arguments)])
         check_needs(jobs, commands, self.resources, self._runs_there)
         self._with_packages(jobs)
 
@@ -155,7 +158,7 @@ class ModalBackend(Backend):
             sweep=sweep.name,
             number=job.number,
             attempt=job.folder.attempts + 1,
-            payload=(job.folder.path / "job.pkl").read_bytes(),
+            payload=payload_content(job.folder),
             job=job.folder.spec,
             volume=resources.runs_volume,
             runs_path=resources.runs_path,
@@ -165,7 +168,6 @@ class ModalBackend(Backend):
             commit_every=self.commit_every,
             keep_runs=bool(job.folder.runs),
             keep_log=job.folder.log.exists(),
-            home=str(sweep.path),
         )
 
     def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
@@ -299,18 +301,23 @@ def container_of(job: Job) -> str:
 
 def track_specs(job: Job) -> list[str]:
     """The tracks of a job that do not travel with the code, as its configuration or its arguments name them."""
-    from racing.tracks.catalog import shipped
-
     payload = read_payload(job.folder)
     if isinstance(payload, HydraJob):
         config = payload.config
         return files_of_config({"track": plain(config.track)}) if "track" in config else []
-    if isinstance(payload, CommandJob):
-        given = {key: value for key, _, value in (argument.partition("=") for argument in payload.arguments[1:])}
-        if "track" in given:
-            return [given["track"]] if given["track"] not in shipped() else []
-        return [spec for spec in tracks_of_run(given) if Path(spec).exists()]  # elsewhere the volume's own run decides
-    return []
+    return tracks_of_command(payload.arguments) if isinstance(payload, CommandJob) else []
+
+
+def tracks_of_command(arguments: Sequence[str]) -> list[str]:
+    """The tracks of a verb, given its arguments, that do not travel with the code."""
+    from racing.tracks.catalog import shipped
+
+    given = {key: value for key, _, value in (argument.partition("=") for argument in arguments[1:])}
+    if given.get("track", "null") != "null":
+        parsed = parse_override(f"track={quoted_paths(given['track']) or given['track']}")
+        named = given["track"] if parsed is None else parsed.value()
+        return [str(name) for name in (named if isinstance(named, list) else [named]) if str(name) not in shipped()]
+    return [spec for spec in tracks_of_run(given) if Path(spec).exists()]  # elsewhere the volume's own run decides
 
 
 def tracks_of_run(given: Mapping[str, str]) -> list[str]:

@@ -15,6 +15,11 @@ from racing.errors import InputError, require
 # !: no better one instead; +: or a better one.
 SMALL, A100, H100 = ("T4", "L4", "A10", "L40S", "RTX-PRO-6000"), ("A100", "A100-40GB", "A100-80GB"), ("H100", "H100!")
 NAMES = (*SMALL, *A100, *H100, "H200", "B200", "B200+")
+NEAREST = {  # GPUs that others offer -> what comes near
+    **dict.fromkeys(("V100", "P100", "K80", "P4", "M60", "RTX2080", "GTX1080"), "T4 or L4"),
+    **dict.fromkeys(("RTX3090", "RTX4090", "A30", "A40", "A5000", "A6000"), "A10 or L40S"),
+    **dict.fromkeys(("H800", "GH200"), "H100 or H200"),
+}
 OLD = {"A10G": "A10", "RTX6000": "RTX-PRO-6000", "RTXPRO6000": "RTX-PRO-6000"}
 MAX_COUNT = {"A10": 4}  # in one container; others 8
 PRICED_AS = {"A100": "A100-80GB", "H100!": "H100", "B200+": "B200"}  # A100 may become the larger one
@@ -33,7 +38,9 @@ def normalize(wanted: Any) -> list[str]:
     for one in names:
         name, colon, count = one.strip().upper().partition(":")
         name = OLD.get(name, name)
-        require(name in NAMES, f"launcher.gpu has {one!r}, which Modal does not offer; {hint(name, NAMES)}")
+        near = NEAREST.get(re.sub(r"[\s_-]", "", name))
+        remedy = f"{near} comes near" if near else hint(name, NAMES)
+        require(name in NAMES, f"launcher.gpu has {one!r}, which Modal does not offer; {remedy}")
         most = MAX_COUNT.get(name, 8)
         whole = not colon or (count.isdigit() and 1 <= int(count) <= most)
         require(whole, f"launcher.gpu has {one!r}, there are 1 to {most} of {name} in a container; write {name}:{most}")

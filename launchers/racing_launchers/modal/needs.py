@@ -88,7 +88,8 @@ def _of_jobs(jobs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, Path
 def _of_commands(commands: Sequence[Sequence[str]]) -> Iterator[tuple[str, str, Path, bool]]:
     for verb, *arguments in commands:
         given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
-        if verb in ("evaluate", "export"):
+        needs_none = "run" not in given and given.get("driver") == "optimal"
+        if verb in ("evaluate", "export") and not needs_none:
             yield "run", given.get("run", "latest").strip("'\""), Path(given.get("paths.outputs", "outputs")), False
 
 

@@ -135,15 +135,21 @@ class Service:
             return None
         library().Volume.from_name(self.deployment["volume"]).reload()
         job = Sweep(self.runs / "sweeps" / known[1]).job(0)
+        state = self._state(known[2])
+        if state is None or job.folder.attempt.get("call", known[2]) != known[2]:
+            return None
         progress = progress_of(job, self.runs)
         found = {"id": name, "run": Path(progress.run).name, "step": progress.step, "total": progress.total}
-        return found | self._state(known[2])
+        return found | state
 
-    def _state(self, call: str) -> dict[str, Any]:
+    def _state(self, call: str) -> dict[str, Any] | None:
+        """How far a call is; None if there is none of that id."""
         try:
             result = library().FunctionCall.from_id(call).get(timeout=0)
         except builtins.TimeoutError:
             return {"state": JobStatus.RUNNING, "error": None}
+        except library().exception.NotFoundError:
+            return None
         except Exception as error:
             return {"state": JobStatus.LOST, "error": f"{type(error).__name__}: {error}"[:300]}
         return {"state": result["status"], "error": result["error"], "value": result["value"]}
@@ -178,7 +184,8 @@ def web() -> Any:
             wrong = input_error(error)
             if wrong is None:
                 raise
-            return JSONResponse({"error": str(wrong)}, status_code=400)
+            readable = str(wrong).encode(errors="backslashreplace").decode()  # a sender may name half a letter
+            return JSONResponse({"error": readable}, status_code=400)
 
     async def show(request: Request) -> JSONResponse:
         found = await run_in_threadpool(service.show, request.path_params["name"])
@@ -192,7 +199,7 @@ def refused_if_wrong() -> Any:
     """What is no JSON is the sender's mistake."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"the request must be JSON, {error}; correct it") from error
 
 

@@ -75,8 +75,6 @@ class Volume:
         with contextlib.suppress(FileNotFoundError), atomic_path(place, sync=False) as part:
             with part.open("wb") as target, answered(f"volume {self.name!r}"):
                 self._volume.read_file_into_fileobj(file.path, target)
-            if place.suffix == ".pkl":
-                part.chmod(0o600)  # as racing.reading.read_own wants it
             os.utime(part, (file.changed, file.changed))
             return True
         return False
@@ -119,8 +117,10 @@ def answered(what: str) -> Iterator[None]:
     except exception.PermissionDeniedError as error:
         raise InputError(f"Modal does not allow it: {brief(error)}; ask the owner of the workspace") from error
     except exception.NotFoundError as error:
-        known = "`modal volume list` names those that there are, `modal volume create NAME` makes one"
-        raise InputError(f"{what} is not on Modal ({brief(error)}); {known if 'volume' in what else 'look'}") from error
+        kind = what.partition(" ")[0]
+        known = f"`modal {kind} list` names those that there are, `modal {kind} create NAME` makes one"
+        remedy = known if kind in ("volume", "secret") else "look"
+        raise InputError(f"{what} is not on Modal ({brief(error)}); {remedy}") from error
     except (exception.InvalidError, exception.ResourceExhaustedError) as error:
         raise InputError(f"Modal refused {what}: {brief(error)}; see https://modal.com/docs") from error
     except (exception.ServiceError, exception.ConnectionError, exception.InternalError, ConnectionError) as error:

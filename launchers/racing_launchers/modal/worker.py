@@ -24,8 +24,7 @@ from typing import Any
 
 CACHE = Path(tempfile.gettempdir()) / "racing-cache"
 os.environ.setdefault("RACING_CACHE", str(CACHE))  # before the simulator is imported: a container's home is forgotten
-RETURN = "return.pkl"  # of racing_launchers.payload
-WRITTEN_HERE = ("started.json", "exit.json", "result.json", "runs.txt", RETURN)  # in a job's folder
+WRITTEN_HERE = ("started.json", "exit.json", "result.json", "runs.txt")  # in a job's folder
 
 
 @dataclass
@@ -33,14 +32,13 @@ class RemoteJobSpec:
     """One job as it is sent.
 
     sweep: its name.
-    payload: job.pkl.
+    payload: see racing_launchers.worker.payload_content.
     job: job.json.
     volume: name of the one that is mounted at runs_path.
     tracks: see racing_launchers.modal.tracks.required.
     gpus: the GPUs that it may get.
     commit_every: [s]
     keep_runs, keep_log: runs.txt and log.txt of an earlier attempt, which are there, belong to the job.
-    home: the sweep's folder on the machine that has made it.
     """
 
     sweep: str
@@ -56,7 +54,6 @@ class RemoteJobSpec:
     commit_every: float = 30.0
     keep_runs: bool = False
     keep_log: bool = False
-    home: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As a dictionary: what travels needs no class on the other side."""
@@ -127,7 +124,6 @@ class Container:
                     (path / name).unlink(missing_ok=True)
             (path / "attempt.json").unlink(missing_ok=True)
             self.commit()
-            (path / "job.pkl").write_bytes(self.spec.payload)
             number = {"number": self.spec.attempt, "launcher": "modal", "call": self.call}
             write_json(path / "attempt.json", number)
         set_aside_ahead(self.runs, self.folder.runs)
@@ -221,9 +217,7 @@ class ContainerPayload:
             provide(spec.tracks, Path(spec.tracks_path))
         self.move(self.container.runs, sweep)
         share_study(self.payload, sweep.name)
-        value = self.payload.call(job)
-        name_home(job / RETURN, sweep, spec.home)
-        return value
+        return self.payload.call(job)
 
 
 def share_study(payload: Any, sweep: str) -> None:
@@ -231,20 +225,6 @@ def share_study(payload: Any, sweep: str) -> None:
     config = getattr(payload, "config", None)
     if config is not None and config.get("tuning") and config.tuning.get("storage", "") is None:
         config.tuning.storage = f"modal-dict://{sweep}"
-
-
-def name_home(path: Path, sweep: Path, home: str) -> None:
-    """Have Hydra's result of a job name the sweep's folder as the machine does that waits for it."""
-    import cloudpickle
-    from omegaconf import open_dict, read_write
-
-    if not path.exists() or not home:
-        return
-    done = cloudpickle.loads(path.read_bytes())
-    done.working_dir = str(done.working_dir).replace(str(sweep), home)
-    with read_write(done.hydra_cfg.hydra), open_dict(done.hydra_cfg.hydra):
-        done.hydra_cfg.hydra.sweep.dir = home
-    path.write_bytes(cloudpickle.dumps(done))
 
 
 def set_aside_ahead(outputs: Path, runs: list[str]) -> None:

@@ -20,6 +20,7 @@ from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt, 
 from racing_launchers.slurm.job import SlurmJob
 from racing_launchers.slurm.queue_watcher import QueueEntry, Unanswered, command, largest_array, partitions, poll_queue
 from racing_launchers.sweep import Job, Sweep
+from racing_launchers.worker import payload_digest
 
 NUMBERS = {  # key: lowest, highest, whole numbers only, unit; null is fine where the file says so
     "timeout_min": (1, 525_600, True, "min"),
@@ -171,7 +172,7 @@ class SlurmBackend(Backend):
                 **optional,
                 **memory,
             )
-            tasks = [(str(job.folder.path), job.folder.attempts + 1) for job in jobs]
+            tasks = [(str(job.folder.path), job.folder.attempts + 1, payload_digest(job.folder)) for job in jobs]
             done = executor.map_array(SlurmJob(), *zip(*tasks, strict=True))
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
             reason = (str(error).strip().splitlines() or ["no reason was given"])[-1]

@@ -44,8 +44,13 @@ class StopReason(Enum):
 class SlurmJob:
     """Does one job; submitit carries it to the node."""
 
-    def __call__(self, folder: str, attempt: int) -> Any:
-        """folder: of the job. Returns the job's value; leaves with the exit code of a job that is not done."""
+    def __call__(self, folder: str, attempt: int, digest: str) -> Any:
+        """Do the job; returns its value, leaves with the exit code of one that is not done.
+
+        folder: of the job.
+        attempt: number of the submission.
+        digest: of the payload that was submitted.
+        """
         job = JobFolder(Path(folder))
         with job.log.open("ab") as log:
             os.dup2(log.fileno(), 1)
@@ -54,16 +59,16 @@ class SlurmJob:
         if not job_attempt.is_current():
             print(f"job {job_attempt.id} of SLURM is not attempt {attempt} at {folder}: it leaves", flush=True)
             raise SystemExit(ExitCode.STOPPED)
-        result = job.result or job_attempt.run()
+        result = job.result or job_attempt.run(digest)
         if result["status"] != JobStatus.DONE:
             raise SystemExit(result["exit_code"] or ExitCode.STOPPED)
         return result["value"]
 
-    def checkpoint(self, folder: str, attempt: int) -> Any:
+    def checkpoint(self, folder: str, attempt: int, digest: str) -> Any:
         """What submitit is to call when the job begins again."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, folder, attempt)
+        return DelayedSubmission(self, folder, attempt, digest)
 
 
 class JobAttempt:
@@ -91,11 +96,14 @@ class JobAttempt:
             time.sleep(0.1)
         return False
 
-    def run(self) -> dict[str, Any]:
-        """Do the job; returns its result, which is written. Leaves where the attempt goes on after a requeue."""
+    def run(self, digest: str) -> dict[str, Any]:
+        """Do the job; returns its result, which is written. Leaves where the attempt goes on after a requeue.
+
+        digest: of the payload that was submitted.
+        """
         if (self.job.path / CANCEL_FILE).exists():
             return self._stopped("cancelled before it began")
-        result = run(self.job, self.number, lambda: read_payload(self.job))
+        result = run(self.job, self.number, lambda: read_payload(self.job, digest))
         self._leaving = True
         return self._leave(result) if result["exit_code"] == ExitCode.STOPPED else self._write(result)
 

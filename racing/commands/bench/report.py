@@ -49,18 +49,34 @@ def stamp_now() -> str:
 
 
 def print_table(title: str, rows: Sequence[Row]) -> None:
-    """The rows as a table; single measurements are in the JSON only."""
+    """The rows as a table, or where that is wider than the terminal as several, each with the first column.
+
+    Single measurements are in the JSON only.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    columns = [key for key in rows[0] if key != "rates"]
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        right = not isinstance(rows[0][column], str)
-        table.add_column(column.replace("_", " "), no_wrap=True, justify="right" if right else "left")
-    for row in rows:
-        table.add_row(*(show(row[column]) for column in columns))
-    Console(width=140).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for number, columns in enumerate(fitting([key for key in rows[0] if key != "rates"], rows, console.width)):
+        table = Table(title=None if number else title, title_justify="left")
+        for column in columns:
+            right = not isinstance(rows[0][column], str)
+            table.add_column(column.replace("_", " "), no_wrap=True, justify="right" if right else "left")
+        for row in rows:
+            table.add_row(*(show(row[column]) for column in columns))
+        console.print(table)
+
+
+def fitting(columns: Sequence[str], rows: Sequence[Row], width: int) -> list[list[str]]:
+    """The columns in parts whose tables are at most `width` characters wide; the first column leads each part."""
+    wide = {column: 3 + max(len(column), *(len(show(row[column])) for row in rows)) for column in columns}
+    first, *others = columns
+    parts = [[first]]
+    for column in others:
+        if len(parts[-1]) > 1 and 1 + sum(wide[key] for key in (*parts[-1], column)) > width:
+            parts.append([first])
+        parts[-1].append(column)
+    return parts
 
 
 def show(value: Any) -> str:

@@ -42,7 +42,7 @@ examples:
   racing reproduce run=0123456789abcdef0123456789abcdef    a run by its MLflow id (or directory, or name)
   racing reproduce run=... paths.outputs=/tmp/x tracking=none hardware=cpu    elsewhere, on other hardware
   racing reproduce run=... checkout=true                   with the code that it was trained with
-  racing reproduce run=... algo.learning_rate=1e-4         a variation: a run of its own, shown beside the original
+  racing reproduce run=... algo.learning_rate=5e-4         a variation: a run of its own, shown beside the original
   racing reproduce run=... -cd FOLDER experiment=mine      the same with your own groups, choices and experiments
 
 exit code 0: EQUAL, or a variation is done; 1: DIFFERENT

@@ -82,7 +82,7 @@ class Task:
         typed = {key_of(override) for override in [*self.place, *self.changes]}
         if "track" in typed:  # `track=FILE` is two overrides: the second one must go with the first
             typed.add("track.file")
-        gone = ("paths", "launcher", "fresh")
+        gone = ("paths", "launcher", "fresh", *(["tracking"] if "tracking" in typed else []))  # who watched then
         recorded = upgraded_overrides(self.original.overrides) if upgrade else self.original.overrides
         old = [override for override in recorded if root_of(override) not in gone]
         if not self.trained_here:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -152,6 +153,7 @@ def _add_writing(verbs: Any) -> None:
     verb.add_argument("--format", default="ros", help="native, ros (map and centreline, for f1tenth_gym) or csv")
     verb.add_argument("--name", help="name of the files; default the track's")
     verb.add_argument("--out", type=Path, default=Path("export"), help="folder to write to; default ./export")
+    verb.add_argument("--force", action="store_true", help="replace files that are something else")
     _add_input_options(verb)
     verb.set_defaults(run=export_track)
     verb = verbs.add_parser("generate", help="generate a circuit from a seed")
@@ -219,19 +221,18 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def _load(name: str, options: argparse.Namespace) -> Track:
     """Load the track of a name or path with the options of the command line."""
-    from racing.tracks.catalog import load_track
+    from racing.tracks.catalog import PICTURES, load_track, locate, own_options
 
-    return load_track(
-        name,
-        scale=options.scale,
-        reverse=options.reverse,
-        metres_per_pixel=options.metres_per_pixel,
-        half_width=options.half_width,
-        branch=getattr(options, "branch", None),
-        close_gaps=getattr(options, "close_gaps", 0),
-        grip=getattr(options, "grip", None),
-        columns=options.columns,
-    )
+    usual = {"branch": None, "close_gaps": 0, "grip": None}
+    reading = {key: getattr(options, key, value) for key, value in usual.items()}
+    reading |= {key: getattr(options, key) for key in ("scale", "reverse", "half_width", "columns")}
+    drawn = getattr(options, "format", "csv") != "csv" and locate(name).suffix.lower() not in PICTURES
+    reading["metres_per_pixel"] = None if drawn else options.metres_per_pixel  # else that of the export
+    together = []
+    for other in getattr(options, "names", ()):
+        with contextlib.suppress(InputError):  # it is told when it is its turn
+            together.append(locate(other))
+    return load_track(name, **own_options(locate(name), reading, together))
 
 
 def list_tracks(options: argparse.Namespace) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import filecmp
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +88,11 @@ def generate_track(options: argparse.Namespace) -> int:
     return _write(generate(options.seed, options.style, options.length, options.width), options)
 
 
+def _is_another(place: Path, made: Path) -> bool:
+    """Whether there is something at `place` that is not the file `made`."""
+    return place.exists() and not (place.is_file() and filecmp.cmp(place, made, shallow=False))
+
+
 def export_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
     """Write a track in one of FORMATS."""
     from racing.tracks.formats.writers import FORMATS
@@ -94,9 +101,14 @@ def export_track(options: argparse.Namespace, load: Callable[[], Track]) -> int:
     rule = f"--format must be one of {', '.join(FORMATS)}, got {options.format!r}"
     require(options.format in FORMATS, f"{rule}; {remedy}")
     track = load()
-    name = _name(options, track.name)
+    track = replace(track, name=_name(options, track.name))
     try:
-        for path in FORMATS[options.format](replace(track, name=name), options.out, options.metres_per_pixel):
+        with tempfile.TemporaryDirectory(prefix="racing-export-") as folder:  # what is there is compared first
+            made = FORMATS[options.format](track, Path(folder), options.metres_per_pixel)
+            others = [path.name for path in made if _is_another(options.out / path.name, path)]
+            rule = f"{', '.join(others)} in {options.out} would be replaced by something else"
+            require(options.force or not others, f"{rule}; choose another --out or --name, or give --force")
+        for path in FORMATS[options.format](track, options.out, options.metres_per_pixel):
             print(f"wrote {path}")
     except OSError as error:
         raise InputError(f"{options.out} cannot be written ({error}); choose another --out") from None

@@ -13,6 +13,7 @@ from racing.errors import input_group, require, require_number
 from racing.sim.angles import radians, require_degrees
 from racing.sim.camera import render
 from racing.sim.camera.mipmap import Texture
+from racing.sim.joined import Joined
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import World
 
@@ -214,14 +215,11 @@ def pack_body(vehicle: Vehicle) -> Array:
 def pack_textures(textures: Sequence[Texture], gray: bool) -> tuple[Array, Array, Array]:
     """Textures as (GROUND records (K,), LEVEL records of all of them, their pixels in one flat array)."""
     grounds = np.zeros(len(textures), render.GROUND)
-    tables: list[Array] = []
-    texels: list[Array] = []
+    tables, texels = Joined(), Joined()
     for ground, texture in zip(grounds, textures, strict=True):
         table, packed = texture.packed(gray)
-        table["start"] += sum(len(a) for a in texels)
+        table["start"] += texels.add(packed)
         ground["x"], ground["y"] = texture.origin
         ground["resolution"] = texture.resolution
-        ground["first_level"], ground["levels"] = sum(len(a) for a in tables), len(table)
-        tables.append(table)
-        texels.append(packed)
-    return grounds, np.concatenate(tables), np.concatenate(texels)
+        ground["first_level"], ground["levels"] = tables.add(table), len(table)
+    return grounds, tables.whole(), texels.whole()

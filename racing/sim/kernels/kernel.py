@@ -22,16 +22,17 @@ from typing import Any
 
 import numpy as np
 
+from racing.files import cache_root
+
 _SOURCES = Path(__file__).parents[1]
 
 
 def cache_directory() -> Path:
-    """Folder for compiled kernels of exactly these sources; `RACING_CACHE` moves its root (default ~/.cache/racing)."""
+    """Folder for compiled kernels of exactly these sources."""
     digest = hashlib.sha256()
     for path in sorted(_SOURCES.rglob("*.py")):
         digest.update(path.read_bytes())
-    root = Path(os.environ.get("RACING_CACHE") or Path.home() / ".cache" / "racing")
-    return root / f"numba-{digest.hexdigest()[:12]}"
+    return cache_root() / f"numba-{digest.hexdigest()[:12]}"
 
 
 if "NUMBA_CACHE_DIR" not in os.environ:

@@ -79,8 +79,8 @@ def look_at(i, car, other, middle, half, a, b, field_of_view, far, ranges):
     rays = ranges.shape[1]
     between = field_of_view / real(rays - 1) if rays > 1 else ONE
     left = HALF * field_of_view if rays > 1 else ZERO
-    begin = max(int(math.ceil((left - middle - half) / between)), 0)
-    end = min(int(math.floor((left - middle + half) / between)), rays - 1)
+    begin = max(math.ceil((left - middle - half) / between), 0)
+    end = min(math.floor((left - middle + half) / between), rays - 1)
     if begin > end:
         return
     sin, cos = sincos(other.yaw)

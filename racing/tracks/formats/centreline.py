@@ -56,6 +56,8 @@ def read_centreline(path: Path, *, half_width: float | None = None, columns: Any
     """
     line = read_line(path, half_width=half_width, columns=columns)
     points, right, left = line.points, line.right, line.left
+    if half_width is not None and not (np.all(right == half_width) and np.all(left == half_width)):
+        log.warning("%s: half_width=%s is not used, the table has widths of its own", path.name, half_width)
     width = float(np.mean(left) + np.mean(right))
     points, left, right = _smoothed(points, left, right, width)
     source: dict[str, object] = {"format": "csv", "files": {path.name: digest(path)}}

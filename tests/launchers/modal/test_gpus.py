@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from racing.errors import InputError
@@ -21,6 +23,21 @@ def test_names():
 def test_names_that_modal_does_not_have(wrong: object):
     with pytest.raises(InputError, match="launcher.gpu"):
         normalize(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("V100", "T4 or L4 comes near"),
+        ("v100:2", "T4 or L4"),
+        ("RTX 4090", "A10 or L40S"),
+        ("A10X", "did you mean A10?"),
+    ],
+)
+def test_what_comes_near_is_named(name: str, near: str):
+    """Not what is spelt alike: H100 is no V100, and costs ten times as much."""
+    with pytest.raises(InputError, match=re.escape(near)):
+        normalize(name)
 
 
 @pytest.mark.parametrize(

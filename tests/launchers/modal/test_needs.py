@@ -72,6 +72,9 @@ def test_a_run_of_this_machine_is_refused_until_it_is_on_the_volume(
     assert "run=latest: no run is on modal://racing-runs" in refused(["evaluate", "launcher=modal"], outputs, capsys)
     assert "is asked of MLflow" in refused(["export", f"run={'a' * 32}", "launcher=modal"], outputs, capsys)
     assert "neither here nor on" in refused(["evaluate", "run=nosuch", "launcher=modal"], outputs, capsys)
+    table = ["evaluate", "driver=optimal", "track=[oval,maps/nosuch.csv]", "launcher=modal"]
+    line = refused([*table, "launcher.tracks_volume=null"], outputs, capsys)
+    assert "track 'maps/nosuch.csv' does not travel with the code" in line
     assert box.started() == []
     assert box.requests("VolumeGetOrCreate") == [] or not box.volumes.all
 
@@ -92,6 +95,7 @@ def test_a_run_that_is_there_may_be_named(outputs: Path, run: RunDirectory, monk
     check(run.name)
     check(f"{run.name}@2048#0123456789ab")
     check("", (["evaluate", f"run={run.name}"], ["export"], ["evaluate", f"run=/runs/runs/{run.name}"]))
+    needs.check_needs([], [["evaluate", "driver=optimal", "track=oval"]], resources, lambda: None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="lies on this machine only"):
         check(f"{run.name}@4096")
     with pytest.raises(InputError, match="tuning.storage=a.journal is a file"):

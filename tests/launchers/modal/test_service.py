@@ -54,6 +54,19 @@ REFUSED = [
 ]
 
 
+UNUSUAL = [  # what JSON can say, and Python's reader takes
+    b'{"overrides": {"algo.total_timesteps": 1e999}}',
+    b'{"overrides": {"algo.total_timesteps": 1' + b"0" * 400 + b"}}",
+    b'{"overrides": {"algo.gamma": NaN}}',
+    b'{"overrides": {"algo.n_envs": 1000000000}}',
+    b'{"overrides": {"eval.episodes": -1}}',
+    b'{"experiment": "\\ud800"}',
+    b"[" * 16_000,
+    b"1" * 5_000,
+    b"\xff",
+]
+
+
 @pytest.mark.parametrize("body", REFUSED)
 def test_what_is_not_on_the_list_is_refused(body: Any):
     with pytest.raises(InputError):
@@ -86,8 +99,11 @@ def test_deployed(box: Box, capsys: pytest.CaptureFixture[str]):
         assert "may not be set" in said["error"]
     assert ask(f"{url}/train", raw=b"{")[0] == 400
     assert ask(f"{url}/train", raw=b" " * (service.MAX_BODY + 1))[0] == 400
+    for raw in UNUSUAL:
+        assert ask(f"{url}/train", raw=raw)[0] == 400, raw
     assert ask(f"{url}/train")[0] == 405
     assert ask(f"{url}/runs/none")[0] == 404
+    assert ask(f"{url}/runs/web-00000000.fc-none")[0] == 404
     assert ask(f"{url}/other")[0] == 404
     status, said = ask(f"{url}/train", {"overrides": {"env": "mlp", "env.frame_stack": 3}})
     assert (status, "env.frame_stack" in said["error"]) == (400, True)
@@ -106,6 +122,7 @@ def test_deployed(box: Box, capsys: pytest.CaptureFixture[str]):
     last = states[-1]
     assert (last["state"], last["error"], last["step"], last["total"]) == ("DONE", None, 4096, 4096)
     assert last["run"].startswith("w-")
+    assert ask(f"{url}/runs/{begun['id'][:-1]}")[0] == 404
     assert (box.volumes.path("racing-runs") / "runs" / last["run"] / "export/policy.onnx").is_file()
     assert not list(box.volumes.path("racing-runs").glob("mlflow.db*"))
     (call,) = box.requests("FunctionMap")

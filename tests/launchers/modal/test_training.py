@@ -133,7 +133,7 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     judge = ["evaluate", f"run={run.name}", "episodes=2", *MODAL, f"paths.outputs={home}"]
     assert main(judge) == 0
     assert f"{run.name}: 2 starts" in capsys.readouterr().out
-    assert (run.path / "evaluations/mine-kart-seed0/laps.csv").is_file()
+    assert (run.path / "evaluations/mine-kart-seed0-2starts/laps.csv").is_file()
 
 
 def test_workers_of_a_search_share_a_dictionary(box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
