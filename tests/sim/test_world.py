@@ -313,7 +313,7 @@ def test_joining_looks_at_each_part_once():
     [
         ({"races": 0}, "races must be >= 1, got 0"),
         ({"action_repeat": 0}, r"action_repeat must be a whole number in \[1, 1000\], got 0"),
-        ({"cars_per_race": 0}, "cars_per_race must be >= 1, got 0"),
+        ({"cars_per_race": 0}, r"cars_per_race must be a whole number in \[1, 16\], got 0"),
     ],
 )
 def test_sizes_are_checked(wavy: Track, kart: Vehicle, change: dict, message: str):
