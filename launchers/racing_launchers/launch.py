@@ -91,7 +91,7 @@ def launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], r
             place = f"{error.filename or sweep.path}: {error.strerror}"
             raise InputError(f"{place}; set paths.outputs=FOLDER to a writable one") from error
         owner = f"{sweep.path} is watched by {sweep.lock.owner}"
-        require(free, f"{owner}; wait for it, or see racing jobs status {sweep.name}")
+        require(free, f"{owner}; wait for it, or see racing jobs status {sweep.named}")
         return _launch(sweep, backend, planned_jobs, request)
     finally:
         backend.close()
@@ -125,16 +125,16 @@ def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], 
             sweep_run.begin()
             backend.submit(sweep, [sweep.job(planned.number) for planned in to_submit])
             if not backend.wait:
-                hint = f"racing jobs status | logs | collect | cancel {sweep.name}"
+                hint = f"racing jobs status | logs | collect | cancel {sweep.named}"
                 print(f"submitted {jobs_text(len(to_submit))}; {hint}")
                 return jobs
             watch(sweep, backend, jobs, sweep_run)
             return jobs
     finally:
         if not sweep_run.complete:
-            print(f"{sweep.name}: upload to mlflow incomplete: racing jobs collect {sweep.name}")
+            print(f"{sweep.name}: upload to mlflow incomplete: racing jobs collect {sweep.named}")
         if sweep_run.died and sys.exc_info()[0] is None:
-            raise JobsFailed(f"racing: {sweep_run.died}; racing jobs collect {sweep.name} sends what is missing")
+            raise JobsFailed(f"racing: {sweep_run.died}; racing jobs collect {sweep.named} sends what is missing")
 
 
 class Decision(StrEnum):
@@ -158,7 +158,7 @@ def decide(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], *
     for job in unfinished:
         place = job.folder.attempt["launcher"]
         rule = f"job {job.number} of {sweep.name} was submitted with launcher={place} and has not ended there"
-        remedy = f"racing jobs collect {sweep.name} or racing jobs cancel {sweep.name} first"
+        remedy = f"racing jobs collect {sweep.named} or racing jobs cancel {sweep.named} first"
         require(place == backend.name, f"{rule}; {remedy}")
     infos = backend.poll(sweep, unfinished) if unfinished else {}
     decisions = {}
@@ -169,7 +169,7 @@ def decide(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], *
         same = same and spec.get("computes") in (None, computed(planned.payload))  # earlier versions did not note it
         if job in unfinished and infos[job.number].state != JobState.LOST:
             rule = f"job {job.number} of {sweep.name} is running"
-            remedy = f"wait, or racing jobs cancel {sweep.name}"
+            remedy = f"wait, or racing jobs cancel {sweep.named}"
             require(same and not fresh, f"{rule}, {'fresh=true' if fresh else 'its overrides differ'}; {remedy}")
             decisions[planned.number] = Decision.RUNNING
         elif not fresh and same and job.ended == JobStatus.DONE and _run_is_there(sweep, job):

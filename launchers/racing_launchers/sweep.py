@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from racing.policies.loading import refuse_foreign_code
 from racing.renamed_keys import upgraded_group
 from racing.runs.journal import LATEST
 from racing.runs.lock import FileLock
+from racing.runs.paths import where
 from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.signature import manifest_signature
 
@@ -81,6 +83,12 @@ class Sweep:
     def name(self) -> str:
         """Name of the folder."""
         return self.path.name
+
+    @property
+    def named(self) -> str:
+        """How `racing jobs` is told which one is meant: by its name, and where to look for it."""
+        below = self.path.parent.name == "sweeps"
+        return f"{self.name}{where(self.path.parents[1])}" if below else shlex.quote(str(self.path))
 
     @property
     def manifest(self) -> dict[str, Any]:

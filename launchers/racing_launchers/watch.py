@@ -81,7 +81,7 @@ def watch(sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepR
             if not watcher.unfinished:
                 break
             if stop.signal and not backend.stops_with_us:
-                hint = f"racing jobs status | logs | collect | cancel {sweep.name}"
+                hint = f"racing jobs status | logs | collect | cancel {sweep.named}"
                 raise Stopped(f"{stop.signal}: {jobs_text(len(watcher.unfinished))} left on {backend.name}; {hint}")
             if stop.signal and not cancelled:
                 cancelled = True
@@ -127,7 +127,7 @@ def report_failures(sweep: Sweep, jobs: Sequence[Job], *, max_resubmits: int) ->
     if any(job.ended in (JobStatus.LOST, JobStatus.STOPPED) for job in failed):
         remedies.append(f"launcher.max_resubmits={max(1, max_resubmits)} submits lost jobs again")
     if any(job.ended in (JobStatus.FAILED, JobStatus.REFUSED) for job in failed):
-        remedies.append(f"racing jobs logs {sweep.name} job=N shows the log of one")
+        remedies.append(f"racing jobs logs {sweep.named} job=N shows the log of one")
     raise JobsFailed("\n".join([*lines, "; ".join(remedies)]))
 
 

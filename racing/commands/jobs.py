@@ -135,7 +135,7 @@ def logs(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str,
 def collect(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
     """Bring what there is, note which are lost, complete MLflow; 1 if a job is not done."""
     owner = f"{sweep.path} is watched by {sweep.lock.owner}"
-    require(sweep.lock.acquire(), f"{owner}, which collects; see racing jobs status {sweep.name}")
+    require(sweep.lock.acquire(), f"{owner}, which collects; see racing jobs status {sweep.named}")
     sweep_run = SweepRun(sweep)
     begun = [job for job in jobs if job.folder.attempts]
     known = sweep_run.directory.last_end() is not None and all(job.ended for job in begun)

@@ -24,7 +24,7 @@ from racing.evaluation.evaluate import Policy, Task, evaluation_task
 from racing.observations import VECTOR, parts_of, shapes_of
 from racing.renamed_keys import upgraded
 from racing.runs.directory import RunDirectory
-from racing.runs.paths import RunPaths
+from racing.runs.paths import RunPaths, where
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracking.client import Store
@@ -92,7 +92,8 @@ def _found(spec: str, outputs: Path, backend: str, trust: bool) -> LoadedPolicy:
 
 def _of_run(run: RunDirectory, backend: str, trust: bool) -> LoadedPolicy:
     file = run.paths.policy_onnx if backend == "onnx" else run.paths.policy_zip
-    remedy = "train it to its end first" if not run.finished or backend == "torch" else f"racing export run={run.name}"
+    export = run.finished and backend != "torch"
+    remedy = f"racing export run={run.name}{where(run.paths.outputs)}" if export else "train it to its end first"
     require(file.is_file(), f"run {run.name} ({run.status}) has no {file.relative_to(run.path)}; {remedy}")
     return _from_onnx(file, run.name, run) if backend == "onnx" else _from_zip(file, run, trust=trust)
 

@@ -14,6 +14,7 @@ MLflow keeps a run's files under the same names: `IN_RUN.config` is the path of 
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 from racing.errors import InputError, require
 from racing.files import is_file_name
 
+OUTPUTS = "outputs"  # as conf/paths/default.yaml has it
 MAX_NAME = 128  # characters: with a hash, a suffix and the ending of a temporary file it stays a file's name
 
 
@@ -185,3 +187,12 @@ class RunPaths:
 
 
 IN_RUN = RunPaths(Path())  # paths relative to the run directory, as the journal and MLflow name them
+
+
+def where(outputs: Path) -> str:
+    """Return what a command must be given to look in `outputs`: ` paths.outputs=FOLDER`, '' where it does anyway."""
+    folder, here = outputs.resolve(), Path.cwd()
+    if folder == (here / OUTPUTS).resolve():
+        return ""
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    return f" {shlex.quote(f'paths.outputs={shown}')}"

@@ -20,6 +20,7 @@ from racing.runs.directory import RunDirectory
 from racing.runs.journal import Line, read_journal, write_cursor
 from racing.runs.lock import FileLock
 from racing.runs.meta import complete_meta
+from racing.runs.paths import where
 from racing.runs.status import RunStatus
 from racing.tracking.errors import Refused, Unreachable, classify, http_status
 from racing.tracking.store import connect
@@ -168,7 +169,8 @@ class Delivery:
         """Raise Refused if MLflow rejects points because the run is in its bin."""
         if self._guard(lambda: self._mlflow.get_run(self.run_id)).info.lifecycle_stage != "active":
             raise Refused(
-                f"run {self.run_id} was deleted in MLflow; restore it there, then `racing runs sync {self.run.name}`"
+                f"run {self.run_id} was deleted in MLflow; restore it there, then "
+                f"`racing runs sync {self.run.name}{where(self.outputs)}`"
             )
 
     def _special(self, line: Line) -> None:

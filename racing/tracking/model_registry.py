@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.errors import require
 from racing.runs.metrics import HEADLINE
+from racing.runs.paths import where
 from racing.runs.status import RunStatus
 from racing.tracking.client import Series, Store
 from racing.tracking.run_record import RunRecord, find_record
@@ -48,10 +49,11 @@ def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None = N
     record = find_record(spec, outputs, uri)
     series = record.series()
     _require_good(record, series)
-    _require_delivered(record, uri and resolve_uri(uri, outputs))
+    _require_delivered(record, uri and resolve_uri(uri, outputs), outputs)
     store = Store(record.uri, outputs)
     models = store.models(store.run(str(record.run_id)))
-    require(bool(models), f"run {record.name} has no model in {store.uri}; send it: racing runs sync run={record.name}")
+    send_it = f"send it: racing runs sync run={record.name}{where(outputs)}"
+    require(bool(models), f"run {record.name} has no model in {store.uri}; {send_it}")
     tags = version_tags(record, series)
     return store.ask(lambda: _register(store.client, models[0], name, alias, tags))
 
@@ -78,9 +80,9 @@ def _require_good(record: RunRecord, series: Series) -> None:
     require(finish_rate is not None and math.isfinite(finish_rate), rule)
 
 
-def _require_delivered(record: RunRecord, uri: str | None) -> None:
+def _require_delivered(record: RunRecord, uri: str | None, outputs: Path) -> None:
     """Raise InputError unless MLflow has all of the run. uri: where the user wants it, None for wherever it is."""
-    remedy = f"racing runs sync run={record.name}" + (f" tracking.uri={uri}" if uri else "")
+    remedy = f"racing runs sync run={record.name}" + (f" tracking.uri={uri}" if uri else "") + where(outputs)
     elsewhere = f"run {record.name} must be in MLflow to be promoted, {uri or 'no store'} does not have it; {remedy}"
     require(record.uri is not None and uri in (None, record.uri), elsewhere)
     if record.directory is not None:

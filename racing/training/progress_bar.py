@@ -7,9 +7,10 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 PLAIN_EVERY = 5.0  # [s] between two plain lines
+BESIDE_BAR = 64  # columns of a terminal that percentage, times, speed and lap time take
 
 
 class ProgressBar:
@@ -26,13 +27,13 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         if self._console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
+                BarColumn(max(4, min(40, self._console.width - BESIDE_BAR))),
+                TextColumn("{task.percentage:>3.0f} %"),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
+            self.log(f"{self.title}: {self.total:,} steps")  # names are long: a line of its own
             self._live = Progress(*columns, console=self._console)
             self._live.start()
             self._task = self._live.add_task(self.title, total=self.total, note="")

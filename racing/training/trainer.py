@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from racing.errors import InputError, JobsFailed, Stopped
 from racing.runs.directory import RunDirectory, open_run, run_path
 from racing.runs.meta import write_meta
+from racing.runs.paths import where
 from racing.runs.provenance import collect, facts, track_sha256
 from racing.tracking.sender import Sender
 from racing.training.build import Experiment, build_experiment
@@ -65,10 +66,11 @@ def train(
             with sender.attending(values["tracking"]["close_timeout"]):
                 _learn(session, stop, tags)
         print_summary(run, config.outputs)
+        send_it = f"racing runs sync {run.name}{where(config.outputs)}"
         if sender.incomplete:
-            print(f"upload to {', '.join(sender.incomplete)} incomplete: racing runs sync {run.name}")
+            print(f"upload to {', '.join(sender.incomplete)} incomplete: {send_it}")
         if sender.died:
-            raise JobsFailed(f"racing: {sender.died}; {run.name} itself is done: racing runs sync {run.name}")
+            raise JobsFailed(f"racing: {sender.died}; {run.name} itself is done: {send_it}")
         return run
 
 

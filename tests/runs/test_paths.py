@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from racing.config import conf_directory
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory, open_run
-from racing.runs.paths import IN_RUN, RunPaths, step_name
+from racing.runs.paths import IN_RUN, OUTPUTS, RunPaths, step_name, where
+from racing_launchers.sweep import Sweep
 from tests.conftest import REPOSITORY
 
 
@@ -91,3 +94,15 @@ def test_nobody_else_spells_the_names():
 def test_the_search_finds_what_is_spelled(code: str):
     assert len([*spelled(code)]) == 1
     assert [*spelled("'a journal of config'; 'config_yaml'")] == []
+
+
+def test_a_hint_says_where_to_look_unless_it_is_the_usual_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert yaml.safe_load((conf_directory() / "paths" / "default.yaml").read_text())["outputs"] == OUTPUTS
+    assert where(Path("outputs")) == where(tmp_path / "outputs") == ""
+    assert where(Path("other")) == where(tmp_path / "other") == " paths.outputs=other"
+    assert where(tmp_path / "my runs") == " 'paths.outputs=my runs'"
+    assert where(Path("/data/racing")) == " paths.outputs=/data/racing"
+    assert Sweep(tmp_path / "outputs/sweeps/s-1").named == "s-1"
+    assert Sweep(tmp_path / "other/sweeps/s-1").named == "s-1 paths.outputs=other"
+    assert Sweep(tmp_path / "multirun").named == str(tmp_path / "multirun")

@@ -29,6 +29,7 @@ from racing.files import write_atomic
 from racing.renamed_keys import key_of
 from racing.runs.directory import RunDirectory, all_runs, reopen_run, run_path
 from racing.runs.identity import identity
+from racing.runs.paths import where
 from racing.runs.provenance import collect, differences
 from racing.tracking.compare import compare, config_differences, print_results, results
 from racing.tracking.run_record import local_record
@@ -203,7 +204,7 @@ def amend(run: RunDirectory, tags: Mapping[str, str], file: str = "", **event: s
                 ended.journal.event("reproduction", **event)
                 ended.journal.artifact(file)
     if sender.incomplete:
-        print(f"upload to MLflow incomplete: racing runs sync {run.name}")
+        print(f"upload to MLflow incomplete: racing runs sync {run.name}{where(run.paths.outputs)}")
 
 
 def print_rows(title: str, rows: Rows) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory, find_run, reopen_run
-from racing.runs.paths import IN_RUN
+from racing.runs.paths import IN_RUN, where
 from racing.tracking.client import Store
 from racing.tracking.fetch import fetch as fetch_record
 from racing.tracking.fetch import fetch_part
@@ -82,7 +82,7 @@ def _remote_files(store: Store, run: Run) -> list[tuple[str, int]]:
 
 def in_mlflow(run: RunDirectory, outputs: Path) -> tuple[Store, Run]:
     """Return the store that has the copy of a run directory, and the run there. Raises InputError."""
-    require(bool(run.mlflow), f"run {run.name} is not in MLflow yet; racing runs sync run={run.name}")
+    require(bool(run.mlflow), f"run {run.name} is not in MLflow yet; racing runs sync run={run.name}{where(outputs)}")
     store = Store(run.mlflow["uri"], outputs)
     return store, store.run(run.mlflow["run_id"])
 
