@@ -159,15 +159,20 @@ def test_what_stands_for_it_gives_it_what_it_gets(tmp_path: Path):
     assert told["pid"] != process.pid
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR2, signal.SIGKILL])
 @pytest.mark.parametrize("to_stub", [True, False])
 def test_what_stands_for_it_ends_with_it(number: signal.Signals, to_stub: bool):
-    """Whichever of them gets the signal."""
+    """Whichever of them gets the signal; SIGINT is an exception in the program."""
     with stub("wait", stderr=subprocess.DEVNULL) as process:
         process.stdin.close()
+        process.stdin = None
         pid = json.loads(process.stdout.readline())["pid"]
         os.kill(process.pid if to_stub else pid, number)
-        assert process.wait(60) == -number
+        try:
+            assert process.communicate(timeout=60)[0] == ("at the end\n" if number == signal.SIGINT else "")
+        finally:
+            process.kill()
+        assert process.returncode == -number
         wait_until(lambda: not psutil.pid_exists(pid), "both are gone")
 
 

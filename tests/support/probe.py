@@ -21,9 +21,9 @@ def main(end: str) -> None:
         time.sleep(600)
     told = {"argv": sys.argv[1:], "cwd": os.getcwd(), "path": sys.path[0], "word": os.environ.get("WORD")}  # noqa: PTH109
     told |= {"home": "HOME" in os.environ, "parent": os.getppid(), "pid": os.getpid(), "stdin": sys.stdin.read()}
+    atexit.register(print, "at the end")
     print(json.dumps(told), flush=end in ("wait", "orphan"))
     print("and on stderr", file=sys.stderr)
-    atexit.register(print, "at the end")
     if end == "wait":
         time.sleep(600)
     if end == "orphan":
