@@ -14,7 +14,7 @@ from racing.files import read_json
 from racing.policies.loading import load_model
 from racing.runs.checkpoints import MARKER, Checkpoints, read_checkpoint
 from racing.runs.directory import RUNS, RunDirectory
-from racing.runs.paths import IN_RUN, RunPaths
+from racing.runs.paths import IN_RUN, RunPaths, where
 from racing.tracking.run_record import local_run
 
 # <run>@policy or <run>@<step>, with the weights' checksum once they are known
@@ -71,12 +71,13 @@ def find_initial_weights(
     one, or a policy.zip. uri: MLflow's, for runs that are not here. trust: see `load_model`. Raises InputError if there
     is none.
     """
-    require(isinstance(spec, str) and spec != "", f"{key} must be a run, got {spec!r}; see `racing runs list`")
+    listed = f"`racing runs list{where(outputs)}`"
+    require(isinstance(spec, str) and spec != "", f"{key} must be a run, got {spec!r}; see {listed}")
     rule = "must name one run: repeated, the command would begin from another one"
-    require(spec != "latest", f"{key}={spec} {rule}; take a name of `racing runs list`")
+    require(spec != "latest", f"{key}={spec} {rule}; take a name of {listed}")
     path = Path(spec.partition("#")[0]).expanduser()
     if path.suffix == ".zip":
-        require(is_file(path), f"{key}={spec} must be an existing file; see `racing runs list` for runs")
+        require(is_file(path), f"{key}={spec} must be an existing file; see {listed} for runs")
         found = _from_zip(path, RunDirectory(path.resolve().parent.parent), trust)
     elif is_file(path / MARKER):
         found = _from_checkpoint(path.resolve())

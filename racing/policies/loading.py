@@ -85,7 +85,8 @@ def _found(spec: str, outputs: Path, backend: str, trust: bool) -> LoadedPolicy:
         return _registered(spec, outputs, backend, trust)
     path = Path(spec).expanduser()
     if path.suffix in (".onnx", ".zip"):
-        require(path.is_file(), f"policy {spec} must be an existing file; see `racing runs list` for trained runs")
+        remedy = f"see `racing runs list{where(outputs)}` for trained runs"
+        require(path.is_file(), f"policy {spec} must be an existing file; {remedy}")
         return _from_onnx(path, path.stem) if path.suffix == ".onnx" else _from_zip(path, trust=trust)
     return _of_run(local_run(spec, outputs), backend, trust)
 

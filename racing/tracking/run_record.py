@@ -19,7 +19,7 @@ from racing.renamed_keys import upgraded
 from racing.runs.directory import MOST_DOCUMENT, RunDirectory, find_run, require_small
 from racing.runs.journal import metric_points, read_journal
 from racing.runs.metrics import current_name
-from racing.runs.paths import IN_RUN
+from racing.runs.paths import IN_RUN, where
 from racing.runs.status import RunStatus
 from racing.tracking.client import KIND_TAG, NAME_TAG, Series, Store, name_of, status_of
 from racing.tracking.fetch import fetch
@@ -145,16 +145,17 @@ def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
     for path in (outputs / "fetched" / spec).glob(f"*/{IN_RUN.mlflow}") if _RUN_ID.fullmatch(spec) else ():
         if RunDirectory(path.parent).finished:
             return RunDirectory(path.parent)
+    remedy = f"see `racing runs list{where(outputs)}`"
     try:
         return find_run(spec, outputs)
     except InputError:
-        rule = f"run {spec!r} must be a run directory, it has no {IN_RUN.journal}; see `racing runs list`"
+        rule = f"run {spec!r} must be a run directory, it has no {IN_RUN.journal}; {remedy}"
         require(not is_folder(Path(spec)), rule)
         if must:
             raise
         return None
     except OSError as error:  # no file name can be so long
-        raise InputError(f"run {spec[:50]!r}... must be a run, {error.strerror}; see `racing runs list`") from error
+        raise InputError(f"run {spec[:50]!r}... must be a run, {error.strerror}; {remedy}") from error
 
 
 def _by_name(store: Store, spec: str) -> Run:
