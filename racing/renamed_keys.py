@@ -42,6 +42,7 @@ ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "algo.policy_delay": ("gradient_steps", 1),
     "algo.target_entropy": ("gradient_steps", "auto"),
     "algo.teacher_pace": ("distillation_weight", 1.0),
+    "env.episodes.edge_margin": ("stall_speed", 0.0),
     "track.columns": ("half_width", None),
 }
 
@@ -54,7 +55,9 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {RENAMED_KEYS.get(key, key): upgraded_group(key, value) for key, value in config.items()}
     for key, (beside, value) in ADDED_KEYS.items():
         group, _, name = key.rpartition(".")
-        node = out.get(group)
+        node: Any = out
+        for part in group.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
         if isinstance(node, dict) and beside in node and name not in node:
             node[name] = value
     return out

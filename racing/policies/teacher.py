@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,6 +54,8 @@ class DriverTeacher:
         from racing.tracks.optimal_lap.driver import best_driver
 
         tracks, vehicle = env.task.tracks, env.task.vehicle
+        margin = env.task.world.episodes.edge_margin  # the driver keeps clear of the edge as the student must
+        vehicle = replace(vehicle, width=vehicle.width + 2 * margin)
         rule = f"algo.teacher={DRIVER} must drive a vehicle with tyres, saturated or linear, got {vehicle.model}"
         require(vehicle.model in ("saturated", "linear"), f"{rule}; learn without a teacher: algo=ppo_scratch")
         say, solve = partial(print, file=sys.stderr), len(tracks) <= MOST_SOLVED

@@ -20,6 +20,7 @@ class EpisodeConfig:
     laps: an episode ends after so many.
     time_limit: [s] an episode ends after so long.
     time_limit_min: [s] if > 0, each episode's limit is drawn between this and time_limit.
+    edge_margin: [m] a car whose side comes so near to the road's edge has left the road already.
     stall_speed: [m/s] slower counts as standing.
     stall_time: [s] an episode ends after standing so long.
     Raises InputError for values out of range.
@@ -33,6 +34,7 @@ class EpisodeConfig:
     laps: int = 0
     time_limit: float = 0.0
     time_limit_min: float = 0.0
+    edge_margin: float = 0.0
     stall_speed: float = 0.5
     stall_time: float = 0.0
 
@@ -44,6 +46,7 @@ class EpisodeConfig:
             require_number(name, getattr(self, name), 0, 1, remedy="it is a share")
         for name in ("laps", "time_limit", "time_limit_min", "stall_time", "stall_speed", "start_heading_error"):
             require_number(name, getattr(self, name), 0, 1e6, whole=name == "laps", remedy="0 switches it off")
+        require_number("edge_margin", self.edge_margin, 0, 100, unit="m", remedy="0: the road ends at its edge")
         speed = self.start_speed
         pair = isinstance(speed, Sequence) and len(speed) == 2 and all(is_number(share) for share in speed)
         require(pair, f"start_speed must be two numbers, got {speed!r}; e.g. [0.3, 0.9]")

@@ -161,7 +161,7 @@ class World:
         episodes = self.episodes
         rules["physics_dt"], rules["substeps"] = self.vehicle.physics_step, substeps
         rules["field_of_view"], rules["range"] = self.range_finder.field_of_view, self.range_finder.range
-        rules["margin"] = self.vehicle.width / 2
+        rules["margin"] = self.vehicle.width / 2 + episodes.edge_margin
         rules["random_start"] = episodes.random_start
         rules["start_lateral_offset"] = episodes.start_lateral_offset
         rules["start_heading_error"] = episodes.start_heading_error

@@ -255,6 +255,13 @@ def test_leaving_the_road_terminates_and_costs_once(make_task):
     assert terms_of(task.step_batch(STILL))["off_track"] == 0.0
 
 
+@pytest.mark.parametrize(("margin", "leaves"), [(0.0, False), (0.25, False), (0.35, True)])
+def test_the_road_ends_so_far_before_its_edge(make_task, kart: Vehicle, margin: float, leaves: bool):
+    task = make_task(episodes={"edge_margin": margin})
+    place(task, x=0.0, y=HALF_WIDTH - kart.width / 2 - 0.3, yaw=0.0, v=10.0)
+    assert task.step_batch(STILL).terminated[0] == leaves
+
+
 def test_standing_too_long_and_turning_back_terminate(make_task):
     task = make_task(reward={"stalled": -3.0}, episodes={"stall_time": 0.5})
     place(task, x=0.0, y=0.0, yaw=0.0, v=0.0)

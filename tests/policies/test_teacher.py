@@ -22,9 +22,11 @@ ALGO = {"teacher": "driver", "teacher_pace": 0.8}
 
 
 @pytest.mark.slow
-def test_it_drives_every_track_of_a_world(kart: Vehicle):
+@pytest.mark.parametrize("margin", [0.0, 0.6])
+def test_it_drives_every_track_of_a_world(kart: Vehicle, margin: float):
     """Cars that do as it says keep to the road; what it says depends on where they are, and on nothing before."""
-    env = RacingVecEnv(SensorsTask([load_track("oval"), load_track("figure_eight")], kart, races=20, seed=1))
+    tracks, episodes = [load_track("oval"), load_track("figure_eight")], {"edge_margin": margin}
+    env = RacingVecEnv(SensorsTask(tracks, kart, races=20, seed=1, episodes=episodes))
     teach = DriverTeacher(pace=0.8, action_repeat=2).teach(env)
     env.reset()
     first = teach(env)
