@@ -191,15 +191,15 @@ def refused(capsys: pytest.CaptureFixture[str], outputs: Path, *arguments: str) 
 
 REFUSED = {
     "latest": ("init_from=latest must name one run", "take a name of `racing runs list paths.outputs="),
-    "''": ("init_from must be a run, got ''", "see `racing runs list paths.outputs="),
-    "7": ("init_from must be a run, got 7", "see `racing runs list paths.outputs="),
+    "''": ("init_from must be a run, got ''", "runs list paths.outputs="),
+    "7": ("init_from must be a run, got 7", "runs list paths.outputs="),
     "absent": ("run 'absent' must be a run directory, its name", "see `racing runs list"),
     "absent@policy": ("run 'absent' must be a run directory, its name", "see `racing runs list"),
     "/absent/policy.zip": (
         "init_from=/absent/policy.zip must be an existing file",
-        "see `racing runs list paths.outputs=",
+        "runs list paths.outputs=",
     ),
-    "/absent.zip": ("init_from=/absent.zip must be an existing file", "see `racing runs list paths.outputs="),
+    "/absent.zip": ("init_from=/absent.zip must be an existing file", "runs list paths.outputs="),
     "PARENT@999": ("must have the checkpoint asked for, it has: 2048, 4096, 6144", "choose one of them"),
     "PARENT@policy#000000000000": ("must be the weights 000000000000, they are", "name the run anew"),
     "PARENT@4096#000000000000": ("must be the weights 000000000000, they are", "name the run anew"),

@@ -119,7 +119,9 @@ def test_what_is_not_proven_is_not_promoted(drivable, tmp_path, results, message
 def test_what_mlflow_has_not_is_not_promoted(drivable, server, tmp_path):
     outputs = tmp_path / "outputs"
     run = drivable()
-    with pytest.raises(InputError, match=f"no store does not have it; racing runs sync run={run.name}$"):
+    with pytest.raises(
+        InputError, match=f"no store does not have it; racing runs sync run={run.name} paths.outputs={outputs}$"
+    ):
         promote(run.name, "kart", "champion", outputs)
     assert sync(run) == 0
     with pytest.raises(
