@@ -16,6 +16,7 @@ from racing.runs.directory import all_runs
 from racing.tracking import sender
 from racing_launchers.local import backend
 from tests.conftest import REPOSITORY
+from tests.support.mlflow_server import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +51,7 @@ def test_a_sweep_and_its_senders_run_beside_it(trap: Path):
     assert main(["train", *arguments]) == 0
     assert not (trap / "imported").exists()
     (run,) = all_runs(trap / "outputs")
-    assert run.mlflow["run_id"]
+    wait_until(lambda: run.mlflow.get("run_id"), "the sender has begun the run in MLflow")
 
 
 def every_command_line() -> list[str]:
