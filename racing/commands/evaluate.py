@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 from racing.commands.options import verb_options
-from racing.config import compose_run
+from racing.config import compose_run, conf_directory
 from racing.errors import InputError, is_number, require, require_number
 from racing.evaluation.files import write_files
 from racing.runs.metrics import HEADLINE
@@ -93,8 +95,12 @@ def check_there(options: Mapping[str, Any]) -> None:
 
 def each_run(options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The options of each run that `run` names: one, or a list of them."""
-    runs = options["run"] if isinstance(options["run"], list) else [options["run"]]
-    return [{**options, "run": run} for run in runs]
+    return [{**options, "run": run} for run in runs_of(options)]
+
+
+def runs_of(options: Mapping[str, Any]) -> list[Any]:
+    """What `run` names, as a list."""
+    return options["run"] if isinstance(options["run"], list) else [options["run"]]
 
 
 def check(options: Mapping[str, Any]) -> None:
@@ -113,7 +119,7 @@ def check(options: Mapping[str, Any]) -> None:
     require_number("pace", options["pace"], 0.3, 1, remedy="it is a share of the optimal lap's speed")
     alone = options["driver"] != DRIVERS[0] or options["pace"] == 1
     require(alone, f"pace={options['pace']} must come with driver=optimal; a policy has its own pace")
-    runs = options["run"] if isinstance(options["run"], list) else [options["run"]]
+    runs = runs_of(options)
     fits = bool(runs) and not any(run is None or isinstance(run, dict | list) for run in runs)
     require(fits, f"run must be a run, a file or a list of them, got {options['run']!r}; see racing runs list")
     alone = options["out"] is None or len(runs) == 1
@@ -214,7 +220,7 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
     else:
         place = "+".join(tracks) if len(tracks) <= 3 else f"{len(tracks)}-tracks-{short_hash(tracks)}"
         label = f"{place}{reading_label(options)}-{vehicle}-seed{options['seed']}"
-        usual = verb_options("evaluate", [], EXAMPLES) or {}
+        usual: Any = OmegaConf.load(conf_directory() / "verbs" / "evaluate.yaml")
         for name, unit in (("episodes", "starts"), ("laps", "laps")):
             label += f"-{options[name]}{unit}" if options[name] != usual[name] else ""
         label += f"-{options['backend']}" if options["backend"] != usual["backend"] else ""

@@ -15,7 +15,7 @@ import numpy as np
 
 from racing.sim.kernels.kernel import inlined, kernel, real
 
-ZERO, HALF, ONE, TWO = real(0), real(0.5), real(1), real(2)
+ZERO, HALF, ONE = real(0), real(0.5), real(1)
 PUSH = real(0.3)  # share of an overlap that a physics step takes away,
 SLACK = real(0.005)  # beyond so much [car lengths], which stays: cars that lean on each other don't tremble
 FARTHEST_PUSH = real(0.02)  # [car lengths] that a car is pushed in a physics step

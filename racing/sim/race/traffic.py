@@ -6,12 +6,10 @@ import math
 
 from racing.sim.kernels.kernel import kernel, real
 from racing.sim.kernels.trig import arctan, sincos
-from racing.sim.race.config import Wreck
 
 ZERO, HALF, ONE = real(0), real(0.5), real(1)
 PI, TWO_PI = real(math.pi), real(2 * math.pi)
 RACING, STOPPED, GONE = 0, 1, 2  # values of a traffic record's `state`
-OBSTACLE = int(Wreck.OBSTACLE)
 
 
 @kernel
