@@ -6,9 +6,10 @@ import math
 import re
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from racing.reading import read_regular
 
@@ -20,6 +21,7 @@ DISTRIBUTIONS = {
     "stable_baselines3": "stable-baselines3",
     "yaml": "pyyaml",
 }
+Config = TypeVar("Config")
 DEVELOPMENT = "dev"  # the extra that users do not need
 
 
@@ -133,6 +135,22 @@ def input_group(group: str, names: Container[str]) -> Iterator[None]:
         if name is None or name[0] not in names:
             raise
         raise InputError(f"{group}.{error}") from error.__cause__
+
+
+def read_group(group: str, values: Any, kind: type[Config]) -> Config:
+    """Read a group of a configuration as `kind`, a dataclass, whose defaults hold for what is not given.
+
+    values: by key; an instance of `kind` comes out as it is. Raises InputError for other keys and for wrong values.
+    """
+    if isinstance(values, kind):
+        return values
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    rule = f"{group} must be a group of keys, got {values!r}; its keys: {', '.join(known)}"
+    require(isinstance(values, Mapping), rule)
+    for name in values:
+        require(name in known, f"{group}.{name} is no key; use: {', '.join(known)}")
+    with input_group(group, known):
+        return kind(**values)
 
 
 def input_error(error: BaseException) -> InputError | None:

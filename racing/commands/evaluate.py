@@ -210,7 +210,7 @@ def _at_the_wheel(
     task = evaluation_task(policy.config["env"], tracks, vehicle, times, **size)
     repeat = round(task.world.step_dt / vehicle.control_period)
     driver = best_driver(tracks, vehicle, repeat, options["pace"], partial(print, file=sys.stderr))
-    return task, lambda _: driver.actions(task.world.cars.reshape(-1))
+    return task, lambda _: driver.actions(task.cars)
 
 
 def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Mapping[str, Any]) -> Path:

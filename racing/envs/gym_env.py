@@ -96,7 +96,7 @@ class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
         actions = np.asarray(action, np.float32)[None]
         require_finite(actions)
         step = self.task.step_batch(actions)
-        car = self.task.world.final_cars[0, 0]
+        car = self.task.final_cars[0]
         info = {"progress": float(car["progress"]), "laps": int(car["laps"]), "ended": Ending(car["ended"]).label}
         terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
         self._begun = step.observation if terminated or truncated else None

@@ -22,16 +22,25 @@ steering_change  |steering command - the one before|, 0..2
 slip             |angle between car and velocity| [rad]
 lap              1 in the step in which the laps of an episode are done
 """
+RACE_TERMS = ("passing", "contact", "rear_end")
+"""What is added in races of several cars (Wurman et al. 2022, doi 10.1038/s41586-021-04357-7, extended data table 1):
+
+passing          arc length won on every car within the window, summed, in the unit of progress: being passed costs what
+                 passing earns
+contact          1 in a step in which the car touches another one, whoever is to blame
+rear_end         (closing speed / top speed)^2 of a contact with the car's own nose
+"""
 
 
 def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
     """Weight of each reward term by its name; None: the default. Raises InputError for other names and values."""
     if reward is None:
         return {"progress": 0.1, "off_track": -5.0}
-    known = ", ".join(REWARD_TERMS)
+    terms = (*REWARD_TERMS, *RACE_TERMS)
+    known = ", ".join(terms)
     require(isinstance(reward, Mapping), f"reward must be weights by term, got {reward!r}; the terms: {known}")
     for name, weight in reward.items():
-        require(name in REWARD_TERMS, f"reward.{name} is no reward term; use: {known}")
+        require(name in terms, f"reward.{name} is no reward term; use: {known}")
         require(is_number(weight), f"reward.{name} must be a finite number, got {weight!r}; 0 switches it off")
     return dict(reward)
 
@@ -56,6 +65,20 @@ def reward_terms(car: Any, per_metre: Any, terms: Any, i: int) -> None:
     terms[i, 4] = car.steering_change
     terms[i, 5] = abs(car.slip)
     terms[i, 6] = np.float32(ended == Ending.LAPS_DONE)
+
+
+@kernel
+def race_terms(traffic: Any, per_metre: Any, per_speed: Any, terms: Any) -> None:
+    """Fill the last columns of terms (N, T), RACE_TERMS, for traffic records (N,) after a step.
+
+    per_metre: as above. per_speed: 1 / top speed.
+    """
+    first = terms.shape[1] - len(RACE_TERMS)
+    for i in range(len(traffic)):
+        here = traffic[i]
+        terms[i, first] = here.won * per_metre
+        terms[i, first + 1] = np.float32(here.contact_with != 0)
+        terms[i, first + 2] = (here.ran_into * per_speed) ** 2
 
 
 @inlined

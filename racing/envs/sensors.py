@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from racing.envs.opponents import ObservedOpponents, observe_opponents
 from racing.envs.rendering import top_down
-from racing.envs.rewards import REWARD_TERMS, reward_terms_and_dones, reward_weights
+from racing.envs.rewards import RACE_TERMS, REWARD_TERMS, race_terms, reward_terms_and_dones, reward_weights
 from racing.envs.task import StepResult
-from racing.errors import InputError, input_group, require, require_number
+from racing.errors import InputError, read_group, require, require_number
 from racing.sim.angles import radians
 from racing.sim.episodes import EpisodeConfig
 from racing.sim.kernels.kernel import kernel
+from racing.sim.race.config import RaceConfig
 from racing.sim.records import Ending
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
@@ -40,8 +41,8 @@ class SensorsTask:
     0      steering: road-wheel angle asked for     greatest to the right     greatest to the left
     1      throttle / brake: acceleration           vehicle.max_brake         vehicle.max_drive
 
-    Observation Space: Box(-10, 10, (D,), float32), D = R + 2 + M + 2 P, 10 by default. Scaled by hand to about [-1, 1],
-    so that there are no statistics to lose; only a spin takes yaw rate and slip beyond.
+    Observation Space: Box(-10, 10, (D,), float32), D = R + 2 + M + 2 P + 7 O, 10 by default. Scaled by hand to about
+    [-1, 1], so that there are no statistics to lose; only a spin takes yaw rate and slip beyond.
 
     index           value                          range        scaling
     0 .. R-1        ray i of R, left to right      [-1, 1]      2 * sqrt(distance / range) - 1
@@ -56,16 +57,21 @@ class SensorsTask:
     next P          bearings of preview points     [-1, 1]      lateral / straight distance, in the car's frame, of the
                     (optional)                                  point k * preview_spacing ahead on the raceline:
                                                                 line of the centre, the reference or the optimal lap
-    last P          speeds at these points         [0, 1]       the raceline's speed / top speed
+    next P          speeds at these points         [0, 1]       the raceline's speed / top speed
+    last 7 O        of each of the O `observed`    about 1      along the track / window; ahead, left in the car's frame
+                    opponents, those ahead first,               / window; speed relative to the car's, likewise, / (top
+                    the nearest first: zeros where              speed / 4); further left on the road / 2 widths; 1 where
+                    there is none                               there is one
 
-    Rewards: the sum of REWARD_TERMS, each weighted by its number in `reward`.
+    Rewards: the sum of REWARD_TERMS, with several cars a race of RACE_TERMS, too, each weighted by its number in
+    `reward`.
 
     Starting State: somewhere on the lap, or on the start line, off the centreline, turned and at a speed as
     `episodes` (racing.sim.episodes.EpisodeConfig) says; wheels straight ahead, no slip.
 
     Episode End: terminated when the car leaves the road, stands for `episodes.stall_time`, or goes back 20 m (a tenth
     of a short lap) from where it got to; truncated after `episodes.laps` laps or at the time limit. A car whose episode
-    ended starts its next one in the same step.
+    ended starts its next one in the same step, in races where `race` says so.
     """
 
     def __init__(
@@ -74,6 +80,9 @@ class SensorsTask:
         vehicle: Vehicle,
         *,
         races: int,
+        cars: int = 1,
+        race: Mapping[str, Any] | None = None,
+        observed: Mapping[str, Any] | None = None,
         seed: int = 0,
         first_race: int = 0,
         rays: int = 7,
@@ -92,7 +101,10 @@ class SensorsTask:
 
         tracks: race r drives on number (first_race + r) % len(tracks).
         vehicle: of all cars.
-        races: number of cars N, each in a race of its own.
+        races: number of races R.
+        cars: of each of them, 1..16; N = R * cars.
+        race: the fields of racing.sim.race.config.RaceConfig that differ from its defaults.
+        observed: the fields of racing.envs.opponents.ObservedOpponents that are not 0.
         seed, first_race, threads: as in racing.sim.world.World.
         field_of_view: [degrees].
         range: [m]; None: the vehicle's sensor_range.
@@ -114,27 +126,31 @@ class SensorsTask:
         )
         weights = reward_weights(reward)
         self.preview_spacing = float(spacing)
-        self.weights = np.array([weights.get(name, 0.0) for name in REWARD_TERMS], np.float32)
+        self.reward_terms = REWARD_TERMS + (RACE_TERMS if cars > 1 else ())
+        self.weights = np.array([weights.get(name, 0.0) for name in self.reward_terms], np.float32)
+        self.observed = read_group("observed", observed or {}, ObservedOpponents)
         self.vehicle, self.tracks, self.preview = vehicle, list(tracks), preview
         centre = [centre_line(track, vehicle) for track in tracks]
         self.world = World(
             tracks,
             vehicle,
             races=races,
+            cars_per_race=cars,
             seed=seed,
             first_race=first_race,
             range_finder=finder,
             action_repeat=action_repeat,
-            episodes=episodes if isinstance(episodes, EpisodeConfig) else make_episodes(episodes or {}),
+            episodes=read_group("episodes", episodes or {}, EpisodeConfig),
+            race=read_group("race", race or {}, RaceConfig),
             start_speeds=[raceline.speed for raceline in centre],
             racelines=centre if line == "centre" else [_raceline(line, track, vehicle) for track in tracks],
             threads=threads,
         )
-        self.size = rays + 2 + len(self.motion) + 2 * preview
+        self._alone_size = rays + 2 + len(self.motion) + 2 * preview
+        self.size = self._alone_size + len(self.observed.names)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.privileged_size: int | None = None
         self.frame_stack = 1
-        self.reward_terms = REWARD_TERMS
         per_metre = 1 / (vehicle.max_speed * self.world.step_dt)
         scale = [1 / finder.range, 1 / vehicle.max_speed, per_metre, self.preview_spacing]
         self._scale = np.array(scale, np.float32)
@@ -151,7 +167,17 @@ class SensorsTask:
         """Names of the D observation values, in order."""
         rays = [f"ray_{i}" for i in np.arange(self.world.range_finder.rays)]
         previews = [f"preview_{what}_{i + 1}" for what in ("bearing", "speed") for i in np.arange(self.preview)]
-        return [*rays, "speed", "heading_error", *self.motion, *previews]
+        return [*rays, "speed", "heading_error", *self.motion, *previews, *self.observed.names]
+
+    @property
+    def cars(self) -> Any:
+        """Records of the cars (N,), racing.sim.records.car: a view of how they are now."""
+        return self.world.cars.reshape(-1)
+
+    @property
+    def final_cars(self) -> Any:
+        """As `cars`, after the last step and before restarts."""
+        return self.world.final_cars.reshape(-1)
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -166,11 +192,22 @@ class SensorsTask:
         """Continue from `get_state()`."""
         self.world.set_state(state["world"])
 
-    def observe(self, cars: Any, ranges: Any) -> F:
-        """Observation (N, D) of car records (N,) with their rays (N, R)."""
+    def observe(self, chosen: npt.NDArray[Any] | None = None, *, final: bool = False) -> F:
+        """What the cars `chosen` (n,) observe, all by default: (n, D).
+
+        final: before the restarts of the last step, not now.
+        """
+        world = self.world
+        cars, ranges = (self.final_cars, world.final_ranges) if final else (self.cars, world.ranges)
+        ranges = ranges.reshape(self.num_cars, -1)
+        if chosen is not None:
+            cars, ranges = cars[chosen], ranges[chosen]
         out = np.empty((len(cars), self.size), np.float32)
-        place = (self.world.points, self.world.track_table)
+        place = (world.points, world.track_table)
         _observe(cars, ranges, *place, self._scale, self._motion, self._motion_scale, self.preview, out)
+        if self._alone_size < self.size:
+            numbers = np.arange(self.num_cars) if chosen is None else chosen
+            observe_opponents(world, self.observed, numbers, final, out[:, self._alone_size :])
         return out
 
     def reseed(self, seed: int) -> None:
@@ -180,23 +217,24 @@ class SensorsTask:
     def reset(self) -> tuple[F, None]:
         """Start every car's next episode; returns (observation (N, D), None)."""
         self.world.reset()
-        return self.observe(self.world.cars.reshape(-1), self.world.ranges.reshape(self.num_cars, -1)), None
+        return self.observe(), None
 
     def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
         """Advance all cars by one environment step. actions (N, 2)."""
         world = self.world
         world.step(actions)
-        final, cars = world.final_cars.reshape(-1), world.cars.reshape(-1)
-        terms = np.empty((self.num_cars, len(REWARD_TERMS)), np.float32)
+        terms = np.empty((self.num_cars, len(self.reward_terms)), np.float32)
         terminated = np.empty(self.num_cars, np.bool_)
         truncated = np.empty(self.num_cars, np.bool_)
-        reward_terms_and_dones(final, self._scale[2], terms, terminated, truncated)
-        observation = self.observe(cars, world.ranges.reshape(self.num_cars, -1))
+        reward_terms_and_dones(self.final_cars, self._scale[2], terms, terminated, truncated)
+        if world.cars_per_race > 1:
+            race_terms(world.final_traffic.reshape(-1), self._scale[2], self._scale[1], terms)
+        observation = self.observe()
         ended = np.flatnonzero(terminated | truncated)
         last = observation
         if len(ended):
             last = observation.copy()
-            last[ended] = self.observe(final[ended], world.final_ranges.reshape(self.num_cars, -1)[ended])
+            last[ended] = self.observe(ended, final=True)
         return StepResult(
             observation=observation,
             reward=terms @ self.weights,
@@ -207,15 +245,24 @@ class SensorsTask:
         )
 
     def last_episode(self, i: int) -> dict[str, Any]:
-        """Facts of the episode that car i ended in the last step; lap_time [s] of its best lap, 0: none."""
-        car = self.world.final_cars.reshape(-1)[i]
-        return {
+        """Facts of the episode that car i ended in the last step; lap_time [s] of its best lap, 0: none.
+
+        With several cars a race: contacts; faults, the sum of the blame for them; steps_near, with another car within
+        the window; and `alone`, whether it drove as if there were no others.
+        """
+        car = self.final_cars[i]
+        facts = {
             "steps": int(car["steps"]),
             "progress": float(car["progress"]),
             "laps": int(car["laps"]),
             "lap_time": float(car["best_lap"]),
             "ended": Ending(car["ended"]).label,
         }
+        if self.world.cars_per_race > 1:
+            here = self.world.final_traffic.reshape(-1)[i]
+            counts = {name: int(here[name]) for name in ("contacts", "steps_near")}
+            facts |= {**counts, "faults": float(here["faults"]), "alone": bool(here["alone"])}
+        return facts
 
     def render(self) -> npt.NDArray[np.uint8]:
         """Draw the first car's track with its cars, as seen from above: (480, 480, 3) uint8."""
@@ -264,16 +311,6 @@ def _motion_scale(names: Sequence[str], vehicle: Vehicle, step_dt: float) -> F:
         "standing_time": step_dt,
     }
     return np.array([scales[name] for name in names], np.float32)
-
-
-def make_episodes(values: Mapping[str, Any]) -> EpisodeConfig:
-    """Read the group `episodes` of a configuration; what is not given is as in EpisodeConfig. Raises InputError."""
-    require(isinstance(values, Mapping), f"episodes must be a group of keys, got {values!r}; see conf/env/mlp.yaml")
-    known = [field.name for field in fields(EpisodeConfig)]
-    for name in values:
-        require(name in known, f"episodes.{name} is no key; use: {', '.join(known)}")
-    with input_group("episodes", known):
-        return EpisodeConfig(**values)
 
 
 def evaluation_episodes(laps: int, time_limit: float) -> EpisodeConfig:

@@ -66,7 +66,7 @@ class RacingVectorEnv(VectorEnv[Any, npt.NDArray[np.float32], npt.NDArray[Any]])
 
     def _infos(self, step: StepResult) -> dict[str, Any]:
         """What SyncVectorEnv makes of the single environments' infos."""
-        cars, ended = self.task.world.final_cars.reshape(-1), step.terminated | step.truncated
+        cars, ended = self.task.final_cars, step.terminated | step.truncated
         infos: dict[str, Any] = {"progress": cars["progress"].astype(np.float64), "laps": cars["laps"].astype(np.int64)}
         infos["ended"] = np.full(self.num_envs, Ending(0).label, object)
         for name in tuple(infos):

@@ -113,6 +113,16 @@ class VisionTask:
         return self.sensors.world
 
     @property
+    def cars(self) -> Any:
+        """As in SensorsTask."""
+        return self.sensors.cars
+
+    @property
+    def final_cars(self) -> Any:
+        """As in SensorsTask."""
+        return self.sensors.final_cars
+
+    @property
     def num_cars(self) -> int:
         """Number of cars N."""
         return self.sensors.num_cars
@@ -142,7 +152,11 @@ class VisionTask:
         privileged, _ = self.sensors.reset()
         self._see()
         self._begin(np.arange(self.num_cars))
-        return self._observation(self._frames, self.world.cars.reshape(-1)), privileged
+        return self.observe(), privileged
+
+    def observe(self) -> dict[str, Any]:
+        """What all cars observe now."""
+        return self._observation(self._frames, self.cars)
 
     def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
         """Advance all cars by one environment step. actions (N, 2)."""
@@ -151,12 +165,12 @@ class VisionTask:
         self._frames[:, : -self.channels] = self._frames[:, self.channels :]
         final = None
         if len(ended):
-            last, cars = self._frames[ended], self.world.final_cars
-            self.camera.render(cars, ended, out=pictures(last[:, -self.channels :]))
-            final = self._spread(self._observation(last, cars.reshape(-1)[ended]), ended)
+            last = self._frames[ended]
+            self.camera.render(self.world.final_cars, ended, out=pictures(last[:, -self.channels :]))
+            final = self._spread(self._observation(last, self.final_cars[ended]), ended)
         self._see()
         self._begin(ended)
-        observation = self._observation(self._frames, self.world.cars.reshape(-1))
+        observation = self.observe()
         return StepResult(
             observation=observation,
             reward=step.reward,

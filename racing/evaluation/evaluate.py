@@ -57,7 +57,7 @@ class EpisodeRecorder:
         self.terms, self.lateral = np.zeros((cars, len(REWARD_TERMS))), np.zeros(cars)
         self.steering = []
         self.laps, self.lap_times = np.zeros(cars, int), [[] for _ in range(cars)]
-        self.final, self.rows = self.task.world.cars.reshape(-1).copy(), []
+        self.final, self.rows = self.task.cars.copy(), []
 
     def record(self, cars: Array, terms: Array | None = None) -> None:
         """Keep a telemetry row (N, K) of `cars` (N,) and of the step's unweighted reward terms (N, T)."""
@@ -67,7 +67,7 @@ class EpisodeRecorder:
 
     def add(self, reward: Array, terms: Array, ended: Array) -> None:
         """Account for one step; reward (N,), terms (N, T), ended (N,)."""
-        cars, running = self.task.world.final_cars.reshape(-1), ~self.done
+        cars, running = self.task.final_cars, ~self.done
         self.reward[running] += reward[running]
         self.terms[running] += terms[running]
         self.lateral[running] = np.maximum(self.lateral, np.abs(cars["ay"]) / GRAVITY)[running]
@@ -194,14 +194,14 @@ def evaluate(
     observation, _ = task.reset()
     recorder = EpisodeRecorder(task)
     if telemetry:
-        recorder.record(world.cars.reshape(-1))
+        recorder.record(task.cars)
     while not recorder.done.all():
         actions = _actions(policy, observation, ~recorder.done)
         if not np.isfinite(actions).all():
             raise Diverged("the policy's actions are not numbers (NaN): its training diverged; lower the learning rate")
         step = task.step_batch(np.clip(actions, -1.0, 1.0))
         if telemetry:
-            recorder.record(world.final_cars.reshape(-1), step.terms)
+            recorder.record(task.final_cars, step.terms)
         recorder.add(step.reward, step.terms, step.terminated | step.truncated)
         observation = step.observation
     known = list(references) if references is not None else [None] * len(world.tracks)

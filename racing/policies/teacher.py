@@ -71,7 +71,7 @@ class Advice:
 
     def __call__(self, env: Any) -> Any:
         """(N, 2) actions."""
-        return self._driver.advice(env.task.world.cars.reshape(-1))
+        return self._driver.advice(env.task.cars)
 
 
 @dataclass(frozen=True, kw_only=True)

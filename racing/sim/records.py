@@ -71,12 +71,15 @@ _TRAFFIC_REALS = (
     "closing",  # [m/s] fastest contact of the last step, 0: none
     "ran_into",  # [m/s] likewise, of those with the own nose
     "blame",  # [0, 1] for the contacts of the last step
+    "faults",  # sum of the blame for all contacts since the start of the episode
 )
 _TRAFFIC_INTS = (
     "state",  # RACING, STOPPED or GONE (racing.sim.race.traffic)
     "rank",  # 1: leads
     "contact_with",  # bit per slot of the race: touched in the last step
     "contacts",  # contacts since the start of the episode; one that lasts counts once
+    "steps_near",  # steps since the start of the episode after which another car was within the window
+    "alone",  # 1: it neither sees nor touches others, nor they it. Whoever makes the world sets it; it stays
 )
 _VEHICLE_REALS = (
     "mass yaw_inertia front_axle rear_axle cg_height friction stiffness_front stiffness_rear tyre_shape max_steer "

@@ -197,6 +197,11 @@ class World:
             piece.result()
 
     @property
+    def window(self) -> float:
+        """Distance [m] along the track within which other cars count as near."""
+        return float(self._race["window"])
+
+    @property
     def rules(self) -> Array:
         """What holds for every car, as a kernel record (racing.sim.records.rules)."""
         return self._rules[()]

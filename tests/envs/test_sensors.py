@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from racing.envs.rewards import REWARD_TERMS
-from racing.envs.sensors import SensorsTask, make_episodes
+from racing.envs.sensors import SensorsTask
 from racing.envs.task import StepResult
-from racing.errors import InputError
+from racing.errors import InputError, read_group
+from racing.sim.episodes import EpisodeConfig
 from racing.sim.track import Track
 from racing.sim.vehicle import GRAVITY, Vehicle
 from tests.envs.conftest import HALF_WIDTH, place
@@ -335,5 +336,5 @@ def test_wrong_options_are_refused_by_the_parameters_name(make_task, options: di
 
 
 def test_episodes_take_their_defaults_from_the_class():
-    assert make_episodes({"laps": 3}).laps == 3
-    assert make_episodes({}).random_start is True
+    assert read_group("episodes", {"laps": 3}, EpisodeConfig).laps == 3
+    assert read_group("episodes", {}, EpisodeConfig).random_start is True

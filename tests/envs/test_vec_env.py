@@ -161,7 +161,7 @@ def test_what_a_critic_may_see_comes_with_each_observation(make_env, stadium, ka
     assert not env.privileged.any()  # before the first reset
 
     def sensed() -> np.ndarray:
-        return task.sensors.observe(task.world.cars.reshape(-1), task.world.ranges.reshape(3, -1))
+        return task.sensors.observe()
 
     env.reset()
     np.testing.assert_array_equal(env.privileged, sensed())

@@ -9,7 +9,7 @@ from racing.sim.kernels.kernel import kernel, real
 from racing.sim.kernels.trig import sincos
 from racing.sim.race import contact
 from racing.sim.race.contact import find_contacts, resolve
-from racing.sim.race.traffic import GONE
+from racing.sim.race.traffic import is_met
 
 ZERO, HALF, ONE = real(0), real(0.5), real(1)
 NOSE = real(0.7)  # cosine of 45 degrees: a normal within so much of a car's axis hits nose or tail, else a side
@@ -22,7 +22,7 @@ def touch(block, column, first, count, vehicle, race, traffic, bodies, contacts)
     if not near_each_other(block, column, count, vehicle):
         return
     for k in range(count):
-        put_body(block, column + k, traffic[first + k].state, vehicle, bodies, k)
+        put_body(block, column + k, is_met(traffic[first + k]), vehicle, bodies, k)
     found = find_contacts(bodies, count, vehicle.length, vehicle.width, contacts)
     if found == 0:
         return
@@ -30,7 +30,7 @@ def touch(block, column, first, count, vehicle, race, traffic, bodies, contacts)
     for k in range(found):
         note(bodies, contacts[k], first, traffic)
     for k in range(count):
-        if traffic[first + k].state != GONE:
+        if is_met(traffic[first + k]):
             take_body(block, column + k, vehicle, bodies, k)
 
 
@@ -47,8 +47,8 @@ def near_each_other(block, column, count, vehicle):
 
 
 @kernel
-def put_body(block, j, state, vehicle, bodies, k):
-    """Write the car in column j of a block as body k; one that is gone lies far from everybody."""
+def put_body(block, j, met, vehicle, bodies, k):
+    """Write the car in column j of a block as body k; one that is not met lies far from everybody."""
     yaw, v, w = block[YAW, j], block[V, j], block[W, j]
     sin, cos = sincos(yaw)
     x, y, along, across, spin = block[X, j], block[Y, j], v, w, block[YAW_RATE, j]
@@ -59,7 +59,7 @@ def put_body(block, j, state, vehicle, bodies, k):
         x, y = x + vehicle.rear_axle * cos, y + vehicle.rear_axle * sin
         spin = v * math.tan(block[STEER, j]) / (vehicle.front_axle + vehicle.rear_axle)
         across = vehicle.rear_axle * spin
-    if state == GONE:
+    if not met:
         x = real(1e6) * real(k + 1)
     bodies[contact.X, k], bodies[contact.Y, k], bodies[contact.COS, k], bodies[contact.SIN, k] = x, y, cos, sin
     bodies[contact.VX, k], bodies[contact.VY, k] = along * cos - across * sin, along * sin + across * cos

@@ -8,7 +8,7 @@ from racing.sim.kernels.kernel import kernel, real
 from racing.sim.kernels.rng import Draw, bits, uniform
 from racing.sim.localisation import shortest
 from racing.sim.race.config import Start
-from racing.sim.race.traffic import GONE, RACING
+from racing.sim.race.traffic import GONE, RACING, is_met
 from racing.sim.step import put_at, race_of, start_at
 
 ZERO, HALF, ONE, TWO = real(0), real(0.5), real(1), real(2)
@@ -56,8 +56,8 @@ def start_race(first, count, cars, traffic, points, gates, tracks, rules, race):
 def clear(here):
     """Begin a traffic record anew: a car that races and has met nobody."""
     here.distance = here.gap_ahead = here.gap_behind = here.won = ZERO
-    here.closing = here.ran_into = here.blame = ZERO
-    here.state, here.rank, here.contact_with, here.contacts = RACING, 1, 0, 0
+    here.closing = here.ran_into = here.blame = here.faults = ZERO
+    here.state, here.rank, here.contact_with, here.contacts, here.steps_near = RACING, 1, 0, 0, 0
 
 
 @kernel
@@ -71,7 +71,7 @@ def respawn(i, first, count, cars, traffic, points, gates, tracks, vehicle, rule
     clear(traffic[i])
     for k in range(first, first + count):
         gap = shortest(cars[k].s - car.s, track.length)
-        if k != i and traffic[k].state != GONE and ZERO < gap <= race.window:
+        if k != i and is_met(traffic[i]) and is_met(traffic[k]) and ZERO < gap <= race.window:
             car.v = min(car.v, max(cars[k].v, ZERO) + FASTER)
 
 
@@ -80,12 +80,12 @@ def free_place(i, first, count, cars, traffic, points, track, vehicle, rules, ra
     """An arc length [m] at which car i may start: behind another one, or anywhere; else amid the largest gap."""
     key, seed, episode = i + rules.first_car, rules.seed, cars[i].episode + 1
     room = ROOM * vehicle.length
-    if count > 1 and uniform(seed, key, episode, Draw.NEAR) < race.near:
+    if count > 1 and traffic[i].alone == 0 and uniform(seed, key, episode, Draw.NEAR) < race.near:
         whom = first + int(bits(seed, key, episode, Draw.NEAR_WHOM) % (count - 1))
         whom += 1 if whom >= i else 0
         gap = room + uniform(seed, key, episode, Draw.NEAR_GAP) * max(race.window - room, ZERO)
         along = on_lap(cars[whom].s - gap, track.length)
-        if traffic[whom].state != GONE and is_free(along, first, count, cars, traffic, points, track, room):
+        if is_met(traffic[whom]) and is_free(along, first, count, cars, traffic, points, track, room):
             return along
     for attempt in range(TRIES):
         along = uniform(seed, key, episode, Draw.RESPAWN_PLACE + attempt) * track.length
@@ -99,7 +99,7 @@ def is_free(along, first, count, cars, traffic, points, track, room):
     """Whether nobody is within `room` [m] of a place, along the track or straight (where it crosses itself)."""
     here = points[track.point_start + int(along / track.spacing) % track.point_count]
     for k in range(first, first + count):
-        if traffic[k].state == GONE:
+        if not is_met(traffic[k]):
             continue
         dx, dy = cars[k].x - here.x, cars[k].y - here.y
         if abs(shortest(cars[k].s - along, track.length)) < room or dx * dx + dy * dy < room * room:
@@ -112,11 +112,11 @@ def widest(first, count, cars, traffic, track):
     """The middle of the largest gap between two cars [m]."""
     best, along = -ONE, ZERO
     for k in range(first, first + count):
-        if traffic[k].state == GONE:
+        if not is_met(traffic[k]):
             continue
         gap = track.length
         for m in range(first, first + count):
-            if m != k and traffic[m].state != GONE:
+            if m != k and is_met(traffic[m]):
                 gap = min(gap, on_lap(cars[m].s - cars[k].s, track.length))
         if gap > best:
             best, along = gap, on_lap(cars[k].s + HALF * gap, track.length)

@@ -85,6 +85,9 @@ def step_races(
                 cars[i].s = locate_car(cars[i], points, tracks[cars[i].track])
     for number in range(first, last):
         look_around(number * count, count, cars, traffic, tracks, race.window)
+        for i in range(number * count, number * count + count):
+            here = traffic[i]
+            here.steps_near += here.state == RACING and min(here.gap_ahead, here.gap_behind) <= race.window
         if race.together:
             wave_off(number * count, count, cars, rules, race)
     see(np.arange(first * count, last * count), cars, traffic, grid, tracks, vehicle, rules, race, ranges)
@@ -123,6 +126,8 @@ def drive_races(first, races, actions, cars, traffic, vehicle, rules, race, bloc
     store(cars, actions, first, races * count, vehicle, block)
     for j in range(races * count):
         new = traffic[first + j].contact_with & ~before[j]
+        if new != 0:
+            traffic[first + j].faults += traffic[first + j].blame
         while new != 0:
             new &= new - 1
             traffic[first + j].contacts += 1

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 
-from racing.sim.kernels.kernel import kernel, real
+from racing.sim.kernels.kernel import inlined, kernel, real
 from racing.sim.kernels.trig import arctan, sincos
 
 ZERO, HALF, ONE = real(0), real(0.5), real(1)
 PI, TWO_PI = real(math.pi), real(2 * math.pi)
 RACING, STOPPED, GONE = 0, 1, 2  # values of a traffic record's `state`
+
+
+@inlined
+def is_met(here):
+    """Whether a car is there for others: to be seen, touched and passed. here: its traffic record."""
+    return here.state != GONE and here.alone == 0
 
 
 @kernel
@@ -29,7 +35,7 @@ def look_around(first, count, cars, traffic, tracks, window):
                 here.rank += 1
             elif there.distance < here.distance:
                 there.rank += 1
-            if here.state == GONE or there.state == GONE:
+            if not (is_met(here) and is_met(there)):
                 continue
             gap = other.s - car.s
             gap = gap - length if gap > HALF * length else (gap + length if gap < -HALF * length else gap)
@@ -49,13 +55,15 @@ def see_cars(i, first, count, cars, traffic, vehicle, field_of_view, far, ranges
 
     far: longest distance [m]. ranges (N, R) [m].
     """
+    if not is_met(traffic[i]):
+        return
     car = cars[i]
     a, b = HALF * vehicle.length, HALF * vehicle.width
     radius = math.sqrt(a * a + b * b)
     sin, cos = sincos(car.yaw)
     for k in range(first, first + count):
         other = cars[k]
-        if k == i or traffic[k].state == GONE:
+        if k == i or not is_met(traffic[k]):
             continue
         dx, dy = other.x - car.x, other.y - car.y
         ahead, left = dx * cos + dy * sin, dy * cos - dx * sin

@@ -1,0 +1,115 @@
+"""What a car observes of the others of its race: a block of seven numbers for each of the nearest ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from racing.errors import require_number
+from racing.sim.kernels.kernel import kernel
+from racing.sim.race.config import MOST_CARS
+from racing.sim.race.traffic import is_met
+from racing.sim.world import World
+
+VALUES = ("gap", "ahead", "left", "speed_ahead", "speed_left", "lateral", "present")
+BEHIND = 0.5  # of the window: so far back others are observed
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedOpponents:
+    """How many of the nearest opponents a car observes.
+
+    ahead, behind: at most so many in front of it, within the race's window, and behind it, within half of that.
+    Raises InputError for values out of range.
+    """
+
+    ahead: int = 0
+    behind: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse more than there can be."""
+        for name in ("ahead", "behind"):
+            require_number(name, getattr(self, name), 0, MOST_CARS - 1, whole=True, remedy="2 ahead and 1 behind are usual")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the observation values, in order."""
+        who = [f"ahead_{k + 1}" for k in range(self.ahead)] + [f"behind_{k + 1}" for k in range(self.behind)]
+        return [f"{opponent}_{value}" for opponent in who for value in VALUES]
+
+
+def observe_opponents(world: World, observed: ObservedOpponents, chosen: Any, final: bool, out: Any) -> None:
+    """Fill out (n, 7 * (ahead + behind)), a view, for the cars `chosen` (n,) of the world.
+
+    final: as it was before restarts, not as it is now. An opponent that is not there is seven zeros.
+    """
+    if world.cars_per_race == 1:
+        out[:] = 0
+        return
+    cars, traffic = (world.final_cars, world.final_traffic) if final else (world.cars, world.traffic)
+    window = np.float32(world.window)
+    scale = np.array([window, BEHIND * window, 4 / world.vehicle.max_speed, 1 / (2 * world.vehicle.reference_width)])
+    args = (world.cars_per_race, observed.ahead, observed.behind, scale.astype(np.float32), world.track_table)
+    _block(np.asarray(chosen, np.int64), cars.reshape(-1), traffic.reshape(-1), *args, out)
+
+
+@kernel
+def _block(
+    chosen: Any,
+    cars: Any,
+    traffic: Any,
+    count: int,
+    ahead: int,
+    behind: int,
+    scale: Any,
+    tracks: Any,
+    out: Any,
+) -> None:
+    """Fill out (n, 7 * (ahead + behind)). scale: windows ahead, behind [m]; of relative speeds, of lateral distances."""
+    gaps = np.empty(count, np.float32)
+    order = np.empty(count, np.int64)
+    for row in range(len(chosen)):
+        i = chosen[row]
+        car, first = cars[i], i - i % count
+        length = tracks[car.track].length
+        out[row] = 0
+        if not is_met(traffic[i]):
+            continue
+        met = 0
+        for k in range(first, first + count):
+            if k == i or not is_met(traffic[k]):
+                continue
+            gap = cars[k].s - car.s
+            gap = gap - length if gap > np.float32(0.5) * length else gap
+            gap = gap + length if gap < np.float32(-0.5) * length else gap
+            at = met
+            while at > 0 and abs(gaps[at - 1]) > abs(gap):
+                gaps[at], order[at] = gaps[at - 1], order[at - 1]
+                at -= 1
+            gaps[at], order[at] = gap, k
+            met += 1
+        cos, sin = np.cos(car.yaw), np.sin(car.yaw)
+        before, after = 0, 0
+        for n in range(met):
+            gap, other = gaps[n], cars[order[n]]
+            if gap >= 0 and before < ahead and gap <= scale[0]:
+                column = 7 * before
+                before += 1
+            elif gap < 0 and after < behind and -gap <= scale[1]:
+                column = 7 * (ahead + after)
+                after += 1
+            else:
+                continue
+            dx, dy = other.x - car.x, other.y - car.y
+            course, own = other.yaw + other.slip, car.yaw + car.slip
+            vx = other.v * np.cos(course) - car.v * np.cos(own)
+            vy = other.v * np.sin(course) - car.v * np.sin(own)
+            out[row, column] = gap / scale[0]
+            out[row, column + 1] = (dx * cos + dy * sin) / scale[0]
+            out[row, column + 2] = (dy * cos - dx * sin) / scale[0]
+            out[row, column + 3] = (vx * cos + vy * sin) * scale[2]
+            out[row, column + 4] = (vy * cos - vx * sin) * scale[2]
+            out[row, column + 5] = (other.lateral - car.lateral) * scale[3]
+            out[row, column + 6] = 1
