@@ -146,8 +146,8 @@ class SensorsTask:
             racelines=centre if line == "centre" else [_raceline(line, track, vehicle) for track in tracks],
             threads=threads,
         )
-        self._alone_size = rays + 2 + len(self.motion) + 2 * preview
-        self.size = self._alone_size + len(self.observed.names)
+        self.size_alone = rays + 2 + len(self.motion) + 2 * preview
+        self.size = self.size_alone + len(self.observed.names)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.privileged_size: int | None = None
         self.frame_stack = 1
@@ -205,9 +205,9 @@ class SensorsTask:
         out = np.empty((len(cars), self.size), np.float32)
         place = (world.points, world.track_table)
         _observe(cars, ranges, *place, self._scale, self._motion, self._motion_scale, self.preview, out)
-        if self._alone_size < self.size:
+        if self.size_alone < self.size:
             numbers = np.arange(self.num_cars) if chosen is None else chosen
-            observe_opponents(world, self.observed, numbers, final, out[:, self._alone_size :])
+            observe_opponents(world, self.observed, numbers, final, out[:, self.size_alone :])
         return out
 
     def reseed(self, seed: int) -> None:

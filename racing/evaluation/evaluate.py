@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.config import build
-from racing.envs.rewards import REWARD_TERMS
+from racing.envs.race import alone, senses_of
 from racing.envs.sensors import SensorsTask, evaluation_episodes
 from racing.envs.task import NonFiniteAction
 from racing.envs.vision import VisionTask
@@ -54,7 +54,7 @@ class EpisodeRecorder:
     def __post_init__(self) -> None:
         cars = self.task.num_cars
         self.done, self.reward = np.zeros(cars, bool), np.zeros(cars)
-        self.terms, self.lateral = np.zeros((cars, len(REWARD_TERMS))), np.zeros(cars)
+        self.terms, self.lateral = np.zeros((cars, len(self.task.reward_terms))), np.zeros(cars)
         self.steering = []
         self.laps, self.lap_times = np.zeros(cars, int), [[] for _ in range(cars)]
         self.final, self.rows = self.task.cars.copy(), []
@@ -102,7 +102,7 @@ class EpisodeRecorder:
             "flying_lap": flying,
             "lap_times_s": laps,
             "reward": float(self.reward[i]),
-            "reward_terms": dict(zip(REWARD_TERMS, terms, strict=True)),
+            "reward_terms": dict(zip(self.task.reward_terms, terms, strict=True)),
             "steps": int(car["steps"]),
             "time_s": duration,
             "progress_m": progress,
@@ -148,6 +148,8 @@ def evaluation_task(
 ) -> Task:
     """A task for `evaluate`: the environment of a run's config group `env`, random starts, over after `laps` laps.
 
+    Each car has the road for itself: against others they are driven by racing.evaluation.races.
+
     A camera is as the config says, without the changes that `env.randomize` makes while training.
 
     references: reference laps [s]; an episode may last PATIENCE times the longest of them for each lap and one more.
@@ -156,9 +158,9 @@ def evaluation_task(
     limit = PATIENCE * (laps + 1) * max(references)
     episodes = evaluation_episodes(laps, limit)
     settings: dict[str, Any] = {"tracks": list(tracks), "vehicle": vehicle, "episodes": episodes}
-    plain = {key: value for key, value in env.items() if key != "randomize"}
+    plain = {key: value for key, value in alone(env).items() if key != "randomize"}
     make = build({**plain, "_partial_": True})
-    return make(**settings, races=races, seed=seed, threads=threads)  # type: ignore[no-any-return]
+    return senses_of(make(**settings, races=races, seed=seed, threads=threads))
 
 
 def evaluate(

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from racing.envs.race import RaceTask, senses_of
 from racing.envs.vision import VisionTask
 from racing.evaluation.evaluate import Task
 from racing.evaluation.plots import speed_unit
@@ -37,7 +38,7 @@ QUALITY = "25"  # x264's constant rate factor: lower is better and larger
 
 
 def write_video(
-    path: Path, task: Task, track: Track, lap: Mapping[str, Array], title: str, facts: Sequence[str] = ()
+    path: Path, task: Task | RaceTask, track: Track, lap: Mapping[str, Array], title: str, facts: Sequence[str] = ()
 ) -> Path:
     """Write a video of `lap` in real time, 1280 x 720 at 30 frames/s, H.264; returns `path`.
 
@@ -93,8 +94,9 @@ def _poses(lap: Mapping[str, Array], moments: Array) -> Array:
 class _Cameras:
     """The onboard view for the video, and inset in a corner the picture of the policy's camera, if it has one."""
 
-    def __init__(self, task: Task, track: Track) -> None:
-        seeing = task if isinstance(task, VisionTask) else None
+    def __init__(self, task: Task | RaceTask, track: Track) -> None:
+        senses = senses_of(task)
+        seeing = senses if isinstance(senses, VisionTask) else None
         textures = make_textures([track], source=seeing.texture if seeing else "drawn")
         self._world = World([track], task.vehicle, races=TOGETHER)
         lens = seeing.camera.lens if seeing else make_lens(task.vehicle)

@@ -13,6 +13,7 @@ import numpy as np
 
 from racing import __version__
 from racing.algos.extractors import use_float32
+from racing.envs.race import RaceTask, senses_of
 from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import require
 from racing.evaluation.evaluate import Policy, Task
@@ -170,7 +171,7 @@ def largest_difference(model: BaseAlgorithm, path: Path, observations: Any) -> f
     return float(np.max(worst))
 
 
-def record_observations(policy: Policy, task: Task, number: int = OBSERVATIONS) -> Any:
+def record_observations(policy: Policy, task: Task | RaceTask, number: int = OBSERVATIONS) -> Any:
     """At least `number` observations: what the policy sees while it drives all cars of `task` from their first starts.
 
     (n, D), or a dict of arrays (n, ...).
@@ -184,13 +185,14 @@ def record_observations(policy: Policy, task: Task, number: int = OBSERVATIONS) 
     return joined(rows)
 
 
-def describe(task: Task, config: dict[str, Any], run_id: str = "") -> dict[str, str]:
+def describe(task: Task | RaceTask, config: dict[str, Any], run_id: str = "") -> dict[str, str]:
     """What an ONNX policy says about itself; texts, JSON where they hold more than one value.
 
     run_id, racing_version; tracks (names), vehicle (all parameters), env (the run's config group), observation_names
     (of the numbers), action_names, units, step_s: [s] that one action lasts. With frames: telemetry_units, frames,
     camera. `racing evaluate file.onnx` builds the environment from these alone.
     """
+    senses = senses_of(task)
     described = {
         "tracks": [track.name for track in task.tracks],
         "vehicle": asdict(task.vehicle),
@@ -199,7 +201,7 @@ def describe(task: Task, config: dict[str, Any], run_id: str = "") -> dict[str, 
         "observation_names": task.observation_names,
         "action_names": ACTION_NAMES,
         "units": {name: UNITS[name] for name in (*shapes_of(task.observation_space), "action")},
-        **(_seen(task) if isinstance(task, VisionTask) else {}),
+        **(_seen(senses) if isinstance(senses, VisionTask) else {}),
     }
     texts = {"run_id": run_id, "racing_version": __version__, "step_s": repr(task.world.step_dt)}
     return texts | {name: json.dumps(value) for name, value in described.items()}

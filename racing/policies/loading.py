@@ -6,6 +6,7 @@ so: any of them may come from elsewhere. docs/security.md
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -53,7 +54,7 @@ class LoadedPolicy:
     name: for records and folders. backend: onnx or torch. shapes: of what one car observes, by name. config: the run's
     resolved config, or its groups env, track and vehicle as an ONNX file remembers them; empty where nothing is known.
     trusted: whether the config may name any code to be run. run: None for files.
-    model: the Stable-Baselines3 model behind backend torch.
+    model: the Stable-Baselines3 model behind backend torch. sha256: of the file.
     """
 
     name: str
@@ -64,6 +65,7 @@ class LoadedPolicy:
     trusted: bool = False
     run: RunDirectory | None = None
     model: Any = None
+    sha256: str = ""
 
 
 def load_policy(spec: str, outputs: Path, backend: str = "onnx", *, trust: bool = False) -> LoadedPolicy:
@@ -159,6 +161,7 @@ def _from_onnx(path: Path, name: str, run: RunDirectory | None = None) -> Loaded
         predict=onnx_policy(session),
         config=run.config if run else _remembered(path, session.get_modelmeta().custom_metadata_map),
         run=run,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
 
 
@@ -220,6 +223,7 @@ def _from_zip(path: Path, run: RunDirectory | None = None, *, trust: bool) -> Lo
         config=owner.config if owner else {},
         run=run,
         model=model,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
 
 

@@ -16,6 +16,7 @@ from racing.training.resolve import ResolvedConfig, resolve
 
 if TYPE_CHECKING:
     from racing.algos.common import BatchAlgorithm
+    from racing.envs.race import RaceTask
     from racing.envs.vec_env import RacingVecEnv
     from racing.evaluation.evaluate import Task
     from racing.sim.track import Track
@@ -39,7 +40,7 @@ class Experiment:
     eval_tracks: list[Track]
     references: list[float]
     limits: list[float | None]
-    task: Task
+    task: Task | RaceTask
     env: RacingVecEnv
     model: BatchAlgorithm
     facts: dict[str, str]
@@ -56,6 +57,8 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
     tracks, vehicle = build(cfg.track), build(cfg.vehicle)
     train_tracks, eval_tracks = split_tracks(tracks, cfg.eval.holdout_tracks)
     arguments = {"races": cfg.algo.n_envs, "seed": cfg.seed, "threads": hardware.sim_threads}
+    if config.opponents is not None:
+        arguments["opponents"] = config.opponents.policies
     task = build_with("env", build(cfg.env), tracks=train_tracks, vehicle=vehicle, **arguments)
     env = RacingVecEnv(task)
     teacher = None if config.teacher is None else config.teacher.teach(env)

@@ -192,6 +192,12 @@ def describe(episodes: list[dict[str, Any]]) -> dict[str, float]:
     }
     for name in episodes[0]["terms"]:
         values[f"rollout/terms/{name}"] = float(np.mean([episode["terms"][name] for episode in episodes]))
+    among = [episode for episode in episodes if not episode.get("alone", True)]
+    if among:
+        kilometres = sum(max(episode["progress"], 0.0) for episode in among) / 1000
+        for name in ("contacts", "faults"):
+            values[f"rollout/{name}_per_km"] = sum(episode[name] for episode in among) / max(kilometres, 1e-3)
+        values["rollout/presence"] = sum(e["steps_near"] for e in among) / sum(e["steps"] for e in among)
     laps = [episode["lap_time"] for episode in episodes if episode["lap_time"] > 0]
     if laps:
         values["rollout/lap_time_s"] = float(np.mean(laps[-20:]))

@@ -14,6 +14,7 @@ from racing.training.checks import checked
 
 if TYPE_CHECKING:
     from racing.policies.init_from import InitialWeights
+    from racing.policies.opponents import Opponents
     from racing.policies.teacher import Teacher
 
 
@@ -24,11 +25,13 @@ class ResolvedConfig:
     tree: the whole configuration, read-only; `init_from` and `algo.teacher` name exact weights.
     initial_weights: those of `init_from`; None to begin from random ones.
     teacher: that of `algo.teacher`; None without one.
+    opponents: those of `env.pool`.
     """
 
     tree: DictConfig
     initial_weights: InitialWeights | None
     teacher: Teacher | None
+    opponents: Opponents | None = None
 
     @cached_property
     def values(self) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def resolve(cfg: DictConfig) -> ResolvedConfig:
     """
     values = checked(cfg)
     outputs, uri = Path(values["paths"]["outputs"]).resolve(), values["tracking"]["uri"]
-    initial, teacher, trust = None, None, bool(values.get("trust"))
+    initial, teacher, opponents, trust = None, None, None, bool(values.get("trust"))
     if values["init_from"] is not None:
         from racing.policies.init_from import find_initial_weights  # torch: only where weights are wanted
 
@@ -68,5 +71,10 @@ def resolve(cfg: DictConfig) -> ResolvedConfig:
 
         teacher = find_teacher(values["algo"], outputs, uri, values["env"], trust=trust)
         values["algo"]["teacher"] = teacher.spec
+    if values["env"].get("pool"):
+        from racing.policies.opponents import find_opponents
+
+        opponents = find_opponents(values["env"]["pool"], outputs, values["env"], trust=trust)
+        values["env"]["pool"] = opponents.names
     tree = OmegaConf.create(values, flags={"readonly": True, "struct": True})
-    return ResolvedConfig(tree=tree, initial_weights=initial, teacher=teacher)
+    return ResolvedConfig(tree=tree, initial_weights=initial, teacher=teacher, opponents=opponents)

@@ -104,6 +104,14 @@ class LapDriver:
         self._attacking = (self._attacking | ready) & ~lost
         return np.where(self._attacking[:, None], whole, calm)
 
+    def get_state(self) -> npt.NDArray[np.bool_]:
+        """Which cars have gone on from the calm pace to the whole one, a copy."""
+        return self._attacking.copy()
+
+    def set_state(self, state: npt.NDArray[np.bool_]) -> None:
+        """Continue from `get_state()`."""
+        self._attacking = state.copy()
+
 
 def driven_lap(track: Track, vehicle: Vehicle, lap: OptimalLap, action_repeat: int = 2) -> float | None:
     """Time [s] of a flying lap of the simulator's car; None if it leaves the road.
@@ -193,6 +201,15 @@ class OptimalDriver:
         calm, whole, beside, _ = steered(self._tables, cars["track"], cars)
         close = (beside[:, 0] < TOLD) & (beside[:, 1] > TOLD_PACE) & self._tables.tracks["attacks"][cars["track"]]
         return actions_of(np.where(close[:, None], whole, calm), self._drivers[0].vehicle)
+
+    def get_state(self) -> list[npt.NDArray[np.bool_]]:
+        """What the driver of each track remembers of its cars."""
+        return [driver.get_state() for driver in self._drivers]
+
+    def set_state(self, state: Sequence[npt.NDArray[np.bool_]]) -> None:
+        """Continue from `get_state()`."""
+        for driver, one in zip(self._drivers, state, strict=True):
+            driver.set_state(one)
 
     @property
     def facts(self) -> dict[str, str]:

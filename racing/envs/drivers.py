@@ -1,0 +1,152 @@
+"""Who drives the cars that are not the learner's: followers of a line, policies that do not learn."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.observations import rows_of
+from racing.sim.kernels.kernel import kernel
+from racing.sim.race.traffic import is_met
+from racing.sim.world import World
+from racing.tracks.optimal_lap.driver import best_driver
+
+Array = npt.NDArray[Any]
+F = npt.NDArray[np.float32]
+MOST_PACES = 6  # different ones of line followers: each is planned
+MOST_SOLVED = 3  # circuits whose optimal laps are solved for; each may take a minute, once
+# Of the intelligent driver model (Treiber, Hennecke and Helbing 2000, doi 10.1103/PhysRevE.62.1805).
+HEADWAY = 0.25  # [s] to the car ahead
+STANDSTILL = 0.5  # [car lengths] to it, when both stand
+COMFORTABLE = 0.5  # [of the grip] braking
+BESIDE = 1.2  # [car widths] from middle to middle: who is further aside is passed
+
+
+class Drivers(Protocol):
+    """Whoever drives some cars of a task. cars: (K,) their numbers. looks: whether by what they observe."""
+
+    cars: Array
+    looks: bool
+
+    def actions(self, world: World, observation: Any) -> F:
+        """(K, 2) actions. observation: of all cars of the task (N, ...), or a dict of them."""
+
+    def get_state(self) -> Any:
+        """What changes while they drive."""
+
+    def set_state(self, state: Any) -> None:
+        """Continue from `get_state()`."""
+
+
+class PolicyDrivers:
+    """A policy that does not learn. predict: observations (K, D), or a dict of (K, ...) -> actions (K, 2)."""
+
+    looks = True
+
+    def __init__(self, cars: Array, predict: Callable[[Any], Array], size: int | None = None) -> None:
+        """size: how many of the observation's values it reads, the first ones; None: all."""
+        self.cars, self._predict, self._size = cars, predict, size
+
+    def actions(self, world: World, observation: Any) -> F:
+        """See Drivers."""
+        seen = rows_of(observation, self.cars)
+        return np.clip(self._predict(seen if self._size is None else seen[:, : self._size]), -1, 1)
+
+    def get_state(self) -> None:
+        """None."""
+
+    def set_state(self, state: Any) -> None:
+        """Nothing changes."""
+
+
+class LineFollowers:
+    """Cars that follow the line of the optimal lap, each at a pace of its own, and brake behind whoever is slower.
+
+    Where a track's optimal lap cannot be had, and where there are more than MOST_SOLVED tracks, it is the reference lap.
+    """
+
+    looks = False
+
+    def __init__(self, cars: Array, world: World, paces: Array) -> None:
+        """paces: (K,) share of the lap's speed, [0.3, 1]. Raises InputError for others, and for cars without tyres."""
+        self.cars, self._paces = cars, np.round(paces, 3)
+        repeat = round(world.step_dt / world.vehicle.control_period)
+        say, solve = partial(print, file=sys.stderr), len(world.tracks) <= MOST_SOLVED
+        self._groups = [
+            (np.flatnonzero(self._paces == pace), best_driver(world.tracks, world.vehicle, repeat, pace, say, solve=solve))
+            for pace in np.unique(self._paces).tolist()
+        ]
+
+    def actions(self, world: World, observation: Any = None) -> F:
+        """See Drivers."""
+        cars, out = world.cars.reshape(-1), np.empty((len(self.cars), 2), np.float32)
+        for mine, driver in self._groups:
+            out[mine] = driver.actions(cars[self.cars[mine]])
+        grip = COMFORTABLE * world.vehicle.max_lateral
+        limits = np.array([HEADWAY, STANDSTILL * world.vehicle.length, grip, BESIDE * world.vehicle.width])
+        traffic, car = world.traffic.reshape(-1), world.vehicle
+        rates = (np.float32(car.max_drive), np.float32(car.max_brake), np.float32(car.length))
+        _keep_distance(
+            self.cars, cars, traffic, world.cars_per_race, world.track_table, limits.astype(np.float32), *rates, out
+        )
+        return out
+
+    def get_state(self) -> list[Any]:
+        """What each driver remembers of its cars."""
+        return [driver.get_state() for _, driver in self._groups]
+
+    def set_state(self, state: Sequence[Any]) -> None:
+        """See Drivers."""
+        for (_, driver), one in zip(self._groups, state, strict=True):
+            driver.set_state(one)
+
+
+def spread_paces(pace: Sequence[float], count: int) -> Array:
+    """(count,) paces between the two of `pace`, MOST_PACES different ones at most, in turn."""
+    low, high = pace
+    levels = np.linspace(low, high, MOST_PACES if high > low else 1)
+    return np.resize(levels, count)
+
+
+@kernel
+def _keep_distance(
+    chosen: Any,
+    cars: Any,
+    traffic: Any,
+    count: int,
+    tracks: Any,
+    limits: Any,
+    drive: Any,
+    brake: Any,
+    length: Any,
+    actions: Any,
+) -> None:
+    """Lower the throttle of `actions` (K, 2) to what the car ahead on the own path leaves.
+
+    limits: headway [s], gap at a standstill [m], braking [m/s^2], lateral distance of those who are in the way [m].
+    drive, brake: greatest accelerations [m/s^2]. length: of a car [m].
+    """
+    for row in range(len(chosen)):
+        i = chosen[row]
+        car, first = cars[i], i - i % count
+        lap = tracks[car.track].length
+        for k in range(first, first + count):
+            other = cars[k]
+            if k == i or not (is_met(traffic[i]) and is_met(traffic[k])):
+                continue
+            gap = other.s - car.s
+            gap = gap + lap if gap < 0 else gap
+            if gap > np.float32(0.5) * lap or abs(other.lateral - car.lateral) > limits[3]:
+                continue
+            closing = car.v - other.v
+            wanted = car.v * limits[0] + car.v * closing / (np.float32(2) * np.sqrt(drive * limits[2]))
+            wanted = limits[1] + max(wanted, np.float32(0))
+            share = wanted / max(gap - length, np.float32(0.1))
+            rate = drive * (np.float32(1) - share * share)
+            throttle = rate / drive if rate > 0 else max(rate / brake, np.float32(-1))
+            actions[row, 1] = min(actions[row, 1], throttle)
