@@ -34,6 +34,7 @@ def start_race(first, count, cars, traffic, points, gates, tracks, rules, race):
     pace = rules.start_speed_low + (rules.start_speed_high - rules.start_speed_low) * uniform(
         rules.seed, number, episode, Draw.RACE_SPEED
     )
+    leader = first
     for k in range(count):
         i, car = first + k, cars[first + k]
         place = (k + number + episode) % count
@@ -50,6 +51,10 @@ def start_race(first, count, cars, traffic, points, gates, tracks, rules, race):
             start_at(car, i, on_lap(line - behind, track.length), points, gates, tracks, rules)
         clear(traffic[i])
         traffic[i].distance = -behind
+        leader = i if place == 0 else leader
+    if race.together:  # they all race to the same line
+        for i in range(first, first + count):
+            cars[i].next_gate = cars[leader].next_gate
 
 
 @kernel

@@ -1,0 +1,105 @@
+"""What races say of each entrant: places, overtakes, contacts, with 95 % intervals."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.evaluation.intervals import mean_interval, wilson
+from racing.evaluation.races import RaceLog, incident_points, order_of, overtakes
+from racing.files import write_atomic
+from racing.sim.records import Ending
+
+Array = npt.NDArray[Any]
+OUT = (Ending.OFF_TRACK, Ending.STALLED, Ending.WRONG_WAY)
+
+
+def car_rows(log: RaceLog, names: Sequence[str], reference: float | None = None) -> list[dict[str, Any]]:
+    """One dict for each car of each race.
+
+    names: of the entrants. reference: reference lap [s].
+
+    race, car (slot), entrant, grid (starting place from 1), position (at the end), ended
+    (racing.sim.records.Ending.label), finished (neither left the road nor gave up), time_s (None if it did not come
+    home), lap_time_s (mean flying lap) and its lap_ratio, distance_m; overtakes and overtaken; contacts, at_fault (sum
+    of the blame for them), incident_points, closing (fastest [m/s]); presence (share of steps with another car near).
+    """
+    order, (made, lost) = order_of(log), overtakes(log)
+    points, touches, rows = incident_points(log), log.contacts, []
+    for r, c in np.ndindex(*log.who.shape):
+        mine = (touches["race"] == r) & (touches["car"] == c)
+        laps, time = log.laps[r][c], float(log.time[r, c])
+        lap = float(np.mean(laps)) if laps else None
+        rows.append(
+            {
+                "race": r,
+                "car": c,
+                "entrant": names[log.who[r, c]],
+                "grid": int(log.place[r, c]) + 1,
+                "position": int(order[r, c]),
+                "ended": Ending(log.ended[r, c]).label,
+                "finished": bool(log.ended[r, c] not in OUT),
+                "time_s": time if np.isfinite(time) else None,
+                "lap_time_s": lap,
+                "lap_ratio": lap / reference if lap and reference else None,
+                "distance_m": float(log.driven[r, c]),
+                "overtakes": int(made[r, c]),
+                "overtaken": int(lost[r, c]),
+                "contacts": int(mine.sum()),
+                "at_fault": float(touches["blame"][mine].sum()),
+                "incident_points": int(points[mine].sum()),
+                "closing": float(touches["closing"][mine].max(initial=0)),
+                "presence": float(log.near[r, c] / max(log.steps[r, c], 1)),
+            }
+        )
+    return rows
+
+
+def summarise_races(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By entrant; NAME_low and NAME_high bound a 95 % interval, None where there is nothing to average.
+
+    races, cars (in all of them); win_share (of the races that it took part in, by any of its cars) and finish_rate
+    (Wilson); overtake_rate (share of its cars that overtook at least once) and clean_rate (that were not at fault in
+    any contact), likewise; position, overtakes, overtaken (means of a race, Student's t), lap_ratio; per km driven
+    contacts_per_km, faults_per_km, incidents_per_km; closing_p95 [m/s] over its cars; presence (mean).
+    """
+    out = {}
+    for name in dict.fromkeys(row["entrant"] for row in rows):
+        mine = [row for row in rows if row["entrant"] == name]
+        races = sorted({row["race"] for row in mine})
+        won = len({row["race"] for row in mine if row["position"] == 1})
+        kilometres = max(sum(max(row["distance_m"], 0.0) for row in mine) / 1000, 1e-6)
+        values: dict[str, Any] = {"races": len(races), "cars": len(mine)}
+        values |= _rate("win_share", won, len(races))
+        values |= _rate("finish_rate", sum(row["finished"] for row in mine), len(mine))
+        values |= _rate("overtake_rate", sum(row["overtakes"] > 0 for row in mine), len(mine))
+        values |= _rate("clean_rate", sum(row["at_fault"] == 0 for row in mine), len(mine))
+        for key in ("position", "overtakes", "overtaken", "lap_ratio"):
+            mean, low, high = mean_interval([row[key] for row in mine if row[key] is not None])
+            values |= {key: mean, f"{key}_low": low, f"{key}_high": high}
+        for key, counted in (("contacts", "contacts"), ("faults", "at_fault"), ("incidents", "incident_points")):
+            values[f"{key}_per_km"] = sum(row[counted] for row in mine) / kilometres
+        values["closing_p95"] = float(np.percentile([row["closing"] for row in mine], 95))
+        values["presence"] = float(np.mean([row["presence"] for row in mine]))
+        out[name] = values
+    return out
+
+
+def _rate(name: str, successes: int, trials: int) -> dict[str, float]:
+    low, high = wilson(successes, trials)
+    return {name: successes / trials, f"{name}_low": low, f"{name}_high": high}
+
+
+def write_races(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write one CSV row per car and race."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())
