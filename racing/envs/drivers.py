@@ -67,7 +67,7 @@ class PolicyDrivers:
 class LineFollowers:
     """Cars that follow the line of the optimal lap, each at a pace of its own, and brake behind whoever is slower.
 
-    Where a track's optimal lap cannot be had, and where there are more than MOST_SOLVED tracks, it is the reference lap.
+    Where a track's optimal lap cannot be had, and on more than MOST_SOLVED tracks, it is the line of the reference lap.
     """
 
     looks = False
@@ -77,10 +77,9 @@ class LineFollowers:
         self.cars, self._paces = cars, np.round(paces, 3)
         repeat = round(world.step_dt / world.vehicle.control_period)
         say, solve = partial(print, file=sys.stderr), len(world.tracks) <= MOST_SOLVED
-        self._groups = [
-            (np.flatnonzero(self._paces == pace), best_driver(world.tracks, world.vehicle, repeat, pace, say, solve=solve))
-            for pace in np.unique(self._paces).tolist()
-        ]
+        drive = partial(best_driver, world.tracks, world.vehicle, repeat, say=say, solve=solve)
+        known = np.unique(self._paces).tolist()
+        self._groups = [(np.flatnonzero(self._paces == pace), drive(pace)) for pace in known]
 
     def actions(self, world: World, observation: Any = None) -> F:
         """See Drivers."""

@@ -32,11 +32,15 @@ def make_task(group: str, track: str, vehicle: str, env: dict[str, Any], **argum
     from racing.tracks.catalog import load_track
 
     cfg = compose("train", [f"env={group}", f"vehicle={vehicle}"])
+    return build(configured(group, cfg.env, env))(tracks=[load_track(track)], vehicle=build(cfg.vehicle), **arguments)
+
+
+def configured(group: str, config: Any, changed: dict[str, Any]) -> Any:
+    """The config group conf/env/<group>.yaml with the keys `changed`. Raises InputError for keys that it has not."""
     try:
-        settings = OmegaConf.merge(cfg.env, env)
+        return OmegaConf.merge(config, changed)
     except OmegaConfBaseException as error:
         raise InputError(f"env={group}: {explain(error)}") from error
-    return build(settings)(tracks=[load_track(track)], vehicle=build(cfg.vehicle), **arguments)
 
 
 def require_render_mode(mode: str | None) -> None:

@@ -31,7 +31,9 @@ class ObservedOpponents:
     def __post_init__(self) -> None:
         """Refuse more than there can be."""
         for name in ("ahead", "behind"):
-            require_number(name, getattr(self, name), 0, MOST_CARS - 1, whole=True, remedy="2 ahead and 1 behind are usual")
+            require_number(
+                name, getattr(self, name), 0, MOST_CARS - 1, whole=True, remedy="2 ahead and 1 behind are usual"
+            )
 
     @property
     def names(self) -> list[str]:
@@ -67,7 +69,7 @@ def _block(
     tracks: Any,
     out: Any,
 ) -> None:
-    """Fill out (n, 7 * (ahead + behind)). scale: windows ahead, behind [m]; of relative speeds, of lateral distances."""
+    """Fill out (n, 7 * (ahead + behind)). scale: windows ahead, behind [m]; for relative speeds, lateral gaps."""
     gaps = np.empty(count, np.float32)
     order = np.empty(count, np.int64)
     for row in range(len(chosen)):

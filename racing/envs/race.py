@@ -25,6 +25,7 @@ from racing.sim.world import World
 F = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 SENSES = {"sensors": SensorsTask, "vision": VisionTask}
+NOT_OF_SENSES = ("mix", "pool", "pace", "senses", "cars", "race")  # keys of env that SensorsTask does not know
 OPPONENTS = ("alone", "self", "line", "pool")
 ALONE, SELF, LINE, POOL = range(len(OPPONENTS))
 
@@ -74,7 +75,7 @@ class RaceTask:
     ) -> None:
         """Arguments that are not listed here are keys of conf/env/race.yaml, which says what they mean.
 
-        races: number of the learner's cars N, a multiple of `cars`; one alone races against opponents, if `mix` has any.
+        races: number of the learner's cars N, a multiple of `cars`; a single one races against opponents.
         senses: what is observed: sensors | vision.
         pool: names of the policies of which `opponents` are those.
         settings: arguments of SensorsTask or VisionTask.
@@ -90,8 +91,8 @@ class RaceTask:
         pair = isinstance(pace, Sequence) and len(pace) == 2 and all(is_number(share) for share in pace)
         rule = f"pace must be two shares of the optimal lap's speed, 0.3 <= low <= high <= 1, got {pace!r}"
         require(pair and 0.3 <= pace[0] <= pace[1] <= 1, f"{rule}; e.g. [0.7, 0.95]")
-        rule = f"pool must name as many policies as drive, {len(opponents)}, got {list(pool)!r}; train with it by `racing train`"
-        require(len(pool) == len(opponents), rule)
+        rule = f"pool must name as many policies as drive, {len(opponents)}, got {list(pool)!r}"
+        require(len(pool) == len(opponents), f"{rule}; only `racing train` finds them")
         kinds = np.repeat(np.arange(len(OPPONENTS)), list(races_of_mix(mix or {"alone": 1}, races, cars, len(pool))))
         self.task: SensorsTask | VisionTask = SENSES[senses](
             tracks,
@@ -135,7 +136,9 @@ class RaceTask:
         if opponent.shapes == given:
             return None
         sensors = getattr(self.task, "size_alone", 0)
-        rule = f"pool: {opponent.name} must observe what env gives, {given}, or its sensors alone, got {opponent.shapes}"
+        rule = (
+            f"pool: {opponent.name} must observe what env gives, {given}, or its sensors alone, got {opponent.shapes}"
+        )
         require(opponent.shapes == {VECTOR: (sensors,)}, f"{rule}; take a policy that was trained with these sensors")
         return sensors
 
@@ -222,6 +225,30 @@ def alone(env: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "cars": 1} if "cars" in env else kept
 
 
+def together(
+    env: Mapping[str, Any],
+    tracks: Sequence[Track],
+    vehicle: Vehicle,
+    *,
+    races: int,
+    cars: int,
+    rules: Mapping[str, Any],
+    **settings: Any,
+) -> SensorsTask | VisionTask:
+    """Make races whose cars start together, and whose rows are all of them, of a config group `env`.
+
+    rules: fields of racing.sim.race.config.RaceConfig that differ from those of `env`; wreck is remove by default.
+    settings: arguments of SensorsTask or VisionTask that differ.
+    Raises InputError for values out of range.
+    """
+    senses = env.get("senses", "vision" if "frame_stack" in env else "sensors")
+    kept = {key: value for key, value in env.items() if key not in NOT_OF_SENSES and not key.startswith("_")}
+    race = read_group("race", {"wreck": "remove", **(env.get("race") or {}), **rules}, RaceConfig)
+    given: dict[str, Any] = {**kept, **settings, "race": race}
+    made: SensorsTask | VisionTask = SENSES[senses](tracks, vehicle, races=races, cars=cars, **given)
+    return made
+
+
 def races_of_mix(mix: Mapping[str, float], learners: int, cars: int, pool: int) -> tuple[int, int, int, int]:
     """Number of races of each kind of OPPONENTS.
 
@@ -240,11 +267,13 @@ def races_of_mix(mix: Mapping[str, float], learners: int, cars: int, pool: int) 
     require(total > 0, f"mix must have a share above 0, got {dict(mix)}; e.g. self: 1")
     rule = f"mix.pool must be above 0 exactly where pool names policies, got {shares['pool']:g} and {pool} of them"
     require((shares["pool"] > 0) == (pool > 0), f"{rule}; set both")
+    against = shares["line"] + shares["pool"]
+    if learners == 1:  # a race of its own
+        return (0, 0, int(shares["line"] > 0), int(shares["line"] == 0)) if against else (1, 0, 0, 0)
     alone, own = (round(learners * shares[kind] / total / cars) for kind in ("alone", "self"))
-    left, against = learners - cars * (alone + own), shares["line"] + shares["pool"]
-    if left < 0 or against == 0:
-        more = left // cars if learners >= cars else left
-        alone, own = (alone, own + more) if shares["self"] > shares["alone"] and learners >= cars else (alone + more, own)
-        left -= more * cars if learners >= cars else left
-    line = round(left * shares["line"] / against) if left else 0
+    if against == 0 or cars * (alone + own) > learners:
+        own = learners // cars - alone if shares["self"] else 0
+        alone = learners // cars - own
+    left = learners - cars * (alone + own)
+    line = round(left * shares["line"] / against) if against else 0
     return alone, own, line, left - line

@@ -198,8 +198,8 @@ class SensorsTask:
         final: before the restarts of the last step, not now.
         """
         world = self.world
-        cars, ranges = (self.final_cars, world.final_ranges) if final else (self.cars, world.ranges)
-        ranges = ranges.reshape(self.num_cars, -1)
+        cars, rays = (self.final_cars, world.final_ranges) if final else (self.cars, world.ranges)
+        ranges = rays.reshape(self.num_cars, -1)
         if chosen is not None:
             cars, ranges = cars[chosen], ranges[chosen]
         out = np.empty((len(cars), self.size), np.float32)

@@ -40,10 +40,10 @@ def car_rows(log: RaceLog, names: Sequence[str], reference: float | None = None)
             {
                 "race": r,
                 "car": c,
-                "entrant": names[log.who[r, c]],
+                "entrant": names[int(log.who[r, c])],
                 "grid": int(log.place[r, c]) + 1,
                 "position": int(order[r, c]),
-                "ended": Ending(log.ended[r, c]).label,
+                "ended": Ending(int(log.ended[r, c])).label,
                 "finished": bool(log.ended[r, c] not in OUT),
                 "time_s": time if np.isfinite(time) else None,
                 "lap_time_s": lap,

@@ -13,19 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.envs.drivers import LineFollowers
-from racing.envs.race import SENSES
+from racing.envs.race import together
 from racing.envs.sensors import SensorsTask, evaluation_episodes
 from racing.envs.vision import VisionTask
 from racing.evaluation.evaluate import PATIENCE, Diverged
 from racing.observations import rows_of
-from racing.sim.race.config import RaceConfig
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 
 Array = npt.NDArray[Any]
 Task = SensorsTask | VisionTask
-NOT_OF_SENSES = ("_target_", "_partial_", "_convert_", "_recursive_", "mix", "pool", "pace", "senses", "randomize", "cars", "race")
 AHEAD_FOR = 1.0  # [s] that a car must be a length ahead of another before it has overtaken it
 TOUCH, HEAVY = 1.0, 0.15  # [m/s], [top speeds] of closing: below it a touch, above it a heavy contact
 POINTS = {"touch": 1, "contact": 2, "heavy": 4}  # incident points of a contact, a convention
@@ -96,19 +94,10 @@ def race_task(
     start: grid (standing, behind the start line) or rolling (anywhere). reference: reference lap [s]; a race may last
     PATIENCE times that for each lap and one more. A car that is out is removed.
     """
-    senses = env.get("senses", "vision" if "frame_stack" in env else "sensors")
-    settings = {key: value for key, value in env.items() if key not in NOT_OF_SENSES}
-    rules = {**(env.get("race") or {}), "start": start, "wreck": "remove"}
-    return SENSES[senses](
-        [track],
-        vehicle,
-        races=races,
-        cars=cars,
-        race=RaceConfig(**rules),
-        **settings | {"episodes": evaluation_episodes(laps, PATIENCE * (laps + 1) * reference)},
-        seed=seed,
-        threads=threads,
-    )
+    plain = {key: value for key, value in env.items() if key != "randomize"}
+    episodes = evaluation_episodes(laps, PATIENCE * (laps + 1) * reference)
+    size = {"races": races, "cars": cars, "seed": seed, "threads": threads}
+    return together(plain, [track], vehicle, rules={"start": start}, episodes=episodes, **size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +167,9 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
         near[racing] += (np.minimum(traffic["gap_ahead"], traffic["gap_behind"]) <= world.window)[racing]
         for r, c in np.argwhere(racing & (traffic["contacts"] > counted)):
             here = final[r, c]
-            touches.append((len(rows["x"]) - 1, r, c, here["x"], here["y"], traffic["closing"][r, c], traffic["blame"][r, c]))
+            touches.append(
+                (len(rows["x"]) - 1, r, c, here["x"], here["y"], traffic["closing"][r, c], traffic["blame"][r, c])
+            )
         counted = np.where(racing, traffic["contacts"], counted)
         for r, c in np.argwhere(racing & (final["laps"] > known)):
             if final["laps"][r, c] > 1:

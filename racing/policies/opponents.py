@@ -33,7 +33,9 @@ def find_opponents(pool: Any, outputs: Path, env: Mapping[str, Any], *, trust: b
     names, policies = [], []
     for spec in pool:
         place, _, wanted = spec.partition("#")
-        require(place != "latest", "env.pool must name runs: repeated, the command would race against others; name them")
+        require(
+            place != "latest", "env.pool must name runs: repeated, the command would race against others; name them"
+        )
         policy = load_policy(place, outputs, trust=trust)
         rule = f"env.pool: {place} must be the policy {wanted}, it is {policy.sha256[:12]} now; name it anew"
         require(policy.sha256.startswith(wanted), rule)

@@ -147,19 +147,20 @@ def wave_off(first, count, cars, rules, race):
 
 @kernel
 def start_again(first, count, cars, traffic, points, gates, tracks, vehicle, rules, race):
-    """Start those again that are out: each car alone, or all when the last one is. Returns whether any did."""
-    restarts = out = 0
+    """Start those again that are out: each car alone, or all when the last one is. Returns whether others see it."""
+    changes = out = 0
     for i in range(first, first + count):
         car = cars[i]
         if traffic[i].state == RACING and car.ended != Ending.RUNNING:
             if race.together:
                 car.ended, car.progress_delta = Ending.RUNNING, ZERO  # it is said once
                 traffic[i].state = STOPPED if race.wreck == OBSTACLE and car.laps < max(rules.laps, 1) else GONE
+                changes += 1
             else:
                 respawn(i, first, count, cars, traffic, points, gates, tracks, vehicle, rules, race)
-                restarts += 1
+                changes += 1
         out += traffic[i].state != RACING
     if race.together and out == count:
         start_race(first, count, cars, traffic, points, gates, tracks, rules, race)
-        restarts = count
-    return restarts > 0
+        changes = count
+    return changes > 0
