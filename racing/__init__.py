@@ -15,7 +15,7 @@ def _register() -> None:
 
     import gymnasium
 
-    for name in ("Sensors", "Vision"):
+    for name in ("Sensors", "Vision", "Race"):
         gymnasium.register(
             f"racing/{name}-v0",
             entry_point=f"racing.envs.gym_env:{name}Env",

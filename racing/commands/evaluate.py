@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from racing.commands.evaluate_race import check_race
 from racing.commands.options import verb_options
 from racing.config import compose_run, conf_directory
 from racing.errors import InputError, is_number, require, require_number
@@ -40,6 +41,7 @@ examples:
   racing evaluate track=[oval,technical] format=json     several tracks; JSON on stdout and nothing else
   racing evaluate driver=optimal track=circuit           what is possible: a controller at the physical limit
   racing evaluate video=true                             and a video of the best lap: lap.mp4
+  racing evaluate env=race run=[first,second]            against each other: win shares, overtakes, contacts
 """
 DRIVERS = ("policy", "optimal")
 LATEST = "latest"  # run= that nobody named
@@ -73,11 +75,28 @@ def main(argv: Sequence[str]) -> int:
     options = parse(argv)
     if options is None:
         return 0
+    if options["env"] == "race":
+        race(options)
+        return 0
     chosen = each_run(options)
     policies = [_policy(of_one, Path(of_one["paths"]["outputs"])) for of_one in chosen]  # before any of them drives
     for of_one, policy in zip(chosen, policies, strict=True):
         evaluate(of_one, policy)
     return 0
+
+
+def race(options: Mapping[str, Any]) -> None:
+    """Drive all that `run` names against others."""
+    from racing.commands.evaluate_race import Place, evaluate_races
+    from racing.tracks.reference_lap import reference_lap
+
+    policies = [_policy(of_one, Path(of_one["paths"]["outputs"])) for of_one in each_run(options)]
+    tracks, vehicle = _place(policies[0], options)
+    require(len(tracks) == 1, f"track must be one to race on, got {len(tracks)}; name one by track=")
+    reference = reference_lap(tracks[0], vehicle).time_s
+    place = Place(track=tracks[0], vehicle=vehicle, reference=reference, env=policies[0].config["env"])
+    folder = output_folder(policies[0], [tracks[0].name], vehicle.name, options)
+    evaluate_races(options, policies, place, folder)
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any] | None:
@@ -122,7 +141,8 @@ def check(options: Mapping[str, Any]) -> None:
     runs = runs_of(options)
     fits = bool(runs) and not any(run is None or isinstance(run, dict | list) for run in runs)
     require(fits, f"run must be a run, a file or a list of them, got {options['run']!r}; see racing runs list")
-    alone = options["out"] is None or len(runs) == 1
+    check_race(options, runs)
+    alone = options["out"] is None or len(runs) == 1 or options["env"] == "race"
     require(alone, f"out={options['out']} is for one run, got {len(runs)}; leave it away, each has its own folder")
     track, vehicle = options["track"], options["vehicle"]
     names = [track] if track is None or isinstance(track, str) else track
@@ -226,6 +246,9 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         label += f"-{options['backend']}" if options["backend"] != usual["backend"] else ""
         if policy.run is None:
             label = f"{policy.name}-{label}"
+        if options["env"] == "race":
+            others = [str(run) for run in runs_of(options)[1:]]
+            label += f"-race-{short_hash(others)}" if others else "-race"
         if options["driver"] != DRIVERS[0]:
             label += f"-optimal-pace{options['pace']:g}"
         root = policy.run.path if policy.run else Path(options["paths"]["outputs"])

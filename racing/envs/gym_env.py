@@ -122,6 +122,15 @@ class SensorsEnv(RacingEnv):
     group = "mlp"
 
 
+class RaceEnv(RacingEnv):
+    """Driving among opponents. Observation and action: racing.envs.race.RaceTask, keys: conf/env/race.yaml.
+
+    The others in the race follow the optimal lap's line, unless `mix` has none of those: then it drives alone.
+    """
+
+    group = "race"
+
+
 class VisionEnv(RacingEnv):
     """Driving by a camera. Observation and action: racing.envs.vision.VisionTask, keys: conf/env/vision.yaml."""
 

@@ -94,3 +94,12 @@ class VisionVectorEnv(RacingVectorEnv):
     """Driving by a camera; see racing.envs.gym_env.VisionEnv."""
 
     group = "vision"
+
+
+class RaceVectorEnv(RacingVectorEnv):
+    """Driving among opponents and each other, as `mix` says; num_envs is a multiple of `cars`.
+
+    See racing.envs.gym_env.RaceEnv. A car does not repeat the episodes of a single environment: others are around it.
+    """
+
+    group = "race"

@@ -166,7 +166,8 @@ class VisionTask:
         final = None
         if len(ended):
             last = self._frames[ended]
-            self.camera.render(self.world.final_cars, ended, out=pictures(last[:, -self.channels :]))
+            newest, there = pictures(last[:, -self.channels :]), self.world.final_traffic
+            self.camera.render(self.world.final_cars, ended, out=newest, traffic=there)
             final = self._spread(self._observation(last, self.final_cars[ended]), ended)
         self._see()
         self._begin(ended)

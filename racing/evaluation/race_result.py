@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def _rate(name: str, successes: int, trials: int) -> dict[str, float]:
     return {name: successes / trials, f"{name}_low": low, f"{name}_high": high}
 
 
-def write_races(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def write_races(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write one CSV row per car and race."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

@@ -17,6 +17,7 @@ from racing.envs.race import together
 from racing.envs.sensors import SensorsTask, evaluation_episodes
 from racing.envs.vision import VisionTask
 from racing.evaluation.evaluate import PATIENCE, Diverged
+from racing.evaluation.telemetry import row_of
 from racing.observations import rows_of
 from racing.sim.records import Ending
 from racing.sim.track import Track
@@ -24,6 +25,7 @@ from racing.sim.vehicle import Vehicle
 
 Array = npt.NDArray[Any]
 Task = SensorsTask | VisionTask
+JITTER = 0.25  # [car lengths] by which starts differ, so that the same drivers do not drive the same race again
 AHEAD_FOR = 1.0  # [s] that a car must be a length ahead of another before it has overtaken it
 TOUCH, HEAVY = 1.0, 0.15  # [m/s], [top speeds] of closing: below it a touch, above it a heavy contact
 POINTS = {"touch": 1, "contact": 2, "heavy": 4}  # incident points of a contact, a convention
@@ -97,7 +99,7 @@ def race_task(
     plain = {key: value for key, value in env.items() if key != "randomize"}
     episodes = evaluation_episodes(laps, PATIENCE * (laps + 1) * reference)
     size = {"races": races, "cars": cars, "seed": seed, "threads": threads}
-    return together(plain, [track], vehicle, rules={"start": start}, episodes=episodes, **size)
+    return together(plain, [track], vehicle, rules={"start": start, "jitter": JITTER}, episodes=episodes, **size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,8 @@ class RaceLog:
     """What happened in R races of C cars over T steps.
 
     who: (R, C) number of each car's entrant. place: (R, C) on the grid, from 0.
-    distance: (T, R, C) [m] from the start line at each step, NaN when the car is out. x, y: likewise [m].
+    distance: (T + 1, R, C) [m] from the start line after each step, NaN when the car is out.
+    telemetry: (T + 1, R, C, K) likewise, K as in racing.evaluation.telemetry.COLUMNS.
     ended: (R, C) Endings. time: (R, C) [s] when it crossed the finish line, infinite if it did not.
     laps: flying laps [s], of each car (R, C) a list.
     driven: (R, C) [m]. steps, near: (R, C) steps raced, and with another car within the window.
@@ -115,8 +118,7 @@ class RaceLog:
     who: Array
     place: Array
     distance: npt.NDArray[np.float32]
-    x: npt.NDArray[np.float32]
-    y: npt.NDArray[np.float32]
+    telemetry: npt.NDArray[np.float32]
     ended: Array
     time: Array
     laps: list[list[list[float]]]
@@ -148,10 +150,9 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
     ended, time, driven = np.zeros((races, cars), int), np.full((races, cars), np.inf), np.zeros((races, cars))
     known, counted = np.zeros((races, cars), int), np.zeros((races, cars), int)
     laps: list[list[list[float]]] = [[[] for _ in range(cars)] for _ in range(races)]
-    rows: dict[str, list[Array]] = {"distance": [], "x": [], "y": []}
+    distance, telemetry = [_kept(world.traffic["distance"], done)], [_kept(_rows(task, task.cars), done)]
     touches: list[tuple[Any, ...]] = []
     place = np.argsort(np.argsort(-world.traffic["distance"], axis=1), axis=1)
-    _note(rows, world.traffic, world.cars, done)
     while not done.all():
         actions = np.zeros((task.num_cars, 2), np.float32)
         for k, drive in enumerate(drives):
@@ -160,15 +161,17 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
                 actions[mine] = drive(mine, observation)
         if not np.isfinite(actions).all():
             raise Diverged("an entrant's actions are not numbers (NaN): its training diverged; leave it out")
-        observation = task.step_batch(np.clip(actions, -1.0, 1.0)).observation
+        step = task.step_batch(np.clip(actions, -1.0, 1.0))
+        observation = step.observation
         final, traffic, racing = world.final_cars, world.final_traffic, ~done
-        _note(rows, traffic, final, done)
+        distance.append(_kept(traffic["distance"], done))
+        telemetry.append(_kept(_rows(task, task.final_cars, step.terms), done))
         steps[racing] += 1
         near[racing] += (np.minimum(traffic["gap_ahead"], traffic["gap_behind"]) <= world.window)[racing]
         for r, c in np.argwhere(racing & (traffic["contacts"] > counted)):
             here = final[r, c]
             touches.append(
-                (len(rows["x"]) - 1, r, c, here["x"], here["y"], traffic["closing"][r, c], traffic["blame"][r, c])
+                (len(distance) - 1, r, c, here["x"], here["y"], traffic["closing"][r, c], traffic["blame"][r, c])
             )
         counted = np.where(racing, traffic["contacts"], counted)
         for r, c in np.argwhere(racing & (final["laps"] > known)):
@@ -183,7 +186,8 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
     return RaceLog(
         who=who,
         place=place,
-        **{name: np.stack(values) for name, values in rows.items()},
+        distance=np.stack(distance),
+        telemetry=np.stack(telemetry),
         ended=ended,
         time=time,
         laps=laps,
@@ -197,9 +201,17 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
     )
 
 
-def _note(rows: dict[str, list[Array]], traffic: Array, cars: Array, done: Array) -> None:
-    for name, source in (("distance", traffic), ("x", cars), ("y", cars)):
-        rows[name].append(np.where(done, np.nan, source[name]).astype(np.float32))
+def _rows(task: Task, cars: Array, terms: Array | None = None) -> Array:
+    """(R, C, K) telemetry of all cars (N,)."""
+    row = row_of(cars, terms, task.weights)
+    return row.reshape(task.world.races, task.world.cars_per_race, row.shape[1])
+
+
+def _kept(values: Array, done: Array) -> npt.NDArray[np.float32]:
+    """Values (R, C, ...) with NaN for the cars that are out."""
+    out = values.astype(np.float32)
+    out[done] = np.nan
+    return out
 
 
 def order_of(log: RaceLog) -> Array:

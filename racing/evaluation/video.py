@@ -48,8 +48,8 @@ def write_video(
     title, facts: texts above the map.
     The file is written atomically.
     """
-    moments, rows = _moments(lap)
-    poses = _poses(lap, moments)
+    moments, rows = moments_of(lap)
+    poses = poses_of(lap, moments)
     cameras = _Cameras(task, track)
     place = Map(track, lap["v"], WIDTH - VIEW[0], VIEW[1], [title, *facts])
     strip = Strip(lap, WIDTH - BOARD, HEIGHT - VIEW[1])
@@ -75,7 +75,7 @@ def write_video(
     return path
 
 
-def _moments(lap: Mapping[str, Array]) -> tuple[Array, Array]:
+def moments_of(lap: Mapping[str, Array]) -> tuple[Array, Array]:
     """Return the times of the frames [s], and the latest row of the lap at each."""
     first, last = float(lap["time_s"][0]), float(lap["time_s"][-1])
     moments = np.arange(first, min(last, first + LONGEST) + 1e-6, 1 / RATE)
@@ -83,7 +83,7 @@ def _moments(lap: Mapping[str, Array]) -> tuple[Array, Array]:
     return moments, np.clip(rows, 0, len(lap["time_s"]) - 1)
 
 
-def _poses(lap: Mapping[str, Array], moments: Array) -> Array:
+def poses_of(lap: Mapping[str, Array], moments: Array) -> Array:
     """Interpolate x [m], y [m], yaw [rad] of the car at `moments`: (n, 3)."""
     from scipy.interpolate import CubicSpline
 

@@ -93,8 +93,11 @@ class Map:
         start = self._pixels(np.array([track.left_edge[0], track.right_edge[0]]))
         cv2.line(self._picture, tuple(start[0].tolist()), tuple(start[1].tolist()), INK, 3, cv2.LINE_AA, shift=4)
 
-    def show(self, place: Array, yaw: float, speed: float) -> U:
-        """Extend the line to the car at `place` (2,) [m]; returns the panel (H, W, 3)."""
+    def show(self, place: Array, yaw: float, speed: float, others: Sequence[tuple[Array, Any]] = ()) -> U:
+        """Extend the line to the car at `place` (2,) [m]; returns the panel (H, W, 3).
+
+        others: x, y [m], yaw [rad] and colour of further cars.
+        """
         (here,) = self._pixels(place[None]).tolist()
         if self._last is not None:
             share = 255 * (speed - self._slow) / (self._fast - self._slow)
@@ -103,11 +106,12 @@ class Map:
             cv2.line(self._picture, self._last, here, colour, 3, cv2.LINE_AA, shift=4)
         self._last = here
         picture = self._picture.copy()
-        shape = np.array([[11, 0], [-7, 6.5], [-7, -6.5]]) / self._scale
-        turn = np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
-        arrow = self._pixels(place + shape @ turn)
-        cv2.fillConvexPoly(picture, arrow, INK, cv2.LINE_AA, shift=4)
-        cv2.polylines(picture, [arrow], True, BACKGROUND, 2, cv2.LINE_AA, shift=4)
+        for pose, colour in (*others, (np.array([*place, yaw]), INK)):
+            shape = np.array([[11, 0], [-7, 6.5], [-7, -6.5]]) / self._scale
+            cos, sin = np.cos(pose[2]), np.sin(pose[2])
+            arrow = self._pixels(pose[:2] + shape @ np.array([[cos, sin], [-sin, cos]]))
+            cv2.fillConvexPoly(picture, arrow, colour, cv2.LINE_AA, shift=4)
+            cv2.polylines(picture, [arrow], True, BACKGROUND, 2, cv2.LINE_AA, shift=4)
         return picture
 
 

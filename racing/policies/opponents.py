@@ -39,12 +39,19 @@ def find_opponents(pool: Any, outputs: Path, env: Mapping[str, Any], *, trust: b
         policy = load_policy(place, outputs, trust=trust)
         rule = f"env.pool: {place} must be the policy {wanted}, it is {policy.sha256[:12]} now; name it anew"
         require(policy.sha256.startswith(wanted), rule)
-        theirs = policy.config.get("env", {})
-        for key in MEANING if theirs else ():
-            differs = f"env.{key} is {theirs.get(key)}, not {env.get(key)}"
-            remedy = f"set env.{key} or take another one"
-            rule = f"env.pool: {place} must have the learner's sensors, its {differs}; {remedy}"
-            require(theirs.get(key) == env.get(key), rule)
+        check_sensors(policy, env, "env.pool")
         names.append(f"{place}#{policy.sha256[:12]}")
         policies.append(policy)
     return Opponents(names=names, policies=policies)
+
+
+def check_sensors(policy: LoadedPolicy, env: Mapping[str, Any], key: str) -> None:
+    """Raise InputError if what a policy says of its sensors differs from a config group `env`.
+
+    key: where the policy is named.
+    """
+    theirs = policy.config.get("env", {})
+    for name in MEANING if theirs else ():
+        differs = f"env.{name} is {theirs.get(name)}, not {env.get(name)}"
+        rule = f"{key}: {policy.name} must have the sensors of the others in the race, its {differs}"
+        require(theirs.get(name) == env.get(name), f"{rule}; set env.{name}, or take another one")

@@ -99,7 +99,7 @@ _RULE_REALS = (
 ).split()
 _RULE_INTS = "substeps laps max_steps min_steps stall_steps random_start seed first_car cars_per_race".split()
 
-_RACE_REALS = "restitution body_friction near window grace spacing".split()
+_RACE_REALS = "restitution body_friction near window jitter grace spacing".split()
 _RACE_INTS = "start wreck contact rays_see_cars together".split()
 
 

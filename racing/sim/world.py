@@ -280,6 +280,7 @@ def pack_race(race: RaceConfig, vehicle: Vehicle, real: Any) -> Array:
         if hasattr(race, name):
             record[name] = getattr(race, name)
     record["window"] = race.window or vehicle.sensor_range / 3
+    record["jitter"] = race.jitter * vehicle.length
     record["spacing"] = GRID_SPACING * vehicle.length
     return record
 

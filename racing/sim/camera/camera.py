@@ -151,12 +151,19 @@ class Camera:
         """(H, W, 3), or (H, W, 1) in gray, of one picture."""
         return self.lens.height, self.lens.width, 1 if self.lens.gray else 3
 
-    def render(self, cars: Array | None = None, indices: Array | None = None, out: Pictures | None = None) -> Pictures:
+    def render(
+        self,
+        cars: Array | None = None,
+        indices: Array | None = None,
+        out: Pictures | None = None,
+        traffic: Array | None = None,
+    ) -> Pictures:
         """Draw what the cars `indices` see: uint8 (K, H, W, 3 or 1), in the order of `indices`.
 
         cars: records of all N = R * C cars, (R, C) or (N,), default world.cars; world.final_cars: ends of episodes.
         indices: (K,) numbers of cars in 0..N-1, default all.
         out: array to fill, of any strides (such as a view of planes), default a new one. It is returned.
+        traffic: records of all, which say who is out, default world.traffic; world.final_traffic with its final_cars.
         Raises ValueError if an array does not fit.
         """
         world = self.world
@@ -170,7 +177,10 @@ class Camera:
         out = np.empty(shape, np.uint8) if out is None else out
         if out.shape != shape or out.dtype != np.uint8:
             raise ValueError(f"out must be uint8 {shape}, got {out.dtype} {out.shape}")
-        world.spread(render.render, len(chosen), LEAST_FRAMES, chosen, everybody, world.rules, *self._fixed, out)
+        around = (world.traffic if traffic is None else traffic).reshape(-1)
+        world.spread(
+            render.render, len(chosen), LEAST_FRAMES, chosen, everybody, around, world.rules, *self._fixed, out
+        )
         return out
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from racing.sim.kernels.kernel import inlined, kernel, real
 from racing.sim.kernels.trig import sincos
+from racing.sim.race.traffic import is_met
 
 ZERO, HALF, ONE = real(0), real(0.5), real(1)
 NEAR = real(0.1)  # [car heights] in front of the camera; what is nearer is cut away
@@ -26,14 +27,14 @@ GROUND = np.array([[-0.54, 0.54], [-0.58, 0.58], [0.0, 0.0]], np.float32)
 
 
 @kernel
-def draw_cars(eye, cars, mine, body, order, corners, outline, picture):
-    """Draw all `cars` (C,) of a race but number `mine` into `picture` (H, W, 3 or 1).
+def draw_cars(eye, cars, traffic, mine, body, order, corners, outline, picture):
+    """Draw the `cars` (C,) of a race, but number `mine` and those that are out, into `picture` (H, W, 3 or 1).
 
     eye, body: records of racing.sim.camera.render. Work space: order (C,), corners (8, 3), outline (2, 5, 3).
     """
     count = 0
     for k in range(len(cars)):
-        if k == mine:
+        if k == mine or not is_met(traffic[k]):
             continue
         away = (cars[k].x - eye.x) ** 2 + (cars[k].y - eye.y) ** 2
         at = count

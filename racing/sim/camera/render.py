@@ -20,6 +20,7 @@ from racing.sim.camera.ground import (
 from racing.sim.kernels.kernel import inlined, kernel, real
 from racing.sim.kernels.rng import Draw
 from racing.sim.kernels.trig import sincos
+from racing.sim.race.traffic import is_met
 
 ZERO, HALF, ONE = real(0), real(0.5), real(1)
 # The camera as it is mounted on the car: [m], [m], [rad], [rad], [pixels]; half the picture's width [pixels].
@@ -38,8 +39,11 @@ ZENITH = real(0.6)  # sine of the elevation from which the sky is no bluer
 
 
 @kernel
-def render(first, last, indices, cars, rules, lens, randomize, body, grounds, levels, texels, pictures):
-    """Draw what the cars indices[first..last-1] see to pictures (K, H, W, 3 or 1) of any strides. cars (N,): all."""
+def render(first, last, indices, cars, traffic, rules, lens, randomize, body, grounds, levels, texels, pictures):
+    """Draw what the cars indices[first..last-1] see to pictures (K, H, W, 3 or 1) of any strides.
+
+    cars (N,), traffic (N,): records of all.
+    """
     wide = pictures.shape[2]
     eyes = np.zeros(1, EYE)
     plan, planned, horizon = np.zeros(pictures.shape[1], ROW), -1, 0
@@ -60,10 +64,10 @@ def render(first, last, indices, cars, rules, lens, randomize, body, grounds, le
             horizon, planned = plan_rows(eye, grounds[car.track], plan), car.track
         draw_ground(eye, grounds[car.track], levels, texels, horizon, plan, work, halves, pairs, picture)
         draw_sky(eye, horizon, work, picture)
-        if rules.cars_per_race > 1:
+        if rules.cars_per_race > 1 and is_met(traffic[i]):
             start = i - i % rules.cars_per_race
-            race = cars[start : start + rules.cars_per_race]
-            draw_cars(eye, race, i - start, body, order, corners, outline, picture)
+            end = start + rules.cars_per_race
+            draw_cars(eye, cars[start:end], traffic[start:end], i - start, body, order, corners, outline, picture)
         if randomize.has_effects:
             apply_effects(rules.seed, key, car.episode, car.steps, randomize, curve, lines, picture)
 

@@ -23,7 +23,7 @@ FASTER = TWO  # [m/s] than the car ahead, at most
 def start_race(first, count, cars, traffic, points, gates, tracks, rules, race):
     """Start the next race of cars first..first+count-1; who starts where goes round with races and episodes.
 
-    race: rules of races. spacing of them: [m] between two places of a grid.
+    race: rules of races. spacing of them: [m] between two places of a grid; jitter: [m] behind one, at most.
     """
     number = race_of(first, rules)
     track = tracks[number % len(tracks)]
@@ -40,6 +40,7 @@ def start_race(first, count, cars, traffic, points, gates, tracks, rules, race):
         place = (k + number + episode) % count
         if race.start == GRID or race.start == ROLLING:
             behind = real(place + 1) * race.spacing * (ONE if race.start == GRID else TWO)
+            behind += race.jitter * uniform(rules.seed, i + rules.first_car, episode, Draw.START_SPEED)
             along = on_lap(line - behind, track.length)
             here = points[track.point_start + int(along / track.spacing) % track.point_count]
             left = place % 2 == 0

@@ -1,0 +1,247 @@
+"""`racing evaluate env=race`: drive trained policies against others and report places, overtakes and contacts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from racing.errors import InputError, require, require_number
+from racing.evaluation.seeds import TEST_SEEDS
+from racing.sim.race.config import MOST_CARS
+
+if TYPE_CHECKING:
+    from racing.evaluation.races import Entrant, RaceLog, Task
+    from racing.policies.loading import LoadedPolicy
+    from racing.sim.track import Track
+    from racing.sim.vehicle import Vehicle
+
+SUITES = ("alone", "follow", "defend", "grid", "braking")
+PACE = 0.85  # of the line follower that the suites put ahead
+BRAKES = (3.0, 4.5)  # [s] when the car ahead brakes fully, and when it lets go
+CARS = 4  # of a race of one entrant
+ROWS = {  # of the table -> digits
+    "win_share": 2,
+    "position": 2,
+    "finish_rate": 3,
+    "overtake_rate": 2,
+    "clean_rate": 2,
+    "overtakes": 2,
+    "overtaken": 2,
+    "lap_ratio": 3,
+    "contacts_per_km": 3,
+    "faults_per_km": 3,
+    "incidents_per_km": 3,
+    "closing_p95": 2,
+    "presence": 2,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where races are driven. reference: reference lap [s]."""
+
+    track: Track
+    vehicle: Vehicle
+    reference: float
+    env: Mapping[str, Any]
+
+
+def check_race(options: Mapping[str, Any], runs: Sequence[Any]) -> None:
+    """Raise InputError unless the options that env=race adds are in their ranges. runs: what `run` names."""
+    require(options["env"] in (None, "race"), f"env must be null or race, got {options['env']!r}; choose one")
+    suites, cars = options["suites"], options["cars"]
+    known = f"suites must be one or several of {', '.join(SUITES)}, got {suites!r}; choose some"
+    require(isinstance(suites, list) and suites != [] and all(suite in SUITES for suite in suites), known)
+    if cars is not None:
+        remedy = "null: one for each run, four for a single one"
+        require_number("cars", cars, 2, MOST_CARS, whole=True, remedy=remedy)
+    few = len(runs) <= (cars or MOST_CARS)
+    require(few, f"cars={cars or MOST_CARS} must seat all {len(runs)} runs; name fewer, or raise cars")
+    if options["env"] is None:
+        return
+    for name, usual in (("driver", "policy"), ("format", None)):
+        wanted = usual is None or options[name] == usual
+        require(wanted, f"{name}={options[name]} does not race; leave it away")
+    require(
+        options["format"] != "csv", "format must be table or json with env=race, got csv; tables are written anyway"
+    )
+
+
+def evaluate_races(options: Mapping[str, Any], policies: Sequence[LoadedPolicy], place: Place, folder: Path) -> None:
+    """Drive the suites, report, write files. Raises InputError for policies that cannot race each other."""
+    from racing.evaluation.evaluate import Diverged
+
+    entrants = entrants_of(policies, place)
+    found: dict[str, Any] = {}
+    files: list[Path] = []
+    for suite in options["suites"]:
+        try:
+            found[suite], written = drive_suite(suite, options, entrants, policies, place, folder)
+        except Diverged as error:
+            raise InputError(f"suite {suite}: {error}") from error
+        files += written
+    if options["format"] == "json":
+        print(json.dumps({"suites": found, "files": [str(path) for path in files]}))
+        return
+    for suite, summary in found.items():
+        print_suite(suite, summary)
+    for path in files:
+        print(path)
+
+
+def entrants_of(policies: Sequence[LoadedPolicy], place: Place) -> list[Entrant]:
+    """The policies as entrants with different names. Raises InputError where one observes something else."""
+    from racing.evaluation.races import policy_entrant
+    from racing.observations import VECTOR
+    from racing.policies.opponents import check_sensors
+
+    first, names, out = policies[0], [], []
+    for policy in policies:
+        size = None
+        if policy.shapes != first.shapes:
+            check_sensors(policy, place.env, "run")
+            size = policy.shapes.get(VECTOR, (0,))[0]
+            fits = size == _sensors(place)
+            rule = f"run: {policy.name} must observe what {first.name} does, or its sensors alone, got {policy.shapes}"
+            require(fits, f"{rule}; name the one that observes most first, or race others")
+        names.append(policy.name)
+        again = names.count(policy.name)
+        out.append(policy_entrant(f"{policy.name} #{again}" if again > 1 else policy.name, policy.predict, size))
+    return out
+
+
+def _sensors(place: Place) -> int:
+    """How many values a lone car's sensors give, in the environment of the races."""
+    from racing.evaluation.races import race_task
+
+    task: Any = race_task(
+        place.env, place.track, place.vehicle, races=1, cars=2, start="grid", laps=1, reference=place.reference, seed=0
+    )
+    return int(getattr(task, "size_alone", 0))
+
+
+def drive_suite(
+    suite: str,
+    options: Mapping[str, Any],
+    entrants: Sequence[Entrant],
+    policies: Sequence[LoadedPolicy],
+    place: Place,
+    folder: Path,
+) -> tuple[dict[str, Any], list[Path]]:
+    """The summary of each entrant in a suite, and the files that were written.
+
+    follow: each starts behind a line follower at PACE. braking: likewise, and that one brakes fully once. defend: each
+    starts ahead of the next entrant, or of itself. grid: all start from standing in a grid, the places go round.
+    """
+    if suite == "alone":
+        return alone(options, entrants, policies, place), []
+    from racing.evaluation.races import line_entrant
+
+    episodes = options["episodes"]
+    if suite == "grid":
+        count = options["cars"] or (len(entrants) if len(entrants) > 1 else CARS)
+        who = np.tile(np.arange(count) % len(entrants), (episodes, 1))
+        log = race(place, entrants, who, "grid", options)
+        return report_of(suite, log, entrants, place, folder, options)
+    summary: dict[str, Any] = {}
+    files: list[Path] = []
+    front = (np.arange(2) + np.arange(episodes)[:, None]) % 2 == 0  # slots that start ahead
+    for number, entrant in enumerate(entrants):
+        if suite == "defend":
+            other, ahead = entrants[(number + 1) % len(entrants)], True
+        else:
+            other, ahead = line_entrant(PACE, BRAKES if suite == "braking" else None), False
+        log = race(place, [entrant, other], np.where(front == ahead, 0, 1), "rolling", options)
+        label = suite if len(entrants) == 1 else f"{suite}-{number + 1}"
+        found, written = report_of(label, log, [entrant, other], place, folder, options)
+        summary[entrant.name] = found[entrant.name]
+        files += written
+    return summary, files
+
+
+def race(
+    place: Place, entrants: Sequence[Entrant], who: Any, start: str, options: Mapping[str, Any]
+) -> tuple[RaceLog, Task]:
+    """Drive one race for each row of `who` (R, C)."""
+    from racing.evaluation.races import drive_races, race_task
+
+    task = race_task(
+        place.env,
+        place.track,
+        place.vehicle,
+        races=len(who),
+        cars=who.shape[1],
+        start=start,
+        laps=options["laps"],
+        reference=place.reference,
+        seed=TEST_SEEDS + options["seed"],
+    )
+    return drive_races(task, entrants, who), task
+
+
+def report_of(
+    label: str,
+    driven: tuple[RaceLog, Task],
+    entrants: Sequence[Entrant],
+    place: Place,
+    folder: Path,
+    options: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[Path]]:
+    """Summary by entrant, and the files of a suite: its table, telemetry and pictures of its liveliest race."""
+    from racing.evaluation.race_files import write_race_files
+    from racing.evaluation.race_result import car_rows, summarise_races
+
+    log, task = driven
+    names = [entrant.name for entrant in entrants]
+    rows = car_rows(log, names, place.reference)
+    files = write_race_files(label, log, rows, names, place.track, folder, telemetry=options["telemetry"])
+    if options["video"]:
+        from racing.evaluation.race_video import write_race_video
+
+        files.append(write_race_video(folder / f"{label}.mp4", task, log, names, label))
+    return summarise_races(rows), files
+
+
+def alone(
+    options: Mapping[str, Any], entrants: Sequence[Entrant], policies: Sequence[LoadedPolicy], place: Place
+) -> dict[str, Any]:
+    """What `racing evaluate` says of each entrant."""
+    from racing.evaluation.evaluate import evaluate
+    from racing.policies.loading import evaluation_task_for
+    from racing.tracks.optimal_lap.lap import limits
+
+    size = {"races": options["episodes"], "laps": options["laps"], "seed": TEST_SEEDS + options["seed"]}
+    least, out = limits([place.track], place.vehicle), {}
+    for entrant, policy in zip(entrants, policies, strict=True):
+        task = evaluation_task_for(policy, [place.track], place.vehicle, [place.reference], **size)
+        found = evaluate(policy.predict, task, [place.reference], least, telemetry=False).summary
+        out[entrant.name] = {key: value for key, value in found.items() if not isinstance(value, dict | list)}
+    return out
+
+
+def print_suite(suite: str, summary: Mapping[str, Mapping[str, Any]]) -> None:
+    """A suite as a table: a column for each entrant, means with their 95 % intervals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    first = next(iter(summary.values()))
+    count = first.get("races", first.get("episodes"))
+    table = Table(suite, *summary, title=f"{suite}: {count} {'starts' if suite == 'alone' else 'races'}")
+    table.title_justify = "left"
+    rows = {"finish_rate": 3, "lap_time_s": 2, "lap_ratio": 3, "limit_ratio": 3} if suite == "alone" else ROWS
+    for key, digits in rows.items():
+        table.add_row(key, *(_cell(values, key, digits) for values in summary.values()))
+    Console(soft_wrap=True).print(table)
+
+
+def _cell(values: Mapping[str, Any], key: str, digits: int) -> str:
+    if values.get(key) is None:
+        return "-"
+    low, high = values.get(f"{key}_low"), values.get(f"{key}_high")
+    span = "" if low is None or high is None else f"  ({low:.{digits}f} .. {high:.{digits}f})"
+    return f"{values[key]:.{digits}f}{span}"

@@ -1,0 +1,58 @@
+"""The files of a suite of races: table, telemetry of every car, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from racing.evaluation.race_result import write_races
+from racing.evaluation.races import RaceLog
+from racing.evaluation.telemetry import COLUMNS, write_parquet
+from racing.sim.track import Track
+
+
+def write_race_files(
+    label: str,
+    log: RaceLog,
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    track: Track,
+    folder: Path,
+    *,
+    telemetry: bool,
+) -> list[Path]:
+    """Write LABEL.csv, one row per car and race, and with telemetry LABEL.parquet and two pictures; returns the paths.
+
+    LABEL.parquet: racing.evaluation.telemetry.COLUMNS; `episode` is the number of the row in LABEL.csv.
+    LABEL_positions.png: positions over time in the liveliest race. LABEL_contacts.png: where cars touched, in all.
+    rows: of racing.evaluation.race_result.car_rows. names: of the entrants.
+    """
+    sheet = folder / f"{label}.csv"
+    write_races(rows, sheet)
+    if not telemetry:
+        return [sheet]
+    from racing.evaluation.race_plots import contacts_picture, positions_picture
+
+    table, positions, contacts = (folder / f"{label}{end}" for end in (".parquet", "_positions.png", "_contacts.png"))
+    write_parquet([telemetry_of_car(log, *place) for place in np.ndindex(*log.who.shape)], table)
+    positions_picture(log, liveliest(log, rows), names, label, positions)
+    contacts_picture(track, log, label, contacts)
+    return [sheet, table, positions, contacts]
+
+
+def liveliest(log: RaceLog, rows: Sequence[Mapping[str, Any]]) -> int:
+    """The race with most overtakes; of several the one with most contacts, then the first."""
+    score = np.zeros((len(log.who), 2))
+    for row in rows:
+        score[row["race"]] += row["overtakes"], row["contacts"]
+    return int(np.lexsort((-score[:, 1], -score[:, 0]))[0])
+
+
+def telemetry_of_car(log: RaceLog, race: int, car: int) -> dict[str, Any]:
+    """Columns of a car's race, start to end: time_s [s] and COLUMNS."""
+    way = log.telemetry[: log.steps[race, car] + 1, race, car]
+    time = (np.arange(len(way)) * log.step_dt).astype(np.float32)
+    return {"time_s": time} | {name: way[:, k] for k, name in enumerate(COLUMNS)}
