@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from racing.errors import InputError, require, require_number
-from racing.evaluation.seeds import TEST_SEEDS
+from racing.evaluation.seeds import SUITES, TEST_SEEDS
 from racing.sim.race.config import MOST_CARS
 
 if TYPE_CHECKING:
-    from racing.evaluation.races import Entrant, RaceLog, Task
+    from racing.evaluation.races import Entrant
+    from racing.evaluation.suites import Driven, Place
     from racing.policies.loading import LoadedPolicy
-    from racing.sim.track import Track
-    from racing.sim.vehicle import Vehicle
 
-SUITES = ("alone", "follow", "defend", "grid", "braking")
-PACE = 0.85  # of the line follower that the suites put ahead
-BRAKES = (3.0, 4.5)  # [s] when the car ahead brakes fully, and when it lets go
-CARS = 4  # of a race of one entrant
+ALONE = "alone"
 ROWS = {  # of the table -> digits
     "win_share": 2,
     "position": 2,
@@ -41,22 +34,12 @@ ROWS = {  # of the table -> digits
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where races are driven. reference: reference lap [s]."""
-
-    track: Track
-    vehicle: Vehicle
-    reference: float
-    env: Mapping[str, Any]
-
-
 def check_race(options: Mapping[str, Any], runs: Sequence[Any]) -> None:
     """Raise InputError unless the options that env=race adds are in their ranges. runs: what `run` names."""
     require(options["env"] in (None, "race"), f"env must be null or race, got {options['env']!r}; choose one")
-    suites, cars = options["suites"], options["cars"]
-    known = f"suites must be one or several of {', '.join(SUITES)}, got {suites!r}; choose some"
-    require(isinstance(suites, list) and suites != [] and all(suite in SUITES for suite in suites), known)
+    suites, cars, all_suites = options["suites"], options["cars"], (ALONE, *SUITES)
+    known = f"suites must be one or several of {', '.join(all_suites)}, got {suites!r}; choose some"
+    require(isinstance(suites, list) and suites != [] and all(suite in all_suites for suite in suites), known)
     if cars is not None:
         remedy = "null: one for each run, four for a single one"
         require_number("cars", cars, 2, MOST_CARS, whole=True, remedy=remedy)
@@ -81,7 +64,7 @@ def evaluate_races(options: Mapping[str, Any], policies: Sequence[LoadedPolicy],
     files: list[Path] = []
     for suite in options["suites"]:
         try:
-            found[suite], written = drive_suite(suite, options, entrants, policies, place, folder)
+            found[suite], written = drive(suite, options, entrants, policies, place, folder)
         except Diverged as error:
             raise InputError(f"suite {suite}: {error}") from error
         files += written
@@ -125,7 +108,7 @@ def _sensors(place: Place) -> int:
     return int(getattr(task, "size_alone", 0))
 
 
-def drive_suite(
+def drive(
     suite: str,
     options: Mapping[str, Any],
     entrants: Sequence[Entrant],
@@ -133,77 +116,37 @@ def drive_suite(
     place: Place,
     folder: Path,
 ) -> tuple[dict[str, Any], list[Path]]:
-    """The summary of each entrant in a suite, and the files that were written.
-
-    follow: each starts behind a line follower at PACE. braking: likewise, and that one brakes fully once. defend: each
-    starts ahead of the next entrant, or of itself. grid: all start from standing in a grid, the places go round.
-    """
-    if suite == "alone":
+    """The summary of each entrant in a suite, and the files that were written."""
+    if suite == ALONE:
         return alone(options, entrants, policies, place), []
-    from racing.evaluation.races import line_entrant
+    from racing.evaluation.suites import drive_suite
 
-    episodes = options["episodes"]
-    if suite == "grid":
-        count = options["cars"] or (len(entrants) if len(entrants) > 1 else CARS)
-        who = np.tile(np.arange(count) % len(entrants), (episodes, 1))
-        log = race(place, entrants, who, "grid", options)
-        return report_of(suite, log, entrants, place, folder, options)
+    size = {"races": options["episodes"], "laps": options["laps"], "seed": TEST_SEEDS + options["seed"]}
+    driven = drive_suite(suite, entrants, place, cars=options["cars"], **size)
     summary: dict[str, Any] = {}
     files: list[Path] = []
-    front = (np.arange(2) + np.arange(episodes)[:, None]) % 2 == 0  # slots that start ahead
-    for number, entrant in enumerate(entrants):
-        if suite == "defend":
-            other, ahead = entrants[(number + 1) % len(entrants)], True
-        else:
-            other, ahead = line_entrant(PACE, BRAKES if suite == "braking" else None), False
-        log = race(place, [entrant, other], np.where(front == ahead, 0, 1), "rolling", options)
-        label = suite if len(entrants) == 1 else f"{suite}-{number + 1}"
-        found, written = report_of(label, log, [entrant, other], place, folder, options)
-        summary[entrant.name] = found[entrant.name]
+    for number, one in enumerate(driven):
+        label = suite if len(driven) == 1 else f"{suite}-{number + 1}"
+        found, written = report_of(label, one, place, folder, options)
+        summary |= {name: values for name, values in found.items() if name in {e.name for e in one.tested}}
         files += written
     return summary, files
 
 
-def race(
-    place: Place, entrants: Sequence[Entrant], who: Any, start: str, options: Mapping[str, Any]
-) -> tuple[RaceLog, Task]:
-    """Drive one race for each row of `who` (R, C)."""
-    from racing.evaluation.races import drive_races, race_task
-
-    task = race_task(
-        place.env,
-        place.track,
-        place.vehicle,
-        races=len(who),
-        cars=who.shape[1],
-        start=start,
-        laps=options["laps"],
-        reference=place.reference,
-        seed=TEST_SEEDS + options["seed"],
-    )
-    return drive_races(task, entrants, who), task
-
-
 def report_of(
-    label: str,
-    driven: tuple[RaceLog, Task],
-    entrants: Sequence[Entrant],
-    place: Place,
-    folder: Path,
-    options: Mapping[str, Any],
+    label: str, driven: Driven, place: Place, folder: Path, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Path]]:
     """Summary by entrant, and the files of a suite: its table, telemetry and pictures of its liveliest race."""
     from racing.evaluation.race_files import write_race_files
     from racing.evaluation.race_result import car_rows, summarise_races
 
-    log, task = driven
-    names = [entrant.name for entrant in entrants]
-    rows = car_rows(log, names, place.reference)
-    files = write_race_files(label, log, rows, names, place.track, folder, telemetry=options["telemetry"])
+    names = [entrant.name for entrant in driven.entrants]
+    rows = car_rows(driven.log, names, place.reference)
+    files = write_race_files(label, driven.log, rows, names, place.track, folder, telemetry=options["telemetry"])
     if options["video"]:
         from racing.evaluation.race_video import write_race_video
 
-        files.append(write_race_video(folder / f"{label}.mp4", task, log, names, label))
+        files.append(write_race_video(folder / f"{label}.mp4", driven.task, driven.log, names, label))
     return summarise_races(rows), files
 
 
@@ -231,9 +174,9 @@ def print_suite(suite: str, summary: Mapping[str, Mapping[str, Any]]) -> None:
 
     first = next(iter(summary.values()))
     count = first.get("races", first.get("episodes"))
-    table = Table(suite, *summary, title=f"{suite}: {count} {'starts' if suite == 'alone' else 'races'}")
+    table = Table(suite, *summary, title=f"{suite}: {count} {'starts' if suite == ALONE else 'races'}")
     table.title_justify = "left"
-    rows = {"finish_rate": 3, "lap_time_s": 2, "lap_ratio": 3, "limit_ratio": 3} if suite == "alone" else ROWS
+    rows = {"finish_rate": 3, "lap_time_s": 2, "lap_ratio": 3, "limit_ratio": 3} if suite == ALONE else ROWS
     for key, digits in rows.items():
         table.add_row(key, *(_cell(values, key, digits) for values in summary.values()))
     Console(soft_wrap=True).print(table)
@@ -243,5 +186,5 @@ def _cell(values: Mapping[str, Any], key: str, digits: int) -> str:
     if values.get(key) is None:
         return "-"
     low, high = values.get(f"{key}_low"), values.get(f"{key}_high")
-    span = "" if low is None or high is None else f"  ({low:.{digits}f} .. {high:.{digits}f})"
+    span = "" if low is None or high is None else f" ({low:.{digits}f}..{high:.{digits}f})"
     return f"{values[key]:.{digits}f}{span}"

@@ -65,9 +65,10 @@ def summarise_races(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]
     """By entrant; NAME_low and NAME_high bound a 95 % interval, None where there is nothing to average.
 
     races, cars (in all of them); win_share (of the races that it took part in, by any of its cars) and finish_rate
-    (Wilson); overtake_rate (share of its cars that overtook at least once) and clean_rate (that were not at fault in
-    any contact), likewise; position, overtakes, overtaken (means of a race, Student's t), lap_ratio; per km driven
-    contacts_per_km, faults_per_km, incidents_per_km; closing_p95 [m/s] over its cars; presence (mean).
+    (Wilson); overtake_rate (share of its cars that overtook at least once), clean_rate (that were not at fault in any
+    contact) and success_rate (that overtook, were not at fault and finished), likewise; position, overtakes, overtaken,
+    lap_ratio (means of its cars, Student's t); per km driven contacts_per_km, faults_per_km, incidents_per_km;
+    closing_p95 [m/s] over its cars; presence (mean).
     """
     out = {}
     for name in dict.fromkeys(row["entrant"] for row in rows):
@@ -80,6 +81,8 @@ def summarise_races(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]
         values |= _rate("finish_rate", sum(row["finished"] for row in mine), len(mine))
         values |= _rate("overtake_rate", sum(row["overtakes"] > 0 for row in mine), len(mine))
         values |= _rate("clean_rate", sum(row["at_fault"] == 0 for row in mine), len(mine))
+        good = sum(row["overtakes"] > 0 and row["at_fault"] == 0 and row["finished"] for row in mine)
+        values |= _rate("success_rate", good, len(mine))
         for key in ("position", "overtakes", "overtaken", "lap_ratio"):
             mean, low, high = mean_interval([row[key] for row in mine if row[key] is not None])
             values |= {key: mean, f"{key}_low": low, f"{key}_high": high}

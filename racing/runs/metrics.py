@@ -8,7 +8,8 @@ from typing import Any
 
 HEADLINE = ("finish_rate", "lap_time_s", "lap_ratio", "limit_ratio")  # of a summary; in tables, comparisons, MLflow
 SMOOTHNESS = ("steering_change", "steering_spectrum")  # less is smoother
-VALIDATION = (*HEADLINE, "off_track_m")  # what a journal keeps of the evaluations on the way
+RACE = ("race/overtake_rate", "race/clean_rate", "race/success_rate")  # of env=race
+VALIDATION = (*HEADLINE, "off_track_m", *RACE)  # what a journal keeps of the evaluations on the way
 
 # What earlier versions called a metric -> its name now. A name ending in / stands for all that begin with it.
 RENAMED_METRICS = {
@@ -30,8 +31,10 @@ def current_name(metric: str) -> str:
 def rank(summary: Mapping[str, Any], target_finish_rate: float = 1.0) -> tuple[float, float]:
     """Order of results, the better one is greater: who finishes more often, then who laps faster.
 
-    summary: with `finish_rate` in [0, 1] and `lap_ratio` (lap time / reference lap; None without a lap).
+    summary: with `finish_rate` in [0, 1] and `lap_ratio` (lap time / reference lap; None without a lap). Of races, with
+    `race`: how often it finishes alone is multiplied by how often it overtakes without fault.
     target_finish_rate: finishing more often than this does not count.
     """
     ratio = summary["lap_ratio"]
-    return min(float(summary["finish_rate"]), target_finish_rate), -math.inf if ratio is None else -float(ratio)
+    rate = min(float(summary["finish_rate"]), target_finish_rate) * summary.get("race", {}).get("success_rate", 1.0)
+    return rate, -math.inf if ratio is None else -float(ratio)

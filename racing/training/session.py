@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stable_baselines3.common.callbacks import CallbackList
@@ -12,10 +12,12 @@ from torch.backends import cudnn
 
 from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
-from racing.evaluation.evaluate import evaluate, evaluation_task
+from racing.evaluation.evaluate import Policy, evaluate, evaluation_task
 from racing.evaluation.files import VIDEO, facts_of, write_files
+from racing.evaluation.races import policy_entrant
 from racing.evaluation.result import Evaluation, flat_metrics
 from racing.evaluation.seeds import TEST_SEEDS, VALIDATION_SEEDS
+from racing.evaluation.suites import Place, overtaking
 from racing.policies.export import describe, export_policy, record_observations
 from racing.policies.init_from import shape_text
 from racing.runs.checkpoints import Checkpoint, Checkpoints
@@ -162,7 +164,29 @@ def evaluate_policy(experiment: Experiment, seeds: int, *, telemetry: bool) -> E
         threads=experiment.hardware.sim_threads,
     )
     driver = greedy(experiment.model)
-    return evaluate(driver, task, experiment.references, experiment.limits, telemetry=telemetry)
+    result = evaluate(driver, task, experiment.references, experiment.limits, telemetry=telemetry)
+    if config["env"].get("cars", 1) == 1:
+        return result
+    return replace(result, summary={**result.summary, "race": _overtaking(experiment, driver, seeds)})
+
+
+def _overtaking(experiment: Experiment, driver: Policy, seeds: int) -> dict[str, Any]:
+    """What the policy does behind a slower car on the first of the tracks that it is evaluated on."""
+    config = experiment.config.values
+    place = Place(
+        track=experiment.eval_tracks[0],
+        vehicle=experiment.vehicle,
+        reference=experiment.references[0],
+        env=config["env"],
+    )
+    return overtaking(
+        policy_entrant("policy", driver),
+        place,
+        races=config["eval"]["episodes"],
+        laps=config["eval"]["laps"],
+        seed=seeds + config["seed"],
+        threads=experiment.hardware.sim_threads,
+    )
 
 
 class BestLapVideo(TrainingObserver):

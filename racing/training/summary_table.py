@@ -27,6 +27,10 @@ def print_summary(run: Any, outputs: Path) -> None:
         "finish rate", f"{s['finish_rate']:.2f} of {s['episodes']} unseen starts x {s['laps_per_episode']} laps"
     )
     table.add_row("lap time", f"{lap}{ratio}, {s['vehicle']} with {s['tyre_model']} tyres")
+    if "race" in s:
+        race = s["race"]
+        rates = f"overtakes {race['overtake_rate']:.2f}, without fault {race['clean_rate']:.2f}"
+        table.add_row("in traffic", f"{rates} of {race['races']} races behind a slower car")
     table.add_row("training", f"{s['learning_s']:.1f} s, {s['steps']:,} steps, {s['steps_per_s']:,} steps/s")
     Console(soft_wrap=True).print(table)
     print(f"run      {run.path}")

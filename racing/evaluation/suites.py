@@ -1,0 +1,84 @@
+"""Situations in which racers are tested: behind a slower car, ahead of a faster one, in a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from racing.evaluation.race_result import car_rows, summarise_races
+from racing.evaluation.races import Entrant, RaceLog, Task, drive_races, line_entrant, race_task
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
+
+PACE = 0.85  # of the line follower that is put ahead
+BRAKES = (3.0, 4.5)  # [s] when it brakes fully, and when it lets go
+CARS = 4  # in a grid of one entrant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where races are driven, and what cars sense. reference: reference lap [s]. env: config group."""
+
+    track: Track
+    vehicle: Vehicle
+    reference: float
+    env: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driven:
+    """Races that were driven. entrants: of them. tested: those of them whose result counts."""
+
+    task: Task
+    log: RaceLog
+    entrants: Sequence[Entrant]
+    tested: Sequence[Entrant]
+
+
+def drive_suite(
+    suite: str,
+    entrants: Sequence[Entrant],
+    place: Place,
+    *,
+    races: int,
+    laps: int,
+    seed: int,
+    cars: int | None = None,
+    threads: int = 1,
+) -> list[Driven]:
+    """Drive a suite of racing.evaluation.seeds.SUITES: all entrants together in a grid, else one after another.
+
+    follow: each starts behind a line follower at PACE. braking: likewise, and that one brakes fully once. defend: each
+    starts ahead of the next entrant, or of itself. grid: all start from standing, the places go round.
+
+    races: of each. cars: in the grid; None: one for each entrant, CARS for a single one.
+    """
+
+    def drive(together: Sequence[Entrant], tested: Sequence[Entrant], who: Any, start: str) -> Driven:
+        size = {"races": races, "cars": who.shape[1], "laps": laps, "seed": seed, "threads": threads}
+        task = race_task(place.env, place.track, place.vehicle, start=start, reference=place.reference, **size)
+        return Driven(task=task, log=drive_races(task, together, who), entrants=together, tested=tested)
+
+    if suite == "grid":
+        count = cars or (len(entrants) if len(entrants) > 1 else CARS)
+        return [drive(entrants, entrants, np.tile(np.arange(count) % len(entrants), (races, 1)), "grid")]
+    ahead = (np.arange(2) + np.arange(races)[:, None]) % 2 == 0  # slots that start in front
+    out = []
+    for number, entrant in enumerate(entrants):
+        if suite == "defend":
+            other = entrants[(number + 1) % len(entrants)]
+            out.append(drive([entrant, other], [entrant], np.where(ahead, 0, 1), "rolling"))
+        else:
+            other = line_entrant(PACE, BRAKES if suite == "braking" else None)
+            out.append(drive([entrant, other], [entrant], np.where(ahead, 1, 0), "rolling"))
+    return out
+
+
+def overtaking(entrant: Entrant, place: Place, **size: Any) -> dict[str, Any]:
+    """The summary of one entrant in suite follow. size: races, laps, seed, threads."""
+    (driven,) = drive_suite("follow", [entrant], place, **size)
+    rows = car_rows(driven.log, [one.name for one in driven.entrants], place.reference)
+    return summarise_races(rows)[entrant.name]
