@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from racing.sim.variation.config import LIMITS
+
 RENAMED_FIELDS = {"advance": "progress_delta"}  # of saved records: what earlier versions called them
 
 
@@ -81,6 +83,10 @@ _TRAFFIC_INTS = (
     "steps_near",  # steps since the start of the episode after which another car was within the window
     "alone",  # 1: it neither sees nor touches others, nor they it. Whoever makes the world sets it; it stays
 )
+_VARIATION_REALS = (
+    *LIMITS,  # what is drawn, see racing.sim.variation.config.VariationConfig
+    "acceleration",  # [m/s^2] that drive or brakes give now, behind the throttle's lag; brake negative
+)
 _VEHICLE_REALS = (
     "mass yaw_inertia front_axle rear_axle cg_height friction stiffness_front stiffness_rear tyre_shape max_steer "
     "max_steer_rate max_drive max_brake switch_speed max_speed min_speed drag rolling drive_front brake_front "
@@ -115,6 +121,11 @@ def car(real: Any) -> np.dtype[Any]:
 def traffic(real: Any) -> np.dtype[Any]:
     """What one car of a race has to do with the others."""
     return _record(_TRAFFIC_REALS, _TRAFFIC_INTS, real)
+
+
+def variation(real: Any) -> np.dtype[Any]:
+    """What of one car differs from its vehicle in its present episode, number `episode`."""
+    return _record(_VARIATION_REALS, ["episode"], real)
 
 
 def race(real: Any) -> np.dtype[Any]:

@@ -30,6 +30,7 @@ from racing.sim.kernels.trig import arctan, sincos, wrap
 from racing.sim.localisation import gate_crossing, heading_error, locate, shortest
 from racing.sim.rays import clearance, field_of, scan
 from racing.sim.records import Ending
+from racing.sim.variation import kernels as variation
 
 ZERO, ONE, TWO = real(0), real(1), real(2)
 SLOW = real(0.1)  # [m/s] below it the slip angle is not resolved
@@ -43,26 +44,27 @@ STEER_TARGET = DEMAND + 1  # [rad] road-wheel angle
 X_BEFORE = STEER_TARGET + 1  # [m] before the environment step
 Y_BEFORE = X_BEFORE + 1
 FRICTION = Y_BEFORE + 1  # [-]
-BLOCK_ROWS = FRICTION + 1
+VARIED = FRICTION + 1  # and the rows after it: what of the cars differs (racing.sim.variation.kernels)
+BLOCK_ROWS = VARIED + variation.VARIED_ROWS
 GATES_PER_STEP = 4
 BACKWARDS = real(20.0)  # [m] or a tenth of the lap: so much progress lost is the wrong way
 
 
 @kernel
-def integrate(cars, actions, first, count, vehicle, rules, block, tracks, grip):
+def integrate(cars, actions, first, count, vehicle, rules, block, tracks, grip, vary):
     """Move cars first..first+count-1, count <= LANES, by one environment step.
 
-    actions (N, 2): steering, throttle/brake, clipped to [-1, 1].
+    actions (N, 2): steering, throttle/brake, clipped to [-1, 1]. vary: as in `step`.
     block (BLOCK_ROWS, LANES): work space; afterwards its rows X_BEFORE and Y_BEFORE hold where the cars were.
     """
-    load(cars, actions, first, count, vehicle, block)
-    for _ in range(rules.substeps):
-        move(cars, first, count, vehicle, rules, block, tracks, grip)
-    store(cars, actions, first, count, vehicle, block)
+    load(cars, actions, first, count, vehicle, rules, block, vary)
+    for number in range(rules.substeps):
+        move(cars, first, count, vehicle, rules, block, tracks, grip, vary, number)
+    store(cars, actions, first, count, vehicle, block, vary)
 
 
 @kernel
-def load(cars, actions, first, count, vehicle, block):
+def load(cars, actions, first, count, vehicle, rules, block, vary):
     """Write cars first..first+count-1, and what their drivers ask for, to the columns of a block."""
     for j in range(count):
         car = cars[first + j]
@@ -71,32 +73,63 @@ def load(cars, actions, first, count, vehicle, block):
         pedal = min(max(actions[first + j, 1], -ONE), ONE)
         block[DEMAND, j] = pedal * (vehicle.max_drive if pedal >= ZERO else vehicle.max_brake)
         block[X_BEFORE, j], block[Y_BEFORE, j] = car.x, car.y
+    if vary is not None:
+        rows = block[VARIED:]
+        variation.fit(cars, actions, first, count, vehicle, rules, vary, rows)
+        for j in range(count):
+            block[STEER, j] += rows[variation.OFFSET, j]  # of the wheels; the car's own is what its steering says
+            block[DEMAND, j] = vary.cars[first + j].acceleration
 
 
 @kernel
-def move(cars, first, count, vehicle, rules, block, tracks, grip):
-    """Move the columns of a block, cars first..first+count-1, by one physics step."""
+def move(cars, first, count, vehicle, rules, block, tracks, grip, vary, number):
+    """Move the columns of a block, cars first..first+count-1, by physics step `number` of an environment step."""
     for j in range(count):
         here = grip_at(grip, tracks[cars[first + j].track], block[X, j], block[Y, j])
         block[FRICTION, j] = vehicle.friction * here
-    drive(block, vehicle, rules.physics_dt)
+        if vary is not None:
+            block[FRICTION, j] *= block[VARIED + variation.FRICTION, j]
+    if vary is not None:
+        variation.actuate(block[VARIED:], number, block[STEER_TARGET], block[DEMAND])
+    drive(block, vehicle, rules.physics_dt, vary)
 
 
 @kernel
-def store(cars, actions, first, count, vehicle, block):
+def store(cars, actions, first, count, vehicle, block, vary):
     """Read cars first..first+count-1 from the columns of a block, where they are after an environment step."""
-    state = seven(block, STATE)
-    put_seven(block, SLOPE, derivative(state, ZERO, lanes_of(block[DEMAND]), lanes_of(block[FRICTION]), vehicle))
+    if vary is None:
+        put_slope(block, vehicle)
+    else:
+        put_slope(block, variation.varied(vehicle, block[VARIED:]))
     for j in range(count):
         car = cars[first + j]
         pack(car, vehicle, block, j)
         car.steering_change = abs(actions[first + j, 0] - car.steering_command)
         car.steering_command, car.throttle_command = actions[first + j, 0], actions[first + j, 1]
+        if vary is not None:
+            car.steer -= block[VARIED + variation.OFFSET, j]
+            vary.cars[first + j].acceleration = block[DEMAND, j]
 
 
 @kernel
-def drive(block, vehicle, dt):
+def drive(block, vehicle, dt, vary):
     """Move all columns of a block by one physics step of dt [s]."""
+    if vary is None:
+        advance(block, vehicle, dt)
+    else:
+        advance(block, variation.varied(vehicle, block[VARIED:]), dt)
+
+
+@inlined
+def put_slope(block, vehicle):
+    """Write the derivatives of the columns of a block, whose wheels are held."""
+    demand, friction = lanes_of(block[DEMAND]), lanes_of(block[FRICTION])
+    put_seven(block, SLOPE, derivative(seven(block, STATE), ZERO, demand, friction, vehicle))
+
+
+@inlined
+def advance(block, vehicle, dt):
+    """Move all columns of a block by one physics step of dt [s]. vehicle: a record, or a VariedVehicle."""
     state = seven(block, STATE)
     rate = (lanes_of(block[STEER_TARGET]) - state[STEER]) / dt
     after = rk4(state, rate, lanes_of(block[DEMAND]), lanes_of(block[FRICTION]), dt, vehicle)
@@ -308,16 +341,40 @@ def find_next_gate(car, gates, track):
 
 
 @kernel
-def begin(first, last, cars, points, gates, grid, tracks, rules, ranges):
+def begin(first, last, cars, points, gates, grid, tracks, rules, ranges, vary):
     """Start a new episode of cars first..last-1 and measure their rays; arguments as in `step`."""
     for i in range(first, last):
         start_episode(cars[i], i, points, gates, tracks, rules)
-    scan(cars, np.arange(first, last), grid, tracks, rules.field_of_view, rules.range, ranges)
+    sense(np.arange(first, last), cars, grid, tracks, rules, ranges, vary)
+
+
+@kernel
+def sense(chosen, cars, grid, tracks, rules, ranges, vary):
+    """Measure the rays of the cars `chosen` (n,), after what differs of those that begin an episode is drawn."""
+    scan(cars, chosen, grid, tracks, rules.field_of_view, rules.range, ranges)
+    if vary is not None:
+        for i in chosen:
+            variation.renew(i, cars, vary, rules)
+        variation.disturb(chosen, cars, vary, rules, ranges)
 
 
 @kernel
 def step(
-    first, last, actions, cars, final_cars, points, gates, grid, grip, tracks, vehicle, rules, ranges, final_ranges
+    first,
+    last,
+    actions,
+    cars,
+    final_cars,
+    points,
+    gates,
+    grid,
+    grip,
+    tracks,
+    vehicle,
+    rules,
+    ranges,
+    final_ranges,
+    vary,
 ):
     """Advance cars first..last-1 by one environment step. Records: racing.sim.records.
 
@@ -329,22 +386,25 @@ def step(
     tracks (K,) track records: where each track lies in points, gates, grid and grip.
     vehicle, rules: one record each, the same for all cars.
     ranges (N, R) [m]: rays of `cars`. final_ranges (N, R) [m]: rays of `final_cars`, written where an episode ended.
+    vary: racing.sim.variation.kernels.Vary, or None: all cars are as the vehicle.
     """
     block = np.zeros((BLOCK_ROWS, LANES), ranges.dtype)
     for i in range(first, last):
         j = (i - first) % LANES
         if j == 0:
-            integrate(cars, actions, i, min(LANES, last - i), vehicle, rules, block, tracks, grip)
+            integrate(cars, actions, i, min(LANES, last - i), vehicle, rules, block, tracks, grip, vary)
         keep_up(cars[i], points, gates, grid, tracks, rules, block[X_BEFORE, j], block[Y_BEFORE, j])
     chosen = np.arange(first, last)
-    scan(cars, chosen, grid, tracks, rules.field_of_view, rules.range, ranges)
+    sense(chosen, cars, grid, tracks, rules, ranges, vary)
     restarts = 0
     for i in range(first, last):
         car = cars[i]
         final_cars[i] = car
+        if vary is not None:
+            vary.final[i] = vary.cars[i]
         if car.ended != Ending.RUNNING:
             final_ranges[i] = ranges[i]
             start_episode(car, i, points, gates, tracks, rules)
             chosen[restarts] = i
             restarts += 1
-    scan(cars, chosen[:restarts], grid, tracks, rules.field_of_view, rules.range, ranges)
+    sense(chosen[:restarts], cars, grid, tracks, rules, ranges, vary)

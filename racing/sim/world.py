@@ -19,6 +19,8 @@ from racing.sim.joined import Joined
 from racing.sim.race import step as race_step
 from racing.sim.race.config import MOST_CARS, RaceConfig
 from racing.sim.track import Track
+from racing.sim.variation.config import LIMITS, VariationConfig
+from racing.sim.variation.kernels import Vary
 from racing.sim.vehicle import MODELS, Vehicle
 
 Array = npt.NDArray[Any]
@@ -65,6 +67,8 @@ class World:
       final_cars (R, C): the state before restarts. final_ranges: its rays, valid where final_cars["ended"] > 0.
       traffic, final_traffic (R, C) records (racing.sim.records.traffic): what a car has to do with the others of its
       race, now and before restarts; all zero where there are none.
+      variations, final_variations (R, C) records (racing.sim.records.variation): what of a car differs from the
+      vehicle in its episode, now and before restarts; absent (None) where nothing does.
     Fixed: points (P,) centreline records of all tracks, track_table (K,) where each track's lie in them.
     """
 
@@ -81,6 +85,7 @@ class World:
         action_repeat: int = 2,
         episodes: EpisodeConfig | None = None,
         race: RaceConfig | None = None,
+        variation: VariationConfig | None = None,
         start_speeds: Sequence[Array] | None = None,
         racelines: Sequence[Raceline] | None = None,
         threads: int = 1,
@@ -96,6 +101,7 @@ class World:
         action_repeat: control periods of an environment step, >= 1.
         episodes: how they start and end.
         race: rules of races of several cars; default RaceConfig().
+        variation: in which ranges cars differ from the vehicle; default not at all.
         start_speeds: per track (M,) [m/s] at its centreline points: what `episodes.start_speed` is a share of; default
         a tenth of top speed.
         racelines: per track what observers preview and rewards compare speeds with; default the centreline at top
@@ -120,6 +126,8 @@ class World:
         self._vehicle = pack_vehicle(vehicle, self.real)
         self._rules = self._pack_rules(substeps, seed, first_race * cars_per_race)
         self._race = pack_race(self.race, vehicle, self.real)
+        self.variation = variation or VariationConfig()
+        self.variation.check_vehicle(vehicle)
         shape = (races, cars_per_race)
         self.cars = np.zeros(shape, records.car(self.real))
         self.cars["episode"] = -1
@@ -128,6 +136,7 @@ class World:
         self.final_traffic = self.traffic.copy()
         self.ranges = np.zeros((*shape, self.range_finder.rays), self.real)
         self.final_ranges = self.ranges.copy()
+        self._make_variations(shape)
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
     def _pack_tracks(self, start_speeds: Sequence[Array] | None, racelines: Sequence[Raceline] | None) -> None:
@@ -174,6 +183,24 @@ class World:
         rules["seed"], rules["first_car"], rules["cars_per_race"] = seed & 0x7FFFFFFF, first_car, self.cars_per_race
         return rules
 
+    def _make_variations(self, shape: tuple[int, int]) -> None:
+        """What of the cars differs from the vehicle, and their last commands; None where nothing does."""
+        self.variations: Array | None = None
+        self.final_variations: Array | None = None
+        self._commands: Array | None = None
+        self._vary: Vary | None = None
+        if not self.variation.names:
+            return
+        low, high = np.array([self.variation.bounds(name) for name in LIMITS], self.real).T.copy()
+        longest = int(self.variation.bounds("command_delay")[1] / self.step_dt) + 1  # [environment steps]
+        self.variations = np.zeros(shape, records.variation(self.real))
+        self.variations["episode"] = -1
+        self.final_variations = self.variations.copy()
+        self._commands = np.zeros((self.num_cars, longest + 2, 2), self.real)
+        cars, final = self.variations.reshape(-1), self.final_variations.reshape(-1)
+        drawn = cars.view(self.real).reshape(self.num_cars, -1)[:, : len(LIMITS)]
+        self._vary = Vary(cars, final, drawn, self._commands, low, high)
+
     @property
     def num_cars(self) -> int:
         """Number of cars in all races."""
@@ -214,16 +241,18 @@ class World:
     def restart_all(self) -> None:
         """Begin every car's sequence of episodes anew: the next `reset` starts its first one."""
         self.cars["episode"] = -1
+        if self.variations is not None:
+            self.variations["episode"] = -1
 
     def reset(self) -> None:
         """Start the next episode of every car."""
         cars, ranges = self.cars.reshape(-1), self.ranges.reshape(self.num_cars, -1)
         place = (self.points, self._gates, self._grid, self.track_table)
         if self.cars_per_race == 1:
-            self._run(step.begin, cars, *place, self._rules[()], ranges)
+            self._run(step.begin, cars, *place, self._rules[()], ranges, self._vary)
             return
         rules = (self._vehicle[()], self._rules[()], self._race[()])
-        self._run(race_step.begin_races, cars, self.traffic.reshape(-1), *place, *rules, ranges)
+        self._run(race_step.begin_races, cars, self.traffic.reshape(-1), *place, *rules, ranges, self._vary)
 
     def step(self, actions: Array) -> None:
         """Advance every car by one environment step.
@@ -235,10 +264,11 @@ class World:
         place = (self.points, self._gates, self._grid, self._grip, self.track_table, self._vehicle[()], self._rules[()])
         ranges = (self.ranges.reshape(self.num_cars, -1), self.final_ranges.reshape(self.num_cars, -1))
         if self.cars_per_race == 1:
-            self._run(step.step, commands, cars, final_cars, *place, *ranges)
+            self._run(step.step, commands, cars, final_cars, *place, *ranges, self._vary)
             return
         traffic = (self.traffic.reshape(-1), self.final_traffic.reshape(-1))
-        self._run(race_step.step_races, commands, cars, final_cars, *traffic, *place, self._race[()], *ranges)
+        rest = (self._race[()], *ranges, self._vary)
+        self._run(race_step.step_races, commands, cars, final_cars, *traffic, *place, *rest)
 
     def get_state(self) -> dict[str, Array]:
         """Everything that changes while the world runs, as copies."""
@@ -256,7 +286,8 @@ class World:
         """Views of what changes; the seed does with `reseed`."""
         names = ["cars", "final_cars", "ranges", "final_ranges"]
         names += ["traffic", "final_traffic"] if self.cars_per_race > 1 else []
-        return {name: getattr(self, name) for name in names} | {"seed": self._rules["seed"]}
+        names += ["variations", "final_variations", "_commands"] if self.variation.names else []
+        return {name.lstrip("_"): getattr(self, name) for name in names} | {"seed": self._rules["seed"]}
 
 
 def pack_vehicle(vehicle: Vehicle, real: Any) -> Array:

@@ -39,7 +39,9 @@ class Draw(IntEnum):
     COLOR = 26  # and 27, 28: one per channel
     BLUR = 32
     RESPAWN_PLACE = 40  # and 41 to 55: places that a car may respawn at
-    FRAME_NOISE = 64  # and all above: one per step of the episode
+    FRAME_NOISE = 64  # and the 2^31 above: one per step of the episode
+    VARIATION = 1 << 32  # and those above: one per range of racing.sim.variation.config.LIMITS
+    RAY = 1 << 48  # and all above: 4096 per step of the episode, one per ray
 
 
 @kernel
@@ -57,9 +59,14 @@ def bits(seed, key, episode, draw):
     seed: of the world. key: number of the car, or of the race, counted over all batches (`first_race` of a world).
     episode: number of the car's episode. draw: a Draw, plus an offset where it says so.
     """
+    return scramble(stream(seed, key, episode) + np.uint64(draw) * GOLDEN)
+
+
+@kernel
+def stream(seed, key, episode):
+    """What all draws of an episode have in common; arguments as in `bits`."""
     z = scramble(np.uint64(seed) * GOLDEN + np.uint64(key))
-    z = scramble(z + np.uint64(episode) * GOLDEN)
-    return scramble(z + np.uint64(draw) * GOLDEN)
+    return scramble(z + np.uint64(episode) * GOLDEN)
 
 
 @kernel

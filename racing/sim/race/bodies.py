@@ -17,12 +17,13 @@ SIDEWAYS = real(0.3)  # [m/s] by which one car moves more towards the other than
 
 
 @kernel
-def touch(block, column, first, count, vehicle, race, traffic, bodies, contacts):
+def touch(block, column, first, count, vehicle, race, traffic, bodies, contacts, vary):
     """Let the cars of a race touch: cars first..first+count-1, in the columns of a block from `column` on."""
     if not near_each_other(block, column, count, vehicle):
         return
     for k in range(count):
         put_body(block, column + k, is_met(traffic[first + k]), vehicle, bodies, k)
+        bodies[contact.LIGHTNESS, k] = ONE if vary is None else ONE / vary.cars[first + k].mass
     found = find_contacts(bodies, count, vehicle.length, vehicle.width, contacts)
     if found == 0:
         return

@@ -20,11 +20,12 @@ PUSH = real(0.3)  # share of an overlap that a physics step takes away,
 SLACK = real(0.005)  # beyond so much [car lengths], which stays: cars that lean on each other don't tremble
 FARTHEST_PUSH = real(0.02)  # [car lengths] that a car is pushed in a physics step
 # Rows of a race's bodies, a column per car. Centre of the bodywork [m], its direction, velocity [m/s] and yaw rate
-# [rad/s] in the world's frame; what contacts add to them, and where they push it [m].
-X, Y, COS, SIN, VX, VY, SPIN = range(7)
-ADD_VX, ADD_VY, ADD_SPIN, PUSH_X, PUSH_Y = range(7, 12)
-CONTACTS = 12  # number of cars that this one hits now
-BODY_ROWS = 13
+# [rad/s] in the world's frame; the vehicle's mass as a multiple of its own; what contacts add to the velocities, and
+# where they push it [m].
+X, Y, COS, SIN, VX, VY, SPIN, LIGHTNESS = range(8)
+ADD_VX, ADD_VY, ADD_SPIN, PUSH_X, PUSH_Y = range(8, 13)
+CONTACTS = 13  # number of cars that this one hits now
+BODY_ROWS = 14
 # Columns of a contact: the two cars, the normal from the first to the second, how deep they overlap [m], where [m] from
 # the centre of the first, and how fast they meet [m/s], negative: they part.
 FIRST, SECOND, NORMAL_X, NORMAL_Y, DEPTH, AT_X, AT_Y, CLOSING = range(8)
@@ -162,7 +163,8 @@ def bump(bodies, contact, vehicle, restitution, friction):
     i, j, vx, vy, ax, ay, bx, by = meeting(bodies, contact)
     nx, ny = contact[NORMAL_X], contact[NORMAL_Y]
     tx, ty = -ny, nx
-    times_i, times_j = bodies[CONTACTS, i], bodies[CONTACTS, j]
+    light_i, light_j = bodies[LIGHTNESS, i], bodies[LIGHTNESS, j]
+    times_i, times_j = bodies[CONTACTS, i] * light_i, bodies[CONTACTS, j] * light_j
     a_normal, a_tangent = ax * ny - ay * nx, ax * ty - ay * tx  # [m] levers
     b_normal, b_tangent = bx * ny - by * nx, bx * ty - by * tx
     light = (times_i + times_j) * vehicle.inv_mass  # of the parts of the two cars that meet here
@@ -174,12 +176,12 @@ def bump(bodies, contact, vehicle, restitution, friction):
     sliding = vx * tx + vy * ty + push * mixed  # after the push
     rub = min(max(-sliding / tangent, -friction * push), friction * push)
     px, py = push * nx + rub * tx, push * ny + rub * ty
-    bodies[ADD_VX, i] -= px * vehicle.inv_mass
-    bodies[ADD_VY, i] -= py * vehicle.inv_mass
-    bodies[ADD_SPIN, i] -= (ax * py - ay * px) * vehicle.inv_inertia
-    bodies[ADD_VX, j] += px * vehicle.inv_mass
-    bodies[ADD_VY, j] += py * vehicle.inv_mass
-    bodies[ADD_SPIN, j] += (bx * py - by * px) * vehicle.inv_inertia
+    bodies[ADD_VX, i] -= px * (vehicle.inv_mass * light_i)
+    bodies[ADD_VY, i] -= py * (vehicle.inv_mass * light_i)
+    bodies[ADD_SPIN, i] -= (ax * py - ay * px) * (vehicle.inv_inertia * light_i)
+    bodies[ADD_VX, j] += px * (vehicle.inv_mass * light_j)
+    bodies[ADD_VY, j] += py * (vehicle.inv_mass * light_j)
+    bodies[ADD_SPIN, j] += (bx * py - by * px) * (vehicle.inv_inertia * light_j)
 
 
 @kernel

@@ -16,7 +16,20 @@ from racing.sim.race.starts import respawn, start_race
 from racing.sim.race.traffic import GONE, RACING, STOPPED, look_around, see_cars
 from racing.sim.rays import scan
 from racing.sim.records import Ending
-from racing.sim.step import BLOCK_ROWS, DEMAND, STEER_TARGET, X_BEFORE, Y_BEFORE, keep_up, load, locate_car, move, store
+from racing.sim.step import (
+    BLOCK_ROWS,
+    DEMAND,
+    STEER_TARGET,
+    VARIED,
+    X_BEFORE,
+    Y_BEFORE,
+    keep_up,
+    load,
+    locate_car,
+    move,
+    store,
+)
+from racing.sim.variation import kernels as variation
 
 ZERO, ONE = real(0), real(1)
 PAIRS = MOST_CARS * (MOST_CARS - 1) // 2
@@ -24,23 +37,27 @@ OBSTACLE = int(Wreck.OBSTACLE)
 
 
 @kernel
-def begin_races(first, last, cars, traffic, points, gates, grid, tracks, vehicle, rules, race, ranges):
+def begin_races(first, last, cars, traffic, points, gates, grid, tracks, vehicle, rules, race, ranges, vary):
     """Start races first..last-1 and measure their rays; arguments as in `step_races`."""
     count = rules.cars_per_race
     for number in range(first, last):
         start_race(number * count, count, cars, traffic, points, gates, tracks, rules, race)
         look_around(number * count, count, cars, traffic, tracks, race.window)
-    see(np.arange(first * count, last * count), cars, traffic, grid, tracks, vehicle, rules, race, ranges)
+    see(np.arange(first * count, last * count), cars, traffic, grid, tracks, vehicle, rules, race, ranges, vary)
 
 
 @kernel
-def see(chosen, cars, traffic, grid, tracks, vehicle, rules, race, ranges):
-    """Measure the rays of the cars `chosen` (n,)."""
+def see(chosen, cars, traffic, grid, tracks, vehicle, rules, race, ranges, vary):
+    """Measure the rays of the cars `chosen` (n,), after what differs of those that begin an episode is drawn."""
     count = rules.cars_per_race
     scan(cars, chosen, grid, tracks, rules.field_of_view, rules.range, ranges)
     if race.rays_see_cars:
         for i in chosen:
             see_cars(i, i - i % count, count, cars, traffic, vehicle, rules.field_of_view, rules.range, ranges)
+    if vary is not None:
+        for i in chosen:
+            variation.renew(i, cars, vary, rules)
+        variation.disturb(chosen, cars, vary, rules, ranges)
 
 
 @kernel
@@ -62,6 +79,7 @@ def step_races(
     race,
     ranges,
     final_ranges,
+    vary,
 ):
     """Advance races first..last-1 by one environment step; arguments as in racing.sim.step.step.
 
@@ -73,9 +91,8 @@ def step_races(
     contacts = np.zeros((PAIRS, CONTACT_COLUMNS), ranges.dtype)
     for number in range(first, last, LANES // count):
         races = min(LANES // count, last - number)
-        drive_races(
-            number * count, races, actions, cars, traffic, vehicle, rules, race, block, bodies, contacts, tracks, grip
-        )
+        work = (block, bodies, contacts)
+        drive_races(number * count, races, actions, cars, traffic, vehicle, rules, race, work, tracks, grip, vary)
         for j in range(races * count):
             i = number * count + j
             if traffic[i].state == RACING:
@@ -90,12 +107,14 @@ def step_races(
             here.steps_near += here.state == RACING and min(here.gap_ahead, here.gap_behind) <= race.window
         if race.together:
             wave_off(number * count, count, cars, rules, race)
-    see(np.arange(first * count, last * count), cars, traffic, grid, tracks, vehicle, rules, race, ranges)
+    see(np.arange(first * count, last * count), cars, traffic, grid, tracks, vehicle, rules, race, ranges, vary)
     again = np.empty((last - first) * count, np.int64)
     restarts = 0
     for number in range(first, last):
         for i in range(number * count, number * count + count):
             final_cars[i], final_traffic[i] = cars[i], traffic[i]
+            if vary is not None:
+                vary.final[i] = vary.cars[i]
             if cars[i].ended != Ending.RUNNING:
                 final_ranges[i] = ranges[i]
         if start_again(number * count, count, cars, traffic, points, gates, tracks, vehicle, rules, race):
@@ -103,27 +122,33 @@ def step_races(
             for i in range(number * count, number * count + count):
                 again[restarts] = i
                 restarts += 1
-    see(again[:restarts], cars, traffic, grid, tracks, vehicle, rules, race, ranges)
+    see(again[:restarts], cars, traffic, grid, tracks, vehicle, rules, race, ranges, vary)
 
 
 @kernel
-def drive_races(first, races, actions, cars, traffic, vehicle, rules, race, block, bodies, contacts, tracks, grip):
-    """Move the cars of `races` races, from car `first` on, by one environment step, touching each other."""
+def drive_races(first, races, actions, cars, traffic, vehicle, rules, race, work, tracks, grip, vary):
+    """Move the cars of `races` races, from car `first` on, by one environment step, touching each other.
+
+    work: space for a block, bodies and contacts.
+    """
+    block, bodies, contacts = work
     count = rules.cars_per_race
     before = np.empty(LANES, np.int32)
-    load(cars, actions, first, races * count, vehicle, block)
+    load(cars, actions, first, races * count, vehicle, rules, block, vary)
     for j in range(races * count):
         here = traffic[first + j]
         here.closing = here.ran_into = here.blame = ZERO
         before[j], here.contact_with = here.contact_with, 0
         if here.state != RACING:
             block[STEER_TARGET, j], block[DEMAND, j] = ZERO, -vehicle.max_brake
-    for _ in range(rules.substeps):
-        move(cars, first, races * count, vehicle, rules, block, tracks, grip)
+            if vary is not None:
+                variation.halt(vehicle, block[VARIED:], j)
+    for number in range(rules.substeps):
+        move(cars, first, races * count, vehicle, rules, block, tracks, grip, vary, number)
         if race.contact:
             for k in range(races):
-                touch(block, k * count, first + k * count, count, vehicle, race, traffic, bodies, contacts)
-    store(cars, actions, first, races * count, vehicle, block)
+                touch(block, k * count, first + k * count, count, vehicle, race, traffic, bodies, contacts, vary)
+    store(cars, actions, first, races * count, vehicle, block, vary)
     for j in range(races * count):
         new = traffic[first + j].contact_with & ~before[j]
         if new != 0:

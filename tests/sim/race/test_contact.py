@@ -26,8 +26,9 @@ def box(kart: Vehicle):
 
 
 def bodies_of(*cars: tuple[float, ...]):
-    """Bodies (BODY_ROWS, n) of cars (x, y, yaw, vx, vy, spin)."""
+    """Bodies (BODY_ROWS, n) of cars (x, y, yaw, vx, vy, spin), all of the vehicle's mass."""
     bodies = np.zeros((C.BODY_ROWS, len(cars)))
+    bodies[C.LIGHTNESS] = 1
     for i, (x, y, yaw, vx, vy, spin) in enumerate(cars):
         bodies[:7, i] = x, y, math.cos(yaw), math.sin(yaw), vx, vy, spin
     return bodies
@@ -241,3 +242,13 @@ def test_cars_that_overlap_at_rest_come_apart_within_a_second_and_stay(box, cars
             bodies, _ = resolved(bodies, box)
         assert np.abs(bodies[[C.X, C.Y]] - rest[[C.X, C.Y]]).max() < 2e-4  # they don't tremble
         np.testing.assert_array_equal(bodies[C.VX : C.SPIN + 1], 0)
+
+
+def test_a_heavy_car_pushes_a_light_one_along(box):
+    """1 and 3 times the mass, dead blow from behind at 8 m/s: both go on at (3 * 8 + 1 * 0) / 4 = 6 m/s."""
+    bodies = bodies_of((LENGTH * 0.99, 0, 0, 0, 0, 0), (0, 0, 0, 8, 0, 0))
+    bodies[C.LIGHTNESS] = 1, 1 / 3
+    after, _ = resolved(bodies, box, restitution=0)
+    np.testing.assert_allclose(after[C.VX], 6.0)
+    bodies[C.LIGHTNESS] = 1, 1
+    np.testing.assert_allclose(resolved(bodies, box, restitution=0)[0][C.VX], 4.0)
