@@ -40,6 +40,7 @@ ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "algo.n_steps": ("gradient_steps", 1),
     "algo.normalize_advantage_per_mini_batch": ("clip_range", False),
     "algo.policy_delay": ("gradient_steps", 1),
+    "algo.reset_log_std": ("log_std_init", False),
     "algo.target_entropy": ("gradient_steps", "auto"),
     "algo.teacher_pace": ("distillation_weight", 1.0),
     "env.episodes.edge_margin": ("stall_speed", 0.0),

@@ -89,17 +89,20 @@ def race_task(
     laps: int,
     reference: float,
     seed: int,
+    spacing: float = 1.25,
     threads: int = 1,
 ) -> Task:
     """The environment of a run's config group `env`, of races that start together and are over after `laps` laps.
 
-    start: grid (standing, behind the start line) or rolling (anywhere). reference: reference lap [s]; a race may last
-    PATIENCE times that for each lap and one more. A car that is out is removed.
+    start: grid (standing, behind the start line) or rolling (anywhere). spacing: as in RaceConfig.
+    reference: reference lap [s]; a race may last PATIENCE times that for each lap and one more.
+    A car that is out is removed.
     """
     plain = {key: value for key, value in env.items() if key != "randomize"}
     episodes = evaluation_episodes(laps, PATIENCE * (laps + 1) * reference)
     size = {"races": races, "cars": cars, "seed": seed, "threads": threads}
-    return together(plain, [track], vehicle, rules={"start": start, "jitter": JITTER}, episodes=episodes, **size)
+    rules = {"start": start, "spacing": spacing, "jitter": JITTER}
+    return together(plain, [track], vehicle, rules=rules, episodes=episodes, **size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from racing.sim.vehicle import Vehicle
 
 PACE = 0.85  # of the line follower that is put ahead
 BRAKES = (3.0, 4.5)  # [s] when it brakes fully, and when it lets go
+BEHIND = 8.0  # [car lengths] from middle to middle that one of two cars starts behind the other
 CARS = 4  # in a grid of one entrant
 
 
@@ -57,23 +58,24 @@ def drive_suite(
     races: of each. cars: in the grid; None: one for each entrant, CARS for a single one.
     """
 
-    def drive(together: Sequence[Entrant], tested: Sequence[Entrant], who: Any, start: str) -> Driven:
-        size = {"races": races, "cars": who.shape[1], "laps": laps, "seed": seed, "threads": threads}
-        task = race_task(place.env, place.track, place.vehicle, start=start, reference=place.reference, **size)
+    def drive(together: Sequence[Entrant], tested: Sequence[Entrant], who: Any, start: Mapping[str, Any]) -> Driven:
+        size = {"races": races, "cars": who.shape[1], "laps": laps, "seed": seed, "threads": threads, **start}
+        task = race_task(place.env, place.track, place.vehicle, reference=place.reference, **size)
         return Driven(task=task, log=drive_races(task, together, who), entrants=together, tested=tested)
 
     if suite == "grid":
         count = cars or (len(entrants) if len(entrants) > 1 else CARS)
-        return [drive(entrants, entrants, np.tile(np.arange(count) % len(entrants), (races, 1)), "grid")]
+        return [drive(entrants, entrants, np.tile(np.arange(count) % len(entrants), (races, 1)), {"start": "grid"})]
+    apart = {"start": "rolling", "spacing": BEHIND / 2}
     ahead = (np.arange(2) + np.arange(races)[:, None]) % 2 == 0  # slots that start in front
     out = []
     for number, entrant in enumerate(entrants):
         if suite == "defend":
             other = entrants[(number + 1) % len(entrants)]
-            out.append(drive([entrant, other], [entrant], np.where(ahead, 0, 1), "rolling"))
+            out.append(drive([entrant, other], [entrant], np.where(ahead, 0, 1), apart))
         else:
             other = line_entrant(PACE, BRAKES if suite == "braking" else None)
-            out.append(drive([entrant, other], [entrant], np.where(ahead, 1, 0), "rolling"))
+            out.append(drive([entrant, other], [entrant], np.where(ahead, 1, 0), apart))
     return out
 
 

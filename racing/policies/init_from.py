@@ -91,10 +91,16 @@ def find_initial_weights(
     return found
 
 
-def load_initial_weights(model: Any, initial: InitialWeights) -> None:
-    """Give `model` these weights; its optimizer stays fresh. Raises InputError where they do not fit."""
+def load_initial_weights(model: Any, initial: InitialWeights, *, reset_log_std: bool = False) -> None:
+    """Give `model` these weights; its optimizer stays fresh. Raises InputError where they do not fit.
+
+    reset_log_std: leave the policy's `log_std` as it is: what is to be learnt anew needs more exploration.
+    """
     require_fit(model, initial.spec, initial.observation, initial.action, initial.weights)
-    model.policy.load_state_dict(initial.weights)
+    weights = dict(initial.weights)
+    if reset_log_std:
+        weights["log_std"] = model.policy.state_dict()["log_std"]
+    model.policy.load_state_dict(weights)
 
 
 def require_fit(model: Any, spec: str, observation: str, action: str, weights: Mapping[str, Any]) -> None:

@@ -24,7 +24,6 @@ from racing.sim.variation.kernels import Vary
 from racing.sim.vehicle import MODELS, Vehicle
 
 Array = npt.NDArray[Any]
-GRID_SPACING = 1.25  # [car lengths] from a place of the starting grid to the next one, on the other side
 MIN_CARS_PER_THREAD = 64  # below it handing work to a thread costs more than it saves
 
 
@@ -312,7 +311,7 @@ def pack_race(race: RaceConfig, vehicle: Vehicle, real: Any) -> Array:
             record[name] = getattr(race, name)
     record["window"] = race.window or vehicle.sensor_range / 3
     record["jitter"] = race.jitter * vehicle.length
-    record["spacing"] = GRID_SPACING * vehicle.length
+    record["spacing"] = race.spacing * vehicle.length
     return record
 
 

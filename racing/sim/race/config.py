@@ -16,7 +16,7 @@ class Start(IntEnum):
 
     SCATTERED = 0  # one behind the other over a quarter of the lap
     GRID = 1  # from standing behind the start line, in two staggered columns; the rows' order changes with every race
-    ROLLING = 2  # likewise, with twice the distance, at speed
+    ROLLING = 2  # likewise, with twice the distance, at speed, anywhere on the lap
 
 
 class Wreck(IntEnum):
@@ -39,6 +39,7 @@ class RaceConfig:
     rays_see_cars: whether range finders measure to other cars, too.
     near: probability that a car that respawns does so behind another one, within `window`, [0, 1].
     window: [m] along the track within which others count as near; 0: a third of the vehicle's sensor_range.
+    spacing: [car lengths] from a place of the grid to the next one, on the other side, >= 1; twice that when rolling.
     jitter: [car lengths] that a car of a grid stands behind its place, at most; how far is drawn.
     grace: share of the winner's time that the others still have when it has finished, >= 0.
     Raises InputError for values out of range.
@@ -52,6 +53,7 @@ class RaceConfig:
     rays_see_cars: bool = True
     near: float = 0.7
     window: float = 0.0
+    spacing: float = 1.25
     jitter: float = 0.0
     grace: float = 0.2
 
@@ -71,6 +73,7 @@ class RaceConfig:
         require_number("body_friction", self.body_friction, 0, 10, remedy="0.3 is the default")
         require_number("near", self.near, 0, 1, remedy="it is a probability")
         require_number("window", self.window, 0, 10_000, unit="m", remedy="0: a third of the sensor range")
+        require_number("spacing", self.spacing, 1, 100, unit="car lengths", remedy="1.25 is the default")
         require_number("jitter", self.jitter, 0, 1, remedy="it is a share of a car's length")
         require_number("grace", self.grace, 0, 100, remedy="0.2 is the default")
 
