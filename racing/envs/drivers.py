@@ -23,7 +23,7 @@ MOST_SOLVED = 3  # circuits whose optimal laps are solved for; each may take a m
 # Of the intelligent driver model (Treiber, Hennecke and Helbing 2000, doi 10.1103/PhysRevE.62.1805).
 HEADWAY = 0.25  # [s] to the car ahead
 STANDSTILL = 0.5  # [car lengths] to it, when both stand
-COMFORTABLE = 0.5  # [of the grip] braking
+COMFORTABLE = 0.25  # [of the grip] braking
 BESIDE = 1.2  # [car widths] from middle to middle: who is further aside is passed
 
 
@@ -67,6 +67,8 @@ class PolicyDrivers:
 class LineFollowers:
     """Cars that follow the line of the optimal lap, each at a pace of its own, and brake behind whoever is slower.
 
+    Who braked goes on as after a start: what steers a car at the limit would lead a slower one off the road.
+
     Where a track's optimal lap cannot be had, and on more than MOST_SOLVED tracks, it is the line of the reference lap.
     """
 
@@ -86,13 +88,14 @@ class LineFollowers:
         cars, out = world.cars.reshape(-1), np.empty((len(self.cars), 2), np.float32)
         for mine, driver in self._groups:
             out[mine] = driver.actions(cars[self.cars[mine]])
-        grip = COMFORTABLE * world.vehicle.max_lateral
-        limits = np.array([HEADWAY, STANDSTILL * world.vehicle.length, grip, BESIDE * world.vehicle.width])
-        traffic, car = world.traffic.reshape(-1), world.vehicle
-        rates = (np.float32(car.max_drive), np.float32(car.max_brake), np.float32(car.length))
+        traffic, car, asked = world.traffic.reshape(-1), world.vehicle, out[:, 1].copy()
+        limits = np.array([HEADWAY, STANDSTILL * car.length, COMFORTABLE * car.max_lateral, BESIDE * car.width])
+        rates = (np.float32(rate) for rate in (car.max_drive, car.max_brake, car.max_lateral, car.length))
         _keep_distance(
             self.cars, cars, traffic, world.cars_per_race, world.track_table, limits.astype(np.float32), *rates, out
         )
+        for mine, driver in self._groups:
+            driver.settle(cars[self.cars[mine]], out[mine, 1] < asked[mine])
         return out
 
     def get_state(self) -> list[Any]:
@@ -122,18 +125,23 @@ def _keep_distance(
     limits: Any,
     drive: Any,
     brake: Any,
+    grip: Any,
     length: Any,
     actions: Any,
 ) -> None:
     """Lower the throttle of `actions` (K, 2) to what the car ahead on the own path leaves.
 
+    In a bend it brakes no harder than with what cornering leaves of the grip: it would spin.
+
     limits: headway [s], gap at a standstill [m], braking [m/s^2], lateral distance of those who are in the way [m].
-    drive, brake: greatest accelerations [m/s^2]. length: of a car [m].
+    drive, brake, grip: greatest accelerations [m/s^2]. length: of a car [m].
     """
     for row in range(len(chosen)):
         i = chosen[row]
         car, first = cars[i], i - i % count
         lap = tracks[car.track].length
+        left = max(grip - abs(car.v * car.yaw_rate), np.float32(0))
+        hardest = -min(left / brake, np.float32(1))
         for k in range(first, first + count):
             other = cars[k]
             if k == i or not (is_met(traffic[i]) and is_met(traffic[k])):
@@ -147,5 +155,5 @@ def _keep_distance(
             wanted = limits[1] + max(wanted, np.float32(0))
             share = wanted / max(gap - length, np.float32(0.1))
             rate = drive * (np.float32(1) - share * share)
-            throttle = rate / drive if rate > 0 else max(rate / brake, np.float32(-1))
+            throttle = rate / drive if rate > 0 else max(rate / brake, hardest)
             actions[row, 1] = min(actions[row, 1], throttle)

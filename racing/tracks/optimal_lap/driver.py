@@ -104,6 +104,11 @@ class LapDriver:
         self._attacking = (self._attacking | ready) & ~lost
         return np.where(self._attacking[:, None], whole, calm)
 
+    def settle(self, which: npt.NDArray[np.bool_]) -> None:
+        """Drive those of the cars (K,) at the calm pace that something held up; they go on from there as any other."""
+        if len(which) == len(self._attacking):
+            self._attacking &= ~which
+
     def get_state(self) -> npt.NDArray[np.bool_]:
         """Which cars have gone on from the calm pace to the whole one, a copy."""
         return self._attacking.copy()
@@ -155,6 +160,7 @@ def best_driver(
     solve: whether to look for optimal laps at all; without, all are reference laps.
     Raises InputError for a pace out of range, and for a vehicle without tyres.
     """
+    require_number("pace", pace, PACES[0], 1.0, remedy="1 is the whole speed of the lap")
     drivers = []
     for number, track in enumerate(tracks):
         if number and number % OFTEN == 0:
@@ -192,6 +198,11 @@ class OptimalDriver:
             if mine.any():
                 out[mine] = actions_of(driver.commands(cars[mine]), driver.vehicle)
         return out
+
+    def settle(self, cars: Cars, which: npt.NDArray[np.bool_]) -> None:
+        """Drive those of the cars (N,) at the calm pace that something held up."""
+        for number, driver in enumerate(self._drivers):
+            driver.settle(which[cars["track"] == number])
 
     def advice(self, cars: Cars) -> npt.NDArray[np.float32]:
         """Actions (N, 2) by what cars (N,) do now alone: the whole pace where they are close to the calm plan.

@@ -66,6 +66,7 @@ CAR = np.dtype(
         ("max_lateral", np.float64),
         ("front_axle", np.float64),
         ("peak_slip", np.float64),  # of the front tyres
+        ("rolls", np.float64),  # [m/s] speed below which they roll without slip
         ("drive", np.float64),  # [m/s^2] longitudinal acceleration at which an axle slides on a straight
         ("brake", np.float64),
     ]
@@ -118,7 +119,7 @@ def _car_of(vehicle: Vehicle) -> npt.NDArray[np.void]:
     for name in ("max_speed", "max_drive", "max_lateral", "front_axle"):
         car[name] = getattr(vehicle, name)
     car["linear"], car["width"] = vehicle.model == "linear", vehicle.reference_width
-    car["peak_slip"] = Motion(vehicle).peak_slip()[0]
+    car["peak_slip"], car["rolls"] = Motion(vehicle).peak_slip()[0], max(vehicle.kinematic_speed_threshold, 1e-3)
     load = vehicle.rear_axle / vehicle.wheelbase  # share of the weight on the front axle
     for pedal, front in (("drive", vehicle.drive_front), ("brake", vehicle.brake_front)):
         car[pedal] = vehicle.max_lateral * min(_share(load, front), _share(1 - load, 1 - front))
@@ -268,13 +269,17 @@ def _answer(row: Any, state: Any, out: Any) -> None:
 
 @inlined
 def _hold(asked: Any, state: Any, vehicle: Any) -> None:
-    """Take from commands (2,) what the tyres cannot hold: steering past their best slip, pedals beside the bend."""
+    """Take from commands (2,) what the tyres cannot hold: steering past their best slip, pedals beside the bend.
+
+    Turned wheels of a car that stands take no grip: else it would stand for good.
+    """
     if vehicle.linear:
         return
     forward = max(state[SPEED], 1.0)
     front = np.arctan2(state[W] + vehicle.front_axle * state[YAW_RATE], forward)
     slip = min(max(asked[0] - front, -vehicle.peak_slip), vehicle.peak_slip)
-    used = max(abs(slip) / vehicle.peak_slip, abs(forward * state[YAW_RATE]) / vehicle.max_lateral)
+    used = min(max(state[SPEED], 0.0) / vehicle.rolls, 1.0) * abs(slip) / vehicle.peak_slip
+    used = max(used, abs(forward * state[YAW_RATE]) / vehicle.max_lateral)
     left = np.sqrt(1 - min(used, 1.0) ** 2)
     asked[0] = front + slip
     asked[1] = min(max(asked[1], -vehicle.brake * left), vehicle.drive * left)

@@ -1,0 +1,485 @@
+"""Driving among others: what it is rewarded for, who races against whom, whose rows the learner gets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from racing.envs import drivers
+from racing.envs.drivers import LineFollowers, PolicyDrivers
+from racing.envs.race import RaceTask, alone, races_of_mix, senses_of, together
+from racing.envs.rewards import RACE_TERMS, REWARD_TERMS
+from racing.envs.sensors import SensorsTask
+from racing.envs.task import DrivingTask
+from racing.errors import InputError
+from racing.sim.records import Ending
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
+from racing.tracks.catalog import load_track
+from tests.envs.conftest import place
+
+TOP = 35.0  # [m/s] of the kart
+OBSERVED = {"ahead": 1, "behind": 1}
+
+
+@pytest.fixture(scope="module")
+def oval() -> Track:
+    return load_track("oval")
+
+
+@pytest.fixture
+def make(oval: Track, kart: Vehicle):
+    """make(races, **env): a task of races of two cars, unless it is said otherwise, on the oval."""
+
+    def task(races: int = 8, **options) -> RaceTask:
+        return RaceTask([oval], kart, **{"races": races, "cars": 2, "observed": OBSERVED, **options})
+
+    return task
+
+
+class Idle:
+    """An opponent that notes what it was shown, and whose throttle is `throttle`."""
+
+    def __init__(self, size: int, throttle: float = -1.0, name: str = "idle") -> None:
+        self.name, self.shapes, self.throttle = name, {"observation": (size,)}, throttle
+        self.seen: list[np.ndarray] = []
+
+    def predict(self, observation: np.ndarray) -> np.ndarray:
+        self.seen.append(observation.copy())
+        return np.tile(np.array([0, self.throttle], np.float32), (len(observation), 1))
+
+
+def race_terms(task: SensorsTask, step: Any) -> np.ndarray:
+    """(N, 3) passing, contact, rear_end."""
+    assert task.reward_terms == (*REWARD_TERMS, *RACE_TERMS)
+    return step.terms[:, -3:]
+
+
+# what a car is rewarded for
+
+
+def lined_up(make_task: Callable[..., SensorsTask], *cars: tuple[float, float], **options) -> SensorsTask:
+    """One race on the first straight, on the centreline at ([m], [m/s]) each."""
+    task = make_task(cars=len(cars), **options)
+    for i, (x, v) in enumerate(cars):
+        place(task, i, x=x, y=0.0, yaw=0.0, v=v, slip=0.0, yaw_rate=0.0, steer=0.0, lateral=0.0)
+        task.cars["s"][i] = x
+    return task
+
+
+COAST = np.zeros((3, 2), np.float32)
+
+
+def test_passing_is_what_it_wins_on_all_within_the_window(make_task):
+    task = lined_up(make_task, (100, 10), (110, 16), (160, 30))
+    step = task.step_batch(COAST)
+    passing = race_terms(task, step)[:, 0]
+    won = task.final_cars["progress_delta"] / (TOP * task.world.step_dt)
+    np.testing.assert_allclose(won, np.array([10, 16, 30]) / TOP, rtol=0.03)  # they roll
+    # The third is more than 40 m from both.
+    np.testing.assert_allclose(passing, [won[0] - won[1], won[1] - won[0], 0], atol=1e-6)
+    place(task, 2, x=130.0, y=0.0)
+    task.cars["s"][2] = 130
+    step = task.step_batch(COAST)
+    won = task.final_cars["progress_delta"] / (TOP * task.world.step_dt)
+    np.testing.assert_allclose(race_terms(task, step)[:, 0], 3 * won - won.sum(), atol=1e-6)
+    np.testing.assert_allclose(step.terms[:, 0], won, rtol=1e-5)  # in the unit of progress
+
+
+def test_passing_sums_to_zero_over_a_race_until_a_car_starts_again(make_task):
+    task = make_task(races=4, cars=3, seed=2)
+    actions, moved = np.random.default_rng(0).uniform([-0.2, 0], [0.2, 1], (60, 12, 2)), 0.0
+    for asked in actions:
+        passing = race_terms(task, task.step_batch(asked))[:, 0].reshape(4, 3)
+        np.testing.assert_allclose(passing.sum(axis=1), 0, atol=1e-6)
+        moved += np.abs(passing).sum()
+    assert moved > 1
+
+
+def test_contact_costs_both_and_the_blow_the_one_whose_nose_it_was(make_task):
+    task = lined_up(make_task, (103, 9), (100, 15), (300, 9))
+    hits = [race_terms(task, task.step_batch(COAST))[:, 1:] for _ in range(20)]
+    first = next(k for k, hit in enumerate(hits) if hit.any())
+    assert first > 0  # they do not touch at once
+    assert hits[first][:, 0].tolist() == [1, 1, 0]
+    np.testing.assert_allclose(hits[first][:, 1], [0, (6 / TOP) ** 2, 0], rtol=0.1)
+    for _ in range(20):
+        last = race_terms(task, task.step_batch(np.array([[0, 1], [0, -1], [0, 0]])))
+    assert not last[:, 1:].any()  # it is over
+    assert task.world.traffic["contacts"].tolist()[0][2] == 0
+
+
+def test_each_term_has_its_weight(make_task, make):
+    weights = {"progress": 0.1, "passing": 2.0, "contact": -3.0, "rear_end": -50.0}
+    task = lined_up(make_task, (102.2, 9), (100, 15), (300, 9), reward=weights)
+    for _ in range(3):
+        step = task.step_batch(COAST)
+        passing, contact, rear_end = race_terms(task, step).T
+        expected = 0.1 * step.terms[:, 0] + 2 * passing - 3 * contact - 50 * rear_end
+        np.testing.assert_allclose(step.reward, expected, rtol=1e-5, atol=1e-6)
+        if contact.any():
+            break
+    assert rear_end[1] > 0
+    assert make(reward=weights).weights.tolist() == pytest.approx([0.1, 0, 0, 0, 0, 0, 0, 2, -3, -50])
+    assert make_task(reward=weights).reward_terms == REWARD_TERMS  # a lone car meets nobody
+
+
+def test_facts_of_an_episode_say_what_it_had_to_do_with_others(make_task):
+    task = lined_up(make_task, (102.2, 9), (100, 15), (300, 9), race={"near": 0.0})
+    for _ in range(10):
+        task.step_batch(COAST)
+    for i in range(3):
+        place(task, i, y=9.0)
+    traffic = task.world.traffic[0].copy()
+    assert task.step_batch(COAST).terminated.all()
+    facts = [task.last_episode(i) for i in range(3)]
+    assert facts[0]["contacts"] == facts[1]["contacts"] == traffic["contacts"][0] >= 1
+    assert [one["contacts"] for one in facts][2] == 0
+    assert facts[1]["faults"] >= 1 > facts[0]["faults"] == facts[2]["faults"] == 0
+    assert [one["steps_near"] for one in facts] == [11, 11, 0]
+    assert not any(one["alone"] for one in facts)
+    assert (task.world.traffic["contacts"] == 0).all()  # of the next one
+
+
+# alone
+
+
+def test_cars_alone_neither_see_nor_touch_each_other(stadium: Track, kart: Vehicle):
+    task = RaceTask([stadium], kart, races=8, cars=4, mix={"alone": 1}, observed=OBSERVED, race={"near": 1.0}, seed=1)
+    task.reset()
+    assert task.num_cars == 8
+    inner, lone = task.task, SensorsTask([stadium], kart, races=8, seed=1)
+    lone.reset()
+    for i in range(8):  # all at the same place
+        place(inner, i, x=100.0 + 0.3 * (i % 4), y=0.0, yaw=0.0, v=8.0 + i % 4, slip=0.0, yaw_rate=0.0)
+    copy_cars(inner, lone, np.arange(8))
+    ended = 0
+    for asked in np.random.default_rng(0).uniform([-0.4, 0.3], [0.4, 1], (150, 8, 2)).astype(np.float32):
+        step, theirs = task.step_batch(asked), lone.step_batch(asked)
+        assert task.final_cars.tobytes() == lone.final_cars.tobytes()
+        np.testing.assert_array_equal(step.final_observation[:, : lone.size], theirs.final_observation)
+        np.testing.assert_array_equal(step.terms[:, :-3], theirs.terms)
+        assert not step.terms[:, -3:].any()
+        assert not step.observation[:, lone.size :].any()
+        over = np.flatnonzero(step.terminated | step.truncated)
+        copy_cars(inner, lone, over)  # other draws say where cars of a race start: from there on it is the same again
+        for i in over:
+            facts = task.last_episode(i)
+            assert facts["alone"]
+            assert facts["contacts"] == facts["steps_near"] == facts["faults"] == 0
+        ended += len(over)
+        task.world.ranges[...] = lone.world.ranges.reshape(task.world.ranges.shape)  # of those that were copied
+    assert ended > 8
+
+
+def copy_cars(source: SensorsTask, target: SensorsTask, which: np.ndarray) -> None:
+    """Put cars of one task where those of another are, with what they measure."""
+    target.cars[which] = source.cars[which]
+    target.world.ranges.reshape(target.num_cars, -1)[which] = source.world.ranges.reshape(source.num_cars, -1)[which]
+
+
+def test_alone_is_said_again_after_every_start(make):
+    task = make(8, mix={"alone": 1, "self": 1})
+    expected = np.repeat([1, 0], [4, 4]).reshape(4, 2)
+    for begin in (task.reset, lambda: task.reseed(5), task.reset):
+        begin()
+        np.testing.assert_array_equal(task.world.traffic["alone"], expected)
+    for _ in range(60):
+        task.step_batch(np.tile([1.0, 1.0], (8, 1)))
+        np.testing.assert_array_equal(task.world.traffic["alone"], expected)
+    assert task.cars["episode"].max() >= 2
+
+
+# who races against whom
+
+
+@pytest.mark.parametrize(
+    ("mix", "learners", "cars", "pool", "races"),
+    [
+        ({"alone": 1}, 8, 4, 0, (2, 0, 0, 0)),
+        ({"self": 1}, 8, 4, 0, (0, 2, 0, 0)),
+        ({"line": 1}, 8, 4, 0, (0, 0, 8, 0)),
+        ({"pool": 1}, 8, 4, 1, (0, 0, 0, 8)),
+        ({"alone": 0.25, "self": 0.5, "line": 0.25, "pool": 0.0}, 256, 4, 0, (16, 32, 64, 0)),
+        ({"alone": 0.25, "self": 0.25, "line": 0.25, "pool": 0.25}, 64, 4, 3, (4, 4, 16, 16)),
+        ({"alone": 1, "self": 1, "line": 1, "pool": 1}, 64, 4, 3, (4, 4, 16, 16)),  # any sum
+        ({"line": 3, "pool": 1}, 8, 4, 1, (0, 0, 6, 2)),
+        ({"line": 1, "pool": 1}, 7, 1, 1, (0, 0, 4, 3)),
+        ({"alone": 1, "self": 1}, 4, 4, 0, (0, 1, 0, 0)),  # half a race each: one of the two has it
+        ({"alone": 1, "self": 1}, 12, 4, 0, (2, 1, 0, 0)),
+        ({"alone": 5, "self": 1}, 12, 4, 0, (2, 1, 0, 0)),
+        ({"self": 0.7, "line": 0.3}, 8, 4, 0, (0, 1, 4, 0)),  # whole races first, opponents get who is left
+        ({"alone": 0.45, "self": 0.45, "line": 0.1}, 12, 4, 0, (1, 1, 4, 0)),
+        ({"alone": 0.4, "self": 0.6, "line": 0}, 8, 1, 0, (3, 5, 0, 0)),
+        ({"alone": 1, "self": 2}, 1, 4, 0, (1, 0, 0, 0)),  # a single one has a race of its own
+        ({"self": 2, "line": 1}, 1, 4, 0, (0, 0, 1, 0)),
+        ({"self": 2, "pool": 1}, 1, 4, 2, (0, 0, 0, 1)),
+        ({"line": 1, "pool": 1}, 1, 4, 2, (0, 0, 1, 0)),
+    ],
+)
+def test_shares_of_the_learners_cars_become_races(mix, learners: int, cars: int, pool: int, races):
+    found = races_of_mix(mix, learners, cars, pool)
+    assert found == races
+    assert cars * sum(found[:2]) + sum(found[2:]) == (learners if learners > 1 else cars * found[0] + sum(found[2:]))
+
+
+def test_any_shares_give_every_car_of_the_learner_a_race():
+    generator = np.random.default_rng(0)
+    for _ in range(500):
+        cars = int(generator.integers(1, 9))
+        learners = cars * int(generator.integers(1, 9))
+        shares = generator.uniform(0, 1, 4) * (generator.uniform(0, 1, 4) < 0.7)
+        if learners == 1 or not shares.any():
+            continue
+        mix = dict(zip(("alone", "self", "line", "pool"), shares, strict=True))
+        found = races_of_mix(mix, learners, cars, int(shares[3] > 0))
+        assert min(found) >= 0
+        assert cars * sum(found[:2]) + sum(found[2:]) == learners
+        assert not any(number for number, share in zip(found, shares, strict=True) if share == 0)
+        wanted = learners * shares / shares.sum()
+        assert (np.abs(np.array(found[:2]) * cars - wanted[:2]) <= cars).all()
+
+
+@pytest.mark.parametrize(
+    ("mix", "pool", "says"),
+    [
+        ([1], 0, r"mix must be shares by kind of opponent, got \[1\]; e.g. {self: 1, line: 1}"),
+        ({"wall": 1}, 0, "mix.wall is no kind of opponent; use: alone, self, line, pool"),
+        ({"self": -1}, 0, r"mix.self must be a number in \[0, 1000000\], got -1; it is a share"),
+        ({"self": "most"}, 0, "mix.self must be a number"),
+        ({"self": 0}, 0, "mix must have a share above 0, got {'self': 0}; e.g. self: 1"),
+        ({"self": 1, "pool": 1}, 0, "mix.pool must be above 0 exactly where pool names policies, got 1 and 0 of them"),
+        ({"self": 1}, 2, "mix.pool must be above 0 exactly where pool names policies, got 0 and 2 of them; set both"),
+    ],
+)
+def test_shares_that_are_none(mix, pool: int, says: str):
+    with pytest.raises(InputError, match=says):
+        races_of_mix(mix, 8, 4, pool)
+
+
+# the learner's rows
+
+
+def test_rows_are_those_of_the_learners_cars(make, monkeypatch):
+    task = make(8, mix={"alone": 1, "self": 1, "line": 2}, pace=[0.8, 0.8])
+    assert isinstance(task, DrivingTask)
+    assert task.seats.tolist() == [0, 1, 2, 3, 4, 6, 8, 10]
+    assert task.num_cars == 8
+    assert task.task.num_cars == 12
+    assert senses_of(task) is task.task
+    inner: list[Any] = []
+    real = task.task.step_batch
+    monkeypatch.setattr(task.task, "step_batch", lambda asked: inner.append((asked, real(asked))) or inner[-1][1])
+    task.reset()
+    ended = 0
+    for asked in np.random.default_rng(0).uniform([-0.3, 0], 1, (60, 8, 2)).astype(np.float32):
+        step = task.step_batch(asked)
+        driven, whole = inner[-1]
+        np.testing.assert_array_equal(driven[task.seats], asked)
+        for field in dataclasses.fields(step):
+            mine, all_rows = getattr(step, field.name), getattr(whole, field.name)
+            assert (mine is None) == (all_rows is None)
+            if mine is not None:
+                np.testing.assert_array_equal(mine, all_rows[task.seats], err_msg=field.name)
+        for name in ("cars", "final_cars"):
+            np.testing.assert_array_equal(getattr(task, name), getattr(task.task, name)[task.seats])
+        for i in np.flatnonzero(step.terminated | step.truncated):
+            assert task.last_episode(i) == task.task.last_episode(task.seats[i])
+            assert task.last_episode(i)["steps"] == task.final_cars["steps"][i]
+            ended += i >= 4
+    assert ended > 0
+    followers = [7, 9, 11, 5]
+    assert sorted(np.concatenate([driver.cars for driver in task.drivers])) == sorted(followers)
+
+
+def test_paces_are_spread_over_races_and_the_cars_of_one_have_the_same(make, monkeypatch):
+    planned: list[float] = []
+    monkeypatch.setattr(drivers, "best_driver", lambda *args, **_: planned.append(args[3]))
+    task = make(8, cars=4, mix={"line": 1}, pace=[0.4, 0.9])
+    assert planned == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    (followers,) = task.drivers
+    assert isinstance(followers, LineFollowers)
+    paces = dict(zip(followers.cars.tolist(), followers._paces.tolist(), strict=True))
+    assert [paces[4 * race + 1] for race in range(8)] == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.4, 0.5])
+    assert all(paces[4 * race + k] == paces[4 * race + 1] for race in range(8) for k in (2, 3))
+    assert make(2, mix={"line": 1}, pace=[0.6, 0.6]).drivers[0]._paces.tolist() == [0.6, 0.6]
+
+
+def pooled(make, **options) -> RaceTask:
+    pool = [Tanh(make().task.size), Tanh(make().task.size_alone)]
+    return make(
+        12, mix={"self": 1, "line": 1, "pool": 1}, pace=[0.95, 0.95], pool=["a", "b"], opponents=pool, **options
+    )
+
+
+class Tanh:
+    """A policy that acts on all that it sees."""
+
+    def __init__(self, size: int) -> None:
+        self.name, self.shapes = "tanh", {"observation": (size,)}
+        self.weights = np.random.default_rng(size).normal(0, 0.3, (size, 2)).astype(np.float32)
+
+    def predict(self, observation: np.ndarray) -> np.ndarray:
+        return np.tanh(observation @ self.weights + [0, 0.3])
+
+
+def test_state_round_trip_amid_a_race_continues_bit_for_bit(make):
+    """The followers remember which of them have come to the whole pace: without that they would drive otherwise."""
+    first, second = pooled(make), pooled(make, seed=9)
+    first.reset()
+    second.reset()
+    asked = np.random.default_rng(1).uniform([-0.1, 0], [0.1, 0.6], (450, 12, 2)).astype(np.float32)
+    for actions in asked[:300]:
+        first.step_batch(actions)
+        second.step_batch(actions)
+    (attacking,) = first.drivers[0].get_state()[0]
+    assert attacking.any()
+    state = first.get_state()
+    second.set_state(state)
+    for actions in asked[300:]:
+        one, other = first.step_batch(actions), second.step_batch(actions)
+        for field in dataclasses.fields(one):
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+        assert first.world.cars.tobytes() == second.world.cars.tobytes()
+    assert state["drivers"][0][0][0].tobytes() == attacking.tobytes()  # a copy
+    assert (first.cars["episode"] > 0).any()
+
+
+def test_threads_change_nothing(make):
+    one, two = (make(160, mix={"alone": 1, "self": 1, "line": 2}, pace=[0.8, 0.8], threads=n) for n in (1, 2))
+    assert two.task.num_cars > 2 * 64
+    assert one.reset()[0].tobytes() == two.reset()[0].tobytes()
+    for actions in np.random.default_rng(1).uniform([-0.3, 0], 1, (60, 160, 2)).astype(np.float32):
+        first, second = one.step_batch(actions), two.step_batch(actions)
+        for field in ("observation", "reward", "final_observation", "terminated"):
+            assert getattr(first, field).tobytes() == getattr(second, field).tobytes()
+        assert one.world.cars.tobytes() == two.world.cars.tobytes()
+    assert one.cars["episode"].max() > 0
+
+
+# policies that do not learn
+
+
+def test_each_policy_is_asked_once_a_step_about_its_own_cars(make):
+    size = make().task.size
+    pool = [Idle(size), Idle(size, throttle=1.0)]
+    task = make(6, cars=3, mix={"pool": 1}, pool=["a", "b"], opponents=pool)
+    assert all(isinstance(driver, PolicyDrivers) for driver in task.drivers)
+    assert [driver.cars.tolist() for driver in task.drivers] == [[1, 2, 7, 8, 13, 14], [4, 5, 10, 11, 16, 17]]
+    task.reset()
+    for steps in range(1, 4):
+        before = task.task.observe()
+        task.step_batch(np.zeros((6, 2)))
+        for driver, opponent in zip(task.drivers, pool, strict=True):
+            assert len(opponent.seen) == steps
+            np.testing.assert_array_equal(opponent.seen[-1], before[driver.cars])
+    cars = task.task.cars
+    slow, fast = (cars[driver.cars] for driver in task.drivers)
+    assert fast["v"].mean() > slow["v"].mean() + 2
+    assert task.drivers[0].get_state() is None
+
+
+def test_a_policy_that_knows_the_sensors_alone_reads_those(make):
+    sensors = make().task.size_alone
+    opponent = Idle(sensors)
+    task = make(4, mix={"pool": 1}, pool=["a"], opponents=[opponent])
+    task.reset()
+    before = task.task.observe()
+    task.step_batch(np.zeros((4, 2)))
+    np.testing.assert_array_equal(opponent.seen[0], before[[1, 3, 5, 7], :sensors])
+
+
+def test_actions_of_a_policy_are_clipped(make):
+    task = make(2, mix={"pool": 1}, pool=["a"], opponents=[Idle(make().task.size, throttle=5.0)])
+    task.reset()
+    assert task.drivers[0].actions(task.world, task.task.observe()).tolist() == [[0, 1], [0, 1]]
+
+
+def test_nobody_looks_where_nobody_drives_by_what_it_sees(make, monkeypatch):
+    task = make(4, mix={"line": 1}, pace=[0.8, 0.8])
+    task.reset()
+    looked: list[Any] = []
+    real = task.task.observe
+    monkeypatch.setattr(task.task, "observe", lambda *args, **how: looked.append(how) or real(*args, **how))
+    task.step_batch(np.zeros((4, 2)))
+    assert looked == [{}]  # once, after the step
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"cars": 17}, r"cars must be a whole number in \[1, 16\], got 17; 1: each car alone"),
+        ({"races": 10, "cars": 4}, r"n_envs must be a multiple of env.cars=4, got 10; it counts the learner's cars"),
+        ({"senses": "smell"}, "senses must be one of sensors, vision, got 'smell'; choose one"),
+        ({"race": {"wreck": "remove"}}, "race.wreck must be respawn while training, got remove; leave it away"),
+        ({"race": {"glue": 1}}, "race.glue is no key; use: start, wreck, contact"),
+        ({"race": {"near": 2}}, r"race.near must be a number in \[0, 1\], got 2; it is a probability"),
+        ({"pace": [0.2, 0.9]}, r"pace must be two shares .* 0.3 <= low <= high <= 1, got \[0.2, 0.9\]; e.g."),
+        ({"pace": [0.9, 0.8]}, r"pace must be two shares .* got \[0.9, 0.8\]; e.g. \[0.7, 0.95\]"),
+        ({"pace": 0.8}, "pace must be two shares .* got 0.8"),
+        ({"pace": ["a", "b"]}, r"pace must be two shares .* got \['a', 'b'\]"),
+        ({"mix": {"self": 0}}, "mix must have a share above 0"),
+        ({"pool": ["one"]}, r"pool must name as many policies as drive, 0, got \['one'\]; only `racing train` finds"),
+        ({"observed": {"ahead": 16}}, r"ahead must be a whole number in \[0, 15\], got 16"),
+    ],
+)
+def test_what_no_race_can_be(make, wrong, says: str):
+    with pytest.raises(InputError, match=says):
+        make(**wrong)
+
+
+def test_cars_that_cannot_slide_have_no_friction_of_bodies(make, kart: Vehicle, oval: Track):
+    sliding = dataclasses.replace(kart, model="kinematic")
+    with pytest.raises(InputError, match="body_friction must be 0 for cars of the kinematic model, which can't slide"):
+        RaceTask([oval], sliding, races=4, cars=2)
+    for rules in ({"body_friction": 0.0}, {"contact": False}):
+        RaceTask([oval], sliding, races=4, cars=2, race=rules).reset()
+    with pytest.raises(InputError, match="saturated or linear"):
+        RaceTask([oval], sliding, races=4, cars=2, race={"body_friction": 0.0}, mix={"line": 1})
+
+
+def test_a_policy_that_observes_something_else_is_refused(make):
+    sizes = make().task
+    says = rf"pool: idle must observe what env gives, .*\({sizes.size},\).*, or its sensors alone, got .*\(7,\).*; take"
+    with pytest.raises(InputError, match=says):
+        make(4, mix={"pool": 1}, pool=["a"], opponents=[Idle(7)])
+
+
+# the same environment without opponents, and in races that start together
+
+
+def test_one_car_alone_and_all_together_of_the_same_settings(make, oval: Track, kart: Vehicle):
+    env = {"senses": "sensors", "cars": 4, "mix": {"self": 1}, "pool": [], "pace": [0.7, 0.9], "observed": OBSERVED}
+    single = RaceTask([oval], kart, races=5, **alone(env))
+    assert single.task.num_cars == 5
+    assert single.task.world.cars_per_race == 1
+    assert alone({"rays": 3}) == {"rays": 3}
+    both = together(env | {"_target_": "x"}, [oval], kart, races=2, cars=3, rules={"start": "grid"}, seed=4)
+    both.reset()
+    assert both.world.cars.shape == (2, 3)
+    assert both.world.race.together
+    assert (both.world.cars["v"] == 0).all()
+    assert both.observed.ahead == 1
+    step = both.step_batch(np.zeros((6, 2)))
+    assert step.observation.shape == (6, single.task.size)
+    single.reset()
+    assert (single.step_batch(np.zeros((5, 2))).observation[:, -14:] == 0).all()
+
+
+def test_a_single_learner_races_against_opponents_or_alone(make):
+    against = make(1, cars=3, mix={"self": 1, "line": 1}, pace=[0.8, 0.8])
+    assert against.seats.tolist() == [0]
+    assert against.task.num_cars == 3
+    single = make(1, cars=3, mix={"self": 1})
+    assert single.task.num_cars == 1
+    for task in (against, single):
+        task.reset()
+        assert task.step_batch(np.zeros((1, 2))).reward.shape == (1,)
+        assert Ending(task.final_cars["ended"][0]) == Ending.RUNNING
