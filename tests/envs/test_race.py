@@ -117,6 +117,7 @@ def test_alone_is_said_again_after_every_start(make):
         ({"alone": 1, "self": 1}, 4, 4, 0, (0, 1, 0, 0)),  # half a race each: one of the two has it
         ({"alone": 1, "self": 1}, 12, 4, 0, (2, 1, 0, 0)),
         ({"alone": 5, "self": 1}, 12, 4, 0, (2, 1, 0, 0)),
+        ({"alone": 1, "self": 1, "line": 1e-20}, 12, 4, 0, (2, 1, 0, 0)),
         ({"self": 0.7, "line": 0.3}, 8, 4, 0, (0, 1, 4, 0)),  # whole races first, opponents get who is left
         ({"alone": 0.45, "self": 0.45, "line": 0.1}, 12, 4, 0, (1, 1, 4, 0)),
         ({"alone": 0.4, "self": 0.6, "line": 0}, 8, 1, 0, (3, 5, 0, 0)),
@@ -240,7 +241,6 @@ def test_state_round_trip_amid_a_race_continues_bit_for_bit(make):
     asked = np.random.default_rng(1).uniform([-0.1, 0], [0.1, 0.6], (450, 12, 2)).astype(np.float32)
     for actions in asked[:300]:
         first.step_batch(actions)
-        second.step_batch(actions)
     (attacking,) = first.drivers[0].get_state()[0]
     assert attacking.any()
     state = first.get_state()
@@ -361,7 +361,7 @@ def test_a_policy_that_observes_something_else_is_refused(make):
 
 
 def test_one_car_alone_and_all_together_of_the_same_settings(make, oval: Track, kart: Vehicle):
-    env = {"senses": "sensors", "cars": 4, "mix": {"self": 1}, "pool": [], "pace": [0.7, 0.9], "observed": OBSERVED}
+    env = {"senses": "sensors", "cars": 4, "mix": {"pool": 1}, "pool": ["a"], "pace": [0.7, 0.9], "observed": OBSERVED}
     single = RaceTask([oval], kart, races=5, **alone(env))
     assert single.task.num_cars == 5
     assert single.task.world.cars_per_race == 1
