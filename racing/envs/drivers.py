@@ -24,6 +24,7 @@ MOST_SOLVED = 3  # circuits whose optimal laps are solved for; each may take a m
 HEADWAY = 0.25  # [s] to the car ahead
 STANDSTILL = 0.5  # [car lengths] to it, when both stand
 COMFORTABLE = 0.25  # [of the grip] braking
+HELD_UP = 0.1  # [of the throttle] at least, by which a car that is held up drives less than it would
 BESIDE = 1.2  # [car widths] from middle to middle: who is further aside is passed
 
 
@@ -67,7 +68,7 @@ class PolicyDrivers:
 class LineFollowers:
     """Cars that follow the line of the optimal lap, each at a pace of its own, and brake behind whoever is slower.
 
-    Who braked goes on as after a start: what steers a car at the limit would lead a slower one off the road.
+    Who was held up goes on as after a start: what steers a car at the limit would lead a slower one off the road.
 
     Where a track's optimal lap cannot be had, and on more than MOST_SOLVED tracks, it is the line of the reference lap.
     """
@@ -95,7 +96,7 @@ class LineFollowers:
             self.cars, cars, traffic, world.cars_per_race, world.track_table, limits.astype(np.float32), *rates, out
         )
         for mine, driver in self._groups:
-            driver.settle(cars[self.cars[mine]], out[mine, 1] < asked[mine])
+            driver.settle(cars[self.cars[mine]], out[mine, 1] < asked[mine] - HELD_UP)
         return out
 
     def get_state(self) -> list[Any]:

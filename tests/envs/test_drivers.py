@@ -88,6 +88,7 @@ AWAY = (100.0, 0.0, 10.0)  # behind, as the lap is 560 m long
 def test_it_drives_on_where_nobody_is_in_its_way(behind):
     task, follower = behind
     put(task, (S, 0, V), AWAY, AWAY)
+    task.world.traffic["state"][0, 1:] = GONE
     alone = follower.actions(task.world)
     assert alone[0, 1] > 0.99
     aside = BESIDE * WIDTH + 0.05
@@ -171,13 +172,13 @@ def test_who_was_held_up_settles_again(oval: Track, kart: Vehicle):
         task.world.traffic["state"][0, 1] = GONE
         task.step_batch(np.vstack([follower.actions(task.world), [[0, 0]]]))
     assert follower.get_state()[0][0].tolist() == [True]
-    task.world.traffic["state"][0, 1] = STOPPED
-    for name in ("s", "lateral"):
-        task.cars[name][1] = task.cars[name][0]
-    task.cars["s"][1] += 9
-    asked = throttle(follower, task)
-    assert asked < 0
-    assert follower.get_state()[0][0].tolist() == [False]
+    task.world.traffic["state"][0, 1] = RACING
+    for ahead, goes_on in ((100, True), (9, False)):
+        task.cars[1] = task.cars[0]
+        task.cars["s"][1] += ahead
+        task.cars["v"][1] = task.cars["v"][0] if goes_on else 0
+        assert throttle(follower, task) < 1
+        assert follower.get_state()[0][0].tolist() == [goes_on]
 
 
 def test_it_remembers_who_has_come_to_the_whole_pace(oval: Track, kart: Vehicle):

@@ -59,8 +59,10 @@ class LapDriver:
     def _safe(self) -> npt.NDArray[np.bool_]:
         """(S,) see `_tried`; once."""
         if self._begin is None:
+            remembered = self._attacking  # of other cars, from `set_state`
             self._begin = np.zeros(len(self.calm), bool)
             self._begin = self._tried(self._simulation, stations(self.track, self.lap.points)[0])
+            self._attacking = remembered
         return self._begin
 
     def _tried(self, simulation: Simulation, places: Array) -> npt.NDArray[np.bool_]:
@@ -84,7 +86,6 @@ class LapDriver:
         for _ in range(int(SETTLED * lap / world.step_dt)):
             world.step(actions_of(self.commands(cars), self.vehicle))
             safe &= (world.final_cars.reshape(-1)["ended"] == Ending.RUNNING) & self._attacking
-        self._attacking = np.zeros(0, bool)
         near = [np.roll(safe.reshape(2, count).all(axis=0), shift) for shift in range(-ASIDE, ASIDE + 1)]
         return np.repeat(np.all(near, axis=0), FINER)
 

@@ -1,0 +1,324 @@
+"""Races for evaluation: what is counted, against series written by hand; races of drivers of known pace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from racing.config import compose
+from racing.evaluation.evaluate import Diverged
+from racing.evaluation.races import (
+    CONTACT,
+    Entrant,
+    RaceLog,
+    Task,
+    drive_races,
+    incident_points,
+    line_entrant,
+    order_of,
+    overtakes,
+    policy_entrant,
+    race_task,
+)
+from racing.sim.records import Ending
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
+from racing.tracks.catalog import load_track
+from racing.tracks.optimal_lap.driver import best_driver
+from racing.tracks.optimal_lap.lap import limits
+
+DT, LENGTH, TOP = 0.1, 2.0, 35.0  # of the logs by hand: a second is ten steps
+NAN = np.nan
+
+
+def written(distance: Any, **changes: Any) -> RaceLog:
+    """A log of races whose cars were at distance (T, R, C) [m]; the rest is as if nothing happened."""
+    distance = np.asarray(distance, np.float32)
+    shape = distance.shape[1:]
+    calm = {
+        "who": np.tile(np.arange(shape[1]), (shape[0], 1)),
+        "place": np.argsort(np.argsort(-distance[0], axis=1), axis=1),
+        "distance": distance,
+        "x": distance,
+        "y": distance,
+        "ended": np.full(shape, int(Ending.TIME_LIMIT)),
+        "time": np.full(shape, np.inf),
+        "laps": [[[] for _ in range(shape[1])] for _ in range(shape[0])],
+        "driven": np.zeros(shape),
+        "steps": np.full(shape, len(distance) - 1),
+        "near": np.zeros(shape, int),
+        "contacts": np.array([], CONTACT),
+        "step_dt": DT,
+        "length": LENGTH,
+        "top_speed": TOP,
+    }
+    return RaceLog(**{**calm, **changes})
+
+
+def leads(*parts: tuple[float, int]) -> RaceLog:
+    """A race of two: by how much [m] the second is ahead of the first, (lead, steps) each."""
+    lead = np.repeat([part[0] for part in parts], [part[1] for part in parts])
+    return written(np.stack([np.zeros(len(lead)), lead], axis=1)[:, None])
+
+
+# overtakes
+
+
+@pytest.mark.parametrize(
+    ("parts", "made", "lost"),
+    [
+        ([(-5, 3), (3, 10)], [0, 1], [1, 0]),
+        ([(-5, 3), (3, 9), (-1, 5)], [0, 0], [0, 0]),  # not for a second
+        ([(-5, 3), (3, 9), (1.9, 1), (3, 9)], [0, 0], [0, 0]),  # not for a second at a time
+        ([(-5, 3), (1.9, 50)], [0, 0], [0, 0]),  # not by a length
+        ([(-5, 3), (2, 10)], [0, 1], [1, 0]),  # by just that
+        ([(-5, 3), (3, 30), (-3, 30)], [1, 1], [1, 1]),  # taken back
+        ([(-5, 3), (3, 30), (-3, 9), (3, 30)], [0, 1], [1, 0]),  # not taken back for a second: passed once
+        ([(-5, 3), (3, 30), (-3, 10), (3, 30)], [1, 2], [2, 1]),
+        ([(-5, 3), (3, 5), (-3, 5)] * 4, [0, 0], [0, 0]),  # side by side
+        ([(5, 30)], [0, 0], [0, 0]),  # it started there
+        ([(-5, 3), (3, 5), (NAN, 50)], [0, 0], [0, 0]),  # one is out
+        ([(-5, 3), (3, 10), (NAN, 50)], [0, 1], [1, 0]),
+    ],
+)
+def test_who_overtakes_is_a_length_ahead_for_a_second_and_was_behind(parts, made: list[int], lost: list[int]):
+    assert [found.tolist() for found in overtakes(leads(*parts))] == [[made], [lost]]
+
+
+def test_each_pair_of_each_race_counts():
+    """In one race the last passes both others, in the other one nobody anybody."""
+    lead = np.linspace(-10, 20, 60)
+    first = np.stack([0 * lead, 0 * lead - 5, lead], axis=1)
+    log = written(np.stack([first, np.tile([0.0, -5.0, -10.0], (60, 1))], axis=1))
+    made, lost = overtakes(log)
+    assert made.tolist() == [[0, 0, 2], [0, 0, 0]]
+    assert lost.tolist() == [[1, 1, 0], [0, 0, 0]]
+
+
+# who was where
+
+
+def test_those_who_came_home_are_first_by_time_the_others_by_how_far_they_came():
+    distance = np.array([[[0, -2, -4, -6, -8]], [[100, 300, 90, 250, 310]], [[NAN, NAN, 200, NAN, 305]]])
+    log = written(distance, time=np.array([[41.5, np.inf, 40.0, np.inf, np.inf]]))
+    assert order_of(log).tolist() == [[2, 4, 1, 5, 3]]
+
+
+def touches(*contacts: tuple[Any, ...]) -> Any:
+    """(step, race, car, closing, blame) each."""
+    return np.array(
+        [(step, race, car, 0.0, 0.0, closing, blame) for step, race, car, closing, blame in contacts], CONTACT
+    )
+
+
+def test_incident_points_go_by_how_fast_they_closed_in():
+    closing = [0.0, 0.99, 1.0, 5.2, 5.3, 30]
+    log = written(np.zeros((2, 1, 2)), contacts=touches(*((0, 0, 0, speed, 1.0) for speed in closing)))
+    assert incident_points(log).tolist() == [1, 1, 2, 2, 4, 4]
+    assert incident_points(written(np.zeros((2, 1, 2)))).tolist() == []
+
+
+# races that are driven
+
+
+@pytest.fixture(scope="module")
+def oval() -> Track:
+    return load_track("oval")
+
+
+@pytest.fixture(scope="module")
+def task_of(oval: Track, kart: Vehicle) -> Callable[..., Task]:
+    """task_of(**race_task's arguments): two races of two from the grid, two laps of the oval, observing one ahead."""
+    env: Any = OmegaConf.to_container(compose("train", ["env=race", "env.line=centre"]).env)
+    env["observed"] = {"ahead": 1, "behind": 0}
+
+    def make(race: dict[str, Any] | None = None, **options: Any) -> Task:
+        (limit,) = limits([oval], kart)
+        settings = {"races": 2, "cars": 2, "start": "grid", "laps": 2, "reference": limit, "seed": 1, **options}
+        return race_task({**env, "race": {**env["race"], **(race or {})}}, oval, kart, **settings)
+
+    return make
+
+
+def blind(pace: float) -> Entrant:
+    """A follower of the line that does not look where others are."""
+
+    def make(task: Task, cars: np.ndarray) -> Any:
+        driver = best_driver(task.tracks, task.vehicle, 2, pace, say=print)
+        return lambda mine, _: driver.actions(task.cars[cars])[np.isin(cars, mine)]
+
+    return Entrant(name=f"blind {pace:g}", make=make)
+
+
+def constant(*values: float, noted: list[Any] | None = None) -> Entrant:
+    """Everybody gets the same action."""
+
+    def predict(seen: np.ndarray) -> np.ndarray:
+        if noted is not None:
+            noted.append(seen)
+        return np.tile(np.array(values), (len(seen), 1))
+
+    return policy_entrant("constant", predict)
+
+
+EACH_FIRST = np.array([[0, 1], [0, 1]])  # places of the grid go round
+
+
+@pytest.fixture(scope="module")
+def passing(task_of) -> RaceLog:
+    """The fast one drives through the slow one, who has been in front once."""
+    return drive_races(task_of({"contact": False}, laps=3), [blind(0.9), blind(0.7)], EACH_FIRST)
+
+
+def test_the_faster_one_wins_and_overtakes_once_where_it_started_behind(passing: RaceLog, oval: Track, kart: Vehicle):
+    fast = passing.who == 0
+    assert passing.place.tolist() == [[0, 1], [1, 0]]
+    assert (order_of(passing)[fast] == 1).all()
+    made, lost = overtakes(passing)
+    assert made[fast].tolist() == passing.place[fast].tolist()
+    assert (lost == made[:, ::-1]).all()
+    assert not made[~fast].any()
+    assert (passing.ended[fast] == Ending.LAPS_DONE).all()
+    (limit,) = limits([oval], kart)
+    for race, car in np.argwhere(fast):
+        flying = passing.laps[race][car]
+        assert len(flying) == 2  # the first of three is from standing
+        np.testing.assert_allclose(flying, limit / 0.9, rtol=0.03)
+        assert 1.1 < (passing.time[race, car] - sum(flying)) / (limit / 0.9) < 1.5
+        assert passing.driven[race, car] == pytest.approx(3 * oval.length, rel=0.02)
+
+
+def test_the_log_is_of_each_step_until_a_car_is_out(passing: RaceLog):
+    there = ~np.isnan(passing.distance)
+    assert (there.sum(axis=0) == passing.steps + 1).all()  # with the start
+    for r, c in np.ndindex(2, 2):
+        assert there[: passing.steps[r, c] + 1, r, c].all()
+        assert (np.diff(passing.distance[: passing.steps[r, c] + 1, r, c]) > -0.1).all()
+    np.testing.assert_array_equal(np.isnan(passing.x), ~there)
+    home = np.isfinite(passing.time)
+    assert (passing.time[home] <= passing.steps[home] * passing.step_dt).all()
+    assert (passing.time[home] > (passing.steps[home] - 1) * passing.step_dt - 1e-3).all()
+    assert (passing.distance[0] < 0).all()  # behind the line
+    assert not len(passing.contacts)
+    assert ((passing.near > 0) & (passing.near < passing.steps)).all()
+
+
+def test_who_brakes_behind_a_slower_one_stays_there(task_of):
+    task = task_of(races=4, laps=1)
+    log = drive_races(task, [line_entrant(0.8), line_entrant(0.6)], np.array([[0, 1]] * 4))
+    fast, behind = log.who == 0, log.place == 1
+    assert ((log.ended == Ending.LAPS_DONE) | (log.ended == Ending.TIME_LIMIT)).all()
+    held = fast & behind
+    assert (order_of(log)[held] == 2).all()
+    assert (log.near[held] > 0.9 * log.steps[held]).all()
+    assert (order_of(log)[fast & ~behind] == 1).all()
+    assert not overtakes(log)[0].any()
+    assert not len(log.contacts)
+
+
+def test_the_same_task_gives_the_same_races_again(task_of):
+    task = task_of(laps=1)
+    first, second = (drive_races(task, [blind(0.8), constant(0.0, 0.2)], EACH_FIRST) for _ in range(2))
+    for name in ("distance", "x", "ended", "time", "contacts", "driven"):
+        assert getattr(first, name).tobytes() == getattr(second, name).tobytes(), name
+
+
+def test_a_contact_is_written_down_for_both_and_the_blame_for_one(task_of):
+    log = drive_races(task_of(races=1, laps=1), [blind(0.9), blind(0.4)], np.array([[1, 0]]))
+    assert log.place.tolist() == [[0, 1]]  # the slow one is in front
+    first = log.contacts[log.contacts["step"] == log.contacts["step"].min()]
+    assert first["car"].tolist() == [0, 1]
+    assert first["closing"][0] == first["closing"][1] > 1
+    assert first["blame"].sum() == pytest.approx(1)
+    assert first["blame"][log.who[0, first["car"]] == 0] == 1  # who came from behind
+    for one in first:
+        assert (one["x"], one["y"]) == (log.x[one["step"], 0, one["car"]], log.y[one["step"], 0, one["car"]])
+
+
+def test_everyone_drives_its_own_cars_while_they_race(task_of):
+    given: list[tuple[int, list[int]]] = []
+
+    def noting(number: int, action: Sequence[float]) -> Entrant:
+        def make(task: Task, cars: np.ndarray) -> Any:
+            assert cars.tolist() == mine[number]
+
+            def drive(racing: np.ndarray, observation: np.ndarray) -> np.ndarray:
+                assert len(observation) == task.num_cars
+                given.append((number, racing.tolist()))
+                return np.tile(action, (len(racing), 1))
+
+            return drive
+
+        return Entrant(name=str(number), make=make)
+
+    task = task_of(cars=3, races=2, laps=1)
+    mine = {0: [0, 5], 1: [1, 2, 3, 4]}
+    log = drive_races(task, [noting(0, [0.0, -1.0]), noting(1, [1.0, 1.0])], np.array([[0, 1, 1], [1, 1, 0]]))
+    assert given[0] == (0, [0, 5])
+    assert given[1] == (1, [1, 2, 3, 4])
+    assert log.who.tolist() == [[0, 1, 1], [1, 1, 0]]
+    last = {car: max(k for k, (_, cars) in enumerate(given) if car in cars) for car in range(6)}
+    assert max(last[1], last[2], last[3], last[4]) < last[0]  # they are off the road long before the others stalled
+    assert (log.ended[log.who == 0] == Ending.STALLED).all()
+    steps = np.array([sum(car in cars for _, cars in given) for car in range(6)])
+    assert (steps == log.steps.ravel()).all()
+
+
+def test_a_policy_sees_its_own_rows_and_as_many_values_as_it_reads(task_of):
+    noted: list[np.ndarray] = []
+    task = task_of(laps=1)
+    short: list[np.ndarray] = []
+    reader = policy_entrant("short", lambda seen: short.append(seen) or np.zeros((len(seen), 2)), task.size_alone)
+    drive_races(task, [constant(0.0, 0.0, noted=noted), reader], EACH_FIRST)
+    task.world.restart_all()
+    start = task.reset()[0]
+    np.testing.assert_array_equal(noted[0], start[[0, 2]])
+    np.testing.assert_array_equal(short[0], start[[1, 3], : task.size_alone])
+    assert noted[0].shape == (2, task.size)
+    assert task.size == task.size_alone + 7
+
+
+def test_it_may_brake_by_surprise(task_of):
+    task = task_of(races=1, laps=1)
+    drive = line_entrant(0.8, brakes_at=(2.0, 3.0)).make(task, np.arange(2))
+    assert line_entrant(0.8).name == "line 0.8"
+    task.world.restart_all()
+    task.reset()
+    throttle = []
+    for _ in range(40):
+        actions = drive(np.arange(2), None)
+        throttle.append(actions[:, 1])
+        task.step_batch(actions)
+    throttle = np.array(throttle)
+    assert (throttle[20:30] == -1).all()
+    assert (throttle[:20] > 0).all()
+    assert (throttle[31:] > 0).all()
+    assert drive(np.array([1]), None).shape == (1, 2)
+
+
+@pytest.mark.parametrize("value", [NAN, np.inf])
+def test_an_entrant_whose_actions_are_no_numbers_is_refused(task_of, value: float):
+    with pytest.raises(Diverged, match="an entrant's actions are not numbers"):
+        drive_races(task_of(), [constant(0.0, 0.5), constant(0.0, value)], EACH_FIRST)
+
+
+def test_what_is_beyond_the_pedals_is_clipped(task_of):
+    task = task_of(laps=1)
+    asked: list[np.ndarray] = []
+    real = task.step_batch
+    task.step_batch = lambda actions: asked.append(actions) or real(actions)  # type: ignore[method-assign]
+    drive_races(task, [constant(0.0, 7.0), constant(-9.0, 0.1)], EACH_FIRST)
+    assert asked[0].tolist() == pytest.approx(np.array([[0, 1], [-1, 0.1], [0, 1], [-1, 0.1]]))
+
+
+def test_the_race_is_as_the_environment_says_but_for_how_it_begins_and_ends(task_of):
+    task = task_of({"near": 0.3, "grace": 0.5}, start="rolling", cars=3, laps=4)
+    rules = task.world.race
+    assert (rules.near, rules.grace, rules.start.name, rules.wreck.name) == (0.3, 0.5, "ROLLING", "REMOVE")
+    assert task.world.episodes.laps == 4
+    assert task.world.cars_per_race == 3
+    assert task.world.episodes.time_limit > 4 * 20
