@@ -47,7 +47,11 @@ def taken(constructor: Callable[..., Any]) -> set[str]:
             if keyword.arg is None and isinstance(keyword.value, ast.Name) and keyword.value.id == parameter.name
         ]
         inherits = isinstance(call.func, ast.Attribute)  # super().__init__(**rest)
-        names |= taken(constructor.__bases__[0] if inherits else function.__globals__[call.func.id])
+        if isinstance(call.func, ast.Subscript):  # one of several, chosen by a key
+            several = function.__globals__[call.func.value.id].values()
+        else:
+            several = [constructor.__bases__[0] if inherits else function.__globals__[call.func.id]]
+        names |= set().union(*map(taken, several))
     return names
 
 

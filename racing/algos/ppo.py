@@ -289,6 +289,7 @@ def make_ppo(
     learning_rate: float,
     learning_rate_end: float,
     log_std_init: Sequence[float],
+    reset_log_std: bool = False,
     net_arch: Sequence[int],
     activation: str,
     cnn: str,
@@ -311,6 +312,7 @@ def make_ppo(
     require_number("algo.distillation_fraction", distillation_fraction, 0, 1, remedy="it is a share of the training")
     per_mini_batch = normalize_advantage_per_mini_batch
     switches = {"privileged_critic": privileged_critic, "normalize_advantage_per_mini_batch": per_mini_batch}
+    switches["reset_log_std"] = reset_log_std
     for name, value in switches.items():
         require(isinstance(value, bool), f"algo.{name} must be true or false, got {value!r}; choose one")
     hidden = layers(net_arch)
@@ -325,7 +327,7 @@ def make_ppo(
     rate = schedule(learning_rate, learning_rate_end)
     parts: dict[str, Any] = {"learning_rate": rate, "policy_kwargs": policy_kwargs, "seed": seed, "device": device}
     model = BatchPPO(policy, env, **parts, **settings)
-    model.normalize_advantage_per_mini_batch = per_mini_batch
+    model.normalize_advantage_per_mini_batch, model.reset_log_std = per_mini_batch, reset_log_std
     if teacher is not None:
         model.imitation = Imitation(teacher, distillation_weight, distillation_fraction)
     with th.no_grad():

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.evaluation.plots import COLOURS, FAINT, INK, PAD, draw_road, heading, new_figure, save, size_for
+from racing.evaluation import plots
+from racing.evaluation.plots import COLOURS, FAINT, INK, PAD, draw_road, heading, new_figure, size_for
 from racing.evaluation.race_result import OUT
 from racing.evaluation.races import RaceLog
 from racing.evaluation.telemetry import COLUMNS
@@ -72,7 +73,7 @@ def positions_picture(log: RaceLog, race: int, names: Sequence[str], title: str,
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=FAINT)
     heading(above, title, [f"race {race + 1} of {len(log.who)}", "strokes: contacts", "X: out"])
-    return save(figure, path)
+    return plots.save(figure, path)
 
 
 def contacts_picture(track: Track, log: RaceLog, title: str, path: Path) -> Path:
@@ -106,4 +107,4 @@ def contacts_picture(track: Track, log: RaceLog, title: str, path: Path) -> Path
     bar.set_label("blame of the car that is drawn (a convention)", color=INK)
     bar.outline.set_visible(False)
     heading(axes, title, [f"{len(touches) // 2} contacts in {len(log.who)} races", "larger: faster"])
-    return save(figure, path)
+    return plots.save(figure, path)

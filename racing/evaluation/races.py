@@ -6,7 +6,7 @@ numpy only, and no random number: as in racing.evaluation.evaluate, starts follo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from racing.sim.vehicle import Vehicle
 
 Array = npt.NDArray[Any]
 Task = SensorsTask | VisionTask
+ROLLING_SPEED = (0.8, 0.9)  # of the safe speed: as fast as the cars race
 JITTER = 0.25  # [car lengths] by which starts differ, so that the same drivers do not drive the same race again
 AHEAD_FOR = 1.0  # [s] that a car must be a length ahead of another before it has overtaken it
 TOUCH, HEAVY = 1.0, 0.15  # [m/s], [top speeds] of closing: below it a touch, above it a heavy contact
@@ -99,7 +100,7 @@ def race_task(
     A car that is out is removed.
     """
     plain = {key: value for key, value in env.items() if key != "randomize"}
-    episodes = evaluation_episodes(laps, PATIENCE * (laps + 1) * reference)
+    episodes = replace(evaluation_episodes(laps, PATIENCE * (laps + 1) * reference), start_speed=ROLLING_SPEED)
     size = {"races": races, "cars": cars, "seed": seed, "threads": threads}
     rules = {"start": start, "spacing": spacing, "jitter": JITTER}
     return together(plain, [track], vehicle, rules=rules, episodes=episodes, **size)

@@ -91,14 +91,14 @@ def find_initial_weights(
     return found
 
 
-def load_initial_weights(model: Any, initial: InitialWeights, *, reset_log_std: bool = False) -> None:
-    """Give `model` these weights; its optimizer stays fresh. Raises InputError where they do not fit.
+def load_initial_weights(model: Any, initial: InitialWeights) -> None:
+    """Give `model` these weights; its optimizer stays fresh, as does `log_std` where `reset_log_std` says so.
 
-    reset_log_std: leave the policy's `log_std` as it is: what is to be learnt anew needs more exploration.
+    Raises InputError where they do not fit.
     """
     require_fit(model, initial.spec, initial.observation, initial.action, initial.weights)
     weights = dict(initial.weights)
-    if reset_log_std:
+    if getattr(model, "reset_log_std", False):  # what is to be learnt anew needs more exploration
         weights["log_std"] = model.policy.state_dict()["log_std"]
     model.policy.load_state_dict(weights)
 

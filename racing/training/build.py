@@ -87,8 +87,7 @@ def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str, teacher:
 
     leave_dynamo_out()
     cfg = config.tree
-    elsewhere = ("total_timesteps", "n_envs", "teacher", "teacher_pace", "reset_log_std")  # read elsewhere
-    own = [key for key in cfg.algo if key not in elsewhere]
+    own = [key for key in cfg.algo if key not in ("total_timesteps", "n_envs", "teacher", "teacher_pace")]
     make = build(OmegaConf.masked_copy(cfg.algo, own))
     arguments: dict[str, Any] = {"env": env, "seed": cfg.seed, "device": device}
     if teacher is not None:
@@ -100,7 +99,7 @@ def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str, teacher:
     if config.initial_weights is not None:
         from racing.policies.init_from import load_initial_weights
 
-        load_initial_weights(model, config.initial_weights, reset_log_std=bool(cfg.algo.get("reset_log_std")))
+        load_initial_weights(model, config.initial_weights)
     return model
 
 

@@ -46,8 +46,6 @@ def check(config: Mapping[str, Any]) -> None:
     require_number("seed", config["seed"], 0, MAX_TASK_SEED - 1, whole=True)
     for key, low, high in (("n_envs", 1, 1 << 20), ("total_timesteps", 1, 1 << 40)):
         require_number(f"algo.{key}", config["algo"].get(key), low, high, whole=True)
-    switch = config["algo"].get("reset_log_std", False)
-    require(isinstance(switch, bool), f"algo.reset_log_std must be true or false, got {switch!r}; choose one")
     evaluation, tracking = config["eval"], config["tracking"]
     for key, low, high in (("episodes", 1, 100_000), ("laps", 1, 1000), ("every_steps", 0, 1 << 40)):
         require_number(f"eval.{key}", evaluation[key], low, high, whole=True)
