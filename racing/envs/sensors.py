@@ -205,9 +205,10 @@ class SensorsTask:
         out = np.empty((len(cars), self.size), np.float32)
         place = (world.points, world.track_table)
         _observe(cars, ranges, *place, self._scale, self._motion, self._motion_scale, self.preview, out)
-        if self.size_alone < self.size:
+        block = len(self.observed.names)
+        if block:
             numbers = np.arange(self.num_cars) if chosen is None else chosen
-            observe_opponents(world, self.observed, numbers, final, out[:, self.size_alone :])
+            observe_opponents(world, self.observed, numbers, final, out[:, self.size_alone : self.size_alone + block])
         return out
 
     def reseed(self, seed: int) -> None:
