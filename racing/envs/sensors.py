@@ -20,6 +20,7 @@ from racing.sim.kernels.kernel import kernel
 from racing.sim.records import Ending
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
+from racing.sim.variation.config import VariationConfig, make_variation
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Raceline, RangeFinder, World
 
@@ -86,6 +87,7 @@ class SensorsTask:
         action_repeat: int = 2,
         reward: Mapping[str, float] | None = None,
         episodes: Mapping[str, Any] | EpisodeConfig | None = None,
+        randomize: Mapping[str, Any] | VariationConfig | None = None,
         threads: int = 1,
     ) -> None:
         """Arguments that are not listed here are keys of conf/env/mlp.yaml, which says what they mean.
@@ -100,6 +102,7 @@ class SensorsTask:
         preview_spacing: [m]; None: a fifteenth of the vehicle's sensor_range.
         reward: weights by term; None: progress 0.1, off_track -5.
         episodes: how they start and end, or the keys of `EpisodeConfig` that differ from its defaults.
+        randomize: how far cars differ from the vehicle, or the keys of `VariationConfig` that are not None.
         Raises InputError for values out of range, unknown reward terms and unknown keys.
         """
         require(line in LINES, f"line must be {' or '.join(LINES)}, got {line!r}; choose one")
@@ -126,6 +129,7 @@ class SensorsTask:
             range_finder=finder,
             action_repeat=action_repeat,
             episodes=episodes if isinstance(episodes, EpisodeConfig) else make_episodes(episodes or {}),
+            variation=randomize if isinstance(randomize, VariationConfig) else make_variation(randomize or {}),
             start_speeds=[raceline.speed for raceline in centre],
             racelines=centre if line == "centre" else [_raceline(line, track, vehicle) for track in tracks],
             threads=threads,
@@ -207,15 +211,19 @@ class SensorsTask:
         )
 
     def last_episode(self, i: int) -> dict[str, Any]:
-        """Facts of the episode that car i ended in the last step; lap_time [s] of its best lap, 0: none."""
-        car = self.world.final_cars.reshape(-1)[i]
-        return {
+        """Facts of the episode that car i ended in the last step; lap_time [s] of its best lap, 0: none.
+
+        randomize: what was drawn for it, if anything is.
+        """
+        car, drawn = self.world.final_cars.reshape(-1)[i], self.world.drawn(self.world.final_variations)
+        facts = {
             "steps": int(car["steps"]),
             "progress": float(car["progress"]),
             "laps": int(car["laps"]),
             "lap_time": float(car["best_lap"]),
             "ended": Ending(car["ended"]).label,
         }
+        return facts | ({"randomize": {name: float(of_all[i]) for name, of_all in drawn.items()}} if drawn else {})
 
     def render(self) -> npt.NDArray[np.uint8]:
         """Draw the first car's track with its cars, as seen from above: (480, 480, 3) uint8."""

@@ -265,6 +265,10 @@ class World:
         rest = (self._race[()], *ranges, self._vary)
         self._run(race_step.step_races, commands, cars, final_cars, *traffic, *place, *rest)
 
+    def drawn(self, variations: Array | None) -> dict[str, Array]:
+        """Name -> (N,) values of what differs between the cars, of self.variations or self.final_variations."""
+        return {} if variations is None else {name: variations[name].reshape(-1) for name in self.variation.names}
+
     def get_state(self) -> dict[str, Array]:
         """Everything that changes while the world runs, as copies."""
         return {name: array.copy() for name, array in self._state().items()}

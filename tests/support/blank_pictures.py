@@ -16,7 +16,7 @@ import numpy as np
 from racing.evaluation import plots
 from racing.files import atomic_path
 
-save = plots._save
+save = plots.save
 BLANK = cv2.imencode(".png", np.full((4, 4, 3), 255, np.uint8))[1].tobytes()
 
 
@@ -29,14 +29,14 @@ def save_blank(figure: Any, path: Path) -> Path:
 
 def install() -> None:
     """From now on, save blank ones."""
-    plots._save = save_blank
+    plots.save = save_blank
 
 
 @contextlib.contextmanager
 def real_pictures() -> Iterator[None]:
     """Draw every picture as a user's is drawn."""
-    installed, plots._save = plots._save, save
+    installed, plots.save = plots.save, save
     try:
         yield
     finally:
-        plots._save = installed
+        plots.save = installed
