@@ -215,19 +215,37 @@ class SensorsTask:
 
         randomize: what was drawn for it, if anything is.
         """
-        car, drawn = self.world.final_cars.reshape(-1)[i], self.world.drawn(self.world.final_variations)
-        facts = {
+        car = self.world.final_cars.reshape(-1)[i]
+        return {
             "steps": int(car["steps"]),
             "progress": float(car["progress"]),
             "laps": int(car["laps"]),
             "lap_time": float(car["best_lap"]),
             "ended": Ending(car["ended"]).label,
+            **randomized(self.drawn(np.array([i]), final=True)),
         }
-        return facts | ({"randomize": {name: float(of_all[i]) for name, of_all in drawn.items()}} if drawn else {})
+
+    @property
+    def randomize(self) -> dict[str, Any]:
+        """Name -> [low, high] of what is drawn."""
+        variation = self.world.variation
+        return {name: list(variation.bounds(name)) for name in variation.names}
+
+    def drawn(self, indices: npt.NDArray[Any], *, final: bool = False) -> dict[str, npt.NDArray[Any]]:
+        """Name -> (n,) values of what `randomize` has drawn for the cars `indices` (n,).
+
+        final: for the episodes that ended in the last step.
+        """
+        return self.world.drawn(indices, final=final)
 
     def render(self) -> npt.NDArray[np.uint8]:
         """Draw the first car's track with its cars, as seen from above: (480, 480, 3) uint8."""
         return top_down(self.world, 0)
+
+
+def randomized(drawn: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """What was drawn for one car, name -> (1,), as a fact of its episode; empty where nothing was."""
+    return {"randomize": {name: float(values[0]) for name, values in drawn.items()}} if drawn else {}
 
 
 def centre_line(track: Track, vehicle: Vehicle) -> Raceline:

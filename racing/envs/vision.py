@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from racing.envs.sensors import SensorsTask
+from racing.envs.sensors import SensorsTask, randomized
 from racing.envs.task import StepResult
 from racing.errors import input_group, require, require_number
 from racing.sim.camera.camera import Camera, Randomize, make_lens, make_randomize
@@ -99,6 +99,7 @@ class VisionTask:
             lens = make_lens(vehicle, width=width, height=height, gray=grayscale, **(camera or {}))
         amplitudes = {name: value for name, value in (randomize or {}).items() if name in AMPLITUDES}
         others = {name: value for name, value in (randomize or {}).items() if name not in AMPLITUDES}
+        self._amplitudes = {name: value for name, value in amplitudes.items() if value}
         variation = make_variation(others, AMPLITUDES)
         self.sensors = SensorsTask(tracks, vehicle, races=races, randomize=variation, **sensors)
         self.tracks, self.vehicle, self.weights = self.sensors.tracks, vehicle, self.sensors.weights
@@ -176,7 +177,17 @@ class VisionTask:
 
     def last_episode(self, i: int) -> dict[str, Any]:
         """As in SensorsTask."""
-        return self.sensors.last_episode(i)
+        return self.sensors.last_episode(i) | randomized(self.drawn(np.array([i]), final=True))
+
+    @property
+    def randomize(self) -> dict[str, Any]:
+        """As in SensorsTask, and the amplitudes of the camera."""
+        return self.sensors.randomize | self._amplitudes
+
+    def drawn(self, indices: npt.NDArray[Any], *, final: bool = False) -> dict[str, npt.NDArray[Any]]:
+        """As in SensorsTask, and of the cameras (racing.sim.camera.camera.Camera.drawn)."""
+        cars = self.world.final_cars if final else self.world.cars
+        return self.sensors.drawn(indices, final=final) | self.camera.drawn(cars, indices)
 
     def render(self) -> U:
         """As in SensorsTask."""

@@ -48,7 +48,7 @@ class EpisodeRecorder:
     steering: list[Array] = field(init=False)  # commands (N,) of the first SMOOTHNESS_STEPS
     laps: Array = field(init=False)
     final: Array = field(init=False)
-    drawn: dict[str, Array] = field(init=False)  # what of each car differs from the vehicle (N,), by name
+    drawn: dict[str, Array] = field(init=False)  # (N,) what `randomize` has drawn for each car, by name
     lap_times: list[list[float]] = field(init=False)
     rows: list[npt.NDArray[np.float32]] = field(init=False)
 
@@ -59,8 +59,7 @@ class EpisodeRecorder:
         self.steering = []
         self.laps, self.lap_times = np.zeros(cars, int), [[] for _ in range(cars)]
         self.final, self.rows = self.task.world.cars.reshape(-1).copy(), []
-        world = self.task.world
-        self.drawn = {name: values.copy() for name, values in world.drawn(world.variations).items()}
+        self.drawn = self.task.drawn(np.arange(cars))
 
     def record(self, cars: Array, terms: Array | None = None) -> None:
         """Keep a telemetry row (N, K) of `cars` (N,) and of the step's unweighted reward terms (N, T)."""
@@ -234,9 +233,7 @@ def _actions(policy: Policy, observation: Any, driving: Array) -> Array:
 
 
 def _identity(task: Task, references: Sequence[float | None], limits: Sequence[float | None]) -> dict[str, Any]:
-    variation = task.world.variation
-    ranges = {name: list(variation.bounds(name)) for name in variation.names}
-    return ({"randomize": ranges} if ranges else {}) | {
+    return ({"randomize": task.randomize} if task.randomize else {}) | {
         "vehicle": task.vehicle.name,
         "tyre_model": task.vehicle.model,
         "tracks": [track.name for track in task.tracks],

@@ -69,12 +69,68 @@ def test_a_camera_s_keys_and_a_car_s_stand_side_by_side(wavy: Track, kart: Vehic
     task = VisionTask([wavy], kart, races=4, randomize={"noise": 0.5, "pitch": 2.0, "mass": [0.8, 1.2]}, **size)
     assert task.camera.randomize == Randomize(noise=0.5, pitch=np.radians(2.0))
     assert task.world.variation.names == ["mass"]
+    assert task.randomize == {"mass": [0.8, 1.2], "noise": 0.5, "pitch": 2.0}
     with pytest.raises(
         InputError, match="^randomize has no 'nois', it has mass, .*, ray_dropout, height, .*, blur; cor"
     ):
         VisionTask([wavy], kart, races=4, randomize={"nois": 0.5}, **size)
     with pytest.raises(InputError, match=r"^randomize\.mass must"):
         VisionTask([wavy], kart, races=4, randomize={"mass": 0.0}, **size)
+
+
+AMPLITUDE = {"height": 0.3, "pitch": 8.0, "yaw": 9.0, "field_of_view": 0.2, "brightness": 0.4, "contrast": 0.7}
+
+
+@pytest.mark.parametrize("name", AMPLITUDE)
+def test_a_camera_that_is_set_up_as_another_one_s_draw_says_sees_the_same(wavy: Track, kart: Vehicle, name: str):
+    """The drawn values are the ones that pictures are made with: here they are put into the lens, or into the bytes."""
+    size = {"width": 32, "height": 24, "texture": "drawn"}
+    task = VisionTask([wavy], kart, races=3, seed=4, randomize={name: AMPLITUDE[name]}, **size)
+    seen = task.reset()[0]["vision"]
+    assert list(task.drawn(np.arange(3))) == [name]
+    drawn = task.drawn(np.arange(3))[name]
+    assert abs(drawn).max() <= AMPLITUDE[name]
+    assert len(set(drawn)) == 3
+    for i, off in enumerate(drawn):
+        camera, cars = {"field_of_view": 90.0, "pitch": 26.0, "above": 3.4 * kart.width}, {}
+        if name == "height":
+            camera["above"] *= 1 + off
+        elif name == "field_of_view":
+            camera["field_of_view"] *= 1 + off
+        elif name == "pitch":
+            camera["pitch"] += off
+        elif name == "yaw":
+            cars["yaw"] = np.radians(off)
+        other = VisionTask([wavy], kart, races=3, seed=4, camera=camera, **size)
+        other.reset()
+        for key, more in cars.items():
+            other.world.cars[key] += np.float32(more)
+        gain = 1 + off if name == "contrast" else 1.0
+        shift = 255 * off if name == "brightness" else 0.0
+        plain = other.camera.render()[i].astype(float)
+        expected = np.floor(np.clip(gain * (plain - 127.5) + 127.5 + shift, 0, 255) + 0.5).astype(int)
+        difference = abs(seen[i].astype(int) - expected)
+        assert difference.mean() < 0.5, (i, off)
+        assert (difference <= 1).mean() > 0.95
+
+
+def test_what_a_camera_draws_is_a_fact_of_an_episode_too(wavy: Track, kart: Vehicle):
+    amplitudes = {"color": 0.2, "blur": 0.5, "noise": 0.1, "power": [0.5, 0.9]}
+    task = VisionTask([wavy], kart, races=8, randomize=amplitudes, width=8, height=8)
+    before = None
+    for ended in full_throttle(task, 60):
+        for i in ended:
+            facts = task.last_episode(i)["randomize"]
+            assert list(facts) == ["power", "color_red", "color_green", "color_blue", "noise", "blur"]
+            assert {name: values[i] for name, values in before.items()} == facts
+            assert len({facts["color_red"], facts["color_green"], facts["color_blue"]}) == 3
+            assert 0 <= facts["blur"] <= facts["noise"] * 5
+            assert facts["noise"] == 0.1
+        before = task.drawn(np.arange(8))
+    assert task.world.cars["episode"].sum() > 4
+    gray = VisionTask([wavy], kart, races=2, randomize={"color": 0.2, "blur": 0.5}, width=8, height=8, grayscale=True)
+    gray.reset()
+    assert list(gray.drawn(np.arange(2))) == ["blur"]
 
 
 @pytest.mark.parametrize("name", ["mlp", "mlp_preview", "vision"])
