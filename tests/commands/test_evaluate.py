@@ -354,6 +354,17 @@ def seeing(tmp_path_factory: pytest.TempPathFactory, kart: Vehicle) -> RunDirect
     return run
 
 
+def test_what_a_camera_sees_is_swept_as_well(seeing: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    common = [f"run={seeing.path}", "episodes=3", "laps=1", "telemetry=false", f"out={tmp_path}"]
+    result = evaluated(capsys, *common, "sweep=noise", "values=[0,0.4]", "randomize.mass=1.1")
+    assert [(row["parameter"], row["value"]) for row in result["sweep"]] == [("noise", 0), ("noise", 0.4)]
+    assert [Path(path).name for path in result["files"]] == ["sweep_noise.csv", "sweep_noise.png"]
+    quiet, noisy = (evaluated(capsys, *common, f"randomize.noise={noise}", "randomize.mass=1.1") for noise in (0, 0.4))
+    assert noisy["summary"]["randomize"] == {"mass": [1.1, 1.1], "noise": 0.4}
+    assert [row["reward"] for row in result["sweep"]] == [of["summary"]["reward"] for of in (quiet, noisy)]
+    assert result["sweep"][0]["reward"] != result["sweep"][1]["reward"]
+
+
 def test_a_policy_that_sees_drives_alike_from_every_file(
     seeing: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
