@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 # Keys that earlier versions named otherwise: old -> new. Records keep the old names; who reads one upgrades it.
@@ -34,6 +35,11 @@ RENAMED_KEYS: dict[str, str] = {
     "launcher.time_min": "launcher.timeout_min",
     "launcher.timeout": "launcher.timeout_min",
 }
+# Of env.randomize, which was the camera's alone.
+VARIED = (
+    *("mass", "friction", "stiffness", "power", "drag", "steering_offset", "command_delay", "throttle_lag"),
+    *("ray_bias", "ray_noise", "ray_dropout"),
+)
 # Keys that earlier versions did not have: key -> (a key beside it that shows where it belongs, what they did).
 ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "algo.critic_norm": ("gradient_steps", "none"),
@@ -44,6 +50,8 @@ ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "algo.target_entropy": ("gradient_steps", "auto"),
     "algo.teacher_pace": ("distillation_weight", 1.0),
     "env.episodes.edge_margin": ("stall_speed", 0.0),
+    "env.randomize": ("rays", dict.fromkeys(VARIED)),
+    **{f"env.randomize.{name}": ("blur", None) for name in VARIED},
     "track.columns": ("half_width", None),
 }
 
@@ -60,7 +68,7 @@ def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
         for part in group.split("."):
             node = node.get(part) if isinstance(node, dict) else None
         if isinstance(node, dict) and beside in node and name not in node:
-            node[name] = value
+            node[name] = deepcopy(value)
     return out
 
 

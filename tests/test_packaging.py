@@ -16,7 +16,12 @@ from tests.conftest import REPOSITORY
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 OPTIONAL = {"boto3", "moviepy"}  # for `racing doctor`, Gymnasium's RecordVideo: looked for, never needed
-EXTRAS = {"limit": "casadi", "pettingzoo": "pettingzoo", "tensorboard": "tensorboard", "wandb": "wandb"}  # its only package, imported where needed
+EXTRAS = {
+    "limit": "casadi",
+    "pettingzoo": "pettingzoo",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+}  # its only package, imported where needed
 COMMANDS = {"mypy", "pip-audit", "pytest-xdist", "ruff", "types-pyyaml", "uv"}  # run, not imported
 
 

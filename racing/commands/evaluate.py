@@ -17,13 +17,16 @@ from racing.commands.evaluate_race import check_race
 from racing.commands.options import verb_options
 from racing.config import compose_run, conf_directory
 from racing.errors import InputError, is_number, require, require_number
-from racing.evaluation.files import write_files
+from racing.evaluation.files import csv_text, write_files, write_sweeps
+from racing.evaluation.sweep import VALUES, Sweep, sweep
 from racing.runs.metrics import HEADLINE
 from racing.runs.paths import IN_RUN
+from racing.sim.variation.config import LIMITS, make_variation
 from racing.training.sizes import check_evaluation_size
 
 if TYPE_CHECKING:
     from racing.evaluation.evaluate import Policy, Task
+    from racing.evaluation.result import Evaluation
     from racing.policies.loading import LoadedPolicy
     from racing.sim.track import Track
     from racing.sim.vehicle import Vehicle
@@ -40,6 +43,8 @@ examples:
   racing evaluate track=maps/esp.yaml vehicle=f1tenth    somewhere else, with another car
   racing evaluate track=[oval,technical] format=json     several tracks; JSON on stdout and nothing else
   racing evaluate driver=optimal track=circuit           what is possible: a controller at the physical limit
+  racing evaluate randomize.friction=[0.8,1] randomize.command_delay=0.05     cars that differ from the vehicle
+  racing evaluate sweep=friction values=[0.6,0.8,1]      how a policy degrades: one evaluation for each value
   racing evaluate video=true                             and a video of the best lap: lap.mp4
   racing evaluate env=race run=[first,second]            against each other: win shares, overtakes, contacts
 """
@@ -159,35 +164,91 @@ def check(options: Mapping[str, Any]) -> None:
         value = options[name]
         number = (value is None and name != "scale") or (is_number(value) and value > 0)
         require(number, f"{name} must be a number > 0, got {value!r}; see racing evaluate --help")
+    check_randomize(options)
     for name, default in READING.items():
         own = options["track"] is None and options[name] != default
         require(not own, f"{name}={options[name]} must come with track=...; the run's own track keeps its settings")
 
 
+def check_randomize(options: Mapping[str, Any]) -> None:
+    """Raise InputError unless `randomize`, `sweep` and `values` say what is to differ."""
+    group, values = options["randomize"], options["values"]
+    require(isinstance(group, dict), f"randomize must be a group of keys, got {group!r}; see racing evaluate --help")
+    make_variation({name: value for name, value in group.items() if name in LIMITS})
+    swept = swept_parameters(options)
+    for name in swept:
+        known = isinstance(name, str) and name in group
+        require(known, f"sweep must name keys of randomize, got {name!r}; they are {', '.join(group)}")
+        rule = f"sweep={name} must not stand beside randomize.{name}"
+        require(group[name] is None, f"{rule}={group[name]}; leave one of them away")
+    numbers = isinstance(values, list) and len(values) > 0 and all(is_number(value) for value in values)
+    require(values is None or numbers, f"values must be a list of numbers, got {values!r}; e.g. values=[0.8,0.9,1]")
+    alone = values is None or len(swept) == 1
+    require(alone, f"values={values} must come with one parameter, got sweep={options['sweep']}; name one in sweep")
+    for name in swept:
+        rule = f"sweep={name} must come with values=[...]: a camera's amplitudes have no usual ones"
+        require(values is not None or name in VALUES, f"{rule}; name some")
+        for value in (values or []) if name in LIMITS else []:
+            make_variation({name: value})
+    pictured = not (swept and options["video"])
+    require(pictured, "video=true must come without sweep, which keeps no laps; leave one of them away")
+
+
+def swept_parameters(options: Mapping[str, Any]) -> list[Any]:
+    """What `sweep` names, as a list."""
+    named = options["sweep"]
+    return [] if named is None else named if isinstance(named, list) else [named]
+
+
 def evaluate(options: Mapping[str, Any], policy: LoadedPolicy) -> None:
     """Drive, report, write files. Raises InputError for a policy that cannot drive here."""
-    from racing.evaluation.evaluate import Diverged, evaluate
-    from racing.evaluation.seeds import TEST_SEEDS
-    from racing.tracks.optimal_lap.lap import limits
     from racing.tracks.reference_lap import reference_lap
 
     tracks, vehicle = _place(policy, options)
     tracks = tracks[: options["episodes"]]
     laps = [reference_lap(track, vehicle) for track in tracks]
-    times = [lap.time_s for lap in laps]
-    seed = TEST_SEEDS + options["seed"]
-    size = {"races": options["episodes"], "laps": options["laps"], "seed": seed}
-    task, drive = _at_the_wheel(policy, tracks, vehicle, times, options, size)
-    try:
-        result = evaluate(drive, task, times, limits(tracks, vehicle), telemetry=options["telemetry"])
-    except Diverged as error:
-        raise InputError(f"policy {policy.name}: {error}") from error
+    place = (tracks, vehicle, [lap.time_s for lap in laps])
+    given = {name: value for name, value in options["randomize"].items() if value is not None}
+    names = swept_parameters(options)
+    if names:
+        few = {**options, "telemetry": False}
+
+        def drive(randomize: Mapping[str, Any]) -> Evaluation:
+            return _driven(policy, *place, few, {**given, **randomize})[1]
+
+        sweeps = [sweep(name, options["values"] or VALUES[name], drive) for name in names]
+        folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
+        report_sweeps(sweeps, options, policy.name, folder)
+        return
+    task, result = _driven(policy, *place, options, given)
     folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
     best = result.best_episode()
     number = best % len(tracks)
     driven = task if options["video"] else None
     files = write_files(result, folder, policy.name, tracks[number], laps[number], driven)
     report(result, options, policy.name, files)
+
+
+def _driven(
+    policy: LoadedPolicy,
+    tracks: Sequence[Track],
+    vehicle: Vehicle,
+    times: Sequence[float],
+    options: Mapping[str, Any],
+    randomize: Mapping[str, Any],
+) -> tuple[Task, Evaluation]:
+    """What was driven and how. times: reference laps [s] of `tracks`. randomize: keys of `env.randomize`."""
+    from racing.evaluation.evaluate import Diverged, evaluate
+    from racing.evaluation.seeds import TEST_SEEDS
+    from racing.tracks.optimal_lap.lap import limits
+
+    seed = TEST_SEEDS + options["seed"]
+    size = {"races": options["episodes"], "laps": options["laps"], "seed": seed, "randomize": randomize}
+    task, drive = _at_the_wheel(policy, tracks, vehicle, times, options, size)
+    try:
+        return task, evaluate(drive, task, times, limits(tracks, vehicle), telemetry=options["telemetry"])
+    except Diverged as error:
+        raise InputError(f"policy {policy.name}: {error}") from error
 
 
 def _policy(options: Mapping[str, Any], outputs: Path) -> LoadedPolicy:
@@ -218,9 +279,9 @@ def _at_the_wheel(
     vehicle: Vehicle,
     times: Sequence[float],
     options: Mapping[str, Any],
-    size: Mapping[str, int],
+    size: Mapping[str, Any],
 ) -> tuple[Task, Policy]:
-    """What is driven, and who drives: the policy, or the driver of the optimal lap. size: races, laps, seed."""
+    """What is driven, and who drives: the policy, or the driver of the optimal lap. size: of `evaluation_task`."""
     from racing.evaluation.evaluate import evaluation_task
     from racing.policies.loading import evaluation_task_for
 
@@ -250,6 +311,8 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         if options["env"] == "race":
             others = [str(run) for run in runs_of(options)[1:]]
             label += f"-race-{short_hash(others)}" if others else "-race"
+        given = {name: value for name, value in options["randomize"].items() if value is not None}
+        label += f"-randomize_{short_hash(given)}" if given else ""
         if options["driver"] != DRIVERS[0]:
             label += f"-optimal-pace{options['pace']:g}"
         root = policy.run.path if policy.run else Path(options["paths"]["outputs"])
@@ -289,6 +352,26 @@ def report(result: Any, options: Mapping[str, Any], policy: str, files: Sequence
         for episode in result.episodes:
             print(episode_line(episode))
         print_table(result.summary, policy)
+        for path in files:
+            print(path)
+
+
+def report_sweeps(sweeps: Sequence[Sweep], options: Mapping[str, Any], policy: str, folder: Path) -> None:
+    """Write the files of sweeps and print them in the wanted format."""
+    from rich.console import Console
+
+    summary = sweeps[0].summaries[0]
+    car = f"{summary['vehicle']}, {summary['tyre_model']} tyres"
+    facts = [policy, ", ".join(summary["tracks"][:3]), car, f"{summary['episodes']} starts"]
+    files = write_sweeps(sweeps, folder, facts)
+    rows = [row for one in sweeps for row in one.rows()]
+    if options["format"] == "json":
+        print(json.dumps({"policy": policy, "sweep": rows, "files": [str(path) for path in files]}))
+    elif options["format"] == "csv":
+        print(csv_text(rows), end="")
+    else:
+        for one in sweeps:
+            Console(soft_wrap=True).print(one.table(", ".join(facts)))
         for path in files:
             print(path)
 

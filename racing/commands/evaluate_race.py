@@ -47,9 +47,10 @@ def check_race(options: Mapping[str, Any], runs: Sequence[Any]) -> None:
     require(few, f"cars={cars or MOST_CARS} must seat all {len(runs)} runs; name fewer, or raise cars")
     if options["env"] is None:
         return
-    for name, usual in (("driver", "policy"), ("format", None)):
-        wanted = usual is None or options[name] == usual
-        require(wanted, f"{name}={options[name]} does not race; leave it away")
+    given = {name: value for name, value in options["randomize"].items() if value is not None}
+    require(not given, f"randomize={given} must be left away with env=race: its cars are as the vehicle")
+    for name, usual in (("driver", "policy"), ("sweep", None)):
+        require(options[name] == usual, f"{name}={options[name]} must be left away with env=race; it does not race")
     require(
         options["format"] != "csv", "format must be table or json with env=race, got csv; tables are written anyway"
     )

@@ -21,6 +21,7 @@ from racing.sim.race.config import RaceConfig
 from racing.sim.records import Ending
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Track, grip_along
+from racing.sim.variation.config import VariationConfig, make_variation
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import Raceline, RangeFinder, World
 
@@ -95,6 +96,7 @@ class SensorsTask:
         action_repeat: int = 2,
         reward: Mapping[str, float] | None = None,
         episodes: Mapping[str, Any] | EpisodeConfig | None = None,
+        randomize: Mapping[str, Any] | VariationConfig | None = None,
         threads: int = 1,
     ) -> None:
         """Arguments that are not listed here are keys of conf/env/mlp.yaml, which says what they mean.
@@ -112,6 +114,7 @@ class SensorsTask:
         preview_spacing: [m]; None: a fifteenth of the vehicle's sensor_range.
         reward: weights by term; None: progress 0.1, off_track -5.
         episodes: how they start and end, or the keys of `EpisodeConfig` that differ from its defaults.
+        randomize: how far cars differ from the vehicle, or the keys of `VariationConfig` that are not None.
         Raises InputError for values out of range, unknown reward terms and unknown keys.
         """
         require(line in LINES, f"line must be {' or '.join(LINES)}, got {line!r}; choose one")
@@ -142,6 +145,7 @@ class SensorsTask:
             action_repeat=action_repeat,
             episodes=read_group("episodes", episodes or {}, EpisodeConfig),
             race=read_group("race", race or {}, RaceConfig),
+            variation=randomize if isinstance(randomize, VariationConfig) else make_variation(randomize or {}),
             start_speeds=[raceline.speed for raceline in centre],
             racelines=centre if line == "centre" else [_raceline(line, track, vehicle) for track in tracks],
             threads=threads,
@@ -249,7 +253,8 @@ class SensorsTask:
         """Facts of the episode that car i ended in the last step; lap_time [s] of its best lap, 0: none.
 
         With several cars a race: contacts; faults, the sum of the blame for them; steps_near, with another car within
-        the window; and `alone`, whether it drove as if there were no others.
+        the window; and `alone`, whether it drove as if there were no others. randomize: what was drawn for it, if
+        anything is.
         """
         car = self.final_cars[i]
         facts = {
@@ -258,6 +263,7 @@ class SensorsTask:
             "laps": int(car["laps"]),
             "lap_time": float(car["best_lap"]),
             "ended": Ending(car["ended"]).label,
+            **randomized(self.drawn(np.array([i]), final=True)),
         }
         if self.world.cars_per_race > 1:
             here = self.world.final_traffic.reshape(-1)[i]
@@ -265,9 +271,27 @@ class SensorsTask:
             facts |= {**counts, "faults": float(here["faults"]), "alone": bool(here["alone"])}
         return facts
 
+    @property
+    def randomize(self) -> dict[str, Any]:
+        """Name -> [low, high] of what is drawn."""
+        variation = self.world.variation
+        return {name: list(variation.bounds(name)) for name in variation.names}
+
+    def drawn(self, indices: npt.NDArray[Any], *, final: bool = False) -> dict[str, npt.NDArray[Any]]:
+        """Name -> (n,) values of what `randomize` has drawn for the cars `indices` (n,).
+
+        final: for the episodes that ended in the last step.
+        """
+        return self.world.drawn(indices, final=final)
+
     def render(self) -> npt.NDArray[np.uint8]:
         """Draw the first car's track with its cars, as seen from above: (480, 480, 3) uint8."""
         return top_down(self.world, 0)
+
+
+def randomized(drawn: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """What was drawn for one car, name -> (1,), as a fact of its episode; empty where nothing was."""
+    return {"randomize": {name: float(values[0]) for name, values in drawn.items()}} if drawn else {}
 
 
 def centre_line(track: Track, vehicle: Vehicle) -> Raceline:

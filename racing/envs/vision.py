@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from racing.envs.sensors import SensorsTask
+from racing.envs.sensors import SensorsTask, randomized
 from racing.envs.task import StepResult
 from racing.errors import input_group, require, require_number
-from racing.sim.camera.camera import Camera, make_lens, make_randomize
+from racing.sim.camera.camera import Camera, Randomize, make_lens, make_randomize
 from racing.sim.track import Track
+from racing.sim.variation.config import make_variation
 from racing.sim.vehicle import GRAVITY, Vehicle
 from racing.sim.world import World
 from racing.tracks.texture import make_textures
@@ -34,6 +35,7 @@ TELEMETRY = {  # name -> unit
 }
 MOST_FRAMES = 16
 CAMERA = ("field_of_view", "pitch", "above", "forward")  # parameters of make_lens that are those of `camera`
+AMPLITUDES = tuple(field.name for field in fields(Randomize))  # keys of `randomize` that are the camera's
 
 
 class VisionTask:
@@ -85,7 +87,8 @@ class VisionTask:
 
         tracks, vehicle, races: as in SensorsTask.
         camera: the arguments of racing.sim.camera.camera.make_lens that differ from its defaults.
-        randomize: the fields of racing.sim.camera.camera.Randomize that are not 0; pitch and yaw in degrees.
+        randomize: the fields of racing.sim.camera.camera.Randomize that are not 0, pitch and yaw in degrees, and what
+        SensorsTask takes.
         sensors: arguments of SensorsTask.
         Raises InputError for values out of range.
         """
@@ -94,13 +97,17 @@ class VisionTask:
             require(isinstance(value, bool), f"{name} must be true or false, got {value!r}; choose one")
         with input_group("camera", CAMERA):
             lens = make_lens(vehicle, width=width, height=height, gray=grayscale, **(camera or {}))
-        self.sensors = SensorsTask(tracks, vehicle, races=races, **sensors)
+        amplitudes = {name: value for name, value in (randomize or {}).items() if name in AMPLITUDES}
+        others = {name: value for name, value in (randomize or {}).items() if name not in AMPLITUDES}
+        self._amplitudes = {name: value for name, value in amplitudes.items() if value}
+        variation = make_variation(others, AMPLITUDES)
+        self.sensors = SensorsTask(tracks, vehicle, races=races, randomize=variation, **sensors)
         self.tracks, self.vehicle, self.weights = self.sensors.tracks, vehicle, self.sensors.weights
         self.frame_stack, self.channels = frame_stack, 1 if grayscale else 3
         self.texture = texture
         textures = make_textures(tracks, source=texture)
         with input_group("camera", CAMERA):
-            self.camera = Camera(self.world, lens, textures, make_randomize(randomize or {}))
+            self.camera = Camera(self.world, lens, textures, make_randomize(amplitudes))
         self._telemetry = telemetry
         # Planes, the newest frame last: what convolutions read, and older frames move up in one piece.
         self._frames: U = np.zeros((self.num_cars, frame_stack * self.channels, height, width), np.uint8)
@@ -185,7 +192,17 @@ class VisionTask:
 
     def last_episode(self, i: int) -> dict[str, Any]:
         """As in SensorsTask."""
-        return self.sensors.last_episode(i)
+        return self.sensors.last_episode(i) | randomized(self.drawn(np.array([i]), final=True))
+
+    @property
+    def randomize(self) -> dict[str, Any]:
+        """As in SensorsTask, and the amplitudes of the camera."""
+        return self.sensors.randomize | self._amplitudes
+
+    def drawn(self, indices: npt.NDArray[Any], *, final: bool = False) -> dict[str, npt.NDArray[Any]]:
+        """As in SensorsTask, and of the cameras (racing.sim.camera.camera.Camera.drawn)."""
+        cars = self.world.final_cars if final else self.world.cars
+        return self.sensors.drawn(indices, final=final) | self.camera.drawn(cars, indices)
 
     def render(self) -> U:
         """As in SensorsTask."""

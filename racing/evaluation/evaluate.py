@@ -48,6 +48,7 @@ class EpisodeRecorder:
     steering: list[Array] = field(init=False)  # commands (N,) of the first SMOOTHNESS_STEPS
     laps: Array = field(init=False)
     final: Array = field(init=False)
+    drawn: dict[str, Array] = field(init=False)  # (N,) what `randomize` has drawn for each car, by name
     lap_times: list[list[float]] = field(init=False)
     rows: list[npt.NDArray[np.float32]] = field(init=False)
 
@@ -58,6 +59,7 @@ class EpisodeRecorder:
         self.steering = []
         self.laps, self.lap_times = np.zeros(cars, int), [[] for _ in range(cars)]
         self.final, self.rows = self.task.cars.copy(), []
+        self.drawn = self.task.drawn(np.arange(cars))
 
     def record(self, cars: Array, terms: Array | None = None) -> None:
         """Keep a telemetry row (N, K) of `cars` (N,) and of the step's unweighted reward terms (N, T)."""
@@ -110,6 +112,7 @@ class EpisodeRecorder:
             "mean_speed": progress / duration if duration else 0.0,
             "max_lateral_g": float(self.lateral[i]),
             **smoothness(np.array([commands[i] for commands in self.steering[: int(car["steps"])]])),
+            **{f"randomize_{name}": float(values[i]) for name, values in self.drawn.items()},
         }
 
 
@@ -145,20 +148,24 @@ def evaluation_task(
     laps: int,
     seed: int,
     threads: int = 1,
+    randomize: Mapping[str, Any] | None = None,
 ) -> Task:
     """A task for `evaluate`: the environment of a run's config group `env`, random starts, over after `laps` laps.
 
     Each car has the road for itself: against others they are driven by racing.evaluation.races.
 
-    A camera is as the config says, without the changes that `env.randomize` makes while training.
+    Cars and cameras are as the config says, without the changes that `env.randomize` makes while training.
 
     references: reference laps [s]; an episode may last PATIENCE times the longest of them for each lap and one more.
     races: number of episodes. seed: the world's; add VALIDATION_SEEDS or TEST_SEEDS to the user's.
+    randomize: keys of `env.randomize` that the evaluation is about.
     """
     limit = PATIENCE * (laps + 1) * max(references)
     episodes = evaluation_episodes(laps, limit)
     settings: dict[str, Any] = {"tracks": list(tracks), "vehicle": vehicle, "episodes": episodes}
     plain = {key: value for key, value in alone(env).items() if key != "randomize"}
+    if randomize:
+        settings["randomize"] = dict(randomize)
     make = build({**plain, "_partial_": True})
     return senses_of(make(**settings, races=races, seed=seed, threads=threads))
 
@@ -185,7 +192,8 @@ def evaluate(
     limit; reward,
     reward_terms (weighted sums by name), steps, time_s, progress_m (centreline length driven), off_track_m (length of
     the planned laps that was not driven because the car left the road), mean_speed [m/s] along the centreline,
-    max_lateral_g [9.81 m/s^2], steering_change and steering_spectrum (see `smoothness`).
+    max_lateral_g [9.81 m/s^2], steering_change and steering_spectrum (see `smoothness`); randomize_NAME of what was
+    drawn for the car.
     Raises Diverged for actions that are NaN or infinite, ValueError if the task's episodes have no time limit: they
     might never end.
     """
@@ -227,7 +235,7 @@ def _actions(policy: Policy, observation: Any, driving: Array) -> Array:
 
 
 def _identity(task: Task, references: Sequence[float | None], limits: Sequence[float | None]) -> dict[str, Any]:
-    return {
+    return ({"randomize": task.randomize} if task.randomize else {}) | {
         "vehicle": task.vehicle.name,
         "tyre_model": task.vehicle.model,
         "tracks": [track.name for track in task.tracks],

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from racing.files import write_atomic
 
 FILES = ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png")
 VIDEO = "lap.mp4"
@@ -48,3 +53,27 @@ def facts_of(result: Any, policy: str, reference: Any) -> list[str]:
             facts.append(f"{episode['limit_ratio']:.3f} x limit {episode['lap_time_s'] / episode['limit_ratio']:.2f} s")
     car = f"{summary['vehicle']}, {summary['tyre_model']} tyres"
     return [*facts, car, f"max {episode['max_lateral_g']:.2f} g", policy]
+
+
+def write_sweeps(sweeps: Sequence[Any], folder: Path, facts: Sequence[str]) -> list[Path]:
+    """Write sweep_NAME.csv, a row for each value, and sweep_NAME.png of each; returns the paths.
+
+    sweeps: racing.evaluation.sweep.Sweep. facts: short texts under the pictures' titles.
+    """
+    from racing.evaluation.sweep_picture import sweep_picture
+
+    paths = []
+    for one in sweeps:
+        table, picture = (folder / f"sweep_{one.parameter}.{kind}" for kind in ("csv", "png"))
+        write_atomic(table, csv_text(one.rows()))
+        paths += [table, sweep_picture(one, picture, facts=facts)]
+    return paths
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same names as comma-separated values, under a line with the names."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

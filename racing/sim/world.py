@@ -269,6 +269,14 @@ class World:
         rest = (self._race[()], *ranges, self._vary)
         self._run(race_step.step_races, commands, cars, final_cars, *traffic, *place, *rest)
 
+    def drawn(self, indices: Array, *, final: bool = False) -> dict[str, Array]:
+        """Name -> (n,) values of what of the cars `indices` (n,) of all N differs from the vehicle.
+
+        final: in the episodes of final_cars.
+        """
+        records = self.final_variations if final else self.variations
+        return {} if records is None else {name: records[name].reshape(-1)[indices] for name in self.variation.names}
+
     def get_state(self) -> dict[str, Array]:
         """Everything that changes while the world runs, as copies."""
         return {name: array.copy() for name, array in self._state().items()}

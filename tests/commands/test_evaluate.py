@@ -110,6 +110,43 @@ def test_csv_is_laps_csv(run: RunDirectory, tmp_path: Path, capsys: pytest.Captu
     assert [path.name for path in tmp_path.iterdir()] == ["laps.csv"]
 
 
+def test_cars_that_differ_are_driven_and_their_laps_say_how(run: RunDirectory, tmp_path: Path, capsys):
+    common = [f"run={run.path}", "episodes=5", "laps=1", "telemetry=false", f"paths.outputs={tmp_path}"]
+    plain = evaluated(capsys, *common)
+    result = evaluated(capsys, *common, "randomize.power=[0.4,0.6]", "randomize.command_delay=0.05")
+    assert result["summary"]["randomize"] == {
+        "power": [pytest.approx(0.4), pytest.approx(0.6)],
+        "command_delay": [0.05] * 2,
+    }
+    assert all(0.4 <= episode["randomize_power"] <= 0.6 for episode in result["episodes"])
+    assert result["summary"]["lap_time_s"] > plain["summary"]["lap_time_s"]
+    (here,), (there,) = result["files"], plain["files"]
+    assert Path(here).parent.name.startswith(Path(there).parent.name + "-randomize_")
+
+
+def test_a_sweep_prints_a_table_and_keeps_it_with_a_picture(run: RunDirectory, tmp_path: Path, capsys):
+    """With half the power the kart is slower to reach and to hold its pace."""
+    capsys.readouterr()
+    arguments = [f"run={run.path}", "episodes=4", "laps=1", "sweep=power", "values=[0.5,1]", f"out={tmp_path}"]
+    assert main(["evaluate", *arguments]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split("│")[1].strip() for line in printed if line.startswith("│")] == ["0.5", "1"]
+    files = [tmp_path / "sweep_power.csv", tmp_path / "sweep_power.png"]
+    assert printed[-2:] == [str(path) for path in files]
+    assert sorted(tmp_path.iterdir()) == files
+    rows = list(csv.DictReader(files[0].open()))
+    assert [(row["parameter"], row["value"], row["episodes"]) for row in rows] == [
+        ("power", "0.5", "4"),
+        ("power", "1", "4"),
+    ]
+    assert float(rows[0]["lap_time_s"]) > float(rows[1]["lap_time_s"]) + 0.1
+    assert main(["evaluate", *arguments, "format=csv"]) == 0
+    assert capsys.readouterr().out == files[0].read_text()
+    result = evaluated(capsys, *arguments)
+    assert [str(row["value"]) for row in result["sweep"]] == [row["value"] for row in rows]
+    assert result["files"] == [str(path) for path in files]
+
+
 def test_onnx_drives_the_laps_of_torch(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     common = [f"run={run.path}", "episodes=16", "telemetry=false", f"out={tmp_path}"]
     by_onnx = evaluated(capsys, *common)["episodes"]
@@ -315,6 +352,17 @@ def seeing(tmp_path_factory: pytest.TempPathFactory, kart: Vehicle) -> RunDirect
     run = make_run(tmp_path_factory.mktemp("seeing"), model, env=env)
     assert main(["export", f"run={run.path}"]) == 0
     return run
+
+
+def test_what_a_camera_sees_is_swept_as_well(seeing: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    common = [f"run={seeing.path}", "episodes=3", "laps=1", "telemetry=false", f"out={tmp_path}"]
+    result = evaluated(capsys, *common, "sweep=noise", "values=[0,0.4]", "randomize.mass=1.1")
+    assert [(row["parameter"], row["value"]) for row in result["sweep"]] == [("noise", 0), ("noise", 0.4)]
+    assert [Path(path).name for path in result["files"]] == ["sweep_noise.csv", "sweep_noise.png"]
+    quiet, noisy = (evaluated(capsys, *common, f"randomize.noise={noise}", "randomize.mass=1.1") for noise in (0, 0.4))
+    assert noisy["summary"]["randomize"] == {"mass": [1.1, 1.1], "noise": 0.4}
+    assert [row["reward"] for row in result["sweep"]] == [of["summary"]["reward"] for of in (quiet, noisy)]
+    assert result["sweep"][0]["reward"] != result["sweep"][1]["reward"]
 
 
 def test_a_policy_that_sees_drives_alike_from_every_file(

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-from racing.sim import dynamics, step
+from racing.sim import block, dynamics
 from racing.sim.kernels.kernel import in_float64
 from racing.sim.kernels.lanes import LANES, anywhere, floor, lanes_of, put_lanes, where
 from racing.sim.vehicle import MODELS, Vehicle
@@ -64,8 +64,8 @@ def test_anywhere():
 @TYPES
 @pytest.mark.parametrize("name", ["kart", "f1tenth"])
 def test_cars_side_by_side_drive_as_one_alone(name: str, real, request: pytest.FixtureRequest):
-    D, S = (dynamics, step) if real is np.float32 else (in_float64("dynamics"), in_float64("step"))
-    rk4, settle, seven, put_seven = D.rk4, D.settle, S.seven, S.put_seven
+    D, B = (dynamics, block) if real is np.float32 else (in_float64("dynamics"), in_float64("block"))
+    rk4, settle, seven, put_seven = D.rk4, D.settle, B.seven, B.put_seven
 
     @compiled
     def move(state, rate, a, mu, dt, car):

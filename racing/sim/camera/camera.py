@@ -14,6 +14,7 @@ from racing.sim.angles import radians, require_degrees
 from racing.sim.camera import render
 from racing.sim.camera.mipmap import Texture
 from racing.sim.joined import Joined
+from racing.sim.kernels.rng import Draw, uniform
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import World
 
@@ -23,6 +24,15 @@ Pictures = npt.NDArray[np.uint8]
 USUAL_HEIGHT = 3.4  # [car widths] 4.8 m on a kart: the road 40 m ahead lies 6 of 84 rows below the horizon
 BODY_HEIGHT = 0.7  # [car widths] of other cars with their drivers
 LEAST_FRAMES = 4  # per thread; fewer take less time than handing them over
+DRAWS = {  # key of Randomize -> what is drawn around 0
+    "height": Draw.CAMERA_HEIGHT,
+    "pitch": Draw.CAMERA_PITCH,
+    "yaw": Draw.CAMERA_YAW,
+    "field_of_view": Draw.CAMERA_FIELD_OF_VIEW,
+    "brightness": Draw.BRIGHTNESS,
+    "contrast": Draw.CONTRAST,
+}
+COLORS = ("red", "green", "blue")
 LEAST_GROUND = np.radians(2)  # the lowest row looks down at least as steeply
 
 
@@ -181,6 +191,32 @@ class Camera:
         world.spread(
             render.render, len(chosen), LEAST_FRAMES, chosen, everybody, around, world.rules, *self._fixed, out
         )
+        return out
+
+    def drawn(self, cars: Array, indices: Array) -> dict[str, Array]:
+        """Name -> (n,) values of how far the cameras of the cars `indices` (n,) are off, where they may be.
+
+        cars: as in `render`. Names and units are those of `env.randomize`: pitch and yaw in degrees; color is one value
+        for each of COLORS. noise is as strong in every frame.
+        """
+        episodes = cars.reshape(-1)["episode"][indices]
+
+        def shares(draw: int) -> Array:
+            rules = self.world.rules
+            keys = [int(rules["first_car"] + i) for i in indices]
+            return np.array([uniform(rules["seed"], *at, draw) for at in zip(keys, episodes, strict=True)], np.float64)
+
+        values, out = self.randomize, {}
+        for name, draw in DRAWS.items():
+            amplitude = np.degrees(getattr(values, name)) if name in ("pitch", "yaw") else getattr(values, name)
+            if amplitude > 0:
+                out[name] = amplitude * (2 * shares(draw) - 1)
+        if values.color > 0 and not self.lens.gray:
+            out |= {f"color_{of}": values.color * (2 * shares(Draw.COLOR + k) - 1) for k, of in enumerate(COLORS)}
+        if values.noise > 0:
+            out["noise"] = np.full(len(indices), values.noise)
+        if values.blur > 0:
+            out["blur"] = values.blur * shares(Draw.BLUR)
         return out
 
 

@@ -75,6 +75,7 @@ KERNEL_MODULES = (
     "localisation",
     "race.contact",
     "variation.kernels",
+    "block",
     "step",
 )
 

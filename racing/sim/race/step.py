@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from racing.sim.block import BLOCK_ROWS, DEMAND, STEER_TARGET, VARIED, X_BEFORE, Y_BEFORE, load, move, store
 from racing.sim.kernels.kernel import kernel, real
 from racing.sim.kernels.lanes import LANES
 from racing.sim.race.bodies import touch
@@ -16,19 +17,7 @@ from racing.sim.race.starts import respawn, start_race
 from racing.sim.race.traffic import GONE, RACING, STOPPED, look_around, see_cars
 from racing.sim.rays import scan
 from racing.sim.records import Ending
-from racing.sim.step import (
-    BLOCK_ROWS,
-    DEMAND,
-    STEER_TARGET,
-    VARIED,
-    X_BEFORE,
-    Y_BEFORE,
-    keep_up,
-    load,
-    locate_car,
-    move,
-    store,
-)
+from racing.sim.step import keep_up, locate_car
 from racing.sim.variation import kernels as variation
 
 ZERO, ONE = real(0), real(1)

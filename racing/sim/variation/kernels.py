@@ -19,7 +19,7 @@ from racing.sim.kernels.trig import sincos
 ZERO, HALF, ONE, TWO, PI, TWO_PI = real(0), real(0.5), real(1), real(2), real(math.pi), real(2 * math.pi)
 RAYS = 4096  # at most, of a car
 DROPOUT_UNIT = real(1.0 / (1 << 16))
-# Rows of a block of cars, a column each, after those of racing.sim.step: factors on what the vehicle has, the share of
+# Rows of a block of cars, a column each, after those of racing.sim.block: factors on what the vehicle has, the share of
 # the last acceleration that is kept for a physics step, the steering's offset [rad], from which physics step of the
 # environment step on the newer of two commands counts, and what both ask for: [rad] and [m/s^2].
 FRICTION, STIFFNESS, DRIVE, BRAKE, DRAG, KEEP, OFFSET, SWITCH, OLD_STEER, NEW_STEER, OLD_DEMAND, NEW_DEMAND = range(12)
