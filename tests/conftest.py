@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ import pytest
 from racing.config import load_group
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
-from tests.support import blank_pictures, fork_client, parsed_once, store_template
+from tests.support import blank_pictures, composed_once, fork_client, store_template, tracks_once
 
 pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -66,13 +67,15 @@ LONGEST = {
 def pytest_configure() -> None:
     """Programs are forked from a warm process, one for all processes of pytest-xdist; stores are copies of one.
 
-    Pictures are blank, files of conf/ parsed once.
+    Pictures are blank, the same choices composed once, circuits read once.
     """
+    gc.disable()  # until all is collected, see pytest_collection_finish
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
     fork_client.install(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"racing-tests-{os.getpid()}"), start=True)
     store_template.install()
     blank_pictures.install()
-    parsed_once.install()
+    composed_once.install()
+    tracks_once.install()
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +109,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         end = len(items) * (number + 1) // processes
         ordered += share + [fast.pop(0) for _ in range(min(len(fast), max(0, end - len(ordered) - len(share))))]
     items[:] = ordered + fast
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is looked for less often, and not among the two million objects that are there now: they stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

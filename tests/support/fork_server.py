@@ -59,7 +59,7 @@ def warm_up() -> None:
     import racing.commands
     import racing_launchers
     from racing.cli import main
-    from tests.support import blank_pictures, parsed_once, store_template
+    from tests.support import blank_pictures, composed_once, store_template, tracks_once
 
     sqlalchemy.orm.configure_mappers()
     for package in (racing.commands, racing_launchers):
@@ -69,7 +69,8 @@ def warm_up() -> None:
     handlers, level = logging.root.handlers[:], logging.root.level
     store_template.install()
     blank_pictures.install()
-    parsed_once.install()
+    composed_once.install()
+    tracks_once.install()
     with tempfile.TemporaryDirectory(prefix="racing-warm-") as folder:
         store_template.copy_tables(Path(folder) / "mlflow.db")
         assert main(["train", *TINY, f"paths.outputs={folder}"]) == 0
