@@ -156,7 +156,9 @@ def server_for(cwd: Any, env: Mapping[str, str] | None, *, safe: bool) -> str | 
     found = PathFinder.find_spec("racing", [part for part in path if part])
     if found is None or not same_settings(variables):
         return None
-    return warm_server() if found.origin == racing.__file__ else _others.get(str(found.origin))
+    if found.origin == racing.__file__:
+        return warm_server()
+    return _others.get(str(found.origin)) or server_of_others()
 
 
 def same_settings(env: Mapping[str, str]) -> bool:
@@ -170,10 +172,18 @@ def same_settings(env: Mapping[str, str]) -> bool:
 
 def warm_server(what: str = "all") -> str:
     """The address of the server, which is started if there is none yet. what: it has imported."""
-    address = _address if what == "all" else f"{_address}-{what}"
+    address = _address if what == "all" or _address.endswith(what) else f"{_address}-{what}"
     if _starter and what not in _leases:
         _leases[what] = lease(address, _environment, what)
     return address
+
+
+def server_of_others() -> str | None:
+    """The address of the server that has imported nothing of ours; None if there is none and we may start none."""
+    address = warm_server("others")
+    with contextlib.suppress(ConnectionRefusedError), reach(address):
+        return address
+    return None
 
 
 @contextlib.contextmanager

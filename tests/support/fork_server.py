@@ -1,8 +1,8 @@
 """A process that has everything imported, and forks: what begins in a fork of it begins at once.
 
 python -m tests.support.fork_server ADDRESS WHAT PADDING. fork_client.py starts it, one for a whole run of pytest, and
-talks to it. It ends when the last process of pytest that asked for it is gone. WHAT it has imported: all that we need,
-or only what others wrote, for containers with a copy of our code.
+talks to it. It ends when the last process of pytest that asked for it is gone. WHAT it has imported: `all`, or what
+`others` wrote, for those that run another copy of our code: containers, checkouts.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ CLONE_NEWNS = 0x20000  # unshare: mounts of one's own
 OTHERS = [
     *("modal._container_entrypoint", "hydra._internal.hydra", "cloudpickle", "numpy", "scipy.interpolate"),
     *("scipy.ndimage", "scipy.sparse", "scipy.spatial", "numba", "cv2", "PIL.Image", "contourpy", "gymnasium"),
-    *("torch", "stable_baselines3", "onnx", "onnxruntime", "starlette.applications"),
+    *("torch", "stable_baselines3", "onnx", "onnxruntime", "starlette.applications", "matplotlib.figure"),
+    *("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "submitit"),
 ]
 TINY = [
     *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "tracking=none"),
@@ -220,9 +221,10 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     np.random.seed()
     torch.random.seed()
     if request["mounts"] is None:
-        from tests.support import fork_client
+        with contextlib.suppress(ImportError):  # other code of that name
+            from tests.support import fork_client
 
-        fork_client.install(request["address"])
+            fork_client.install(request["address"])
     else:
         go_inside(request["mounts"], given)
     if script:
