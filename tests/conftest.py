@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -22,57 +23,61 @@ import pytest
 from racing.config import load_group
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
-from tests.support import blank_pictures, fork_client, parsed_once, store_template
+from tests.support import blank_pictures, composed_once, fork_client, store_template, tracks_once
 
 pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-# [s] that the longest files take on two cores, roughly: it decides which of them start first, and where.
+# [s] that the longest files take, four at a time on two cores, roughly: it decides which start first, and where.
 LONGEST = {
-    "launchers/test_slurm.py": 210,
-    "training/test_resume.py": 210,
-    "launchers/test_sweep.py": 110,
-    "commands/test_bench.py": 85,
-    "training/test_train.py": 80,
-    "launchers/test_hydra_suite_slurm.py": 75,
-    "training/test_continue.py": 70,
-    "launchers/modal/test_backend.py": 65,
-    "tracking/test_sender.py": 55,
-    "launchers/modal/test_training.py": 55,
-    "launchers/modal/test_service.py": 50,
-    "launchers/test_sweep_names.py": 50,
-    "launchers/modal/test_hydra_suite.py": 50,
-    "launchers/test_hydra_suite.py": 45,
-    "test_docs.py": 45,
-    "launchers/test_local.py": 40,
-    "tracks/test_reference_lap.py": 38,
-    "commands/test_bad_input.py": 37,
-    "commands/test_reproduce.py": 36,
-    "test_current_folder.py": 35,
-    "commands/test_train.py": 33,
-    "policies/test_init_from.py": 32,
-    "commands/test_runs.py": 30,
-    "launchers/modal/test_box.py": 30,
-    "tuning/test_worker.py": 28,
-    "launchers/test_ui.py": 28,
-    "tracking/test_sinks.py": 27,
-    "training/test_curriculum.py": 25,
-    "tracking/test_model_registry.py": 22,
-    "tracking/test_sick_servers.py": 21,
+    "launchers/test_slurm.py": 157,
+    "training/test_continue.py": 82,
+    "training/test_resume.py": 81,
+    "tracks/test_reference_lap.py": 77,
+    "commands/test_bench.py": 74,
+    "launchers/test_sweep.py": 73,
+    "launchers/test_sweep_names.py": 72,
+    "commands/test_train.py": 63,
+    "envs/test_other_programs.py": 54,
+    "training/test_curriculum.py": 49,
+    "commands/test_reproduce.py": 47,
+    "launchers/modal/test_backend.py": 46,
+    "tracking/test_sinks.py": 40,
+    "launchers/modal/test_training.py": 37,
+    "test_current_folder.py": 36,
+    "tuning/test_worker.py": 36,
+    "policies/test_init_from.py": 34,
+    "tracks/optimal_lap/test_optimal_lap.py": 34,
+    "launchers/test_local.py": 33,
+    "commands/test_evaluate.py": 33,
+    "launchers/modal/test_hydra_suite.py": 32,
+    "commands/test_bad_input.py": 32,
+    "training/test_train.py": 29,
+    "test_hostile_arguments.py": 28,
+    "launchers/test_ui.py": 27,
+    "launchers/test_hydra_suite_slurm.py": 26,
+    "test_docs.py": 26,
+    "tracks/test_painted.py": 25,
+    "tracks/test_hostile.py": 24,
+    "tracking/test_sender.py": 23,
+    "tuning/test_parts.py": 22,
+    "algos/test_state.py": 22,
 }
 
 
 def pytest_configure() -> None:
     """Programs are forked from a warm process, one for all processes of pytest-xdist; stores are copies of one.
 
-    Pictures are blank, files of conf/ parsed once.
+    Pictures are blank, the same choices composed once, circuits read once.
     """
+    gc.disable()  # until all is collected, see pytest_collection_finish
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
     fork_client.install(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"racing-tests-{os.getpid()}"), start=True)
     store_template.install()
     blank_pictures.install()
-    parsed_once.install()
+    composed_once.install()
+    tracks_once.install()
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +111,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         end = len(items) * (number + 1) // processes
         ordered += share + [fast.pop(0) for _ in range(min(len(fast), max(0, end - len(ordered) - len(share))))]
     items[:] = ordered + fast
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is looked for less often, and not among the two million objects that are there now: they stay."""
+    import hypothesis  # noqa: F401  # it asks the collector for referrers as it is imported
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,23 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from racing.config import NOT_GROUPS, build, choices, compose, conf_directory, default_choices, load_group, plain
+from racing.config import (
+    NOT_GROUPS,
+    build,
+    choices,
+    compose,
+    conf_directory,
+    default_choices,
+    load_group,
+    plain,
+    searchpath,
+)
+from racing.errors import InputError
 from racing.renamed_keys import renamed, upgraded
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing_launchers.backend import make_backend
+from tests.support.composed_once import really_composed
 
 FILES = [path.relative_to(conf_directory()) for path in sorted(conf_directory().rglob("*.yaml"))]
 GROUPS = sorted({path.parent.as_posix() for path in FILES} - {".", *NOT_GROUPS})
@@ -160,3 +172,27 @@ def test_debug_wins_over_the_choices_before_it():
 
 def test_the_primary_file_stays_short():
     assert len((conf_directory() / "train.yaml").read_text().splitlines()) <= 50
+
+
+def test_composed_once_or_anew_it_is_the_same(tmp_path: Path):
+    """All tests rely on it: tests/support/composed_once.py."""
+    (tmp_path / "experiment").mkdir()
+    own = tmp_path / "experiment" / "mine.yaml"
+
+    def outcome(*overrides: str) -> str:
+        try:
+            return OmegaConf.to_yaml(compose("train", [searchpath([tmp_path]), *overrides], hydra_too=True))
+        except InputError as error:
+            return str(error)
+
+    seen = set()
+    for seed in (3, 4):
+        own.write_text(f"# @package _global_\ndefaults: [override /track: oval]\nseed: {seed}\n")
+        for overrides in (["experiment=mine"], ["experiment=mine", "seed=7"], ["~debug"], ["algo=sac", "algo.none=1"]):
+            with really_composed():
+                anew = outcome(*overrides)
+            assert [outcome(*overrides), outcome(*overrides)] == [anew, anew]
+            seen.add(anew)
+    own.unlink()
+    assert outcome("experiment=mine").startswith("unknown choice experiment=mine")
+    assert len(seen) == 5

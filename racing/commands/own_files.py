@@ -125,7 +125,8 @@ def _check_keys(file: ConfigFile, content: dict[str, Any]) -> None:
     text = file.path.read_text()
     if file.group and content and not PACKAGE_LINE.search(text):
         file.refuse("changes nothing as it is", "begin it with the line `# @package _global_`")
-    groups, top = default_choices(), {*keys_of(""), *default_choices(), "defaults", "hydra"}
+    groups = default_choices()
+    top = {*keys_of(""), *groups, "defaults", "hydra"}
     for key, value in content.items():
         if key in groups and not isinstance(value, dict) and value is not None:
             file.refuse(

@@ -283,11 +283,10 @@ def test_a_track_that_is_gone_is_refused(reproduced: Path, original: RunDirector
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git repository with this code. Only the simulator stays where it is: it is compiled there already."""
+    """A git repository with this code."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("racing", "conf", "tracks"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "racing/sim/__init__.py").write_text(f"__path__ = [{str(REPOSITORY / 'racing/sim')!r}]\n")
     (folder / ".gitignore").write_text("__pycache__\noutputs\n")
     git(folder, "init", "-q")
     git(folder, "add", ".")

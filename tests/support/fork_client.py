@@ -33,7 +33,7 @@ RealPopen = subprocess.Popen
 _address = ""  # of the server
 _environment: dict[str, str] = {}  # of this process as it was when it installed
 _starter = False  # whether it may start a server
-_lease: socket.socket | None = None
+_leases: dict[str, socket.socket] = {}  # of servers that this process keeps alive, by what they have imported
 _scripts = False  # whether they are forked, too
 _others: dict[str, str] = {}  # servers with the code of other checkouts: their addresses by the file of its `racing`
 
@@ -77,6 +77,7 @@ class ForkingPopen(subprocess.Popen[Any]):
     """subprocess.Popen, which forks where it can."""
 
     _status: socket.socket | None = None
+    mounts: str | None = None  # of a container, see `fork_server.go_inside`
 
     @property
     def is_fork(self) -> bool:
@@ -85,8 +86,11 @@ class ForkingPopen(subprocess.Popen[Any]):
 
     def _execute_child(self, args: Any, *rest: Any) -> None:
         """Called by Popen's constructor with all of its arguments, pipes made."""
-        program = forkable(args, *rest)
-        server = server_for(*rest[4:6], safe="-P" in program) if program else None
+        if self.mounts is None:
+            program = forkable(args, *rest)
+            server = server_for(*rest[4:6], safe="-P" in program) if program else None
+        else:
+            program, server = list(args[1:]), warm_server("others")
         if program is None or server is None:
             super()._execute_child(args, *rest)  # type: ignore[misc]
             return
@@ -94,7 +98,8 @@ class ForkingPopen(subprocess.Popen[Any]):
         child_ends = [pipes[0], pipes[3], pipes[5]]
         fds = [number if end == -1 else end for number, end in enumerate(child_ends)]
         where, variables = str(Path(cwd or ".").absolute()), os.environ if env is None else env
-        self._status = ask(server, program, where, variables, fds, bound=rest[1] is not None)
+        bound = rest[1] is not None
+        self._status = ask(server, program, where, variables, fds, bound=bound, mounts=self.mounts)
         self.pid = answer(self._status)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
@@ -117,6 +122,14 @@ class ForkingPopen(subprocess.Popen[Any]):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._wait(0)  # type: ignore[attr-defined]
         return self.returncode
+
+
+class Container(ForkingPopen):
+    """A program in mounts of its own; ours it has from its own PYTHONPATH."""
+
+    def __init__(self, args: list[str], mounts: str, **options: Any) -> None:
+        self.mounts = mounts
+        super().__init__(args, **options)
 
 
 def forkable(args: Any, *rest: Any) -> list[str] | None:
@@ -143,7 +156,9 @@ def server_for(cwd: Any, env: Mapping[str, str] | None, *, safe: bool) -> str | 
     found = PathFinder.find_spec("racing", [part for part in path if part])
     if found is None or not same_settings(variables):
         return None
-    return warm_server() if found.origin == racing.__file__ else _others.get(str(found.origin))
+    if found.origin == racing.__file__:
+        return warm_server()
+    return _others.get(str(found.origin)) or server_of_others()
 
 
 def same_settings(env: Mapping[str, str]) -> bool:
@@ -155,12 +170,20 @@ def same_settings(env: Mapping[str, str]) -> bool:
     return read(env) == read(_environment)
 
 
-def warm_server() -> str:
-    """The address of the server, which is started if there is none yet."""
-    global _lease
-    if _starter and _lease is None:
-        _lease = lease(_address, _environment)
-    return _address
+def warm_server(what: str = "all") -> str:
+    """The address of the server, which is started if there is none yet. what: it has imported."""
+    address = _address if what == "all" or _address.endswith(what) else f"{_address}-{what}"
+    if _starter and what not in _leases:
+        _leases[what] = lease(address, _environment, what)
+    return address
+
+
+def server_of_others() -> str | None:
+    """The address of the server that has imported nothing of ours; None if there is none and we may start none."""
+    address = warm_server("others")
+    with contextlib.suppress(ConnectionRefusedError), reach(address):
+        return address
+    return None
 
 
 @contextlib.contextmanager
@@ -178,22 +201,22 @@ def checkout_is_warm(checkout: Path) -> Iterator[None]:
         held.close()
 
 
-def lease(address: str, environment: dict[str, str]) -> socket.socket:
+def lease(address: str, environment: dict[str, str], what: str = "all") -> socket.socket:
     """Start a server, if there is none, and wait until it is warm; it lives as long as the connection."""
-    held = _reach_or_start(address, environment)
+    held = _reach_or_start(address, environment, what)
     held.sendall(LENGTH.pack(0))
     answer(held)
     return held
 
 
-def _reach_or_start(address: str, environment: dict[str, str]) -> socket.socket:
+def _reach_or_start(address: str, environment: dict[str, str], what: str) -> socket.socket:
     process = None
     while True:
         with contextlib.suppress(ConnectionRefusedError):
             return reach(address)
         if process is None:
             process = RealPopen(
-                [sys.executable, "-m", "tests.support.fork_server", address, PADDING],
+                [sys.executable, "-m", "tests.support.fork_server", address, what, PADDING],
                 stdin=subprocess.DEVNULL,
                 cwd=Path(__file__).parents[2],
                 env=environment | MLFLOW_ENVIRONMENT,

@@ -1,7 +1,8 @@
 """A process that has everything imported, and forks: what begins in a fork of it begins at once.
 
-python -m tests.support.fork_server ADDRESS PADDING. fork_client.py starts it, one for a whole run of pytest, and talks
-to it. It ends when the last process of pytest that asked for it is gone.
+python -m tests.support.fork_server ADDRESS WHAT PADDING. fork_client.py starts it, one for a whole run of pytest, and
+talks to it. It ends when the last process of pytest that asked for it is gone. WHAT it has imported: `all`, or what
+`others` wrote, for those that run another copy of our code: containers, checkouts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import selectors
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
@@ -39,6 +41,13 @@ CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 HUGE = 1 << 21  # [bytes] of a huge page: one entry in the table instead of 512
 MADV_COLLAPSE = 25  # of Linux 6.1: put what lies there into huge pages
 PADDING = " " * 8192  # last argument of the server's command line; see show_command
+CLONE_NEWNS = 0x20000  # unshare: mounts of one's own
+OTHERS = [
+    *("modal._container_entrypoint", "hydra._internal.hydra", "cloudpickle", "numpy", "scipy.interpolate"),
+    *("scipy.ndimage", "scipy.sparse", "scipy.spatial", "numba", "cv2", "PIL.Image", "contourpy", "gymnasium"),
+    *("torch", "stable_baselines3", "onnx", "onnxruntime", "starlette.applications", "matplotlib.figure"),
+    *("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "submitit"),
+]
 TINY = [
     *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "tracking=none"),
     *("algo.total_timesteps=2048", "algo.n_steps=16"),
@@ -59,7 +68,7 @@ def warm_up() -> None:
     import racing.commands
     import racing_launchers
     from racing.cli import main
-    from tests.support import blank_pictures, parsed_once, store_template
+    from tests.support import blank_pictures, composed_once, store_template, tracks_once
 
     sqlalchemy.orm.configure_mappers()
     for package in (racing.commands, racing_launchers):
@@ -69,11 +78,21 @@ def warm_up() -> None:
     handlers, level = logging.root.handlers[:], logging.root.level
     store_template.install()
     blank_pictures.install()
-    parsed_once.install()
+    composed_once.install()
+    tracks_once.install()
     with tempfile.TemporaryDirectory(prefix="racing-warm-") as folder:
         store_template.copy_tables(Path(folder) / "mlflow.db")
         assert main(["train", *TINY, f"paths.outputs={folder}"]) == 0
     logging.root.handlers[:], logging.root.level = handlers, level  # as Hydra found it
+    assert threading.active_count() == 1, f"must not fork: {threading.enumerate()}"
+
+
+def warm_up_others() -> None:
+    """Import what racing imports, not racing itself: whoever is forked has it from elsewhere."""
+    os.environ |= {"MODAL_IS_REMOTE": "1", "MODAL_CONFIG_PATH": os.devnull}  # as in a container
+    for module in OTHERS:
+        importlib.import_module(module)
+    assert not {"racing", "racing_launchers"} & set(sys.modules)
     assert threading.active_count() == 1, f"must not fork: {threading.enumerate()}"
 
 
@@ -178,6 +197,7 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     os.environ.clear()
     os.environ.update(request["env"])
     tempfile.tempdir = None  # TMPDIR may be another one
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     os.getppid = parent_of(parent)  # type: ignore[assignment]
     program: list[str] = request["program"]
     script = program[0].endswith(".py")
@@ -188,7 +208,7 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     if os.environ.get("PYTHONFAULTHANDLER"):
         faulthandler.enable()
     show_command([sys.executable, *program])
-    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    given = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     place = str(Path(name).parent.absolute()) if script else request["cwd"]
     here = [] if os.environ.get("PYTHONSAFEPATH") or "-P" in options else [place]
     sys.path[:] = list(dict.fromkeys([*here, *given, *sys.path[1:]]))
@@ -198,14 +218,34 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
     import numpy as np
     import torch
 
-    from tests.support import fork_client
-
     np.random.seed()
     torch.random.seed()
-    fork_client.install(request["address"])
+    if request["mounts"] is None:
+        with contextlib.suppress(ImportError):  # other code of that name
+            from tests.support import fork_client
+
+            fork_client.install(request["address"])
+    else:
+        go_inside(request["mounts"], given)
     if script:
         leave(lambda: runpy.run_path(name, run_name="__main__"))
     leave(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
+
+
+def go_inside(mounts: str, path: list[str]) -> None:
+    """In a fork: be in a container, with mounts of its own and without our tests.
+
+    mounts: shell script that makes them. path: of folders in which Python looks for sitecustomize.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["sh", "-ec", f"mount --make-rprivate /\n{mounts}"], check=True)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]
+    for site in (Path(part) / "sitecustomize.py" for part in path):
+        if site.exists():
+            runpy.run_path(str(site))
 
 
 def show_command(command: list[str]) -> None:
@@ -285,7 +325,14 @@ def read_exactly(client: socket.socket, length: int) -> bytes:
 
 
 def ask(
-    address: str, program: list[str], cwd: str, env: Mapping[str, str], fds: list[int], *, bound: bool = False
+    address: str,
+    program: list[str],
+    cwd: str,
+    env: Mapping[str, str],
+    fds: list[int],
+    *,
+    bound: bool = False,
+    mounts: str | None = None,
 ) -> socket.socket:
     """Ask for a fork; returns the connection on which first its process id, later its wait status comes as `answer`.
 
@@ -294,9 +341,10 @@ def ask(
     cwd, env: its directory and environment.
     fds: its stdin, stdout, stderr.
     bound: it is killed when the connection is closed on our side.
+    mounts: it is a container with them, see `go_inside`.
     """
     server = reach(address)
-    request = {"program": program, "cwd": cwd, "env": dict(env), "address": address, "bound": bound}
+    request = {"program": program, "cwd": cwd, "env": dict(env), "address": address, "bound": bound, "mounts": mounts}
     data = json.dumps(request).encode()
     socket.send_fds(server, [LENGTH.pack(len(data))], fds)
     server.sendall(data)
@@ -319,7 +367,7 @@ def answer(server: socket.socket) -> int:
     return int(NUMBER.unpack(read_exactly(server, NUMBER.size))[0])
 
 
-def main(address: str) -> int:
+def main(address: str, what: str) -> int:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(address_of(address))  # first of all: it is also the lock that only one server starts
@@ -329,7 +377,7 @@ def main(address: str) -> int:
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            warm_up()
+            {"all": warm_up, "others": warm_up_others}[what]()
     except BaseException:
         print(said.getvalue(), file=sys.stderr)
         raise
@@ -345,4 +393,4 @@ def address_of(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], sys.argv[2]))

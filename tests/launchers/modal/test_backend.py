@@ -118,6 +118,7 @@ def test_what_is_sent(make_box: Callable[..., Box], tmp_path: Path, monkeypatch:
     assert low < figures["cost_usd"] < high
 
 
+@pytest.mark.cold
 def test_a_machine_that_is_taken_away(box: Box, tmp_path: Path):
     """The job saves its state; the same call goes on elsewhere, as the same attempt."""
     _, jobs = run(tmp_path, [Act("last", then="work")], "wait=false")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import modal
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.launchers.modal import toys
 from tests.launchers.modal_box import Box
+from tests.support.fork_client import Container
 from tests.support.mlflow_server import wait_until
 
 pytestmark = pytest.mark.slow
@@ -32,12 +35,18 @@ def spawn(function: Callable[..., Any], *arguments: Any, read_only: bool = False
         return made.spawn(*arguments)
 
 
-def test_a_call_runs_in_a_process_of_its_own(box: Box):
+@pytest.mark.parametrize("start", ["forked", pytest.param("fresh", marks=pytest.mark.cold)])
+def test_a_call_runs_in_a_process_of_its_own(start: str, box: Box):
+    """In a fork as in a fresh interpreter nothing of ours is there but what the image brings."""
     answer = spawn(toys.double, 21).get(timeout=60)
     assert answer["twice"] == 42
     assert answer["remote"] == "1"
     (container,) = box.containers.all.values()
     assert answer["pid"] == container.process.pid
+    assert isinstance(container.process, Container) == (start == "forked")
+    assert answer["loaded"] == ["tests", "tests.launchers", "tests.launchers.modal", "tests.launchers.modal.toys"]
+    assert answer["file"].startswith(f"{tempfile.gettempdir()}/modal-code/")
+    assert not {str(REPOSITORY), str(REPOSITORY / "launchers")} & set(answer["path"])
 
 
 def test_retries_and_failures(box: Box):

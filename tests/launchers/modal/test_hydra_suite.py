@@ -44,6 +44,7 @@ class TestModalBatches(BatchedSweeperTestSuite):
     pass
 
 
+@pytest.mark.usefixtures("scripts_are_forked")
 @pytest.mark.parametrize(
     "task_launcher_cfg, extra_flags",
     [({"defaults": [{"override hydra/launcher": "racing"}]}, ["-m", *MODAL])],

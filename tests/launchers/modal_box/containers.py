@@ -23,6 +23,7 @@ from modal_proto import api_pb2
 from tests.conftest import REPOSITORY
 from tests.launchers.modal_box.calls import Function, Input, Result
 from tests.launchers.modal_box.volumes import Copy, commit, private_copy
+from tests.support import fork_client
 
 if TYPE_CHECKING:
     from tests.launchers.modal_box.server import Box
@@ -146,7 +147,7 @@ class Containers:
             script.append(f"mount --bind {shlex.quote(str(source))} {shlex.quote(mount.mount_path)}")
             if mount.read_only:
                 script.append(f"mount -o remount,bind,ro {shlex.quote(mount.mount_path)}")
-        script.append(f"exec {shlex.quote(sys.executable)} -m modal._container_entrypoint")
+        command = [sys.executable, "-m", "modal._container_entrypoint"]
         arguments = api_pb2.ContainerArguments(
             task_id=container.id,
             function_id=container.function.id,
@@ -156,16 +157,15 @@ class Containers:
             environment_name="main",
         )
         (folder / "arguments").write_bytes(arguments.SerializeToString())
+        options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "cwd": folder / "root", "start_new_session": True}
+        options["env"] = self._environment(container, code)
         with (folder / "log.txt").open("wb") as log:
-            container.process = subprocess.Popen(
-                ["unshare", "-m", "sh", "-ec", "\n".join(script)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=folder / "root",
-                env=self._environment(container, code),
-                start_new_session=True,
-            )
+            options |= {"stdout": log, "stderr": log}
+            if subprocess.Popen is fork_client.ForkingPopen and fork_client.same_settings(options["env"]):
+                container.process = fork_client.Container(command, "\n".join(script), **options)
+            else:
+                script.append(f"exec {shlex.join(command)}")
+                container.process = subprocess.Popen(["unshare", "-m", "sh", "-ec", "\n".join(script)], **options)
 
     def _code(self, definition: api_pb2.Function) -> Path:
         """The files that the image and its mounts bring along, made once for all containers with the same ones."""
@@ -188,8 +188,8 @@ class Containers:
         return place
 
     def _environment(self, container: Container, code: Path) -> dict[str, str]:
-        kept = ("PATH", "LANG", "HOME", "RACING_CACHE", "TMPDIR", "NUMBA_CACHE_DIR", "OMP_NUM_THREADS")
-        environment = {name: os.environ[name] for name in kept if name in os.environ}
+        kept = ("PATH", "LANG", "HOME", "RACING_CACHE", "TMPDIR", *fork_client.READ_AT_IMPORT)
+        environment = {name: value for name, value in os.environ.items() if name.startswith(kept)}
         tools = container.folder / "bin"
         tools.mkdir()
         if container.gpu:
