@@ -363,3 +363,51 @@ def test_bad_rules_are_refused(wavy: Track, kart: Vehicle):
     ):
         with pytest.raises(InputError, match=says):
             RaceConfig(**options)
+
+
+def test_those_who_start_together_race_to_the_same_line(kart: Vehicle, straight_road: Track):
+    """Wherever the line is between the gates, and wherever they start behind it."""
+    config = RaceConfig(wreck="remove", start="rolling", spacing=4)
+    world = make(straight_road, kart, races=16, cars_per_race=3, race=config)
+    world.reset()
+    assert len(np.unique(world.cars["next_gate"])) > 3
+    assert (np.ptp(world.cars["next_gate"], axis=1) == 0).all()
+    own = make(straight_road, kart, races=16, cars_per_race=3, race=RaceConfig(start="rolling", spacing=4))
+    own.reset()
+    assert (np.ptp(own.cars["next_gate"], axis=1) > 0).any()  # whose episodes are their own
+
+
+def test_cars_of_a_grid_stand_behind_their_places_by_what_is_drawn(kart: Vehicle, straight_road: Track):
+    def places(**options: float) -> np.ndarray:
+        config = RaceConfig(start="grid", wreck="remove", **options)
+        episodes = EpisodeConfig(time_limit=20.0, random_start=False)
+        world = make(straight_road, kart, races=16, cars_per_race=2, race=config, episodes=episodes)
+        world.reset()
+        return np.sort(world.traffic["distance"], axis=1) / kart.length
+
+    np.testing.assert_allclose(places(), np.tile([-2.5, -1.25], (16, 1)), rtol=1e-5)
+    np.testing.assert_allclose(places(spacing=3), np.tile([-6, -3], (16, 1)), rtol=1e-5)
+    behind = places() - places(jitter=0.5)
+    assert ((behind >= 0) & (behind <= 0.5)).all()
+    assert behind.std() > 0.1
+
+
+def test_who_is_out_is_not_in_the_picture(kart: Vehicle, straight_road: Track):
+    from racing.sim.camera.camera import Camera, make_lens
+    from racing.tracks.texture import make_textures
+
+    world = make(straight_road, kart, races=1, cars_per_race=2)
+    world.reset()
+    line_up(world, (20, 0, 0), (28, 0, 0))
+    camera = Camera(world, make_lens(kart), make_textures([straight_road]))
+    there = camera.render()[0]
+    for name, value in (("state", GONE), ("alone", 1)):
+        world.traffic[name][0, 1] = value
+        gone = camera.render()[0]
+        assert (there != gone).any(axis=2).sum() > 20
+        world.traffic[name][0, 1] = 0
+        traffic = world.traffic.copy()
+        traffic[name][0, 1] = value
+        np.testing.assert_array_equal(camera.render(traffic=traffic)[0], gone)
+    world.traffic["alone"][0, 0] = 1  # and who drives alone sees nobody
+    np.testing.assert_array_equal(camera.render()[0], gone)
