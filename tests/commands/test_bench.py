@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from racing.cli import main
-from racing.commands.bench import camera
+from racing.commands.bench import camera, races
 from racing.commands.bench.learning import RESULTS
 from racing.commands.bench.report import make_folder, print_table, show
 from racing.commands.bench.simulator import make_task, record_drive, vehicle_called
@@ -53,6 +53,32 @@ def test_sim(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert all(r["steps_per_s"] > 0 and len(r["rates"]) == 2 and r["rays"] == 9 for r in rows)
     assert set(content["summary"]) == {"ns_per_ray", "ns_without_rays", "ns_observation_and_reward"}
     assert "kart_kinematic" in table
+
+
+def test_races(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(races, "RANDOM_STEPS", 40)
+    content, table = measured("races", tmp_path, capsys, "races=60", "num_cars=[64]", "threads=[1]", "track=oval")
+    assert [row["cars"] for row in content["rows"]] == [1, 2, 4, 8, 16]
+    assert content["rows"][0]["of_one_alone"] == 1
+    assert all(row["steps_per_s"] > 0 and len(row["rates"]) == 2 for row in content["rows"])
+    summary = content["summary"]
+    assert (summary["races"], summary["numbers_lost"], summary["cars_lost"]) == (60, 0, 0)
+    assert summary["steps_in_contact"] > 0
+    assert summary["deepest_overlap_m"] < 0.1
+    assert "of one alone" in table
+
+
+def test_overlaps_are_measured_along_the_axis_that_parts_two_boxes():
+    cars = np.zeros((1, 3), [(name, float) for name in ("x", "y", "yaw")])
+    cars["x"], cars["y"] = [[0, 1.5, 10]], [[0, 0.2, 0]]
+    expected = np.zeros((3, 3))
+    expected[0, 1] = expected[1, 0] = 0.5  # 2 m long, 1.5 m apart
+    np.testing.assert_allclose(races.overlaps(cars, 2, 1)[0], expected)
+    cars["yaw"][0, 1], cars["x"][0, 1], cars["y"][0, 1] = np.pi / 2, 0.0, 1.2
+    expected[0, 1] = expected[1, 0] = 0.5 + 1 - 1.2  # across: its length stands against the width
+    np.testing.assert_allclose(races.overlaps(cars, 2, 1)[0], expected)
+    cars["y"][0, 1] = 1.6
+    assert not races.overlaps(cars, 2, 1).any()
 
 
 def test_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

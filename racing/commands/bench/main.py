@@ -8,6 +8,7 @@ from typing import Any
 
 from racing.commands.bench.camera import pictures
 from racing.commands.bench.learning import learner, over_seeds
+from racing.commands.bench.races import races
 from racing.commands.bench.report import Result, make_folder, print_table, show, write
 from racing.commands.bench.simulator import simulator
 from racing.commands.bench.startup import startup
@@ -18,12 +19,13 @@ from racing.commands.bench.vision import eyes
 from racing.commands.options import require_action, verb_options
 from racing.errors import require, require_number
 
-EXAMPLES = """usage: racing bench sim|camera|ppo|vision|startup|tracking|tracks|sweep|seeds [key=value ...]
+EXAMPLES = """usage: racing bench sim|races|camera|ppo|vision|startup|tracking|tracks|sweep|seeds [key=value ...]
 
 Measure on this machine; prints a table and writes JSON. Nothing else should be running.
 
 examples:
   racing bench sim                            steps per second by vehicle model, cars and threads; half a minute
+  racing bench races                          the same with cars that race each other; 10,000 random races; two minutes
   racing bench camera                         pictures per second, beside CarRacing's; half a minute
   racing bench ppo                            learning steps per second, beside Stable-Baselines3's PPO; a minute
   racing bench vision                         learning steps per second by frames; two minutes
@@ -41,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     asked = [argument for argument in argv if argument in ("-h", "--help")]
     benchmarks: dict[str, Callable[[Mapping[str, Any]], Result]] = {
         "sim": simulator,
+        "races": races,
         "camera": pictures,
         "ppo": learner,
         "vision": eyes,
@@ -72,6 +75,7 @@ def check(options: Mapping[str, Any]) -> None:
     for name, low, high in (
         ("repeats", 1, 100),
         ("circuits", 1, 100_000),
+        ("races", 1, 1_000_000),
         ("rays", 1, 4096),
         ("cameras", 1, 1 << 16),
         ("pixels", 8, 1024),
