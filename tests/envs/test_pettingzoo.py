@@ -141,7 +141,8 @@ def test_who_comes_home_and_who_has_no_time_left_is_truncated():
 
 
 def test_after_the_end_and_in_mid_race_the_same_next_race_begins():
-    ended, broken = make(episodes={"stall_time": 1.0}), make(episodes={"stall_time": 1.0})
+    rolling = {"race": {"start": "rolling"}, "episodes": {"stall_time": 1.0}}
+    ended, broken = make(**rolling), make(**rolling)
     assert bits(ended.reset(seed=4)[0]) == bits(broken.reset(seed=4)[0])
     while ended.agents:
         all_do(ended)
