@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from racing.envs import drivers
-from racing.envs.drivers import BESIDE, COMFORTABLE, HEADWAY, MOST_PACES, STANDSTILL, LineFollowers, spread_paces
+from racing.envs.drivers import (
+    BESIDE,
+    COMFORTABLE,
+    HEADWAY,
+    HELD_UP,
+    MOST_PACES,
+    STANDSTILL,
+    LineFollowers,
+    spread_paces,
+)
 from racing.envs.sensors import SensorsTask
 from racing.errors import InputError
 from racing.sim.race.traffic import GONE, RACING, STOPPED
@@ -172,12 +181,15 @@ def test_who_was_held_up_settles_again(oval: Track, kart: Vehicle):
         task.world.traffic["state"][0, 1] = GONE
         task.step_batch(np.vstack([follower.actions(task.world), [[0, 0]]]))
     assert follower.get_state()[0][0].tolist() == [True]
+    while (asked := throttle(follower, task)) < 0.3:
+        task.step_batch(np.vstack([follower.actions(task.world), [[0, 0]]]))
+        task.world.traffic["state"][0, 1] = GONE
     task.world.traffic["state"][0, 1] = RACING
-    for ahead, goes_on in ((100, True), (9, False)):
+    for less, goes_on in ((HELD_UP / 2, True), (HELD_UP * 2, False)):
+        wanted = STANDSTILL * LENGTH + HEADWAY * task.cars["v"][0]
         task.cars[1] = task.cars[0]
-        task.cars["s"][1] += ahead
-        task.cars["v"][1] = task.cars["v"][0] if goes_on else 0
-        assert throttle(follower, task) < 1
+        task.cars["s"][1] += LENGTH + wanted / np.sqrt(1 - asked + less)
+        assert throttle(follower, task) == pytest.approx(asked - less, abs=2e-3)
         assert follower.get_state()[0][0].tolist() == [goes_on]
 
 

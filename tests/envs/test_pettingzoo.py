@@ -30,7 +30,11 @@ def all_do(env: RaceParallelEnv, action: np.ndarray = STRAIGHT_ON, **others: np.
 
 
 def put_off_the_road(env: RaceParallelEnv, agent: str) -> None:
-    env.task.cars["x"][env.possible_agents.index(agent)] += 1000
+    """Move a car sideways."""
+    number, track = env.possible_agents.index(agent), env.task.tracks[0]
+    away = 9 * track.normals[env.task.cars["nearest"][number]]
+    env.task.cars["x"][number] += away[0]
+    env.task.cars["y"][number] += away[1]
 
 
 def bits(seen: dict[str, np.ndarray]) -> dict[str, bytes]:
@@ -91,6 +95,7 @@ def test_who_leaves_the_road_is_terminated_and_leaves_the_agents(wreck: str, sta
     assert terminated == {"car_0": False, "car_1": True, "car_2": False}
     assert not any(truncated.values())
     assert infos["car_1"]["ended"] == "off_track"
+    assert seen["car_1"][-21:].any()  # it still saw the others
     assert rewards["car_1"] < -1 < rewards["car_0"]
     assert env.agents == ["car_0", "car_2"]
     assert env.task.world.traffic["state"].tolist() == [[0, state, 0]]
@@ -136,12 +141,13 @@ def test_who_comes_home_and_who_has_no_time_left_is_truncated():
 
 
 def test_after_the_end_and_in_mid_race_the_same_next_race_begins():
-    ended, broken = make(episodes={"stall_time": 1.0}), make(episodes={"stall_time": 1.0})
+    rolling = {"race": {"start": "rolling"}, "episodes": {"stall_time": 1.0}}
+    ended, broken = make(**rolling), make(**rolling)
     assert bits(ended.reset(seed=4)[0]) == bits(broken.reset(seed=4)[0])
     while ended.agents:
         all_do(ended)
     all_do(broken)
-    for _ in range(2):
+    for _ in range(3):
         one, other = ended.reset()[0], broken.reset()[0]
         assert bits(one) == bits(other)
         assert ended.agents == broken.agents == ended.possible_agents
@@ -149,7 +155,12 @@ def test_after_the_end_and_in_mid_race_the_same_next_race_begins():
             one, other = all_do(ended, AWAY), all_do(broken, AWAY)
             assert bits(one[0]) == bits(other[0])
             assert one[1:] == other[1:]
-    assert bits(ended.reset(seed=4)[0]) == bits(make().reset(seed=4)[0])
+    one, other = ended.reset()[0], broken.reset()[0]
+    assert bits(one) == bits(other) != bits(ended.reset()[0])  # also at once
+    broken.reset()
+    while ended.agents:
+        all_do(ended)
+    assert bits(ended.reset(seed=5)[0]) == bits(broken.reset(seed=5)[0])
 
 
 def test_who_starts_where_goes_round_from_race_to_race():
@@ -177,11 +188,12 @@ def test_the_picture_is_of_the_race_and_of_its_end_when_it_is_over():
     all_do(env)
     for agent in env.possible_agents:
         put_off_the_road(env, agent)
-        env.task.cars["x"] -= 960 if agent == "car_2" else 0  # beside the road, in the picture
     all_do(env)
     assert env.agents == []
     np.testing.assert_array_equal(env.render(), top_down(env.task.world, 0, ended=True))
     assert (env.render() != top_down(env.task.world, 0)).any()
+    env.reset()
+    np.testing.assert_array_equal(env.render(), top_down(env.task.world, 0))
     silent = make()
     silent.reset(seed=1)
     assert silent.render() is None
