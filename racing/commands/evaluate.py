@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from racing.commands.evaluate_race import check_race
+from racing.commands.evaluate_sweep import (
+    check_randomize,
+    evaluate_sweeps,
+    given_ranges,
+    report_sweeps,
+    swept_parameters,
+)
 from racing.commands.options import verb_options
 from racing.config import compose_run, conf_directory
 from racing.errors import InputError, is_number, require, require_number
-from racing.evaluation.files import csv_text, write_files, write_sweeps
-from racing.evaluation.sweep import VALUES, Sweep, sweep
+from racing.evaluation.files import write_files
 from racing.runs.metrics import HEADLINE
 from racing.runs.paths import IN_RUN
-from racing.sim.variation.config import LIMITS, make_variation
 from racing.training.sizes import check_evaluation_size
 
 if TYPE_CHECKING:
@@ -170,36 +175,6 @@ def check(options: Mapping[str, Any]) -> None:
         require(not own, f"{name}={options[name]} must come with track=...; the run's own track keeps its settings")
 
 
-def check_randomize(options: Mapping[str, Any]) -> None:
-    """Raise InputError unless `randomize`, `sweep` and `values` say what is to differ."""
-    group, values = options["randomize"], options["values"]
-    require(isinstance(group, dict), f"randomize must be a group of keys, got {group!r}; see racing evaluate --help")
-    make_variation({name: value for name, value in group.items() if name in LIMITS})
-    swept = swept_parameters(options)
-    for name in swept:
-        known = isinstance(name, str) and name in group
-        require(known, f"sweep must name keys of randomize, got {name!r}; they are {', '.join(group)}")
-        rule = f"sweep={name} must not stand beside randomize.{name}"
-        require(group[name] is None, f"{rule}={group[name]}; leave one of them away")
-    numbers = isinstance(values, list) and len(values) > 0 and all(is_number(value) for value in values)
-    require(values is None or numbers, f"values must be a list of numbers, got {values!r}; e.g. values=[0.8,0.9,1]")
-    alone = values is None or len(swept) == 1
-    require(alone, f"values={values} must come with one parameter, got sweep={options['sweep']}; name one in sweep")
-    for name in swept:
-        rule = f"sweep={name} must come with values=[...]: a camera's amplitudes have no usual ones"
-        require(values is not None or name in VALUES, f"{rule}; name some")
-        for value in (values or []) if name in LIMITS else []:
-            make_variation({name: value})
-    pictured = not (swept and options["video"])
-    require(pictured, "video=true must come without sweep, which keeps no laps; leave one of them away")
-
-
-def swept_parameters(options: Mapping[str, Any]) -> list[Any]:
-    """What `sweep` names, as a list."""
-    named = options["sweep"]
-    return [] if named is None else named if isinstance(named, list) else [named]
-
-
 def evaluate(options: Mapping[str, Any], policy: LoadedPolicy) -> None:
     """Drive, report, write files. Raises InputError for a policy that cannot drive here."""
     from racing.tracks.reference_lap import reference_lap
@@ -208,15 +183,10 @@ def evaluate(options: Mapping[str, Any], policy: LoadedPolicy) -> None:
     tracks = tracks[: options["episodes"]]
     laps = [reference_lap(track, vehicle) for track in tracks]
     place = (tracks, vehicle, [lap.time_s for lap in laps])
-    given = {name: value for name, value in options["randomize"].items() if value is not None}
-    names = swept_parameters(options)
-    if names:
-        few = {**options, "telemetry": False}
-
-        def drive(randomize: Mapping[str, Any]) -> Evaluation:
-            return _driven(policy, *place, few, {**given, **randomize})[1]
-
-        sweeps = [sweep(name, options["values"] or VALUES[name], drive) for name in names]
+    given = given_ranges(options)
+    if swept_parameters(options):
+        drive = partial(_driven, policy, *place, {**options, "telemetry": False})
+        sweeps = evaluate_sweeps(options, lambda randomize: drive({**given, **randomize})[1])
         folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
         report_sweeps(sweeps, options, policy.name, folder)
         return
@@ -311,7 +281,7 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         if options["env"] == "race":
             others = [str(run) for run in runs_of(options)[1:]]
             label += f"-race-{short_hash(others)}" if others else "-race"
-        given = {name: value for name, value in options["randomize"].items() if value is not None}
+        given = given_ranges(options)
         label += f"-randomize_{short_hash(given)}" if given else ""
         if options["driver"] != DRIVERS[0]:
             label += f"-optimal-pace{options['pace']:g}"
@@ -352,26 +322,6 @@ def report(result: Any, options: Mapping[str, Any], policy: str, files: Sequence
         for episode in result.episodes:
             print(episode_line(episode))
         print_table(result.summary, policy)
-        for path in files:
-            print(path)
-
-
-def report_sweeps(sweeps: Sequence[Sweep], options: Mapping[str, Any], policy: str, folder: Path) -> None:
-    """Write the files of sweeps and print them in the wanted format."""
-    from rich.console import Console
-
-    summary = sweeps[0].summaries[0]
-    car = f"{summary['vehicle']}, {summary['tyre_model']} tyres"
-    facts = [policy, ", ".join(summary["tracks"][:3]), car, f"{summary['episodes']} starts"]
-    files = write_sweeps(sweeps, folder, facts)
-    rows = [row for one in sweeps for row in one.rows()]
-    if options["format"] == "json":
-        print(json.dumps({"policy": policy, "sweep": rows, "files": [str(path) for path in files]}))
-    elif options["format"] == "csv":
-        print(csv_text(rows), end="")
-    else:
-        for one in sweeps:
-            Console(soft_wrap=True).print(one.table(", ".join(facts)))
         for path in files:
             print(path)
 

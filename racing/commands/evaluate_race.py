@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from racing.commands.evaluate_sweep import given_ranges
 from racing.errors import InputError, require, require_number
 from racing.evaluation.seeds import SUITES, TEST_SEEDS
 from racing.sim.race.config import MOST_CARS
@@ -47,7 +48,7 @@ def check_race(options: Mapping[str, Any], runs: Sequence[Any]) -> None:
     require(few, f"cars={cars or MOST_CARS} must seat all {len(runs)} runs; name fewer, or raise cars")
     if options["env"] is None:
         return
-    given = {name: value for name, value in options["randomize"].items() if value is not None}
+    given = given_ranges(options)
     require(not given, f"randomize={given} must be left away with env=race: its cars are as the vehicle")
     for name, usual in (("driver", "policy"), ("sweep", None)):
         require(options[name] == usual, f"{name}={options[name]} must be left away with env=race; it does not race")

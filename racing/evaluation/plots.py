@@ -57,7 +57,7 @@ def lap_picture(
     reach = max(track.left.max(), track.right.max()) + PAD * (high - low).max()
     low, high = low - reach, high + reach
     width, height = size_for(high - low)
-    figure = make_figure(width + 1.4, height + 1.5)  # [inch] colour bar, title, legend
+    figure = new_figure(width + 1.4, height + 1.5)  # [inch] colour bar, title, legend
     axes = figure.add_subplot()
     draw_road(axes, track)
     if reference is not None:
@@ -82,7 +82,7 @@ def lap_picture(
     bar.outline.set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    put_heading(axes, title, facts)
+    heading(axes, title, facts)
     return save(figure, path)
 
 
@@ -105,7 +105,7 @@ def channels_picture(
         lap = {name: values[:-1][order] for name, values in lap.items()}
     at = lap["s"] if complete else lap["distance"]
     scale, unit = speed_unit(lap["v"])
-    figure = make_figure(11.0, 9.6)
+    figure = new_figure(11.0, 9.6)
     speed, steering, pedals, forces, rewards = figure.subplots(5, 1, sharex=True, height_ratios=[2.2, 1, 1, 1, 1.2])
     if reference is not None:
         places, _ = stations(track, reference.points)
@@ -136,7 +136,7 @@ def channels_picture(
         if axes is not speed:
             axes.axhline(0, color=FAINT, linewidth=0.7)
     figure.align_ylabels()
-    put_heading(speed, title, facts)
+    heading(speed, title, facts)
     return save(figure, path)
 
 
@@ -185,8 +185,8 @@ def size_for(extent: Array) -> tuple[float, float]:
     return max(5.0, float(extent[0] * scale)), max(2.0, float(extent[1] * scale))
 
 
-def make_figure(width: float, height: float) -> Figure:
-    """A white figure of this size [inch]."""
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure; width, height [inch]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -239,15 +239,15 @@ def _scale_bar(axes: Axes, low: Array, high: Array) -> None:
     axes.annotate(text, (x + length / 2, y), (0, 4), textcoords="offset points", ha="center", color=FAINT, fontsize=9)
 
 
-def put_heading(axes: Axes, title: str, facts: Sequence[str]) -> None:
-    """Write a title above the axes, and short texts under it."""
+def heading(axes: Axes, title: str, facts: Sequence[str]) -> None:
+    """Write a title, and short texts under it, above the axes."""
     axes.set_title(title, loc="left", fontsize=14, fontweight="bold", color=INK, pad=30)
     text = "   ·   ".join(facts)
     axes.annotate(text, (0, 1), (0, 12), "axes fraction", "offset points", fontsize=10, color=FAINT)
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG; returns `path`."""
+    """Write the figure as PNG, whole or not at all; returns `path`."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.2)
     return path

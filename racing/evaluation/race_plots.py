@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.evaluation import plots
-from racing.evaluation.plots import COLOURS, FAINT, INK, PAD, draw_road, make_figure, put_heading, size_for
+from racing.evaluation.plots import COLOURS, FAINT, INK, PAD, draw_road, heading, new_figure, size_for
 from racing.evaluation.race_result import OUT
 from racing.evaluation.races import RaceLog
 from racing.evaluation.telemetry import COLUMNS
@@ -40,7 +40,7 @@ def positions_picture(log: RaceLog, race: int, names: Sequence[str], title: str,
 
     names: of the entrants.
     """
-    figure = make_figure(11.0, 6.5)
+    figure = new_figure(11.0, 6.5)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     positions, distance = positions_over_time(log, race), log.distance[:, race]
     time = np.arange(len(positions)) * log.step_dt
@@ -72,7 +72,7 @@ def positions_picture(log: RaceLog, race: int, names: Sequence[str], title: str,
         axes.grid(color="#e6e7eb", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=FAINT)
-    put_heading(above, title, [f"race {race + 1} of {len(log.who)}", "strokes: contacts", "X: out"])
+    heading(above, title, [f"race {race + 1} of {len(log.who)}", "strokes: contacts", "X: out"])
     return plots.save(figure, path)
 
 
@@ -82,7 +82,7 @@ def contacts_picture(track: Track, log: RaceLog, title: str, path: Path) -> Path
     reach = max(track.left.max(), track.right.max()) + PAD * (high - low).max()
     low, high = low - reach, high + reach
     width, height = size_for(high - low)
-    figure = make_figure(width + 1.4, height + 1.3)
+    figure = new_figure(width + 1.4, height + 1.3)
     axes = figure.add_subplot()
     draw_road(axes, track)
     for race, car in np.ndindex(*log.who.shape):
@@ -106,5 +106,5 @@ def contacts_picture(track: Track, log: RaceLog, title: str, path: Path) -> Path
     bar = figure.colorbar(dots, ax=axes, shrink=0.75, aspect=28, pad=0.02)
     bar.set_label("blame of the car that is drawn (a convention)", color=INK)
     bar.outline.set_visible(False)
-    put_heading(axes, title, [f"{len(touches) // 2} contacts in {len(log.who)} races", "larger: faster"])
+    heading(axes, title, [f"{len(touches) // 2} contacts in {len(log.who)} races", "larger: faster"])
     return plots.save(figure, path)

@@ -22,7 +22,7 @@ def sweep_picture(sweep: Sweep, path: Path, *, facts: Sequence[str] = ()) -> Pat
 
     A dashed line stands at the vehicle's own value, where that lies among them. facts: short texts under the title.
     """
-    figure = plots.make_figure(7.2, 6.4)
+    figure = plots.new_figure(7.2, 6.4)
     finishes, laps = figure.subplots(2, 1, sharex=True)
     rows = sweep.rows()
     _curve(finishes, rows, "finish_rate")
@@ -42,7 +42,7 @@ def sweep_picture(sweep: Sweep, path: Path, *, facts: Sequence[str] = ()) -> Pat
         beside = {"textcoords": "offset points", "color": FAINT, "fontsize": 9, "va": "bottom"}
         finishes.annotate("as the vehicle", (own, 0.0), (5, 0), **beside)
     figure.align_ylabels()
-    plots.put_heading(finishes, sweep.parameter.replace("_", " "), facts)
+    plots.heading(finishes, sweep.parameter.replace("_", " "), facts)
     return plots.save(figure, path)
 
 
