@@ -98,7 +98,7 @@ def main(argv: Sequence[str]) -> int:
 def race(options: Mapping[str, Any]) -> None:
     """Drive all that `run` names against others."""
     from racing.commands.evaluate_race import evaluate_races
-    from racing.evaluation.suites import Place
+    from racing.evaluation.race.suites import Place
     from racing.tracks.reference_lap import reference_lap
 
     policies = [_policy(of_one, Path(of_one["paths"]["outputs"])) for of_one in each_run(options)]

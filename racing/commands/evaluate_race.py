@@ -13,8 +13,8 @@ from racing.evaluation.seeds import SUITES, TEST_SEEDS
 from racing.sim.race.config import MOST_CARS
 
 if TYPE_CHECKING:
-    from racing.evaluation.races import Entrant
-    from racing.evaluation.suites import Driven, Place
+    from racing.evaluation.race.driving import Entrant
+    from racing.evaluation.race.suites import Driven, Place
     from racing.policies.loading import LoadedPolicy
 
 ALONE = "alone"
@@ -81,7 +81,7 @@ def evaluate_races(options: Mapping[str, Any], policies: Sequence[LoadedPolicy],
 
 def entrants_of(policies: Sequence[LoadedPolicy], place: Place) -> list[Entrant]:
     """The policies as entrants with different names. Raises InputError where one observes something else."""
-    from racing.evaluation.races import policy_entrant
+    from racing.evaluation.race.driving import policy_entrant
     from racing.observations import VECTOR
     from racing.policies.opponents import check_sensors
 
@@ -102,7 +102,7 @@ def entrants_of(policies: Sequence[LoadedPolicy], place: Place) -> list[Entrant]
 
 def _sensors(place: Place) -> int:
     """How many values a lone car's sensors give, in the environment of the races."""
-    from racing.evaluation.races import race_task
+    from racing.evaluation.race.driving import race_task
 
     task: Any = race_task(
         place.env, place.track, place.vehicle, races=1, cars=2, start="grid", laps=1, reference=place.reference, seed=0
@@ -121,7 +121,7 @@ def drive(
     """The summary of each entrant in a suite, and the files that were written."""
     if suite == ALONE:
         return alone(options, entrants, policies, place), []
-    from racing.evaluation.suites import drive_suite
+    from racing.evaluation.race.suites import drive_suite
 
     size = {"races": options["episodes"], "laps": options["laps"], "seed": TEST_SEEDS + options["seed"]}
     driven = drive_suite(suite, entrants, place, cars=options["cars"], **size)
@@ -139,14 +139,14 @@ def report_of(
     label: str, driven: Driven, place: Place, folder: Path, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Path]]:
     """Summary by entrant, and the files of a suite: its table, telemetry and pictures of its liveliest race."""
-    from racing.evaluation.race_files import write_race_files
-    from racing.evaluation.race_result import car_rows, summarise_races
+    from racing.evaluation.race.files import write_race_files
+    from racing.evaluation.race.result import car_rows, summarise_races
 
     names = [entrant.name for entrant in driven.entrants]
     rows = car_rows(driven.log, names, place.reference)
     files = write_race_files(label, driven.log, rows, names, place.track, folder, telemetry=options["telemetry"])
     if options["video"]:
-        from racing.evaluation.race_video import write_race_video
+        from racing.evaluation.race.video import write_race_video
 
         files.append(write_race_video(folder / f"{label}.mp4", driven.task, driven.log, names, label))
     return summarise_races(rows), files

@@ -152,7 +152,7 @@ def evaluation_task(
 ) -> Task:
     """A task for `evaluate`: the environment of a run's config group `env`, random starts, over after `laps` laps.
 
-    Each car has the road for itself: against others they are driven by racing.evaluation.races.
+    Each car has the road for itself: against others they are driven by racing.evaluation.race.driving.
 
     Cars and cameras are as the config says, without the changes that `env.randomize` makes while training.
 

@@ -6,4 +6,4 @@ from __future__ import annotations
 # that a best checkpoint was chosen by are not those that it is reported on.
 VALIDATION_SEEDS, TEST_SEEDS = 1 << 29, 1 << 30
 MAX_TASK_SEED = 1 << 28  # above it are the seeds of evaluation starts (racing.evaluation.evaluate)
-SUITES = ("follow", "defend", "grid", "braking")  # of races, see racing.evaluation.suites.drive_suite
+SUITES = ("follow", "defend", "grid", "braking")  # of races, see racing.evaluation.race.suites.drive_suite

@@ -14,10 +14,10 @@ from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
 from racing.evaluation.evaluate import Policy, evaluate, evaluation_task
 from racing.evaluation.files import VIDEO, facts_of, write_files
-from racing.evaluation.races import policy_entrant
+from racing.evaluation.race.driving import policy_entrant
+from racing.evaluation.race.suites import Place, overtaking
 from racing.evaluation.result import Evaluation, flat_metrics
 from racing.evaluation.seeds import TEST_SEEDS, VALIDATION_SEEDS
-from racing.evaluation.suites import Place, overtaking
 from racing.policies.export import describe, export_policy, record_observations
 from racing.policies.init_from import shape_text
 from racing.runs.checkpoints import Checkpoint, Checkpoints

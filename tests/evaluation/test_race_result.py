@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from racing.evaluation.intervals import mean_interval, wilson
-from racing.evaluation.race_result import car_rows, summarise_races
+from racing.evaluation.race.result import car_rows, summarise_races
 from racing.sim.records import Ending
 from tests.evaluation.test_races import touches, written
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from racing.config import compose
 from racing.evaluation.evaluate import Diverged
-from racing.evaluation.races import (
+from racing.evaluation.race.driving import (
     CONTACT,
     Entrant,
     RaceLog,

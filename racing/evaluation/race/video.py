@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from racing.evaluation.evaluate import Task
 from racing.evaluation.plots import speed_unit
-from racing.evaluation.race_files import liveliest, telemetry_of_car
-from racing.evaluation.race_plots import positions_over_time
-from racing.evaluation.race_result import car_rows
-from racing.evaluation.races import RaceLog
+from racing.evaluation.race.driving import RaceLog
+from racing.evaluation.race.files import liveliest, telemetry_of_car
+from racing.evaluation.race.plots import positions_over_time
+from racing.evaluation.race.result import car_rows
 from racing.evaluation.video import (
     BOARD,
     HEIGHT,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.evaluation.intervals import mean_interval, wilson
-from racing.evaluation.races import RaceLog, incident_points, order_of, overtakes
+from racing.evaluation.race.driving import RaceLog, incident_points, order_of, overtakes
 from racing.files import write_atomic
 from racing.sim.records import Ending
 

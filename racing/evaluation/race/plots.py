@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from racing.evaluation import plots
 from racing.evaluation.plots import COLOURS, FAINT, INK, PAD, draw_road, heading, new_figure, size_for
-from racing.evaluation.race_result import OUT
-from racing.evaluation.races import RaceLog
+from racing.evaluation.race.driving import RaceLog
+from racing.evaluation.race.result import OUT
 from racing.evaluation.telemetry import COLUMNS
 from racing.sim.track import Track
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from racing.evaluation.race_result import write_races
-from racing.evaluation.races import RaceLog
+from racing.evaluation.race.driving import RaceLog
+from racing.evaluation.race.result import write_races
 from racing.evaluation.telemetry import COLUMNS, write_parquet
 from racing.sim.track import Track
 
@@ -28,13 +28,13 @@ def write_race_files(
 
     LABEL.parquet: racing.evaluation.telemetry.COLUMNS; `episode` is the number of the row in LABEL.csv.
     LABEL_positions.png: positions over time in the liveliest race. LABEL_contacts.png: where cars touched, in all.
-    rows: of racing.evaluation.race_result.car_rows. names: of the entrants.
+    rows: of racing.evaluation.race.result.car_rows. names: of the entrants.
     """
     sheet = folder / f"{label}.csv"
     write_races(rows, sheet)
     if not telemetry:
         return [sheet]
-    from racing.evaluation.race_plots import contacts_picture, positions_picture
+    from racing.evaluation.race.plots import contacts_picture, positions_picture
 
     table, positions, contacts = (folder / f"{label}{end}" for end in (".parquet", "_positions.png", "_contacts.png"))
     write_parquet([telemetry_of_car(log, *place) for place in np.ndindex(*log.who.shape)], table)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from racing.evaluation.race_result import car_rows, summarise_races
-from racing.evaluation.races import Entrant, RaceLog, Task, drive_races, line_entrant, race_task
+from racing.evaluation.race.driving import Entrant, RaceLog, Task, drive_races, line_entrant, race_task
+from racing.evaluation.race.result import car_rows, summarise_races
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 

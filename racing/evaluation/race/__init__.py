@@ -1,0 +1,1 @@
+"""Races of entrants against each other: driven, judged, drawn."""
