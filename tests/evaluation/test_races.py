@@ -24,6 +24,8 @@ from racing.evaluation.race.driving import (
     policy_entrant,
     race_task,
 )
+from racing.evaluation.race.plots import X, Y
+from racing.evaluation.telemetry import COLUMNS
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
@@ -43,8 +45,7 @@ def written(distance: Any, **changes: Any) -> RaceLog:
         "who": np.tile(np.arange(shape[1]), (shape[0], 1)),
         "place": np.argsort(np.argsort(-distance[0], axis=1), axis=1),
         "distance": distance,
-        "x": distance,
-        "y": distance,
+        "telemetry": np.repeat(distance[..., None], len(COLUMNS), axis=-1),
         "ended": np.full(shape, int(Ending.TIME_LIMIT)),
         "time": np.full(shape, np.inf),
         "laps": [[[] for _ in range(shape[1])] for _ in range(shape[0])],
@@ -198,7 +199,7 @@ def test_the_log_is_of_each_step_until_a_car_is_out(passing: RaceLog):
     for r, c in np.ndindex(2, 2):
         assert there[: passing.steps[r, c] + 1, r, c].all()
         assert (np.diff(passing.distance[: passing.steps[r, c] + 1, r, c]) > -0.1).all()
-    np.testing.assert_array_equal(np.isnan(passing.x), ~there)
+    np.testing.assert_array_equal(np.isnan(passing.telemetry), np.repeat(~there[..., None], len(COLUMNS), axis=-1))
     home = np.isfinite(passing.time)
     assert (passing.time[home] <= passing.steps[home] * passing.step_dt).all()
     assert (passing.time[home] > (passing.steps[home] - 1) * passing.step_dt - 1e-3).all()
@@ -223,7 +224,7 @@ def test_who_brakes_behind_a_slower_one_stays_there(task_of):
 def test_the_same_task_gives_the_same_races_again(task_of):
     task = task_of(laps=1)
     first, second = (drive_races(task, [blind(0.8), constant(0.0, 0.2)], EACH_FIRST) for _ in range(2))
-    for name in ("distance", "x", "ended", "time", "contacts", "driven"):
+    for name in ("distance", "telemetry", "ended", "time", "contacts", "driven"):
         assert getattr(first, name).tobytes() == getattr(second, name).tobytes(), name
 
 
@@ -236,7 +237,7 @@ def test_a_contact_is_written_down_for_both_and_the_blame_for_one(task_of):
     assert first["blame"].sum() == pytest.approx(1)
     assert first["blame"][log.who[0, first["car"]] == 0] == 1  # who came from behind
     for one in first:
-        assert (one["x"], one["y"]) == (log.x[one["step"], 0, one["car"]], log.y[one["step"], 0, one["car"]])
+        assert (one["x"], one["y"]) == tuple(log.telemetry[one["step"], 0, one["car"], [X, Y]])
 
 
 def test_everyone_drives_its_own_cars_while_they_race(task_of):
