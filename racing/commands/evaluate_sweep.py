@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.errors import is_number, require
 from racing.evaluation.files import csv_text, write_sweeps
-from racing.evaluation.sweep import VALUES, Sweep, sweep
+from racing.evaluation.sweeps.sweep import VALUES, Sweep, sweep
 from racing.sim.variation.config import LIMITS, make_variation
 
 if TYPE_CHECKING:

@@ -58,9 +58,9 @@ def facts_of(result: Any, policy: str, reference: Any) -> list[str]:
 def write_sweeps(sweeps: Sequence[Any], folder: Path, facts: Sequence[str]) -> list[Path]:
     """Write sweep_NAME.csv, a row for each value, and sweep_NAME.png of each; returns the paths.
 
-    sweeps: racing.evaluation.sweep.Sweep. facts: short texts under the pictures' titles.
+    sweeps: racing.evaluation.sweeps.sweep.Sweep. facts: short texts under the pictures' titles.
     """
-    from racing.evaluation.sweep_picture import sweep_picture
+    from racing.evaluation.sweeps.picture import sweep_picture
 
     paths = []
     for one in sweeps:

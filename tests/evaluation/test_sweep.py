@@ -14,8 +14,8 @@ from rich.console import Console
 from racing.evaluation.evaluate import evaluate, evaluation_task
 from racing.evaluation.files import write_sweeps
 from racing.evaluation.result import Evaluation
-from racing.evaluation.sweep import VALUES, Sweep, sweep
-from racing.evaluation.sweep_picture import axis_label
+from racing.evaluation.sweeps.picture import axis_label
+from racing.evaluation.sweeps.sweep import VALUES, Sweep, sweep
 from racing.sim.track import Track
 from racing.sim.variation.config import LIMITS, make_variation
 from racing.sim.vehicle import Vehicle

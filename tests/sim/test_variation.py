@@ -151,6 +151,20 @@ def test_the_acceleration_follows_the_throttle_with_its_lag(wavy: Track, rolling
     np.testing.assert_allclose(world.variations["acceleration"], accelerations[-1], rtol=1e-4)
 
 
+def test_an_episode_begins_without_the_commands_of_the_last_one(wavy: Track, rolling_kart: Vehicle):
+    """Episodes of six steps at full throttle, which has an effect after two: one goes as the other."""
+    short = dataclasses.replace(STANDING, time_limit=0.6)
+    world = after(varied(wavy, rolling_kart, episodes=short, command_delay=0.2, throttle_lag=0.3), 0.0, 0.0, 0)
+    speeds = []
+    for _ in range(12):
+        world.step(np.tile([0.0, 1.0], (4, 1)))
+        speeds.append(world.final_cars["v"].copy())
+    np.testing.assert_array_equal(speeds[0], 0)
+    np.testing.assert_array_equal(speeds[:6], speeds[6:])
+    assert (speeds[5] > 0.2).all()
+    assert (world.cars["episode"] == 2).all()
+
+
 def test_range_finders_measure_too_far_by_their_bias(wavy: Track, kart: Vehicle):
     true, biased = (varied(wavy, kart, ray_bias=bias) for bias in (0.0, 0.1))
     true.reset(), biased.reset()

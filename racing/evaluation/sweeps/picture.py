@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.evaluation import plots
 from racing.evaluation.plots import FAINT, INK, LINE
-from racing.evaluation.sweep import Sweep
+from racing.evaluation.sweeps.sweep import Sweep
 from racing.sim.variation.config import LIMITS
 
 if TYPE_CHECKING:

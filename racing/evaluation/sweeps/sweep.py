@@ -1,4 +1,4 @@
-"""How a policy degrades as its cars differ from their vehicle: one evaluation for each value of one parameter."""
+"""One evaluation for each value of one parameter of `env.randomize`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""How a policy degrades as its cars differ from their vehicle."""
