@@ -177,7 +177,10 @@ def test_without_a_seed_no_two_are_alike():
     rolling = {"race": {"start": "rolling"}}
     assert bits(make(**rolling).reset()[0]) != bits(make(**rolling).reset()[0])
     env = make(**rolling)
-    assert bits(env.reset(seed=3)[0]) != bits(env.reset(seed=4)[0])
+    first, _ = env.reset(seed=3)
+    where = env.task.cars["s"].copy()
+    assert bits(env.reset(seed=4)[0]) != bits(first)
+    assert (abs(env.task.cars["s"] - where) > 5).all()  # anywhere on the lap
     assert bits(env.reset(seed=3)[0]) == bits(make(**rolling).reset(seed=3)[0])
 
 

@@ -25,7 +25,7 @@ def two_races() -> list[dict[str, Any]]:
         driven=np.array([[500.0, 1000.0], [1000.0, -3.0]]),
         steps=np.array([[49, 49], [49, 20]]),
         near=np.array([[49, 0], [7, 5]]),
-        contacts=touches((20, 1, 1, 6.0, 1.0), (20, 1, 0, 6.0, 0.0), (30, 1, 1, 0.5, 0.5), (30, 1, 0, 0.5, 0.5)),
+        contacts=touches((20, 1, 1, 6.0, 1.0), (20, 1, 0, 6.0, 0.0), (30, 1, 1, 0.5, 1.0), (30, 1, 0, 0.5, 0.0)),
     )
     return car_rows(log, ["a", "b"], 20.0)
 
@@ -67,9 +67,9 @@ def test_a_row_says_what_each_car_did():
     assert (rows[0]["overtaken"], rows[0]["position"], rows[0]["grid"], rows[0]["presence"]) == (1, 2, 1, 1.0)
     crashed = rows[3]
     assert (crashed["ended"], crashed["finished"], crashed["position"]) == ("off_track", False, 2)
-    assert (crashed["contacts"], crashed["at_fault"], crashed["incident_points"]) == (2, 1.5, 5)
+    assert (crashed["contacts"], crashed["at_fault"], crashed["incident_points"]) == (2, 2.0, 5)
     assert (crashed["closing"], crashed["presence"]) == (6.0, 0.25)
-    assert (rows[2]["contacts"], rows[2]["at_fault"], rows[2]["incident_points"]) == (2, 0.5, 5)
+    assert (rows[2]["contacts"], rows[2]["at_fault"], rows[2]["incident_points"]) == (2, 0.0, 5)
 
 
 def test_the_summary_of_each_entrant_is_what_its_rows_give():
@@ -81,11 +81,11 @@ def test_the_summary_of_each_entrant_is_what_its_rows_give():
     assert (a["win_share_low"], a["win_share_high"]) == wilson(1, 2)
     assert (a["finish_rate"], b["finish_rate"]) == (1.0, 0.5)
     assert (a["overtake_rate"], b["overtake_rate"]) == (0.0, 0.5)
-    assert (a["clean_rate"], b["clean_rate"]) == (0.5, 0.5)
+    assert (a["clean_rate"], b["clean_rate"]) == (1.0, 0.5)
     assert (a["position"], a["position_low"], a["position_high"]) == mean_interval([2, 1])
     assert (a["overtaken"], b["overtakes"]) == (0.5, 0.5)
     assert (a["lap_ratio"], a["lap_ratio_low"], b["lap_ratio"]) == (1.5, None, 1.25)
-    assert (a["contacts_per_km"], a["faults_per_km"]) == pytest.approx((2 / 1.5, 0.5 / 1.5))
+    assert (a["contacts_per_km"], a["faults_per_km"], b["faults_per_km"]) == pytest.approx((2 / 1.5, 0, 2))
     assert a["incidents_per_km"] == pytest.approx(5 / 1.5)
     assert b["contacts_per_km"] == pytest.approx(2.0)  # who went backwards has driven nothing
     assert b["closing_p95"] == pytest.approx(5.7)

@@ -222,7 +222,7 @@ def test_who_brakes_behind_a_slower_one_stays_there(task_of):
 
 
 def test_the_same_task_gives_the_same_races_again(task_of):
-    task = task_of(laps=1)
+    task = task_of(laps=1, start="rolling")
     first, second = (drive_races(task, [blind(0.8), constant(0.0, 0.2)], EACH_FIRST) for _ in range(2))
     for name in ("distance", "telemetry", "ended", "time", "contacts", "driven"):
         assert getattr(first, name).tobytes() == getattr(second, name).tobytes(), name
@@ -236,6 +236,8 @@ def test_a_contact_is_written_down_for_both_and_the_blame_for_one(task_of):
     assert first["closing"][0] == first["closing"][1] > 1
     assert first["blame"].sum() == pytest.approx(1)
     assert first["blame"][log.who[0, first["car"]] == 0] == 1  # who came from behind
+    for car in (0, 1):  # each contact once: a car that touches another one in two steps on end touches it once
+        assert (np.diff(log.contacts["step"][log.contacts["car"] == car]) > 1).all()
     for one in first:
         assert (one["x"], one["y"]) == tuple(log.telemetry[one["step"], 0, one["car"], [X, Y]])
 
