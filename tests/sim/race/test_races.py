@@ -13,6 +13,7 @@ from racing.sim.race.config import RaceConfig
 from racing.sim.race.traffic import GONE, RACING, STOPPED
 from racing.sim.records import Ending
 from racing.sim.track import Track, build_track
+from racing.sim.variation.config import VariationConfig
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import RangeFinder, World
 
@@ -411,3 +412,17 @@ def test_who_is_out_is_not_in_the_picture(kart: Vehicle, straight_road: Track):
         np.testing.assert_array_equal(camera.render(traffic=traffic)[0], gone)
     world.traffic["alone"][0, 0] = 1  # and who drives alone sees nobody
     np.testing.assert_array_equal(camera.render()[0], gone)
+
+
+@pytest.mark.parametrize("masses", [(1.0, 1.0), (2.0, 0.5), (0.5, 2.0)])
+def test_a_blow_moves_a_light_car_more_than_a_heavy_one(straight_road: Track, kart: Vehicle, masses):
+    """A dead blow from behind at 8 m/s: both go on with the share of it that the mass of the one behind is of both."""
+    vary, dead = VariationConfig(mass=[0.5, 2.0]), RaceConfig(restitution=0.0)
+    world = make(straight_road, kart, races=1, cars_per_race=2, race=dead, variation=vary)
+    world.reset()
+    assert world.variations is not None
+    world.variations["mass"][0] = masses
+    line_up(world, (40.0, 0.0, 8.0), (40.0 + kart.length, 0.0, 0.0))
+    world.step(np.zeros((1, 2, 2)))
+    assert (world.traffic["contact_with"] != 0).all()
+    np.testing.assert_allclose(world.cars["v"][0], 8.0 * masses[0] / sum(masses), atol=0.25)
