@@ -1,18 +1,35 @@
-"""A process knows which job it does, and its training tells the job's folder which run it has opened."""
+"""A job's folder says how far it is, whoever asks: what is shown, counted and done about it follows from that."""
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from racing.errors import ExitCode, JobsFailed
 from racing.files import write_json
 from racing.runs.directory import RunDirectory
+from racing.runs.lock import FileLock
+from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt, make_backend
 from racing_launchers.job import JobFolder, JobObserver, JobStatus
-from racing_launchers.sweep import Job
-from tests.launchers.payloads import Act, run
+from racing_launchers.job_progress import Progress
+from racing_launchers.local import backend as local_backend
+from racing_launchers.local.supervisor import LOCK
+from racing_launchers.slurm import job as slurm_job
+from racing_launchers.slurm.backend import slurm_log
+from racing_launchers.sweep import Job, Sweep
+from racing_launchers.table import jobs_table
+from racing_launchers.watch import SweepWatcher, report_failures
+from tests.launchers.payloads import Act, local, run
 
 
 def test_a_process_is_told_by_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -58,3 +75,126 @@ def test_a_training_tells_its_job_what_it_opens(tmp_path: Path):
     assert observer.resumes(first)
     job.forget()
     assert not observer.resumes(first)
+
+
+@pytest.fixture
+def submitted(tmp_path: Path) -> Sweep:
+    """A sweep of two jobs that nobody has begun."""
+    sweep = Sweep(tmp_path / "outputs" / "sweeps" / "s")
+    sweep.write_manifest(outputs=str(tmp_path / "outputs"), axes={}, launcher=local())
+    for number in (0, 1):
+        job = sweep.job(number)
+        job.folder.path.mkdir(parents=True)
+        write_json(job.folder.path / "job.json", {"number": number, "label": f"seed={number} algo.learning_rate=0.001"})
+        begin_attempt(job, "local")
+    return sweep
+
+
+@pytest.mark.parametrize(
+    ("ended", "remedy"),
+    [
+        (JobStatus.LOST, "launcher.max_resubmits=1 submits lost jobs again"),
+        (JobStatus.STOPPED, "launcher.max_resubmits=1 submits lost jobs again"),
+        (JobStatus.FAILED, "racing jobs logs s paths.outputs={} job=N shows the log of one"),
+        (JobStatus.REFUSED, "racing jobs logs s paths.outputs={} job=N shows the log of one"),
+    ],
+)
+def test_who_hears_of_a_failure_hears_what_helps(ended: JobStatus, remedy: str, submitted: Sweep):
+    submitted.job(0).end(JobStatus.DONE, "")
+    submitted.job(1).end(ended, "why")
+    with pytest.raises(JobsFailed) as told:
+        report_failures(submitted, submitted.jobs, max_resubmits=0)
+    last = str(told.value).splitlines()[-1]
+    assert last == f"run the same command to resume; the others are kept; {remedy.format(submitted.outputs)}"
+
+
+class Distant(Backend):
+    """Its only machine is gone; what a job has left is brought here when all of it is asked for."""
+
+    grace = 0.0
+
+    def __init__(self, left: JobStatus | None) -> None:
+        self.left, self.max_resubmits = left, 0
+
+    def poll(self, sweep: Sweep, jobs: Any) -> dict[int, JobInfo]:
+        return {job.number: JobInfo(JobState.LOST, "its machine is gone") for job in jobs}
+
+    def fetch_results(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
+        if last and self.left and not job.ended:
+            job.end(self.left, "")
+
+    submit = cancel = poll
+
+
+@pytest.mark.parametrize(("left", "ended"), [(JobStatus.DONE, JobStatus.DONE), (None, JobStatus.LOST)])
+def test_before_a_job_counts_as_lost_all_that_it_has_left_is_fetched(
+    left: JobStatus | None, ended: JobStatus, submitted: Sweep
+):
+    ignored = SimpleNamespace(event=lambda *_, **__: None, count=lambda _: None)
+    watcher = SweepWatcher(submitted, Distant(left), submitted.jobs, ignored)
+    watcher.poll()
+    assert watcher.unfinished == []
+    assert [job.ended for job in submitted.jobs] == [ended, ended]
+
+
+def test_a_supervisor_is_replaced_that_is_gone_when_it_should_have_begun(
+    submitted: Sweep, monkeypatch: pytest.MonkeyPatch
+):
+    started: list[Sweep] = []
+    monkeypatch.setattr(local_backend, "supervise", started.append)
+    backend, now = make_backend(local()), time.time()
+    for later, replaced in ((0.0, 0), (local_backend.FIRST + 1, 1)):
+        monkeypatch.setattr(local_backend, "time", SimpleNamespace(time=lambda later=later: now + later))
+        assert backend.poll(submitted, submitted.jobs)[0].state == JobState.PENDING
+        assert len(started) == replaced
+    lock = FileLock(submitted.path / LOCK)
+    assert lock.acquire()  # it is at work
+    backend.poll(submitted, submitted.jobs)
+    lock.release()
+    assert len(started) == 1
+
+
+def test_how_long_a_training_goes_on_follows_from_its_speed():
+    assert Progress(step=25, total=100, rate=5.0).remaining_s == 15.0
+    assert Progress(step=120, total=100, rate=5.0).remaining_s == 0.0
+    assert Progress(step=0, total=100, rate=5.0).remaining_s == 20.0
+    for unknown in (Progress(), Progress(step=25, total=100), Progress(step=25, rate=5.0), Progress(total=1, rate=5.0)):
+        assert unknown.remaining_s is None
+
+
+def test_a_job_has_one_line_however_narrow_the_terminal_is(submitted: Sweep):
+    text = io.StringIO()
+    Console(file=text, width=60).print(jobs_table(submitted, submitted.jobs, {}))
+    title, _, *lines = text.getvalue().splitlines()
+    assert title.strip() == "s"
+    assert [line.split()[0] for line in lines] == ["0", "1"]
+
+
+def test_slurms_own_log_of_a_job_is_named_by_the_id_of_its_last_attempt(submitted: Sweep):
+    job = submitted.job(1)
+    assert slurm_log(submitted, job) is None
+    begin_attempt(job, "slurm", {"slurm": "12_1"})
+    assert slurm_log(submitted, job) == submitted.path / "slurm" / "12_1_0_log.out"
+
+
+@pytest.mark.parametrize(("state", "requeued", "status"), [("RUNNING", 1, None), ("CANCELLED", 0, JobStatus.STOPPED)])
+def test_a_signal_that_no_training_hears_is_obeyed_at_once(
+    state: str, requeued: int, status: JobStatus | None, submitted: Sweep, monkeypatch: pytest.MonkeyPatch
+):
+    """Of SLURM, before the training has begun; a second one changes nothing."""
+    known = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGCONT)}
+    asked: list[int] = []
+    left: list[int] = []
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    monkeypatch.setattr(slurm_job, "show_job", lambda _: {"JobState": state})
+    monkeypatch.setattr(os, "_exit", left.append)
+    try:
+        signal.signal(signal.SIGUSR2, lambda number, _: asked.append(number))  # as submitit does
+        slurm_job.JobAttempt(submitted.job(0).folder, 1)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)
+    assert (len(asked), left, submitted.job(0).ended) == (requeued, [ExitCode.STOPPED], status)

@@ -14,6 +14,9 @@ from racing.config import choices, compose, plain
 from racing.errors import InputError
 from racing_launchers.backend import is_loopback, launcher_config, make_backend
 from racing_launchers.hydra_jobs import PATIENCE, _counted
+from racing_launchers.launch import Decision, PlannedJob, show_plan
+from racing_launchers.payload import CommandJob
+from racing_launchers.sweep import Sweep
 from racing_launchers.watch import _sleep
 
 BASE = {"wait": True, "max_resubmits": 0, "poll_interval_s": 1.0, "upload_from": "auto", "dry_run": False}
@@ -134,6 +137,18 @@ def test_the_plan_counts_core_hours():
     said = "partition main: each 4 cores, 8 GB for 90 min, at most 18.0 core hours before one is requeued"
     assert backend.plan(3) == [said]
     assert backend.plan(0) == []
+
+
+@pytest.mark.parametrize(("count", "shown", "more"), [(20, 20, []), (21, 20, ["  ... and 1 more"])])
+def test_a_plan_shows_twenty_jobs_and_counts_the_others(
+    count: int, shown: int, more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    planned = [PlannedJob(number, [f"seed={number}"], CommandJob([])) for number in range(count)]
+    backend = SimpleNamespace(name="there", plan=lambda count: [f"{count} at once"])
+    show_plan(Sweep(tmp_path / "s"), backend, planned, dict.fromkeys(range(count), Decision.NEW))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"s: {count} jobs on there"
+    assert lines[1:] == [*(f"  {n:>3}  seed={n}  new" for n in range(shown)), *more, f"  {count} at once"]
 
 
 def test_composing_many_jobs_says_how_far_it_is(monkeypatch, capsys: pytest.CaptureFixture[str]):

@@ -16,6 +16,7 @@ import pytest
 from racing.cli import main
 from racing.errors import ExitCode, JobsFailed
 from racing_launchers.backend import make_backend
+from racing_launchers.local import supervisor as module
 from racing_launchers.local.supervisor import main as supervisor
 from racing_launchers.local.supervisor import make_slots
 from racing_launchers.sweep import Sweep
@@ -76,12 +77,15 @@ def test_a_job_whose_time_is_over_saves_its_state_and_says_so(tmp_path: Path):
     assert endings(jobs) == ["DONE", "DONE"]
 
 
-def test_gpus_are_dealt_out_and_the_rest_runs_without():
+def test_gpus_are_dealt_out_and_the_rest_runs_without(monkeypatch: pytest.MonkeyPatch):
     base = {"n_jobs": None, "gpus": [0, 1], "jobs_per_gpu": 1}
     assert [slot.gpu for slot in make_slots(base)] == ["0", "1"]
     assert [slot.gpu for slot in make_slots(base | {"n_jobs": 3})] == ["0", "1", ""]
     assert [slot.gpu for slot in make_slots(base | {"jobs_per_gpu": 2})] == ["0", "1", "0", "1"]
     assert {slot.gpu for slot in make_slots(base | {"gpus": [], "n_jobs": 2})} == {""}
+    for found, dealt in ((["0", "1"], ["0", "1", ""]), ([], [None, None, None])):  # None: where nothing is known
+        monkeypatch.setattr(module, "all_gpus", lambda found=found: found)
+        assert [slot.gpu for slot in make_slots(base | {"gpus": None, "n_jobs": 3})] == dealt
 
 
 def test_a_supervisor_with_nothing_left_to_do_ends_well(tmp_path: Path):

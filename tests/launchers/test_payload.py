@@ -107,6 +107,16 @@ def test_what_a_job_computes_counts_wherever_it_is_written():
     assert computed(CommandJob(["evaluate"])) is None
 
 
+def test_a_job_that_reaches_no_store_is_not_tracked_and_says_how_long_it_trains():
+    planned = PlannedJob(0, [], hydra_job("seed=1", "algo.total_timesteps=4096"))
+    assert planned.payload.config.tracking.enabled
+    planned.disable_tracking()
+    assert not planned.payload.config.tracking.enabled
+    assert planned.steps == 4096
+    assert PlannedJob(0, [], hydra_job("phases={a:['seed=1']}")).steps is None
+    assert PlannedJob(0, [], CommandJob(["evaluate"])).steps is None
+
+
 @pytest.mark.parametrize(
     ("noted", "decision"),
     [("today", Decision.ALREADY_DONE), (None, Decision.ALREADY_DONE), ("before a file of conf/ changed", Decision.NEW)],

@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from racing.cli import main
-from racing.runs.directory import RunDirectory, all_runs
-from racing.runs.journal import read_journal
+from racing.files import write_json
+from racing.runs.directory import RunDirectory, all_runs, open_run
+from racing.runs.journal import Journal, read_journal
 from racing.tracking.store import embedded_uri
+from racing_launchers.backend import begin_attempt
+from racing_launchers.collector import SweepDelivery
+from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep, all_sweeps
 from tests.launchers.sweeping import LONG, SHORT, TOTAL, command, train
 from tests.support.mlflow_server import Copy, wait_until
@@ -126,8 +130,8 @@ def test_mlflow_has_one_parent_and_children_named_by_what_varied(finished: Sweep
     labels = [f"seed={seed} algo.learning_rate={rate}" for seed in (1, 2) for rate in ("0.001", "0.003")]
     assert [job.label for job in finished.jobs] == labels
     check_mlflow(finished, 4)
-    assert "best     " in (finished.outputs / "said.txt").read_text()
     (parent,) = mlflow_runs(finished)[""]
+    assert f"best     {parent.data.tags['racing.best']}\n" in (finished.outputs / "said.txt").read_text()
     assert parent.data.params == {"seed": "1, 2", "algo.learning_rate": "0.001, 0.003"}
     assert parent.data.metrics["jobs/done"] == 4
     assert parent.data.tags["racing.best"] in labels
@@ -171,6 +175,32 @@ def test_where_workers_reach_no_store_the_collector_completes_it(tmp_path: Path)
     check_mlflow(sweep, 2)
     assert main(collect) == 0
     check_mlflow(sweep, 2)
+
+
+def test_of_runs_that_reach_no_store_the_collector_says_which_were_killed(tmp_path: Path):
+    """One has ended, one is gone, of the third it is known only when all that it has written has arrived."""
+    sweep = Sweep(tmp_path / "sweeps" / "s")
+    sweep.write_manifest(outputs=str(tmp_path), axes={}, launcher={}, workers_upload=False)
+    Journal(sweep.path / "journal.jsonl").close()
+    for number, ended in enumerate((JobStatus.DONE, JobStatus.LOST, None)):
+        job = sweep.job(number)
+        job.folder.path.mkdir(parents=True)
+        write_json(job.folder.path / "job.json", {"number": number})
+        begin_attempt(job, "local")
+        with open_run(tmp_path, "r", {"seed": number}, [], {}) as run:
+            job.folder.note(str(run.path.relative_to(tmp_path)))
+            if ended == JobStatus.DONE:
+                run.finish({"a": 1})
+        if ended:
+            job.end(ended, "")
+    delivery, another = (SweepDelivery(sweep, embedded_uri(tmp_path), "racing") for _ in range(2))
+    for collector, last in ((delivery, "RUNNING"), (delivery, "KILLED"), (another, "KILLED")):
+        while collector.deliver():
+            pass
+        assert [Copy(run_of(sweep, number)).status for number in range(3)] == ["FINISHED", "KILLED", last]
+        sweep.job(2).end(JobStatus.LOST, "")
+    found = mlflow_runs(sweep)
+    assert {parent: len(children) for parent, children in found.items()} == {"": 1, delivery.parent.run_id: 3}
 
 
 def outputs_of(tmp_path: Path) -> list[str]:

@@ -12,7 +12,7 @@ import yaml
 
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory, all_runs, find_run, open_run, require_small
-from racing.runs.identity import config_hash, flatten
+from racing.runs.identity import config_hash, flatten, listing
 from racing.runs.journal import read_journal
 
 CONFIG = {"name": "demo", "seed": 0, "algo": {"gamma": 0.99, "layers": [64, 64]}, "hardware": {"device": "cpu"}}
@@ -46,6 +46,12 @@ def test_identity_is_what_is_computed_not_where_it_runs(tmp_path):
     assert config_hash(elsewhere) == config_hash(CONFIG)
     assert config_hash(dict(reversed(CONFIG.items()))) == config_hash(CONFIG)
     assert config_hash(CONFIG | {"seed": 1}) != config_hash(CONFIG)
+
+
+def test_a_long_list_is_cut_and_the_rest_counted():
+    assert listing(["a", "b", "c"]) == "a; b; c"
+    assert listing(list("abcd")) == "a; b; c; and 1 more"
+    assert listing(list("abcdefgh")) == "a; b; c; and 5 more"
 
 
 def test_same_command_continues_and_keeps_the_first_description(tmp_path):

@@ -48,6 +48,7 @@ def test_steps_sort_as_names():
     assert IN_RUN.checkpoint(4096) == Path("checkpoints/000004096")
     assert IN_RUN.evaluation(4096) == Path("evaluations/000004096")
     assert str(IN_RUN.journal) == "journal.jsonl"
+    assert IN_RUN.sink_cursor("wandb") == Path("wandb/journal.cursor")
 
 
 def test_the_way_back_leads_from_every_file_to_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,20 +3,25 @@
 import json
 import os
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import onnx
 import pytest
 import requests
+from onnx import TensorProto, helper, numpy_helper
 
 from racing.cli import main as cli
 from racing.commands.runs.main import sync, target_uri
 from racing.errors import InputError
-from racing.runs.directory import find_run
+from racing.runs.directory import find_run, open_run
 from racing.runs.meta import write_meta
 from racing.tracking.client import Store
 from racing.tracking.errors import Refused, Unreachable, classify
+from racing.tracking.mlflow_model import write_mlflow_model
 from racing.tracking.mlflow_sink import Delivery, rejected
 from racing.tracking.store import connect, embedded_uri
 
@@ -163,6 +168,33 @@ def test_what_was_sent_is_counted(begin):
     assert delivery.sent == {"metrics": 6, "params": 2, "tags": 2, "artifacts": described}
 
 
+def test_points_are_sent_by_the_thousand(begin, monkeypatch):
+    from mlflow import MlflowClient
+
+    run, sent = begin(), []
+    for step in range(600):
+        run.journal.metrics(step, {"loss": 1.0, "speed": 2.0})
+    log_batch = MlflowClient.log_batch
+
+    def counted(client, run_id, **lists):
+        sent.append({kind: len(points) for kind, points in lists.items()})
+        log_batch(client, run_id, **lists)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", counted)
+    assert sync(run) == 0
+    assert [batch["metrics"] for batch in sent if "metrics" in batch] == [1000, 200]
+
+
+def test_a_copy_that_the_store_has_lost_is_made_again(begin, copy_of):
+    run = begin()
+    run.journal.metrics(1, {"loss": 1.0})
+    assert sync(run) == 0
+    run.paths.mlflow.write_text(json.dumps(run.mlflow | {"run_id": "0" * 32}))
+    assert sync(run) == 0
+    assert run.mlflow["run_id"] != "0" * 32
+    assert copy_of(run).points("loss") == {(1, 1.0): 1}
+
+
 def test_moved_outputs_are_found_again_in_the_moved_store(begin, copy_of, tmp_path):
     run = begin()
     run.journal.metrics(1, {"loss": 1.0})
@@ -269,9 +301,11 @@ def test_errors_of_file_and_object_stores_are_told_apart():
     assert classify(KeyError("step")) == "line"
 
 
-def test_the_page_of_a_short_run_names_its_copy(begin, copy_of):
+@pytest.mark.parametrize("name", ["a", "z"])
+@pytest.mark.usefixtures("begin")
+def test_the_page_of_a_short_run_names_its_copy(name, copy_of, tmp_path):
     """It has ended before MLflow has answered: the page is completed before it is sent."""
-    run = begin()
+    run = open_run(tmp_path / "outputs", name, {"name": name}, [], {"commit": None})
     path = write_meta(run, "FINISHED", {"finish_rate": 0.0})
     assert json.loads(path.read_text())["mlflow"] == {}
     run.finish({"finish_rate": 0.0})
@@ -282,3 +316,22 @@ def test_the_page_of_a_short_run_names_its_copy(begin, copy_of):
     folder = Path(copy_of(run).run.info.artifact_uri.removeprefix("file://"))
     assert json.loads((folder / path.name).read_text()) == page
     assert list(rejected(run)) == []
+    run.close()
+
+
+def test_a_model_is_one_file(tmp_path):
+    """Whoever fetches it needs no other: MLflow would put large weights beside it."""
+    weights = numpy_helper.from_array(np.ones((4, 1000), np.float32), "weights")
+    value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["sensors", "weights"], ["action"])],
+        "policy",
+        [value("sensors", shape=["batch", 4])],
+        [value("action", shape=["batch", 1000])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "policy.onnx")
+    write_mlflow_model(tmp_path / "policy.onnx", tmp_path / "model", run_id="1", model_id="m-1")
+    written = onnx.load(tmp_path / "model/model.onnx", load_external_data=False)
+    assert written.graph.initializer[0].raw_data == weights.raw_data

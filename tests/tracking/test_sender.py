@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -17,7 +18,9 @@ from racing.commands.runs.main import sync
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
-from racing.tracking.sender import NICE, Sender
+from racing.tracking import sender as module
+from racing.tracking.errors import Refused, Unreachable
+from racing.tracking.sender import NICE, Sender, serve
 from tests.support.mlflow_server import PATIENCE, TRACKING, wait_until
 
 pytestmark = pytest.mark.slow
@@ -161,6 +164,32 @@ def test_absent_server_does_not_fail_the_run_and_sync_completes_it(server, begin
     assert "is complete" in capsys.readouterr().out
     assert copy_of(run).points("loss") == {(1, 1.0): 1}
     assert copy_of(run).status == "FINISHED"
+
+
+def test_a_store_that_does_not_answer_is_asked_ever_more_rarely(monkeypatch):
+    waits, attempts = [], iter(range(7))
+
+    def deliver():
+        if next(attempts, None) is None:
+            raise Refused("enough")
+        raise Unreachable("nobody there")
+
+    monkeypatch.setattr(module, "_parent_exited", lambda parent, wait: waits.append(wait))
+    assert not serve(SimpleNamespace(deliver=deliver), os.getpid())
+    assert waits == [0, 1, 2, 4, 8, 16, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("owner", "code", "died"),
+    [("", 1, True), ("process 78 on host", 1, True), ("process 77 on host", 1, False), ("", 0, False), ("", -9, False)],
+)
+def test_a_sender_that_never_began_is_told_from_one_that_gave_up(owner, code, died, tmp_path):
+    run = RunDirectory(tmp_path)
+    run.paths.sender_lock.write_text(owner)
+    run.paths.sender_log.write_text("ImportError: no such thing\n")
+    told = Sender(run, {"mlflow": SimpleNamespace(pid=77, returncode=code)}).died
+    assert (told is not None) == died
+    assert told is None or "ended at once, exit code 1: ImportError: no such thing; see " in told
 
 
 def trainer(outputs, seed, steps, end):

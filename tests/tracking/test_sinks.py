@@ -17,7 +17,8 @@ from racing.errors import InputError
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
-from racing.tracking import sinks
+from racing.tracking import sinks, wandb_sink
+from racing.tracking.errors import Refused
 from racing.tracking.sender import Sender
 from racing.tracking.sinks import SINKS, check_sinks, sync_sinks
 from tests.support.mlflow_server import PATIENCE, wait_until
@@ -175,6 +176,42 @@ def test_tensorboard_has_the_times_of_the_journal_in_seconds(begin):
     expected = [time for time, kind in zip(expected, "jpmm", strict=True) for _ in range(2 if kind == "m" else 1)]
     seen = [event.wall_time for event in EventFileLoader(str(event_files(run)[0])).Load()]
     assert sorted(set(seen)) == pytest.approx(sorted(set(expected)))
+
+
+def test_tables_of_parameters_follow_one_another(begin):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    run = begin(tracking=OFF | {"tensorboard": True})
+    for value in (3, 4):
+        run.journal.params({f"late.{value}": value})
+    assert sync_sinks(run) == {"tensorboard": ""}
+    events = EventFileLoader(str(event_files(run)[0])).Load()
+    assert [event.step for event in events if any(value.tag == "params" for value in event.summary.value)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("mode", "logged_in", "used"),
+    [(None, False, "offline"), (None, True, "online"), ("offline", True, "offline"), ("disabled", False, "disabled")],
+)
+def test_wandb_is_online_where_somebody_is_logged_in_and_nothing_else_is_asked_for(
+    mode, logged_in, used, begin, monkeypatch
+):
+    import wandb
+
+    seen = []
+
+    def init(**options):
+        seen.append(options["settings"].mode)
+        raise wandb.errors.UsageError("that is enough")
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb_sink, "_logged_in", lambda: logged_in)
+    monkeypatch.delenv("WANDB_MODE")
+    if mode:
+        monkeypatch.setenv("WANDB_MODE", mode)
+    with pytest.raises(Refused, match="that is enough"):
+        SINKS["wandb"](begin(tracking=BOTH)).deliver()
+    assert seen == [used]
 
 
 def touched(path):

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from racing.commands.doctor import store
+from racing.errors import InputError
 from racing.files import temporary_path
+from racing.tracking import store as module
 from racing.tracking.client import Store
 from racing.tracking.store import connect, embedded_uri, open_client, resolve_uri, sqlite_file
 
@@ -37,6 +39,20 @@ def test_folders_may_have_any_name(tmp_path: Path, name: str):
     assert Store(None, outputs).client.get_run(run.info.run_id)
     assert store(outputs / "mlflow.db").found.startswith("1 runs in")
     assert [path.name for path in outputs.parent.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("uri", ["ftp://host", "azure://host", "databrick", "mlflow.db"])
+def test_an_address_of_no_store_is_refused(tmp_path: Path, uri: str):
+    with pytest.raises(InputError, match=r"must begin with http://, https:// or sqlite:///"):
+        resolve_uri(uri, tmp_path)
+
+
+@pytest.mark.parametrize(("release", "file"), [("2.0.49", "/a/%41.db"), ("2.1.0", "/a/A.db"), ("3.0.0", "/a/A.db")])
+def test_escapes_are_read_as_that_release_of_sqlalchemy_reads_them(
+    release: str, file: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "version", lambda _: release)
+    assert sqlite_file("sqlite:////a/%41.db") == Path(file)
 
 
 def test_an_ordinary_address_is_what_it_always_was(tmp_path: Path):
