@@ -15,7 +15,7 @@ from racing.sim.race.config import RaceConfig
 from racing.sim.track import Track
 from racing.sim.variation.config import LIMITS, VariationConfig, make_variation
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import World
+from racing.sim.world import RangeFinder, World
 from tests.sim.test_world import actions, history, make
 
 STANDING = EpisodeConfig(start_lateral_offset=0.0, start_heading_error=0.0, start_speed=(0.0, 0.0), time_limit=9.0)
@@ -166,10 +166,15 @@ def test_an_episode_begins_without_the_commands_of_the_last_one(wavy: Track, rol
 
 
 def test_range_finders_measure_too_far_by_their_bias(wavy: Track, kart: Vehicle):
-    true, biased = (varied(wavy, kart, ray_bias=bias) for bias in (0.0, 0.1))
+    finder = RangeFinder(range=20.0)
+    true, biased = (
+        make(wavy, kart, episodes=STANDING, range_finder=finder, variation=VariationConfig(ray_bias=bias))
+        for bias in (0.0, 0.1)
+    )
     true.reset(), biased.reset()
-    np.testing.assert_allclose(biased.ranges, np.minimum(1.1 * true.ranges, 60.0), rtol=1e-6)
-    assert (true.ranges < 54).any()
+    np.testing.assert_allclose(biased.ranges, np.minimum(1.1 * true.ranges, 20.0), rtol=1e-6)
+    assert (true.ranges < 18).any()
+    assert (true.ranges == 20).any()
 
 
 def test_noise_has_its_deviation_and_is_new_for_every_ray_and_step(wavy: Track, kart: Vehicle):
