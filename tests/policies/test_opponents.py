@@ -79,12 +79,11 @@ def test_one_that_has_changed_since_is_refused(pool, env, tmp_path: Path):
 )
 def test_one_with_other_sensors_is_refused(pool, env, key: str, value: Any):
     run = pool[0]
-    says = (
-        f"env.pool: {run.name} must have the learner's sensors, its env.{key} is {env[key]}, not {value}; set env.{key}"
-    )
-    with pytest.raises(InputError, match="must have the learner's sensors") as refused:
+    rule = f"env.pool: {run.name} must have the sensors of the others in the race"
+    with pytest.raises(InputError, match="must have the sensors") as refused:
         find_opponents([run.name], run.path.parents[1], {**env, key: value})
-    assert str(refused.value) == f"{says} or take another one"
+    differs = f"its env.{key} is {env[key]}, not {value}; set env.{key}, or take another one"
+    assert str(refused.value) == f"{rule}, {differs}"
 
 
 @pytest.mark.parametrize(
