@@ -37,7 +37,6 @@ JOINING = 3.0  # times as far again, while a car is slower than calm
 WIDEST = 1.0  # [car's widths] of an offset that a slower car steers against at once
 CATCH_UP = 0.15  # [of the grip] acceleration beyond that of its plan with which a slower car comes to its pace,
 STRAIGHT = 0.25  # [of the drive] where the plan itself asks for as much or more,
-SLOW, SLOWEST = 0.75, 0.6  # [of the calm pace] or slower than these, where all grip is left even in a bend,
 TOP = 0.99  # [of the calm top speed] or is as fast as this, where it asks for none
 COLUMNS = SIZE + 2 + 2 * SIZE  # of a plan: states, commands, gains
 SPEEDS, INWARDS = range(2)  # columns of `Tables.along`
@@ -207,7 +206,6 @@ def _steer(
         straight = min(max(wanted[SIZE + 1] / (STRAIGHT * vehicle.max_drive), 0.0), 1.0)
         if wanted[SPEED] > TOP * calm_pace * vehicle.max_speed:
             straight = 1.0
-        straight = max(straight, min((SLOW - pace / calm_pace) / (SLOW - SLOWEST), 1.0))
         asked[1] += straight * min(wanted[COLUMNS - SIZE + SPEED] * behind, CATCH_UP * vehicle.max_lateral)
         _hold(asked, state, vehicle)
         sure = min(max((pace / calm_pace - SLOWER) / (NEAR - SLOWER), 0.0), 1.0)
