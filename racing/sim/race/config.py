@@ -87,7 +87,7 @@ class RaceConfig:
         if not self.contact:
             return
         rubs = vehicle.model == "kinematic" and self.body_friction > 0
-        rule = "body_friction must be 0 for cars of the kinematic model, which can't slide"
+        rule = "race.body_friction must be 0 for cars of the kinematic model, which can't slide"
         require(not rubs, f"{rule}, got {self.body_friction}; set it to 0, or take another vehicle")
         jump = 2 * vehicle.max_speed * vehicle.physics_step
         rule = f"cars must not pass through each other within a physics step: two of {vehicle.name} that meet move"
