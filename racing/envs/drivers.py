@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from racing.observations import rows_of
 from racing.sim.kernels.kernel import kernel
+from racing.sim.localisation import shortest
 from racing.sim.race.traffic import is_met
 from racing.sim.world import World
-from racing.tracks.optimal_lap.driver import best_driver
 
 Array = npt.NDArray[Any]
 F = npt.NDArray[np.float32]
@@ -77,6 +77,8 @@ class LineFollowers:
 
     def __init__(self, cars: Array, world: World, paces: Array) -> None:
         """paces: (K,) share of the lap's speed, [0.3, 1]. Raises InputError for others, and for cars without tyres."""
+        from racing.tracks.optimal_lap.driver import best_driver  # solvers, only where somebody follows
+
         self.cars, self._paces = cars, np.round(paces, 3)
         repeat = round(world.step_dt / world.vehicle.control_period)
         say, solve = partial(print, file=sys.stderr), len(world.tracks) <= MOST_SOLVED
@@ -147,9 +149,8 @@ def _keep_distance(
             other = cars[k]
             if k == i or not (is_met(traffic[i]) and is_met(traffic[k])):
                 continue
-            gap = other.s - car.s
-            gap = gap + lap if gap < 0 else gap
-            if gap > np.float32(0.5) * lap or abs(other.lateral - car.lateral) > limits[3]:
+            gap = shortest(other.s - car.s, lap)
+            if gap < 0 or abs(other.lateral - car.lateral) > limits[3]:
                 continue
             closing = car.v - other.v
             wanted = car.v * limits[0] + car.v * closing / (np.float32(2) * np.sqrt(drive * limits[2]))

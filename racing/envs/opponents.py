@@ -9,6 +9,7 @@ import numpy as np
 
 from racing.errors import require_number
 from racing.sim.kernels.kernel import kernel
+from racing.sim.localisation import shortest
 from racing.sim.race.config import MOST_CARS
 from racing.sim.race.traffic import is_met
 from racing.sim.world import World
@@ -83,9 +84,7 @@ def _block(
         for k in range(first, first + count):
             if k == i or not is_met(traffic[k]):
                 continue
-            gap = cars[k].s - car.s
-            gap = gap - length if gap > np.float32(0.5) * length else gap
-            gap = gap + length if gap < np.float32(-0.5) * length else gap
+            gap = shortest(cars[k].s - car.s, length)
             at = met
             while at > 0 and abs(gaps[at - 1]) > abs(gap):
                 gaps[at], order[at] = gaps[at - 1], order[at - 1]

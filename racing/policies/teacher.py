@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from racing.envs.drivers import MOST_SOLVED
 from racing.errors import require, require_number
 from racing.policies import DRIVER
 from racing.policies.init_from import find_initial_weights
@@ -20,7 +21,6 @@ from racing.runs.paths import RunPaths
 
 # Keys of conf/env/mlp.yaml that say what the numbers of sensors and actions mean.
 MEANING = ("rays", "field_of_view", "range", "motion", "preview", "preview_spacing", "line", "action_repeat")
-MOST_SOLVED = 3  # circuits; each may take a minute, once
 
 
 class Teacher(Protocol):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from racing.envs import drivers
 from racing.envs.drivers import (
     BESIDE,
     COMFORTABLE,
@@ -22,6 +21,7 @@ from racing.sim.race.traffic import GONE, RACING, STOPPED
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
+from racing.tracks.optimal_lap import driver
 from racing.tracks.optimal_lap.lap import limits
 
 LENGTH, WIDTH, DRIVE, BRAKE = 1.9, 1.4, 4.5, 8.5  # of the kart: [m], [m], [m/s^2], [m/s^2]
@@ -217,7 +217,7 @@ def test_paces_are_spread_in_turn():
 @pytest.mark.parametrize(("count", "solved"), [(3, True), (4, False)])
 def test_of_many_tracks_no_optimal_laps_are_solved_for(oval, kart, monkeypatch, count: int, solved: bool):
     asked = []
-    monkeypatch.setattr(drivers, "best_driver", lambda *args, solve, **_: asked.append((args[2:4], solve)))
+    monkeypatch.setattr(driver, "best_driver", lambda *args, solve, **_: asked.append((args[2:4], solve)))
     task = SensorsTask([oval] * count, kart, races=count, action_repeat=3)
     LineFollowers(np.array([0, 1]), task.world, np.array([0.5, 0.5]))
     assert asked == [((3, 0.5), solved)]

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from racing.envs import drivers
 from racing.envs.drivers import LineFollowers, PolicyDrivers
 from racing.envs.race import RaceTask, alone, races_of_mix, senses_of, together
 from racing.envs.sensors import SensorsTask
@@ -18,6 +17,7 @@ from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
+from racing.tracks.optimal_lap import driver as lap_driver
 from tests.envs.conftest import place
 
 OBSERVED = {"ahead": 1, "behind": 1}
@@ -204,7 +204,7 @@ def test_rows_are_those_of_the_learners_cars(make, monkeypatch):
 
 def test_paces_are_spread_over_races_and_the_cars_of_one_have_the_same(make, monkeypatch):
     planned: list[float] = []
-    monkeypatch.setattr(drivers, "best_driver", lambda *args, **_: planned.append(args[3]))
+    monkeypatch.setattr(lap_driver, "best_driver", lambda *args, **_: planned.append(args[3]))
     task = make(8, cars=4, mix={"line": 1}, pace=[0.4, 0.9])
     assert planned == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
     (followers,) = task.drivers

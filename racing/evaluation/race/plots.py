@@ -17,6 +17,7 @@ from racing.evaluation.telemetry import COLUMNS
 from racing.sim.track import Track
 
 Array = npt.NDArray[Any]
+BEHIND_TEXT = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
 X, Y = list(COLUMNS).index("x"), list(COLUMNS).index("y")
 
 
@@ -58,7 +59,7 @@ def positions_picture(log: RaceLog, race: int, names: Sequence[str], title: str,
         above.scatter(time[end], positions[end, car], marker="X" if out else "o", s=70, color=colour, zorder=5)
         when = float(log.time[race, car])
         result = "out" if out else f"{when:.1f} s" if np.isfinite(when) else "flagged"
-        text = {"textcoords": "offset points", "va": "center", "color": colour}
+        text = {"textcoords": "offset points", "va": "center", "color": colour, "bbox": BEHIND_TEXT, "zorder": 7}
         above.annotate(f"{entrant} ({result})", (time[end], positions[end, car]), (8, 0), **text)
     touches = log.contacts[log.contacts["race"] == race]
     for touch in touches:
