@@ -15,6 +15,7 @@ GROUPS = [
     "track",
     "vehicle",
     "algo",
+    "conditions",
     "hardware",
     "launcher",
     "tracking",
@@ -31,17 +32,18 @@ NOT_OPTIONS = ("_target_", "_partial_", "defaults", "hydra")  # how a choice is 
 
 @dataclass
 class Choice:
-    """One yaml: the comment at its top, what it builds on, whether its keys are whole, and its options in order."""
+    """One yaml: the comment at its top, what it builds on, where its keys belong, and its options in order."""
 
     about: str = ""
     builds_on: list[str] = field(default_factory=list)
-    is_global: bool = False
+    package: str | None = None  # where its keys belong, if not in its group
     options: list[tuple[str, str, str]] = field(default_factory=list)  # key, value, comment
 
 
 def read(path: Path) -> Choice:
     """Read a file of conf/ line by line; what stands beside or above a key is its comment."""
-    choice = Choice(is_global=path.read_text().startswith("# @package _global_"))
+    package = re.match(r"# @package (\S+)", path.read_text())
+    choice = Choice(package=package[1] if package else None)
     above: list[str] = []
     parents: list[str] = []
     for line in path.read_text().splitlines():
@@ -102,11 +104,11 @@ def group(name: str) -> list[str]:
     meanings = vehicle_meanings() if name == "vehicle" else {}
     for path in sorted((CONF / name).glob("*.yaml")):
         choice = read(path)
-        prefix = "" if choice.is_global else f"{name}."
+        prefix = "" if choice.package == "_global_" else f"{choice.package or name}."
         shared = path.stem.startswith("_")
         text = f"**Shared keys.** {choice.about}" if shared else f"**`{name}={path.stem}`** {choice.about}"
         base = next(iter(choice.builds_on), "_")
-        if not base.startswith("_") and not choice.is_global:
+        if not base.startswith("_") and choice.package != "_global_":
             text += f" As `{base}`, with:" if choice.options else f" As `{base}`."
         if len(choice.options) <= FEW and not any(comment for _, _, comment in choice.options):
             text += "".join(f" `{prefix}{key}={value}`" for key, value, _ in choice.options)

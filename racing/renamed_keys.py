@@ -40,6 +40,35 @@ VARIED = (
     *("mass", "friction", "stiffness", "power", "drag", "steering_offset", "command_delay", "throttle_lag"),
     *("ray_bias", "ray_noise", "ray_dropout"),
 )
+# What conf/conditions/none.yaml says.
+NO_CONDITIONS = {
+    "tyres": {
+        "life": None,
+        "grip_loss": 0.3,
+        "start_wear": 0.0,
+        "optimal_temperature": None,
+        "temperature_window": 50.0,
+        "temperature_loss": 0.2,
+        "start_temperature": 60.0,
+        "ambient_temperature": 20.0,
+        "heating": 1.0,
+        "cooling_time": 60.0,
+    },
+    "fuel": {"start": 0.0, "consumption": 0.1},
+    "weather": {
+        "start_wetness": 0.0,
+        "rain_start": None,
+        "rain_duration": None,
+        "wetting_time": 30.0,
+        "drying_time": 300.0,
+        "line_drying_time": 120.0,
+        "line_width": 1.5,
+        "grip_loss": 0.35,
+    },
+    "damage": {"closing_speed": None, "power_loss": 0.5, "drag": 1.0, "steering_offset": 0.05, "retires_at": 1.0},
+    "pit_stop": {"every": 0, "time": 20.0},
+    "sensed": [],
+}
 # Keys that earlier versions did not have: key -> (a key beside it that shows where it belongs, what they did).
 ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "algo.critic_norm": ("gradient_steps", "none"),
@@ -50,6 +79,7 @@ ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "algo.target_entropy": ("gradient_steps", "auto"),
     "algo.teacher_pace": ("distillation_weight", 1.0),
     "env.episodes.edge_margin": ("stall_speed", 0.0),
+    "env.conditions": ("rays", NO_CONDITIONS),
     "env.randomize": ("rays", dict.fromkeys(VARIED)),
     **{f"env.randomize.{name}": ("blur", None) for name in VARIED},
     "track.columns": ("half_width", None),

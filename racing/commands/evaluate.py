@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from racing.commands.evaluate_conditions import check_conditions, conditions_label, in_conditions
 from racing.commands.evaluate_race import check_race
 from racing.commands.evaluate_sweep import (
     check_randomize,
@@ -21,7 +21,7 @@ from racing.commands.evaluate_sweep import (
     report_sweeps,
     swept_parameters,
 )
-from racing.commands.options import verb_options
+from racing.commands.options import short_hash, verb_options
 from racing.config import compose_run, conf_directory
 from racing.errors import InputError, is_number, require, require_number
 from racing.evaluation.files import write_files
@@ -50,6 +50,7 @@ examples:
   racing evaluate driver=optimal track=circuit           what is possible: a controller at the physical limit
   racing evaluate randomize.friction=[0.8,1] randomize.command_delay=0.05     cars that differ from the vehicle
   racing evaluate sweep=friction values=[0.6,0.8,1]      how a policy degrades: one evaluation for each value
+  racing evaluate conditions=stint laps=20               tyres that wear, lap by lap
   racing evaluate video=true                             and a video of the best lap: lap.mp4
   racing evaluate env=race run=[first,second]            against each other: win shares, overtakes, contacts
 """
@@ -67,6 +68,11 @@ ROWS = {  # of the table -> digits
     "mean_speed": 2,
     "steering_change": 3,
     "steering_spectrum": 4,
+    "mean_lap_s": 2,  # this and those below: where something changes while cars drive
+    "degradation_s": 3,
+    "tyre_wear": 2,
+    "fuel_kg": 2,
+    "damage": 2,
     "reward": 2,
 }
 # How `track` is read, see racing.tracks.catalog.load_tracks -> what means as it is.
@@ -170,6 +176,7 @@ def check(options: Mapping[str, Any]) -> None:
         number = (value is None and name != "scale") or (is_number(value) and value > 0)
         require(number, f"{name} must be a number > 0, got {value!r}; see racing evaluate --help")
     check_randomize(options)
+    check_conditions(options)
     for name, default in READING.items():
         own = options["track"] is None and options[name] != default
         require(not own, f"{name}={options[name]} must come with track=...; the run's own track keeps its settings")
@@ -226,9 +233,11 @@ def _policy(options: Mapping[str, Any], outputs: Path) -> LoadedPolicy:
     from racing.policies.loading import LoadedPolicy, load_policy
 
     if options["driver"] == DRIVERS[0] or options["run"] != LATEST:
-        return load_policy(str(options["run"]), outputs, options["backend"], trust=options["trust"])
-    config = compose_run(["env=mlp"])
-    return LoadedPolicy(name="driver", backend="none", shapes={}, predict=lambda _: _, config=config)
+        policy = load_policy(str(options["run"]), outputs, options["backend"], trust=options["trust"])
+    else:
+        config = compose_run(["env=mlp"])
+        policy = LoadedPolicy(name="driver", backend="none", shapes={}, predict=lambda _: _, config=config)
+    return in_conditions(policy, options)
 
 
 def _place(policy: LoadedPolicy, options: Mapping[str, Any]) -> tuple[list[Track], Vehicle]:
@@ -281,6 +290,7 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         if options["env"] == "race":
             others = [str(run) for run in runs_of(options)[1:]]
             label += f"-race-{short_hash(others)}" if others else "-race"
+        label += conditions_label(options)
         given = given_ranges(options)
         label += f"-randomize_{short_hash(given)}" if given else ""
         if options["driver"] != DRIVERS[0]:
@@ -304,11 +314,6 @@ def reading_label(options: Mapping[str, Any]) -> str:
     if options["columns"] is not None:
         label += f"-columns_{short_hash(options['columns'])}"
     return label
-
-
-def short_hash(value: Any) -> str:
-    """Eight letters for a value that is too long for a name."""
-    return hashlib.sha256(str(value).encode()).hexdigest()[:8]
 
 
 def report(result: Any, options: Mapping[str, Any], policy: str, files: Sequence[Path]) -> None:
@@ -353,7 +358,8 @@ def print_table(summary: Mapping[str, Any], policy: str) -> None:
         table.add_row(label, mean, f"{low} .. {high}" if low else "", best)
 
     for key, digits in ROWS.items():
-        add(key, summary, key, digits)
+        if key in summary:
+            add(key, summary, key, digits)
     for term, value in summary["reward_terms"].items():
         if value:
             add(f"  {term}", {term: value}, term, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -83,3 +84,8 @@ def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any
     whole = isinstance(options["paths"], dict) and isinstance(options["paths"]["outputs"], str)
     require(whole, f"paths.outputs must be a folder, got {options['paths']!r}; give paths.outputs=FOLDER")
     return options
+
+
+def short_hash(value: Any) -> str:
+    """Eight letters for a value that is too long for a name."""
+    return hashlib.sha256(str(value).encode()).hexdigest()[:8]

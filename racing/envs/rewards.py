@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from racing.errors import is_number, require
 from racing.sim.kernels.kernel import inlined, kernel
@@ -30,13 +31,19 @@ passing          arc length won on every car within the window, summed, in the u
 contact          1 in a step in which the car touches another one, whoever is to blame
 rear_end         (closing speed / top speed)^2 of a contact with the car's own nose
 """
+CONDITION_TERMS = ("tyre_wear", "damage")
+"""What is added where something changes while cars drive (racing.sim.conditions):
+
+tyre_wear        share of the tyres' life that the step has cost
+damage           damage that the car has taken in the step, 1 ruins it
+"""
 
 
 def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
     """Weight of each reward term by its name; None: the default. Raises InputError for other names and values."""
     if reward is None:
         return {"progress": 0.1, "off_track": -5.0}
-    terms = (*REWARD_TERMS, *RACE_TERMS)
+    terms = (*REWARD_TERMS, *RACE_TERMS, *CONDITION_TERMS)
     known = ", ".join(terms)
     require(isinstance(reward, Mapping), f"reward must be weights by term, got {reward!r}; the terms: {known}")
     for name, weight in reward.items():
@@ -69,16 +76,20 @@ def reward_terms(car: Any, per_metre: Any, terms: Any, i: int) -> None:
 
 @kernel
 def race_terms(traffic: Any, per_metre: Any, per_speed: Any, terms: Any) -> None:
-    """Fill the last columns of terms (N, T), RACE_TERMS, for traffic records (N,) after a step.
+    """Fill the first columns of terms (N, T), RACE_TERMS, for traffic records (N,) after a step.
 
     per_metre: as above. per_speed: 1 / top speed.
     """
-    first = terms.shape[1] - len(RACE_TERMS)
     for i in range(len(traffic)):
         here = traffic[i]
-        terms[i, first] = here.won * per_metre
-        terms[i, first + 1] = np.float32(here.contact_with != 0)
-        terms[i, first + 2] = (here.ran_into * per_speed) ** 2
+        terms[i, 0] = here.won * per_metre
+        terms[i, 1] = np.float32(here.contact_with != 0)
+        terms[i, 2] = (here.ran_into * per_speed) ** 2
+
+
+def condition_terms(records: npt.NDArray[Any], terms: npt.NDArray[np.float32]) -> None:
+    """Fill terms (N, 2), CONDITION_TERMS, for condition records (N,) after a step."""
+    terms[:, 0], terms[:, 1] = records["wear_delta"], records["damage_delta"]
 
 
 @inlined
@@ -90,4 +101,5 @@ def is_truncated(ended: Any) -> Any:
 @inlined
 def is_terminated(ended: Any) -> Any:
     """Whether the episode ended by what the car did."""
-    return ended == Ending.OFF_TRACK or ended == Ending.STALLED or ended == Ending.WRONG_WAY
+    by_itself = ended == Ending.OFF_TRACK or ended == Ending.STALLED or ended == Ending.WRONG_WAY
+    return by_itself or ended == Ending.RETIRED

@@ -9,12 +9,22 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from racing.envs.conditions import sense_conditions
 from racing.envs.opponents import ObservedOpponents, observe_opponents
 from racing.envs.rendering import top_down
-from racing.envs.rewards import RACE_TERMS, REWARD_TERMS, race_terms, reward_terms_and_dones, reward_weights
+from racing.envs.rewards import (
+    CONDITION_TERMS,
+    RACE_TERMS,
+    REWARD_TERMS,
+    condition_terms,
+    race_terms,
+    reward_terms_and_dones,
+    reward_weights,
+)
 from racing.envs.task import StepResult
 from racing.errors import InputError, read_group, require, require_number
 from racing.sim.angles import radians
+from racing.sim.conditions.config import ConditionsConfig
 from racing.sim.episodes import EpisodeConfig
 from racing.sim.kernels.kernel import kernel
 from racing.sim.race.config import RaceConfig
@@ -42,7 +52,7 @@ class SensorsTask:
     0      steering: road-wheel angle asked for     greatest to the right     greatest to the left
     1      throttle / brake: acceleration           vehicle.max_brake         vehicle.max_drive
 
-    Observation Space: Box(-10, 10, (D,), float32), D = R + 2 + M + 2 P + 7 O, 10 by default. Scaled by hand to about
+    Observation Space: Box(-10, 10, (D,), float32), D = R + 2 + M + 2 P + S + 7 O, 10 by default. Scaled by hand to about
     [-1, 1], so that there are no statistics to lose; only a spin takes yaw rate and slip beyond.
 
     index           value                          range        scaling
@@ -59,19 +69,21 @@ class SensorsTask:
                     (optional)                                  point k * preview_spacing ahead on the raceline:
                                                                 line of the centre, the reference or the optimal lap
     next P          speeds at these points         [0, 1]       the raceline's speed / top speed
+    next S          what `conditions` lets the car    about 1      see racing.envs.conditions.sense_conditions
+                    sense
     last 7 O        of each of the O `observed`    about 1      along the track / window; ahead, left in the car's frame
                     opponents, those ahead first,               / window; speed relative to the car's, likewise, / (top
                     the nearest first: zeros where              speed / 4); further left on the road / 2 widths; 1 where
                     there is none                               there is one
 
-    Rewards: the sum of REWARD_TERMS, with several cars a race of RACE_TERMS, too, each weighted by its number in
-    `reward`.
+    Rewards: the sum of REWARD_TERMS, with several cars a race of RACE_TERMS, too, and of CONDITION_TERMS where
+    something changes while cars drive, each weighted by its number in `reward`.
 
     Starting State: somewhere on the lap, or on the start line, off the centreline, turned and at a speed as
     `episodes` (racing.sim.episodes.EpisodeConfig) says; wheels straight ahead, no slip.
 
-    Episode End: terminated when the car leaves the road, stands for `episodes.stall_time`, or goes back 20 m (a tenth
-    of a short lap) from where it got to; truncated after `episodes.laps` laps or at the time limit. A car whose episode
+    Episode End: terminated when the car leaves the road, stands for `episodes.stall_time`, goes back 20 m (a tenth of a
+    short lap) from where it got to, or is too damaged; truncated after `episodes.laps` laps or at the time limit. A car whose episode
     ended starts its next one in the same step, in races where `race` says so.
     """
 
@@ -97,6 +109,7 @@ class SensorsTask:
         reward: Mapping[str, float] | None = None,
         episodes: Mapping[str, Any] | EpisodeConfig | None = None,
         randomize: Mapping[str, Any] | VariationConfig | None = None,
+        conditions: Mapping[str, Any] | ConditionsConfig | None = None,
         threads: int = 1,
     ) -> None:
         """Arguments that are not listed here are keys of conf/env/mlp.yaml, which says what they mean.
@@ -115,6 +128,7 @@ class SensorsTask:
         reward: weights by term; None: progress 0.1, off_track -5.
         episodes: how they start and end, or the keys of `EpisodeConfig` that differ from its defaults.
         randomize: how far cars differ from the vehicle, or the keys of `VariationConfig` that are not None.
+        conditions: what changes while they drive, or the keys of `ConditionsConfig` that are not its defaults.
         Raises InputError for values out of range, unknown reward terms and unknown keys.
         """
         require(line in LINES, f"line must be {' or '.join(LINES)}, got {line!r}; choose one")
@@ -129,7 +143,8 @@ class SensorsTask:
         )
         weights = reward_weights(reward)
         self.preview_spacing = float(spacing)
-        self.reward_terms = REWARD_TERMS + (RACE_TERMS if cars > 1 else ())
+        living = read_group("conditions", conditions or {}, ConditionsConfig)
+        self.reward_terms = REWARD_TERMS + (RACE_TERMS if cars > 1 else ()) + (CONDITION_TERMS if living.on else ())
         self.weights = np.array([weights.get(name, 0.0) for name in self.reward_terms], np.float32)
         self.observed = read_group("observed", observed or {}, ObservedOpponents)
         self.vehicle, self.tracks, self.preview = vehicle, list(tracks), preview
@@ -146,11 +161,12 @@ class SensorsTask:
             episodes=read_group("episodes", episodes or {}, EpisodeConfig),
             race=read_group("race", race or {}, RaceConfig),
             variation=randomize if isinstance(randomize, VariationConfig) else make_variation(randomize or {}),
+            conditions=living,
             start_speeds=[raceline.speed for raceline in centre],
             racelines=centre if line == "centre" else [_raceline(line, track, vehicle) for track in tracks],
             threads=threads,
         )
-        self.size_alone = rays + 2 + len(self.motion) + 2 * preview
+        self.size_alone = rays + 2 + len(self.motion) + 2 * preview + len(living.sensed)
         self.size = self.size_alone + len(self.observed.names)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.privileged_size: int | None = None
@@ -171,7 +187,7 @@ class SensorsTask:
         """Names of the D observation values, in order."""
         rays = [f"ray_{i}" for i in np.arange(self.world.range_finder.rays)]
         previews = [f"preview_{what}_{i + 1}" for what in ("bearing", "speed") for i in np.arange(self.preview)]
-        return [*rays, "speed", "heading_error", *self.motion, *previews, *self.observed.names]
+        return [*rays, "speed", "heading_error", *self.motion, *previews, *self.world.condition_rules.sensed, *self.observed.names]
 
     @property
     def cars(self) -> Any:
@@ -209,9 +225,15 @@ class SensorsTask:
         out = np.empty((len(cars), self.size), np.float32)
         place = (world.points, world.track_table)
         _observe(cars, ranges, *place, self._scale, self._motion, self._motion_scale, self.preview, out)
+        numbers = np.arange(self.num_cars) if chosen is None else chosen
+        sensed = len(world.condition_rules.sensed)
+        if sensed:
+            there = world.final_conditions if final else world.conditions
+            records = None if there is None else there.reshape(-1)[numbers]
+            here = out[:, self.size_alone - sensed : self.size_alone]
+            here[...] = sense_conditions(records, world.condition_rules, self.vehicle)
         block = len(self.observed.names)
         if block:
-            numbers = np.arange(self.num_cars) if chosen is None else chosen
             observe_opponents(world, self.observed, numbers, final, out[:, self.size_alone : self.size_alone + block])
         return out
 
@@ -233,7 +255,9 @@ class SensorsTask:
         truncated = np.empty(self.num_cars, np.bool_)
         reward_terms_and_dones(self.final_cars, self._scale[2], terms, terminated, truncated)
         if world.cars_per_race > 1:
-            race_terms(world.final_traffic.reshape(-1), self._scale[2], self._scale[1], terms)
+            race_terms(world.final_traffic.reshape(-1), self._scale[2], self._scale[1], terms[:, len(REWARD_TERMS) :])
+        if world.final_conditions is not None:
+            condition_terms(world.final_conditions.reshape(-1), terms[:, -len(CONDITION_TERMS) :])
         observation = self.observe()
         ended = np.flatnonzero(terminated | truncated)
         last = observation

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from racing.envs.conditions import sense_conditions
 from racing.envs.sensors import SensorsTask, randomized
 from racing.envs.task import StepResult
 from racing.errors import input_group, require, require_number
@@ -48,8 +49,9 @@ class VisionTask:
     key        space                              content
     vision     Box(0, 255, (H, W, k * C), uint8)  k frames from the oldest to the newest, C = 3 (RGB) or 1 (gray). An
                                                   episode begins with k copies of its first frame.
-    telemetry  Box(-10, 10, (9,), float32)        TELEMETRY, clipped. What a car can measure itself: nothing of the
-                                                  track. Left out with telemetry=False.
+    telemetry  Box(-10, 10, (9 + S,), float32)    TELEMETRY, and what `conditions` lets the car sense, clipped. What a
+                                                  car can measure itself: nothing of the track. Left out with
+                                                  telemetry=False.
 
     telemetry's columns, in order:
 
@@ -142,13 +144,13 @@ class VisionTask:
             "vision": spaces.Box(0, 255, (height, width, self._frames.shape[1]), np.uint8)
         }
         if self._telemetry:
-            parts["telemetry"] = spaces.Box(-10.0, 10.0, (len(TELEMETRY),), np.float32)
+            parts["telemetry"] = spaces.Box(-10.0, 10.0, (len(self.observation_names),), np.float32)
         return spaces.Dict(parts)
 
     @property
     def observation_names(self) -> list[str]:
         """Names of the telemetry's values, in order."""
-        return list(TELEMETRY)
+        return [*TELEMETRY, *self.world.condition_rules.sensed]
 
     def reseed(self, seed: int) -> None:
         """Take another seed; the next `reset` starts every car's first episode."""
@@ -163,7 +165,7 @@ class VisionTask:
 
     def observe(self) -> dict[str, Any]:
         """What all cars observe now."""
-        return self._observation(self._frames, self.cars)
+        return self._observation(self._frames, self.cars, self.world.conditions)
 
     def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
         """Advance all cars by one environment step. actions (N, 2)."""
@@ -175,7 +177,9 @@ class VisionTask:
             last = self._frames[ended]
             newest, there = pictures(last[:, -self.channels :]), self.world.final_traffic
             self.camera.render(self.world.final_cars, ended, out=newest, traffic=there)
-            final = self._spread(self._observation(last, self.final_cars[ended]), ended)
+            conditions = self.world.final_conditions
+            conditions = None if conditions is None else conditions.reshape(-1)[ended]
+            final = self._spread(self._observation(last, self.final_cars[ended], conditions), ended)
         self._see()
         self._begin(ended)
         observation = self.observe()
@@ -232,12 +236,24 @@ class VisionTask:
         """Episodes of the cars `indices` have just begun: their stacks are their first frame."""
         self._frames[indices] = np.tile(self._frames[indices, -self.channels :], (1, self.frame_stack, 1, 1))
 
-    def _observation(self, frames: U, cars: Any) -> dict[str, Any]:
-        """frames (n, k * C, H, W) and telemetry of `cars` (n,)."""
+    def _observation(self, frames: U, cars: Any, conditions: Any) -> dict[str, Any]:
+        """frames (n, k * C, H, W) and telemetry of `cars` (n,), in `conditions` (n records, or None)."""
         seen: dict[str, Any] = {"vision": pictures(frames.copy())}
         if self._telemetry:
-            seen["telemetry"] = telemetry_of(cars, self.vehicle)
+            seen["telemetry"] = self._feel(cars, conditions)
         return seen
+
+    def _feel(self, cars: Any, conditions: Any) -> F:
+        """(n, 9 + S) telemetry of `cars` (n,)."""
+        felt = telemetry_of(cars, self.vehicle)
+        rules = self.world.condition_rules
+        if not rules.sensed:
+            return felt
+        out = np.zeros((len(felt), felt.shape[1] + len(rules.sensed)), np.float32)
+        out[:, : felt.shape[1]] = felt
+        records = None if conditions is None else conditions.reshape(-1)
+        out[:, felt.shape[1] :] = np.clip(sense_conditions(records, rules, self.vehicle), -10.0, 10.0)
+        return out
 
     def _spread(self, some: dict[str, Any], indices: npt.NDArray[Any]) -> dict[str, Any]:
         """Observations of the cars `indices` as rows of observations of all cars; the other rows mean nothing."""

@@ -19,6 +19,7 @@ from racing.envs.sensors import SensorsTask, evaluation_episodes
 from racing.envs.task import NonFiniteAction
 from racing.envs.vision import VisionTask
 from racing.evaluation.result import Array, Evaluation, summarise
+from racing.evaluation.stint import stint_facts
 from racing.evaluation.telemetry import row_of
 from racing.observations import rows_of
 from racing.sim.records import Ending
@@ -48,6 +49,7 @@ class EpisodeRecorder:
     steering: list[Array] = field(init=False)  # commands (N,) of the first SMOOTHNESS_STEPS
     laps: Array = field(init=False)
     final: Array = field(init=False)
+    conditions: Array | None = field(init=False)  # (N,) records at the end, where something changes
     drawn: dict[str, Array] = field(init=False)  # (N,) what `randomize` has drawn for each car, by name
     lap_times: list[list[float]] = field(init=False)
     rows: list[npt.NDArray[np.float32]] = field(init=False)
@@ -59,11 +61,13 @@ class EpisodeRecorder:
         self.steering = []
         self.laps, self.lap_times = np.zeros(cars, int), [[] for _ in range(cars)]
         self.final, self.rows = self.task.cars.copy(), []
+        there = self.task.world.conditions
+        self.conditions = None if there is None else there.reshape(-1).copy()
         self.drawn = self.task.drawn(np.arange(cars))
 
-    def record(self, cars: Array, terms: Array | None = None) -> None:
-        """Keep a telemetry row (N, K) of `cars` (N,) and of the step's unweighted reward terms (N, T)."""
-        row = row_of(cars, terms, self.task.weights)
+    def record(self, cars: Array, conditions: Array | None, terms: Array | None = None) -> None:
+        """Keep a telemetry row (N, K) of `cars` (N,), their conditions, and the step's unweighted reward terms (N, T)."""
+        row = row_of(cars, terms, self.task.weights, conditions)
         row[self.done] = np.nan
         self.rows.append(row)
 
@@ -80,6 +84,8 @@ class EpisodeRecorder:
         self.laps[running] = cars["laps"][running]
         new = running & ended
         self.final[new] = cars[new]
+        if self.conditions is not None:
+            self.conditions[new] = self.task.world.final_conditions.reshape(-1)[new]  # type: ignore[union-attr]
         self.done |= new
 
     def episode(self, i: int, reference: float | None, limit: float | None) -> dict[str, Any]:
@@ -112,6 +118,7 @@ class EpisodeRecorder:
             "mean_speed": progress / duration if duration else 0.0,
             "max_lateral_g": float(self.lateral[i]),
             **smoothness(np.array([commands[i] for commands in self.steering[: int(car["steps"])]])),
+            **({} if self.conditions is None else stint_facts(self.conditions[i], laps)),
             **{f"randomize_{name}": float(values[i]) for name, values in self.drawn.items()},
         }
 
@@ -192,8 +199,8 @@ def evaluate(
     limit; reward,
     reward_terms (weighted sums by name), steps, time_s, progress_m (centreline length driven), off_track_m (length of
     the planned laps that was not driven because the car left the road), mean_speed [m/s] along the centreline,
-    max_lateral_g [9.81 m/s^2], steering_change and steering_spectrum (see `smoothness`); randomize_NAME of what was
-    drawn for the car.
+    max_lateral_g [9.81 m/s^2], steering_change and steering_spectrum (see `smoothness`); where something changes while
+    cars drive, what racing.evaluation.stint.stint_facts names; randomize_NAME of what was drawn for the car.
     Raises Diverged for actions that are NaN or infinite, ValueError if the task's episodes have no time limit: they
     might never end.
     """
@@ -204,14 +211,14 @@ def evaluate(
     observation, _ = task.reset()
     recorder = EpisodeRecorder(task)
     if telemetry:
-        recorder.record(task.cars)
+        recorder.record(task.cars, world.conditions)
     while not recorder.done.all():
         actions = _actions(policy, observation, ~recorder.done)
         if not np.isfinite(actions).all():
             raise Diverged("the policy's actions are not numbers (NaN): its training diverged; lower the learning rate")
         step = task.step_batch(np.clip(actions, -1.0, 1.0))
         if telemetry:
-            recorder.record(task.final_cars, step.terms)
+            recorder.record(task.final_cars, world.final_conditions, step.terms)
         recorder.add(step.reward, step.terms, step.terminated | step.truncated)
         observation = step.observation
     known = list(references) if references is not None else [None] * len(world.tracks)

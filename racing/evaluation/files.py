@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from racing.evaluation.stint import LEAST_LAPS
 from racing.files import write_atomic
 
 FILES = ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png")
-VIDEO = "lap.mp4"
+VIDEO, STINT = "lap.mp4", "stint.png"
 
 
 def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any, task: Any = None) -> list[Path]:
-    """Write laps.csv and, if telemetry was kept, its files and the pictures of the best lap.
+    """Write laps.csv and, if telemetry was kept, its files and the pictures of the best lap; of longer
+    drives in which something changes, lap times and how the car was.
 
     result: racing.evaluation.result.Evaluation. track, reference: those of its best episode. task: what was driven,
     for a video of that lap; None: none. Returns the paths.
@@ -32,6 +34,10 @@ def write_files(result: Any, folder: Path, policy: str, track: Any, reference: A
     lap_picture(track, driven, track.name, lap, facts=facts, reference=reference)
     channels_picture(track, driven, track.name, channels, facts=facts, reference=reference)
     files = [laps, table, sheet, lap, channels]
+    if any(len(episode["lap_times_s"]) >= LEAST_LAPS and "tyre_wear" in episode for episode in result.episodes):
+        from racing.evaluation.stint_picture import stint_picture
+
+        files.append(stint_picture(result, folder / STINT, title=f"{track.name}: lap by lap", facts=facts[-3:]))
     if task is not None:
         from racing.evaluation.video import write_video
 

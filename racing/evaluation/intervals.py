@@ -35,3 +35,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None, 
         return mean, None, None
     half = float(stdtrit(count - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(count)
     return mean, mean - half, mean + half
+
+
+def named_mean(name: str, values: Sequence[float]) -> dict[str, float | None]:
+    """`mean_interval` as `name`, `name`_low and `name`_high."""
+    mean, low, high = mean_interval(values)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.evaluation.intervals import mean_interval, wilson
-from racing.evaluation.telemetry import COLUMNS, write_csv, write_parquet
+from racing.evaluation.intervals import named_mean, wilson
+from racing.evaluation.stint import stint_means
+from racing.evaluation.telemetry import columns_of, write_csv, write_parquet
 from racing.files import write_atomic
 from racing.runs.metrics import HEADLINE, SMOOTHNESS, rank
 from racing.sim.records import Ending
@@ -28,7 +29,7 @@ class Evaluation:
     """What `evaluate` measured.
 
     episodes: one dict each, see `evaluate`. summary: averages with 95 % intervals, see `summarise`.
-    telemetry: (T + 1, N, K) float32, K as in racing.evaluation.telemetry.COLUMNS, row 0 is the start; NaN after a
+    telemetry: (T + 1, N, K) float32, K as racing.evaluation.telemetry.columns_of names them, row 0 is the start; NaN after a
     episode's end. None if not kept. step_dt: [s] between two rows.
     """
 
@@ -52,7 +53,7 @@ class Evaluation:
         return min(range(len(self.episodes)), key=order)
 
     def telemetry_table(self, i: int) -> dict[str, Array]:
-        """Columns of episode `i`, start to end: time_s [s] and COLUMNS, each (steps + 1,) float32.
+        """Columns of episode `i`, start to end: time_s [s] and those of the telemetry, each (steps + 1,) float32.
 
         Raises ValueError if no telemetry was kept.
         """
@@ -60,7 +61,7 @@ class Evaluation:
             raise ValueError("evaluate(..., telemetry=True) keeps the telemetry; this evaluation has none")
         rows = self.episodes[i]["steps"] + 1
         table: dict[str, Array] = {"time_s": (np.arange(rows) * self.step_dt).astype(np.float32)}
-        return table | {name: self.telemetry[:rows, i, k] for k, name in enumerate(COLUMNS)}
+        return table | columns_of(self.telemetry[:rows, i])
 
     def lap_table(self, i: int) -> dict[str, Array]:
         """Columns of the flying lap of episode `i`, closed by the first row after it; the whole drive without one.
@@ -102,35 +103,32 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     episodes, finished; finish_rate (Wilson interval); lap_time_s, lap_ratio and limit_ratio (mean over the episodes
     that have a flying lap, Student's t) and their best; off_track_rate, off_track_m (mean over all episodes, see
     `evaluate`), max_lateral_g (greatest), mean_speed, SMOOTHNESS (means), reward (mean, t), reward_terms
-    (means); endings (count by name); per_track: the same for each track, if there are several.
+    (means); endings (count by name); the means of racing.evaluation.stint.MEANS where something changes while cars
+    drive; per_track: the same for each track, if there are several.
     """
     count, finished = len(episodes), sum(episode["finished"] for episode in episodes)
     out: dict[str, Any] = {"episodes": count, "finished": finished, "finish_rate": finished / count}
     out["finish_rate_low"], out["finish_rate_high"] = wilson(finished, count)
     for name in ("lap_time_s", "lap_ratio", "limit_ratio"):
         values = [episode[name] for episode in episodes if episode[name] is not None]
-        out |= _mean(name, values) | {f"{name}_best": min(values, default=None)}
+        out |= named_mean(name, values) | {f"{name}_best": min(values, default=None)}
     out["off_track_rate"] = sum(episode["ended"] == Ending.OFF_TRACK.label for episode in episodes) / count
     out["off_track_m"] = float(np.mean([episode["off_track_m"] for episode in episodes]))
     out["max_lateral_g"] = max(episode["max_lateral_g"] for episode in episodes)
     for name in ("mean_speed", *SMOOTHNESS):
         out[name] = float(np.mean([episode[name] for episode in episodes]))
-    out |= _mean("reward", [episode["reward"] for episode in episodes])
+    out |= named_mean("reward", [episode["reward"] for episode in episodes])
     out["reward_terms"] = {
         name: float(np.mean([episode["reward_terms"][name] for episode in episodes]))
         for name in episodes[0]["reward_terms"]
     }
+    out |= stint_means(episodes)
     endings = [episode["ended"] for episode in episodes]
     out["endings"] = {e.label: endings.count(e.label) for e in Ending if e.label in endings}
     tracks = list(dict.fromkeys(episode["track"] for episode in episodes))
     if len(tracks) > 1:
         out["per_track"] = {t: summarise([e for e in episodes if e["track"] == t]) for t in tracks}
     return out
-
-
-def _mean(name: str, values: Sequence[float]) -> dict[str, float | None]:
-    mean, low, high = mean_interval(values)
-    return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def flat_metrics(evaluation: Evaluation, prefix: str = "eval/") -> dict[str, float]:

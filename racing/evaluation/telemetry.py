@@ -38,13 +38,34 @@ COLUMNS = {  # name -> unit
     "reward": "1",  # of the step that led to this row
     **{f"reward_{name}": "1" for name in REWARD_TERMS},  # its terms, weighted
 }
+CONDITION_COLUMNS = {  # name -> unit; after COLUMNS, where something changes while cars drive (racing.sim.conditions)
+    "tyre_wear": "1",  # 0 new, 1 worn out
+    "tyre_temperature": "degC",
+    "fuel": "kg",
+    "wetness": "1",  # of the road where the car is, 0 dry, 1 wet
+    "damage": "1",  # 0 none, 1 ruined
+    "grip": "1",  # factor on the tyres' friction that follows from these
+}
+_FIELDS = {"tyre_wear": "wear", "tyre_temperature": "temperature"}  # of records that are named otherwise
 _CAR = frozenset(records.car(np.float32).names or ())
 
 
-def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None) -> F:
-    """Extract COLUMNS of car records (N,) as (N, K).
+def columns_of(rows: Array) -> dict[str, Array]:
+    """Rows (..., K) of `row_of` by the names of their columns."""
+    names = [*COLUMNS, *CONDITION_COLUMNS][: rows.shape[-1]]
+    return {name: rows[..., k] for k, name in enumerate(names)}
+
+
+def row_of(
+    cars: Array,
+    terms: Array | None = None,
+    weights: Array | None = None,
+    conditions: Array | None = None,
+) -> F:
+    """Extract COLUMNS of car records (N,) as (N, K), and CONDITION_COLUMNS where there are condition records.
 
     terms (N, T), weights (T,): reward terms of the step that led there and their weights; None at the start.
+    conditions: any shape of N records; None: nothing changes.
     """
     columns: dict[str, Any] = {name: cars[name] for name in COLUMNS if name in _CAR}
     columns |= {
@@ -58,23 +79,27 @@ def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None
         weighted = terms * weights
         columns["reward"] = weighted.sum(axis=1)
         columns |= {f"reward_{name}": weighted[:, k] for k, name in enumerate(REWARD_TERMS)}
-    out = np.empty((len(cars), len(COLUMNS)), np.float32)
+    changing = {} if conditions is None else CONDITION_COLUMNS
+    out = np.empty((len(cars), len(COLUMNS) + len(changing)), np.float32)
     for k, name in enumerate(COLUMNS):
         out[:, k] = columns.get(name, 0.0)
+    for k, name in enumerate(changing, len(COLUMNS)):
+        out[:, k] = conditions.reshape(-1)[_FIELDS.get(name, name)]  # type: ignore[union-attr]
     return out
 
 
 def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path) -> None:
-    """Write the episodes `tables` as one table: episode (index), time_s, COLUMNS; units in the fields' metadata."""
+    """Write the episodes `tables` as one table: episode (index) and their columns; units in the fields' metadata."""
     import pyarrow
     import pyarrow.parquet
 
-    units = {"episode": "1", "time_s": "s", **COLUMNS}
+    units = {"episode": "1", "time_s": "s", **COLUMNS, **CONDITION_COLUMNS}
+    names = list(tables[0])
     columns = [np.repeat(np.arange(len(tables), dtype=np.int32), [len(table["time_s"]) for table in tables])]
-    columns += [np.concatenate([table[name] for table in tables]) for name in ("time_s", *COLUMNS)]
+    columns += [np.concatenate([table[name] for table in tables]) for name in names]
     fields = [
-        pyarrow.field(name, pyarrow.from_numpy_dtype(column.dtype), metadata={"unit": unit})
-        for (name, unit), column in zip(units.items(), columns, strict=True)
+        pyarrow.field(name, pyarrow.from_numpy_dtype(column.dtype), metadata={"unit": units[name]})
+        for name, column in zip(("episode", *names), columns, strict=True)
     ]
     # From buffers: pyarrow would import pandas to find out that these are arrays.
     arrays = [
@@ -83,14 +108,13 @@ def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path) -> None:
     ]
     table = pyarrow.table(arrays, schema=pyarrow.schema(fields))
     # Split bytes halve the file: neighbouring rows of an episode agree in their high bytes.
-    options = {"use_dictionary": ["episode"], "use_byte_stream_split": ["time_s", *COLUMNS]}
+    options = {"use_dictionary": ["episode"], "use_byte_stream_split": names}
     with atomic_path(path) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd", **options)
 
 
 def write_csv(table: Mapping[str, Array], path: Path) -> None:
-    """Write one episode as CSV: a header (time_s, COLUMNS), one line per step."""
-    names = ("time_s", *COLUMNS)
-    rows = np.stack([table[name] for name in names], axis=1).tolist()
-    lines = [",".join(names), *(",".join(f"{value:.7g}" for value in row) for row in rows)]
+    """Write one episode as CSV: a header with the columns' names, one line per step."""
+    rows = np.stack(list(table.values()), axis=1).tolist()
+    lines = [",".join(table), *(",".join(f"{value:.7g}" for value in row) for row in rows)]
     write_atomic(path, "\n".join(lines) + "\n")

@@ -19,6 +19,7 @@ from racing.sim.dynamics import (
     derivative,
     rk4,
     settle,
+    wheel_work,
 )
 from racing.sim.grip import grip_at
 from racing.sim.kernels.kernel import inlined, kernel, real
@@ -92,7 +93,14 @@ def store(cars, actions, first, count, vehicle, block, vary):
     if vary is None:
         put_slope(block, vehicle)
     else:
-        put_slope(block, variation.varied(vehicle, block[VARIED:]))
+        rows = block[VARIED:]
+        fitted = variation.varied(vehicle, rows)
+        put_slope(block, fitted)
+        if vary.living.on:
+            demand, friction = lanes_of(block[DEMAND]), lanes_of(block[FRICTION])
+            variation.put_work(rows, wheel_work(seven(block, STATE), demand, friction, fitted))
+            for j in range(count):
+                variation.take_work(vary.conditions[first + j], rows, j)
     for j in range(count):
         car = cars[first + j]
         pack(car, vehicle, block, j)

@@ -140,6 +140,52 @@ def axle_force(along, sideways, push, load, pacejka_b, mu, car):
 
 
 @inlined
+def wheels(state, a, mu, sin_s, cos_s, car):
+    """Front and rear wheel in their own frames: velocity along and across [m/s], load, force along and across [N].
+
+    a: longitudinal acceleration [m/s^2] within its limits. sin_s, cos_s: of the road-wheel angle.
+    """
+    _, _, _, vx, _, r, vy = state
+    lf, lr = car.front_axle, car.rear_axle
+    share_front = where(a >= ZERO, car.drive_front, car.brake_front)
+    push_f, push_r = a * car.mass * share_front, a * car.mass * (ONE - share_front)
+    shift = min(max(a, -mu * G), mu * G) * car.cg_height
+    load_f = car.mass_per_length * (G * lr - shift)  # (14)
+    load_r = car.mass_per_length * (G * lf + shift)
+    front = vy + lf * r
+    along_f, across_f, across_r = vx * cos_s + front * sin_s, front * cos_s - vx * sin_s, vy - lr * r
+    long_f, side_f = axle_force(along_f, across_f, push_f, load_f, car.pacejka_b_front, mu, car)
+    long_r, side_r = axle_force(vx, across_r, push_r, load_r, car.pacejka_b_rear, mu, car)
+    return (along_f, across_f, load_f, long_f, side_f), (vx, across_r, load_r, long_r, side_r)
+
+
+@inlined
+def wheel_work(state, a, mu, car):
+    """What the tyres' work on the ground is over the car's weight [m/s], and the power of the drive [W].
+
+    a: acceleration that is asked for [m/s^2]. Equation (1) of racing.sim.conditions.kernels; tyres of the other models
+    do not slide.
+    """
+    _, _, steer, vx, _, _, _ = state
+    a = limit_acceleration(a, vx, car)
+    if car.model != SATURATED:
+        return vx * ZERO, max(a, ZERO) * car.mass * vx
+    sin_s, cos_s = sincos_small(steer)
+    front, rear = wheels(state, a, mu, sin_s, cos_s, car)
+    work = slip_work(front, car.stiffness_front, mu) + slip_work(rear, car.stiffness_rear, mu)
+    drive = max(front[3], ZERO) * front[0] + max(rear[3], ZERO) * rear[0]
+    return work * car.inv_mass / G, max(drive, ZERO)
+
+
+@inlined
+def slip_work(wheel, stiffness, mu):
+    """Work of one axle's tyres on the ground [W]. wheel: as `wheels` has it. stiffness: normalised, C [1/rad]."""
+    along, across, load, force, side = wheel
+    ratio = abs(force) / (mu * load * stiffness)
+    return abs(side * across) + abs(force) * ratio * abs(along)
+
+
+@inlined
 def saturated_rhs(state, rate, a, mu, car):
     """Derivative of the single-track with saturating tyres, load transfer, drag and rolling resistance.
 
@@ -153,18 +199,9 @@ def saturated_rhs(state, rate, a, mu, car):
     lf, lr = car.front_axle, car.rear_axle
     rate = limit_steer_rate(rate, steer, car)
     a = limit_acceleration(a, vx, car)
-    share_front = where(a >= ZERO, car.drive_front, car.brake_front)
-    push_f, push_r = a * car.mass * share_front, a * car.mass * (ONE - share_front)
-    shift = min(max(a, -mu * G), mu * G) * car.cg_height
-    load_f = car.mass_per_length * (G * lr - shift)  # (14)
-    load_r = car.mass_per_length * (G * lf + shift)
     sin_s, cos_s = sincos_small(steer)
     sin_y, cos_y = sincos(yaw)
-    front = vy + lf * r
-    long_f, side_f = axle_force(
-        vx * cos_s + front * sin_s, front * cos_s - vx * sin_s, push_f, load_f, car.pacejka_b_front, mu, car
-    )
-    long_r, side_r = axle_force(vx, vy - lr * r, push_r, load_r, car.pacejka_b_rear, mu, car)
+    (_, _, _, long_f, side_f), (_, _, _, long_r, side_r) = wheels(state, a, mu, sin_s, cos_s, car)
     across = side_f * cos_s + long_f * sin_s
     speed = math.sqrt(vx * vx + vy * vy)
     resist = car.drag * speed + car.rolling * car.mass * G / max(speed, ROLLING_SPEED)  # (15) [N s/m]

@@ -21,6 +21,7 @@ class Ending(IntEnum):
     TIME_LIMIT = 3
     STALLED = 4
     WRONG_WAY = 5
+    RETIRED = 6  # damaged
 
     @property
     def label(self) -> str:
@@ -87,6 +88,36 @@ _VARIATION_REALS = (
     *LIMITS,  # what is drawn, see racing.sim.variation.config.VariationConfig
     "acceleration",  # [m/s^2] that drive or brakes give now, behind the throttle's lag; brake negative
 )
+_CONDITION_REALS = (
+    "wear",  # [0, 1] of the tyres, 1: worn out
+    "temperature",  # [degrees C] of the tyres
+    "fuel",  # [kg]
+    "damage",  # [0, 1]
+    "wetness",  # [0, 1] of the road where the car is
+    "wear_delta",  # in the last step
+    "damage_delta",
+    "sliding",  # [m/s] work of the tyres on the ground / weight, at the end of the last step
+    "power",  # [MW] of the drive, likewise
+    "grip",  # factor on the friction
+    "mass",  # factor on mass and yaw inertia
+    "drive",  # factor on the drive
+    "drag",  # factor on the drag
+    "offset",  # [rad] by which the wheels point to the left of what the steering says
+    "tank",  # [kg] of fuel at the start, and after a stop
+    "side",  # 1: damage turns the wheels to the left, -1: to the right
+    "temperature_at_start",  # [degrees C] of the tyres, and after a stop
+    "start_wetness",  # [0, 1] of the road
+    "rain_start",  # [s] of the episode
+    "rain_end",
+)
+_LIVING_REALS = (
+    "wear_low wear_high wear_loss wear_per_metre temperature_low temperature_high optimal_temperature "
+    "temperature_window temperature_loss ambient_temperature heating cooling_time "
+    "fuel_low fuel_high consumption per_mass "
+    "wetness_low wetness_high rain_start_low rain_start_high rain_duration_low rain_duration_high wetting_time "
+    "drying_time line_drying_time line_width wet_loss "
+    "per_closing_speed power_loss drag steering_offset retires_at stop_time"
+).split()
 _VEHICLE_REALS = (
     "mass yaw_inertia front_axle rear_axle cg_height friction stiffness_front stiffness_rear tyre_shape max_steer "
     "max_steer_rate max_drive max_brake switch_speed max_speed min_speed drag rolling drive_front brake_front "
@@ -126,6 +157,16 @@ def traffic(real: Any) -> np.dtype[Any]:
 def variation(real: Any) -> np.dtype[Any]:
     """What of one car differs from its vehicle in its present episode, number `episode`."""
     return _record(_VARIATION_REALS, ["episode"], real)
+
+
+def condition(real: Any) -> np.dtype[Any]:
+    """In what condition one car is, and what that makes of it; `stops`: at the pit in its episode."""
+    return _record(_CONDITION_REALS, ["stops"], real)
+
+
+def living(real: Any) -> np.dtype[Any]:
+    """What changes while cars drive, and by how much; `on`: whether anything does. See racing.sim.conditions.config."""
+    return _record(_LIVING_REALS, ["on", "stop_every"], real)
 
 
 def race(real: Any) -> np.dtype[Any]:

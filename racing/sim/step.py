@@ -175,16 +175,16 @@ def begin(first, last, cars, points, gates, grid, tracks, rules, ranges, vary):
     """Start a new episode of cars first..last-1 and measure their rays; arguments as in `step`."""
     for i in range(first, last):
         start_episode(cars[i], i, points, gates, tracks, rules)
-    sense(np.arange(first, last), cars, grid, tracks, rules, ranges, vary)
+    sense(np.arange(first, last), cars, points, grid, tracks, rules, ranges, vary)
 
 
 @kernel
-def sense(chosen, cars, grid, tracks, rules, ranges, vary):
+def sense(chosen, cars, points, grid, tracks, rules, ranges, vary):
     """Measure the rays of the cars `chosen` (n,), after what differs of those that begin an episode is drawn."""
     scan(cars, chosen, grid, tracks, rules.field_of_view, rules.range, ranges)
     if vary is not None:
         for i in chosen:
-            variation.renew(i, cars, vary, rules)
+            variation.renew(i, cars, points, tracks, vary, rules)
         variation.disturb(chosen, cars, vary, rules, ranges)
 
 
@@ -224,17 +224,19 @@ def step(
         if j == 0:
             integrate(cars, actions, i, min(LANES, last - i), vehicle, rules, block, tracks, grip, vary)
         keep_up(cars[i], points, gates, grid, tracks, rules, block[X_BEFORE, j], block[Y_BEFORE, j])
+        if vary is not None:
+            variation.develop(i, cars, ZERO, points, tracks, vary, rules)
     chosen = np.arange(first, last)
-    sense(chosen, cars, grid, tracks, rules, ranges, vary)
+    sense(chosen, cars, points, grid, tracks, rules, ranges, vary)
     restarts = 0
     for i in range(first, last):
         car = cars[i]
         final_cars[i] = car
         if vary is not None:
-            vary.final[i] = vary.cars[i]
+            variation.keep_last(i, vary)
         if car.ended != Ending.RUNNING:
             final_ranges[i] = ranges[i]
             start_episode(car, i, points, gates, tracks, rules)
             chosen[restarts] = i
             restarts += 1
-    sense(chosen[:restarts], cars, grid, tracks, rules, ranges, vary)
+    sense(chosen[:restarts], cars, points, grid, tracks, rules, ranges, vary)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from racing.errors import require, require_number
 from racing.sim import records, step
 from racing.sim.angles import require_degrees
+from racing.sim.conditions.config import EVER, ConditionsConfig
 from racing.sim.episodes import EpisodeConfig
 from racing.sim.joined import Joined
 from racing.sim.race import step as race_step
@@ -68,6 +69,8 @@ class World:
       race, now and before restarts; all zero where there are none.
       variations, final_variations (R, C) records (racing.sim.records.variation): what of a car differs from the
       vehicle in its episode, now and before restarts; absent (None) where nothing does.
+      conditions, final_conditions (R, C) records (racing.sim.records.condition): in what condition a car is, now and
+      before restarts; absent (None) where nothing changes.
     Fixed: points (P,) centreline records of all tracks, track_table (K,) where each track's lie in them.
     """
 
@@ -85,6 +88,7 @@ class World:
         episodes: EpisodeConfig | None = None,
         race: RaceConfig | None = None,
         variation: VariationConfig | None = None,
+        conditions: ConditionsConfig | None = None,
         start_speeds: Sequence[Array] | None = None,
         racelines: Sequence[Raceline] | None = None,
         threads: int = 1,
@@ -101,6 +105,7 @@ class World:
         episodes: how they start and end.
         race: rules of races of several cars; default RaceConfig().
         variation: in which ranges cars differ from the vehicle; default not at all.
+        conditions: what changes while they drive; default nothing.
         start_speeds: per track (M,) [m/s] at its centreline points: what `episodes.start_speed` is a share of; default
         a tenth of top speed.
         racelines: per track what observers preview and rewards compare speeds with; default the centreline at top
@@ -127,6 +132,8 @@ class World:
         self._race = pack_race(self.race, vehicle, self.real)
         self.variation = variation or VariationConfig()
         self.variation.check_vehicle(vehicle)
+        self.condition_rules = conditions or ConditionsConfig()
+        self.condition_rules.check_vehicle(vehicle)
         shape = (races, cars_per_race)
         self.cars = np.zeros(shape, records.car(self.real))
         self.cars["episode"] = -1
@@ -183,12 +190,14 @@ class World:
         return rules
 
     def _make_variations(self, shape: tuple[int, int]) -> None:
-        """What of the cars differs from the vehicle, and their last commands; None where nothing does."""
+        """What of the cars differs from the vehicle or changes, and their last commands; None where nothing does."""
         self.variations: Array | None = None
         self.final_variations: Array | None = None
         self._commands: Array | None = None
         self._vary: Vary | None = None
-        if not self.variation.names:
+        self.conditions: Array | None = None
+        self.final_conditions: Array | None = None
+        if not self.variation.names and not self.condition_rules.on:
             return
         low, high = np.array([self.variation.bounds(name) for name in LIMITS], self.real).T.copy()
         longest = int(self.variation.bounds("command_delay")[1] / self.step_dt) + 1  # [environment steps]
@@ -198,7 +207,14 @@ class World:
         self._commands = np.zeros((self.num_cars, longest + 2, 2), self.real)
         cars, final = self.variations.reshape(-1), self.final_variations.reshape(-1)
         drawn = cars.view(self.real).reshape(self.num_cars, -1)[:, : len(LIMITS)]
-        self._vary = Vary(cars, final, drawn, self._commands, low, high)
+        condition = np.zeros((2, *shape), records.condition(self.real))
+        for name in ("grip", "mass", "drive", "drag"):
+            condition[name] = 1
+        if self.condition_rules.on:
+            self.conditions, self.final_conditions = condition
+        changing = [row.reshape(-1) for row in condition]
+        living = pack_conditions(self.condition_rules, self.vehicle, self.real)[()]
+        self._vary = Vary(cars, final, drawn, self._commands, low, high, *changing, living)
 
     @property
     def num_cars(self) -> int:
@@ -293,7 +309,8 @@ class World:
         """Views of what changes; the seed does with `reseed`."""
         names = ["cars", "final_cars", "ranges", "final_ranges"]
         names += ["traffic", "final_traffic"] if self.cars_per_race > 1 else []
-        names += ["variations", "final_variations", "_commands"] if self.variation.names else []
+        names += ["variations", "final_variations", "_commands"] if self.variations is not None else []
+        names += ["conditions", "final_conditions"] if self.conditions is not None else []
         return {name.lstrip("_"): getattr(self, name) for name in names} | {"seed": self._rules["seed"]}
 
 
@@ -320,6 +337,38 @@ def pack_race(race: RaceConfig, vehicle: Vehicle, real: Any) -> Array:
     record["window"] = race.window or vehicle.sensor_range / 3
     record["jitter"] = race.jitter * vehicle.length
     record["spacing"] = race.spacing * vehicle.length
+    return record
+
+
+def pack_conditions(conditions: ConditionsConfig, vehicle: Vehicle, real: Any) -> Array:
+    """What changes while cars drive as a kernel record (0-d array)."""
+    record = np.zeros((), records.living(real))
+    tyres, fuel, weather, damage = conditions.tyres, conditions.fuel, conditions.weather, conditions.damage
+    record["on"] = conditions.on
+    ranges = {
+        "wear": tyres.start_wear,
+        "temperature": tyres.start_temperature,
+        "fuel": fuel.start,
+        "wetness": weather.start_wetness,
+        "rain_start": (EVER, EVER) if weather.rain_start is None else weather.rain_start,
+        "rain_duration": (EVER, EVER) if weather.rain_duration is None else weather.rain_duration,
+    }
+    for name, (low, high) in ranges.items():
+        record[f"{name}_low"], record[f"{name}_high"] = low, high
+    record["wear_loss"], record["wet_loss"] = tyres.grip_loss, weather.grip_loss
+    record["wear_per_metre"] = 0 if tyres.life is None else 1 / tyres.life
+    for name in ("temperature_window", "ambient_temperature", "heating", "cooling_time"):
+        record[name] = getattr(tyres, name)
+    if tyres.optimal_temperature is not None:
+        record["optimal_temperature"], record["temperature_loss"] = tyres.optimal_temperature, tyres.temperature_loss
+    record["consumption"], record["per_mass"] = fuel.consumption if fuel.on else 0, 1 / vehicle.mass
+    for name in ("wetting_time", "drying_time", "line_drying_time", "line_width"):
+        record[name] = getattr(weather, name)
+    record["per_closing_speed"] = 0 if damage.closing_speed is None else 1 / damage.closing_speed
+    for name in ("power_loss", "drag", "steering_offset"):
+        record[name] = getattr(damage, name)
+    record["retires_at"] = damage.retires_at or 0
+    record["stop_every"], record["stop_time"] = conditions.pit_stop.every, conditions.pit_stop.time
     return record
 
 

@@ -35,7 +35,7 @@ from racing_launchers.modal.worker import RemoteJobSpec, run_job
 from racing_launchers.payload import CommandJob
 from racing_launchers.sweep import Sweep
 
-GROUPS = ("env", "track", "vehicle", "algo", "hardware", "debug")  # a choice of conf/<group>
+GROUPS = ("env", "track", "vehicle", "algo", "conditions", "hardware", "debug")  # a choice of conf/<group>
 OF_ALGO = ("total_timesteps", "n_envs", "learning_rate", "gamma", "batch_size", "features_dim")
 NUMBERS = (
     "seed",

@@ -22,6 +22,7 @@ from racing.observations import rows_of
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
+from racing.sim.world import World
 
 Array = npt.NDArray[Any]
 Task = SensorsTask | VisionTask
@@ -112,7 +113,7 @@ class RaceLog:
 
     who: (R, C) number of each car's entrant. place: (R, C) on the grid, from 0.
     distance: (T + 1, R, C) [m] from the start line after each step, NaN when the car is out.
-    telemetry: (T + 1, R, C, K) likewise, K as in racing.evaluation.telemetry.COLUMNS.
+    telemetry: (T + 1, R, C, K) likewise, K as racing.evaluation.telemetry.columns_of names them.
     ended: (R, C) Endings. time: (R, C) [s] when it crossed the finish line, infinite if it did not.
     laps: flying laps [s], of each car (R, C) a list.
     driven: (R, C) [m]. steps, near: (R, C) steps raced, and with another car within the window.
@@ -154,7 +155,7 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
     ended, time, driven = np.zeros((races, cars), int), np.full((races, cars), np.inf), np.zeros((races, cars))
     known, counted = np.zeros((races, cars), int), np.zeros((races, cars), int)
     laps: list[list[list[float]]] = [[[] for _ in range(cars)] for _ in range(races)]
-    distance, telemetry = [_kept(world.traffic["distance"], done)], [_kept(_rows(task, task.cars), done)]
+    distance, telemetry = [_kept(world.traffic["distance"], done)], [_kept(_rows(task, task.cars, world.conditions), done)]
     touches: list[tuple[Any, ...]] = []
     place = np.argsort(np.argsort(-world.traffic["distance"], axis=1), axis=1)
     while not done.all():
@@ -169,7 +170,7 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
         observation = step.observation
         final, traffic, racing = world.final_cars, world.final_traffic, ~done
         distance.append(_kept(traffic["distance"], done))
-        telemetry.append(_kept(_rows(task, task.final_cars, step.terms), done))
+        telemetry.append(_kept(_rows(task, task.final_cars, world.final_conditions, step.terms), done))
         steps[racing] += 1
         near[racing] += (np.minimum(traffic["gap_ahead"], traffic["gap_behind"]) <= world.window)[racing]
         for r, c in np.argwhere(racing & (traffic["contacts"] > counted)):
@@ -185,7 +186,7 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
         over = racing & (final["ended"] != Ending.RUNNING)
         ended[over], driven[over] = final["ended"][over], final["progress"][over]
         home = over & (final["ended"] == Ending.LAPS_DONE)
-        time[home] = final["lap_started"][home]
+        time[home] = (final["lap_started"] + _stood(world))[home]
         done |= over
     return RaceLog(
         who=who,
@@ -205,9 +206,15 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
     )
 
 
-def _rows(task: Task, cars: Array, terms: Array | None = None) -> Array:
+def _stood(world: World) -> Array:
+    """(R, C) [s] that the cars stood at the pit."""
+    stops = 0 if world.final_conditions is None else world.final_conditions["stops"]
+    return np.asarray(stops * world.condition_rules.pit_stop.time)
+
+
+def _rows(task: Task, cars: Array, conditions: Array | None, terms: Array | None = None) -> Array:
     """(R, C, K) telemetry of all cars (N,)."""
-    row = row_of(cars, terms, task.weights)
+    row = row_of(cars, terms, task.weights, conditions)
     return row.reshape(task.world.races, task.world.cars_per_race, row.shape[1])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from racing.evaluation.race.driving import RaceLog
 from racing.evaluation.race.result import write_races
-from racing.evaluation.telemetry import COLUMNS, write_parquet
+from racing.evaluation.telemetry import columns_of, write_parquet
 from racing.sim.track import Track
 
 
@@ -26,7 +26,7 @@ def write_race_files(
 ) -> list[Path]:
     """Write LABEL.csv, one row per car and race, and with telemetry LABEL.parquet and two pictures; returns the paths.
 
-    LABEL.parquet: racing.evaluation.telemetry.COLUMNS; `episode` is the number of the row in LABEL.csv.
+    LABEL.parquet: racing.evaluation.telemetry; `episode` is the number of the row in LABEL.csv.
     LABEL_positions.png: positions over time in the liveliest race. LABEL_contacts.png: where cars touched, in all.
     rows: of racing.evaluation.race.result.car_rows. names: of the entrants.
     """
@@ -52,7 +52,7 @@ def liveliest(log: RaceLog, rows: Sequence[Mapping[str, Any]]) -> int:
 
 
 def telemetry_of_car(log: RaceLog, race: int, car: int) -> dict[str, Any]:
-    """Columns of a car's race, start to end: time_s [s] and COLUMNS."""
+    """Columns of a car's race, start to end: time_s [s] and those of the telemetry."""
     way = log.telemetry[: log.steps[race, car] + 1, race, car]
     time = (np.arange(len(way)) * log.step_dt).astype(np.float32)
-    return {"time_s": time} | {name: way[:, k] for k, name in enumerate(COLUMNS)}
+    return {"time_s": time} | columns_of(way)

@@ -17,7 +17,7 @@ from racing.files import write_atomic
 from racing.sim.records import Ending
 
 Array = npt.NDArray[Any]
-OUT = (Ending.OFF_TRACK, Ending.STALLED, Ending.WRONG_WAY)
+OUT = (Ending.OFF_TRACK, Ending.STALLED, Ending.WRONG_WAY, Ending.RETIRED)
 
 
 def car_rows(log: RaceLog, names: Sequence[str], reference: float | None = None) -> list[dict[str, Any]]:

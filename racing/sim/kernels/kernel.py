@@ -74,6 +74,7 @@ KERNEL_MODULES = (
     "grip",
     "localisation",
     "race.contact",
+    "conditions.kernels",
     "variation.kernels",
     "block",
     "step",

@@ -41,6 +41,7 @@ class Draw(IntEnum):
     RESPAWN_PLACE = 40  # and 41 to 55: places that a car may respawn at
     FRAME_NOISE = 64  # and the 2^31 above: one per step of the episode
     VARIATION = 1 << 32  # and those above: one per range of racing.sim.variation.config.LIMITS
+    CONDITION = 1 << 40  # and those above: one per number of racing.sim.conditions.kernels
     RAY = 1 << 48  # and all above: 4096 per step of the episode, one per ray
 
 

@@ -10,6 +10,7 @@ from racing.sim.kernels.trig import sincos
 from racing.sim.race import contact
 from racing.sim.race.contact import find_contacts, resolve
 from racing.sim.race.traffic import is_met
+from racing.sim.variation import kernels as variation
 
 ZERO, HALF, ONE = real(0), real(0.5), real(1)
 NOSE = real(0.7)  # cosine of 45 degrees: a normal within so much of a car's axis hits nose or tail, else a side
@@ -23,7 +24,7 @@ def touch(block, column, first, count, vehicle, race, traffic, bodies, contacts,
         return
     for k in range(count):
         put_body(block, column + k, is_met(traffic[first + k]), vehicle, bodies, k)
-        bodies[contact.LIGHTNESS, k] = ONE if vary is None else ONE / vary.cars[first + k].mass
+        bodies[contact.LIGHTNESS, k] = ONE if vary is None else variation.lightness(first + k, vary)
     found = find_contacts(bodies, count, vehicle.length, vehicle.width, contacts)
     if found == 0:
         return

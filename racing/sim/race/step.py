@@ -32,11 +32,11 @@ def begin_races(first, last, cars, traffic, points, gates, grid, tracks, vehicle
     for number in range(first, last):
         start_race(number * count, count, cars, traffic, points, gates, tracks, rules, race)
         look_around(number * count, count, cars, traffic, tracks, race.window)
-    see(np.arange(first * count, last * count), cars, traffic, grid, tracks, vehicle, rules, race, ranges, vary)
+    see(np.arange(first * count, last * count), cars, traffic, points, grid, tracks, vehicle, rules, race, ranges, vary)
 
 
 @kernel
-def see(chosen, cars, traffic, grid, tracks, vehicle, rules, race, ranges, vary):
+def see(chosen, cars, traffic, points, grid, tracks, vehicle, rules, race, ranges, vary):
     """Measure the rays of the cars `chosen` (n,), after what differs of those that begin an episode is drawn."""
     count = rules.cars_per_race
     scan(cars, chosen, grid, tracks, rules.field_of_view, rules.range, ranges)
@@ -45,7 +45,7 @@ def see(chosen, cars, traffic, grid, tracks, vehicle, rules, race, ranges, vary)
             see_cars(i, i - i % count, count, cars, traffic, vehicle, rules.field_of_view, rules.range, ranges)
     if vary is not None:
         for i in chosen:
-            variation.renew(i, cars, vary, rules)
+            variation.renew(i, cars, points, tracks, vary, rules)
         variation.disturb(chosen, cars, vary, rules, ranges)
 
 
@@ -87,6 +87,8 @@ def step_races(
             if traffic[i].state == RACING:
                 keep_up(cars[i], points, gates, grid, tracks, rules, block[X_BEFORE, j], block[Y_BEFORE, j])
                 traffic[i].distance += cars[i].progress_delta
+                if vary is not None:
+                    variation.develop(i, cars, traffic[i].closing, points, tracks, vary, rules)
             else:
                 cars[i].s = locate_car(cars[i], points, tracks[cars[i].track])
     for number in range(first, last):
@@ -96,14 +98,14 @@ def step_races(
             here.steps_near += here.state == RACING and min(here.gap_ahead, here.gap_behind) <= race.window
         if race.together:
             wave_off(number * count, count, cars, rules, race)
-    see(np.arange(first * count, last * count), cars, traffic, grid, tracks, vehicle, rules, race, ranges, vary)
+    see(np.arange(first * count, last * count), cars, traffic, points, grid, tracks, vehicle, rules, race, ranges, vary)
     again = np.empty((last - first) * count, np.int64)
     restarts = 0
     for number in range(first, last):
         for i in range(number * count, number * count + count):
             final_cars[i], final_traffic[i] = cars[i], traffic[i]
             if vary is not None:
-                vary.final[i] = vary.cars[i]
+                variation.keep_last(i, vary)
             if cars[i].ended != Ending.RUNNING:
                 final_ranges[i] = ranges[i]
         if start_again(number * count, count, cars, traffic, points, gates, tracks, vehicle, rules, race):
@@ -111,7 +113,7 @@ def step_races(
             for i in range(number * count, number * count + count):
                 again[restarts] = i
                 restarts += 1
-    see(again[:restarts], cars, traffic, grid, tracks, vehicle, rules, race, ranges, vary)
+    see(again[:restarts], cars, traffic, points, grid, tracks, vehicle, rules, race, ranges, vary)
 
 
 @kernel

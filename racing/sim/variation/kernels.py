@@ -1,5 +1,5 @@
 """What of a car differs from its vehicle, in the kernels: drawn at an episode's start, between command and wheel, in
-the equations of motion, and in what range finders measure.
+the equations of motion, and in what range finders measure. What changes while it drives comes on top.
 
 Kernels that are given None in place of a Vary are compiled without any of it.
 """
@@ -11,19 +11,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from racing.sim.conditions import kernels as conditions
 from racing.sim.kernels.kernel import inlined, kernel, real
 from racing.sim.kernels.lanes import lanes_of, put_lanes, where
 from racing.sim.kernels.rng import GOLDEN, UNIT, Draw, scramble, stream, uniform
 from racing.sim.kernels.trig import sincos
 
 ZERO, HALF, ONE, TWO, PI, TWO_PI = real(0), real(0.5), real(1), real(2), real(math.pi), real(2 * math.pi)
+MEGA = real(1e-6)
 RAYS = 4096  # at most, of a car
 DROPOUT_UNIT = real(1.0 / (1 << 16))
 # Rows of a block of cars, a column each, after those of racing.sim.block: factors on what the vehicle has, the share of
 # the last acceleration that is kept for a physics step, the steering's offset [rad], from which physics step of the
-# environment step on the newer of two commands counts, and what both ask for: [rad] and [m/s^2].
+# environment step on the newer of two commands counts, what both ask for: [rad] and [m/s^2], and at the end of the step
+# the work of the tyres on the ground over the car's weight [m/s] and the power of the drive [W].
 FRICTION, STIFFNESS, DRIVE, BRAKE, DRAG, KEEP, OFFSET, SWITCH, OLD_STEER, NEW_STEER, OLD_DEMAND, NEW_DEMAND = range(12)
-VARIED_ROWS = 12
+SLIDING, POWER = 12, 13
+VARIED_ROWS = 14
 
 
 class Vary(NamedTuple):
@@ -33,6 +37,7 @@ class Vary(NamedTuple):
     drawn (N, F): the first fields of `cars`, the drawn ones, as numbers; the same memory.
     commands (N, K, 2): steering and throttle of the last K steps, that of step n of the episode at n % K.
     low, high (F,): ranges of what is drawn.
+    conditions, final_conditions (N,) condition records. living: what changes them, one record for all.
     """
 
     cars: Any
@@ -41,6 +46,9 @@ class Vary(NamedTuple):
     commands: Any
     low: Any
     high: Any
+    conditions: Any
+    final_conditions: Any
+    living: Any
 
 
 class VariedVehicle(NamedTuple):
@@ -75,7 +83,7 @@ class VariedVehicle(NamedTuple):
 
 
 @kernel
-def renew(i, cars, vary, rules):
+def renew(i, cars, points, tracks, vary, rules):
     """Draw what of car i of the world differs in the episode that it has begun, if it has; it forgets all commands."""
     own, episode = vary.cars[i], cars[i].episode
     if own.episode == episode:
@@ -86,6 +94,28 @@ def renew(i, cars, vary, rules):
     own.episode = episode
     own.acceleration = ZERO
     vary.commands[i] = ZERO
+    if vary.living.on:
+        conditions.begin(vary.conditions[i], cars[i], i, rules, vary.living)
+        here = points[tracks[cars[i].track].point_start + cars[i].nearest]
+        conditions.apply(vary.conditions[i], cars[i], here, rules, vary.living)
+
+
+@kernel
+def develop(i, cars, closing, points, tracks, vary, rules):
+    """Carry the condition of car i of the world on over the step that it has driven.
+
+    closing: [m/s] of its fastest contact in that step, 0: none.
+    """
+    if vary.living.on:
+        here = points[tracks[cars[i].track].point_start + cars[i].nearest]
+        conditions.develop(vary.conditions[i], cars[i], closing, here, rules, vary.living)
+
+
+@kernel
+def keep_last(i, vary):
+    """Keep what car i of the world was before restarts."""
+    vary.final[i] = vary.cars[i]
+    vary.final_conditions[i] = vary.conditions[i]
 
 
 @kernel
@@ -95,19 +125,21 @@ def fit(cars, actions, first, count, vehicle, rules, vary, rows):
     actions (N, 2): steering, throttle/brake, clipped to [-1, 1]. rows (VARIED_ROWS, LANES): of a block.
     """
     for j in range(count):
-        i, own, steps = first + j, vary.cars[first + j], cars[first + j].steps
+        i, own, now, steps = first + j, vary.cars[first + j], vary.conditions[first + j], cars[first + j].steps
         past = vary.commands[i]
         for k in range(2):
             past[steps % len(past), k] = min(max(actions[i, k], -ONE), ONE)
         late = int(own.command_delay / rules.physics_dt + HALF)  # [physics steps]
         newer = (steps - late // rules.substeps) % len(past)
         older = (newer + len(past) - 1) % len(past)
-        rows[FRICTION, j], rows[STIFFNESS, j] = own.friction, own.stiffness
-        rows[DRIVE, j], rows[BRAKE, j], rows[DRAG, j] = own.power / own.mass, ONE / own.mass, own.drag / own.mass
+        rows[FRICTION, j], rows[STIFFNESS, j] = own.friction * now.grip, own.stiffness
+        mass, power, drag = own.mass * now.mass, own.power * now.drive, own.drag * now.drag
+        rows[DRIVE, j], rows[BRAKE, j], rows[DRAG, j] = power / mass, ONE / mass, drag / mass
         rows[KEEP, j] = math.exp(-rules.physics_dt / own.throttle_lag) if own.throttle_lag > ZERO else ZERO
-        rows[OFFSET, j], rows[SWITCH, j] = own.steering_offset, late % rules.substeps
-        rows[OLD_STEER, j] = past[older, 0] * vehicle.max_steer + own.steering_offset
-        rows[NEW_STEER, j] = past[newer, 0] * vehicle.max_steer + own.steering_offset
+        offset = own.steering_offset + now.offset
+        rows[OFFSET, j], rows[SWITCH, j] = offset, late % rules.substeps
+        rows[OLD_STEER, j] = past[older, 0] * vehicle.max_steer + offset
+        rows[NEW_STEER, j] = past[newer, 0] * vehicle.max_steer + offset
         rows[OLD_DEMAND, j] = acceleration(past[older, 1], vehicle, rows, j)
         rows[NEW_DEMAND, j] = acceleration(past[newer, 1], vehicle, rows, j)
 
@@ -173,6 +205,25 @@ def varied(vehicle, rows):
         vehicle.brake_front,
         vehicle.kinematic_speed_threshold,
     )
+
+
+@kernel
+def lightness(i, vary):
+    """The vehicle's mass over that of car i of the world."""
+    return ONE / (vary.cars[i].mass * vary.conditions[i].mass)
+
+
+@inlined
+def put_work(rows, work):
+    """Write what the tyres and the drive do at the end of a step (racing.sim.dynamics.wheel_work) to a block's rows."""
+    put_lanes(rows[SLIDING], work[0])
+    put_lanes(rows[POWER], work[1])
+
+
+@kernel
+def take_work(own, rows, j):
+    """Read it from column j to a car's condition record; a heavier car needs as much more power for the same drive."""
+    own.sliding, own.power = rows[SLIDING, j], MEGA * rows[POWER, j] / rows[BRAKE, j]
 
 
 @kernel

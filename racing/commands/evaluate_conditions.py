@@ -1,0 +1,59 @@
+"""`racing evaluate conditions=...`: other conditions than those that a policy was trained in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from racing.commands.options import short_hash
+from racing.config import choices, compose_run
+from racing.errors import read_group, require
+
+if TYPE_CHECKING:
+    from racing.policies.loading import LoadedPolicy
+
+
+def given_conditions(options: Mapping[str, Any]) -> list[Any]:
+    """What `conditions` names, as a list."""
+    given = options["conditions"]
+    return [] if given is None else given if isinstance(given, list) else [given]
+
+
+def check_conditions(options: Mapping[str, Any]) -> None:
+    """Raise InputError unless `conditions` are names of conf/conditions, changes, or a list of them."""
+    known = choices("conditions")
+    for one in given_conditions(options):
+        rule = f"conditions must be {', '.join(known)}, changes such as {{tyres: {{start_wear: 0}}}}, or a list of both"
+        require(isinstance(one, dict) or one in known, f"{rule}, got {one!r}; see docs/conditions.md")
+
+
+def in_conditions(policy: LoadedPolicy, options: Mapping[str, Any]) -> LoadedPolicy:
+    """The policy with the environment that `conditions` makes of its own; what it senses of them stays.
+
+    Raises InputError for wrong keys and values.
+    """
+    given = given_conditions(options)
+    if not given:
+        return policy
+    from racing.sim.conditions.config import ConditionsConfig
+
+    env = dict(policy.config["env"])
+    own = env.get("conditions") or {}
+    merged: dict[str, Any] = dict(own)
+    for one in given:
+        changes = compose_run([f"conditions={one}"])["env"]["conditions"] if isinstance(one, str) else one
+        merged = OmegaConf.to_container(OmegaConf.merge(merged, changes))  # type: ignore[assignment]
+    merged["sensed"] = own.get("sensed") or []
+    read_group("conditions", merged, ConditionsConfig)
+    return replace(policy, config={**policy.config, "env": {**env, "conditions": merged}})
+
+
+def conditions_label(options: Mapping[str, Any]) -> str:
+    """The conditions, for the name of a folder: that of the file, if it is a single one."""
+    given = given_conditions(options)
+    if not given:
+        return ""
+    return f"-{given[0]}" if len(given) == 1 and isinstance(given[0], str) else f"-conditions_{short_hash(given)}"
