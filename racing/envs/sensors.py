@@ -52,8 +52,8 @@ class SensorsTask:
     0      steering: road-wheel angle asked for     greatest to the right     greatest to the left
     1      throttle / brake: acceleration           vehicle.max_brake         vehicle.max_drive
 
-    Observation Space: Box(-10, 10, (D,), float32), D = R + 2 + M + 2 P + S + 7 O, 10 by default. Scaled by hand to about
-    [-1, 1], so that there are no statistics to lose; only a spin takes yaw rate and slip beyond.
+    Observation Space: Box(-10, 10, (D,), float32), D = R + 2 + M + 2 P + S + 7 O, 10 by default. Scaled by hand to
+    about [-1, 1], so that there are no statistics to lose; only a spin takes yaw rate and slip beyond.
 
     index           value                          range        scaling
     0 .. R-1        ray i of R, left to right      [-1, 1]      2 * sqrt(distance / range) - 1
@@ -76,15 +76,15 @@ class SensorsTask:
                     the nearest first: zeros where              speed / 4); further left on the road / 2 widths; 1 where
                     there is none                               there is one
 
-    Rewards: the sum of REWARD_TERMS, with several cars a race of RACE_TERMS, too, and of CONDITION_TERMS where
-    something changes while cars drive, each weighted by its number in `reward`.
+    Rewards: the sum of REWARD_TERMS, with several cars a race of RACE_TERMS, too, and of CONDITION_TERMS where something
+    changes while cars drive, each weighted by its number in `reward`.
 
     Starting State: somewhere on the lap, or on the start line, off the centreline, turned and at a speed as
     `episodes` (racing.sim.episodes.EpisodeConfig) says; wheels straight ahead, no slip.
 
     Episode End: terminated when the car leaves the road, stands for `episodes.stall_time`, goes back 20 m (a tenth of a
-    short lap) from where it got to, or is too damaged; truncated after `episodes.laps` laps or at the time limit. A car whose episode
-    ended starts its next one in the same step, in races where `race` says so.
+    short lap) from where it got to, or is too damaged; truncated after `episodes.laps` laps or at the time limit. A car
+    whose episode ended starts its next one in the same step, in races where `race` says so.
     """
 
     def __init__(
@@ -187,7 +187,15 @@ class SensorsTask:
         """Names of the D observation values, in order."""
         rays = [f"ray_{i}" for i in np.arange(self.world.range_finder.rays)]
         previews = [f"preview_{what}_{i + 1}" for what in ("bearing", "speed") for i in np.arange(self.preview)]
-        return [*rays, "speed", "heading_error", *self.motion, *previews, *self.world.condition_rules.sensed, *self.observed.names]
+        return [
+            *rays,
+            "speed",
+            "heading_error",
+            *self.motion,
+            *previews,
+            *self.world.condition_rules.sensed,
+            *self.observed.names,
+        ]
 
     @property
     def cars(self) -> Any:

@@ -66,7 +66,7 @@ class EpisodeRecorder:
         self.drawn = self.task.drawn(np.arange(cars))
 
     def record(self, cars: Array, conditions: Array | None, terms: Array | None = None) -> None:
-        """Keep a telemetry row (N, K) of `cars` (N,), their conditions, and the step's unweighted reward terms (N, T)."""
+        """Keep a telemetry row (N, K) of `cars` (N,), their condition records and the step's reward terms (N, T)."""
         row = row_of(cars, terms, self.task.weights, conditions)
         row[self.done] = np.nan
         self.rows.append(row)

@@ -29,8 +29,8 @@ class Evaluation:
     """What `evaluate` measured.
 
     episodes: one dict each, see `evaluate`. summary: averages with 95 % intervals, see `summarise`.
-    telemetry: (T + 1, N, K) float32, K as racing.evaluation.telemetry.columns_of names them, row 0 is the start; NaN after a
-    episode's end. None if not kept. step_dt: [s] between two rows.
+    telemetry: (T + 1, N, K) float32, K as racing.evaluation.telemetry.columns_of names them, row 0 is the start; NaN
+    after an episode's end. None if not kept. step_dt: [s] between two rows.
     """
 
     episodes: list[dict[str, Any]]

@@ -20,7 +20,7 @@ CHANNELS = {  # column of the telemetry -> label, colour
 
 
 def stint_picture(result: Any, path: Path, *, title: str, facts: Sequence[str] = ()) -> Path:
-    """Draw the lap times of all episodes over their numbers, and channels of the longest episode; returns `path`, a PNG.
+    """Draw lap times over the laps of all episodes, and channels of the longest one; returns `path`, a PNG.
 
     result: racing.evaluation.result.Evaluation with telemetry of conditions. facts: short texts under the title.
     """

@@ -214,7 +214,7 @@ class World:
             self.conditions, self.final_conditions = condition
         changing = [row.reshape(-1) for row in condition]
         living = pack_conditions(self.condition_rules, self.vehicle, self.real)[()]
-        self._vary = Vary(cars, final, drawn, self._commands, low, high, *changing, living)
+        self._vary = Vary(cars, final, drawn, self._commands, low, high, changing[0], changing[1], living)
 
     @property
     def num_cars(self) -> int:
@@ -345,7 +345,7 @@ def pack_conditions(conditions: ConditionsConfig, vehicle: Vehicle, real: Any) -
     record = np.zeros((), records.living(real))
     tyres, fuel, weather, damage = conditions.tyres, conditions.fuel, conditions.weather, conditions.damage
     record["on"] = conditions.on
-    ranges = {
+    ranges: dict[str, Any] = {
         "wear": tyres.start_wear,
         "temperature": tyres.start_temperature,
         "fuel": fuel.start,

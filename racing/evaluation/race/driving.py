@@ -155,7 +155,10 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
     ended, time, driven = np.zeros((races, cars), int), np.full((races, cars), np.inf), np.zeros((races, cars))
     known, counted = np.zeros((races, cars), int), np.zeros((races, cars), int)
     laps: list[list[list[float]]] = [[[] for _ in range(cars)] for _ in range(races)]
-    distance, telemetry = [_kept(world.traffic["distance"], done)], [_kept(_rows(task, task.cars, world.conditions), done)]
+    distance, telemetry = (
+        [_kept(world.traffic["distance"], done)],
+        [_kept(_rows(task, task.cars, world.conditions), done)],
+    )
     touches: list[tuple[Any, ...]] = []
     place = np.argsort(np.argsort(-world.traffic["distance"], axis=1), axis=1)
     while not done.all():

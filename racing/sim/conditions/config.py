@@ -239,11 +239,12 @@ class ConditionsConfig:
 
     def check_vehicle(self, vehicle: Vehicle) -> None:
         """Raise InputError where such a vehicle cannot change so."""
-        rule = f"conditions.tyres must be as they are for {vehicle.name}: tyres of its {vehicle.model} model don't slide"
+        rule = (
+            f"conditions.tyres must be as they are for {vehicle.name}: tyres of its {vehicle.model} model don't slide"
+        )
         require(not self.tyres.on or vehicle.model == "saturated", f"{rule}; take a vehicle with saturated tyres")
         resists = vehicle.model == "saturated" or not self.damage.on or self.damage.drag == 0
         require(resists, f"conditions.damage.drag must be 0: the {vehicle.model} model has no drag; set it to 0")
         rule = f"conditions.damage.steering_offset must stay within the {vehicle.max_steer:g} rad that {vehicle.name}"
         within = not self.damage.on or self.damage.steering_offset <= vehicle.max_steer
         require(within, f"{rule} can steer, got {self.damage.steering_offset:g}; lower it")
-
