@@ -10,6 +10,13 @@ import numpy.typing as npt
 from racing.sim.conditions.config import ConditionsConfig
 from racing.sim.vehicle import Vehicle
 
+FIELDS = {  # of condition records, by what is sensed
+    "tyre_wear": "wear",
+    "tyre_temperature": "temperature",
+    "fuel": "fuel",
+    "wetness": "wetness",
+    "damage": "damage",
+}
 FULL_TANK = 0.1  # [vehicle masses] of fuel that are scaled to 1
 
 
@@ -25,14 +32,12 @@ def sense_conditions(
     if records is None:
         return 0.0
     tyres = rules.tyres
-    values = {
-        "tyre_wear": records["wear"],
-        "tyre_temperature": (records["temperature"] - (tyres.optimal_temperature or 0)) / tyres.temperature_window,
-        "fuel": records["fuel"] / (FULL_TANK * vehicle.mass),
-        "wetness": records["wetness"],
-        "damage": records["damage"],
-    }
-    out = np.empty((len(records), len(rules.sensed)), np.float32)
-    for k, name in enumerate(rules.sensed):
-        out[:, k] = values[name]
-    return out
+    zero = {"tyre_temperature": tyres.optimal_temperature or 0.0}
+    one = {"tyre_temperature": tyres.temperature_window, "fuel": FULL_TANK * vehicle.mass}
+    columns = [(records[FIELDS[name]] - zero.get(name, 0.0)) / one.get(name, 1.0) for name in rules.sensed]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def condition_facts(record: Any) -> dict[str, float]:
+    """What one car's condition record says, by name."""
+    return {name: float(record[field]) for name, field in FIELDS.items()}

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from racing.envs.conditions import sense_conditions
+from racing.envs.conditions import condition_facts, sense_conditions
 from racing.envs.opponents import ObservedOpponents, observe_opponents
 from racing.envs.rendering import top_down
 from racing.envs.rewards import (
@@ -76,8 +76,8 @@ class SensorsTask:
                     the nearest first: zeros where              speed / 4); further left on the road / 2 widths; 1 where
                     there is none                               there is one
 
-    Rewards: the sum of REWARD_TERMS, with several cars a race of RACE_TERMS, too, and of CONDITION_TERMS where something
-    changes while cars drive, each weighted by its number in `reward`.
+    Rewards: the sum of REWARD_TERMS, with several cars a race of RACE_TERMS, too, and of CONDITION_TERMS where
+    `conditions` change, each weighted by its number in `reward`.
 
     Starting State: somewhere on the lap, or on the start line, off the centreline, turned and at a speed as
     `episodes` (racing.sim.episodes.EpisodeConfig) says; wheels straight ahead, no slip.
@@ -286,7 +286,8 @@ class SensorsTask:
 
         With several cars a race: contacts; faults, the sum of the blame for them; steps_near, with another car within
         the window; and `alone`, whether it drove as if there were no others. randomize: what was drawn for it, if
-        anything is.
+        anything is. conditions: how it was at the end, if anything changes, in the words of SENSES
+        (racing.sim.conditions.config), temperature in degrees C, fuel in kg.
         """
         car = self.final_cars[i]
         facts = {
@@ -297,6 +298,8 @@ class SensorsTask:
             "ended": Ending(car["ended"]).label,
             **randomized(self.drawn(np.array([i]), final=True)),
         }
+        if self.world.final_conditions is not None:
+            facts["conditions"] = condition_facts(self.world.final_conditions.reshape(-1)[i])
         if self.world.cars_per_race > 1:
             here = self.world.final_traffic.reshape(-1)[i]
             counts = {name: int(here[name]) for name in ("contacts", "steps_near")}

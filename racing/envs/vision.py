@@ -176,8 +176,9 @@ class VisionTask:
         if len(ended):
             last = self._frames[ended]
             newest, there = pictures(last[:, -self.channels :]), self.world.final_traffic
-            self.camera.render(self.world.final_cars, ended, out=newest, traffic=there)
             conditions = self.world.final_conditions
+            wetness = None if conditions is None else conditions["wetness"]
+            self.camera.render(self.world.final_cars, ended, out=newest, traffic=there, wetness=wetness)
             conditions = None if conditions is None else conditions.reshape(-1)[ended]
             final = self._spread(self._observation(last, self.final_cars[ended], conditions), ended)
         self._see()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from racing.evaluation import plots
-from racing.evaluation.plots import BRAKE, DRIVE, FAINT, INK, LINE
+from racing.evaluation.plots import BRAKE, DRIVE, FAINT, LINE
 
 CHANNELS = {  # column of the telemetry -> label, colour
     "tyre_wear": ("tyre wear", BRAKE),
@@ -68,5 +68,5 @@ def _lap_times(axes: Any, laps: Sequence[Sequence[float]]) -> None:
     counts.set_ylabel("cars that drove it", color=FAINT)
     counts.spines[["top"]].set_visible(False)
     axes.set(ylabel="lap time [s]", xlabel="lap")
-    axes.legend(loc="upper left", frameon=False, fontsize=9, labelcolor=INK)
+    axes.legend(**plots.ABOVE)
     axes.xaxis.get_major_locator().set_params(integer=True)

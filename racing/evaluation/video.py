@@ -106,20 +106,26 @@ class _Cameras:
     def render(self, poses: Array, lap: Mapping[str, Array], rows: Array) -> Iterator[U]:
         """Render frames (H, W, 3) from `poses` (n, 3); the inset is the observation in `rows` (n,)."""
         observed = np.stack([lap["x"], lap["y"], lap["yaw"]], axis=1)[rows]
+        there = {name: lap[name][rows] for name in ("v", "wetness") if "wetness" in lap}
         for first in range(0, len(poses), TOGETHER):
             count = min(TOGETHER, len(poses) - first)
-            views = self._take(self._camera, poses[first : first + count])
+            now = {name: values[first : first + count] for name, values in there.items()}
+            views = self._take(self._camera, poses[first : first + count], now)
             if self._own is not None:
-                own = self._take(self._own, observed[first : first + count])
+                own = self._take(self._own, observed[first : first + count], now)
                 for view, seen in zip(views, own, strict=True):
                     _inset(view, seen)
             yield from views
 
-    def _take(self, camera: Camera, poses: Array) -> U:
+    def _take(self, camera: Camera, poses: Array, weather: Mapping[str, Array]) -> U:
+        """weather: speeds [m/s] and wetness (n,), for spray; empty where the road is dry."""
         cars = self._world.cars.copy()
         for k, name in enumerate(("x", "y", "yaw")):
             cars[name][: len(poses), 0] = poses[:, k]
-        return camera.render(cars, np.arange(len(poses)))
+        wetness = np.zeros(len(cars), np.float32) if weather else None
+        if wetness is not None:
+            cars["v"][: len(poses), 0], wetness[: len(poses)] = weather["v"], weather["wetness"]
+        return camera.render(cars, np.arange(len(poses)), wetness=wetness)
 
 
 def widened(lens: Lens, width: int, height: int) -> Lens:

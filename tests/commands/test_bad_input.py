@@ -174,6 +174,7 @@ OTHERS = [
     ),
     ("evaluate randomize=3", "randomize must be a group of keys, got 3", "--help"),
     ("evaluate randomize.mas=3", "unknown key 'randomize.mas'", "did you mean randomize.mass?"),
+    ("evaluate conditions=snow", "conditions must be damage, drying, none, rain, stint, changes such as", "got 'snow'"),
     ("evaluate video=true telemetry=false", "video=true must come with telemetry=true", "leave telemetry=false away"),
     ("evaluate epsodes=3", "unknown key 'epsodes'", "did you mean episodes?"),
     ("export run=absent", "run 'absent' must be", "racing runs list"),

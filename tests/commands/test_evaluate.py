@@ -124,6 +124,18 @@ def test_cars_that_differ_are_driven_and_their_laps_say_how(run: RunDirectory, t
     assert Path(here).parent.name.startswith(Path(there).parent.name + "-randomize_")
 
 
+def test_other_conditions_are_driven_and_name_the_folder(run: RunDirectory, tmp_path: Path, capsys):
+    common = [f"run={run.path}", "episodes=4", "laps=1", "telemetry=false", f"paths.outputs={tmp_path}"]
+    plain, stint = evaluated(capsys, *common), evaluated(capsys, *common, "conditions=stint")
+    changed = evaluated(capsys, *common, "conditions=[stint,{tyres: {start_wear: 0.5}}]")
+    assert "tyre_wear" not in plain["summary"]
+    assert 0 < stint["summary"]["tyre_wear"] < 0.2
+    assert 0.5 < changed["summary"]["tyre_wear"] < 0.7
+    names = [Path(result["files"][0]).parent.name for result in (plain, stint, changed)]
+    assert names[1] == f"{names[0]}-stint"
+    assert names[2].startswith(f"{names[0]}-conditions_")
+
+
 def test_a_sweep_prints_a_table_and_keeps_it_with_a_picture(run: RunDirectory, tmp_path: Path, capsys):
     """With half the power the kart is slower to reach and to hold its pace."""
     capsys.readouterr()

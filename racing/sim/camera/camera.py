@@ -167,6 +167,7 @@ class Camera:
         indices: Array | None = None,
         out: Pictures | None = None,
         traffic: Array | None = None,
+        wetness: Array | None = None,
     ) -> Pictures:
         """Draw what the cars `indices` see: uint8 (K, H, W, 3 or 1), in the order of `indices`.
 
@@ -174,9 +175,12 @@ class Camera:
         indices: (K,) numbers of cars in 0..N-1, default all.
         out: array to fill, of any strides (such as a view of planes), default a new one. It is returned.
         traffic: records of all, which say who is out, default world.traffic; world.final_traffic with its final_cars.
+        wetness: (N,) of the road where the cars are, 0 to 1; default as it is now, where it is ever wet.
         Raises ValueError if an array does not fit.
         """
         world = self.world
+        if wetness is None and world.conditions is not None and world.condition_rules.weather.on:
+            wetness = world.conditions["wetness"]
         everybody = np.ascontiguousarray(world.cars if cars is None else cars).reshape(-1)
         if everybody.shape != (world.num_cars,) or everybody.dtype != world.cars.dtype:
             raise ValueError(f"cars must be the records of all {world.num_cars} cars, got {everybody.shape}")
@@ -188,9 +192,9 @@ class Camera:
         if out.shape != shape or out.dtype != np.uint8:
             raise ValueError(f"out must be uint8 {shape}, got {out.dtype} {out.shape}")
         around = (world.traffic if traffic is None else traffic).reshape(-1)
-        world.spread(
-            render.render, len(chosen), LEAST_FRAMES, chosen, everybody, around, world.rules, *self._fixed, out
-        )
+        wet = None if wetness is None else np.ascontiguousarray(wetness, np.float32).reshape(-1)
+        all_cars = (everybody, around, wet)
+        world.spread(render.render, len(chosen), LEAST_FRAMES, chosen, *all_cars, world.rules, *self._fixed, out)
         return out
 
     def drawn(self, cars: Array, indices: Array) -> dict[str, Array]:

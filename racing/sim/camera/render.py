@@ -17,6 +17,7 @@ from racing.sim.camera.ground import (
     plan_rows,
     write_colors,
 )
+from racing.sim.camera.weather import spray, wet_ground
 from racing.sim.kernels.kernel import inlined, kernel, real
 from racing.sim.kernels.rng import Draw
 from racing.sim.kernels.trig import sincos
@@ -39,10 +40,25 @@ ZENITH = real(0.6)  # sine of the elevation from which the sky is no bluer
 
 
 @kernel
-def render(first, last, indices, cars, traffic, rules, lens, randomize, body, grounds, levels, texels, pictures):
+def render(
+    first,
+    last,
+    indices,
+    cars,
+    traffic,
+    wetness,
+    rules,
+    lens,
+    randomize,
+    body,
+    grounds,
+    levels,
+    texels,
+    pictures,
+):
     """Draw what the cars indices[first..last-1] see to pictures (K, H, W, 3 or 1) of any strides.
 
-    cars (N,), traffic (N,): records of all.
+    cars (N,), traffic (N,): records of all. wetness (N,): of the road where they are, 0 to 1; None: all is dry.
     """
     wide = pictures.shape[2]
     eyes = np.zeros(1, EYE)
@@ -64,10 +80,14 @@ def render(first, last, indices, cars, traffic, rules, lens, randomize, body, gr
             horizon, planned = plan_rows(eye, grounds[car.track], plan), car.track
         draw_ground(eye, grounds[car.track], levels, texels, horizon, plan, work, halves, pairs, picture)
         draw_sky(eye, horizon, work, picture)
+        if wetness is not None:
+            wet_ground(wetness[i], horizon, picture)
         if rules.cars_per_race > 1 and is_met(traffic[i]):
             start = i - i % rules.cars_per_race
             end = start + rules.cars_per_race
             draw_cars(eye, cars[start:end], traffic[start:end], i - start, body, order, corners, outline, picture)
+        if wetness is not None:
+            spray(wetness[i], car.v, picture)
         if randomize.has_effects:
             apply_effects(rules.seed, key, car.episode, car.steps, randomize, curve, lines, picture)
 

@@ -134,12 +134,12 @@ class Weather:
 
     def __post_init__(self) -> None:
         """Refuse weather that there is not."""
+        together = self.rain_start is not None or self.rain_duration is None
+        require(together, f"rain_duration must come with rain_start, got {self.rain_duration}; say when it begins")
         object.__setattr__(self, "start_wetness", require_range("start_wetness", self.start_wetness, 0, 1))
         for name in ("rain_start", "rain_duration"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, require_range(name, getattr(self, name), 0, 1e6, "s"))
-        together = self.rain_start is not None or self.rain_duration is None
-        require(together, f"rain_duration={self.rain_duration} must come with rain_start; say when it begins")
         limits: dict[str, tuple[float, float, str]] = {
             **dict.fromkeys(("wetting_time", "drying_time", "line_drying_time"), (0.1, 1e6, "s")),
             "line_width": (0.01, 1e3, "m"),
