@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from racing.sim.conditions.kernels import RAIN_DURATION
 from racing.sim.kernels.rng import Draw, bits, uniform
 from racing.sim.variation.config import LIMITS
 from racing.sim.variation.kernels import RAYS
@@ -30,7 +31,8 @@ def test_no_number_serves_two_purposes():
     taken = [*Draw, Draw.COLOR + 1, Draw.COLOR + 2]
     assert len(set(taken)) == len(taken)
     most_steps = (1 << 31) - 1
-    assert max(set(taken) - {Draw.VARIATION, Draw.RAY, Draw.FRAME_NOISE}) < Draw.FRAME_NOISE
+    assert max(set(taken) - {Draw.VARIATION, Draw.CONDITION, Draw.RAY, Draw.FRAME_NOISE}) < Draw.FRAME_NOISE
     assert Draw.FRAME_NOISE + most_steps < Draw.VARIATION
-    assert Draw.VARIATION + len(LIMITS) < Draw.RAY
+    assert Draw.VARIATION + len(LIMITS) < Draw.CONDITION
+    assert Draw.CONDITION + RAIN_DURATION < Draw.RAY
     assert Draw.RAY + RAYS * (most_steps + 1) < 1 << 63
