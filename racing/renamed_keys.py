@@ -80,6 +80,8 @@ ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "algo.teacher_pace": ("distillation_weight", 1.0),
     "env.episodes.edge_margin": ("stall_speed", 0.0),
     "env.conditions": ("rays", NO_CONDITIONS),
+    "env.reward.damage": ("steering_change", 0.0),
+    "env.reward.tyre_wear": ("steering_change", 0.0),
     "env.randomize": ("rays", dict.fromkeys(VARIED)),
     **{f"env.randomize.{name}": ("blur", None) for name in VARIED},
     "track.columns": ("half_width", None),

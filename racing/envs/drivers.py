@@ -20,6 +20,7 @@ Array = npt.NDArray[Any]
 F = npt.NDArray[np.float32]
 MOST_PACES = 6  # different ones of line followers: each is planned
 MOST_SOLVED = 3  # circuits whose optimal laps are solved for; each may take a minute, once
+LEAST_PACE = 0.3  # of the optimal lap's speed
 # Of the intelligent driver model (Treiber, Hennecke and Helbing 2000, doi 10.1103/PhysRevE.62.1805).
 HEADWAY = 0.25  # [s] to the car ahead
 STANDSTILL = 0.5  # [car lengths] to it, when both stand
@@ -70,6 +71,8 @@ class LineFollowers:
 
     Who was held up goes on as after a start: what steers a car at the limit would lead a slower one off the road.
 
+    Where grip may be lost (racing.sim.conditions) they are slower by the root of it, as bends are, from the start.
+
     Where a track's optimal lap cannot be had, and on more than MOST_SOLVED tracks, it is the line of the reference lap.
     """
 
@@ -79,7 +82,8 @@ class LineFollowers:
         """paces: (K,) share of the lap's speed, [0.3, 1]. Raises InputError for others, and for cars without tyres."""
         from racing.tracks.optimal_lap.driver import best_driver  # solvers, only where somebody follows
 
-        self.cars, self._paces = cars, np.round(paces, 3)
+        slower = np.sqrt(world.condition_rules.least_grip)
+        self.cars, self._paces = cars, np.round(np.maximum(paces * slower, LEAST_PACE), 3)
         repeat = round(world.step_dt / world.vehicle.control_period)
         say, solve = partial(print, file=sys.stderr), len(world.tracks) <= MOST_SOLVED
         drive = partial(best_driver, world.tracks, world.vehicle, repeat, say=say, solve=solve)

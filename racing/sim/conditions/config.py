@@ -237,6 +237,13 @@ class ConditionsConfig:
         """Whether anything changes."""
         return self.tyres.on or self.fuel.on or self.weather.on or self.damage.on
 
+    @property
+    def least_grip(self) -> float:
+        """Factor on the friction of worn tyres, off their temperature, on a wet road, of those that there are."""
+        worn = 1 - self.tyres.grip_loss if self.tyres.life is not None else 1.0
+        off = 1 - self.tyres.temperature_loss if self.tyres.optimal_temperature is not None else 1.0
+        return worn * off * (1 - self.weather.grip_loss if self.weather.on else 1.0)
+
     def check_vehicle(self, vehicle: Vehicle) -> None:
         """Raise InputError where such a vehicle cannot change so."""
         rule = (
