@@ -82,8 +82,9 @@ class LineFollowers:
         """paces: (K,) share of the lap's speed, [0.3, 1]. Raises InputError for others, and for cars without tyres."""
         from racing.tracks.optimal_lap.driver import best_driver  # solvers, only where somebody follows
 
-        slower = np.sqrt(world.condition_rules.least_grip)
-        self.cars, self._paces = cars, np.round(np.maximum(paces * slower, LEAST_PACE), 3)
+        grip = world.condition_rules.least_grip
+        paces = np.maximum(paces * np.sqrt(grip), LEAST_PACE) if grip < 1 else paces
+        self.cars, self._paces = cars, np.round(paces, 3)
         repeat = round(world.step_dt / world.vehicle.control_period)
         say, solve = partial(print, file=sys.stderr), len(world.tracks) <= MOST_SOLVED
         drive = partial(best_driver, world.tracks, world.vehicle, repeat, say=say, solve=solve)

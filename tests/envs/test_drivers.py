@@ -227,3 +227,19 @@ def test_of_many_tracks_no_optimal_laps_are_solved_for(oval, kart, monkeypatch, 
 def test_a_pace_has_a_range(behind, pace: float):
     with pytest.raises(InputError, match=r"pace must be a number in \[0.3, 1\], got"):
         LineFollowers(np.array([0]), behind[0].world, np.array([pace]))
+
+
+@pytest.mark.parametrize("wet", [False, True])
+def test_they_keep_to_the_road_where_grip_is_lost(oval: Track, kart: Vehicle, wet: bool):
+    """Half of the friction is lost: at the pace of a dry road they would slide off in the first bend."""
+    rain = {"weather": {"start_wetness": 1.0, "drying_time": 1e6, "line_drying_time": 1e6, "grip_loss": 0.5}}
+    episodes = {"start_lateral_offset": 0.0, "start_heading_error": 0.0, "start_speed": [0.2, 0.4]}
+    task = SensorsTask([oval], kart, races=4, conditions=rain if wet else {}, episodes=episodes)
+    follower = LineFollowers(np.arange(4), task.world, np.full(4, 0.9))
+    task.reset()
+    for _ in range(300):
+        ended = task.step_batch(follower.actions(task.world)).terminated
+        assert not ended.any()
+    pace = task.cars["progress"] / (300 * task.world.step_dt)
+    assert (pace > (14 if wet else 20)).all()
+    assert (pace < (20 if wet else 30)).all()
