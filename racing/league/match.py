@@ -93,7 +93,7 @@ class Match:
         Who comes home first wins; a game in which nobody does is drawn.
         """
         home = [[np.inf if row["time_s"] is None else row["time_s"] for row in self.rows[k::2]] for k in (0, 1)]
-        first, second = np.array(home)
+        first, second = np.array(home, float)
         return np.where(first == second, 0.5, first < second)
 
     def pair_points(self) -> npt.NDArray[np.float64]:

@@ -66,7 +66,8 @@ def rate(
             every[:, winner, loser] += weights @ counted + besides
     levels = [bradley_terry(won), bradley_terry(every)]
     value, spread = (
-        LEVEL + level - (level.mean(-1, keepdims=True) if anchor is None else level[..., [anchor]]) for level in levels
+        LEVEL + (level - (level.mean(-1, keepdims=True) if anchor is None else level[..., [anchor]]))
+        for level in levels
     )
     low, high = np.percentile(spread, [2.5, 97.5], axis=0)
     return [Rating(value=float(v), low=float(lo), high=float(hi)) for v, lo, hi in zip(value, low, high, strict=True)]
