@@ -53,11 +53,11 @@ def find_contenders(
     found: list[Contender] = []
     for k, spec in enumerate(specs):
         pace = paces[k]
-        name = spec if pace is not None else policies[k].name
+        name = canonical(spec) if pace is not None else policies[k].name
         again = 1 + sum(re.sub(r" #\d+$", "", one.name) == name for one in found)
         name = f"{name} #{again}" if again > 1 else name
         if pace is not None:
-            found.append(Contender(name=name, identity=f"line@{pace:g}", entrant=line_entrant(pace)))
+            found.append(Contender(name=name, identity=canonical(spec), entrant=line_entrant(pace)))
             continue
         entrant = policy_entrant(name, policies[k].predict, sizes[k])
         found.append(Contender(name=name, identity=policies[k].sha256, entrant=entrant))
@@ -74,6 +74,12 @@ def pace_of(spec: str) -> float | None:
     pace = float(found[1])
     require(low <= pace <= high, f"{spec} must have a pace in [{low:g}, {high:g}] of the optimal lap's; e.g. line@0.85")
     return pace
+
+
+def canonical(spec: str) -> str:
+    """A spec as it is always written: line@0.850 and line@.85 are line@0.85."""
+    pace = pace_of(spec)
+    return spec if pace is None else f"line@{pace:g}"
 
 
 def _size(policy: LoadedPolicy) -> int:
@@ -97,12 +103,12 @@ def _check(policy: LoadedPolicy, lead: LoadedPolicy, place: Place, *, own_track:
 def _require_same(
     group: str, theirs: Mapping[str, Any], own: Mapping[str, Any], policy: LoadedPolicy, lead: LoadedPolicy
 ) -> None:
-    """Raise InputError unless a group of a policy's configuration is that of the lead's."""
-    differing = [key for key in {**own, **theirs} if theirs.get(key) != own.get(key)]
-    for key in differing:
-        differs = f"its {group}{key} is {theirs.get(key)}, not {own.get(key)}"
-        rule = f"run: {policy.name} must have the car and environment of {lead.name}, {differs}"
-        raise InputError(f"{rule}; compare policies that were trained alike")
+    """Raise InputError where a group of a policy's configuration differs from the lead's, in keys that both have."""
+    for key in own:
+        if theirs.get(key, own[key]) != own[key]:
+            differs = f"its {group}{key} is {theirs[key]}, not {own[key]}"
+            rule = f"run: {policy.name} must have the car and environment of {lead.name}, {differs}"
+            raise InputError(f"{rule}; compare policies that were trained alike")
 
 
 def _sizes(policies: Mapping[int, LoadedPolicy], lead: LoadedPolicy, place: Place) -> dict[int, int | None]:
@@ -113,9 +119,9 @@ def _sizes(policies: Mapping[int, LoadedPolicy], lead: LoadedPolicy, place: Plac
     given, alone = shapes_of(probe.observation_space), {VECTOR: (getattr(probe, "size_alone", 0),)}
     out: dict[int, int | None] = {}
     for k, policy in policies.items():
-        sizes = f"got {batch_text(policy.shapes)}, its environment gives {batch_text(given)}"
+        sizes = f"{batch_text(given)} or {batch_text(alone)}, got {batch_text(policy.shapes)}"
         remedy = "compare policies that observe the same"
-        rule = f"run: {policy.name} must observe what {lead.name} does, or its sensors alone, {sizes}; {remedy}"
+        rule = f"run: {policy.name} must observe what {lead.name} does, or its sensors alone: {sizes}; {remedy}"
         require(policy.shapes in (given, alone), rule)
         out[k] = None if policy.shapes == given else alone[VECTOR][0]
         if out[k] is not None:
