@@ -31,14 +31,14 @@ def find_contenders(
     track: name or path; None: the policies' own.
     trust: see `load_policy`.
 
-    They meet in the environment of the policy that observes most; of several the first. The others observe what it
-    does, or its sensors alone.
+    They meet in the environment of the policy that observes most, of those that remember theirs; of several the first.
+    The others observe what it does, or its sensors alone.
     Raises InputError for what is none, and for policies that cannot meet.
     """
     paces = [pace_of(spec) for spec in specs]
     policies = {k: load_policy(spec, outputs, trust=trust) for k, spec in enumerate(specs) if paces[k] is None}
     require(len(policies) > 0, f"run must name a policy, got {', '.join(specs)}; add a run or a file")
-    lead = max(policies.values(), key=_size)
+    lead = max(policies.values(), key=lambda policy: (bool(policy.config.get("env")), _size(policy)))
     tracks, vehicle = tracks_and_vehicle(lead, track)
     require(len(tracks) == 1, f"track must be one to race on, got {len(tracks)}; name one by track=")
     place = Place(
@@ -113,16 +113,20 @@ def _require_same(
 
 def _sizes(policies: Mapping[int, LoadedPolicy], lead: LoadedPolicy, place: Place) -> dict[int, int | None]:
     """How many of the observation's values each policy reads, None for all. Raises InputError where it can't."""
-    probe: Any = race_task(
-        place.env, place.track, place.vehicle, races=1, cars=2, start="grid", laps=1, reference=place.reference, seed=0
-    )
+    size = {"races": 1, "cars": 2, "start": "grid", "laps": 1, "seed": 0, "reference": place.reference}
+    try:
+        probe: Any = race_task(place.env, place.track, place.vehicle, **size)  # type: ignore[arg-type]
+    except TypeError as error:  # a keyword that this version does not know
+        message = f"policy {lead.name}: its env does not fit this version, {error}; train it again"
+        raise InputError(message) from error
     given, alone = shapes_of(probe.observation_space), {VECTOR: (getattr(probe, "size_alone", 0),)}
+    gives = f"reads observations {batch_text(lead.shapes)}, its environment gives {batch_text(given)}"
+    require(lead.shapes == given, f"policy {lead.name} {gives}; export it again")
     out: dict[int, int | None] = {}
     for k, policy in policies.items():
         sizes = f"{batch_text(given)} or {batch_text(alone)}, got {batch_text(policy.shapes)}"
-        remedy = "compare policies that observe the same"
-        rule = f"run: {policy.name} must observe what {lead.name} does, or its sensors alone: {sizes}; {remedy}"
-        require(policy.shapes in (given, alone), rule)
+        rule = f"run: {policy.name} must observe what {lead.name} does, or its sensors alone: {sizes}"
+        require(policy.shapes in (given, alone), f"{rule}; compare policies that observe the same")
         out[k] = None if policy.shapes == given else alone[VECTOR][0]
         if out[k] is not None:
             check_sensors(policy, place.env, "run")

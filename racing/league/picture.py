@@ -52,7 +52,7 @@ def matrix_picture(
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=28, pad=0.02)
-    bar.set_label("win share of the row against the column", color=FAINT)
+    bar.set_label("win share of the row against the column, with its 95 % interval", color=FAINT)
     bar.outline.set_visible(False)
     plots.heading(axes, "matches", facts)
     return plots.save(figure, path)

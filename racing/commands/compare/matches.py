@@ -81,9 +81,8 @@ def play(contenders: Sequence[Contender], terms: Terms, kept: Path) -> tuple[Mat
         return {pair: match for pair, match in found.items() if match is not None}, {"matches_driven": 0}
     steps = steps_of_match(terms)
     estimate, rate = estimate_for(contenders, missing, terms, steps)
-    print(
-        f"; the others, of {terms.games} games each, take about {estimate:.0f} s ({rate:,.0f} decisions/s)", flush=True
-    )
+    size = f"{len(missing)} others, of {terms.games} games each"
+    print(f"; the {size}, take about {estimate:.0f} s ({rate:,.0f} decisions/s)", flush=True)
     began = time.perf_counter()
     with ProgressBar(len(missing) * steps, "matches") as bar:
         for number, pair in enumerate(missing):

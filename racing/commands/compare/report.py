@@ -74,6 +74,6 @@ def write_results(
     writer.writerows([a, *(round(shares[a, b][0], 6) if a != b else "" for b in names)] for a in names)
     write_atomic(sheet, text.getvalue())
     laps = f"{terms['laps']} lap{'s' if terms['laps'] > 1 else ''}"
-    facts = [terms["track"]["name"], terms["vehicle"]["name"], f"{terms['games']} games of {laps}", "95 % intervals"]
+    facts = [terms["track"]["name"], terms["vehicle"]["name"], f"{terms['games']} games of {laps}"]
     matrix_picture(rows, shares, picture, facts=facts)
     return [results, sheet, picture]
