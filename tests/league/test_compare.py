@@ -65,7 +65,7 @@ def test_three_are_rated_and_written_down(compare: Any, racers: list[RunDirector
     slow, fast = (run.name for run in racers)
     code, out, _ = compare()
     assert code == 0
-    assert "0 of 3 matches were driven before; the 3 others, of 4 games each, take about" in out
+    assert "0 of 3 matches were driven before; 3 to drive, of 4 games each: about" in out
     assert "driven in" in out
     ranked = [fast, "line@0.5", slow]
     at = [out.index(name, out.index("ratings, best first")) for name in ranked]
@@ -107,6 +107,10 @@ def test_no_match_is_driven_twice(compare: Any, driven: list[Any], racers: list[
     driven.clear()
     compare("seed=1", "anchor=null")
     assert driven == [(slow.name, fast.name)]
+    driven.clear()
+    assert compare("seed=2", "anchor=null", run=f"{slow.path},{fast.path},{slow.path}")[0] == 0
+    assert len(driven) == 2  # the slow one against itself, and against the fast one
+    assert [row["wins"] for row in results(tmp_path)["matches"]] == [0, 2, 4]
 
 
 @pytest.mark.slow

@@ -71,29 +71,37 @@ def play(contenders: Sequence[Contender], terms: Terms, kept: Path) -> tuple[Mat
 
     The time: matches_driven, estimate_s, actual_s. Whoever interrupts it goes on where it was.
     """
-    record, found = terms.record(), {}
-    for a, b in combinations(range(len(contenders)), 2):
-        found[a, b] = kept_match(kept, contenders[a].identity, contenders[b].identity, record)
-    missing = [pair for pair, match in found.items() if match is None]
-    print(f"{len(found) - len(missing)} of {len(found)} matches were driven before", end="")
+    known = kept_matches(contenders, terms, kept)
+    pairs = list(combinations(range(len(contenders)), 2))
+    named = {frozenset(contenders[k].identity for k in pair): pair for pair in pairs if pair not in known}
+    missing = list(named.values())  # without those of the same two once more
+    before = f"{len(known)} of {len(pairs)} matches were driven before"
     if not missing:
-        print()
-        return {pair: match for pair, match in found.items() if match is not None}, {"matches_driven": 0}
+        print(before)
+        return known, {"matches_driven": 0}
     steps = steps_of_match(terms)
     estimate, rate = estimate_for(contenders, missing, terms, steps)
-    size = f"{len(missing)} others, of {terms.games} games each"
-    print(f"; the {size}, take about {estimate:.0f} s ({rate:,.0f} decisions/s)", flush=True)
+    size = f"{len(missing)} to drive, of {terms.games} games each"
+    print(f"{before}; {size}: about {estimate:.0f} s ({rate:,.0f} decisions/s)", flush=True)
     began = time.perf_counter()
     with ProgressBar(len(missing) * steps, "matches") as bar:
-        for number, pair in enumerate(missing):
-            first, second = (contenders[k] for k in pair)
-            watch = shown(bar, number * steps, steps, f"{first.name} - {second.name}")
-            found[pair] = match = drive(first, second, terms, watch)
-            keep_match(kept, match)
+        for number, (first, second) in enumerate(missing):
+            a, b = contenders[first], contenders[second]
+            keep_match(kept, drive(a, b, terms, shown(bar, number * steps, steps, f"{a.name} - {b.name}")))
     took = time.perf_counter() - began
     print(f"driven in {took:.0f} s")
     spent = {"matches_driven": len(missing), "estimate_s": round(estimate, 2), "actual_s": round(took, 2)}
-    return {pair: match for pair, match in found.items() if match is not None}, spent
+    return kept_matches(contenders, terms, kept), spent
+
+
+def kept_matches(contenders: Sequence[Contender], terms: Terms, kept: Path) -> Matches:
+    """Those of the matches of every two that are kept in a folder."""
+    record, found = terms.record(), {}
+    for a, b in combinations(range(len(contenders)), 2):
+        match = kept_match(kept, contenders[a].identity, contenders[b].identity, record)
+        if match is not None:
+            found[a, b] = match
+    return found
 
 
 def drive(a: Contender, b: Contender, terms: Terms, watch: Watch) -> Match:
