@@ -24,6 +24,7 @@ from racing.evaluation.race.result import car_rows
 from racing.evaluation.race.suites import Place
 from racing.evaluation.seeds import TEST_SEEDS
 from racing.files import read_json, write_json
+from racing.league.ratings import Meeting
 from racing.sim.race.config import RaceConfig
 from racing.sim.track import Track
 
@@ -73,14 +74,14 @@ class Match:
     """The result of a match. a, b: identities of the contenders.
 
     rows: two for each game, of a and of b: racing.evaluation.race.result.car_rows, with the number of the game as race;
-    games 2k and 2k+1 are a pair. distinct: how many games differ in what was driven, whoever drove it.
+    games 2k and 2k+1 are a pair. ways: of each game, equal numbers where the same was driven, whoever drove it.
     """
 
     a: str
     b: str
     terms: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]] = field(repr=False)
-    distinct: int
+    ways: Sequence[int] = field(repr=False)
 
     @property
     def key(self) -> str:
@@ -96,9 +97,15 @@ class Match:
         first, second = np.array(home, float)
         return np.where(first == second, 0.5, first < second)
 
-    def pair_points(self) -> npt.NDArray[np.float64]:
-        """(games / 2,) points of a in each pair of games, 0..2."""
-        return np.asarray(self.points().reshape(-1, 2).sum(axis=1))
+    @property
+    def distinct(self) -> int:
+        """How many games differ in what was driven."""
+        return len(set(self.ways))
+
+    def meeting(self, a: int, b: int) -> Meeting:
+        """What ratings need of it. a, b: numbers of the entries."""
+        pairs = np.unique(np.reshape(self.ways, (-1, 2)), axis=0, return_inverse=True)[1]
+        return Meeting(a=a, b=b, points=self.points().reshape(-1, 2).sum(axis=1), same=pairs.reshape(-1))
 
     def swapped(self) -> Match:
         """The same match, told from b's side."""
@@ -150,13 +157,15 @@ def drive_match(a: Contender, b: Contender, terms: Terms, watch: Watch | None = 
     rows = [{**row, "race": 2 * row["race"] + k} for k, of_seats in enumerate(told) for row in of_seats]
     rows.sort(key=lambda row: (row["race"], row["entrant"]))
     rows = [{name: value for name, value in row.items() if name != "entrant"} for row in rows]
-    return Match(a=a.identity, b=b.identity, terms=terms.record(), rows=rows, distinct=count_distinct(logs))
+    return Match(a=a.identity, b=b.identity, terms=terms.record(), rows=rows, ways=ways_of(logs))
 
 
-def count_distinct(logs: Sequence[RaceLog]) -> int:
-    """How many races of the logs differ in a car's way."""
-    driven = [log.telemetry[:, race][~np.isnan(log.distance[:, race])] for log in logs for race in range(len(log.who))]
-    return len({way.tobytes() for way in driven})
+def ways_of(logs: Sequence[RaceLog]) -> list[int]:
+    """Number the games of a match, the races of two logs in turn, by what was driven in them: equal ones alike."""
+    games = [(log, race) for race in range(len(logs[0].who)) for log in logs]
+    driven = [log.telemetry[:, race][~np.isnan(log.distance[:, race])].tobytes() for log, race in games]
+    known = {way: number for number, way in enumerate(dict.fromkeys(driven))}
+    return [known[way] for way in driven]
 
 
 def match_file(folder: Path, key: str) -> Path:
@@ -179,9 +188,9 @@ def kept_match(folder: Path, a: str, b: str, terms: Mapping[str, Any]) -> Match 
         found = read_json(match_file(folder, match_key(a, b, terms)))
         columns = found["rows"]
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        match = Match(a=found["a"], b=found["b"], terms=found["terms"], rows=rows, distinct=found["distinct"])
+        match = Match(a=found["a"], b=found["b"], terms=found["terms"], rows=rows, ways=found["ways"])
         whole = found["schema"] == SCHEMA and match.key == match_key(a, b, terms) and len(rows) == 2 * terms["games"]
-        match.points()
+        match.meeting(0, 1)
     except (KeyError, TypeError, ValueError, AttributeError, OSError):
         return None
     if not whole:

@@ -25,11 +25,21 @@ ROUNDS, CLOSE = 20_000, 1e-9  # of the iteration, at most; change of the logarit
 
 @dataclass(frozen=True, kw_only=True)
 class Meeting:
-    """Game pairs of two entries. a, b: their numbers. points: (n,) of a in each pair, 0..2; a draw is a half."""
+    """Game pairs of two entries.
+
+    a, b: their numbers. points: (n,) of a in each pair, 0..2; a draw is a half. same: (n,) equal numbers for pairs that
+    were driven the same, and so are one observation; None: all differ.
+    """
 
     a: int
     b: int
     points: F
+    same: npt.NDArray[np.int64] | None = None
+
+    def groups(self) -> npt.NDArray[np.int64]:
+        """(n,) number of each pair's observation, from 0."""
+        count = len(self.points)
+        return np.arange(count) if self.same is None else np.unique(self.same, return_inverse=True)[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +61,8 @@ def rate(
     prior: see PRIOR. seed: of the intervals.
 
     Intervals are Rubin's bootstrap: each game pair, and each prior, has a random weight from an exponential
-    distribution. The games of a pair stay together, and a hundred wins of a hundred have an interval, too.
+    distribution. Games of a pair, and pairs that are the same, stay together; a hundred wins of a hundred have an
+    interval, too.
     """
     won, every = np.zeros((entries, entries)), np.zeros((SAMPLES, entries, entries))
     draw = np.random.default_rng(seed)
@@ -59,7 +70,8 @@ def rate(
         a, b, points = meeting.a, meeting.b, np.asarray(meeting.points, float)
         if a == b:
             continue  # says nothing
-        weights = draw.standard_exponential((SAMPLES, len(points)))
+        groups = meeting.groups()
+        weights = draw.standard_exponential((SAMPLES, groups.max() + 1))[:, groups]
         besides = prior * draw.standard_exponential(SAMPLES)
         for winner, loser, counted in ((a, b, points), (b, a, 2 - points)):
             won[winner, loser] += counted.sum() + prior
@@ -97,15 +109,17 @@ def bradley_terry(won: F) -> F:
     return np.asarray(SCALE * np.log(strength))
 
 
-def win_share(points: F) -> tuple[float, float, float]:
-    """Share of the games won, with its 95 % interval. points: (n,) of each game pair, 0..2.
+def win_share(meetings: Sequence[Meeting]) -> tuple[float, float, float]:
+    """Share of the games that a has won, with its 95 % interval. meetings: of a, with any others.
 
-    Wilson's interval for as many independent games as the pairs are worth: their spread tells; at least one each, and
-    at most two, for which the two games of a pair must say different things.
+    Wilson's interval for as many independent games as the different pairs are worth: their spread tells; at least one
+    each, and at most two, for which the two games of a pair must say different things.
     """
-    pairs = len(points)
-    share = float(np.mean(points)) / 2
-    spread = float(np.var(points / 2, ddof=1)) if pairs > 1 else 0.0
+    points = np.concatenate([meeting.points for meeting in meetings]) / 2
+    firsts = [np.unique(meeting.groups(), return_index=True)[1] for meeting in meetings]
+    different = np.concatenate([one.points[first] for one, first in zip(meetings, firsts, strict=True)]) / 2
+    pairs, share = len(different), float(np.mean(points))
+    spread = float(np.var(different, ddof=1)) if pairs > 1 else 0.0
     worth = share * (1 - share) / spread * pairs if spread > 0 else 2 * pairs if 0 < share < 1 else pairs
     games = min(max(worth, pairs), 2 * pairs)
     return share, *wilson(share * games, games)

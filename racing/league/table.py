@@ -9,7 +9,7 @@ import numpy as np
 
 from racing.evaluation.race.result import summarise_races
 from racing.league.match import Contender, Match
-from racing.league.ratings import Meeting, rate, win_share
+from racing.league.ratings import rate, win_share
 
 Matches = Mapping[tuple[int, int], Match]  # by the numbers of the contenders a < b
 Shares = dict[tuple[str, str], tuple[float, float, float]]  # of row and column: win share, its 95 % interval
@@ -25,7 +25,7 @@ def standings(contenders: Sequence[Contender], matches: Matches, anchor: int | N
     name, identity; rating [Elo points], games, wins, draws, losses, win_share (draws are half won), with 95 % intervals
     NAME_low and NAME_high; and how it raced, HOW.
     """
-    meetings = [Meeting(a=a, b=b, points=match.pair_points()) for (a, b), match in matches.items()]
+    meetings = [match.meeting(a, b) for (a, b), match in matches.items()]
     ratings = rate(meetings, len(contenders), anchor)
     rows = []
     for number, (contender, rating) in enumerate(zip(contenders, ratings, strict=True)):
@@ -53,15 +53,15 @@ def share_matrix(
     out: Shares = {}
     for (a, b), match in matches.items():
         names = contenders[a].name, contenders[b].name
-        out[names] = win_share(match.pair_points())
-        out[names[::-1]] = win_share(match.swapped().pair_points())
+        out[names] = win_share([match.meeting(a, b)])
+        out[names[::-1]] = win_share([match.swapped().meeting(b, a)])
     return out
 
 
 def _score(matches: Sequence[Match]) -> dict[str, Any]:
     """Games, and what a won of them. matches: told from one side."""
     points = np.concatenate([match.points() for match in matches])
-    share, low, high = win_share(np.concatenate([match.pair_points() for match in matches]))
+    share, low, high = win_share([match.meeting(0, 1) for match in matches])
     counts = {name: int((points == value).sum()) for name, value in (("wins", 1), ("draws", 0.5), ("losses", 0))}
     return {"games": len(points), **counts, "win_share": share, "win_share_low": low, "win_share_high": high}
 

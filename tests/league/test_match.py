@@ -18,14 +18,14 @@ from racing.league.match import (
     Contender,
     Match,
     Terms,
-    count_distinct,
     drive_match,
     keep_match,
     kept_match,
     match_file,
     match_key,
+    ways_of,
 )
-from racing.league.ratings import LEVEL, Meeting, rate
+from racing.league.ratings import LEVEL, rate
 from tests.evaluation.test_races import written
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def driven(met: tuple[list[Contender], Place], terms: Terms) -> Match:
 
 def test_the_faster_wins_whichever_seat_it_has(driven: Match):
     assert driven.points().tolist() == [0] * GAMES
-    assert driven.pair_points().tolist() == [0] * (GAMES // 2)
+    assert driven.meeting(4, 2).points.tolist() == [0] * (GAMES // 2)
     assert [row["position"] for row in driven.rows] == [2, 1] * GAMES
     assert [row["race"] for row in driven.rows] == [game for game in range(GAMES) for _ in range(2)]
 
@@ -89,27 +89,30 @@ def test_a_policy_against_itself_is_even_and_its_pairs_are_one_game(
 ):
     fast = met[0][1]
     even = drive_match(fast, fast, terms)
-    assert even.pair_points().tolist() == [1] * (GAMES // 2)
+    assert even.meeting(0, 1).points.tolist() == [1] * (GAMES // 2)
     assert 2 * even.distinct == driven.distinct <= GAMES
-    (first, second) = rate([Meeting(a=0, b=1, points=even.pair_points())], 2)
+    (first, second) = rate([even.meeting(0, 1)], 2)
     assert first.low <= second.value <= first.high
     assert first.value == pytest.approx(LEVEL)
 
 
 def test_games_are_distinct_by_what_was_driven_not_by_whom():
-    ways = np.zeros((5, 3, 2))
-    ways[:, 1] += 1
-    first, exchanged = (replace(written(ways), who=np.array([who] * 3)) for who in ([0, 1], [1, 0]))
-    assert count_distinct([first]) == count_distinct([first, exchanged]) == 2
-    ways[3, 2, 1] = np.nan  # out earlier
-    assert count_distinct([first, written(ways)]) == 3
+    distance = np.zeros((5, 3, 2))
+    distance[:, 1] += 1
+    first, exchanged = (replace(written(distance), who=np.array([who] * 3)) for who in ([0, 1], [1, 0]))
+    assert ways_of([first, exchanged]) == [0, 0, 1, 1, 0, 0]
+    distance[3, 2, 1] = np.nan  # out earlier
+    match = Match(a="a", b="b", terms={}, rows=[{"time_s": 1.0}] * 12, ways=ways_of([first, written(distance)]))
+    assert match.ways == [0, 0, 1, 1, 0, 2]
+    assert match.distinct == 3
+    assert match.meeting(0, 1).groups().tolist() == [0, 2, 1]
 
 
 def test_order_of_strength_is_recovered(met: tuple[list[Contender], Place], terms: Terms, driven: Match):
     """The fast one also beats a line follower, which beats the slow one."""
     slow, fast, line = met[0]
     results = [(0, 1, driven), (0, 2, drive_match(slow, line, terms)), (1, 2, drive_match(fast, line, terms))]
-    found = rate([Meeting(a=a, b=b, points=one.pair_points()) for a, b, one in results], 3, anchor=2)
+    found = rate([one.meeting(a, b) for a, b, one in results], 3, anchor=2)
     assert found[0].high < found[2].value == LEVEL < found[1].low
 
 
@@ -124,7 +127,7 @@ def test_a_game_that_nobody_finishes_is_drawn(terms: Terms):
     match = drive_match(still("into the grass", 1.0, 1.0), still("on the brake", 0.0, -1.0), terms)
     assert not any(row["finished"] for row in match.rows)
     assert match.points().tolist() == [0.5] * GAMES
-    assert match.pair_points().tolist() == [1] * (GAMES // 2)
+    assert match.meeting(0, 1).points.tolist() == [1] * (GAMES // 2)
 
 
 # what is kept
@@ -154,12 +157,14 @@ def damaged(path: Path, how: str) -> None:
             content["schema"] += 1
         elif how == "other terms":
             content["terms"]["seed"] += 1
+        elif how == "ways":
+            content["ways"].pop()
         elif how == "text":
             content["rows"]["time_s"] = ["soon"] * len(content["rows"]["time_s"])
         path.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("how", ["cut", "list", "rows", "fewer games", "schema", "other terms", "text"])
+@pytest.mark.parametrize("how", ["cut", "list", "rows", "fewer games", "schema", "other terms", "text", "ways"])
 def test_a_damaged_file_is_no_match(driven: Match, tmp_path: Path, how: str):
     damaged(keep_match(tmp_path, driven), how)
     assert kept_match(tmp_path, driven.a, driven.b, driven.terms) is None

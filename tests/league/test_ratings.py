@@ -146,7 +146,24 @@ def test_a_stack_of_results_is_fitted_at_once():
     ],
 )
 def test_a_win_share_counts_as_many_games_as_the_pairs_are_worth(points: list[float], worth: float):
-    share, low, high = win_share(np.array(points))
+    share, low, high = win_share([meeting(0, 1, *points)])
     assert share == np.mean(points) / 2
     games = min(max(worth, len(points)), 2 * len(points))
     assert (low, high) == pytest.approx(wilson(share * games, games), abs=1e-12)
+
+
+def test_pairs_that_are_the_same_are_one_observation():
+    points, same = np.array([2.0, 1.0] * 50), np.array([3, 7] * 50)
+    once, often = Meeting(a=0, b=1, points=points[:2]), Meeting(a=0, b=1, points=points, same=same)
+    assert win_share([often]) == pytest.approx(win_share([once]))
+    spread = [rate([one], 2, 1, prior=1e-9)[0] for one in (once, often)]
+    assert (spread[0].low, spread[0].high) == pytest.approx((spread[1].low, spread[1].high), abs=1)
+    told = rate([Meeting(a=0, b=1, points=points)], 2, 1, prior=1e-9)[0]
+    assert told.high - told.low < 0.5 * (spread[1].high - spread[1].low)
+
+
+def test_a_share_against_several_is_of_all_games():
+    both = [meeting(0, 1, 2, 2, 1), meeting(0, 2, 0)]
+    assert win_share(both)[0] == 5 / 8
+    numbered = [Meeting(a=0, b=k, points=np.array([2.0, 0.0]), same=np.array([0, 1])) for k in (1, 2)]
+    assert win_share(numbered) == win_share([meeting(0, 1, 2, 0, 2, 0)])  # the same only among the games of two

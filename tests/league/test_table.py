@@ -12,7 +12,7 @@ import pytest
 from racing.evaluation.race.driving import policy_entrant
 from racing.league import picture
 from racing.league.match import Contender, Match
-from racing.league.ratings import win_share
+from racing.league.ratings import Meeting, win_share
 from racing.league.table import match_rows, share_matrix, standings
 
 CALM: dict[str, Any] = {  # a row of a car that won without meeting anybody
@@ -35,7 +35,7 @@ def match(a: str, b: str, times: list[tuple[float | None, float | None]], **of_b
             CALM | {"race": game, "time_s": first, "position": 1 if ahead else 2},
             CALM | {"race": game, "time_s": second, "position": 2 if ahead else 1} | of_b,
         ]
-    return Match(a=f"sha of {a}", b=f"sha of {b}", terms={"games": len(times)}, rows=rows, distinct=len(times))
+    return Match(a=f"sha of {a}", b=f"sha of {b}", terms={"games": len(times)}, rows=rows, ways=range(len(times)))
 
 
 THREE = [contender(name) for name in ("slow", "fast", "middle")]
@@ -87,7 +87,7 @@ def test_the_matrix_is_mirrored(matches: dict[tuple[int, int], Match]):
     assert len(shares) == 6
     for (a, b), (share, low, high) in shares.items():
         assert shares[b, a] == pytest.approx((1 - share, 1 - high, 1 - low), abs=1e-12)
-    assert shares["fast", "middle"] == win_share(np.array([1.5, 2.0]))
+    assert shares["fast", "middle"] == win_share([Meeting(a=1, b=2, points=np.array([1.5, 2.0]))])
 
 
 @pytest.mark.cold
