@@ -77,6 +77,13 @@ def test_driven_in_the_other_order_it_is_the_same(met: tuple[list[Contender], Pl
     assert sorted(exchanged, key=lambda row: row["race"]) == driven.rows
 
 
+def test_another_seed_gives_other_starts(met: tuple[list[Contender], Place], terms: Terms):
+    rolling = replace(terms, games=2, start="rolling")
+    first, again, other = (drive_match(*met[0][:2], replace(rolling, seed=seed)) for seed in (0, 0, 1))
+    assert first.rows == again.rows
+    assert [row["distance_m"] for row in first.rows] != [row["distance_m"] for row in other.rows]
+
+
 def test_threads_do_not_matter(
     met: tuple[list[Contender], Place], terms: Terms, driven: Match, monkeypatch: pytest.MonkeyPatch
 ):

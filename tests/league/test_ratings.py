@@ -141,6 +141,7 @@ def test_a_stack_of_results_is_fitted_at_once():
         ([2, 0] * 5, 10 * 0.9),  # the games of a pair agree: sample variance 10/9 of 1/4
         ([1] * 10, 20),  # seats decide
         ([2, 1, 1, 0] * 5, 20 * 2 * 19 / 20),  # as if games were independent
+        ([1] * 8 + [2, 0], 20),  # mostly seats: more than twice as many would be too good to be true
         ([1], 2),
         ([2], 1),
     ],
