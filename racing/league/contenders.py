@@ -119,15 +119,16 @@ def _sizes(policies: Mapping[int, LoadedPolicy], lead: LoadedPolicy, place: Plac
     except TypeError as error:  # a keyword that this version does not know
         message = f"policy {lead.name}: its env does not fit this version, {error}; train it again"
         raise InputError(message) from error
-    given, alone = shapes_of(probe.observation_space), {VECTOR: (getattr(probe, "size_alone", 0),)}
+    given, alone = shapes_of(probe.observation_space), getattr(probe, "size_alone", None)
     gives = f"reads observations {batch_text(lead.shapes)}, its environment gives {batch_text(given)}"
     require(lead.shapes == given, f"policy {lead.name} {gives}; export it again")
     out: dict[int, int | None] = {}
     for k, policy in policies.items():
-        sizes = f"{batch_text(given)} or {batch_text(alone)}, got {batch_text(policy.shapes)}"
-        rule = f"run: {policy.name} must observe what {lead.name} does, or its sensors alone: {sizes}"
-        require(policy.shapes in (given, alone), f"{rule}; compare policies that observe the same")
-        out[k] = None if policy.shapes == given else alone[VECTOR][0]
+        rule = f"run: {policy.name} must observe what {lead.name} does, {batch_text(given)}"
+        rule += f", or its sensors alone, {batch_text({VECTOR: (alone,)})}" if alone is not None else ""
+        fits = policy.shapes in (given, {VECTOR: (alone,)})
+        require(fits, f"{rule}, got {batch_text(policy.shapes)}; compare policies that observe the same")
+        out[k] = None if policy.shapes == given else alone
         if out[k] is not None:
             check_sensors(policy, place.env, "run")
     return out

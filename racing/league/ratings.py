@@ -61,8 +61,8 @@ def rate(
     prior: see PRIOR. seed: of the intervals.
 
     Intervals are Rubin's bootstrap: each game pair, and each prior, has a random weight from an exponential
-    distribution. Games of a pair, and pairs that are the same, stay together; a hundred wins of a hundred have an
-    interval, too.
+    distribution. The games of a pair stay together, pairs that are the same are one, and a hundred wins of a hundred
+    have an interval, too.
     """
     won, every = np.zeros((entries, entries)), np.zeros((SAMPLES, entries, entries))
     draw = np.random.default_rng(seed)
@@ -71,9 +71,11 @@ def rate(
         if a == b:
             continue  # says nothing
         groups = meeting.groups()
-        weights = draw.standard_exponential((SAMPLES, groups.max() + 1))[:, groups]
+        different = groups.max() + 1
+        weights = draw.standard_exponential((SAMPLES, different))[:, groups]
         besides = prior * draw.standard_exponential(SAMPLES)
-        for winner, loser, counted in ((a, b, points), (b, a, 2 - points)):
+        for winner, loser, won_by in ((a, b, points), (b, a, 2 - points)):
+            counted = won_by * (different / len(points))
             won[winner, loser] += counted.sum() + prior
             every[:, winner, loser] += weights @ counted + besides
     levels = [bradley_terry(won), bradley_terry(every)]

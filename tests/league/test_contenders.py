@@ -96,7 +96,7 @@ RACER = ALONE + 7 * OPPONENTS
 @pytest.mark.parametrize(
     ("other", "says"),
     [
-        ((ALONE - 1, {}), r"b must observe what a does, or its sensors alone: \(N, 26\) or \(N, 26\), got \(N, 25\)"),
+        ((ALONE - 1, {}), r"b must observe what a does, \(N, 26\), or its sensors alone, \(N, 26\), got \(N, 25\)"),
         ((ALONE + 1, {}), r"policy b reads observations \(N, 27\), its environment gives \(N, 26\); export it again"),
         ((ALONE, {"env": env_of(action_repeat=4)}), "its env.action_repeat is 4, not 2; compare policies"),
         ((ALONE, {"env": env_of(preview_spacing=6.0)}), "its env.preview_spacing is 6.0, not 12.0"),
