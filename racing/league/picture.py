@@ -41,10 +41,11 @@ def matrix_picture(
         colour = "white" if abs(share - 0.5) > DARK else INK
         axes.text(j, i - 0.08, f"{share:.2f}", ha="center", va="center", fontsize=13, color=colour)
         axes.text(j, i + 0.22, f"{low:.2f} .. {high:.2f}", ha="center", va="center", fontsize=7.5, color=colour)
-    ratings = [
-        f"{row['name']}\n{row['rating']:.0f}  ({row['rating_low']:.0f} .. {row['rating_high']:.0f})" for row in rows
-    ]
-    axes.set_yticks(range(len(names)), ratings, fontsize=9, color=INK)
+    texts = [f"{row['name']}\n{row['rating']:.0f}" for row in rows]
+    for k, row in enumerate(rows):
+        low, high = row["rating_low"], row["rating_high"]
+        texts[k] += f"  ({low:.0f} .. {high:.0f})" if low < high else ""  # the anchor has none
+    axes.set_yticks(range(len(names)), texts, fontsize=9, color=INK)
     axes.set_xticks(range(len(names)), names, fontsize=9, color=INK, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_xticks(np.arange(len(names) - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(len(names) - 1) + 0.5, minor=True)

@@ -61,8 +61,9 @@ def compare_in_matches(options: Mapping[str, Any]) -> None:
     folder = output_folder(options, contenders, terms)
     matches, spent = play(contenders, terms, outputs / "matches")
     rows = standings(contenders, matches, None if anchor is None else specs.index(anchor))
+    files = write_results(folder, contenders, matches, rows, terms.record() | {"anchor": anchor}, spent)
     print_tables(rows, match_rows(contenders, matches))
-    for path in write_results(folder, contenders, matches, rows, terms.record() | {"anchor": anchor}, spent):
+    for path in files:
         print(path)
 
 
