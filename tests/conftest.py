@@ -56,6 +56,7 @@ LONGEST = {
     "launchers/test_ui.py": 26,
     "test_docs.py": 25,
     "training/test_curriculum.py": 24,
+    "league/test_compare.py": 24,
     "tracks/test_painted.py": 23,
     "tracking/test_sender.py": 22,
     "tracks/test_hostile.py": 22,

@@ -26,6 +26,7 @@ FLOORS = [
     ["racing.envs", "racing.tracking"],
     ["racing.evaluation"],
     ["racing.policies"],
+    ["racing.league"],
     ["racing.training"],
     ["racing.tuning"],
     ["racing_launchers"],

@@ -36,6 +36,7 @@ VERBS = [
     "train -m debug=fast launcher={}",
     "evaluate run={}",
     "evaluate run={} backend=torch",
+    "compare match=true run=[{},line@0.9]",
     "export run={}",
     "reproduce run={}",
     "runs show {}",

@@ -10,10 +10,11 @@ import numpy as np
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
+def wilson(successes: float, trials: float) -> tuple[float, float]:
     """Compute the Wilson score interval of a rate (JASA 22, 1927), valid at 0 and 1, unlike the normal approximation.
 
-    successes in 0..trials, trials >= 1. Returns (low, high) in [0, 1].
+    successes in 0..trials, trials >= 1; not whole ones where trials are an effective sample size.
+    Returns (low, high) in [0, 1].
     """
     rate, z2 = successes / trials, Z * Z
     middle = (rate + z2 / (2 * trials)) / (1 + z2 / trials)

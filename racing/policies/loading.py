@@ -262,15 +262,28 @@ def tracks_and_vehicle(
     if track is None:
         require(bool(config.get("track")), f"policy {name} does not say where it drives; name a track=")
     tracks = load_tracks(track, **reading) if track is not None else build(config["track"])
-    own = config.get("vehicle") or {}
-    if vehicle is not None:
-        return tracks, load_group("vehicle", vehicle)
+    return tracks, load_group("vehicle", vehicle) if vehicle is not None else _own_vehicle(policy)
+
+
+def vehicle_of(policy: LoadedPolicy) -> Vehicle | None:
+    """The car that `policy` was trained with; None where it does not say.
+
+    Raises InputError where it names code that is not racing's.
+    """
+    if not policy.trusted:
+        refuse_foreign_code(policy.config, f"policy {policy.name}")
+    return _own_vehicle(policy) if policy.config.get("vehicle") else None
+
+
+def _own_vehicle(policy: LoadedPolicy) -> Vehicle:
+    own = policy.config.get("vehicle") or {}
     if "_target_" in own:
-        return tracks, build(own)
+        return build(own)  # type: ignore[no-any-return]
     try:
-        return tracks, Vehicle(**own)
+        return Vehicle(**own)
     except TypeError as error:
-        raise InputError(f"policy {name}: its vehicle does not fit this version, {error}; name one") from error
+        message = f"policy {policy.name}: its vehicle does not fit this version, {error}; name one"
+        raise InputError(message) from error
 
 
 def evaluation_task_for(

@@ -141,9 +141,12 @@ CONTACT = np.dtype(
 )
 
 
-def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
+def drive_races(
+    task: Task, entrants: Sequence[Entrant], who: Array, watch: Callable[[int], None] | None = None
+) -> RaceLog:
     """Drive one race in each of the task's R. who: (R, C) numbers of `entrants`.
 
+    watch: is told after each step how many cars drove; what it raises ends the races.
     Raises Diverged for actions that are NaN or infinite.
     """
     world = task.world
@@ -191,6 +194,8 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
         home = over & (final["ended"] == Ending.LAPS_DONE)
         time[home] = (final["lap_started"] + _stood(world))[home]
         done |= over
+        if watch is not None:
+            watch(int(racing.sum()))
     return RaceLog(
         who=who,
         place=place,

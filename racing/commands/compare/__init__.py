@@ -1,0 +1,1 @@
+"""`racing compare`: policies against each other."""

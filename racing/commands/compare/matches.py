@@ -1,0 +1,160 @@
+"""`racing compare match=true`: drive the matches that are not kept yet, and rate who takes part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from racing.commands.compare.report import print_tables, write_results
+from racing.errors import InputError
+from racing.evaluation.evaluate import Diverged
+from racing.league.contenders import canonical, find_contenders
+from racing.league.match import Contender, Match, Terms, Watch, drive_match, keep_match, kept_match, task_of
+from racing.league.table import Matches, match_rows, standings
+from racing.training.progress_bar import ProgressBar
+
+TRIED = 1.0  # [s] that are driven for the estimate
+LONGER = 1.4  # [reference laps] that a lap takes: as the cars are, and until the last of them is home
+
+
+class Enough(Exception):
+    """It was driven for long enough to tell how long the rest takes."""
+
+
+@dataclass
+class Trial:
+    """Counts steps, and the cars that drove in them, for `TRIED` seconds. seconds: since the first step."""
+
+    steps: int = 0
+    decisions: int = 0
+    began: float = 0.0
+    seconds: float = 0.0
+
+    def __call__(self, cars: int) -> None:
+        """One more step. What came before the first one was planning and compiling."""
+        now = time.perf_counter()
+        if self.steps == 0:
+            self.began = now
+        self.seconds = now - self.began
+        self.steps, self.decisions = self.steps + 1, self.decisions + cars
+        if self.seconds > TRIED:
+            raise Enough
+
+
+def compare_in_matches(options: Mapping[str, Any]) -> None:
+    """Drive, rate, report. Raises InputError for policies that cannot meet."""
+    anchor = None if options["anchor"] is None else canonical(options["anchor"])
+    specs = [canonical(spec) for spec in options["run"]]
+    specs += [anchor] if anchor is not None and anchor not in specs else []
+    outputs = Path(options["paths"]["outputs"])
+    contenders, place = find_contenders(specs, outputs, options["track"], trust=options["trust"])
+    size = {name: options[name] for name in ("games", "laps", "seed", "start")}
+    terms = Terms(place=place, threads=len(os.sched_getaffinity(0)), **size)
+    folder = output_folder(options, contenders, terms)
+    matches, spent = play(contenders, terms, outputs / "matches")
+    rows = standings(contenders, matches, None if anchor is None else specs.index(anchor))
+    files = write_results(folder, contenders, matches, rows, terms.record() | {"anchor": anchor}, spent)
+    print_tables(rows, match_rows(contenders, matches))
+    for path in files:
+        print(path)
+
+
+def play(contenders: Sequence[Contender], terms: Terms, kept: Path) -> tuple[Matches, dict[str, float]]:
+    """The match of every two, as it was kept in a folder, else driven and kept there; and the time that was spent.
+
+    The time: matches_driven, estimate_s, actual_s. Whoever interrupts it goes on where it was.
+    """
+    known = kept_matches(contenders, terms, kept)
+    pairs = list(combinations(range(len(contenders)), 2))
+    named = {frozenset(contenders[k].identity for k in pair): pair for pair in pairs if pair not in known}
+    missing = list(named.values())  # without those of the same two once more
+    before = f"{len(known)} of {len(pairs)} matches were driven before"
+    if not missing:
+        print(before)
+        return known, {"matches_driven": 0}
+    steps = steps_of_match(terms)
+    estimate, rate = estimate_for(contenders, missing, terms, steps)
+    size = f"{len(missing)} to drive, of {terms.games} games each"
+    print(f"{before}; {size}: about {estimate:.0f} s ({rate:,.0f} decisions/s)", flush=True)
+    began = time.perf_counter()
+    with ProgressBar(len(missing) * steps, "matches") as bar:
+        for number, (first, second) in enumerate(missing):
+            a, b = contenders[first], contenders[second]
+            keep_match(kept, drive(a, b, terms, shown(bar, number * steps, steps, f"{a.name} - {b.name}")))
+    took = time.perf_counter() - began
+    print(f"driven in {took:.0f} s")
+    spent = {"matches_driven": len(missing), "estimate_s": round(estimate, 2), "actual_s": round(took, 2)}
+    return kept_matches(contenders, terms, kept), spent
+
+
+def kept_matches(contenders: Sequence[Contender], terms: Terms, kept: Path) -> Matches:
+    """Those of the matches of every two that are kept in a folder."""
+    record, found = terms.record(), {}
+    for a, b in combinations(range(len(contenders)), 2):
+        match = kept_match(kept, contenders[a].identity, contenders[b].identity, record)
+        if match is not None:
+            found[a, b] = match
+    return found
+
+
+def drive(a: Contender, b: Contender, terms: Terms, watch: Watch) -> Match:
+    """`drive_match`, whose diverged policies are wrong input."""
+    try:
+        return drive_match(a, b, terms, watch)
+    except Diverged as error:
+        raise InputError(f"run: {a.name} against {b.name}: {error}") from error
+
+
+def steps_of_match(terms: Terms) -> int:
+    """About how many environment steps a match takes: all first games of its pairs at once, then all second ones."""
+    step_dt = task_of(replace(terms, games=2)).world.step_dt
+    return 2 * math.ceil(LONGER * terms.laps * terms.place.reference / step_dt)
+
+
+def estimate_for(
+    contenders: Sequence[Contender], missing: Sequence[tuple[int, int]], terms: Terms, steps: int
+) -> tuple[float, float]:
+    """How long the missing matches take [s], and decisions/s, from about a second of one of them. steps: of a match."""
+    a, b = (contenders[k] for k in missing[-1])  # with the anchor, where it takes part: followers plan as they drive
+    trial = Trial()
+    try:
+        drive(a, b, terms, trial)
+        whole = trial.seconds
+    except Enough:
+        whole = trial.seconds / trial.steps * steps
+    return whole * len(missing), trial.decisions / max(trial.seconds, 1e-9)
+
+
+def shown(bar: ProgressBar, before: int, steps: int, title: str) -> Watch:
+    """Shows the steps of a match on the bar. before: steps of those before it; steps: that it takes, about."""
+    done = 0
+
+    def watch(cars: int) -> None:
+        nonlocal done
+        done = min(done + 1, steps)
+        bar.update(before + done, title)
+
+    return watch
+
+
+def output_folder(options: Mapping[str, Any], contenders: Sequence[Contender], terms: Terms) -> Path:
+    """Where the results go, made if missing; named by who met where. Raises InputError if it cannot be made."""
+    if options["out"] is not None:
+        folder = Path(options["out"])
+    else:
+        who = [*(contender.identity for contender in contenders), options["anchor"]]
+        label = hashlib.sha256(json.dumps([who, terms.record()], default=str).encode()).hexdigest()[:8]
+        folder = Path(options["paths"]["outputs"]) / "compare" / f"{terms.place.track.name}-{len(contenders)}-{label}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out={folder} must be a writable folder, {error.strerror}; name another") from error
+    return folder

@@ -1,0 +1,1 @@
+"""Matches between policies, and what they say of their strength."""
