@@ -225,6 +225,12 @@ def alone(env: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "cars": 1} if "cars" in env else kept
 
 
+def has_others(env: Mapping[str, Any]) -> bool:
+    """Whether cars of a config group `env` race against anybody: alone, or of one car a race, they don't."""
+    mix = env.get("mix") or {"alone": 1}
+    return env.get("cars", 1) > 1 and any(share > 0 for kind, share in mix.items() if kind != "alone")
+
+
 def together(
     env: Mapping[str, Any],
     tracks: Sequence[Track],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from racing.envs.drivers import LineFollowers, PolicyDrivers
-from racing.envs.race import RaceTask, alone, races_of_mix, senses_of, together
+from racing.envs.race import RaceTask, alone, has_others, races_of_mix, senses_of, together
 from racing.envs.sensors import SensorsTask
 from racing.envs.task import DrivingTask
 from racing.errors import InputError
@@ -97,6 +97,21 @@ def test_alone_is_said_again_after_every_start(make):
         task.step_batch(np.tile([1.0, 1.0], (8, 1)))
         np.testing.assert_array_equal(task.world.traffic["alone"], expected)
     assert task.cars["episode"].max() >= 2
+
+
+@pytest.mark.parametrize(
+    ("env", "others"),
+    [
+        ({}, False),
+        ({"cars": 4}, False),
+        ({"cars": 4, "mix": {"alone": 1, "self": 0, "line": 0.0, "pool": 0}}, False),
+        ({"cars": 1, "mix": {"self": 1}}, False),
+        ({"cars": 4, "mix": {"alone": 1, "line": 0.1}}, True),
+        ({"cars": 2, "mix": {"self": 1}}, True),
+    ],
+)
+def test_there_are_others_where_a_share_of_the_mix_says_so(env, others: bool):
+    assert has_others(env) is others
 
 
 # who races against whom
