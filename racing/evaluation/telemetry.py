@@ -64,17 +64,20 @@ def row_of(cars: Array, terms: Array | None = None, weights: Array | None = None
     return out
 
 
-def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path) -> None:
-    """Write the episodes `tables` as one table: episode (index), time_s, COLUMNS; units in the fields' metadata."""
+def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path, units: Mapping[str, str] = COLUMNS) -> None:
+    """Write the episodes `tables` as one table: episode (index), time_s, and the columns whose `units` are given.
+
+    Units are in the fields' metadata.
+    """
     import pyarrow
     import pyarrow.parquet
 
-    units = {"episode": "1", "time_s": "s", **COLUMNS}
+    all_units = {"episode": "1", "time_s": "s", **units}
     columns = [np.repeat(np.arange(len(tables), dtype=np.int32), [len(table["time_s"]) for table in tables])]
-    columns += [np.concatenate([table[name] for table in tables]) for name in ("time_s", *COLUMNS)]
+    columns += [np.concatenate([table[name] for table in tables]) for name in ("time_s", *units)]
     fields = [
         pyarrow.field(name, pyarrow.from_numpy_dtype(column.dtype), metadata={"unit": unit})
-        for (name, unit), column in zip(units.items(), columns, strict=True)
+        for (name, unit), column in zip(all_units.items(), columns, strict=True)
     ]
     # From buffers: pyarrow would import pandas to find out that these are arrays.
     arrays = [
@@ -83,7 +86,7 @@ def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path) -> None:
     ]
     table = pyarrow.table(arrays, schema=pyarrow.schema(fields))
     # Split bytes halve the file: neighbouring rows of an episode agree in their high bytes.
-    options = {"use_dictionary": ["episode"], "use_byte_stream_split": ["time_s", *COLUMNS]}
+    options = {"use_dictionary": ["episode"], "use_byte_stream_split": ["time_s", *units]}
     with atomic_path(path) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd", **options)
 

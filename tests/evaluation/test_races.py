@@ -13,6 +13,7 @@ from racing.config import compose
 from racing.evaluation.evaluate import Diverged
 from racing.evaluation.race.driving import (
     CONTACT,
+    RACE_COLUMNS,
     Entrant,
     RaceLog,
     Task,
@@ -25,7 +26,6 @@ from racing.evaluation.race.driving import (
     race_task,
 )
 from racing.evaluation.race.plots import X, Y
-from racing.evaluation.telemetry import COLUMNS
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
@@ -45,7 +45,7 @@ def written(distance: Any, **changes: Any) -> RaceLog:
         "who": np.tile(np.arange(shape[1]), (shape[0], 1)),
         "place": np.argsort(np.argsort(-distance[0], axis=1), axis=1),
         "distance": distance,
-        "telemetry": np.repeat(distance[..., None], len(COLUMNS), axis=-1),
+        "telemetry": np.repeat(distance[..., None], len(RACE_COLUMNS), axis=-1),
         "ended": np.full(shape, int(Ending.TIME_LIMIT)),
         "time": np.full(shape, np.inf),
         "laps": [[[] for _ in range(shape[1])] for _ in range(shape[0])],
@@ -199,13 +199,27 @@ def test_the_log_is_of_each_step_until_a_car_is_out(passing: RaceLog):
     for r, c in np.ndindex(2, 2):
         assert there[: passing.steps[r, c] + 1, r, c].all()
         assert (np.diff(passing.distance[: passing.steps[r, c] + 1, r, c]) > -0.1).all()
-    np.testing.assert_array_equal(np.isnan(passing.telemetry), np.repeat(~there[..., None], len(COLUMNS), axis=-1))
+    np.testing.assert_array_equal(np.isnan(passing.telemetry), np.repeat(~there[..., None], len(RACE_COLUMNS), axis=-1))
     home = np.isfinite(passing.time)
     assert (passing.time[home] <= passing.steps[home] * passing.step_dt).all()
     assert (passing.time[home] > (passing.steps[home] - 1) * passing.step_dt - 1e-3).all()
     assert (passing.distance[0] < 0).all()  # behind the line
     assert not len(passing.contacts)
     assert ((passing.near > 0) & (passing.near < passing.steps)).all()
+
+
+def test_telemetry_says_how_much_of_another_s_slipstream_a_car_had(task_of):
+    """The faster one comes past: it had some behind the other one, who has some from then on."""
+    task = task_of({"contact": False, "slipstream": 0.3}, laps=2, start="rolling")
+    log = drive_races(task, [blind(0.95), blind(0.7)], EACH_FIRST)
+    draft = log.telemetry[..., list(RACE_COLUMNS).index("draft")]
+    before = log.distance[:, :, 0] < log.distance[:, :, 1]  # where the first slot is behind
+    seen = np.nan_to_num(draft)
+    assert (seen[..., 0][~before] < 1e-6).all()
+    assert (seen[..., 1][before] < 1e-6).all()
+    assert seen.max() > 0.2
+    assert (seen[0] == 0).all()
+    assert not np.nanmax(drive_races(task_of(laps=1), [blind(0.9), blind(0.7)], EACH_FIRST).telemetry[..., -1])
 
 
 def test_who_brakes_behind_a_slower_one_stays_there(task_of):

@@ -17,7 +17,7 @@ from racing.envs.race import together
 from racing.envs.sensors import SensorsTask, evaluation_episodes
 from racing.envs.vision import VisionTask
 from racing.evaluation.evaluate import PATIENCE, Diverged
-from racing.evaluation.telemetry import row_of
+from racing.evaluation.telemetry import COLUMNS, row_of
 from racing.observations import rows_of
 from racing.sim.records import Ending
 from racing.sim.track import Track
@@ -29,6 +29,7 @@ ROLLING_SPEED = (0.8, 0.9)  # of the safe speed: as fast as the cars race
 JITTER = 0.25  # [car lengths] by which starts differ, so that the same drivers do not drive the same race again
 AHEAD_FOR = 1.0  # [s] that a car must be a length ahead of another before it has overtaken it
 TOUCH, HEAVY = 1.0, 0.15  # [m/s], [top speeds] of closing: below it a touch, above it a heavy contact
+RACE_COLUMNS = {**COLUMNS, "draft": "1"}  # of telemetry; draft: [0, 1] of another car's slipstream
 POINTS = {"touch": 1, "contact": 2, "heavy": 4}  # incident points of a contact, a convention
 
 
@@ -112,7 +113,7 @@ class RaceLog:
 
     who: (R, C) number of each car's entrant. place: (R, C) on the grid, from 0.
     distance: (T + 1, R, C) [m] from the start line after each step, NaN when the car is out.
-    telemetry: (T + 1, R, C, K) likewise, K as in racing.evaluation.telemetry.COLUMNS.
+    telemetry: (T + 1, R, C, K) likewise, K as in RACE_COLUMNS.
     ended: (R, C) Endings. time: (R, C) [s] when it crossed the finish line, infinite if it did not.
     laps: flying laps [s], of each car (R, C) a list.
     driven: (R, C) [m]. steps, near: (R, C) steps raced, and with another car within the window.
@@ -154,7 +155,7 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
     ended, time, driven = np.zeros((races, cars), int), np.full((races, cars), np.inf), np.zeros((races, cars))
     known, counted = np.zeros((races, cars), int), np.zeros((races, cars), int)
     laps: list[list[list[float]]] = [[[] for _ in range(cars)] for _ in range(races)]
-    distance, telemetry = [_kept(world.traffic["distance"], done)], [_kept(_rows(task, task.cars), done)]
+    distance, telemetry = [_kept(world.traffic["distance"], done)], [_kept(_rows(task, task.cars, world.traffic), done)]
     touches: list[tuple[Any, ...]] = []
     place = np.argsort(np.argsort(-world.traffic["distance"], axis=1), axis=1)
     while not done.all():
@@ -169,7 +170,7 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
         observation = step.observation
         final, traffic, racing = world.final_cars, world.final_traffic, ~done
         distance.append(_kept(traffic["distance"], done))
-        telemetry.append(_kept(_rows(task, task.final_cars, step.terms), done))
+        telemetry.append(_kept(_rows(task, task.final_cars, traffic, step.terms), done))
         steps[racing] += 1
         near[racing] += (np.minimum(traffic["gap_ahead"], traffic["gap_behind"]) <= world.window)[racing]
         for r, c in np.argwhere(racing & (traffic["contacts"] > counted)):
@@ -205,10 +206,10 @@ def drive_races(task: Task, entrants: Sequence[Entrant], who: Array) -> RaceLog:
     )
 
 
-def _rows(task: Task, cars: Array, terms: Array | None = None) -> Array:
-    """(R, C, K) telemetry of all cars (N,)."""
+def _rows(task: Task, cars: Array, traffic: Array, terms: Array | None = None) -> Array:
+    """(R, C, K) telemetry of all cars (N,). traffic: (R, C)."""
     row = row_of(cars, terms, task.weights)
-    return row.reshape(task.world.races, task.world.cars_per_race, row.shape[1])
+    return np.concatenate([row.reshape(*traffic.shape, -1), traffic["draft"][..., None]], axis=2)
 
 
 def _kept(values: Array, done: Array) -> npt.NDArray[np.float32]:

@@ -13,6 +13,7 @@ from racing.sim.kernels.lanes import LANES
 from racing.sim.race.bodies import touch
 from racing.sim.race.config import MOST_CARS, Wreck
 from racing.sim.race.contact import BODY_ROWS, CONTACT_COLUMNS
+from racing.sim.race.slipstream import shelter
 from racing.sim.race.starts import respawn, start_race
 from racing.sim.race.traffic import GONE, RACING, STOPPED, look_around, see_cars
 from racing.sim.rays import scan
@@ -132,6 +133,9 @@ def drive_races(first, races, actions, cars, traffic, vehicle, rules, race, work
             block[STEER_TARGET, j], block[DEMAND, j] = ZERO, -vehicle.max_brake
             if vary is not None:
                 variation.halt(vehicle, block[VARIED:], j)
+    if vary is not None and race.slipstream > ZERO:
+        for k in range(races):
+            shelter(first + k * count, count, cars, traffic, vehicle, race, block[VARIED:], k * count)
     for number in range(rules.substeps):
         move(cars, first, races * count, vehicle, rules, block, tracks, grip, vary, number)
         if race.contact:
