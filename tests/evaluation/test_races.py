@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from racing.config import compose
 from racing.evaluation.evaluate import Diverged
 from racing.evaluation.race.driving import (
+    BRAKING,
     CONTACT,
     RACE_COLUMNS,
     Entrant,
@@ -26,6 +27,8 @@ from racing.evaluation.race.driving import (
     race_task,
 )
 from racing.evaluation.race.plots import X, Y
+from racing.evaluation.race.result import car_rows
+from racing.sim.kernels.rng import Draw, uniform
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
@@ -53,6 +56,7 @@ def written(distance: Any, **changes: Any) -> RaceLog:
         "steps": np.full(shape, len(distance) - 1),
         "near": np.zeros(shape, int),
         "contacts": np.array([], CONTACT),
+        "drawn": {},
         "step_dt": DT,
         "length": LENGTH,
         "top_speed": TOP,
@@ -112,7 +116,7 @@ def test_those_who_came_home_are_first_by_time_the_others_by_how_far_they_came()
 def touches(*contacts: tuple[Any, ...]) -> Any:
     """(step, race, car, closing, blame) each."""
     return np.array(
-        [(step, race, car, 0.0, 0.0, closing, blame) for step, race, car, closing, blame in contacts], CONTACT
+        [(step, race, car, 1 - car, 0.0, 0.0, closing, blame) for step, race, car, closing, blame in contacts], CONTACT
     )
 
 
@@ -213,10 +217,10 @@ def test_telemetry_says_how_much_of_another_s_slipstream_a_car_had(task_of):
     task = task_of({"contact": False, "slipstream": 0.3}, laps=2, start="rolling")
     log = drive_races(task, [blind(0.95), blind(0.7)], EACH_FIRST)
     draft = log.telemetry[..., list(RACE_COLUMNS).index("draft")]
-    before = log.distance[:, :, 0] < log.distance[:, :, 1]  # where the first slot is behind
+    lead = log.distance[:, :, 0] - log.distance[:, :, 1]
     seen = np.nan_to_num(draft)
-    assert (seen[..., 0][~before] < 1e-6).all()
-    assert (seen[..., 1][before] < 1e-6).all()
+    assert (seen[..., 0][lead > 3] == 0).all()
+    assert (seen[..., 1][lead < -3] == 0).all()
     assert seen.max() > 0.2
     assert (seen[0] == 0).all()
     assert not np.nanmax(drive_races(task_of(laps=1), [blind(0.9), blind(0.7)], EACH_FIRST).telemetry[..., -1])
@@ -252,8 +256,70 @@ def test_a_contact_is_written_down_for_both_and_the_blame_for_one(task_of):
     assert first["blame"][log.who[0, first["car"]] == 0] == 1  # who came from behind
     for car in (0, 1):  # each contact once: a car that touches another one in two steps on end touches it once
         assert (np.diff(log.contacts["step"][log.contacts["car"] == car]) > 1).all()
+    assert first["other"].tolist() == [1, 0]
     for one in first:
         assert (one["x"], one["y"]) == tuple(log.telemetry[one["step"], 0, one["car"], [X, Y]])
+
+
+def test_who_hits_two_at_once_has_two_contacts(task_of, monkeypatch: pytest.MonkeyPatch):
+    """Beside it another one touches it slower, and was not at fault; a contact that lasts is none."""
+    task = task_of(cars=3, races=1, laps=1)
+    real, step = task.step_batch, iter(range(1000))
+
+    def touched(actions: np.ndarray) -> Any:
+        result, there = real(actions), task.world.final_traffic[0]
+        for name in ("contact_with", "closing", "blame"):
+            there[name] = 0
+        n = next(step)
+        if n in (5, 6):
+            there["contact_with"], there["closing"], there["blame"] = [6, 1, 1], [8.0, 8.0, 2.0], [1.0, 0.0, 1.0]
+        if n == 9:
+            there["contact_with"], there["closing"], there["blame"] = [2, 1, 0], [3.0, 3.0, 0.0], [0.5, 0.5, 0.0]
+        return result
+
+    monkeypatch.setattr(task, "step_batch", touched)
+    log = drive_races(task, [constant(0.0, 0.1)], np.zeros((1, 3), int))
+    found = [tuple(one[name] for name in ("step", "car", "other", "closing", "blame")) for one in log.contacts]
+    assert found == [
+        (6, 0, 1, 8.0, 1.0),
+        (6, 0, 2, 2.0, 0.0),  # the third one says that it was its own fault
+        (6, 1, 0, 8.0, 0.0),
+        (6, 2, 0, 2.0, 1.0),
+        (10, 0, 1, 3.0, 0.5),
+        (10, 1, 0, 3.0, 0.5),
+    ]
+
+
+def test_all_contacts_of_a_crowd_are_written_down(task_of):
+    task = task_of(cars=8, races=4, laps=1, start="rolling", spacing=1.0)
+    counted = np.zeros((4, 8), int)
+    real = task.step_batch
+
+    def counting(actions: np.ndarray) -> Any:
+        result = real(actions)
+        counted[:] = np.maximum(counted, task.world.final_traffic["contacts"])
+        return result
+
+    task.step_batch = counting  # type: ignore[method-assign]
+    log = drive_races(task, [blind(0.9), blind(0.5)], np.tile([0, 1], (4, 4)))
+    mine = [[((log.contacts["race"] == r) & (log.contacts["car"] == c)).sum() for c in range(8)] for r in range(4)]
+    assert mine == counted.tolist()
+    moments = log.contacts[["step", "race", "car"]]
+    assert len(np.unique(moments)) < len(moments)  # somebody hit two at once
+
+
+def test_cars_differ_as_the_evaluation_says_not_as_training_did(oval: Track, kart: Vehicle, task_of):
+    task = task_of(randomize={"mass": [0.8, 1.2], "drag": 2.0})
+    log = drive_races(task, [constant(0.0, 0.1)], np.zeros((2, 2), int))
+    assert set(log.drawn) == {"mass", "drag"}
+    assert log.drawn["mass"].shape == (2, 2)
+    assert len(np.unique(log.drawn["mass"])) == 4
+    assert (log.drawn["drag"] == 2).all()
+    row = car_rows(log, ["a"])[1]
+    assert (row["randomize_mass"], row["randomize_drag"]) == (log.drawn["mass"][0, 1], 2.0)
+    env = {"line": "centre", "randomize": {"mass": [0.5, 2.0]}}
+    size = {"races": 1, "cars": 2, "start": "grid", "laps": 1, "reference": 20.0, "seed": 0}
+    assert race_task(env, oval, kart, **size).world.variation.names == []
 
 
 def test_everyone_drives_its_own_cars_while_they_race(task_of):
@@ -299,22 +365,27 @@ def test_a_policy_sees_its_own_rows_and_as_many_values_as_it_reads(task_of):
     assert task.size == task.size_alone + 7
 
 
-def test_it_may_brake_by_surprise(task_of):
-    task = task_of(races=1, laps=1)
-    drive = line_entrant(0.8, brakes_at=(2.0, 3.0)).make(task, np.arange(2))
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_may_brake_by_surprise_at_a_time_that_is_drawn_for_each_race(task_of, seed: int):
+    task = task_of(races=6, laps=1, seed=seed)
+    first = 2 * np.arange(6) + np.arange(6) % 2  # they start in front, the others stay where they are
+    drive = line_entrant(0.8, brakes=(2.0, 3.0)).make(task, first)
     assert line_entrant(0.8).name == "line 0.8"
     task.world.restart_all()
     task.reset()
     throttle = []
-    for _ in range(40):
-        actions = drive(np.arange(2), None)
-        throttle.append(actions[:, 1])
-        task.step_batch(actions)
-    throttle = np.array(throttle)
-    assert (throttle[20:30] == -1).all()
-    assert (throttle[:20] > 0).all()
-    assert (throttle[31:] > 0).all()
-    assert drive(np.array([1]), None).shape == (1, 2)
+    asked = np.zeros((12, 2))
+    for _ in range(50):
+        asked[first] = drive(first, None)
+        throttle.append(asked[first, 1])
+        task.step_batch(asked)
+    brakes = np.array(throttle) == -1
+    drawn = [2.0 + float(uniform(int(task.world.rules["seed"]), race, 0, Draw.BRAKING)) for race in range(6)]
+    begin = np.ceil(np.array(drawn) / task.world.step_dt - 1e-3)
+    assert (brakes.argmax(axis=0) == begin).all()
+    assert (brakes.sum(axis=0) == round(BRAKING / task.world.step_dt)).all()
+    assert len(set(begin)) > 2
+    assert drive(first[1:2], None).shape == (1, 2)
 
 
 @pytest.mark.parametrize("value", [NAN, np.inf])

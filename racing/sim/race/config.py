@@ -19,6 +19,7 @@ class Start(IntEnum):
     SCATTERED = 0  # one behind the other over a quarter of the lap
     GRID = 1  # from standing behind the start line, in two staggered columns; the rows' order changes with every race
     ROLLING = 2  # likewise, with twice the distance, at speed, anywhere on the lap
+    MIXED = 3  # one of these two, drawn for each race
 
 
 class Wreck(IntEnum):

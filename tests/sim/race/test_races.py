@@ -140,7 +140,7 @@ def test_bad_rules_are_refused(wavy: Track, kart: Vehicle):
         with pytest.raises(InputError, match=says):
             make(wavy, kart, **options)
     for options, says in (
-        ({"start": "flying"}, "^start must be one of scattered, grid, rolling, got 'flying'"),
+        ({"start": "flying"}, "^start must be one of scattered, grid, rolling, mixed, got 'flying'"),
         ({"wreck": "stay"}, "^wreck must be one of respawn, remove, obstacle, got 'stay'"),
         ({"restitution": 2}, r"^restitution must be a number in \[0, 1\], got 2"),
         ({"near": -1}, r"^near must be a number in \[0, 1\], got -1"),

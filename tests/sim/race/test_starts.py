@@ -13,6 +13,7 @@ from racing.sim.race.traffic import GONE, RACING, STOPPED
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
+from racing.sim.world import World
 from tests.sim.race.worlds import commands, driver, line_up, make
 
 
@@ -87,6 +88,23 @@ def test_cars_of_a_grid_stand_behind_their_places_by_what_is_drawn(kart: Vehicle
     behind = places() - places(jitter=0.5)
     assert ((behind >= 0) & (behind <= 0.5)).all()
     assert behind.std() > 0.1
+
+
+def test_a_mixed_start_stands_or_rolls_by_what_is_drawn_for_the_race(wavy: Track, kart: Vehicle):
+    def placed(start: str, **size: int) -> World:
+        world = make(wavy, kart, cars_per_race=3, race=RaceConfig(start=start, wreck="remove"), **size)
+        world.reset()
+        return world
+
+    mixed, grid, rolling = (placed(start, races=64) for start in ("mixed", "grid", "rolling"))
+    stands = (mixed.cars["v"] == 0).all(axis=1)
+    assert 0.3 < stands.mean() < 0.7
+    assert mixed.cars[stands].tobytes() == grid.cars[stands].tobytes()
+    assert mixed.cars[~stands].tobytes() == rolling.cars[~stands].tobytes()
+    part = placed("mixed", races=9, first_race=20)
+    assert part.cars.tobytes() == mixed.cars[20:29].tobytes()
+    mixed.reset()
+    assert ((mixed.cars["v"] == 0).all(axis=1) != stands).mean() > 0.2  # the next race is drawn anew
 
 
 @pytest.mark.parametrize("wreck", ["remove", "obstacle"])
