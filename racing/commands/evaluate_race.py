@@ -84,6 +84,7 @@ def evaluate_races(options: Mapping[str, Any], policies: Sequence[LoadedPolicy],
 
 def entrants_of(policies: Sequence[LoadedPolicy], place: Place) -> list[Entrant]:
     """The policies as entrants with different names. Raises InputError where one observes something else."""
+    from racing.envs.race import sensors_alone
     from racing.evaluation.race.driving import policy_entrant
     from racing.observations import VECTOR
     from racing.policies.opponents import check_sensors
@@ -94,23 +95,13 @@ def entrants_of(policies: Sequence[LoadedPolicy], place: Place) -> list[Entrant]
         if policy.shapes != first.shapes:
             check_sensors(policy, place.env, "run")
             size = policy.shapes.get(VECTOR, (0,))[0]
-            fits = size == _sensors(place)
+            fits = size == sensors_alone(place.env)
             rule = f"run: {policy.name} must observe what {first.name} does, or its sensors alone, got {policy.shapes}"
             require(fits, f"{rule}; name the one that observes most first, or race others")
         names.append(policy.name)
         again = names.count(policy.name)
         out.append(policy_entrant(f"{policy.name} #{again}" if again > 1 else policy.name, policy.predict, size))
     return out
-
-
-def _sensors(place: Place) -> int:
-    """How many values a lone car's sensors give, in the environment of the races."""
-    from racing.evaluation.race.driving import race_task
-
-    task: Any = race_task(
-        place.env, place.track, place.vehicle, races=1, cars=2, start="grid", laps=1, reference=place.reference, seed=0
-    )
-    return int(getattr(task, "size_alone", 0))
 
 
 def drive(

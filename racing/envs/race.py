@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.envs.drivers import Drivers, LineFollowers, PolicyDrivers, spread_paces
-from racing.envs.sensors import SensorsTask
+from racing.envs.sensors import SensorsTask, values_alone
 from racing.envs.task import StepResult
 from racing.envs.vision import VisionTask
 from racing.errors import is_number, read_group, require, require_number
@@ -231,6 +231,16 @@ def has_others(env: Mapping[str, Any]) -> bool:
     return env.get("cars", 1) > 1 and any(share > 0 for kind, share in mix.items() if kind != "alone")
 
 
+def _senses(env: Mapping[str, Any]) -> str:
+    """Key of SENSES of a config group `env`, of races or of a lone car."""
+    return str(env.get("senses", "vision" if "frame_stack" in env else "sensors"))
+
+
+def sensors_alone(env: Mapping[str, Any]) -> int:
+    """How many values of the observation in a config group `env` are not of the opponents; 0: it is no vector."""
+    return values_alone(**env) if _senses(env) == "sensors" else 0
+
+
 def together(
     env: Mapping[str, Any],
     tracks: Sequence[Track],
@@ -247,11 +257,10 @@ def together(
     settings: arguments of SensorsTask or VisionTask that differ.
     Raises InputError for values out of range.
     """
-    senses = env.get("senses", "vision" if "frame_stack" in env else "sensors")
     kept = {key: value for key, value in env.items() if key not in NOT_OF_SENSES and not key.startswith("_")}
     race = read_group("race", {"wreck": "remove", **(env.get("race") or {}), **rules}, RaceConfig)
     given: dict[str, Any] = {**kept, **settings, "race": race}
-    made: SensorsTask | VisionTask = SENSES[senses](tracks, vehicle, races=races, cars=cars, **given)
+    made: SensorsTask | VisionTask = SENSES[_senses(env)](tracks, vehicle, races=races, cars=cars, **given)
     return made
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 from racing.evaluation.intervals import difference_interval, mean_interval, wilson
 from racing.evaluation.race.result import car_rows, summarise_races
 from racing.sim.records import Ending
-from tests.evaluation.test_races import touches, written
+from tests.evaluation.test_race_log import touches, written
 
 
 def two_races() -> list[dict[str, Any]]:
