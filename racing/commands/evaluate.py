@@ -111,7 +111,13 @@ def race(options: Mapping[str, Any]) -> None:
     tracks, vehicle = _place(policies[0], options)
     require(len(tracks) == 1, f"track must be one to race on, got {len(tracks)}; name one by track=")
     reference = reference_lap(tracks[0], vehicle).time_s
-    place = Place(track=tracks[0], vehicle=vehicle, reference=reference, env=policies[0].config["env"])
+    place = Place(
+        track=tracks[0],
+        vehicle=vehicle,
+        reference=reference,
+        env=policies[0].config["env"],
+        randomize=given_ranges(options),
+    )
     folder = output_folder(policies[0], [tracks[0].name], vehicle.name, options)
     evaluate_races(options, policies, place, folder)
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from racing.commands.evaluate_sweep import given_ranges
 from racing.errors import InputError, require, require_number
 from racing.evaluation.seeds import SUITES, TEST_SEEDS
 from racing.sim.race.config import MOST_CARS
@@ -27,6 +26,7 @@ ROWS = {  # of the table -> digits
     "overtakes": 2,
     "overtaken": 2,
     "lap_ratio": 3,
+    "time_lost_s": 2,
     "contacts_per_km": 3,
     "faults_per_km": 3,
     "incidents_per_km": 3,
@@ -48,8 +48,6 @@ def check_race(options: Mapping[str, Any], runs: Sequence[Any]) -> None:
     require(few, f"cars={cars or MOST_CARS} must seat all {len(runs)} runs; name fewer, or raise cars")
     if options["env"] is None:
         return
-    given = given_ranges(options)
-    require(not given, f"randomize={given} must be left away with env=race: its cars are as the vehicle")
     for name, usual in (("driver", "policy"), ("sweep", None)):
         require(options[name] == usual, f"{name}={options[name]} must be left away with env=race; it does not race")
     require(
@@ -64,12 +62,17 @@ def evaluate_races(options: Mapping[str, Any], policies: Sequence[LoadedPolicy],
     entrants = entrants_of(policies, place)
     found: dict[str, Any] = {}
     files: list[Path] = []
-    for suite in options["suites"]:
+    laps: dict[str, list[float]] = {}  # alone
+    for suite in sorted(options["suites"], key=lambda suite: suite != ALONE):
         try:
-            found[suite], written = drive(suite, options, entrants, policies, place, folder)
+            if suite == ALONE:
+                found[suite], laps = alone(options, entrants, policies, place)
+            else:
+                found[suite], written = drive(suite, options, entrants, laps, place, folder)
+                files += written
         except Diverged as error:
             raise InputError(f"suite {suite}: {error}") from error
-        files += written
+    found = {suite: found[suite] for suite in options["suites"]}
     if options["format"] == "json":
         print(json.dumps({"suites": found, "files": [str(path) for path in files]}))
         return
@@ -81,6 +84,7 @@ def evaluate_races(options: Mapping[str, Any], policies: Sequence[LoadedPolicy],
 
 def entrants_of(policies: Sequence[LoadedPolicy], place: Place) -> list[Entrant]:
     """The policies as entrants with different names. Raises InputError where one observes something else."""
+    from racing.envs.race import sensors_alone
     from racing.evaluation.race.driving import policy_entrant
     from racing.observations import VECTOR
     from racing.policies.opponents import check_sensors
@@ -91,7 +95,7 @@ def entrants_of(policies: Sequence[LoadedPolicy], place: Place) -> list[Entrant]
         if policy.shapes != first.shapes:
             check_sensors(policy, place.env, "run")
             size = policy.shapes.get(VECTOR, (0,))[0]
-            fits = size == _sensors(place)
+            fits = size == sensors_alone(place.env)
             rule = f"run: {policy.name} must observe what {first.name} does, or its sensors alone, got {policy.shapes}"
             require(fits, f"{rule}; name the one that observes most first, or race others")
         names.append(policy.name)
@@ -100,27 +104,15 @@ def entrants_of(policies: Sequence[LoadedPolicy], place: Place) -> list[Entrant]
     return out
 
 
-def _sensors(place: Place) -> int:
-    """How many values a lone car's sensors give, in the environment of the races."""
-    from racing.evaluation.race.driving import race_task
-
-    task: Any = race_task(
-        place.env, place.track, place.vehicle, races=1, cars=2, start="grid", laps=1, reference=place.reference, seed=0
-    )
-    return int(getattr(task, "size_alone", 0))
-
-
 def drive(
     suite: str,
     options: Mapping[str, Any],
     entrants: Sequence[Entrant],
-    policies: Sequence[LoadedPolicy],
+    laps: Mapping[str, Sequence[float]],
     place: Place,
     folder: Path,
 ) -> tuple[dict[str, Any], list[Path]]:
-    """The summary of each entrant in a suite, and the files that were written."""
-    if suite == ALONE:
-        return alone(options, entrants, policies, place), []
+    """The summary of each entrant in a suite, and the files that were written. laps: [s] of each alone."""
     from racing.evaluation.race.suites import drive_suite
 
     size = {"races": options["episodes"], "laps": options["laps"], "seed": TEST_SEEDS + options["seed"]}
@@ -129,14 +121,19 @@ def drive(
     files: list[Path] = []
     for number, one in enumerate(driven):
         label = suite if len(driven) == 1 else f"{suite}-{number + 1}"
-        found, written = report_of(label, one, place, folder, options)
+        found, written = report_of(label, one, laps, place, folder, options)
         summary |= {name: values for name, values in found.items() if name in {e.name for e in one.tested}}
         files += written
     return summary, files
 
 
 def report_of(
-    label: str, driven: Driven, place: Place, folder: Path, options: Mapping[str, Any]
+    label: str,
+    driven: Driven,
+    laps: Mapping[str, Sequence[float]],
+    place: Place,
+    folder: Path,
+    options: Mapping[str, Any],
 ) -> tuple[dict[str, Any], list[Path]]:
     """Summary by entrant, and the files of a suite: its table, telemetry and pictures of its liveliest race."""
     from racing.evaluation.race.files import write_race_files
@@ -149,24 +146,27 @@ def report_of(
         from racing.evaluation.race.video import write_race_video
 
         files.append(write_race_video(folder / f"{label}.mp4", driven.task, driven.log, names, label))
-    return summarise_races(rows), files
+    return summarise_races(rows, laps), files
 
 
 def alone(
     options: Mapping[str, Any], entrants: Sequence[Entrant], policies: Sequence[LoadedPolicy], place: Place
-) -> dict[str, Any]:
-    """What `racing evaluate` says of each entrant."""
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """What `racing evaluate` says of each entrant, and its flying laps [s], one mean for each start that had any."""
     from racing.evaluation.evaluate import evaluate
     from racing.policies.loading import evaluation_task_for
     from racing.tracks.optimal_lap.lap import limits
 
     size = {"races": options["episodes"], "laps": options["laps"], "seed": TEST_SEEDS + options["seed"]}
-    least, out = limits([place.track], place.vehicle), {}
+    size["randomize"] = place.randomize
+    least, out, laps = limits([place.track], place.vehicle), {}, {}
     for entrant, policy in zip(entrants, policies, strict=True):
         task = evaluation_task_for(policy, [place.track], place.vehicle, [place.reference], **size)
-        found = evaluate(policy.predict, task, [place.reference], least, telemetry=False).summary
-        out[entrant.name] = {key: value for key, value in found.items() if not isinstance(value, dict | list)}
-    return out
+        found = evaluate(policy.predict, task, [place.reference], least, telemetry=False)
+        out[entrant.name] = {key: value for key, value in found.summary.items() if not isinstance(value, dict | list)}
+        flying = [episode["lap_times_s"][1:] for episode in found.episodes]
+        laps[entrant.name] = [sum(times) / len(times) for times in flying if times]
+    return out, laps
 
 
 def print_suite(suite: str, summary: Mapping[str, Mapping[str, Any]]) -> None:

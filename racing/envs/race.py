@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.envs.drivers import Drivers, LineFollowers, PolicyDrivers, spread_paces
-from racing.envs.sensors import SensorsTask
+from racing.envs.sensors import SensorsTask, values_alone
 from racing.envs.task import StepResult
 from racing.envs.vision import VisionTask
 from racing.errors import is_number, read_group, require, require_number
@@ -225,6 +225,22 @@ def alone(env: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "cars": 1} if "cars" in env else kept
 
 
+def has_others(env: Mapping[str, Any]) -> bool:
+    """Whether cars of a config group `env` race against anybody: alone, or of one car a race, they don't."""
+    mix = env.get("mix") or {"alone": 1}
+    return env.get("cars", 1) > 1 and any(share > 0 for kind, share in mix.items() if kind != "alone")
+
+
+def _senses(env: Mapping[str, Any]) -> str:
+    """Key of SENSES of a config group `env`, of races or of a lone car."""
+    return str(env.get("senses", "vision" if "frame_stack" in env else "sensors"))
+
+
+def sensors_alone(env: Mapping[str, Any]) -> int:
+    """How many values of the observation in a config group `env` are not of the opponents; 0: it is no vector."""
+    return values_alone(**env) if _senses(env) == "sensors" else 0
+
+
 def together(
     env: Mapping[str, Any],
     tracks: Sequence[Track],
@@ -241,11 +257,10 @@ def together(
     settings: arguments of SensorsTask or VisionTask that differ.
     Raises InputError for values out of range.
     """
-    senses = env.get("senses", "vision" if "frame_stack" in env else "sensors")
     kept = {key: value for key, value in env.items() if key not in NOT_OF_SENSES and not key.startswith("_")}
     race = read_group("race", {"wreck": "remove", **(env.get("race") or {}), **rules}, RaceConfig)
     given: dict[str, Any] = {**kept, **settings, "race": race}
-    made: SensorsTask | VisionTask = SENSES[senses](tracks, vehicle, races=races, cars=cars, **given)
+    made: SensorsTask | VisionTask = SENSES[_senses(env)](tracks, vehicle, races=races, cars=cars, **given)
     return made
 
 
@@ -254,9 +269,11 @@ def races_of_mix(mix: Mapping[str, float], learners: int, cars: int, pool: int) 
 
     mix: shares of the learner's cars by kind; any sum.
     learners: number of the learner's cars.
-    cars: of a race. Whole races are driven alone and against each other; opponents get the cars that are left.
+    cars: of a race. Whole races are driven alone and against each other; opponents get the cars that are left. Each
+    kind with a share has a race at least; but a single car of the learner's has a race of its own.
     pool: number of policies in the pool.
-    Raises InputError for shares that are none, and for a pool that nobody races against, or a share without pool.
+    Raises InputError for shares that are none, for a pool that nobody races against, or a share without pool, and for
+    too few cars.
     """
     require(isinstance(mix, Mapping), f"mix must be shares by kind of opponent, got {mix!r}; e.g. {{self: 1, line: 1}}")
     for kind, share in mix.items():
@@ -270,10 +287,17 @@ def races_of_mix(mix: Mapping[str, float], learners: int, cars: int, pool: int) 
     against = shares["line"] + shares["pool"]
     if learners == 1:  # a race of its own
         return (0, 0, int(shares["line"] > 0), int(shares["line"] == 0)) if against else (1, 0, 0, 0)
-    alone, own = (round(learners * shares[kind] / total / cars) for kind in ("alone", "self"))
-    if against == 0 or cars * (alone + own) > learners:
-        own = learners // cars - alone if shares["self"] else 0
-        alone = learners // cars - own
+    kinds = sum(shares[kind] > 0 for kind in ("line", "pool"))
+    parts, there = -(-kinds // cars), learners // cars  # as many cars as a race has, of the learner's
+    needed = parts + sum(shares[kind] > 0 for kind in ("alone", "self"))
+    rule = f"algo.n_envs must be {needed * cars} or more for a race of each kind in env.mix={dict(mix)}, got {learners}"
+    require(there >= needed, f"{rule}; raise it, or set shares to 0")
+    alone, own = (max(round(there * shares[kind] / total), int(shares[kind] > 0)) for kind in ("alone", "self"))
+    while alone + own > there - parts:
+        alone, own = (alone - 1, own) if alone > own else (alone, own - 1)
+    if kinds == 0:
+        alone, own = (alone, there - alone) if own else (there, 0)
     left = learners - cars * (alone + own)
-    line = round(left * shares["line"] / against) if against else 0
+    wanted = round(left * shares["line"] / against) if kinds else 0
+    line = min(max(wanted, int(shares["line"] > 0)), left - int(pool > 0))
     return alone, own, line, left - line

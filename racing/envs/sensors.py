@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from racing.envs.conditions import condition_facts, sense_conditions
 from racing.envs.opponents import ObservedOpponents, observe_opponents
+from racing.envs.racelines import LINES, centre_line, line_of
 from racing.envs.rendering import top_down
 from racing.envs.rewards import (
     CONDITION_TERMS,
@@ -22,22 +23,20 @@ from racing.envs.rewards import (
     reward_weights,
 )
 from racing.envs.task import StepResult
-from racing.errors import InputError, read_group, require, require_number
+from racing.errors import read_group, require, require_number
 from racing.sim.angles import radians
 from racing.sim.conditions.config import ConditionsConfig
 from racing.sim.episodes import EpisodeConfig
 from racing.sim.kernels.kernel import kernel
 from racing.sim.race.config import RaceConfig
 from racing.sim.records import Ending
-from racing.sim.speed_profile import speed_profile
-from racing.sim.track import Track, grip_along
+from racing.sim.track import Track
 from racing.sim.variation.config import VariationConfig, make_variation
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Raceline, RangeFinder, World
+from racing.sim.world import RangeFinder, World
 
 F = npt.NDArray[np.float32]
 MOTIONS = ("yaw_rate", "steering", "slip", "acceleration", "line_offset", "standing_time")
-LINES = ("centre", "reference", "optimal")
 LINE_OFFSET, STANDING_TIME = MOTIONS.index("line_offset"), MOTIONS.index("standing_time")
 LONGEST_STAND = np.float32(2)  # [s] that is told from longer ones
 LARGE_SLIP = 0.2  # [rad] that is scaled to 1
@@ -163,10 +162,10 @@ class SensorsTask:
             variation=randomize if isinstance(randomize, VariationConfig) else make_variation(randomize or {}),
             conditions=living,
             start_speeds=[raceline.speed for raceline in centre],
-            racelines=centre if line == "centre" else [_raceline(line, track, vehicle) for track in tracks],
+            racelines=centre if line == "centre" else [line_of(line, track, vehicle) for track in tracks],
             threads=threads,
         )
-        self.size_alone = rays + 2 + len(self.motion) + 2 * preview + len(living.sensed)
+        self.size_alone = values_alone(rays=rays, motion=motion, preview=preview, conditions=living)
         self.size = self.size_alone + len(self.observed.names)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.privileged_size: int | None = None
@@ -329,27 +328,17 @@ def randomized(drawn: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
     return {"randomize": {name: float(values[0]) for name, values in drawn.items()}} if drawn else {}
 
 
-def centre_line(track: Track, vehicle: Vehicle) -> Raceline:
-    """The centreline, as fast as the vehicle can follow it."""
-    grip = grip_along(track, track.points)
-    return Raceline(np.zeros(len(track.points)), speed_profile(track.curvature, track.spacing, vehicle, grip))
-
-
-def _raceline(line: str, track: Track, vehicle: Vehicle) -> Raceline:
-    """The line of the reference lap, or of the optimal one. Raises InputError where the latter cannot be had."""
-    from racing.tracks.optimal_lap.lap import NotSolved, optimal_lap  # solvers, only where the line is wanted
-    from racing.tracks.reference_lap import raceline_of, reference_lap
-
-    if line == "reference":
-        reference = reference_lap(track, vehicle)
-        return raceline_of(track, reference.points, reference.speed)
-    try:
-        lap = optimal_lap(track, vehicle)
-    except NotSolved as error:
-        raise InputError(
-            f"line=optimal must be a lap that is solved for, {track.name}: {error}; take reference"
-        ) from error
-    return raceline_of(track, lap.points, lap.speed)
+def values_alone(
+    *,
+    rays: int = 7,
+    motion: str | Sequence[str] = "yaw_rate",
+    preview: int = 0,
+    conditions: Mapping[str, Any] | ConditionsConfig | None = None,
+    **others: Any,
+) -> int:
+    """How many values a car observes of itself and the road. others: keys of the group `env` that do not matter."""
+    sensed = read_group("conditions", conditions or {}, ConditionsConfig).sensed
+    return rays + 2 + len(_motions(motion)) + 2 * preview + len(sensed)
 
 
 def _motions(names: Any) -> list[str]:

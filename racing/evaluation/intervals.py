@@ -24,6 +24,29 @@ def wilson(successes: float, trials: float) -> tuple[float, float]:
     return low, high
 
 
+def difference_interval(
+    first: Sequence[float], second: Sequence[float]
+) -> tuple[float | None, float | None, float | None]:
+    """Compute (difference, low, high) of the means of two samples by Welch's t (Biometrika 34, 1947).
+
+    Bounds are None where one has less than two values, all of it where one has none.
+    """
+    from scipy.special import stdtrit
+
+    if not first or not second:
+        return None, None, None
+    difference = float(np.mean(first) - np.mean(second))
+    counts = np.array([len(first), len(second)])
+    if counts.min() == 1:
+        return difference, None, None
+    errors = np.array([np.var(first, ddof=1), np.var(second, ddof=1)]) / counts  # squared
+    if errors.sum() == 0:
+        return difference, difference, difference
+    freedom = errors.sum() ** 2 / (errors**2 / (counts - 1)).sum()
+    half = float(stdtrit(freedom, 0.975)) * math.sqrt(errors.sum())
+    return difference, difference - half, difference + half
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
     """Compute (mean, low, high) with Student's t; bounds are None below two values, the mean without any."""
     from scipy.special import stdtrit

@@ -46,6 +46,7 @@ CONDITION_COLUMNS = {  # name -> unit; after COLUMNS, where something changes wh
     "damage": "1",  # 0 none, 1 ruined
     "grip": "1",  # factor on the tyres' friction that follows from these
 }
+UNITS = {**COLUMNS, **CONDITION_COLUMNS}
 _FIELDS = {"tyre_wear": "wear", "tyre_temperature": "temperature"}  # of records that are named otherwise
 _CAR = frozenset(records.car(np.float32).names or ())
 
@@ -88,12 +89,15 @@ def row_of(
     return out
 
 
-def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path) -> None:
-    """Write the episodes `tables` as one table: episode (index) and their columns; units in the fields' metadata."""
+def write_parquet(tables: Sequence[Mapping[str, Array]], path: Path, units: Mapping[str, str] = UNITS) -> None:
+    """Write the episodes `tables` as one table: episode (index) and their columns.
+
+    units: of all columns that there may be, by name; they are in the fields' metadata.
+    """
     import pyarrow
     import pyarrow.parquet
 
-    units = {"episode": "1", "time_s": "s", **COLUMNS, **CONDITION_COLUMNS}
+    units = {"episode": "1", "time_s": "s", **units}
     names = list(tables[0])
     columns = [np.repeat(np.arange(len(tables), dtype=np.int32), [len(table["time_s"]) for table in tables])]
     columns += [np.concatenate([table[name] for table in tables]) for name in names]

@@ -74,6 +74,7 @@ _TRAFFIC_REALS = (
     "closing",  # [m/s] fastest contact of the last step, 0: none
     "ran_into",  # [m/s] likewise, of those with the own nose
     "blame",  # [0, 1] for the contacts of the last step
+    "draft",  # [0, 1] of another car's slipstream, in the last step
     "faults",  # sum of the blame for all contacts since the start of the episode
 )
 _TRAFFIC_INTS = (
@@ -136,7 +137,7 @@ _RULE_REALS = (
 ).split()
 _RULE_INTS = "substeps laps max_steps min_steps stall_steps random_start seed first_car cars_per_race".split()
 
-_RACE_REALS = "restitution body_friction near window jitter grace spacing".split()
+_RACE_REALS = "restitution body_friction near window jitter grace spacing slipstream draft_speed draft_time".split()
 _RACE_INTS = "start wreck contact rays_see_cars together".split()
 
 

@@ -18,7 +18,7 @@ from racing.sim.conditions.config import EVER, ConditionsConfig
 from racing.sim.episodes import EpisodeConfig
 from racing.sim.joined import Joined
 from racing.sim.race import step as race_step
-from racing.sim.race.config import MOST_CARS, RaceConfig
+from racing.sim.race.config import DRAFT_LENGTHS, DRAFT_SPEED, MOST_CARS, RaceConfig
 from racing.sim.track import Track
 from racing.sim.variation.config import LIMITS, VariationConfig
 from racing.sim.variation.kernels import Vary
@@ -190,14 +190,18 @@ class World:
         return rules
 
     def _make_variations(self, shape: tuple[int, int]) -> None:
-        """What of the cars differs from the vehicle or changes, and their last commands; None where nothing does."""
+        """What of the cars differs from the vehicle or changes, and their last commands; None where nothing does.
+
+        A slipstream makes their drag differ.
+        """
         self.variations: Array | None = None
         self.final_variations: Array | None = None
         self._commands: Array | None = None
         self._vary: Vary | None = None
         self.conditions: Array | None = None
         self.final_conditions: Array | None = None
-        if not self.variation.names and not self.condition_rules.on:
+        drafts = self.cars_per_race > 1 and self.race.slipstream > 0
+        if not self.variation.names and not self.condition_rules.on and not drafts:
             return
         low, high = np.array([self.variation.bounds(name) for name in LIMITS], self.real).T.copy()
         longest = int(self.variation.bounds("command_delay")[1] / self.step_dt) + 1  # [environment steps]
@@ -309,7 +313,7 @@ class World:
         """Views of what changes; the seed does with `reseed`."""
         names = ["cars", "final_cars", "ranges", "final_ranges"]
         names += ["traffic", "final_traffic"] if self.cars_per_race > 1 else []
-        names += ["variations", "final_variations", "_commands"] if self.variations is not None else []
+        names += ["variations", "final_variations", "_commands"] if self._vary is not None else []
         names += ["conditions", "final_conditions"] if self.conditions is not None else []
         return {name.lstrip("_"): getattr(self, name) for name in names} | {"seed": self._rules["seed"]}
 
@@ -337,6 +341,8 @@ def pack_race(race: RaceConfig, vehicle: Vehicle, real: Any) -> Array:
     record["window"] = race.window or vehicle.sensor_range / 3
     record["jitter"] = race.jitter * vehicle.length
     record["spacing"] = race.spacing * vehicle.length
+    record["draft_speed"] = min(DRAFT_SPEED, 2 / 7 * vehicle.max_speed)
+    record["draft_time"] = DRAFT_LENGTHS * vehicle.length / vehicle.max_speed
     return record
 
 

@@ -12,6 +12,7 @@ from torch.backends import cudnn
 
 from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
+from racing.envs.race import has_others
 from racing.evaluation.evaluate import Policy, evaluate, evaluation_task
 from racing.evaluation.files import VIDEO, facts_of, write_files
 from racing.evaluation.race.driving import policy_entrant
@@ -165,7 +166,7 @@ def evaluate_policy(experiment: Experiment, seeds: int, *, telemetry: bool) -> E
     )
     driver = greedy(experiment.model)
     result = evaluate(driver, task, experiment.references, experiment.limits, telemetry=telemetry)
-    if config["env"].get("cars", 1) == 1:
+    if not has_others(config["env"]):
         return result
     return replace(result, summary={**result.summary, "race": _overtaking(experiment, driver, seeds)})
 

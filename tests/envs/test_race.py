@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from racing.config import compose
 from racing.envs.drivers import LineFollowers, PolicyDrivers
-from racing.envs.race import RaceTask, alone, races_of_mix, senses_of, together
+from racing.envs.race import RaceTask, alone, senses_of, sensors_alone, together
 from racing.envs.sensors import SensorsTask
 from racing.envs.task import DrivingTask
 from racing.errors import InputError
@@ -97,74 +99,6 @@ def test_alone_is_said_again_after_every_start(make):
         task.step_batch(np.tile([1.0, 1.0], (8, 1)))
         np.testing.assert_array_equal(task.world.traffic["alone"], expected)
     assert task.cars["episode"].max() >= 2
-
-
-# who races against whom
-
-
-@pytest.mark.parametrize(
-    ("mix", "learners", "cars", "pool", "races"),
-    [
-        ({"alone": 1}, 8, 4, 0, (2, 0, 0, 0)),
-        ({"self": 1}, 8, 4, 0, (0, 2, 0, 0)),
-        ({"line": 1}, 8, 4, 0, (0, 0, 8, 0)),
-        ({"pool": 1}, 8, 4, 1, (0, 0, 0, 8)),
-        ({"alone": 0.25, "self": 0.5, "line": 0.25, "pool": 0.0}, 256, 4, 0, (16, 32, 64, 0)),
-        ({"alone": 0.25, "self": 0.25, "line": 0.25, "pool": 0.25}, 64, 4, 3, (4, 4, 16, 16)),
-        ({"alone": 1, "self": 1, "line": 1, "pool": 1}, 64, 4, 3, (4, 4, 16, 16)),  # any sum
-        ({"line": 3, "pool": 1}, 8, 4, 1, (0, 0, 6, 2)),
-        ({"line": 1, "pool": 1}, 7, 1, 1, (0, 0, 4, 3)),
-        ({"alone": 1, "self": 1}, 4, 4, 0, (0, 1, 0, 0)),  # half a race each: one of the two has it
-        ({"alone": 1, "self": 1}, 12, 4, 0, (2, 1, 0, 0)),
-        ({"alone": 5, "self": 1}, 12, 4, 0, (2, 1, 0, 0)),
-        ({"alone": 1, "self": 1, "line": 1e-20}, 12, 4, 0, (2, 1, 0, 0)),
-        ({"self": 0.7, "line": 0.3}, 8, 4, 0, (0, 1, 4, 0)),  # whole races first, opponents get who is left
-        ({"alone": 0.45, "self": 0.45, "line": 0.1}, 12, 4, 0, (1, 1, 4, 0)),
-        ({"alone": 0.4, "self": 0.6, "line": 0}, 8, 1, 0, (3, 5, 0, 0)),
-        ({"alone": 1, "self": 2}, 1, 4, 0, (1, 0, 0, 0)),  # a single one has a race of its own
-        ({"self": 2, "line": 1}, 1, 4, 0, (0, 0, 1, 0)),
-        ({"self": 2, "pool": 1}, 1, 4, 2, (0, 0, 0, 1)),
-        ({"line": 1, "pool": 1}, 1, 4, 2, (0, 0, 1, 0)),
-    ],
-)
-def test_shares_of_the_learners_cars_become_races(mix, learners: int, cars: int, pool: int, races):
-    found = races_of_mix(mix, learners, cars, pool)
-    assert found == races
-    assert cars * sum(found[:2]) + sum(found[2:]) == (learners if learners > 1 else cars * found[0] + sum(found[2:]))
-
-
-def test_any_shares_give_every_car_of_the_learner_a_race():
-    generator = np.random.default_rng(0)
-    for _ in range(500):
-        cars = int(generator.integers(1, 9))
-        learners = cars * int(generator.integers(1, 9))
-        shares = generator.uniform(0, 1, 4) * (generator.uniform(0, 1, 4) < 0.7)
-        if learners == 1 or not shares.any():
-            continue
-        mix = dict(zip(("alone", "self", "line", "pool"), shares, strict=True))
-        found = races_of_mix(mix, learners, cars, int(shares[3] > 0))
-        assert min(found) >= 0
-        assert cars * sum(found[:2]) + sum(found[2:]) == learners
-        assert not any(number for number, share in zip(found, shares, strict=True) if share == 0)
-        wanted = learners * shares / shares.sum()
-        assert (np.abs(np.array(found[:2]) * cars - wanted[:2]) <= cars).all()
-
-
-@pytest.mark.parametrize(
-    ("mix", "pool", "says"),
-    [
-        ([1], 0, r"mix must be shares by kind of opponent, got \[1\]; e.g. {self: 1, line: 1}"),
-        ({"wall": 1}, 0, "mix.wall is no kind of opponent; use: alone, self, line, pool"),
-        ({"self": -1}, 0, r"mix.self must be a number in \[0, 1000000\], got -1; it is a share"),
-        ({"self": "most"}, 0, "mix.self must be a number"),
-        ({"self": 0}, 0, "mix must have a share above 0, got {'self': 0}; e.g. self: 1"),
-        ({"self": 1, "pool": 1}, 0, "mix.pool must be above 0 exactly where pool names policies, got 1 and 0 of them"),
-        ({"self": 1}, 2, "mix.pool must be above 0 exactly where pool names policies, got 0 and 2 of them; set both"),
-    ],
-)
-def test_shares_that_are_none(mix, pool: int, says: str):
-    with pytest.raises(InputError, match=says):
-        races_of_mix(mix, 8, 4, pool)
 
 
 # the learner's rows
@@ -388,3 +322,12 @@ def test_a_single_learner_races_against_opponents_or_alone(make):
         task.reset()
         assert task.step_batch(np.zeros((1, 2))).reward.shape == (1,)
         assert Ending(task.final_cars["ended"][0]) == Ending.RUNNING
+
+
+@pytest.mark.parametrize("changes", [[], ["env.rays=19", "env.preview=3"], ["env.motion=[slip,steering]"]])
+@pytest.mark.parametrize("group", ["mlp", "race", "race_vision"])
+def test_the_values_of_the_sensors_alone_are_counted_without_a_task(oval: Track, kart: Vehicle, group: str, changes):
+    env: Any = OmegaConf.to_container(compose("train", [f"env={group}", "++env.line=centre", *changes]).env)
+    task = together(env, [oval], kart, races=1, cars=2, rules={})
+    assert sensors_alone(env) == getattr(task, "size_alone", 0)
+    assert (sensors_alone(env) > 0) == (group != "race_vision")

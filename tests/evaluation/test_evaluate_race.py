@@ -37,7 +37,8 @@ def runs(outputs: Path, kart: Vehicle) -> list[RunDirectory]:
 
 def raced(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
     capsys.readouterr()
-    assert main(["evaluate", "env=race", "format=json", "laps=1", *arguments]) == 0
+    laps = [] if any(argument.startswith("laps=") for argument in arguments) else ["laps=1"]
+    assert main(["evaluate", "env=race", "format=json", *laps, *arguments]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -97,6 +98,23 @@ def test_follow_starts_behind_a_line_follower_and_defend_ahead(
     assert grids["defend"] == {(runs[1].name, "1"), (runs[1].name, "2")}  # against itself
 
 
+def test_time_lost_is_against_the_own_laps_alone_and_cars_may_differ(
+    runs: list[RunDirectory], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    options = [f"run={runs[0].path}", "episodes=3", "laps=2", "telemetry=false", "randomize.mass=[0.9,1.1]"]
+    said = raced(capsys, *options, "suites=[defend,alone]", f"out={tmp_path}")["suites"]
+    assert list(said) == ["defend", "alone"]
+    defend, alone = (said[suite][runs[0].name] for suite in ("defend", "alone"))
+    rows = [row for row in csv.DictReader((tmp_path / "defend.csv").open()) if row["entrant"] == runs[0].name]
+    laps = [float(row["lap_time_s"]) for row in rows if row["lap_time_s"]]
+    assert defend["time_lost_s"] == pytest.approx(sum(laps) / len(laps) - alone["lap_time_s"], abs=1e-6)
+    assert defend["time_lost_s_low"] < defend["time_lost_s"] < defend["time_lost_s_high"]
+    assert len({row["randomize_mass"] for row in rows}) == 6  # it defends against itself
+    assert all(0.9 <= float(row["randomize_mass"]) <= 1.1 for row in rows)
+    said = raced(capsys, *options, "suites=[defend]", f"out={tmp_path}")["suites"]
+    assert said["defend"][runs[0].name]["time_lost_s"] is None  # nobody drove alone
+
+
 def test_the_same_policy_twice_is_two_entrants(
     runs: list[RunDirectory], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -129,7 +147,7 @@ def test_the_table_has_a_column_for_each_entrant(
         (["env=race", "cars=2", "run=[a,b,c]"], "cars=2 must seat all 3 runs"),
         (["env=race", "driver=optimal"], "driver=optimal must be left away with env=race"),
         (["env=race", "format=csv"], "format must be table or json with env=race, got csv"),
-        (["env=race", "randomize.friction=[0.8,1]"], "randomize=.* must be left away with env=race"),
+        (["env=race", "sweep=friction"], "sweep=friction must be left away with env=race"),
     ],
 )
 def test_what_is_no_race_is_refused(arguments: list[str], says: str):

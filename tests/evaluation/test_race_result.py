@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from racing.evaluation.intervals import mean_interval, wilson
+from racing.evaluation.intervals import difference_interval, mean_interval, wilson
 from racing.evaluation.race.result import car_rows, summarise_races
 from racing.sim.records import Ending
-from tests.evaluation.test_races import touches, written
+from tests.evaluation.test_race_log import touches, written
 
 
 def two_races() -> list[dict[str, Any]]:
@@ -90,6 +91,32 @@ def test_the_summary_of_each_entrant_is_what_its_rows_give():
     assert b["contacts_per_km"] == pytest.approx(2.0)  # who went backwards has driven nothing
     assert b["closing_p95"] == pytest.approx(5.7)
     assert a["presence"] == pytest.approx((1 + 7 / 49) / 2)
+
+
+def test_time_lost_to_traffic_is_what_laps_take_longer_than_alone():
+    distance = np.zeros((9, 4, 2))
+    laps = [[[24.0, 26.0], [40.0]], [[26.0], []], [[27.0], [41.0]], [[], [42.0]]]
+    rows = car_rows(written(distance, laps=laps), ["a", "b"])
+    summary = summarise_races(rows, {"a": [24.0, 25.0, 24.5], "b": [40.0]})
+    a, b = summary["a"], summary["b"]
+    assert a["time_lost_s"] == pytest.approx((25 + 26 + 27) / 3 - 24.5)
+    assert (a["time_lost_s_low"], a["time_lost_s_high"]) == difference_interval([25, 26, 27], [24, 25, 24.5])[1:]
+    assert (b["time_lost_s"], b["time_lost_s_low"]) == (1.0, None)  # alone it has driven once
+    nobody = summarise_races(rows)["a"]
+    assert (nobody["time_lost_s"], nobody["time_lost_s_high"]) == (None, None)
+    assert summarise_races(rows, {"a": []})["a"]["time_lost_s"] is None
+
+
+def test_the_interval_of_a_difference_is_welch_s():
+    """As scipy has it; half of it is t(97.5 %, v) times the root of 1/3 + 1/12, and v = (5/12)^2 / (1/18 + 1/288)."""
+    first, second = [25.0, 26.0, 27.0], [24.0, 24.5, 25.0]
+    difference, low, high = difference_interval(first, second)
+    known = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    assert (difference, low, high) == pytest.approx((1.5, known.low, known.high))
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, (5 / 12) ** 2 / (1 / 18 + 1 / 288)) * (5 / 12) ** 0.5)
+    assert difference_interval([2.0, 2.0], [1.0, 1.0]) == (1.0, 1.0, 1.0)
+    assert difference_interval([2.0, 2.0], [1.0]) == (1.0, None, None)
+    assert difference_interval([], [1.0]) == (None, None, None)
 
 
 def test_an_entrant_with_several_cars_wins_a_race_once():

@@ -1,4 +1,4 @@
-"""Races for evaluation: what is counted, against series written by hand; races of drivers of known pace."""
+"""Races for evaluation: drivers of known pace, and all that is noted of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from omegaconf import OmegaConf
 from racing.config import compose
 from racing.evaluation.evaluate import Diverged
 from racing.evaluation.race.driving import (
-    CONTACT,
+    BRAKING,
+    RACE_COLUMNS,
     Entrant,
     RaceLog,
     Task,
     drive_races,
-    incident_points,
     line_entrant,
     order_of,
     overtakes,
@@ -25,105 +25,14 @@ from racing.evaluation.race.driving import (
     race_task,
 )
 from racing.evaluation.race.plots import X, Y
-from racing.evaluation.telemetry import COLUMNS
+from racing.evaluation.race.result import car_rows
+from racing.sim.kernels.rng import Draw, uniform
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
 from racing.tracks.optimal_lap.driver import best_driver
 from racing.tracks.optimal_lap.lap import limits
-
-DT, LENGTH, TOP = 0.1, 2.0, 35.0  # of the logs by hand: a second is ten steps
-NAN = np.nan
-
-
-def written(distance: Any, **changes: Any) -> RaceLog:
-    """A log of races whose cars were at distance (T, R, C) [m]; the rest is as if nothing happened."""
-    distance = np.asarray(distance, np.float32)
-    shape = distance.shape[1:]
-    calm = {
-        "who": np.tile(np.arange(shape[1]), (shape[0], 1)),
-        "place": np.argsort(np.argsort(-distance[0], axis=1), axis=1),
-        "distance": distance,
-        "telemetry": np.repeat(distance[..., None], len(COLUMNS), axis=-1),
-        "ended": np.full(shape, int(Ending.TIME_LIMIT)),
-        "time": np.full(shape, np.inf),
-        "laps": [[[] for _ in range(shape[1])] for _ in range(shape[0])],
-        "driven": np.zeros(shape),
-        "steps": np.full(shape, len(distance) - 1),
-        "near": np.zeros(shape, int),
-        "contacts": np.array([], CONTACT),
-        "step_dt": DT,
-        "length": LENGTH,
-        "top_speed": TOP,
-    }
-    return RaceLog(**{**calm, **changes})
-
-
-def leads(*parts: tuple[float, int]) -> RaceLog:
-    """A race of two: by how much [m] the second is ahead of the first, (lead, steps) each."""
-    lead = np.repeat([part[0] for part in parts], [part[1] for part in parts])
-    return written(np.stack([np.zeros(len(lead)), lead], axis=1)[:, None])
-
-
-# overtakes
-
-
-@pytest.mark.parametrize(
-    ("parts", "made", "lost"),
-    [
-        ([(-5, 3), (3, 10)], [0, 1], [1, 0]),
-        ([(-5, 3), (3, 9), (-1, 5)], [0, 0], [0, 0]),  # not for a second
-        ([(-5, 3), (3, 9), (1.9, 1), (3, 9)], [0, 0], [0, 0]),  # not for a second at a time
-        ([(-5, 3), (1.9, 50)], [0, 0], [0, 0]),  # not by a length
-        ([(-5, 3), (2, 10)], [0, 1], [1, 0]),  # by just that
-        ([(-5, 3), (3, 30), (-3, 30)], [1, 1], [1, 1]),  # taken back
-        ([(-5, 3), (3, 30), (-3, 9), (3, 30)], [0, 1], [1, 0]),  # not taken back for a second: passed once
-        ([(-5, 3), (3, 30), (-3, 10), (3, 30)], [1, 2], [2, 1]),
-        ([(-5, 3), (3, 5), (-3, 5)] * 4, [0, 0], [0, 0]),  # side by side
-        ([(5, 30)], [0, 0], [0, 0]),  # it started there
-        ([(-5, 3), (3, 5), (NAN, 50)], [0, 0], [0, 0]),  # one is out
-        ([(-5, 3), (3, 10), (NAN, 50)], [0, 1], [1, 0]),
-    ],
-)
-def test_who_overtakes_is_a_length_ahead_for_a_second_and_was_behind(parts, made: list[int], lost: list[int]):
-    assert [found.tolist() for found in overtakes(leads(*parts))] == [[made], [lost]]
-
-
-def test_each_pair_of_each_race_counts():
-    """In one race the last passes both others, in the other one nobody anybody."""
-    lead = np.linspace(-10, 20, 60)
-    first = np.stack([0 * lead, 0 * lead - 5, lead], axis=1)
-    log = written(np.stack([first, np.tile([0.0, -5.0, -10.0], (60, 1))], axis=1))
-    made, lost = overtakes(log)
-    assert made.tolist() == [[0, 0, 2], [0, 0, 0]]
-    assert lost.tolist() == [[1, 1, 0], [0, 0, 0]]
-
-
-# who was where
-
-
-def test_those_who_came_home_are_first_by_time_the_others_by_how_far_they_came():
-    distance = np.array([[[0, -2, -4, -6, -8]], [[100, 300, 90, 250, 310]], [[NAN, NAN, 200, NAN, 305]]])
-    log = written(distance, time=np.array([[41.5, np.inf, 40.0, np.inf, np.inf]]))
-    assert order_of(log).tolist() == [[2, 4, 1, 5, 3]]
-
-
-def touches(*contacts: tuple[Any, ...]) -> Any:
-    """(step, race, car, closing, blame) each."""
-    return np.array(
-        [(step, race, car, 0.0, 0.0, closing, blame) for step, race, car, closing, blame in contacts], CONTACT
-    )
-
-
-def test_incident_points_go_by_how_fast_they_closed_in():
-    closing = [0.0, 0.99, 1.0, 5.2, 5.3, 30]
-    log = written(np.zeros((2, 1, 2)), contacts=touches(*((0, 0, 0, speed, 1.0) for speed in closing)))
-    assert incident_points(log).tolist() == [1, 1, 2, 2, 4, 4]
-    assert incident_points(written(np.zeros((2, 1, 2)))).tolist() == []
-
-
-# races that are driven
 
 
 @pytest.fixture(scope="module")
@@ -199,13 +108,27 @@ def test_the_log_is_of_each_step_until_a_car_is_out(passing: RaceLog):
     for r, c in np.ndindex(2, 2):
         assert there[: passing.steps[r, c] + 1, r, c].all()
         assert (np.diff(passing.distance[: passing.steps[r, c] + 1, r, c]) > -0.1).all()
-    np.testing.assert_array_equal(np.isnan(passing.telemetry), np.repeat(~there[..., None], len(COLUMNS), axis=-1))
+    np.testing.assert_array_equal(np.isnan(passing.telemetry), np.repeat(~there[..., None], len(RACE_COLUMNS), axis=-1))
     home = np.isfinite(passing.time)
     assert (passing.time[home] <= passing.steps[home] * passing.step_dt).all()
     assert (passing.time[home] > (passing.steps[home] - 1) * passing.step_dt - 1e-3).all()
     assert (passing.distance[0] < 0).all()  # behind the line
     assert not len(passing.contacts)
     assert ((passing.near > 0) & (passing.near < passing.steps)).all()
+
+
+def test_telemetry_says_how_much_of_another_s_slipstream_a_car_had(task_of):
+    """The faster one comes past: it had some behind the other one, who has some from then on."""
+    task = task_of({"contact": False, "slipstream": 0.3}, laps=2, start="rolling")
+    log = drive_races(task, [blind(0.95), blind(0.7)], EACH_FIRST)
+    draft = log.telemetry[..., list(RACE_COLUMNS).index("draft")]
+    lead = log.distance[:, :, 0] - log.distance[:, :, 1]
+    seen = np.nan_to_num(draft)
+    assert (seen[..., 0][lead > 3] == 0).all()
+    assert (seen[..., 1][lead < -3] == 0).all()
+    assert seen.max() > 0.2
+    assert (seen[0] == 0).all()
+    assert not np.nanmax(drive_races(task_of(laps=1), [blind(0.9), blind(0.7)], EACH_FIRST).telemetry[..., -1])
 
 
 def test_who_brakes_behind_a_slower_one_stays_there(task_of):
@@ -238,8 +161,70 @@ def test_a_contact_is_written_down_for_both_and_the_blame_for_one(task_of):
     assert first["blame"][log.who[0, first["car"]] == 0] == 1  # who came from behind
     for car in (0, 1):  # each contact once: a car that touches another one in two steps on end touches it once
         assert (np.diff(log.contacts["step"][log.contacts["car"] == car]) > 1).all()
+    assert first["other"].tolist() == [1, 0]
     for one in first:
         assert (one["x"], one["y"]) == tuple(log.telemetry[one["step"], 0, one["car"], [X, Y]])
+
+
+def test_who_hits_two_at_once_has_two_contacts(task_of, monkeypatch: pytest.MonkeyPatch):
+    """Beside it another one touches it slower, and was not at fault; a contact that lasts is none."""
+    task = task_of(cars=3, races=1, laps=1)
+    real, step = task.step_batch, iter(range(1000))
+
+    def touched(actions: np.ndarray) -> Any:
+        result, there = real(actions), task.world.final_traffic[0]
+        for name in ("contact_with", "closing", "blame"):
+            there[name] = 0
+        n = next(step)
+        if n in (5, 6):
+            there["contact_with"], there["closing"], there["blame"] = [6, 1, 1], [8.0, 8.0, 2.0], [1.0, 0.0, 1.0]
+        if n == 9:
+            there["contact_with"], there["closing"], there["blame"] = [2, 1, 0], [3.0, 3.0, 0.0], [0.5, 0.5, 0.0]
+        return result
+
+    monkeypatch.setattr(task, "step_batch", touched)
+    log = drive_races(task, [constant(0.0, 0.1)], np.zeros((1, 3), int))
+    found = [tuple(one[name] for name in ("step", "car", "other", "closing", "blame")) for one in log.contacts]
+    assert found == [
+        (6, 0, 1, 8.0, 1.0),
+        (6, 0, 2, 2.0, 0.0),  # the third one says that it was its own fault
+        (6, 1, 0, 8.0, 0.0),
+        (6, 2, 0, 2.0, 1.0),
+        (10, 0, 1, 3.0, 0.5),
+        (10, 1, 0, 3.0, 0.5),
+    ]
+
+
+def test_all_contacts_of_a_crowd_are_written_down(task_of):
+    task = task_of(cars=8, races=4, laps=1, start="rolling", spacing=1.0)
+    counted = np.zeros((4, 8), int)
+    real = task.step_batch
+
+    def counting(actions: np.ndarray) -> Any:
+        result = real(actions)
+        counted[:] = np.maximum(counted, task.world.final_traffic["contacts"])
+        return result
+
+    task.step_batch = counting  # type: ignore[method-assign]
+    log = drive_races(task, [blind(0.9), blind(0.5)], np.tile([0, 1], (4, 4)))
+    mine = [[((log.contacts["race"] == r) & (log.contacts["car"] == c)).sum() for c in range(8)] for r in range(4)]
+    assert mine == counted.tolist()
+    moments = log.contacts[["step", "race", "car"]]
+    assert len(np.unique(moments)) < len(moments)  # somebody hit two at once
+
+
+def test_cars_differ_as_the_evaluation_says_not_as_training_did(oval: Track, kart: Vehicle, task_of):
+    task = task_of(randomize={"mass": [0.8, 1.2], "drag": 2.0})
+    log = drive_races(task, [constant(0.0, 0.1)], np.zeros((2, 2), int))
+    assert set(log.drawn) == {"mass", "drag"}
+    assert log.drawn["mass"].shape == (2, 2)
+    assert len(np.unique(log.drawn["mass"])) == 4
+    assert (log.drawn["drag"] == 2).all()
+    row = car_rows(log, ["a"])[1]
+    assert (row["randomize_mass"], row["randomize_drag"]) == (log.drawn["mass"][0, 1], 2.0)
+    env = {"line": "centre", "randomize": {"mass": [0.5, 2.0]}}
+    size = {"races": 1, "cars": 2, "start": "grid", "laps": 1, "reference": 20.0, "seed": 0}
+    assert race_task(env, oval, kart, **size).world.variation.names == []
 
 
 def test_everyone_drives_its_own_cars_while_they_race(task_of):
@@ -285,25 +270,30 @@ def test_a_policy_sees_its_own_rows_and_as_many_values_as_it_reads(task_of):
     assert task.size == task.size_alone + 7
 
 
-def test_it_may_brake_by_surprise(task_of):
-    task = task_of(races=1, laps=1)
-    drive = line_entrant(0.8, brakes_at=(2.0, 3.0)).make(task, np.arange(2))
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_may_brake_by_surprise_at_a_time_that_is_drawn_for_each_race(task_of, seed: int):
+    task = task_of(races=6, laps=1, seed=seed)
+    first = 2 * np.arange(6) + np.arange(6) % 2  # they start in front, the others stay where they are
+    drive = line_entrant(0.8, brakes=(2.0, 3.0)).make(task, first)
     assert line_entrant(0.8).name == "line 0.8"
     task.world.restart_all()
     task.reset()
     throttle = []
-    for _ in range(40):
-        actions = drive(np.arange(2), None)
-        throttle.append(actions[:, 1])
-        task.step_batch(actions)
-    throttle = np.array(throttle)
-    assert (throttle[20:30] == -1).all()
-    assert (throttle[:20] > 0).all()
-    assert (throttle[31:] > 0).all()
-    assert drive(np.array([1]), None).shape == (1, 2)
+    asked = np.zeros((12, 2))
+    for _ in range(50):
+        asked[first] = drive(first, None)
+        throttle.append(asked[first, 1])
+        task.step_batch(asked)
+    brakes = np.array(throttle) == -1
+    drawn = [2.0 + float(uniform(int(task.world.rules["seed"]), race, 0, Draw.BRAKING)) for race in range(6)]
+    begin = np.ceil(np.array(drawn) / task.world.step_dt - 1e-3)
+    assert (brakes.argmax(axis=0) == begin).all()
+    assert (brakes.sum(axis=0) == round(BRAKING / task.world.step_dt)).all()
+    assert len(set(begin)) > 2
+    assert drive(first[1:2], None).shape == (1, 2)
 
 
-@pytest.mark.parametrize("value", [NAN, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_entrant_whose_actions_are_no_numbers_is_refused(task_of, value: float):
     with pytest.raises(Diverged, match="an entrant's actions are not numbers"):
         drive_races(task_of(), [constant(0.0, 0.5), constant(0.0, value)], EACH_FIRST)

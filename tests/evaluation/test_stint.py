@@ -12,11 +12,11 @@ import pytest
 from racing.config import compose_run
 from racing.evaluation.evaluate import evaluate, evaluation_task
 from racing.evaluation.files import write_files
-from racing.evaluation.race.driving import drive_races, line_entrant, race_task
+from racing.evaluation.race.driving import drive_races, line_entrant, race_columns, race_task
 from racing.evaluation.result import Evaluation
 from racing.evaluation.seeds import TEST_SEEDS
 from racing.evaluation.stint import stint_facts, stint_means
-from racing.evaluation.telemetry import COLUMNS, CONDITION_COLUMNS, columns_of
+from racing.evaluation.telemetry import COLUMNS, CONDITION_COLUMNS
 from racing.sim import records
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
@@ -108,7 +108,7 @@ def test_races_keep_them_too_and_stops_count_in_the_time_of_a_race(wavy: Track, 
         task = race_task(env, wavy, kart, races=1, cars=2, start="grid", laps=2, reference=REFERENCE, seed=3)
         logs.append(drive_races(task, [line_entrant(0.8)], np.zeros((1, 2), int)))
     plain, stopped = logs
-    assert list(columns_of(plain.telemetry))[-1] == "grip"
+    assert list(race_columns(plain.telemetry))[-2:] == ["damage", "grip"]
     assert np.isfinite(plain.time).all()
     np.testing.assert_allclose(stopped.time, plain.time + 30.0, atol=0.2)
     np.testing.assert_allclose([times[0] for times in stopped.laps[0]], [t[0] + 30.0 for t in plain.laps[0]], atol=0.2)

@@ -9,7 +9,10 @@ import pytest
 
 from racing.evaluation.seeds import TEST_SEEDS, VALIDATION_SEEDS
 from racing.runs.checkpoints import Checkpoints
+from racing.runs.metrics import rank
 from racing.training import session
+from racing.training.build import build_experiment
+from racing.training.resolve import resolve
 from racing.training.trainer import train
 from tests.training.test_resolve import composed
 
@@ -52,3 +55,15 @@ def test_what_it_reaches_first_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
     lines = [json.loads(line) for line in (run.path / "journal.jsonl").read_text().splitlines()]
     events = [line for line in lines if line["kind"] == "event"]
     assert [line["step"] for line in events if line["name"] in ("all_finished", "near_limit")] == [4096, 8192]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mix", "races"), [("{alone:1,self:0,line:0}", False), ("{alone:1,self:1,line:0}", True)])
+def test_who_races_against_nobody_is_not_judged_by_overtaking(tmp_path: Path, mix: str, races: bool):
+    """Else a first phase that learns to drive alone would keep whatever came past a slower car by chance."""
+    settings = ["env=race", "env.cars=2", f"env.mix={mix}", "algo.n_envs=64", "eval.episodes=2", "eval.laps=1"]
+    experiment = build_experiment(resolve(composed(tmp_path, *settings)))
+    summary = session.evaluate_policy(experiment, VALIDATION_SEEDS, telemetry=False).summary
+    assert ("race" in summary) is races
+    summary["finish_rate"] = 1.0
+    assert rank(summary)[0] == (0.0 if races else 1.0)  # untrained, it overtakes nobody

@@ -44,7 +44,7 @@ def races(options: Mapping[str, Any]) -> Result:
 def world_of(options: Mapping[str, Any], count: int, cars: int, threads: int, first: int = 0) -> World:
     """`count` races of the first vehicle on the track, with the rays of `racing bench sim`."""
     from racing.commands.bench.simulator import vehicle_called
-    from racing.envs.sensors import centre_line
+    from racing.envs.racelines import centre_line
     from racing.sim.episodes import EpisodeConfig
     from racing.sim.world import RangeFinder, World
     from racing.tracks.catalog import load_track

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from racing.evaluation.race.driving import RaceLog
+from racing.evaluation.race.driving import RACE_COLUMNS, RaceLog, race_columns
 from racing.evaluation.race.result import write_races
-from racing.evaluation.telemetry import columns_of, write_parquet
+from racing.evaluation.telemetry import CONDITION_COLUMNS, write_parquet
 from racing.sim.track import Track
 
 
@@ -26,7 +26,7 @@ def write_race_files(
 ) -> list[Path]:
     """Write LABEL.csv, one row per car and race, and with telemetry LABEL.parquet and two pictures; returns the paths.
 
-    LABEL.parquet: racing.evaluation.telemetry; `episode` is the number of the row in LABEL.csv.
+    LABEL.parquet: racing.evaluation.race.driving.RaceLog.telemetry; `episode` is the number of the row in LABEL.csv.
     LABEL_positions.png: positions over time in the liveliest race. LABEL_contacts.png: where cars touched, in all.
     rows: of racing.evaluation.race.result.car_rows. names: of the entrants.
     """
@@ -37,7 +37,8 @@ def write_race_files(
     from racing.evaluation.race.plots import contacts_picture, positions_picture
 
     table, positions, contacts = (folder / f"{label}{end}" for end in (".parquet", "_positions.png", "_contacts.png"))
-    write_parquet([telemetry_of_car(log, *place) for place in np.ndindex(*log.who.shape)], table)
+    units = {**RACE_COLUMNS, **CONDITION_COLUMNS}
+    write_parquet([telemetry_of_car(log, *place) for place in np.ndindex(*log.who.shape)], table, units)
     positions_picture(log, liveliest(log, rows), names, label, positions)
     contacts_picture(track, log, label, contacts)
     return [sheet, table, positions, contacts]
@@ -52,7 +53,7 @@ def liveliest(log: RaceLog, rows: Sequence[Mapping[str, Any]]) -> int:
 
 
 def telemetry_of_car(log: RaceLog, race: int, car: int) -> dict[str, Any]:
-    """Columns of a car's race, start to end: time_s [s] and those of the telemetry."""
+    """Columns of a car's race, start to end: time_s [s] and those of its telemetry."""
     way = log.telemetry[: log.steps[race, car] + 1, race, car]
     time = (np.arange(len(way)) * log.step_dt).astype(np.float32)
-    return {"time_s": time} | columns_of(way)
+    return {"time_s": time} | race_columns(way)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.evaluation.intervals import mean_interval, wilson
+from racing.evaluation.intervals import difference_interval, mean_interval, wilson
 from racing.evaluation.race.driving import RaceLog, incident_points, order_of, overtakes
 from racing.files import write_atomic
 from racing.sim.records import Ending
@@ -28,7 +28,8 @@ def car_rows(log: RaceLog, names: Sequence[str], reference: float | None = None)
     race, car (slot), entrant, grid (starting place from 1), position (at the end), ended
     (racing.sim.records.Ending.label), finished (neither left the road nor gave up), time_s (None if it did not come
     home), lap_time_s (mean flying lap) and its lap_ratio, distance_m; overtakes and overtaken; contacts, at_fault (sum
-    of the blame for them), incident_points, closing (fastest [m/s]); presence (share of steps with another car near).
+    of the blame for them), incident_points, closing (fastest [m/s]); presence (share of steps with another car near);
+    randomize_NAME of what was drawn for it.
     """
     order, (made, lost) = order_of(log), overtakes(log)
     points, touches, rows = incident_points(log), log.contacts, []
@@ -56,18 +57,24 @@ def car_rows(log: RaceLog, names: Sequence[str], reference: float | None = None)
                 "incident_points": int(points[mine].sum()),
                 "closing": float(touches["closing"][mine].max(initial=0)),
                 "presence": float(log.near[r, c] / max(log.steps[r, c], 1)),
+                **{f"randomize_{name}": float(values[r, c]) for name, values in log.drawn.items()},
             }
         )
     return rows
 
 
-def summarise_races(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def summarise_races(
+    rows: Sequence[dict[str, Any]], alone: Mapping[str, Sequence[float]] | None = None
+) -> dict[str, dict[str, Any]]:
     """By entrant; NAME_low and NAME_high bound a 95 % interval, None where there is nothing to average.
+
+    alone: laps [s] of entrants that had the road for themselves, by name.
 
     races, cars (in all of them); win_share (of the races that it took part in, by any of its cars) and finish_rate
     (Wilson); overtake_rate (share of its cars that overtook at least once), clean_rate (that were not at fault in any
     contact) and success_rate (that overtook, were not at fault and finished), likewise; position, overtakes, overtaken,
-    lap_ratio (means of its cars, Student's t); per km driven contacts_per_km, faults_per_km, incidents_per_km;
+    lap_ratio (means of its cars, Student's t); time_lost_s (its cars' laps less those alone, [s] per lap, Welch's t);
+    per km driven contacts_per_km, faults_per_km, incidents_per_km;
     closing_p95 [m/s] over its cars; presence (mean).
     """
     out = {}
@@ -86,6 +93,9 @@ def summarise_races(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]
         for key in ("position", "overtakes", "overtaken", "lap_ratio"):
             mean, low, high = mean_interval([row[key] for row in mine if row[key] is not None])
             values |= {key: mean, f"{key}_low": low, f"{key}_high": high}
+        laps = [row["lap_time_s"] for row in mine if row["lap_time_s"] is not None]
+        lost = difference_interval(laps, (alone or {}).get(name, ()))
+        values |= dict(zip(("time_lost_s", "time_lost_s_low", "time_lost_s_high"), lost, strict=True))
         for key, counted in (("contacts", "contacts"), ("faults", "at_fault"), ("incidents", "incident_points")):
             values[f"{key}_per_km"] = sum(row[counted] for row in mine) / kilometres
         values["closing_p95"] = float(np.percentile([row["closing"] for row in mine], 95))

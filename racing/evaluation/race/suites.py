@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,24 @@ from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 
 PACE = 0.85  # of the line follower that is put ahead
-BRAKES = (3.0, 4.5)  # [s] when it brakes fully, and when it lets go
+BRAKES = (2.0, 8.0)  # [s] between which it begins to brake fully
 BEHIND = 8.0  # [car lengths] from middle to middle that one of two cars starts behind the other
+GRID = 2.0  # [car lengths] from a place of the grid to the next one, on the other side
 CARS = 4  # in a grid of one entrant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where races are driven, and what cars sense. reference: reference lap [s]. env: config group."""
+    """Where races are driven, and what cars sense. reference: reference lap [s]. env: config group.
+
+    randomize: keys of `env.randomize` that the races are about.
+    """
 
     track: Track
     vehicle: Vehicle
     reference: float
     env: Mapping[str, Any]
+    randomize: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +57,23 @@ def drive_suite(
 ) -> list[Driven]:
     """Drive a suite of racing.evaluation.seeds.SUITES: all entrants together in a grid, else one after another.
 
-    follow: each starts behind a line follower at PACE. braking: likewise, and that one brakes fully once. defend: each
-    starts ahead of the next entrant, or of itself. grid: all start from standing, the places go round.
+    follow: each starts behind a line follower at PACE. braking: likewise, and that one brakes fully once,
+    some time. defend: each starts ahead of the next entrant, or of itself. grid: all start in a grid, standing or
+    rolling; the places go round.
 
     races: of each. cars: in the grid; None: one for each entrant, CARS for a single one.
     """
 
     def drive(together: Sequence[Entrant], tested: Sequence[Entrant], who: Any, start: Mapping[str, Any]) -> Driven:
         size = {"races": races, "cars": who.shape[1], "laps": laps, "seed": seed, "threads": threads, **start}
+        size["randomize"] = place.randomize
         task = race_task(place.env, place.track, place.vehicle, reference=place.reference, **size)
         return Driven(task=task, log=drive_races(task, together, who), entrants=together, tested=tested)
 
     if suite == "grid":
         count = cars or (len(entrants) if len(entrants) > 1 else CARS)
-        return [drive(entrants, entrants, np.tile(np.arange(count) % len(entrants), (races, 1)), {"start": "grid"})]
+        apart: dict[str, Any] = {"start": "mixed", "spacing": GRID}
+        return [drive(entrants, entrants, np.tile(np.arange(count) % len(entrants), (races, 1)), apart)]
     apart = {"start": "rolling", "spacing": BEHIND / 2}
     ahead = (np.arange(2) + np.arange(races)[:, None]) % 2 == 0  # slots that start in front
     out = []

@@ -30,6 +30,8 @@ class Draw(IntEnum):
     NEAR = 7  # whether a car respawns behind another,
     NEAR_WHOM = 8  # which one,
     NEAR_GAP = 9  # and how far
+    RACE_START = 10  # which of two kinds it is; the key is the race
+    BRAKING = 11  # when the car ahead brakes, in a suite of races; the key is the race
     CAMERA_HEIGHT = 16
     CAMERA_PITCH = 17
     CAMERA_YAW = 18

@@ -9,6 +9,8 @@ from racing.errors import require, require_number
 from racing.sim.vehicle import Vehicle
 
 MOST_CARS = 16  # of a race
+DRAFT_SPEED = 10.0  # [m/s] above which there is slipstream; of slower vehicles two sevenths of top speed, as of a kart
+DRAFT_LENGTHS = 4.5  # [car lengths] behind a car at top speed it has fallen to 1/e; in proportion to its speed
 
 
 class Start(IntEnum):
@@ -17,6 +19,7 @@ class Start(IntEnum):
     SCATTERED = 0  # one behind the other over a quarter of the lap
     GRID = 1  # from standing behind the start line, in two staggered columns; the rows' order changes with every race
     ROLLING = 2  # likewise, with twice the distance, at speed, anywhere on the lap
+    MIXED = 3  # one of these two, drawn for each race
 
 
 class Wreck(IntEnum):
@@ -41,6 +44,8 @@ class RaceConfig:
     window: [m] along the track within which others count as near; 0: a third of the vehicle's sensor_range.
     spacing: [car lengths] from a place of the grid to the next one, on the other side, >= 1; twice that when rolling.
     jitter: [car lengths] that a car of a grid stands behind its place, at most; how far is drawn.
+    slipstream: share of the airspeed that a car is spared straight behind another one's tail, [0, 1]; its drag goes
+    with the square of the rest. 0: none, 0.3 is usual.
     grace: share of the winner's time that the others still have when it has finished, >= 0.
     Raises InputError for values out of range.
     """
@@ -55,6 +60,7 @@ class RaceConfig:
     window: float = 0.0
     spacing: float = 1.25
     jitter: float = 0.0
+    slipstream: float = 0.0
     grace: float = 0.2
 
     def __post_init__(self) -> None:
@@ -75,6 +81,7 @@ class RaceConfig:
         require_number("window", self.window, 0, 10_000, unit="m", remedy="0: a third of the sensor range")
         require_number("spacing", self.spacing, 1, 100, unit="car lengths", remedy="1.25 is the default")
         require_number("jitter", self.jitter, 0, 1, remedy="it is a share of a car's length")
+        require_number("slipstream", self.slipstream, 0, 1, remedy="0: none, 0.3 is usual")
         require_number("grace", self.grace, 0, 100, remedy="0.2 is the default")
 
     @property
@@ -84,6 +91,9 @@ class RaceConfig:
 
     def check_vehicle(self, vehicle: Vehicle) -> None:
         """Raise InputError where such cars cannot race so."""
+        drags = vehicle.model == "saturated" and vehicle.drag > 0
+        rule = f"race.slipstream must be 0 for {vehicle.name}, which has no drag"
+        require(drags or self.slipstream == 0, f"{rule}, got {self.slipstream}; set it to 0, or take another vehicle")
         if not self.contact:
             return
         rubs = vehicle.model == "kinematic" and self.body_friction > 0

@@ -12,7 +12,7 @@ from racing.sim.race.traffic import GONE, RACING, is_met
 from racing.sim.step import put_at, race_of, start_at
 
 ZERO, HALF, ONE, TWO = real(0), real(0.5), real(1), real(2)
-GRID, ROLLING = int(Start.GRID), int(Start.ROLLING)
+GRID, ROLLING, MIXED = int(Start.GRID), int(Start.ROLLING), int(Start.MIXED)
 COLUMN = real(0.5)  # of the room beside the centreline, to which the columns of a grid are offset
 TRIES = 16  # places that are drawn before the middle of the largest gap is taken
 ROOM = TWO  # [car lengths] along the track, and straight, that a respawned car has to all others at least
@@ -28,8 +28,10 @@ def start_race(first, count, cars, traffic, points, gates, tracks, rules, race):
     number = race_of(first, rules)
     track = tracks[number % len(tracks)]
     episode = cars[first].episode + 1
-    line = ZERO
-    if rules.random_start and race.start != GRID:
+    start, line = int(race.start), ZERO
+    if start == MIXED:
+        start = ROLLING if uniform(rules.seed, number, episode, Draw.RACE_START) < HALF else GRID
+    if rules.random_start and start != GRID:
         line = uniform(rules.seed, number, episode, Draw.START_PLACE) * track.length
     pace = rules.start_speed_low + (rules.start_speed_high - rules.start_speed_low) * uniform(
         rules.seed, number, episode, Draw.RACE_SPEED
@@ -38,15 +40,15 @@ def start_race(first, count, cars, traffic, points, gates, tracks, rules, race):
     for k in range(count):
         i, car = first + k, cars[first + k]
         place = (k + number + episode) % count
-        if race.start == GRID or race.start == ROLLING:
-            behind = real(place + 1) * race.spacing * (ONE if race.start == GRID else TWO)
+        if start in (GRID, ROLLING):
+            behind = real(place + 1) * race.spacing * (ONE if start == GRID else TWO)
             behind += race.jitter * uniform(rules.seed, i + rules.first_car, episode, Draw.START_SPEED)
             along = on_lap(line - behind, track.length)
             here = points[track.point_start + int(along / track.spacing) % track.point_count]
             left = place % 2 == 0
             lateral = COLUMN * max((here.left if left else here.right) - rules.margin, ZERO)
             lateral = lateral if left else -lateral
-            put_at(car, i, along, lateral, ZERO, ZERO if race.start == GRID else pace, points, gates, tracks, rules)
+            put_at(car, i, along, lateral, ZERO, ZERO if start == GRID else pace, points, gates, tracks, rules)
         else:
             behind = real(place) * track.length / real(4 * count)
             start_at(car, i, on_lap(line - behind, track.length), points, gates, tracks, rules)
@@ -62,7 +64,7 @@ def start_race(first, count, cars, traffic, points, gates, tracks, rules, race):
 def clear(here):
     """Begin a traffic record anew: a car that races and has met nobody."""
     here.distance = here.gap_ahead = here.gap_behind = here.won = ZERO
-    here.closing = here.ran_into = here.blame = here.faults = ZERO
+    here.closing = here.ran_into = here.blame = here.faults = here.draft = ZERO
     here.state, here.rank, here.contact_with, here.contacts, here.steps_near = RACING, 1, 0, 0, 0
 
 

@@ -13,6 +13,7 @@ from racing.sim.kernels.lanes import LANES
 from racing.sim.race.bodies import touch
 from racing.sim.race.config import MOST_CARS, Wreck
 from racing.sim.race.contact import BODY_ROWS, CONTACT_COLUMNS
+from racing.sim.race.slipstream import shelter
 from racing.sim.race.starts import respawn, start_race
 from racing.sim.race.traffic import GONE, RACING, STOPPED, look_around, see_cars
 from racing.sim.rays import scan
@@ -78,19 +79,11 @@ def step_races(
     block = np.zeros((BLOCK_ROWS, LANES), ranges.dtype)
     bodies = np.zeros((BODY_ROWS, MOST_CARS), ranges.dtype)
     contacts = np.zeros((PAIRS, CONTACT_COLUMNS), ranges.dtype)
+    work = (block, bodies, contacts)
     for number in range(first, last, LANES // count):
         races = min(LANES // count, last - number)
-        work = (block, bodies, contacts)
         drive_races(number * count, races, actions, cars, traffic, vehicle, rules, race, work, tracks, grip, vary)
-        for j in range(races * count):
-            i = number * count + j
-            if traffic[i].state == RACING:
-                keep_up(cars[i], points, gates, grid, tracks, rules, block[X_BEFORE, j], block[Y_BEFORE, j])
-                traffic[i].distance += cars[i].progress_delta
-                if vary is not None:
-                    variation.develop(i, cars, traffic[i].closing, points, tracks, vary, rules)
-            else:
-                cars[i].s = locate_car(cars[i], points, tracks[cars[i].track])
+        place(number * count, races * count, cars, traffic, points, gates, grid, tracks, rules, block, vary)
     for number in range(first, last):
         look_around(number * count, count, cars, traffic, tracks, race.window)
         for i in range(number * count, number * count + count):
@@ -99,21 +92,40 @@ def step_races(
         if race.together:
             wave_off(number * count, count, cars, rules, race)
     see(np.arange(first * count, last * count), cars, traffic, points, grid, tracks, vehicle, rules, race, ranges, vary)
-    again = np.empty((last - first) * count, np.int64)
-    restarts = 0
+    again, restarts = np.empty((last - first) * count, np.int64), 0
     for number in range(first, last):
-        for i in range(number * count, number * count + count):
-            final_cars[i], final_traffic[i] = cars[i], traffic[i]
-            if vary is not None:
-                variation.keep_last(i, vary)
-            if cars[i].ended != Ending.RUNNING:
-                final_ranges[i] = ranges[i]
+        keep(number * count, count, cars, final_cars, traffic, final_traffic, ranges, final_ranges, vary)
         if start_again(number * count, count, cars, traffic, points, gates, tracks, vehicle, rules, race):
             look_around(number * count, count, cars, traffic, tracks, race.window)
             for i in range(number * count, number * count + count):
                 again[restarts] = i
                 restarts += 1
     see(again[:restarts], cars, traffic, points, grid, tracks, vehicle, rules, race, ranges, vary)
+
+
+@kernel
+def place(first, count, cars, traffic, points, gates, grid, tracks, rules, block, vary):
+    """Bring places, progress and endings of cars first..first+count-1, a block, up to date after they moved."""
+    for j in range(count):
+        car, here = cars[first + j], traffic[first + j]
+        if here.state == RACING:
+            keep_up(car, points, gates, grid, tracks, rules, block[X_BEFORE, j], block[Y_BEFORE, j])
+            here.distance += car.progress_delta
+            if vary is not None:
+                variation.develop(first + j, cars, here.closing, points, tracks, vary, rules)
+        else:
+            car.s = locate_car(car, points, tracks[car.track])
+
+
+@kernel
+def keep(first, count, cars, final_cars, traffic, final_traffic, ranges, final_ranges, vary):
+    """Copy how cars first..first+count-1 are before restarts; their rays where an episode ended."""
+    for i in range(first, first + count):
+        final_cars[i], final_traffic[i] = cars[i], traffic[i]
+        if vary is not None:
+            variation.keep_last(i, vary)
+        if cars[i].ended != Ending.RUNNING:
+            final_ranges[i] = ranges[i]
 
 
 @kernel
@@ -134,6 +146,9 @@ def drive_races(first, races, actions, cars, traffic, vehicle, rules, race, work
             block[STEER_TARGET, j], block[DEMAND, j] = ZERO, -vehicle.max_brake
             if vary is not None:
                 variation.halt(vehicle, block[VARIED:], j)
+    if vary is not None and race.slipstream > ZERO:
+        for k in range(races):
+            shelter(first + k * count, count, cars, traffic, vehicle, race, block[VARIED:], k * count)
     for number in range(rules.substeps):
         move(cars, first, races * count, vehicle, rules, block, tracks, grip, vary, number)
         if race.contact:
