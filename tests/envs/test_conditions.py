@@ -126,11 +126,11 @@ def test_the_group_of_conf_is_what_earlier_versions_did(wavy: Track, kart: Vehic
 @pytest.mark.parametrize("name", ["stint", "rain", "drying", "damage"])
 def test_each_choice_of_conf_drives(wavy: Track, kart: Vehicle, name: str):
     cfg = compose("train", [f"conditions={name}", "env=race"])
-    task = build(cfg.env)(tracks=[wavy], vehicle=kart, races=8)
+    task = build(cfg.env)(tracks=[wavy], vehicle=kart, races=12)
     assert isinstance(task, RaceTask)
     assert task.world.conditions is not None
     task.reset()
-    step = task.step_batch(np.zeros((8, 2), np.float32))
+    step = task.step_batch(np.zeros((12, 2), np.float32))
     assert np.isfinite(step.observation).all()
     assert set(task.world.condition_rules.sensed) <= set(task.task.observation_names)
 
