@@ -12,7 +12,23 @@ import torch as th
 from cmaes import CMA, SepCMA
 
 F64 = npt.NDArray[np.float64]
+LEAST_VARIANCE = 1e-16
 NOT_STATE = "_rng"  # of the package's classes: draws are a function of the seed and the generation
+
+
+class WholeCMA(CMA):
+    """The package's, its covariance taken apart by torch, which uses as many threads as the configuration says.
+
+    numpy uses all cores, waits for those that are busy, and its last bits depend on their number.
+    """
+
+    def _eigen_decomposition(self) -> tuple[F64, F64]:
+        """(d, d) axes of the distribution, as columns, and (d,) the standard deviations along them."""
+        if self._B is None or self._D is None:
+            variances, axes = th.linalg.eigh(th.from_numpy((self._C + self._C.T) / 2))
+            self._B, self._D = axes.numpy(), np.sqrt(np.maximum(variances.numpy(), LEAST_VARIANCE))
+            self._C = (self._B * self._D**2) @ self._B.T
+        return self._B, self._D
 
 
 class Strategy:
@@ -31,7 +47,7 @@ class Strategy:
         lr_adapt: slower steps where values are noisy (Nomura et al. 2023, arXiv 2304.03473); not with `diagonal`.
         """
         start, rule = np.array(mean, np.float64), {} if diagonal else {"lr_adapt": lr_adapt}
-        kind: Any = SepCMA if diagonal else CMA
+        kind: Any = SepCMA if diagonal else WholeCMA
         self._es: Any = kind(mean=start, sigma=float(sigma), population_size=candidates, **rule)
         self._es._funhist_values[:] = 0  # as numpy found the memory: it would be part of the state
         self._seed, self._diagonal = seed, diagonal
