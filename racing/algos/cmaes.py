@@ -100,7 +100,7 @@ class Horizon:
     def __post_init__(self) -> None:
         """Refuse what is no horizon."""
         require_number("start", self.start, 1, 1_000_000, whole=True, remedy="150 is the default")
-        require_number("end", self.end, 1, 1_000_000, whole=True, remedy="900 is the default")
+        require_number("end", self.end, 1, 1_000_000, whole=True, remedy="400 is the default")
         require_number("grow", self.grow, 1, 100, remedy="1: it stays as it is")
         require(self.start <= self.end, f"start must be <= end {self.end}, got {self.start}; lower it")
 
@@ -273,7 +273,7 @@ def make_cmaes(
     alone = not isinstance(env.observation_space, spaces.Dict) and env.starts_alike
     require(alone, f"{rule}, got frames or races; use env=mlp_preview or env=mlp, or algo=ppo")
     require_number("algo.hidden", hidden, 0, 65_536, whole=True, remedy="0: no hidden layer")
-    require_number("algo.population", population, 5, 100_000, whole=True, remedy="64 is usual")
+    require_number("algo.population", population, 5, 100_000, whole=True, remedy="32 is usual")
     require_number("algo.starts", starts, 1, 100_000, whole=True, remedy="4 is usual")
     for name, value in (("sigma", sigma), ("init_sigma", init_sigma)):
         require_number(f"algo.{name}", value, 1e-9, 1e3, remedy="0.3 is usual for fresh weights, 0.05 for given ones")

@@ -22,6 +22,10 @@ class WholeCMA(CMA):
     numpy uses all cores, waits for those that are busy, and its last bits depend on their number.
     """
 
+    _B: Any
+    _C: Any
+    _D: Any
+
     def _eigen_decomposition(self) -> tuple[F64, F64]:
         """(d, d) axes of the distribution, as columns, and (d,) the standard deviations along them."""
         if self._B is None or self._D is None:
