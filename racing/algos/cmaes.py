@@ -276,7 +276,7 @@ def make_cmaes(
     require_number("algo.population", population, 5, 100_000, whole=True, remedy="32 is usual")
     require_number("algo.starts", starts, 1, 100_000, whole=True, remedy="4 is usual")
     for name, value in (("sigma", sigma), ("init_sigma", init_sigma)):
-        require_number(f"algo.{name}", value, 1e-9, 1e3, remedy="0.3 is usual for fresh weights, 0.05 for given ones")
+        require_number(f"algo.{name}", value, 1e-9, 1e3, remedy="0.1 is usual for fresh weights, 0.05 for given ones")
     wanted = population * starts
     rule = f"algo.n_envs must be algo.population * algo.starts = {wanted}, got {env.num_envs}"
     require(env.num_envs == wanted, f"{rule}; write algo.n_envs={wanted}")
