@@ -27,6 +27,7 @@ Array = npt.NDArray[Any]
 MOST_FULL = 300  # weights whose covariance is learned whole: a generation takes O(d^2) time and more
 MOST_WEIGHTS = 2000  # that evolution finds a way among
 GROW_AT = 0.3  # share of candidates that drive all their episodes to the horizon
+MOST_SIGMA = 1e6  # all actions have long been at their limits
 NO_LAP = 1e4  # [s] that count for a start from which no lap was driven, and no metre
 COVARIANCES = ("auto", "full", "diagonal")
 
@@ -203,6 +204,8 @@ class BatchCMAES(BatchAlgorithm):
         if values is None:
             return False
         evolution.tell(points, values[1:])
+        rule = f"the evolution's step size must stay below {MOST_SIGMA:g}, it grew to {evolution.sigma:.3g}"
+        require(evolution.sigma < MOST_SIGMA, f"{rule}: it diverged; use algo.lr_adapt=false, or a smaller algo.sigma")
         self.policy.weights = evolution.mean
         self._n_updates += 1
         self._log(values, reached)

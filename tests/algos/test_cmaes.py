@@ -288,6 +288,14 @@ def test_weights_that_it_was_given_are_left_in_small_steps(model_of):
     assert 0.7 < fresh.evolution.sigma / 0.1 < 1.4
 
 
+def test_evolution_that_diverged_ends(model_of):
+    model = model_of()
+    state = model.evolution.state_dict()
+    model.evolution.load_state_dict({**state, "_sigma": 1e7})
+    with pytest.raises(InputError, match=r"step size must stay below 1e\+06, it grew to .*algo.lr_adapt=false"):
+        model.learn(1)
+
+
 def test_it_ends_after_so_many_generations(model_of):
     model = model_of(generations=3)
     model.learn(10_000_000)
