@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -13,6 +15,7 @@ from torch import nn
 
 from racing.errors import require, require_number
 
+Array = npt.NDArray[Any]
 VISION = "vision"  # key of the frames in a Dict observation; everything beside it is a vector
 
 
@@ -144,3 +147,17 @@ def use_float32(policy: Any) -> None:
     for module in policy.modules():
         if getattr(module, "low_precision", False):
             module.low_precision = False
+
+
+def frames_back(age: Array, frame_stack: int) -> Array:
+    """(..., k) how many frames before the newest one each frame of a stack was taken, oldest first; k = frame_stack.
+
+    age: (...) frames of the episode before the newest one. An episode begins with k copies of its first frame.
+    """
+    return np.minimum(np.arange(frame_stack)[::-1], age[..., None])
+
+
+def newest_frame(vision: Array, frame_stack: int) -> Array:
+    """(N, C, H, W) the newest frame of stacks (N, H, W, k * C), channels first."""
+    channels = vision.shape[-1] // frame_stack
+    return vision.transpose(0, 3, 1, 2)[:, -channels:]

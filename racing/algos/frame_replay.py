@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from racing.algos.extractors import VISION
-from racing.algos.frame_stack import frames_back, newest_frame
+from racing.algos.extractors import VISION, frames_back, newest_frame
 from racing.algos.replay import Array, Arrays, BatchReplayBuffer
 
 

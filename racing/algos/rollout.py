@@ -11,8 +11,7 @@ import torch as th
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from racing.algos.distillation import ImitationTargets
-from racing.algos.extractors import VISION
-from racing.algos.frame_stack import frames_back, newest_frame
+from racing.algos.extractors import VISION, frames_back, newest_frame
 
 Array = npt.NDArray[Any]
 CHUNK = 1024  # frames that pass through a network at once where no gradient is wanted

@@ -248,6 +248,14 @@ class SensorsTask:
         """Take another seed; the next `reset` starts every car's first episode."""
         self.world.reseed(seed)
 
+    def reset_alike(self, first: int, distinct: int, steps: int) -> tuple[F, None]:
+        """Start new episodes, of at most `steps`; car i starts as car first + i % distinct of a larger batch.
+
+        Returns (observation (N, D), None). With several cars a race, it is races that are counted.
+        """
+        self.world.restart_all(first, distinct, steps)
+        return self.reset()
+
     def reset(self) -> tuple[F, None]:
         """Start every car's next episode; returns (observation (N, D), None)."""
         self.world.reset()

@@ -43,25 +43,47 @@ class RacingVecEnv(VecEnv):
 
     def reset(self) -> Any:
         """Start all cars anew; returns observations (N, ...)."""
+        self._begin()
+        observation, self.privileged = self.task.reset()
+        return observation
+
+    def reset_alike(self, first: int, distinct: int, steps: int) -> Any:
+        """Start all cars anew, car i as car first + i % distinct of a larger batch; returns observations (N, ...).
+
+        steps: that an episode lasts at most. Of tasks that have `reset_alike`; see `starts_alike`.
+        """
+        self._begin()
+        observation, self.privileged = self.task.reset_alike(first, distinct, steps)  # type: ignore[attr-defined]
+        return observation
+
+    @property
+    def starts_alike(self) -> bool:
+        """Whether cars can start as others do: where each drives alone, by its sensors."""
+        return hasattr(self.task, "reset_alike")
+
+    def _begin(self) -> None:
+        """Take the seed that was set, and begin all accounts anew."""
         if self._seeds[0] is not None:
             self.task.reseed(int(self._seeds[0]))
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0
         self._terms[:] = 0
-        observation, self.privileged = self.task.reset()
-        return observation
 
-    def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
-        """Advance all cars by one environment step; keep account of ended episodes."""
+    def step_batch(self, actions: npt.NDArray[Any], counted: npt.NDArray[np.bool_] | None = None) -> StepResult:
+        """Advance all cars by one environment step; keep account of ended episodes.
+
+        counted: (N,) the cars whose episodes are, None: all.
+        """
         step = self.task.step_batch(actions)
         self.privileged = step.privileged
         self._returns += step.reward
         self._terms += step.terms
-        for i in np.flatnonzero(step.terminated | step.truncated):
+        ended = step.terminated | step.truncated
+        for i in np.flatnonzero(ended if counted is None else ended & counted):
             self.episodes.append(self._episode(int(i)))
-            self._returns[i] = 0
-            self._terms[i] = 0
+        self._returns[ended] = 0
+        self._terms[ended] = 0
         return step
 
     def _episode(self, i: int) -> dict[str, Any]:

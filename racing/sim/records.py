@@ -135,7 +135,9 @@ _RULE_REALS = (
     "physics_dt field_of_view range margin stall_speed start_lateral_offset start_heading_error "
     "start_speed_low start_speed_high standing_start_prob"
 ).split()
-_RULE_INTS = "substeps laps max_steps min_steps stall_steps random_start seed first_car cars_per_race".split()
+_RULE_INTS = (
+    "substeps laps max_steps min_steps stall_steps random_start seed first_car distinct_cars cars_per_race".split()
+)
 
 _RACE_REALS = "restitution body_friction near window jitter grace spacing slipstream draft_speed draft_time".split()
 _RACE_INTS = "start wreck contact rays_see_cars together".split()

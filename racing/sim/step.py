@@ -9,7 +9,7 @@ import numpy as np
 from racing.sim.block import BLOCK_ROWS, X_BEFORE, Y_BEFORE, integrate
 from racing.sim.kernels.kernel import kernel, real
 from racing.sim.kernels.lanes import LANES
-from racing.sim.kernels.rng import Draw, uniform
+from racing.sim.kernels.rng import Draw, key_of, uniform
 from racing.sim.kernels.trig import sincos, wrap
 from racing.sim.localisation import gate_crossing, heading_error, locate, shortest
 from racing.sim.rays import clearance, field_of, scan
@@ -95,7 +95,7 @@ def keep_up(car, points, gates, grid, tracks, rules, x0, y0):
 @kernel
 def race_of(i, rules):
     """Number of the race of car i of the world, counted over all worlds that are parts of a larger one."""
-    return rules.first_car // rules.cars_per_race + i // rules.cars_per_race
+    return key_of(i, rules) // rules.cars_per_race
 
 
 @kernel
@@ -112,7 +112,7 @@ def start_episode(car, i, points, gates, tracks, rules):
 @kernel
 def start_at(car, i, along, points, gates, tracks, rules):
     """Let the next episode of car i of the world start at arc length `along` [m], in [0, length], as the rules say."""
-    key, seed, episode = i + rules.first_car, rules.seed, car.episode + 1
+    key, seed, episode = key_of(i, rules), rules.seed, car.episode + 1
     track = tracks[race_of(i, rules) % len(tracks)]
     here = points[track.point_start + int(along / track.spacing) % track.point_count]
     side = TWO * uniform(seed, key, episode, Draw.START_LATERAL_OFFSET) - ONE
@@ -135,7 +135,7 @@ def put_at(car, i, along, lateral, twist, pace, points, gates, tracks, rules):
     twist: from the track's direction [rad].
     pace: share of the start speed there.
     """
-    key, seed, episode = i + rules.first_car, rules.seed, car.episode + 1
+    key, seed, episode = key_of(i, rules), rules.seed, car.episode + 1
     number = race_of(i, rules) % len(tracks)
     track = tracks[number]
     index = int(along / track.spacing) % track.point_count

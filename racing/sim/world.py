@@ -128,7 +128,9 @@ class World:
         self.step_dt = float(vehicle.physics_step * substeps)  # [s] of one environment step
         self._pack_tracks(start_speeds, racelines)
         self._vehicle = pack_vehicle(vehicle, self.real)
-        self._rules = self._pack_rules(substeps, seed, first_race * cars_per_race)
+        self._first_race = first_race
+        self._rules = self._pack_rules(substeps, seed)
+        self._number_races(first_race, races, None)
         self._race = pack_race(self.race, vehicle, self.real)
         self.variation = variation or VariationConfig()
         self.variation.check_vehicle(vehicle)
@@ -171,7 +173,7 @@ class World:
         self.points, self._gates = points.whole(), gates.whole()
         self._grid, self._grip = grids.whole().astype(self.real), grips.whole().astype(self.real)
 
-    def _pack_rules(self, substeps: int, seed: int, first_car: int) -> Array:
+    def _pack_rules(self, substeps: int, seed: int) -> Array:
         rules = np.zeros((), records.rules(self.real))
         episodes = self.episodes
         rules["physics_dt"], rules["substeps"] = self.vehicle.physics_step, substeps
@@ -182,11 +184,9 @@ class World:
         rules["start_heading_error"] = episodes.start_heading_error
         rules["start_speed_low"], rules["start_speed_high"] = episodes.start_speed
         rules["standing_start_prob"] = episodes.standing_start_prob
-        rules["laps"], rules["max_steps"] = episodes.laps, np.ceil(episodes.time_limit / self.step_dt)
-        rules["min_steps"] = np.ceil(episodes.time_limit_min / self.step_dt)
-        rules["stall_speed"] = episodes.stall_speed
+        rules["laps"], rules["stall_speed"] = episodes.laps, episodes.stall_speed
         rules["stall_steps"] = np.ceil(episodes.stall_time / self.step_dt)
-        rules["seed"], rules["first_car"], rules["cars_per_race"] = seed & 0x7FFFFFFF, first_car, self.cars_per_race
+        rules["seed"], rules["cars_per_race"] = seed & 0x7FFFFFFF, self.cars_per_race
         return rules
 
     def _make_variations(self, shape: tuple[int, int]) -> None:
@@ -257,11 +257,25 @@ class World:
         self._rules["seed"] = seed & 0x7FFFFFFF
         self.restart_all()
 
-    def restart_all(self) -> None:
-        """Begin every car's sequence of episodes anew: the next `reset` starts its first one."""
+    def restart_all(self, first_race: int | None = None, distinct: int | None = None, steps: int | None = None) -> None:
+        """Begin every car's sequence of episodes anew: the next `reset` starts its first one.
+
+        first_race: number of the first race from now on; None: as the world was made.
+        distinct: race r is number first_race + r % distinct, with all its draws; None: no two races are the same.
+        steps: [environment steps] that an episode lasts at most; None: as `episodes` says.
+        """
+        self._number_races(self._first_race if first_race is None else first_race, distinct or self.races, steps)
         self.cars["episode"] = -1
         if self.variations is not None:
             self.variations["episode"] = -1
+
+    def _number_races(self, first_race: int, distinct: int, steps: int | None) -> None:
+        """See `restart_all`."""
+        rules, episodes = self._rules, self.episodes
+        rules["first_car"] = self.cars_per_race * first_race
+        rules["distinct_cars"] = self.cars_per_race * distinct
+        rules["max_steps"] = steps or np.ceil(episodes.time_limit / self.step_dt)
+        rules["min_steps"] = 0 if steps else np.ceil(episodes.time_limit_min / self.step_dt)
 
     def reset(self) -> None:
         """Start the next episode of every car."""

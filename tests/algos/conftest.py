@@ -9,6 +9,7 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
+from racing.algos.cmaes import make_cmaes
 from racing.algos.ppo import make_ppo
 from racing.algos.sac import make_sac
 from racing.envs.task import StepResult
@@ -87,6 +88,16 @@ def sac():
 
     def make(env: VecEnv, seed: int = 0, **changes: Any):
         return make_sac(env, seed=seed, device="cpu", **settings("algo/sac") | changes)
+
+    return make
+
+
+@pytest.fixture
+def cmaes():
+    """cmaes(env, seed=0, **changes): a model with the settings of conf/algo/cmaes.yaml."""
+
+    def make(env: VecEnv, seed: int = 0, **changes: Any):
+        return make_cmaes(env, seed=seed, device="cpu", **settings("algo/cmaes") | changes)
 
     return make
 

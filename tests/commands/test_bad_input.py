@@ -98,6 +98,8 @@ TRAIN = [
     ("algo.batch_size=1000", "algo.batch_size must divide algo.n_steps * algo.n_envs = ", "use a divisor"),
     ("algo.learning_rate_end=0.9", "algo.learning_rate_end must be <= algo.learning_rate", "lower it"),
     ("algo=sac algo.tau=2", "algo.tau must be a number in [1e-06, 1], got 2", "see conf/algo"),
+    ("algo=cmaes algo.starts=3", "algo.n_envs must be algo.population * algo.starts = 96, got 128", "algo.n_envs=96"),
+    ("algo=cmaes env=vision", "algo=cmaes evolves policies that drive alone by sensors", "or algo=ppo"),
     ("algo=sac algo.ent_coef=warm", "algo.ent_coef must be a number in [0, 1000], got 'warm'", "or auto"),
     ("algo=sac algo.ent_coef=auto_0", "algo.ent_coef=auto_0 must start above 0", "e.g. auto_0.1"),
     ("eval.episodes=0", "eval.episodes must be a whole number in [1, 100000], got 0", "see conf/eval"),

@@ -28,7 +28,7 @@ def recorded(count: int = 1000, size: int = 10) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (count, size)).astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", ["ppo", "sac"])
+@pytest.mark.parametrize("kind", ["ppo", "sac", "cmaes"])
 def test_onnx_acts_as_torch_for_any_batch(kind: str, tmp_path: Path):
     model, path = random_model(kind), tmp_path / "export" / "policy.onnx"
     parity = export_policy(model, path, metadata={"run_id": "abc"}, observations=recorded(1500))

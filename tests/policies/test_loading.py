@@ -100,7 +100,7 @@ def third(monkeypatch: pytest.MonkeyPatch) -> BatchAlgorithm:
     return model
 
 
-@pytest.mark.parametrize("kind", ["ppo", "sac"])
+@pytest.mark.parametrize("kind", ["ppo", "sac", "cmaes"])
 def test_a_file_names_the_class_that_reads_it(kind: str, tmp_path: Path):
     model, path = random_model(kind), tmp_path / "policy.zip"
     model.save(path)

@@ -66,11 +66,12 @@ def linear_driver(vehicle: Vehicle, pace: float, preview: int = PREVIEW):
 
 
 def random_model(kind: str, size: int = 10):
-    """An untrained PPO or SAC whose actions reach their limits."""
+    """An untrained PPO, SAC or CMA-ES whose actions reach their limits."""
     import gymnasium
     import torch
     from stable_baselines3.common.vec_env import DummyVecEnv
 
+    from racing.algos.cmaes import BatchCMAES
     from racing.algos.ppo import BatchPPO
     from racing.algos.sac import BatchSAC
 
@@ -78,6 +79,10 @@ def random_model(kind: str, size: int = 10):
     if kind == "ppo":
         model: Any = BatchPPO("MlpPolicy", env, device="cpu", seed=0)
         last = model.policy.action_net
+    elif kind == "cmaes":
+        model = BatchCMAES("EvolvedPolicy", env, device="cpu", seed=0, policy_kwargs={"hidden": 3})
+        last = model.policy.net[2]
+        torch.nn.init.uniform_(last.weight, -1, 1)
     else:
         model = BatchSAC("MlpPolicy", env, device="cpu", seed=0, buffer_size=10)
         last = model.policy.actor.mu

@@ -28,6 +28,9 @@ SAC += [
     "eval.start_fraction=0",
     "checkpoint.keep_last=2",
 ]
+CMAES = ["debug=fast", "algo=cmaes", "env=mlp", "algo.total_timesteps=81920", "checkpoint.every=4096"]
+CMAES += ["algo.horizon.start=32", "algo.horizon.end=32"]  # 4096 steps a generation
+CMAES += ["eval.every_steps=20480", "eval.start_fraction=0"]
 
 
 def mlflow_points(run: RunDirectory) -> Counter:
@@ -60,8 +63,11 @@ def without_clock(run: RunDirectory) -> dict:
     return {name: value for name, value in run.summary.items() if name not in clocks}
 
 
+TRAININGS = [(PPO, 212_992, 25), (SAC, 5120, 10), (CMAES, 81_920, 7)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments, total, kills", [(PPO, 212_992, 25), (SAC, 5120, 10)], ids=["ppo", "sac"])
+@pytest.mark.parametrize("arguments, total, kills", TRAININGS, ids=["ppo", "sac", "cmaes"])
 def test_killed_at_any_instant_it_ends_as_if_it_had_not_been(arguments, total, kills, tmp_path: Path):
     killer = Killer(tmp_path / "disturbed", arguments, total, kills, seed=1)
     killer.torment()

@@ -18,6 +18,7 @@ import yaml
 
 from racing.cli import main
 from racing.config import compose, plain
+from racing.policies.loading import load_policy
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import config_hash, flatten
 from racing.runs.journal import as_text, read_journal
@@ -270,6 +271,27 @@ def test_a_sweep_trains_each_value(tmp_path: Path):
     assert runs[0].mlflow == {}
     policies = [(run.path / "export" / "policy.onnx").read_bytes() for run in runs]
     assert policies[0] != policies[1]
+
+
+def test_evolution_of_weights_and_of_given_ones(tmp_path: Path):
+    """Trained, evaluated and exported; a second run begins at the mean of the first."""
+    arguments = ["debug=fast", "algo=cmaes", "env=mlp", "track=oval", "tracking=none", f"paths.outputs={tmp_path}"]
+    assert main(["train", *arguments, "algo.total_timesteps=60000", "eval.every_steps=20000"]) == 0
+    run = newest(tmp_path)
+    assert run.name.startswith("mlp-oval-cmaes-")
+    assert run.status == "FINISHED"
+    assert run.summary["steps"] >= 60_000
+    names = {name for line in recorded(run, "metrics") for name in line["values"]}
+    told = ("fitness_mean", "fitness_best", "fitness_of_mean", "sigma", "horizon", "survivors", "generation")
+    assert {f"train/{name}" for name in told} | {"validation/finish_rate", "export/max_difference"} <= names
+    assert main(["evaluate", f"run={run.path}", "episodes=2", "laps=1", f"paths.outputs={tmp_path}"]) == 0
+    given = [f"init_from={run.path}", "algo.fitness=lap_time", "algo.init_sigma=1e-9", "algo.total_timesteps=128"]
+    assert main(["train", *arguments, *given]) == 0
+    after = load_policy(str(newest(tmp_path).path), tmp_path).predict
+    before = load_policy(str(run.path), tmp_path).predict
+    observation = np.random.default_rng(0).uniform(-1, 1, (50, 10)).astype(np.float32)
+    np.testing.assert_allclose(after(observation), before(observation), atol=1e-5)
+    assert np.abs(after(observation)).max() > 0.1
 
 
 def test_sac_and_another_vehicle_on_another_track(tmp_path: Path):

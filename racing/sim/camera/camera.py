@@ -14,7 +14,7 @@ from racing.sim.angles import radians, require_degrees
 from racing.sim.camera import render
 from racing.sim.camera.mipmap import Texture
 from racing.sim.joined import Joined
-from racing.sim.kernels.rng import Draw, uniform
+from racing.sim.kernels.rng import Draw, key_of, uniform
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import World
 
@@ -207,7 +207,7 @@ class Camera:
 
         def shares(draw: int) -> Array:
             rules = self.world.rules
-            keys = [int(rules["first_car"] + i) for i in indices]
+            keys = [int(key_of(i, rules)) for i in indices]
             return np.array([uniform(rules["seed"], *at, draw) for at in zip(keys, episodes, strict=True)], np.float64)
 
         values, out = self.randomize, {}

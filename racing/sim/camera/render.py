@@ -19,7 +19,7 @@ from racing.sim.camera.ground import (
 )
 from racing.sim.camera.weather import spray, wet_ground
 from racing.sim.kernels.kernel import inlined, kernel, real
-from racing.sim.kernels.rng import Draw
+from racing.sim.kernels.rng import Draw, key_of
 from racing.sim.kernels.trig import sincos
 from racing.sim.race.traffic import is_met
 
@@ -74,7 +74,7 @@ def render(
     for n in range(first, last):
         i, picture = indices[n], pictures[n]
         car, eye = cars[i], eyes[0]
-        key = rules.first_car + i
+        key = key_of(i, rules)
         aim(eye, car, lens, randomize, rules.seed, key)
         if randomize.moves_camera or car.track != planned:
             horizon, planned = plan_rows(eye, grounds[car.track], plan), car.track

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 from racing.sim.kernels.kernel import kernel, real
-from racing.sim.kernels.rng import Draw, uniform
+from racing.sim.kernels.rng import Draw, key_of, uniform
 from racing.sim.records import Ending
 
 ZERO, ONE, TWO, HALF = real(0), real(1), real(2), real(0.5)
@@ -37,7 +37,7 @@ def begin(own, car, i, rules, living):
 
     own: its condition record. living: what changes, and by how much (racing.sim.records.living).
     """
-    seed, key, episode = rules.seed, i + rules.first_car, car.episode
+    seed, key, episode = rules.seed, key_of(i, rules), car.episode
     race = key // rules.cars_per_race
     own.wear = between(living.wear_low, living.wear_high, seed, key, episode, WEAR)
     own.temperature = between(living.temperature_low, living.temperature_high, seed, key, episode, TEMPERATURE)

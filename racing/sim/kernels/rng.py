@@ -48,6 +48,12 @@ class Draw(IntEnum):
 
 
 @kernel
+def key_of(i, rules):
+    """Key of the draws of car i of the world: its number, counted over all worlds that are parts of a larger one."""
+    return rules.first_car + i % rules.distinct_cars
+
+
+@kernel
 def scramble(z):
     """Finaliser of splitmix64 (Steele, Lea, Flood 2014)."""
     z = (z ^ (z >> np.uint64(30))) * MIX_1

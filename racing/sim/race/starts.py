@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from racing.sim.kernels.kernel import kernel, real
-from racing.sim.kernels.rng import Draw, bits, uniform
+from racing.sim.kernels.rng import Draw, bits, key_of, uniform
 from racing.sim.localisation import shortest
 from racing.sim.race.config import Start
 from racing.sim.race.traffic import GONE, RACING, is_met
@@ -42,7 +42,7 @@ def start_race(first, count, cars, traffic, points, gates, tracks, rules, race):
         place = (k + number + episode) % count
         if start in (GRID, ROLLING):
             behind = real(place + 1) * race.spacing * (ONE if start == GRID else TWO)
-            behind += race.jitter * uniform(rules.seed, i + rules.first_car, episode, Draw.START_SPEED)
+            behind += race.jitter * uniform(rules.seed, key_of(i, rules), episode, Draw.START_SPEED)
             along = on_lap(line - behind, track.length)
             here = points[track.point_start + int(along / track.spacing) % track.point_count]
             left = place % 2 == 0
@@ -86,7 +86,7 @@ def respawn(i, first, count, cars, traffic, points, gates, tracks, vehicle, rule
 @kernel
 def free_place(i, first, count, cars, traffic, points, track, vehicle, rules, race):
     """An arc length [m] at which car i may start: behind another one, or anywhere; else amid the largest gap."""
-    key, seed, episode = i + rules.first_car, rules.seed, cars[i].episode + 1
+    key, seed, episode = key_of(i, rules), rules.seed, cars[i].episode + 1
     room = ROOM * vehicle.length
     if count > 1 and traffic[i].alone == 0 and uniform(seed, key, episode, Draw.NEAR) < race.near:
         whom = first + int(bits(seed, key, episode, Draw.NEAR_WHOM) % (count - 1))

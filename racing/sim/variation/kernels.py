@@ -14,7 +14,7 @@ import numpy as np
 from racing.sim.conditions import kernels as conditions
 from racing.sim.kernels.kernel import inlined, kernel, real
 from racing.sim.kernels.lanes import lanes_of, put_lanes, where
-from racing.sim.kernels.rng import GOLDEN, UNIT, Draw, scramble, stream, uniform
+from racing.sim.kernels.rng import GOLDEN, UNIT, Draw, key_of, scramble, stream, uniform
 from racing.sim.kernels.trig import sincos
 
 ZERO, HALF, ONE, TWO, PI, TWO_PI = real(0), real(0.5), real(1), real(2), real(math.pi), real(2 * math.pi)
@@ -89,7 +89,7 @@ def renew(i, cars, points, tracks, vary, rules):
     if own.episode == episode:
         return
     for k in range(len(vary.low)):
-        share = uniform(rules.seed, i + rules.first_car, episode, Draw.VARIATION + k)
+        share = uniform(rules.seed, key_of(i, rules), episode, Draw.VARIATION + k)
         vary.drawn[i, k] = vary.low[k] + share * (vary.high[k] - vary.low[k])
     own.episode = episode
     own.acceleration = ZERO
@@ -233,7 +233,7 @@ def disturb(chosen, cars, vary, rules, ranges):
         own = vary.cars[i]
         if own.ray_bias == ZERO and own.ray_noise == ZERO and own.ray_dropout == ZERO:
             continue
-        words = stream(rules.seed, i + rules.first_car, own.episode)
+        words = stream(rules.seed, key_of(i, rules), own.episode)
         first = Draw.RAY + np.int64(cars[i].steps) * RAYS
         for k in range(ranges.shape[1]):
             word = scramble(words + np.uint64(first + k) * GOLDEN)

@@ -14,6 +14,23 @@ from racing.sim.vehicle import Vehicle
 from tests.sim.race.worlds import bits, commands, driver, line_up, make
 
 
+def test_races_that_are_alike_are_those_of_a_larger_world(wavy: Track, kart: Vehicle):
+    asked, crowded = commands(60, (3, 4)), RaceConfig(start="rolling", near=1.0, window=7.0)
+    alike, part = make(wavy, kart, races=6, race=crowded), make(wavy, kart, races=3, first_race=17, race=crowded)
+    alike.reset()
+    alike.restart_all(17, 3)
+    restarts = 0
+    for world in (alike, part):
+        world.reset()
+    for command in asked:
+        alike.step(np.concatenate([command, command]))
+        part.step(command)
+        for name in ("cars", "ranges", "final_cars", "traffic"):
+            assert getattr(alike, name).tobytes() == 2 * getattr(part, name).tobytes(), name
+        restarts += int((part.final_cars["ended"] > 0).sum())
+    assert restarts > 5
+
+
 def test_bits_depend_neither_on_threads_nor_on_how_races_are_spread(wavy: Track, kart: Vehicle):
     asked, crowded = commands(120, (40, 4)), RaceConfig(start="rolling", near=1.0, window=7.0)
     whole, threaded = (make(wavy, kart, races=40, threads=threads, race=crowded) for threads in (1, 2))
