@@ -73,7 +73,7 @@ class EvolvedPolicy(BasePolicy):
     @property
     def weights(self) -> npt.NDArray[np.float32]:
         """(d,) all weights, a copy."""
-        return np.array(parameters_to_vector(self.net.parameters()).detach().cpu())
+        return parameters_to_vector(self.net.parameters()).detach().cpu().numpy().copy()
 
     @weights.setter
     def weights(self, weights: Array) -> None:
