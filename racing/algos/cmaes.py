@@ -73,7 +73,8 @@ class EvolvedPolicy(BasePolicy):
     @property
     def weights(self) -> npt.NDArray[np.float32]:
         """(d,) all weights, a copy."""
-        return parameters_to_vector(self.net.parameters()).detach().cpu().numpy().copy()
+        flat: npt.NDArray[np.float32] = parameters_to_vector(self.net.parameters()).detach().cpu().numpy()
+        return flat.copy()
 
     @weights.setter
     def weights(self, weights: Array) -> None:

@@ -32,6 +32,8 @@ ROWS = {  # of the table -> digits
     "incidents_per_km": 3,
     "closing_p95": 2,
     "presence": 2,
+    "damage": 2,  # this and below: where cars take damage
+    "retired_rate": 2,
 }
 
 
@@ -180,6 +182,8 @@ def print_suite(suite: str, summary: Mapping[str, Mapping[str, Any]]) -> None:
     table.title_justify = "left"
     rows = {"finish_rate": 3, "lap_time_s": 2, "lap_ratio": 3, "limit_ratio": 3} if suite == ALONE else ROWS
     for key, digits in rows.items():
+        if key not in first:
+            continue
         table.add_row(key, *(_cell(values, key, digits) for values in summary.values()))
     Console(soft_wrap=True).print(table)
 

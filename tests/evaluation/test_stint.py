@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,8 @@ import pytest
 from racing.config import compose_run
 from racing.evaluation.evaluate import evaluate, evaluation_task
 from racing.evaluation.files import write_files
-from racing.evaluation.race.driving import drive_races, line_entrant, race_columns, race_task
+from racing.evaluation.race.driving import RACE_COLUMNS, RaceLog, drive_races, line_entrant, race_columns, race_task
+from racing.evaluation.race.result import car_rows, summarise_races
 from racing.evaluation.result import Evaluation
 from racing.evaluation.seeds import TEST_SEEDS
 from racing.evaluation.stint import stint_facts, stint_means
@@ -99,6 +101,20 @@ def test_its_files_have_the_channels_with_their_units_and_a_picture(
     assert header.endswith("tyre_wear,tyre_temperature,fuel,wetness,damage,grip")
 
 
+def without_conditions(log: RaceLog) -> RaceLog:
+    return dataclasses.replace(log, telemetry=log.telemetry[..., : len(RACE_COLUMNS)])
+
+
+def test_what_damage_does_is_reported_of_an_entrant():
+    row = {"race": 0, "entrant": "me", "position": 1, "finished": True, "overtakes": 0, "at_fault": 0, "overtaken": 0}
+    row |= {"distance_m": 100.0, "lap_ratio": None, "lap_time_s": None, "contacts": 1, "incident_points": 4}
+    row |= {"closing": 3.0, "presence": 1.0, "damage": 0.4, "ended": "laps_done"}
+    summary = summarise_races([row, {**row, "race": 1, "damage": 1.0, "ended": "retired", "finished": False}])["me"]
+    assert summary["damage"] == pytest.approx(0.7)
+    assert summary["retired_rate"] == 0.5
+    assert "damage" not in summarise_races([{k: v for k, v in row.items() if k != "damage"}])["me"]
+
+
 def test_races_keep_them_too_and_stops_count_in_the_time_of_a_race(wavy: Track, kart: Vehicle):
     """Two laps, a stop of 30 s after the first one: the race takes 30 s longer, for everybody."""
     logs = []
@@ -111,4 +127,7 @@ def test_races_keep_them_too_and_stops_count_in_the_time_of_a_race(wavy: Track, 
     assert list(race_columns(plain.telemetry))[-2:] == ["damage", "grip"]
     assert np.isfinite(plain.time).all()
     np.testing.assert_allclose(stopped.time, plain.time + 30.0, atol=0.2)
+    (row, _) = car_rows(stopped, ["line"])
+    assert 0 < row["fuel_kg"] < 3.0
+    assert "damage" not in car_rows(without_conditions(plain), ["line"])[0]
     np.testing.assert_allclose([times[0] for times in stopped.laps[0]], [t[0] + 30.0 for t in plain.laps[0]], atol=0.2)

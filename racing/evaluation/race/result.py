@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.evaluation.intervals import difference_interval, mean_interval, wilson
-from racing.evaluation.race.driving import RaceLog, incident_points, order_of, overtakes
+from racing.evaluation.race.driving import RaceLog, incident_points, order_of, overtakes, race_columns
 from racing.files import write_atomic
 from racing.sim.records import Ending
 
@@ -29,7 +29,8 @@ def car_rows(log: RaceLog, names: Sequence[str], reference: float | None = None)
     (racing.sim.records.Ending.label), finished (neither left the road nor gave up), time_s (None if it did not come
     home), lap_time_s (mean flying lap) and its lap_ratio, distance_m; overtakes and overtaken; contacts, at_fault (sum
     of the blame for them), incident_points, closing (fastest [m/s]); presence (share of steps with another car near);
-    randomize_NAME of what was drawn for it.
+    where something changes while cars drive, tyre_wear, fuel_kg and damage at the end; randomize_NAME of what was drawn
+    for it.
     """
     order, (made, lost) = order_of(log), overtakes(log)
     points, touches, rows = incident_points(log), log.contacts, []
@@ -57,10 +58,18 @@ def car_rows(log: RaceLog, names: Sequence[str], reference: float | None = None)
                 "incident_points": int(points[mine].sum()),
                 "closing": float(touches["closing"][mine].max(initial=0)),
                 "presence": float(log.near[r, c] / max(log.steps[r, c], 1)),
+                **_condition(log, r, c),
                 **{f"randomize_{name}": float(values[r, c]) for name, values in log.drawn.items()},
             }
         )
     return rows
+
+
+def _condition(log: RaceLog, race: int, car: int) -> dict[str, float]:
+    """How a car was at the end; empty where nothing changes."""
+    last = race_columns(log.telemetry[log.steps[race, car], race, car])
+    names = {"tyre_wear": "tyre_wear", "fuel": "fuel_kg", "damage": "damage"}
+    return {new: float(last[name]) for name, new in names.items() if name in last}
 
 
 def summarise_races(
@@ -75,7 +84,7 @@ def summarise_races(
     contact) and success_rate (that overtook, were not at fault and finished), likewise; position, overtakes, overtaken,
     lap_ratio (means of its cars, Student's t); time_lost_s (its cars' laps less those alone, [s] per lap, Welch's t);
     per km driven contacts_per_km, faults_per_km, incidents_per_km;
-    closing_p95 [m/s] over its cars; presence (mean).
+    closing_p95 [m/s] over its cars; presence (mean); damage (mean) and retired_rate, where cars take any.
     """
     out = {}
     for name in dict.fromkeys(row["entrant"] for row in rows):
@@ -100,6 +109,9 @@ def summarise_races(
             values[f"{key}_per_km"] = sum(row[counted] for row in mine) / kilometres
         values["closing_p95"] = float(np.percentile([row["closing"] for row in mine], 95))
         values["presence"] = float(np.mean([row["presence"] for row in mine]))
+        if "damage" in mine[0]:
+            values["damage"] = float(np.mean([row["damage"] for row in mine]))
+            values |= _rate("retired_rate", sum(row["ended"] == Ending.RETIRED.label for row in mine), len(mine))
         out[name] = values
     return out
 
