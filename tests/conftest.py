@@ -16,6 +16,8 @@ from pathlib import Path
 # every small operation would spend half the time of a run. Tests about threads set their number themselves.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # where there are two, none spins until the other has its turn
+# Nothing of ours is tested with Trio, whose plugin collects garbage and asks for referrers as Hypothesis is imported.
+os.environ.setdefault("HYPOTHESIS_NO_PLUGINS", "1")
 
 import numpy as np
 import pytest
@@ -113,9 +115,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """Garbage is looked for less often, and not among the two million objects that are there now: they stay."""
-    import hypothesis  # noqa: F401  # it asks the collector for referrers as it is imported
-
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
     gc.enable()
