@@ -7,8 +7,8 @@ which order which of them are merged, and what comes of it. Values of the comman
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
+import pickle
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ MOST = 64  # of the results that are kept
 load = yaml.load
 create_defaults_list = loader.create_defaults_list
 compose = loader.ConfigLoaderImpl._compose_config_from_defaults_list
-_parsed: dict[str, Any] = {}
+_parsed: dict[str, bytes] = {}
 _known: dict[Hashable, Any] = {}
 
 
@@ -42,8 +42,8 @@ def load_once(stream: Any, Loader: Any) -> Any:
     text = stream.read()
     if text not in _parsed:
         stream.seek(start)
-        _parsed[text] = load(stream, Loader)
-    return copy.deepcopy(_parsed[text])
+        _parsed[text] = pickle.dumps(load(stream, Loader), pickle.HIGHEST_PROTOCOL)
+    return pickle.loads(_parsed[text])
 
 
 def files_of(repo: IConfigRepository) -> Hashable | None:
@@ -100,8 +100,8 @@ def compose_once(self: loader.ConfigLoaderImpl, defaults: list[ResultDefault], r
         return compose(self, defaults, repo)
     key = ("composed", files, repr(defaults))
     if key not in _known:
-        _remember(key, compose(self, defaults, repo))
-    return copy.deepcopy(_known[key])
+        _remember(key, pickle.dumps(compose(self, defaults, repo), pickle.HIGHEST_PROTOCOL))
+    return pickle.loads(_known[key])  # type: ignore[no-any-return]  # a fifth of the time of copy.deepcopy
 
 
 def _remember(key: Hashable, result: Any) -> None:
