@@ -13,8 +13,9 @@ help: ## this list
 train: .venv/installed ## set up, then racing train: make train ARGS="track=oval seed=1"
 	@$(BIN)/racing train $(ARGS)
 
+# Processes of a run, and of the next ones, share bytecode also where the shell says to write none.
 test: .venv/installed-dev ## set up, then all tests: make test ARGS="tests/sim -x"
-	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 check: .venv/installed-dev ## lint, format and types, changing nothing
 	@$(BIN)/ruff check

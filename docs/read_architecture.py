@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout that this file belongs to
 
-from tests.test_floors import ARROWS, FLOOR, FLOORS, MODULES, room
+from tests.test_floors import FLOOR, FLOORS, MODULES, arrows, room
 
 PICTURE = Path(__file__).resolve().parent / "img" / "architecture.svg"
 
@@ -65,7 +65,7 @@ def read_imports() -> dict[str, list[str]]:
     found: dict[str, set[str]] = {
         name: set() for name in sorted(set(map(room, MODULES)) - {"racing", "racing.__main__"})
     }
-    for module, targets in ARROWS.items():
+    for module, targets in arrows().items():
         here = room(module)
         if here in found:
             below = {room(target) for target in targets if target != "racing"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -74,7 +75,10 @@ def imports(path: Path) -> Iterator[str]:
         yield from (name for name in names if (name in MODULES and "." in name) or name in FLOOR)
 
 
-ARROWS = {name: {target for target in imports(path) if target != name} for name, path in MODULES.items()}
+@cache
+def arrows() -> dict[str, set[str]]:
+    """What each module imports: not read by the processes of pytest-xdist that have other tests."""
+    return {name: {target for target in imports(path) if target != name} for name, path in MODULES.items()}
 
 
 def test_every_module_stands_on_a_floor():
@@ -85,13 +89,13 @@ def test_every_module_stands_on_a_floor():
 def test_imports_go_down(module):
     """A room imports rooms of lower floors only: not those above, not its neighbours."""
     here = room(module)
-    others = {room(target) for target in ARROWS[module]} - {here}
+    others = {room(target) for target in arrows()[module]} - {here}
     assert {other: FLOORS[FLOOR[other]] for other in others if FLOOR[other] >= FLOOR[here]} == {}
 
 
 def test_there_are_no_circles():
     try:
-        TopologicalSorter(ARROWS).prepare()
+        TopologicalSorter(arrows()).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
 
@@ -103,5 +107,7 @@ def test_no_folder_is_crowded():
 
 
 def test_only_the_command_line_imports_commands():
-    users = {module for module, targets in ARROWS.items() for target in targets if target.startswith("racing.commands")}
+    users = {
+        module for module, targets in arrows().items() for target in targets if target.startswith("racing.commands")
+    }
     assert {user for user in users if not user.startswith("racing.commands")} <= {"racing.cli"}

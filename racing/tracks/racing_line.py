@@ -125,9 +125,14 @@ def free_offsets(points: Points, normals: Points, track: Track, margin: float) -
     step = track.clearance.resolution / 2
     reach = int(np.ceil(max(float(left.max()), float(-right.min()), step) / step))
     offsets = np.arange(-reach, reach + 1) * step
-    clearance = track.clearance.at(points[:, None] + offsets[None, :, None] * normals[:, None])
     inside = (offsets >= right[:, None]) & (offsets <= left[:, None])
     inside[:, reach] = True
+    looked_at = inside.copy()  # and one beside each: the wide parts of a road decide how many columns there are
+    looked_at[:, 1:] |= inside[:, :-1]
+    looked_at[:, :-1] |= inside[:, 1:]
+    rows, columns = np.nonzero(looked_at)
+    clearance = np.zeros(inside.shape)
+    clearance[rows, columns] = track.clearance.at(points[rows] + offsets[columns, None] * normals[rows])
     most = np.where(inside, clearance, -np.inf).max(axis=1)
     room = clearance - np.minimum(margin, most - MIDDLE * np.abs(most))[:, None]
     free = inside & (room >= 0)

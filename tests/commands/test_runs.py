@@ -116,6 +116,8 @@ def test_page_shows_the_embedded_runs_and_ends_with_ctrl_c(begin, tmp_path):
             except urllib.error.URLError:
                 time.sleep(0.2)
         assert found["run"]["info"]["run_name"] == run.name
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE) as answer:
+            assert b"<title>MLflow</title>" in answer.read()
         assert f"http://localhost:{port}" in (tmp_path / "ui.log").read_text()
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE)

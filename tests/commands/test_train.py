@@ -175,7 +175,7 @@ def test_a_package_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None
         (["track=glob([o*,c*],exclude=[*i*])"], [""]),
         (["track=glob([o*,c*])"], ["track=circuit", "track=oval"]),
         (["vehicle=glob(f1*)"], ["vehicle=f1tenth", "vehicle=f1tenth_linear"]),
-        (["experiment=null,generalist"], ["experiment=[]", "experiment=generalist"]),
+        (["experiment=null,vision_gray4"], ["experiment=[]", "experiment=vision_gray4"]),
         (["debug=choice(null,fast)"], ["debug=[]", "debug=fast"]),
     ],
     ids=lambda value: " ".join(value),

@@ -31,36 +31,31 @@ def drive(cars):
     return np.concatenate([np.ravel(row) for row in rows])
 
 if __name__ == "__main__":
-    method, name = sys.argv[1:]
     short = {"track": "oval", "episodes": {"time_limit": 2.0, "time_limit_min": 2.0}}
-    if name.startswith("racing/"):
-        import racing
     wanted = drive(make_vec_env("racing:racing/Sensors-v0", 2, seed=3, env_kwargs=short, vec_env_cls=DummyVecEnv))
-    options = {"vec_env_cls": SubprocVecEnv, "vec_env_kwargs": {"start_method": method}}
-    cars = make_vec_env(name, 2, seed=3, env_kwargs=short, **options)
-    np.testing.assert_array_equal(drive(cars), wanted)
-    PPO("MlpPolicy", cars, n_steps=16, batch_size=16, n_epochs=1).learn(32)
-    cars.close()
-    print("learnt")
+    for method, name in zip(sys.argv[1::2], sys.argv[2::2]):
+        if name.startswith("racing/"):
+            import racing
+        options = {"vec_env_cls": SubprocVecEnv, "vec_env_kwargs": {"start_method": method}}
+        cars = make_vec_env(name, 2, seed=3, env_kwargs=short, **options)
+        np.testing.assert_array_equal(drive(cars), wanted)
+        PPO("MlpPolicy", cars, n_steps=16, batch_size=16, n_epochs=1).learn(32)
+        cars.close()
+        print(method, name, "learnt")
 """
 
 
 @pytest.mark.slow
 @pytest.mark.cold  # processes that know nothing but what they import
-@pytest.mark.parametrize(
-    ("method", "name"),
-    [
-        ("spawn", "racing:racing/Sensors-v0"),
-        ("forkserver", "racing:racing/Sensors-v0"),
-        ("forkserver", "racing/Sensors-v0"),
-    ],
-)
-def test_processes_of_stable_baselines3_drive_what_one_process_drives(method: str, name: str, tmp_path: Path):
+def test_processes_of_stable_baselines3_drive_what_one_process_drives(tmp_path: Path):
+    """One program, since those that it starts begin with nothing of its: each of the ways to start them."""
+    ways = ["spawn racing:racing/Sensors-v0", "forkserver racing:racing/Sensors-v0", "forkserver racing/Sensors-v0"]
     script = tmp_path / "learn.py"
     script.write_text(SCRIPT)
-    done = subprocess.run([sys.executable, script, method, name], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, script, *(part for way in ways for part in way.split())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "learnt"
+    assert done.stdout.splitlines() == [f"{way} learnt" for way in ways]
 
 
 class Clip:

@@ -132,8 +132,8 @@ def test_axes_of_a_file_are_read_as_those_of_the_command_line(
         "track=mini",
         "track=oval",
     ]  # debug is typed, too: that stands above
-    both = plan(capsys, tmp_path / "o", "-m", 'hydra.sweeper.params={experiment: "null,generalist"}')[1]
-    assert both == ["experiment=[]", "experiment=generalist"]
+    both = plan(capsys, tmp_path / "o", "-m", 'hydra.sweeper.params={experiment: "null,vision_gray4"}')[1]
+    assert both == ["experiment=[]", "experiment=vision_gray4"]
 
 
 def test_what_only_some_jobs_have_varies() -> None:

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -21,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from racing_launchers.sweep import Sweep
 from tests.launchers.test_sweep import mlflow_runs
-from tests.support.mlflow_server import PATIENCE
+from tests.support.mlflow_server import PATIENCE, Server
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ALONE = "headless=new no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update"
@@ -44,24 +39,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 
 @pytest.fixture(scope="module")
-def page(finished: Sweep) -> Iterator[str]:
-    """Address of `racing ui` on the sweep's store."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "racing", "ui", f"port={port}", f"paths.outputs={finished.outputs}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5):
-                break
-        except OSError:
-            assert process.poll() is None
-            time.sleep(0.2)
-    yield address
-    process.terminate()
-    process.wait()
+def page(finished: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the pages that `racing ui` serves (tests/commands/test_runs.py), on the sweep's store."""
+    server = Server(tmp_path_factory.mktemp("pages"), finished.outputs / "mlflow.db")
+    server.start()
+    yield server.uri
+    server.kill()
 
 
 def wait_for(browser: webdriver.Chrome, by: str, what: str) -> WebElement:

@@ -7,43 +7,43 @@ which order which of them are merged, and what comes of it. Values of the comman
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
+import pickle
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra._internal import config_loader_impl as loader
 from hydra._internal.config_repository import IConfigRepository
 from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra.core.default_element import ResultDefault
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from racing.config import conf_directory
 
 MOST = 64  # of the results that are kept
 
-load = yaml.load
+load = OmegaConf.load
 create_defaults_list = loader.create_defaults_list
 compose = loader.ConfigLoaderImpl._compose_config_from_defaults_list
-_parsed: dict[str, Any] = {}
+_loaded: dict[str, bytes] = {}
 _known: dict[Hashable, Any] = {}
 
 
-def load_once(stream: Any, Loader: Any) -> Any:
-    """yaml.load, which remembers what OmegaConf has asked for: by the text, so that a file may change.
+def load_once(file_: Any) -> Any:
+    """OmegaConf.load, which remembers what it made: by the text, so that a file may change.
 
     What cannot be parsed is parsed again, with the stream's name in its error.
     """
-    if Loader.__name__ != "OmegaConfLoader" or not hasattr(stream, "name"):
-        return load(stream, Loader)
-    start = stream.tell()
-    text = stream.read()
-    if text not in _parsed:
-        stream.seek(start)
-        _parsed[text] = load(stream, Loader)
-    return copy.deepcopy(_parsed[text])
+    if isinstance(file_, str | Path):
+        with Path(file_).open(encoding="utf-8") as stream:
+            return load_once(stream)
+    start = file_.tell()
+    text = file_.read()
+    if text not in _loaded:
+        file_.seek(start)
+        _loaded[text] = pickle.dumps(load(file_), pickle.HIGHEST_PROTOCOL)
+    return pickle.loads(_loaded[text])
 
 
 def files_of(repo: IConfigRepository) -> Hashable | None:
@@ -100,8 +100,8 @@ def compose_once(self: loader.ConfigLoaderImpl, defaults: list[ResultDefault], r
         return compose(self, defaults, repo)
     key = ("composed", files, repr(defaults))
     if key not in _known:
-        _remember(key, compose(self, defaults, repo))
-    return copy.deepcopy(_known[key])
+        _remember(key, pickle.dumps(compose(self, defaults, repo), pickle.HIGHEST_PROTOCOL))
+    return pickle.loads(_known[key])  # type: ignore[no-any-return]  # a fifth of the time of copy.deepcopy
 
 
 def _remember(key: Hashable, result: Any) -> None:
@@ -112,7 +112,7 @@ def _remember(key: Hashable, result: Any) -> None:
 
 def install() -> None:
     """From now on, remember."""
-    yaml.load = load_once  # type: ignore[assignment]
+    OmegaConf.load = staticmethod(load_once)  # type: ignore[assignment]
     loader.create_defaults_list = defaults_once
     loader.ConfigLoaderImpl._compose_config_from_defaults_list = compose_once  # type: ignore[method-assign]
 

@@ -1,6 +1,6 @@
-"""python -m tests.support.mlflow_app FOLDER PORT: the application that `mlflow server` serves, in one process.
+"""python -m tests.support.mlflow_app FOLDER DATABASE PORT: the application that `mlflow server` serves, in one process.
 
-Its database and artifacts lie in FOLDER.
+Artifacts lie in FOLDER.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import sys
 import uvicorn
 
 
-def main(folder: str, port: int) -> None:
+def main(folder: str, database: str, port: int) -> None:
     # As `mlflow server` tells the process that it starts; mlflow.server reads it when it is imported.
     os.environ |= {
-        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/server.db",
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{database}",
         "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": f"{folder}/artifacts",
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
@@ -23,4 +23,4 @@ def main(folder: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

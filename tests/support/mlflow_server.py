@@ -21,19 +21,22 @@ PATIENCE = 120  # [s] a loaded machine may need it; nothing here waits that long
 
 
 class Server:
-    """MLflow's server on its own sqlite file; can be killed and started again on the same port."""
+    """MLflow's server on its own sqlite file, or a given one; can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.folder = folder
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process = None
-        copy_tables(folder / "server.db")
+        self.database = database or folder / "server.db"
+        if database is None:
+            copy_tables(self.database)
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.support.mlflow_app", str(self.folder), str(self.port)]
+        where = map(str, (self.folder, self.database, self.port))
+        command = [sys.executable, "-m", "tests.support.mlflow_app", *where]
         settings = os.environ | ENVIRONMENT | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=settings, start_new_session=True)

@@ -204,6 +204,20 @@ def test_two_hundred_hostile_files_are_refused(tmp_path, good):
     assert not (tmp_path / "pwned").exists()
 
 
+@pytest.mark.parametrize("nested", ["[" * 20_000, "{a: " * 15_000, "- " * 20_000, "[" * 21 + "]" * 21])
+def test_a_map_is_not_nested(nested, tmp_path):
+    (tmp_path / "map.yaml").write_text(f"resolution: 0.05\norigin: [0, 0, 0]\nimage:\n {nested}")
+    with pytest.raises(InputError, match=r"^map\.yaml is nested too deeply to be read; a map needs image, resol"):
+        read_settings(tmp_path / "map.yaml")
+
+
+def test_keys_of_others_may_be_lists_in_lists(tmp_path, good):
+    (tmp_path / "mine.png").write_bytes(good[0])
+    others = "others:\n" + "- [a, {b: [c]}]\n" * 50
+    (tmp_path / "map.yaml").write_text(f"image: mine.png\nresolution: 0.05\norigin: [0, 0, 0]\n{others}")
+    assert read_settings(tmp_path / "map.yaml").resolution == 0.05
+
+
 def test_files_do_not_lead_out_of_their_folder(tmp_path, good):
     data, entry = good
     (tmp_path / "mine.png").write_bytes(data)

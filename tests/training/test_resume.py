@@ -16,7 +16,7 @@ from tests.support.mlflow_server import Copy
 from tests.support.processes import PATIENCE, Killer, points, run_of, state_bytes, train_command
 
 PPO = ["debug=fast", "algo.total_timesteps=212992", "checkpoint.every=4096"]
-PPO += ["eval.every_steps=40960", "eval.start_fraction=0", "algo.n_steps=16"]  # half as long an update
+PPO += ["eval.every_steps=40960", "eval.start_fraction=0", "algo.n_steps=16", "algo.n_epochs=2"]  # short updates
 PPO += ["env.randomize.mass=[0.8,1.2]", "env.randomize.command_delay=[0,0.3]", "env.randomize.throttle_lag=[0,0.2]"]
 PPO += ["env.randomize.ray_noise=[0,0.1]"]  # what a checkpoint must hold beside the cars
 SAC = ["debug=fast", "algo=sac", "env=mlp", "algo.total_timesteps=5120", "checkpoint.every=256"]

@@ -14,6 +14,11 @@ from racing.tracks.formats.text import read_any_text
 log = logging.getLogger(__name__)
 
 MOST_YAML = 100_000  # [bytes]
+DEEPEST = 20  # lists and mappings in each other: the parser's time grows with the square of it
+OPENING = {
+    f"{kind}StartToken" for kind in ("BlockSequence", "BlockMapping", "FlowSequence", "FlowMapping")
+}  # of PyYAML
+CLOSING = {f"{kind}EndToken" for kind in ("Block", "FlowSequence", "FlowMapping")}
 FARTHEST = 1e7  # [m] from the origin
 MODES = ("trinary", "scale", "raw")
 PICTURES = (".png", ".pgm", ".jpg", ".jpeg", ".bmp")
@@ -75,14 +80,14 @@ def _keys(path: Path) -> dict[Any, Any]:
     }
     text = read_any_text(path, MOST_YAML)
     remedy = "they can grow without bound; write them out"
+    depth = 0
     try:
-        aliases = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=Texts))
-        require(not aliases, f"{path.name}: references (*name) are not read: {remedy}")
+        for token in yaml.scan(text, Loader=Texts):
+            require(not isinstance(token, yaml.AliasToken), f"{path.name}: references (*name) are not read: {remedy}")
+            depth += (type(token).__name__ in OPENING) - (type(token).__name__ in CLOSING)
+            fits = depth <= DEEPEST
+            require(fits, f"{path.name} is nested too deeply to be read; a map needs image, resolution, origin")
         data = yaml.load(text, Loader=Texts)
-    except RecursionError:
-        raise InputError(
-            f"{path.name} is nested too deeply to be read; a map needs image, resolution, origin"
-        ) from None
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, InputError):
             raise
