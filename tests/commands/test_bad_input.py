@@ -40,7 +40,7 @@ TRAIN = [
     ("algo=sac algo.n_epochs=64", "unknown key 'algo.n_epochs'", "another choice of algo has it"),
     ("algo=ppp", "unknown choice algo=ppp", "did you mean ppo?"),
     ("vehicle=tractor", "unknown choice vehicle=tractor", "choose one of: f1tenth, "),
-    ("algo=null", "'algo=null' must name a choice of algo", "choose one of: ppo, "),
+    ("algo=null", "'algo=null' must name a choice of algo", "choose one of: cmaes, ppo, "),
     ("debug=quick", "unknown choice debug=quick", "choose one of: fast"),
     ("experiment=absent", "unknown choice experiment=absent", "choose one of"),
     ("launcher=moon", "unknown choice launcher=moon", "choose one of"),

@@ -80,7 +80,9 @@ def test_three_are_rated_and_written_down(compare: Any, racers: list[RunDirector
     assert found["spent"]["matches_driven"] == 3
     table = list(csv.reader((tmp_path / "out" / "matrix.csv").open()))
     assert table[0] == ["win share of the row", *ranked]
-    assert table[1] == [fast, "", "1.0", "1.0"]
+    assert table[1][:2] == [fast, ""]
+    assert float(table[1][2]) >= 0.75  # it may touch the line follower
+    assert table[1][3] == "1.0"
     assert [row[0] for row in table[1:]] == ranked
     for name in ("results.json", "matrix.csv", "matrix.png"):
         assert str(tmp_path / "out" / name) in out
