@@ -26,7 +26,7 @@ from racing.league.match import (
     ways_of,
 )
 from racing.league.ratings import LEVEL, rate
-from tests.evaluation.test_races import written
+from tests.evaluation.test_race_log import written
 
 pytestmark = pytest.mark.slow
 GAMES = 6
