@@ -86,6 +86,13 @@ def run_child(command: Sequence[str], *, env: Mapping[str, str] | None = None, s
             signal.signal(number, handler)
 
 
+def die_with_parent() -> None:
+    """Have this process killed when the thread that has started it ends; on Linux."""
+    act = _die_with_parent()
+    if act is not None:
+        act()
+
+
 def _die_with_parent() -> Callable[[], None] | None:
     """What a child calls before it becomes another program, so that it is killed when we are; None where it cannot."""
     if sys.platform != "linux":

@@ -1,0 +1,105 @@
+"""`racing campaign campaign=NAME`: from training to deployment, as far as `mode` says; nothing is done twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from racing.campaigns.plan import MODES, Campaign, Entry, read_campaign
+from racing.campaigns.record import record
+from racing.campaigns.results import known_results, write_results
+from racing.campaigns.training import require_trained, train_entries, trained_entries
+from racing.campaigns.validation import validate
+from racing.commands.train import _job
+from racing.config import hint
+from racing.errors import ExitCode, InputError, require
+from racing.runs.lock import FileLock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What one command is to do. only: the entry that it is about, None: all."""
+
+    campaign: Campaign
+    only: Entry | None
+    trains: bool
+    validates: bool
+    deploys: bool
+    sequential: bool | str
+    policies: Path
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """Those that are trained."""
+        return self.campaign.entries if self.only is None else [self.only]
+
+
+def run_campaign(
+    options: Mapping[str, Any], sources: Sequence[str], own: Mapping[str, Sequence[str]], command: str
+) -> int:
+    """Do what the command says; returns the exit code.
+
+    options: of conf/verbs/campaign.yaml. sources: hydra.searchpath, if there are other folders. own: overrides of the
+    groups campaign, launcher, tracking, hardware. Raises InputError before anything is written, JobsFailed, Stopped.
+    """
+    order = order_of(options, sources, own)
+    campaign = order.campaign
+    if order.trains:
+        began = time.time()
+        finished = train_entries(campaign, order.entries, _job, own["launcher"] or ["launcher=local"], command)
+        if (campaign.path / "sweep.json").exists():
+            campaign.write()
+        if not finished:
+            return ExitCode.DONE
+        print(f"trained in {time.time() - began:.0f} s", flush=True)
+    if order.validates:
+        validate_and_record(order)
+    return ExitCode.DONE
+
+
+def order_of(options: Mapping[str, Any], sources: Sequence[str], own: Mapping[str, Sequence[str]]) -> Order:
+    """Read and check all of it. Raises InputError."""
+    outputs = Path(options["paths"]["outputs"]).resolve()
+    games = [] if options["games"] is None else [f"campaign.validation.games={options['games']}"]
+    more = [*own["tracking"], *own["hardware"]]
+    campaign = read_campaign(options["campaign"], [*sources, *own["campaign"], *games], outputs, more)
+    mode = options["mode"]
+    named = {entry.name: entry for entry in campaign.entries}
+    require(mode in (*MODES, *named), f"unknown mode={mode}; {hint(mode, [*MODES, *named])}")
+    only = named.get(mode)
+    return Order(
+        campaign=campaign,
+        only=only,
+        trains=mode != "validate",
+        validates=mode != "train",
+        deploys=options["deploy"] and mode not in ("train", "validate"),
+        sequential=options["sequential"],
+        policies=Path(options["policies"]),
+    )
+
+
+def validate_and_record(order: Order) -> None:
+    """Drive what is missing, write and record what was found. Raises InputError if another command does."""
+    campaign = order.campaign
+    require_trained(campaign, order.entries)
+    trained = trained_entries(campaign, campaign.entries)
+    lock = FileLock(campaign.path / "validation.lock")
+    try:
+        free = lock.acquire()
+    except OSError as error:
+        raise InputError(f"{lock.path}: {error.strerror}; set paths.outputs=FOLDER to a writable one") from error
+    require(free, f"campaign {campaign.name} is being validated by {lock.owner}; wait for it")
+    try:
+        validated = validate(campaign, trained, order.sequential, None if order.only is None else order.only.name)
+        changed = write_results(campaign, trained, validated, validated.spent)
+        if changed:
+            found = known_results(campaign)
+            print((campaign.results / "summary.txt").read_text())
+            if not record(campaign, found):
+                print(f"{campaign.name}: upload to mlflow incomplete: racing jobs collect {campaign.name}")
+        print(campaign.results)
+    finally:
+        lock.release()
