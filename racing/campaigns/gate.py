@@ -42,10 +42,9 @@ def judge(
         figures |= {"champion_finish_rate": before, "champion_lap_ratio": ratio_before}
         if finish < before:
             reasons.append(f"it finishes {finish:.3f} of its starts alone, the champion {before:.3f}")
-        allowed = None if ratio_before is None else ratio_before * (1 + gate.lap_ratio)
-        if allowed is not None and (ratio is None or ratio > allowed):
-            laps = "no laps" if ratio is None else f"laps of {ratio:.3f}"
-            reasons.append(f"alone it drives {laps}, the champion {ratio_before:.3f}, at most {allowed:.3f} pass")
+        if ratio is not None and ratio_before is not None and ratio > ratio_before * (1 + gate.lap_ratio):
+            most = f"at most {ratio_before * (1 + gate.lap_ratio):.3f} passes"
+            reasons.append(f"its lap ratio alone is {ratio:.3f}, the champion's {ratio_before:.3f}, {most}")
     if share is not None:
         figures |= dict(zip(("win_share", "win_share_low", "win_share_high"), share, strict=True))
         if share[1] <= gate.win_share:

@@ -108,6 +108,19 @@ def trained_entries(campaign: Campaign, entries: Sequence[Entry]) -> list[Traine
     return found
 
 
+def spent_on_training(campaign: Campaign) -> dict[str, float]:
+    """How long the jobs took, all together [s], and what they cost where that is known [US dollars]."""
+    sweep = Sweep(campaign.path)
+    results = [job.folder.result for job in sweep.jobs]
+    took = sum(one.get("ended_ms", 0) - one.get("began_ms", one.get("ended_ms", 0)) for one in results) / 1000
+    backend = make_backend(sweep.launcher)
+    try:
+        figures = backend.results(sweep)
+    finally:
+        backend.close()
+    return {"training_s": round(took, 1), "cost_usd": figures.get("cost_usd", 0.0)}
+
+
 def require_trained(campaign: Campaign, entries: Sequence[Entry]) -> list[Trained]:
     """As `trained_entries`. Raises InputError unless all are."""
     found = trained_entries(campaign, entries)

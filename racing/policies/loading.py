@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.config import build, load_group
-from racing.errors import InputError, read_bytes, require
+from racing.errors import InputError, is_file, read_bytes, require
 from racing.evaluation.evaluate import Policy, Task, evaluation_task
+from racing.files import read_json
 from racing.observations import VECTOR, parts_of, shapes_of
 from racing.renamed_keys import upgraded
 from racing.runs.directory import RunDirectory
@@ -43,6 +44,7 @@ TARGETS = {
 HOW_TO_BUILD = {"_partial_", "_convert_", "_recursive_"}  # of Hydra, beside _target_
 MOST_ONNX = 1 << 30  # [bytes]
 BACKENDS = ("onnx", "torch")
+DEPLOYED, MANIFEST = "policy.onnx", "manifest.json"  # in the folder of a policy that `racing campaign` has deployed
 GROUPS = ("env", "track", "vehicle")  # of a configuration, that an ONNX file remembers
 F = npt.NDArray[np.float32]
 
@@ -71,9 +73,10 @@ class LoadedPolicy:
 def load_policy(spec: str, outputs: Path, backend: str = "onnx", *, trust: bool = False) -> LoadedPolicy:
     """The policy that `spec` means.
 
-    spec: a run (directory, its name, MLflow run id, latest; fetched where only MLflow has it), FILE.onnx, FILE.zip
-    (Stable-Baselines3), models:/NAME@ALIAS or models:/NAME/VERSION (MLflow's registry: the run that made the model, or
-    the model itself where another program made it). MLflow is that of MLFLOW_TRACKING_URI, else the embedded store.
+    spec: a run (directory, its name, MLflow run id, latest; fetched where only MLflow has it), a folder that `racing
+    campaign` has deployed it to, FILE.onnx, FILE.zip (Stable-Baselines3), models:/NAME@ALIAS or models:/NAME/VERSION
+    (MLflow's registry: the run that made the model, or the model itself where another program made it). MLflow is that
+    of MLFLOW_TRACKING_URI, else the embedded store.
     backend: for a run, its ONNX file or its torch one. trust: run what is in it that is code.
     Raises InputError if there is none or it cannot be read.
     """
@@ -90,7 +93,26 @@ def _found(spec: str, outputs: Path, backend: str, trust: bool) -> LoadedPolicy:
         remedy = f"see `racing runs list{where(outputs)}` for trained runs"
         require(path.is_file(), f"policy {spec} must be an existing file; {remedy}")
         return _from_onnx(path, path.stem) if path.suffix == ".onnx" else _from_zip(path, trust=trust)
+    if is_deployed(path):
+        return _deployed(path, backend)
     return _of_run(local_run(spec, outputs), backend, trust)
+
+
+def is_deployed(folder: Path) -> bool:
+    """Whether a folder holds a policy that `racing campaign` has deployed."""
+    return is_file(folder / DEPLOYED) and is_file(folder / MANIFEST)
+
+
+def _deployed(folder: Path, backend: str) -> LoadedPolicy:
+    require(backend == "onnx", f"policy {folder} is an ONNX file, backend={backend} has none; leave backend away")
+    policy = _from_onnx(folder / DEPLOYED, folder.resolve().name)
+    try:
+        told = read_json(folder / MANIFEST).get("sha256")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / MANIFEST} is damaged, {error}; deploy the policy again") from error
+    rule = f"{folder / DEPLOYED} must be the file that {MANIFEST} names, its sha256 is another"
+    require(told == policy.sha256, f"{rule}; deploy the policy again, or take {folder / 'previous'}")
+    return policy
 
 
 def _of_run(run: RunDirectory, backend: str, trust: bool) -> LoadedPolicy:

@@ -46,5 +46,7 @@ def fetch(spec: str, outputs: Path) -> int:
 
 
 def deploy(spec: str, outputs: Path, policies: Path) -> int:
-    """Deploy the winners of a campaign that is validated."""
-    raise NotImplementedError
+    """Deploy the winners of a campaign that is validated, if they pass the gate. Raises InputError."""
+    from racing.commands.campaign.run import deploy_again
+
+    return deploy_again(recorded(find_campaign(spec, outputs), outputs), policies)

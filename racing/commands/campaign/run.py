@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from racing.campaigns.deployment import deploy_winners, known_deployment
 from racing.campaigns.plan import MODES, Campaign, Entry, read_campaign
 from racing.campaigns.record import record
 from racing.campaigns.results import known_results, write_results
-from racing.campaigns.training import require_trained, train_entries, trained_entries
-from racing.campaigns.validation import validate
+from racing.campaigns.training import Trained, require_trained, spent_on_training, train_entries, trained_entries
+from racing.campaigns.validation import Validated, validate
+from racing.campaigns.winners import Winner, find_winners
 from racing.commands.train import _job
 from racing.config import hint
 from racing.errors import ExitCode, InputError, require
 from racing.runs.lock import FileLock
+from racing.runs.paths import where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +96,40 @@ def validate_and_record(order: Order) -> None:
         raise InputError(f"{lock.path}: {error.strerror}; set paths.outputs=FOLDER to a writable one") from error
     require(free, f"campaign {campaign.name} is being validated by {lock.owner}; wait for it")
     try:
-        validated = validate(campaign, trained, order.sequential, None if order.only is None else order.only.name)
-        changed = write_results(campaign, trained, validated, validated.spent)
+        only = None if order.only is None else order.only.name
+        validated = validate(campaign, trained, order.sequential, only)
+        changed = write_results(campaign, trained, validated, spent_on_training(campaign) | validated.spent)
         if changed:
-            found = known_results(campaign)
             print((campaign.results / "summary.txt").read_text())
-            if not record(campaign, found):
-                print(f"{campaign.name}: upload to mlflow incomplete: racing jobs collect {campaign.name}")
+        if order.deploys:
+            winners = find_winners(trained, validated, campaign.validation.line)
+            chosen = [winner for winner in winners if only in (None, winner.name)]
+            if not chosen:
+                print(f"{only} is not the best entry of its track: it is not deployed")
+            changed = deploy_and_note(campaign, chosen, trained, validated, order.policies) or changed
+        if changed and not record(campaign, known_results(campaign), known_deployment(campaign)):
+            print(f"{campaign.name}: upload to mlflow incomplete: racing jobs collect {campaign.name}")
         print(campaign.results)
     finally:
         lock.release()
+
+
+def deploy_and_note(
+    campaign: Campaign, winners: Sequence[Winner], trained: Sequence[Trained], validated: Validated, policies: Path
+) -> bool:
+    """Deploy winners; False if all is as it was. Raises InputError where nothing can be written."""
+    before = known_deployment(campaign)
+    deploy_winners(campaign, winners, trained, validated, policies)
+    verdicts = [{name: one["verdict"] for name, one in told.items()} for told in (before, known_deployment(campaign))]
+    return verdicts[0] != verdicts[1]
+
+
+def deploy_again(campaign: Campaign, policies: Path) -> int:
+    """Deploy the winners of a campaign that is validated. Raises InputError where it is not."""
+    remedy = f"racing campaign campaign={campaign.choice}{where(campaign.outputs)}"
+    require(bool(known_results(campaign)), f"campaign {campaign.name} is not validated yet; {remedy}")
+    order = Order(
+        campaign=campaign, only=None, trains=False, validates=True, deploys=True, sequential="auto", policies=policies
+    )
+    validate_and_record(order)
+    return ExitCode.DONE
