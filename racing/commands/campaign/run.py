@@ -14,10 +14,11 @@ from racing.campaigns.record import record
 from racing.campaigns.results import known_results, write_results
 from racing.campaigns.training import Trained, require_trained, spent_on_training, train_entries, trained_entries
 from racing.campaigns.validation import Validated, validate
+from racing.campaigns.webhook import tell
 from racing.campaigns.winners import Winner, find_winners
 from racing.commands.train import _job
 from racing.config import hint
-from racing.errors import ExitCode, InputError, require
+from racing.errors import ExitCode, InputError, Stopped, require
 from racing.runs.lock import FileLock
 from racing.runs.paths import where
 
@@ -49,18 +50,33 @@ def run_campaign(
     groups campaign, launcher, tracking, hardware. Raises InputError before anything is written, JobsFailed, Stopped.
     """
     order = order_of(options, sources, own)
+    try:
+        done = carry_out(order, own["launcher"], command)
+    except (Stopped, KeyboardInterrupt) as stopped:
+        tell(order.campaign, "stopped", str(stopped))
+        raise
+    except BaseException as error:
+        tell(order.campaign, "failed", str(error))
+        raise
+    if done:
+        tell(order.campaign, "done")
+    return ExitCode.DONE
+
+
+def carry_out(order: Order, launcher: Sequence[str], command: str) -> bool:
+    """Do it; False if jobs were only submitted, or only shown. launcher: overrides. See `run_campaign`."""
     campaign = order.campaign
     if order.trains:
         began = time.time()
-        finished = train_entries(campaign, order.entries, _job, own["launcher"] or ["launcher=local"], command)
+        finished = train_entries(campaign, order.entries, _job, launcher or ["launcher=local"], command)
         if (campaign.path / "sweep.json").exists():
             campaign.write()
         if not finished:
-            return ExitCode.DONE
+            return False
         print(f"trained in {time.time() - began:.0f} s", flush=True)
     if order.validates:
         validate_and_record(order)
-    return ExitCode.DONE
+    return True
 
 
 def order_of(options: Mapping[str, Any], sources: Sequence[str], own: Mapping[str, Sequence[str]]) -> Order:
