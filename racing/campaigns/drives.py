@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from racing import __version__
 from racing.campaigns.plan import Validation
-from racing.errors import InputError, require
+from racing.errors import InputError
 from racing.evaluation.evaluate import Diverged, Task, evaluate
 from racing.evaluation.seeds import TEST_SEEDS
 from racing.files import read_json, write_json
@@ -33,6 +34,8 @@ from racing.league.match import (
     senses_of,
 )
 from racing.policies.loading import LoadedPolicy, evaluation_task_for, load_policy, tracks_and_vehicle
+from racing.sim.track import Track
+from racing.tracks.catalog import load_tracks
 from racing.tracks.reference_lap import reference_lap
 
 SCHEMA = 1  # of the file of one who drives alone
@@ -161,8 +164,15 @@ def prepare(one: Drive, threads: int = 1) -> Prepared:
     return _prepared_alone(one, threads) if len(one.who) == 1 else _prepared_match(one, threads)
 
 
+@cache
+def read_track(name: str) -> Track:
+    """A track by its name or path, read once: that takes longest of all. Raises InputError."""
+    (track,) = load_tracks(name)
+    return track
+
+
 def _prepared_match(one: Drive, threads: int) -> PreparedMatch:
-    found, place = find_contenders([driver.spec for driver in one.who], one.outputs, one.track)
+    found, place = find_contenders([driver.spec for driver in one.who], one.outputs, read_track(one.track))
     named = [replace(contender, name=driver.name) for contender, driver in zip(found, one.who, strict=True)]
     size: Mapping[str, Any] = {"games": one.number, "laps": one.laps, "seed": one.seed, "start": one.start}
     terms = Terms(place=place, threads=threads, **size)
@@ -172,8 +182,7 @@ def _prepared_match(one: Drive, threads: int) -> PreparedMatch:
 
 def _prepared_alone(one: Drive, threads: int) -> PreparedAlone:
     policy = load_policy(one.who[0].spec, one.outputs)
-    tracks, vehicle = tracks_and_vehicle(policy, one.track)
-    require(len(tracks) == 1, f"validation.tracks: {one.track} must be one to race on, got {len(tracks)}; name others")
+    tracks, vehicle = tracks_and_vehicle(policy, read_track(one.track))
     reference = reference_lap(tracks[0], vehicle).time_s
     size = {"races": one.number, "laps": one.laps, "seed": TEST_SEEDS + one.seed}
     task = evaluation_task_for(policy, tracks, vehicle, [reference], threads=threads, **size)

@@ -187,7 +187,7 @@ def campaign_of(choice: str, found: Mapping[str, Any], outputs: Path, more: Sequ
         require(key in known, f"unknown key campaign.{key}; {hint(key, known)}")
     require("entries" in found, f"campaign.entries is missing in {choice}; name: [overrides of racing train]")
     webhook = found.get("webhook")
-    with _in_group(GROUP):
+    with in_group(GROUP):
         validation = read_group("validation", found.get("validation") or {}, Validation)
         gate = read_group("gate", found.get("gate") or {}, Gate)
         if webhook is not None:
@@ -216,18 +216,18 @@ def campaign_of(choice: str, found: Mapping[str, Any], outputs: Path, more: Sequ
     )
 
 
-class _in_group:
+class in_group:
     """Puts the group's name before the message of an InputError raised inside."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, between: str = ".") -> None:
+        self.name, self.between = name, between
 
     def __enter__(self) -> None:
         return
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: object) -> None:
         if isinstance(error, InputError):
-            raise InputError(f"{self.name}.{error}") from error.__cause__
+            raise InputError(f"{self.name}{self.between}{error}") from error.__cause__
 
 
 def entries_of(named: Any, common: Any, more: Sequence[str]) -> list[Entry]:
@@ -260,6 +260,20 @@ def check_overrides(where: str, overrides: Any) -> list[str]:
         remedy = {"tuning": "search first, racing train tuning=tpe"}.get(key, "the campaign decides it")
         require(key not in NOT_AN_ENTRYS, f"{where}: {one!r} is none of an entry's; leave it away, {remedy}")
     return list(overrides)
+
+
+def home_of(config: Mapping[str, Any]) -> str | None:
+    """The one track that a run's configuration drives, as it was named; None for several."""
+    file = (config.get("track") or {}).get("file")
+    if isinstance(file, list) and len(file) == 1:
+        file = file[0]
+    return file if isinstance(file, str) else None
+
+
+def home_among(config: Mapping[str, Any], tracks: Sequence[str]) -> str | None:
+    """That of `tracks` which a run's configuration drives alone; None for a generalist."""
+    home = home_of(config)
+    return next((track for track in tracks if home is not None and track in (home, Path(home).stem)), None)
 
 
 def recorded(path: Path, outputs: Path) -> Campaign:

@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from racing.campaigns.plan import GENERALIST, Campaign
+from racing.campaigns.plan import GENERALIST, Campaign, home_among
 from racing.campaigns.training import Trained
 from racing.campaigns.validation import Validated
-from racing.campaigns.winners import Winner, find_winners, home_among
+from racing.campaigns.winners import Winner, find_winners
 from racing.files import read_json, write_atomic, write_json
 from racing.league.picture import matrix_picture
 

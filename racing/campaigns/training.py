@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from racing.campaigns.plan import Campaign, Entry
+from racing.campaigns.plan import Campaign, Entry, home_among, home_of
 from racing.config import config_directories, explain, for_hydra, hydra_at, plain
 from racing.errors import InputError, require
 from racing.runs.directory import RunDirectory
@@ -78,6 +78,7 @@ def train_entries(
     JobsFailed, Stopped.
     """
     planned_jobs = plan_entries(campaign, entries, task, launcher)
+    check_alike(campaign, planned_jobs)
     config = planned_jobs[0].payload.config  # type: ignore[attr-defined]
     settings = plain(config.launcher)
     backend = make_backend(settings)
@@ -94,6 +95,28 @@ def train_entries(
     if backend.wait:
         report_failures(sweep, jobs, max_resubmits=backend.max_resubmits)
     return backend.wait and not backend.dry_run
+
+
+def check_alike(campaign: Campaign, planned_jobs: Sequence[PlannedJob]) -> None:
+    """Raise InputError for entries that could not meet once they are trained, or drive where they are not validated.
+
+    Of an entry with phases only those know.
+    """
+    tracks = campaign.validation.tracks
+    groups = ["phases", "vehicle", "track"]
+    configs = [plain(OmegaConf.masked_copy(job.payload.config, groups)) for job in planned_jobs]  # type: ignore[attr-defined]
+    whole = [(job.label, config) for job, config in zip(planned_jobs, configs, strict=True) if config["phases"] is None]
+    for name, config in whole:
+        home = home_of(config)
+        known = home is None or home_among(config, tracks) is not None
+        rule = (
+            f"{name}: it drives {home} alone, which campaign.validation.tracks must have, they are {', '.join(tracks)}"
+        )
+        require(known, f"{rule}; add it")
+        first, reference = whole[0]
+        alike = config["vehicle"] == reference["vehicle"]
+        cars = f"it drives {config['vehicle']['name']}, {first} drives {reference['vehicle']['name']}"
+        require(alike, f"{name}: all entries must have the same car, {cars}; make another campaign of it")
 
 
 def trained_entries(campaign: Campaign, entries: Sequence[Entry]) -> list[Trained]:

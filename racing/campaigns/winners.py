@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from racing.campaigns.plan import GENERALIST
+from racing.campaigns.plan import GENERALIST, home_among
 from racing.campaigns.training import Trained
 from racing.campaigns.validation import Validated
 
@@ -24,20 +23,6 @@ class Winner:
     def place(self) -> Path:
         """Its folder below that of all policies."""
         return Path(GENERALIST) if self.role == GENERALIST else Path("specialists", self.name)
-
-
-def home_of(config: Mapping[str, Any]) -> str | None:
-    """The one track that a run's configuration drives, as it was named; None for several."""
-    file = (config.get("track") or {}).get("file")
-    if isinstance(file, list) and len(file) == 1:
-        file = file[0]
-    return file if isinstance(file, str) else None
-
-
-def home_among(config: Mapping[str, Any], tracks: Sequence[str]) -> str | None:
-    """That of `tracks` which a run's configuration drives alone; None for a generalist."""
-    home = home_of(config)
-    return next((track for track in tracks if home is not None and track in (home, Path(home).stem)), None)
 
 
 def find_winners(trained: Sequence[Trained], validated: Validated, anchor: str | None) -> list[Winner]:

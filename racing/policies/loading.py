@@ -270,12 +270,15 @@ def _registered(spec: str, outputs: Path, backend: str, trust: bool) -> LoadedPo
 
 
 def tracks_and_vehicle(
-    policy: LoadedPolicy, track: str | Sequence[str] | None = None, vehicle: str | None = None, **reading: Any
+    policy: LoadedPolicy,
+    track: str | Sequence[str] | Track | None = None,
+    vehicle: str | None = None,
+    **reading: Any,
 ) -> tuple[list[Track], Vehicle]:
     """The tracks and the car that `policy` was trained with, or those named here.
 
-    track: name, path, or several; reading: how to read it, see racing.tracks.catalog.load_tracks. vehicle: a name in
-    conf/vehicle. Raises InputError where the policy does not say, or names code that is not racing's.
+    track: name, path, or several, or one that is read; reading: how to read it, see racing.tracks.catalog.load_tracks.
+    vehicle: a name in conf/vehicle. Raises InputError where the policy does not say, or names code that isn't racing's.
     """
     config, name = policy.config, policy.name
     require(bool(config.get("env")), f"policy {name} does not say what it observes; give a run or an exported .onnx")
@@ -283,7 +286,10 @@ def tracks_and_vehicle(
         refuse_foreign_code(config, f"policy {name}")
     if track is None:
         require(bool(config.get("track")), f"policy {name} does not say where it drives; name a track=")
-    tracks = load_tracks(track, **reading) if track is not None else build(config["track"])
+    if isinstance(track, Track):
+        tracks = [track]
+    else:
+        tracks = load_tracks(track, **reading) if track is not None else build(config["track"])
     return tracks, load_group("vehicle", vehicle) if vehicle is not None else _own_vehicle(policy)
 
 

@@ -97,6 +97,15 @@ def test_what_is_refused(changes: dict[str, Any], says: str, tmp_path: Path):
         ),
         (["campaign=duel", "campaign.entries.brief=['algo=none']"], "brief: unknown choice algo=none"),
         (["campaign=duel", "campaign.entries.brief=['algo.gamma=2']"], "brief: algo.gamma must be a number in"),
+        (["campaign=duel", "campaign.validation.tracks=[nowhere]"], "campaign.validation.tracks: "),
+        (
+            ["campaign=duel", "campaign.validation.tracks=[karting]"],
+            "brief: it drives oval alone, which campaign.",
+        ),
+        (
+            ["campaign=duel", "campaign.entries.longer=['vehicle=f1tenth']"],
+            "longer: all entries must have the same",
+        ),
         (["show", "duel"], "campaign 'duel' is not there, none is under"),
         (["list", "campaign=x"], "unknown key 'campaign'; racing campaign list takes paths.outputs"),
     ],

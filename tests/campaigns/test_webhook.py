@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,7 +73,9 @@ def test_the_token_goes_nowhere_else(listener: Listener):
 
 
 @pytest.mark.slow
-def test_a_campaign_tells_how_it_ended(campaign: Command, listener: Listener, monkeypatch: pytest.MonkeyPatch):
+def test_a_campaign_tells_how_it_ended(
+    campaign: Command, place: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("HOOK_SECRET", "abc")
     hook = f"campaign.webhook={{url:'{listener.url}/x',secret_env:HOOK_SECRET}}"
     code, _, err = campaign("mode=validate", "games=2", hook)
@@ -81,7 +84,8 @@ def test_a_campaign_tells_how_it_ended(campaign: Command, listener: Listener, mo
     assert (told["status"], told["campaign"].startswith("tiny-")) == ("done", True)
     assert set(told["summary"]["ratings"]) == {"first", "second", "general"}
     assert {winner["role"] for winner in told["summary"]["winners"]} == {"specialist", "generalist"}
-    code, _, err = campaign("mode=validate", "campaign.validation.tracks=[nowhere]", hook)
+    (place / "taken").write_text("a file")
+    code, _, err = campaign("policies=taken", "games=2", "campaign.model=null", hook)
     assert code == 2
     assert listener.requests[-1][2]["status"] == "failed"
-    assert "nowhere" in listener.requests[-1][2]["summary"]["error"]
+    assert "taken" in listener.requests[-1][2]["summary"]["error"]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from racing.campaigns.deployment import deploy_winners, known_deployment
-from racing.campaigns.plan import MODES, Campaign, Entry, read_campaign
+from racing.campaigns.drives import read_track
+from racing.campaigns.plan import MODES, Campaign, Entry, in_group, read_campaign
 from racing.campaigns.record import record
 from racing.campaigns.results import known_results, write_results
 from racing.campaigns.training import Trained, require_trained, spent_on_training, train_entries, trained_entries
@@ -89,6 +90,9 @@ def order_of(options: Mapping[str, Any], sources: Sequence[str], own: Mapping[st
     named = {entry.name: entry for entry in campaign.entries}
     require(mode in (*MODES, *named), f"unknown mode={mode}; {hint(mode, [*MODES, *named])}")
     only = named.get(mode)
+    for track in campaign.validation.tracks:
+        with in_group("campaign.validation.tracks", ": "):
+            read_track(track)
     return Order(
         campaign=campaign,
         only=only,
