@@ -12,6 +12,7 @@ All but `spent` (times and costs) is the same whoever drove it, in what order.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -53,14 +54,13 @@ def results_of(campaign: Campaign, trained: Sequence[Trained], validated: Valida
 
 
 def _entry(one: Trained, validated: Validated, tracks: Sequence[str]) -> dict[str, Any]:
-    identities = {contender.name: contender.identity for contender in validated.contenders}
     alone = {track: found.get(one.entry.name) for track, found in validated.alone.items()}
     config, summary = one.run.config, one.run.summary
     return {
         "name": one.entry.name,
         "run": one.run.name,
         "run_id": one.run.mlflow.get("run_id", ""),
-        "sha256": identities.get(one.entry.name, ""),
+        "sha256": hashlib.sha256(one.policy.read_bytes()).hexdigest(),
         "algo": str((config.get("algo") or {}).get("_target_", "")).rpartition(".")[2].removeprefix("make_"),
         "home": home_among(config, tracks),
         "steps": summary.get("total_steps") or summary.get("steps"),
@@ -89,10 +89,10 @@ def write_results(
     folder = campaign.results
     before = known_results(campaign)
     same = {key: value for key, value in before.items() if key != "spent"} == found
-    if same and all((folder / name).is_file() for name in FILES):
+    order = [row["name"] for row in found["ratings"][ALL]]  # nobody, where one is alone
+    if same and all((folder / name).is_file() for name in FILES if order or name != "matrix.png"):
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    order = [row["name"] for row in found["ratings"][ALL]]
     shares = validated.shares()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -64,6 +64,9 @@ def test_winners_are_deployed_and_drive(campaign: Command, place: Path, capsys: 
     before = texts(place / "policies") | texts(folder_of(place) / "validation")
     code, out, _ = campaign("campaign.model=null")
     assert (code, out.count("already deployed")) == (0, 2)
+    assert "3 entries trained before" in out
+    assert "tiny-" in out.splitlines()[0]
+    assert out.splitlines()[0].endswith(": 3 entries; 6 matches, 24 games, on 2 tracks")
     assert texts(place / "policies") | texts(folder_of(place) / "validation") == before
 
 

@@ -13,7 +13,14 @@ from racing.campaigns.drives import read_track
 from racing.campaigns.plan import MODES, Campaign, Entry, in_group, read_campaign
 from racing.campaigns.record import record
 from racing.campaigns.results import known_results, write_results
-from racing.campaigns.training import Trained, require_trained, spent_on_training, train_entries, trained_entries
+from racing.campaigns.training import (
+    Trained,
+    count_text,
+    require_trained,
+    spent_on_training,
+    train_entries,
+    trained_entries,
+)
 from racing.campaigns.validation import Validated, validate
 from racing.campaigns.webhook import tell
 from racing.campaigns.winners import Winner, find_winners
@@ -67,6 +74,7 @@ def run_campaign(
 def carry_out(order: Order, launcher: Sequence[str], command: str) -> bool:
     """Do it; False if jobs were only submitted, or only shown. launcher: overrides. See `run_campaign`."""
     campaign = order.campaign
+    print(overview(order), flush=True)
     if order.trains:
         began = time.time()
         finished = train_entries(campaign, order.entries, _job, launcher or ["launcher=local"], command)
@@ -78,6 +86,18 @@ def carry_out(order: Order, launcher: Sequence[str], command: str) -> bool:
     if order.validates:
         validate_and_record(order)
     return True
+
+
+def overview(order: Order) -> str:
+    """What the command is about, in one line, before anything of it is known to be done."""
+    campaign, count = order.campaign, len(order.campaign.entries)
+    rules = campaign.validation
+    others = count - 1 + (rules.line is not None)
+    met = count * (count - 1) // 2 + count * (rules.line is not None) if order.only is None else others
+    matches = met * len(rules.tracks)
+    about = count_text(len(order.entries), "entry", "entries")
+    games = f"{count_text(matches, 'match', 'matches')}, {matches * rules.games:,} games, on "
+    return f"{campaign.name}: {about}; {games}{count_text(len(rules.tracks), 'track', 'tracks')}"
 
 
 def order_of(options: Mapping[str, Any], sources: Sequence[str], own: Mapping[str, Sequence[str]]) -> Order:
