@@ -13,7 +13,7 @@ from multiprocessing import get_context
 
 from racing.campaigns.drives import Drive, prepare
 from racing.errors import JobsFailed
-from racing.processes import die_with_parent
+from racing.processes import die_with_parent, safe_children
 from racing.training.progress_bar import ProgressBar
 
 START = 6.0  # [s] that a process takes before it drives
@@ -78,7 +78,7 @@ def drive_all(missing: Sequence[Drive], processes: int) -> float:
     Raises InputError for what cannot be driven, JobsFailed if a process was killed.
     """
     began = time.perf_counter()
-    with ProgressBar(len(missing), "validation") as bar:
+    with ProgressBar(len(missing), "validation", "drives") as bar:
         done = 0
 
         def count(one: Drive) -> None:
@@ -87,7 +87,8 @@ def drive_all(missing: Sequence[Drive], processes: int) -> float:
             bar.update(done, one.title)
 
         if processes > 1:
-            _side_by_side(missing, processes, count)
+            with safe_children():
+                _side_by_side(missing, processes, count)
         else:
             for one in missing:
                 drive_one(one, cores())

@@ -82,6 +82,8 @@ def test_side_by_side_or_one_after_another_it_is_the_same(campaign: Command, pla
         path.unlink()
     for path in (folder_of(place) / "validation").iterdir():
         path.unlink()
+    trap = place / "multiprocessing.py"  # what lies in the current folder is nobody's module
+    trap.write_text("1 / 0\n")
     code, out, _ = campaign("mode=validate", "sequential=false", "campaign.validation.tracks=[oval,karting]")
     assert (code, "at a time" in out) == (0, True)
     second = results(place)
