@@ -25,6 +25,7 @@ GROUPS = [
     "tuning",
     "experiment",
     "debug",
+    "campaign",
 ]
 FEW = 4  # so many changes that explain themselves stand in a line, more in a table
 NOT_OPTIONS = ("_target_", "_partial_", "defaults", "hydra")  # how a choice is built, not what it is

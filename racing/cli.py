@@ -23,6 +23,7 @@ VERBS = {
     "tracks": "list, show, validate, import, preview tracks; reference laps",
     "runs": "list, show, fetch, prune, promote past runs, here and on servers; sync to MLflow",
     "jobs": "sweeps and their jobs, wherever they run: status, logs, collect, cancel",
+    "campaign": "train several configurations, validate them against each other, deploy the winners",
     "bench": "measure the simulator, the learner, the start-up",
     "ui": "open MLflow's UI on the embedded store",
     "doctor": "check the installation",

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from racing.renamed_keys import key_of, renamed
 
 PACKAGE = Path(__file__).resolve().parent
 PRIMARY = "train"  # conf/train.yaml: Hydra's primary configuration
-NOT_GROUPS = ("verbs", "launcher/prices")  # folders of conf/ of which nothing is chosen
+NOT_GROUPS = ("verbs", "campaign", "launcher/prices")  # folders of conf/ of which nothing is chosen
 # Hydra's overrides that say where a configuration is composed from. They are part of a run's recorded overrides.
 SOURCES = SEARCH_PATH, CONFIG_NAME = "hydra.searchpath", "hydra.job.config_name"
 # Overrides that make no other sweep: where and how its jobs run, and how many of the same kind.
@@ -121,21 +121,30 @@ def compose(name: str, overrides: Sequence[str], folder: str = "", *, hydra_too:
     hydra_too: keep Hydra's own settings, under `hydra`.
     """
     import hydra
-    from hydra.core.global_hydra import GlobalHydra
 
     directories = [conf_directory() / folder] if folder else config_directories(overrides)
     written = list(overrides) if folder else [part for o in overrides for part in for_hydra(o, directories)]
     if name == PRIMARY:
         name = config_name(overrides)
+    with hydra_at(directories):
+        try:
+            return hydra.compose(name, written, return_hydra_config=hydra_too)
+        except Exception as error:
+            raise InputError(explain(error, directories, sweeps=False)) from error
+
+
+@contextlib.contextmanager
+def hydra_at(directories: Sequence[Path]) -> Iterator[Any]:
+    """While entered, Hydra composes from these folders, and is given: conf/ or one of its folders, then others."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
     register_resolvers()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(directories[0]), version_base="1.3"):
         if directories[1:]:
             _search_too(directories[1:])
-        try:
-            return hydra.compose(name, written, return_hydra_config=hydra_too)
-        except Exception as error:
-            raise InputError(explain(error, directories, sweeps=False)) from error
+        yield GlobalHydra.instance().hydra
 
 
 def _search_too(folders: Sequence[Path]) -> None:

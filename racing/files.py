@@ -9,11 +9,13 @@ And file names in Hydra overrides: a file may have any name, also one that Hydra
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from racing.reading import read_regular
 PLAIN = re.compile(r"[A-Za-z_./~-][A-Za-z0-9_./~-]*")  # what Hydra's grammar takes for text as it stands
 WORDS = ("true", "false", "null", "nan", "inf", "yes", "no", "on", "off")
 MOST_PARTS = 64  # between commas, of which names are put together again
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 MOST_JSON = 64 << 20  # [bytes] the manifest of a sweep with a hundred thousand jobs has a tenth of it
 
@@ -53,7 +57,7 @@ def atomic_path(path: Path, *, sync: bool = True, sync_parent: bool = False) -> 
     """Give a temporary path beside `path`; what the body makes there, a file or a folder, becomes `path` at its end.
 
     After an error in the body, or of the disk, nothing of it is left and `path` is as it was. What stood at `path` is
-    replaced: a file in one step, a folder by two renames.
+    replaced in one step; a folder by two renames where the system cannot exchange names.
 
     sync: force the content to the disk first: after a power cut the file is the old or the new one, never an empty one.
     sync_parent: force the new name to the disk, too: on return the file survives a power cut.
@@ -170,6 +174,9 @@ def _replace(path: Path, temporary: Path) -> None:
     if not (temporary.is_dir() and path.is_dir()):
         temporary.replace(path)
         return
+    if _exchange(path, temporary):
+        _remove(temporary)  # what stood at `path`
+        return
     before = temporary_path(path)  # a folder cannot be renamed onto one that holds something
     path.rename(before)
     try:
@@ -178,6 +185,16 @@ def _replace(path: Path, temporary: Path) -> None:
         before.rename(path)
         raise
     _remove(before)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step; False where the system cannot, and nothing has happened."""
+    if sys.platform != "linux":
+        return False
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:  # an old C library
+        return False
+    return bool(renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
 
 
 def _remove(path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -84,6 +84,26 @@ def run_child(command: Sequence[str], *, env: Mapping[str, str] | None = None, s
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def safe_children() -> Iterator[None]:
+    """While entered, Pythons that the standard library starts do not import from the current folder; see `python`."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+def die_with_parent() -> None:
+    """Have this process killed when the thread that has started it ends; on Linux."""
+    act = _die_with_parent()
+    if act is not None:
+        act()
 
 
 def _die_with_parent() -> Callable[[], None] | None:

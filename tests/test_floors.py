@@ -31,6 +31,7 @@ FLOORS = [
     ["racing.training"],
     ["racing.tuning"],
     ["racing_launchers"],
+    ["racing.campaigns"],
     ["racing.commands"],
     ["racing.cli"],
     ["racing.__main__"],

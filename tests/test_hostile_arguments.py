@@ -55,6 +55,13 @@ VERBS = [
     "tracks preview {}",
     "ui port={}",
     "bench {}",
+    "campaign campaign={}",
+    "campaign campaign=duel mode={}",
+    "campaign campaign=duel launcher={}",
+    "campaign campaign=duel campaign.validation.tracks=[{}]",
+    "campaign campaign=duel campaign.entries.brief=[{}]",
+    "campaign show {}",
+    "campaign fetch {}",
 ]
 VALUES = {
     "outside": "../../../../escaped/here",

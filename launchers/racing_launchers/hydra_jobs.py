@@ -53,11 +53,12 @@ def launch_hydra_jobs(
     backend = make_backend(launcher)
     sweep = Sweep(Path(str(config.hydra.sweep.dir)))
     planned_jobs = [
-        _plan(context, function, config, sweep, number, overrides)
+        plan_job(context, function, config, sweep, number, overrides)
         for number, overrides in _counted(job_overrides, first)
     ]
     if is_racing_train:
-        request = _request(config, launcher, sweep, backend, planned_jobs)
+        command = f"racing train {shlex.join(sys.argv[1:])}"
+        request = training_request(config, launcher, sweep, backend, planned_jobs, command)
     else:  # its jobs are always run
         request = LaunchRequest(command=shlex.join(sys.argv), launcher=launcher, outputs=sweep.path.parent, fresh=True)
     jobs = launch(sweep, backend, planned_jobs, request)
@@ -77,15 +78,19 @@ def _counted(job_overrides: Sequence[Sequence[str]], first: int) -> Iterator[tup
         yield number, overrides
 
 
-def _plan(
+def plan_job(
     context: HydraContext,
     function: TaskFunction,
     config: DictConfig,
     sweep: Sweep,
     number: int,
     overrides: Sequence[str],
+    label: str | None = None,
 ) -> PlannedJob:
-    """Compose one job. What a folder is called must not depend on the job: `hydra.sweep.dir` holds it written out."""
+    """Compose one job. label: see PlannedJob.
+
+    What a folder is called must not depend on the job: `hydra.sweep.dir` holds it written out.
+    """
     cfg = context.config_loader.load_sweep_config(config, list(overrides))
     with open_dict(cfg):
         cfg.hydra.sweep.dir = str(sweep.path)
@@ -93,11 +98,16 @@ def _plan(
             cfg.hydra.job.chdir = False  # what is relative is relative to the folder of the command
         cfg.hydra.job.num = number
         cfg.hydra.job.id = f"{sweep.name}_{number}"
-    return PlannedJob(number, list(overrides), HydraJob(context, function, cfg))
+    return PlannedJob(number, list(overrides), HydraJob(context, function, cfg), label)
 
 
-def _request(
-    config: DictConfig, launcher: dict[str, Any], sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob]
+def training_request(
+    config: DictConfig,
+    launcher: dict[str, Any],
+    sweep: Sweep,
+    backend: Backend,
+    planned_jobs: Sequence[PlannedJob],
+    command: str,
 ) -> LaunchRequest:
     """What concerns all jobs of racing train. Where workers do not send their records, their tracking is disabled."""
     outputs = Path(config.paths.outputs).resolve()
@@ -109,7 +119,7 @@ def _request(
         if not workers_upload:
             planned.disable_tracking()
     return LaunchRequest(
-        command=f"racing train {shlex.join(sys.argv[1:])}",
+        command=command,
         launcher=launcher,
         outputs=outputs,
         tracking=tracking,

@@ -30,11 +30,12 @@ SHOWN = 20  # jobs that the plan shows; the others are counted
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job to be launched. overrides: what makes it."""
+    """A job to be launched. overrides: what makes it. label: what it is called; None: what varies between the jobs."""
 
     number: int
     overrides: list[str]
     payload: Payload
+    label: str | None = None
 
     def disable_tracking(self) -> None:
         """Have its process write its journal only: another one brings that to MLflow."""
@@ -63,6 +64,7 @@ class LaunchRequest:
     fresh: jobs that are done are done again.
     recorded: the sweep gets a run of its own.
     checked: its jobs are those of racing train, and are checked before any is submitted.
+    axes: what varies between its jobs; None: what varies between those that are launched.
     """
 
     command: str
@@ -73,6 +75,7 @@ class LaunchRequest:
     fresh: bool = False
     recorded: bool = False
     checked: bool = False
+    axes: Mapping[str, list[str]] | None = None
 
 
 def launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], request: LaunchRequest) -> list[Job]:
@@ -193,7 +196,7 @@ def show_plan(
     axes = axes_of([planned.overrides for planned in planned_jobs])
     print(f"{sweep.name}: {jobs_text(len(planned_jobs))} on {backend.name}", file=sys.stderr)
     for planned in planned_jobs[:SHOWN]:
-        label = label_of(planned.overrides, axes)
+        label = planned.label or label_of(planned.overrides, axes)
         print(f"  {planned.number:>3}  {label}  {decisions[planned.number]}", file=sys.stderr)
     if len(planned_jobs) > SHOWN:
         print(f"  ... and {len(planned_jobs) - SHOWN} more", file=sys.stderr)
@@ -205,7 +208,7 @@ def write_down(
     sweep: Sweep, planned_jobs: Sequence[PlannedJob], decisions: Mapping[int, Decision], request: LaunchRequest
 ) -> None:
     """Write the manifest, and the folders of the jobs to be submitted: all that another process needs to go on."""
-    axes = axes_of([planned.overrides for planned in planned_jobs])
+    axes = axes_of([planned.overrides for planned in planned_jobs]) if request.axes is None else dict(request.axes)
     runs = {"launcher": request.launcher, "cwd": str(Path.cwd())}
     sweep.write_manifest(
         command=request.command,
@@ -222,7 +225,7 @@ def write_down(
             continue
         job = sweep.job(planned.number)
         job.folder.path.mkdir(parents=True, exist_ok=True)
-        label = label_of(planned.overrides, axes)
+        label = planned.label or label_of(planned.overrides, axes)
         tags = {"racing.sweep": sweep.name, "racing.job": str(planned.number)}
         tags |= {"mlflow.runName": label} if label else {}
         spec = {"number": planned.number, "overrides": planned.overrides, "label": label, "tags": tags}
@@ -252,7 +255,7 @@ def check_jobs(planned_jobs: Sequence[PlannedJob], *, here: bool, place: Path) -
         try:
             check_job(cfg, overrides, chosen, here=here, build=planned.number in built, place=place)
         except InputError as error:
-            label = label_of(planned.overrides, axes)
+            label = planned.label or label_of(planned.overrides, axes)
             raise InputError(f"{label}: {error}" if label else str(error)) from error
 
 

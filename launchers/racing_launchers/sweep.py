@@ -1,6 +1,6 @@
 """A sweep on disk: what it was made of, its jobs, and how far each is.
 
-outputs/sweeps/<name>-<hash8>/
+outputs/sweeps/<name>-<hash8>/        also a campaign's folder, outputs/campaigns/<name>-<hash8>/
   sweep.json           name, command, axes, launcher (its configuration), outputs, created; written before a job starts
   jobs/<number>/       see launchers/racing_launchers/job.py
   journal.jsonl        the sweep's own record, which becomes its run in MLflow (sweep_record.py)
@@ -30,6 +30,7 @@ from racing.runs.paths import where
 from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.signature import manifest_signature
 
+PLACES = ("sweeps", "campaigns")  # folders of sweeps in the outputs folder
 CANCEL_FILE = "cancel"  # in a job's folder: it shall stop, or not begin
 
 
@@ -87,7 +88,7 @@ class Sweep:
     @property
     def named(self) -> str:
         """How `racing jobs` is told which one is meant: by its name, and where to look for it."""
-        below = self.path.parent.name == "sweeps"
+        below = self.path.parent.name in PLACES
         return f"{self.name}{where(self.path.parents[1])}" if below else shlex.quote(str(self.path))
 
     @property
@@ -179,7 +180,7 @@ def require_known(manifest: Mapping[str, Any]) -> None:
 
 def all_sweeps(outputs: Path) -> list[Sweep]:
     """The sweeps under `outputs`, newest first, and at the end those that are damaged."""
-    found = [Sweep(path.parent) for path in (outputs / "sweeps").glob("*/sweep.json")]
+    found = [Sweep(path.parent) for place in PLACES for path in (outputs / place).glob("*/sweep.json")]
 
     def age(sweep: Sweep) -> int:
         try:
@@ -192,7 +193,7 @@ def all_sweeps(outputs: Path) -> list[Sweep]:
 
 def find_sweep(spec: str, outputs: Path) -> Sweep:
     """The sweep meant by `spec`: its folder, the folder's name, or `latest`. Raises InputError if there is none."""
-    for path in (outputs / "sweeps" / spec, Path(spec)):
+    for path in (*(outputs / place / spec for place in PLACES), Path(spec)):
         if Sweep(path).exists:
             return Sweep(path)
     known = all_sweeps(outputs)

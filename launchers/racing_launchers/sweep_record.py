@@ -82,6 +82,14 @@ class SweepRun:
         if self._journal:
             self._journal.event(name, **fields)
 
+    def note(self, tags: Mapping[str, str], files: Sequence[str], folder: str) -> None:
+        """Add tags, and files of the sweep's folder, to be kept in MLflow under `folder`."""
+        if self._journal:
+            self._journal.tags(tags)
+            for name in files:
+                if (self.sweep.path / name).is_file():
+                    self._journal.artifact(name, folder)
+
     def count(self, jobs: Sequence[Job]) -> None:
         """Note how many jobs have ended, and how, if that has changed."""
         counts = {"jobs/done": 0, "jobs/failed": 0}

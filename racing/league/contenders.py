@@ -16,6 +16,7 @@ from racing.league.match import Contender, rules_of, senses_of
 from racing.observations import VECTOR, shapes_of
 from racing.policies.loading import LoadedPolicy, batch_text, load_policy, tracks_and_vehicle, vehicle_of
 from racing.policies.opponents import check_sensors
+from racing.sim.track import Track
 from racing.tracks.reference_lap import reference_lap
 
 LINE = re.compile(r"line@(\d*\.?\d+)")
@@ -23,12 +24,12 @@ PACES = 0.3, 1.0  # of a line follower, lowest and highest
 
 
 def find_contenders(
-    specs: Sequence[str], outputs: Path, track: str | None = None, *, trust: bool = False
+    specs: Sequence[str], outputs: Path, track: str | Track | None = None, *, trust: bool = False
 ) -> tuple[list[Contender], Place]:
     """The contenders that `specs` mean, in their order, and where they meet.
 
     specs: what `load_policy` takes, or line@PACE, a follower of the optimal lap's line; at least one is a policy.
-    track: name or path; None: the policies' own.
+    track: name or path, or one that is read; None: the policies' own.
     trust: see `load_policy`.
 
     They meet in the environment of the policy that observes most, of those that remember theirs; of several the first.

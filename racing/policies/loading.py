@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.config import build, load_group
-from racing.errors import InputError, read_bytes, require
+from racing.errors import InputError, is_file, read_bytes, require
 from racing.evaluation.evaluate import Policy, Task, evaluation_task
+from racing.files import read_json
 from racing.observations import VECTOR, parts_of, shapes_of
 from racing.renamed_keys import upgraded
 from racing.runs.directory import RunDirectory
@@ -43,6 +44,7 @@ TARGETS = {
 HOW_TO_BUILD = {"_partial_", "_convert_", "_recursive_"}  # of Hydra, beside _target_
 MOST_ONNX = 1 << 30  # [bytes]
 BACKENDS = ("onnx", "torch")
+DEPLOYED, MANIFEST = "policy.onnx", "manifest.json"  # in the folder of a policy that `racing campaign` has deployed
 GROUPS = ("env", "track", "vehicle")  # of a configuration, that an ONNX file remembers
 F = npt.NDArray[np.float32]
 
@@ -71,9 +73,10 @@ class LoadedPolicy:
 def load_policy(spec: str, outputs: Path, backend: str = "onnx", *, trust: bool = False) -> LoadedPolicy:
     """The policy that `spec` means.
 
-    spec: a run (directory, its name, MLflow run id, latest; fetched where only MLflow has it), FILE.onnx, FILE.zip
-    (Stable-Baselines3), models:/NAME@ALIAS or models:/NAME/VERSION (MLflow's registry: the run that made the model, or
-    the model itself where another program made it). MLflow is that of MLFLOW_TRACKING_URI, else the embedded store.
+    spec: a run (directory, its name, MLflow run id, latest; fetched where only MLflow has it), a folder that `racing
+    campaign` has deployed it to, FILE.onnx, FILE.zip (Stable-Baselines3), models:/NAME@ALIAS or models:/NAME/VERSION
+    (MLflow's registry: the run that made the model, or the model itself where another program made it). MLflow is that
+    of MLFLOW_TRACKING_URI, else the embedded store.
     backend: for a run, its ONNX file or its torch one. trust: run what is in it that is code.
     Raises InputError if there is none or it cannot be read.
     """
@@ -90,7 +93,26 @@ def _found(spec: str, outputs: Path, backend: str, trust: bool) -> LoadedPolicy:
         remedy = f"see `racing runs list{where(outputs)}` for trained runs"
         require(path.is_file(), f"policy {spec} must be an existing file; {remedy}")
         return _from_onnx(path, path.stem) if path.suffix == ".onnx" else _from_zip(path, trust=trust)
+    if is_deployed(path):
+        return _deployed(path, backend)
     return _of_run(local_run(spec, outputs), backend, trust)
+
+
+def is_deployed(folder: Path) -> bool:
+    """Whether a folder holds a policy that `racing campaign` has deployed."""
+    return is_file(folder / DEPLOYED) and is_file(folder / MANIFEST)
+
+
+def _deployed(folder: Path, backend: str) -> LoadedPolicy:
+    require(backend == "onnx", f"policy {folder} is an ONNX file, backend={backend} has none; leave backend away")
+    policy = _from_onnx(folder / DEPLOYED, folder.resolve().name)
+    try:
+        told = read_json(folder / MANIFEST).get("sha256")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / MANIFEST} is damaged, {error}; deploy the policy again") from error
+    rule = f"{folder / DEPLOYED} must be the file that {MANIFEST} names, its sha256 is another"
+    require(told == policy.sha256, f"{rule}; deploy the policy again, or take {folder / 'previous'}")
+    return policy
 
 
 def _of_run(run: RunDirectory, backend: str, trust: bool) -> LoadedPolicy:
@@ -248,12 +270,15 @@ def _registered(spec: str, outputs: Path, backend: str, trust: bool) -> LoadedPo
 
 
 def tracks_and_vehicle(
-    policy: LoadedPolicy, track: str | Sequence[str] | None = None, vehicle: str | None = None, **reading: Any
+    policy: LoadedPolicy,
+    track: str | Sequence[str] | Track | None = None,
+    vehicle: str | None = None,
+    **reading: Any,
 ) -> tuple[list[Track], Vehicle]:
     """The tracks and the car that `policy` was trained with, or those named here.
 
-    track: name, path, or several; reading: how to read it, see racing.tracks.catalog.load_tracks. vehicle: a name in
-    conf/vehicle. Raises InputError where the policy does not say, or names code that is not racing's.
+    track: name, path, or several, or one that is read; reading: how to read it, see racing.tracks.catalog.load_tracks.
+    vehicle: a name in conf/vehicle. Raises InputError where the policy does not say, or names code that isn't racing's.
     """
     config, name = policy.config, policy.name
     require(bool(config.get("env")), f"policy {name} does not say what it observes; give a run or an exported .onnx")
@@ -261,7 +286,10 @@ def tracks_and_vehicle(
         refuse_foreign_code(config, f"policy {name}")
     if track is None:
         require(bool(config.get("track")), f"policy {name} does not say where it drives; name a track=")
-    tracks = load_tracks(track, **reading) if track is not None else build(config["track"])
+    if isinstance(track, Track):
+        tracks = [track]
+    else:
+        tracks = load_tracks(track, **reading) if track is not None else build(config["track"])
     return tracks, load_group("vehicle", vehicle) if vehicle is not None else _own_vehicle(policy)
 
 

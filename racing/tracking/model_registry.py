@@ -37,9 +37,12 @@ class Promotion:
     tags: dict[str, str]
 
 
-def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None = None) -> Promotion:
+def promote(
+    spec: str, name: str, alias: str, outputs: Path, uri: str | None = None, *, previous: str | None = None
+) -> Promotion:
     """Register the ONNX policy of a run as a version of model `name` and let `alias` point to it.
 
+    previous: an alias that gets what `alias` pointed to, if that was another version.
     spec, outputs, uri: see `find_record`. A policy that is a version already stays that version. Raises InputError
     unless the run is finished, its ONNX file agrees with torch to 1e-5, it was evaluated, and MLflow has all of it.
     """
@@ -55,7 +58,11 @@ def promote(spec: str, name: str, alias: str, outputs: Path, uri: str | None = N
     send_it = f"send it: racing runs sync run={record.name}{where(outputs)}"
     require(bool(models), f"run {record.name} has no model in {store.uri}; {send_it}")
     tags = version_tags(record, series)
-    return store.ask(lambda: _register(store.client, models[0], name, alias, tags))
+    made = store.ask(lambda: _register(store.client, models[0], name, alias, tags))
+    before = made.before
+    if previous is not None and before not in (None, made.version):
+        store.ask(lambda: store.client.set_registered_model_alias(name, previous, before))
+    return made
 
 
 def version_tags(record: RunRecord, series: Series) -> dict[str, str]:

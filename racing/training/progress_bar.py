@@ -16,9 +16,9 @@ BESIDE_BAR = 64  # columns of a terminal that percentage, times, speed and lap t
 class ProgressBar:
     """Steps, steps/s, time left, last lap. A context manager; `update` is cheap and may be called often."""
 
-    def __init__(self, total: int, title: str) -> None:
-        """total: steps of the whole training. title: the run's name."""
-        self.total, self.title = total, title
+    def __init__(self, total: int, title: str, unit: str = "steps") -> None:
+        """total: steps of the whole training. title: the run's name. unit: what is counted."""
+        self.total, self.title, self.unit = total, title, unit
         self._console = Console(stderr=True)
         self._live: Progress | None = None
         self._last_plain = self._began = time.monotonic()
@@ -33,7 +33,7 @@ class ProgressBar:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
-            self.log(f"{self.title}: {self.total:,} steps")  # names are long: a line of its own
+            self.log(f"{self.title}: {self.total:,} {self.unit}")  # names are long: a line of its own
             self._live = Progress(*columns, console=self._console)
             self._live.start()
             self._task = self._live.add_task(self.title, total=self.total, note="")
@@ -62,6 +62,5 @@ class ProgressBar:
         if now - self._last_plain >= PLAIN_EVERY:
             self._last_plain = now
             left = (now - self._began) / max(step - self._first, 1) * (self.total - step)
-            print(
-                f"{self.title}: {step:,}/{self.total:,} steps, {left:.0f} s left, {note}", file=sys.stderr, flush=True
-            )
+            done = f"{step:,}/{self.total:,} {self.unit}"
+            print(f"{self.title}: {done}, {left:.0f} s left, {note}", file=sys.stderr, flush=True)

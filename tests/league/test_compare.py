@@ -17,7 +17,8 @@ from racing.commands.compare import matches
 from racing.errors import InputError
 from racing.evaluation.race.driving import policy_entrant
 from racing.evaluation.race.suites import Place
-from racing.league.match import Contender, Terms
+from racing.league import estimate
+from racing.league.match import Contender, Terms, drive_match
 from racing.runs.directory import RunDirectory
 
 GAMES = 4
@@ -48,7 +49,7 @@ def driven(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     drive = matches.drive
 
     def noting(a: Contender, b: Contender, terms: Terms, watch: Any) -> Any:
-        if not isinstance(watch, matches.Trial):
+        if not isinstance(watch, estimate.Trial):
             noted.append((a.name, b.name))
         return drive(a, b, terms, watch)
 
@@ -154,10 +155,10 @@ def test_a_policy_whose_actions_are_no_numbers_is_refused(
 def test_a_trial_ends_after_its_time_and_does_not_count_what_came_before(monkeypatch: pytest.MonkeyPatch):
     now = iter([100.0, 100.4, 100.8, 101.2])
     monkeypatch.setattr("time.perf_counter", lambda: next(now))
-    trial = matches.Trial()
+    trial = estimate.Trial()
     for _ in range(3):
         trial(5)
-    with pytest.raises(matches.Enough):
+    with pytest.raises(estimate.Enough):
         trial(5)
     assert (trial.steps, trial.decisions, trial.seconds) == (4, 20, pytest.approx(1.2))
 
@@ -169,13 +170,14 @@ def test_the_estimate_is_of_as_many_steps_as_are_driven(
     """By number of steps: seconds would be of this machine."""
     terms = Terms(place=met[1], games=GAMES, laps=2, start="grid")
     told: list[int] = []
-    matches.drive_match(met[0][1], met[0][2], terms, told.append)
-    assert 0.5 < matches.steps_of_match(terms) / len(told) < 2
-    monkeypatch.setattr(matches, "TRIED", 0.0)
+    drive_match(met[0][1], met[0][2], terms, told.append)
+    assert 0.5 < estimate.steps_of_match(terms) / len(told) < 2
+    monkeypatch.setattr(estimate, "TRIED", 0.0)
     now = iter(0.5 * np.arange(2))
-    monkeypatch.setattr(matches.time, "perf_counter", lambda: float(next(now)))
-    whole, rate = matches.estimate_for(met[0], [(0, 1), (1, 2)], terms, steps=1000)
-    assert whole == 0.5 / 2 * 1000 * 2
+    monkeypatch.setattr(estimate, "steps_of_match", lambda terms: 1000)
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: float(next(now)))
+    whole, rate = estimate.estimate_match(met[0][1], met[0][2], terms)
+    assert whole == 0.5 / 2 * 1000
     assert rate == 2 * GAMES / 0.5
 
 

@@ -4,49 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from racing.commands.compare.report import print_tables, write_results
 from racing.errors import InputError
-from racing.evaluation.evaluate import Diverged
 from racing.league.contenders import canonical, find_contenders
-from racing.league.match import Contender, Match, Terms, Watch, drive_match, keep_match, kept_match, task_of
+from racing.league.estimate import drive, estimate_match, steps_of_match
+from racing.league.match import Contender, Terms, Watch, keep_match, kept_match
 from racing.league.table import Matches, match_rows, standings
 from racing.training.progress_bar import ProgressBar
-
-TRIED = 1.0  # [s] that are driven for the estimate
-LONGER = 1.4  # [reference laps] that a lap takes: as the cars are, and until the last of them is home
-
-
-class Enough(Exception):
-    """It was driven for long enough to tell how long the rest takes."""
-
-
-@dataclass
-class Trial:
-    """Counts steps, and the cars that drove in them, for `TRIED` seconds. seconds: since the first step."""
-
-    steps: int = 0
-    decisions: int = 0
-    began: float = 0.0
-    seconds: float = 0.0
-
-    def __call__(self, cars: int) -> None:
-        """One more step. What came before the first one was planning and compiling."""
-        now = time.perf_counter()
-        if self.steps == 0:
-            self.began = now
-        self.seconds = now - self.began
-        self.steps, self.decisions = self.steps + 1, self.decisions + cars
-        if self.seconds > TRIED:
-            raise Enough
 
 
 def compare_in_matches(options: Mapping[str, Any]) -> None:
@@ -81,7 +52,9 @@ def play(contenders: Sequence[Contender], terms: Terms, kept: Path) -> tuple[Mat
         print(before)
         return known, {"matches_driven": 0}
     steps = steps_of_match(terms)
-    estimate, rate = estimate_for(contenders, missing, terms, steps)
+    # With the anchor, where it takes part: followers plan as they drive.
+    each, rate = estimate_match(contenders[missing[-1][0]], contenders[missing[-1][1]], terms)
+    estimate = each * len(missing)
     size = f"{len(missing)} to drive, of {terms.games} games each"
     print(f"{before}; {size}: about {estimate:.0f} s ({rate:,.0f} decisions/s)", flush=True)
     began = time.perf_counter()
@@ -103,34 +76,6 @@ def kept_matches(contenders: Sequence[Contender], terms: Terms, kept: Path) -> M
         if match is not None:
             found[a, b] = match
     return found
-
-
-def drive(a: Contender, b: Contender, terms: Terms, watch: Watch) -> Match:
-    """`drive_match`, whose diverged policies are wrong input."""
-    try:
-        return drive_match(a, b, terms, watch)
-    except Diverged as error:
-        raise InputError(f"run: {a.name} against {b.name}: {error}") from error
-
-
-def steps_of_match(terms: Terms) -> int:
-    """About how many environment steps a match takes: all first games of its pairs at once, then all second ones."""
-    step_dt = task_of(replace(terms, games=2)).world.step_dt
-    return 2 * math.ceil(LONGER * terms.laps * terms.place.reference / step_dt)
-
-
-def estimate_for(
-    contenders: Sequence[Contender], missing: Sequence[tuple[int, int]], terms: Terms, steps: int
-) -> tuple[float, float]:
-    """How long the missing matches take [s], and decisions/s, from about a second of one of them. steps: of a match."""
-    a, b = (contenders[k] for k in missing[-1])  # with the anchor, where it takes part: followers plan as they drive
-    trial = Trial()
-    try:
-        drive(a, b, terms, trial)
-        whole = trial.seconds
-    except Enough:
-        whole = trial.seconds / trial.steps * steps
-    return whole * len(missing), trial.decisions / max(trial.seconds, 1e-9)
 
 
 def shown(bar: ProgressBar, before: int, steps: int, title: str) -> Watch:

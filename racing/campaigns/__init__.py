@@ -1,0 +1,1 @@
+"""Campaigns: several trainings, their validation against each other, the deployment of the winners."""

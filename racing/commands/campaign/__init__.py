@@ -1,0 +1,1 @@
+"""`racing campaign`: several configurations, from training to deployment."""
