@@ -26,7 +26,7 @@ from racing.files import read_json
 from racing.observations import VECTOR, parts_of, shapes_of
 from racing.renamed_keys import upgraded
 from racing.runs.directory import RunDirectory
-from racing.runs.paths import RunPaths, where
+from racing.runs.paths import IN_RUN, RunPaths, where
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracking.client import Store
@@ -44,7 +44,8 @@ TARGETS = {
 HOW_TO_BUILD = {"_partial_", "_convert_", "_recursive_"}  # of Hydra, beside _target_
 MOST_ONNX = 1 << 30  # [bytes]
 BACKENDS = ("onnx", "torch")
-DEPLOYED, MANIFEST = "policy.onnx", "manifest.json"  # in the folder of a policy that `racing campaign` has deployed
+# In the folder of a policy that `racing campaign` has deployed; the file is called as in a run.
+DEPLOYED, MANIFEST = IN_RUN.policy_onnx.name, "manifest.json"
 GROUPS = ("env", "track", "vehicle")  # of a configuration, that an ONNX file remembers
 F = npt.NDArray[np.float32]
 
