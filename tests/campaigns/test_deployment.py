@@ -115,8 +115,8 @@ KILLED = """
     from types import SimpleNamespace
     from racing import files
     from racing.campaigns import deployment
-    place, policy, step = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    calls = 0
+    folder, policy, steps = Path(sys.argv[1]), Path(sys.argv[2]), [int(step) for step in sys.argv[3:]]
+    calls = step = 0
     def dying(call):
         def wrapped(*arguments, **more):
             global calls
@@ -131,33 +131,48 @@ KILLED = """
     files._sync = dying(files._sync)
     files.Path.rename = dying(files.Path.rename)
     files.shutil.rmtree = dying(files.shutil.rmtree)
-    deployment.write_policy(place, SimpleNamespace(policy=policy), {"sha256": "new"})
+    for step in steps:
+        child = os.fork()
+        if child == 0:
+            place = folder / str(step) / "one"
+            deployment.write_policy(place, SimpleNamespace(policy=policy), {"sha256": "new"})
+            os._exit(0)
+        print(step, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+STEPS = ("1", "2", "3", "4", "6", "9", "10", "11", "12", "13", "14")
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 6, 9, 10, 11, 12, 13, 14])
-def test_interrupted_at_any_step_the_files_are_whole(step: int, place: Path, tmp_path: Path):
-    """A process is killed before its step-th call: either the old files, or the new ones, and next time it works."""
-    target = place / "policies/specialists/one"
+def test_interrupted_at_any_step_the_files_are_whole(place: Path, tmp_path: Path):
+    """A process is killed before its n-th call: either the old files, or the new ones, and next time it works."""
     policy = policy_of(place, "first")
-    target.mkdir(parents=True)
     old = {"policy.onnx": b"old", "manifest.json": b'{"sha256": "old"}'}
-    for name, content in old.items():
-        (target / name).write_bytes(content)
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), target, policy, str(step)], check=False)
-    killed = done.returncode == -signal.SIGKILL
-    found = texts(target)
-    is_new = found["policy.onnx"] == policy.read_bytes()
-    assert killed or is_new
-    if is_new:
-        assert json.loads(found["manifest.json"]) == {"sha256": "new"}
-        assert {name: found[f"previous/{name}"] for name in old} == old
-    else:
-        assert found == old
-    again = [sys.executable, "-c", textwrap.dedent(KILLED), target, policy, "1000"]
-    subprocess.run(again, check=True)
-    assert (target / "policy.onnx").read_bytes() == policy.read_bytes()
-    assert [path.name for path in target.parent.iterdir()] == ["one"]
+    for step in STEPS:
+        target = tmp_path / step / "one"
+        target.mkdir(parents=True)
+        for name, content in old.items():
+            (target / name).write_bytes(content)
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), tmp_path, policy, *STEPS]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    codes = dict(line.split() for line in done.stdout.splitlines())
+    assert set(codes) == set(STEPS)
+    assert codes["1"] == str(-signal.SIGKILL)
+    ends = set()
+    for step in STEPS:
+        found = texts(tmp_path / step / "one")
+        is_new = found["policy.onnx"] == policy.read_bytes()
+        ends.add(is_new)
+        assert codes[step] == str(-signal.SIGKILL) or is_new
+        if is_new:
+            assert json.loads(found["manifest.json"]) == {"sha256": "new"}
+            assert {name: found[f"previous/{name}"] for name in old} == old
+        else:
+            assert found == old
+    assert ends == {False, True}
+    again = textwrap.dedent(KILLED).replace("calls == step", "False")
+    subprocess.run([sys.executable, "-c", again, tmp_path, policy, *STEPS], check=True, capture_output=True)
+    for step in STEPS:
+        assert (tmp_path / step / "one" / "policy.onnx").read_bytes() == policy.read_bytes()
+        assert [path.name for path in (tmp_path / step).iterdir()] == ["one"]
 
 
 def test_a_file_that_was_changed_is_no_policy(campaign: Command, place: Path):
