@@ -15,7 +15,7 @@ train: .venv/installed ## set up, then racing train: make train ARGS="track=oval
 
 # Processes of a run, and of the next ones, share bytecode also where the shell says to write none.
 test: .venv/installed-dev ## set up, then all tests: make test ARGS="tests/sim -x"
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 5 --dist worksteal $(ARGS)
 
 check: .venv/installed-dev ## lint, format and types, changing nothing
 	@$(BIN)/ruff check

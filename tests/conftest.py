@@ -31,7 +31,7 @@ pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-# [s] that the longest files take, four at a time on two cores, roughly: it decides which start first, and where.
+# [s] that the longest files take, five at a time on two cores, roughly: it decides which start first, and where.
 LONGEST = {
     "launchers/test_slurm.py": 154,
     "training/test_continue.py": 76,

@@ -168,4 +168,5 @@ def test_a_file_does_not_choose_other_code(tag: Any, tmp_path: Path):
     imported = set(sys.modules)
     with pytest.raises(InputError, match="must be a policy saved by Stable-Baselines3, its algorithm_class is"):
         load_model(path)
-    assert {name for name in set(sys.modules) - imported if not name.startswith("racing.algos")} == set()
+    own = ("racing.algos", "torch.utils.serialization")  # torch imports the latter when it reads its first file
+    assert {name for name in set(sys.modules) - imported if not name.startswith(own)} == set()
