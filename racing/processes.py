@@ -86,6 +86,11 @@ def run_child(command: Sequence[str], *, env: Mapping[str, str] | None = None, s
             signal.signal(number, handler)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def safe_children() -> Iterator[None]:
     """While entered, Pythons that the standard library starts do not import from the current folder; see `python`."""

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 
 from racing.campaigns.drives import Drive, prepare
 from racing.errors import JobsFailed
-from racing.processes import die_with_parent, safe_children
+from racing.processes import die_with_parent, safe_children, usable_cores
 from racing.training.progress_bar import ProgressBar
 
 START = 6.0  # [s] that a process takes before it drives
@@ -43,11 +43,6 @@ class Estimate:
         return f"{what}: about {self.duration:.0f} s ({self.rate:,.0f} decisions/s), {side}"
 
 
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def estimate(missing: Sequence[Drive], sequential: bool | str) -> Estimate:
     """How long they take, from about a second of one match on each track that has any.
 
@@ -57,10 +52,10 @@ def estimate(missing: Sequence[Drive], sequential: bool | str) -> Estimate:
     matches = [one for one in missing if len(one.who) > 1]
     for one in reversed(matches):  # the last ones are with the anchor: followers plan as they drive
         if one.track not in known:
-            known[one.track] = prepare(one, cores()).estimate()
+            known[one.track] = prepare(one, usable_cores()).estimate()
     seconds = sum(known[one.track][0] for one in matches)
     rates = [rate for _, rate in known.values()]
-    several = min(cores(), len(missing))
+    several = min(usable_cores(), len(missing))
     beside = seconds > WORTH if sequential == "auto" else not sequential
     return Estimate(
         matches=len(matches),
@@ -91,7 +86,7 @@ def drive_all(missing: Sequence[Drive], processes: int) -> float:
                 _side_by_side(missing, processes, count)
         else:
             for one in missing:
-                drive_one(one, cores())
+                drive_one(one, usable_cores())
                 count(one)
     return time.perf_counter() - began
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from racing.commands.options import key_values
 from racing.config import choices
-from racing.processes import python
+from racing.processes import python, usable_cores
 from racing.runs.provenance import cpu_model, direct_dependencies, version
 
 HELP = """usage: racing doctor [paths.outputs=outputs]
@@ -68,8 +68,7 @@ def hardware() -> Iterator[Finding]:
     """Processor, memory, GPU."""
     import psutil
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("processor", True, f"{cpu_model()}, {usable} cores usable")
+    yield Finding("processor", True, f"{cpu_model()}, {usable_cores()} cores usable")
     memory = psutil.virtual_memory()
     enough = memory.available > 2 * GIB
     found = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"

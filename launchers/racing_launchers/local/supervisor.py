@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from racing.processes import python
+from racing.processes import python, usable_cores
 from racing.runs.lock import FileLock
 from racing_launchers.backend import TIME_LIMIT
 from racing_launchers.sweep import Job, Sweep
@@ -71,11 +71,6 @@ def make_slots(launcher: dict[str, Any]) -> list[Slot]:
     count = launcher["n_jobs"] or (len(with_gpu) if gpus else usable_cores())
     rest: list[str | None] = [None if not gpus and launcher.get("gpus") is None else ""] * count
     return [Slot(gpu) for gpu in [*with_gpu, *rest][:count]]
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
 
 
 def all_gpus() -> list[str]:

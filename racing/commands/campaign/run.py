@@ -24,7 +24,7 @@ from racing.campaigns.training import (
 from racing.campaigns.validation import Validated, validate
 from racing.campaigns.webhook import tell
 from racing.campaigns.winners import Winner, find_winners
-from racing.commands.train import _job
+from racing.commands.train import _job  # sweeps on disk name it so
 from racing.config import hint
 from racing.errors import ExitCode, InputError, Stopped, require
 from racing.runs.lock import FileLock

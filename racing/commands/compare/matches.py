@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -17,6 +16,7 @@ from racing.league.contenders import canonical, find_contenders
 from racing.league.estimate import drive, estimate_match, steps_of_match
 from racing.league.match import Contender, Terms, Watch, keep_match, kept_match
 from racing.league.table import Matches, match_rows, standings
+from racing.processes import usable_cores
 from racing.training.progress_bar import ProgressBar
 
 
@@ -28,7 +28,7 @@ def compare_in_matches(options: Mapping[str, Any]) -> None:
     outputs = Path(options["paths"]["outputs"])
     contenders, place = find_contenders(specs, outputs, options["track"], trust=options["trust"])
     size = {name: options[name] for name in ("games", "laps", "seed", "start")}
-    terms = Terms(place=place, threads=len(os.sched_getaffinity(0)), **size)
+    terms = Terms(place=place, threads=usable_cores(), **size)
     folder = output_folder(options, contenders, terms)
     matches, spent = play(contenders, terms, outputs / "matches")
     rows = standings(contenders, matches, None if anchor is None else specs.index(anchor))
