@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from racing.campaigns.drives import Drive, Driver, PreparedMatch, drive_of, prepare
+from racing.campaigns.drives import Drive, Driver, drive_of, prepare
 from racing.campaigns.gate import Judged, judge
 from racing.campaigns.plan import Campaign
 from racing.campaigns.training import Trained
@@ -131,12 +131,11 @@ def judge_winner(
 
 def _driven(drives: Sequence[Drive]) -> list[Any]:
     """The results of these, driven where they are not kept."""
-    missing = [one for one in drives if prepare(one).result() is None]
+    prepared = [prepare(one) for one in drives]
+    missing = [one.drive for one in prepared if one.result() is None]
     if missing:
         print("the gate: against the champion", flush=True)
         drive_missing(missing, len(drives), True)
-    prepared = [prepare(one) for one in drives]
-    assert all(isinstance(one, PreparedMatch) or len(one.drive.who) == 1 for one in prepared)
     return [one.result() for one in prepared]
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from racing.config import choices, compose, config_directories, hint, plain, what_counts
-from racing.errors import InputError, read_group, require, require_number
+from racing.errors import InputError, input_group, read_group, require, require_number
 from racing.files import is_file_name, read_json, write_json
 from racing.league.contenders import canonical, pace_of
+from racing.league.rules import STARTS, require_games
 from racing.renamed_keys import key_of
 from racing.runs.identity import flatten
 
@@ -29,7 +30,6 @@ GROUP, CAMPAIGNS = "campaign", "campaigns"  # in conf/; in the outputs folder
 MODES = ("full", "train", "validate")
 NOT_AN_ENTRYS = ("name", "fresh", "launcher", "paths", "hydra", "tuning")  # keys that the campaign itself decides
 GENERALIST, LINE = "generalist", "line"
-MOST_GAMES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Validation:
         require(not twice, f"tracks must be different ones, got {', '.join(self.tracks)}; name each once")
         require_games("games", self.games)
         require_number("laps", self.laps, 1, 1000, whole=True, remedy="2 is the default")
-        require(self.start in ("rolling", "grid"), f"start must be rolling or grid, got {self.start!r}; choose one")
+        require(self.start in STARTS, f"start must be rolling or grid, got {self.start!r}; choose one")
         require_number("seed", self.seed, 0, (1 << 29) - 1, whole=True, remedy="0 is the default")
         follower = self.anchor is None or (isinstance(self.anchor, str) and pace_of(self.anchor) is not None)
         require(follower, f"anchor must be line@PACE or null, got {self.anchor!r}; e.g. line@0.85")
@@ -142,13 +142,6 @@ class Campaign:
         write_json(self.path / "campaign.json", self.record())
 
 
-def require_games(name: str, games: Any) -> None:
-    """Raise InputError unless `games` is a number of games."""
-    require_number(name, games, 2, MOST_GAMES, whole=True, remedy="an even number, 100 is the default")
-    rule = f"{name} must be even, each start is driven from both seats, got {games}"
-    require(games % 2 == 0, f"{rule}; take {games - 1 if games > 2 else 2} or {games + 1}")
-
-
 def read_campaign(choice: str, overrides: Sequence[str], outputs: Path, more: Sequence[str] = ()) -> Campaign:
     """conf/campaign/<choice>.yaml. Raises InputError for what is wrong with it.
 
@@ -187,7 +180,7 @@ def campaign_of(choice: str, found: Mapping[str, Any], outputs: Path, more: Sequ
         require(key in known, f"unknown key campaign.{key}; {hint(key, known)}")
     require("entries" in found, f"campaign.entries is missing in {choice}; name: [overrides of racing train]")
     webhook = found.get("webhook")
-    with in_group(GROUP):
+    with input_group(GROUP, known):
         validation = read_group("validation", found.get("validation") or {}, Validation)
         gate = read_group("gate", found.get("gate") or {}, Gate)
         if webhook is not None:
@@ -214,20 +207,6 @@ def campaign_of(choice: str, found: Mapping[str, Any], outputs: Path, more: Sequ
         webhook=webhook,
         outputs=outputs,
     )
-
-
-class in_group:
-    """Puts the group's name before the message of an InputError raised inside."""
-
-    def __init__(self, name: str, between: str = ".") -> None:
-        self.name, self.between = name, between
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: object) -> None:
-        if isinstance(error, InputError):
-            raise InputError(f"{self.name}{self.between}{error}") from error.__cause__
 
 
 def entries_of(named: Any, common: Any, more: Sequence[str]) -> list[Entry]:

@@ -11,9 +11,7 @@ All but `spent` (times and costs) is the same whoever drove it, in what order.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,6 +23,7 @@ from racing.campaigns.validation import Validated
 from racing.campaigns.winners import Winner, find_winners
 from racing.files import read_json, write_atomic, write_json
 from racing.league.picture import matrix_picture
+from racing.league.table import matrix_csv
 
 SCHEMA = 1  # of results.json
 FILES = ("results.json", "summary.txt", "config.toml", "matrix.csv", "matrix.png")
@@ -94,12 +93,7 @@ def write_results(
         return False
     folder.mkdir(parents=True, exist_ok=True)
     shares = validated.shares()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["win share of the row", *order])
-    cells = {pair: round(share[0], 6) for pair, share in shares.items()}
-    writer.writerows([a, *(cells.get((a, b), "") for b in order)] for a in order)
-    write_atomic(folder / "matrix.csv", text.getvalue())
+    write_atomic(folder / "matrix.csv", matrix_csv(order, shares))
     write_atomic(folder / "config.toml", toml(campaign.record()))
     write_atomic(folder / "summary.txt", summary_text(found | {"spent": dict(spent)}))
     if order:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,6 +58,16 @@ def share_matrix(
         out[names] = win_share([match.meeting(a, b)])
         out[names[::-1]] = win_share([match.swapped().meeting(b, a)])
     return out
+
+
+def matrix_csv(names: Sequence[str], shares: Shares) -> str:
+    """Win shares of rows against columns as comma-separated values; empty where two did not meet."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["win share of the row", *names])
+    cells = {pair: round(share[0], 6) for pair, share in shares.items()}
+    writer.writerows([a, *(cells.get((a, b), "") for b in names)] for a in names)
+    return text.getvalue()
 
 
 def _score(matches: Sequence[Match]) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from racing.errors import JobsFailed, require, require_number
-from racing.processes import end_of_log, import_path, python
+from racing.processes import end_of_log, import_path, python, usable_cores
 from racing.runs.lock import FileLock
 from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt
 from racing_launchers.job import JobStatus
-from racing_launchers.local.supervisor import LOCK, make_slots, process_of, usable_cores
+from racing_launchers.local.supervisor import LOCK, make_slots, process_of
 from racing_launchers.sweep import Job, Sweep
 
 LOG = "supervisor.log"  # in the sweep's folder

@@ -10,7 +10,7 @@ from typing import Any
 
 from racing.campaigns.deployment import deploy_winners, known_deployment
 from racing.campaigns.drives import read_track
-from racing.campaigns.plan import MODES, Campaign, Entry, in_group, read_campaign
+from racing.campaigns.plan import MODES, Campaign, Entry, read_campaign
 from racing.campaigns.record import record
 from racing.campaigns.results import known_results, write_results
 from racing.campaigns.training import (
@@ -111,8 +111,10 @@ def order_of(options: Mapping[str, Any], sources: Sequence[str], own: Mapping[st
     require(mode in (*MODES, *named), f"unknown mode={mode}; {hint(mode, [*MODES, *named])}")
     only = named.get(mode)
     for track in campaign.validation.tracks:
-        with in_group("campaign.validation.tracks", ": "):
+        try:
             read_track(track)
+        except InputError as error:
+            raise InputError(f"campaign.validation.tracks: {error}") from error.__cause__
     return Order(
         campaign=campaign,
         only=only,

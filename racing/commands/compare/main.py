@@ -7,6 +7,7 @@ from typing import Any
 
 from racing.commands.options import verb_options
 from racing.errors import require, require_number
+from racing.league.rules import STARTS, require_games
 from racing.training.sizes import check_evaluation_size
 
 EXAMPLES = """usage: racing compare run=[FIRST,SECOND,...] match=true [key=value ...]
@@ -19,8 +20,6 @@ examples:
   racing compare run=[first,line@0.9,line@1] match=true track=oval laps=3
   racing compare run=[first,second] match=true anchor=null       nobody else takes part
 """
-MOST_GAMES = 10_000
-STARTS = ("rolling", "grid")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,9 +49,7 @@ def check(options: Mapping[str, Any]) -> None:
     for name in ("match", "trust"):
         require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
     require(options["match"], "match=false compares nothing yet; write match=true to let them race")
-    require_number("games", games, 2, MOST_GAMES, whole=True, remedy="an even number, 100 is the default")
-    remedy = f"take {games - 1} or {games + 1}"
-    require(games % 2 == 0, f"games must be even, each start is driven from both seats, got {games}; {remedy}")
+    require_games("games", games)
     require_number("laps", options["laps"], 1, 1000, whole=True, remedy="2 is the default")
     require_number("seed", options["seed"], 0, (1 << 29) - 1, whole=True, remedy="0 is the default")
     check_evaluation_size("games", "laps", games, options["laps"])

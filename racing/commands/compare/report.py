@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 from racing.files import write_atomic, write_json
 from racing.league.match import Contender
 from racing.league.picture import matrix_picture
-from racing.league.table import Matches, match_rows, share_matrix
+from racing.league.table import Matches, match_rows, matrix_csv, share_matrix
 
 SCHEMA = 1  # of results.json
 FILES = ("results.json", "matrix.csv", "matrix.png")
@@ -68,11 +66,7 @@ def write_results(
     content = {"entries": list(rows), "matches": match_rows(contenders, matches), "terms": dict(terms)}
     write_json(results, {"schema_version": SCHEMA, **content, "spent": dict(spent)})
     shares, names = share_matrix(contenders, matches), [row["name"] for row in rows]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["win share of the row", *names])
-    writer.writerows([a, *(round(shares[a, b][0], 6) if a != b else "" for b in names)] for a in names)
-    write_atomic(sheet, text.getvalue())
+    write_atomic(sheet, matrix_csv(names, shares))
     laps = f"{terms['laps']} lap{'s' if terms['laps'] > 1 else ''}"
     facts = [terms["track"]["name"], terms["vehicle"]["name"], f"{terms['games']} games of {laps}"]
     matrix_picture(rows, shares, picture, facts=facts)
