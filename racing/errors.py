@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from enum import IntEnum
@@ -113,6 +113,21 @@ def require_number(
     form = ".0f" if whole else ".7g"
     bounds = f"[{low:{form}}, {high:{form}}]{' ' + unit if unit else ''}"
     raise InputError(f"{name} must be {kind} in {bounds}, got {value!r}; {remedy}")
+
+
+def require_range(
+    name: str, value: Any, low: float, high: float, *, unit: str = "", remedy: str
+) -> tuple[float, float]:
+    """Read a number, or [lowest, highest] of what is drawn, as (lowest, highest). Raises InputError for others.
+
+    low, high: what both must lie between. name, remedy: as in `require_number`.
+    """
+    ends = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    numbers = 1 <= len(ends) <= 2 and all(is_number(end) for end in ends)
+    bounds = f"{low:g} <= low <= high <= {high:g}{' ' + unit if unit else ''}"
+    fits = numbers and low <= ends[0] <= ends[-1] <= high
+    require(fits, f"{name} must be a number or [low, high], {bounds}, got {value!r}; {remedy}")
+    return float(ends[0]), float(ends[-1])
 
 
 def require_numbers(group: str, values: Mapping[str, Any], rules: Mapping[str, tuple[float, float, bool]]) -> None:

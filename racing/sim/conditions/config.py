@@ -6,22 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from racing.errors import is_number, read_group, require, require_number
+from racing.errors import read_group, require, require_number, require_range
 from racing.sim.vehicle import Vehicle
 
 Range = Sequence[float] | float
 SENSES = ("tyre_wear", "tyre_temperature", "fuel", "wetness", "damage")
+SEE = "see conf/conditions/none.yaml"
 EVER = 1e9  # [s] longer than any episode
-
-
-def require_range(name: str, value: Any, least: float, most: float, unit: str = "") -> tuple[float, float]:
-    """(low, high) of a number or [low, high] that is drawn from. Raises InputError unless both lie in [least, most]."""
-    ends = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    numbers = 1 <= len(ends) <= 2 and all(is_number(end) for end in ends)
-    bounds = f"{least:g} <= low <= high <= {most:g}{' ' + unit if unit else ''}"
-    fits = numbers and least <= ends[0] <= ends[-1] <= most
-    require(fits, f"{name} must be a number or [low, high], {bounds}, got {value!r}; see conf/conditions/none.yaml")
-    return float(ends[0]), float(ends[-1])
 
 
 def _require_all(owner: Any, limits: Mapping[str, tuple[float, float, str]]) -> None:
@@ -29,7 +20,7 @@ def _require_all(owner: Any, limits: Mapping[str, tuple[float, float, str]]) -> 
     for name, (least, most, unit) in limits.items():
         value = getattr(owner, name)
         if value is not None:
-            require_number(name, value, least, most, unit=unit, remedy="see conf/conditions/none.yaml")
+            require_number(name, value, least, most, unit=unit, remedy=SEE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +66,8 @@ class Tyres:
             "cooling_time": (0.1, 1e6, "s"),
         }
         _require_all(self, limits)
-        object.__setattr__(self, "start_wear", require_range("start_wear", self.start_wear, 0, 1))
-        temperature = require_range("start_temperature", self.start_temperature, -50, 300, "degrees C")
+        object.__setattr__(self, "start_wear", require_range("start_wear", self.start_wear, 0, 1, remedy=SEE))
+        temperature = require_range("start_temperature", self.start_temperature, -50, 300, unit="degrees C", remedy=SEE)
         object.__setattr__(self, "start_temperature", temperature)
 
     @property
@@ -99,7 +90,7 @@ class Fuel:
 
     def __post_init__(self) -> None:
         """Refuse what no tank holds."""
-        object.__setattr__(self, "start", require_range("start", self.start, 0, 1e4, "kg"))
+        object.__setattr__(self, "start", require_range("start", self.start, 0, 1e4, unit="kg", remedy=SEE))
         _require_all(self, {"consumption": (0.0, 1e3, "kg/MJ")})
 
     @property
@@ -136,10 +127,10 @@ class Weather:
         """Refuse weather that there is not."""
         together = self.rain_start is not None or self.rain_duration is None
         require(together, f"rain_duration must come with rain_start, got {self.rain_duration}; say when it begins")
-        object.__setattr__(self, "start_wetness", require_range("start_wetness", self.start_wetness, 0, 1))
+        object.__setattr__(self, "start_wetness", require_range("start_wetness", self.start_wetness, 0, 1, remedy=SEE))
         for name in ("rain_start", "rain_duration"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, require_range(name, getattr(self, name), 0, 1e6, "s"))
+                object.__setattr__(self, name, require_range(name, getattr(self, name), 0, 1e6, unit="s", remedy=SEE))
         limits: dict[str, tuple[float, float, str]] = {
             **dict.fromkeys(("wetting_time", "drying_time", "line_drying_time"), (0.1, 1e6, "s")),
             "line_width": (0.01, 1e3, "m"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from racing.errors import input_group, is_number, require
+from racing.errors import input_group, require, require_range
 from racing.sim.vehicle import Vehicle
 
 Range = Sequence[float] | float | None
@@ -67,13 +67,8 @@ class VariationConfig:
             value = getattr(self, name)
             if value is None:
                 continue
-            ends = [value] if is_number(value) else value
-            listed = isinstance(ends, Sequence) and not isinstance(ends, str) and 1 <= len(ends) <= 2
-            numbers = listed and all(is_number(end) for end in ends)
-            bounds = f"{least:g} <= low <= high <= {greatest:g}{' ' + unit if unit else ''}"
-            rule = f"{name} must be a number or [low, high], {bounds}, got {value!r}; null: the vehicle's own"
-            require(numbers and least <= ends[0] <= ends[-1] <= greatest, rule)
-            object.__setattr__(self, name, (float(ends[0]), float(ends[-1])))
+            ends = require_range(name, value, least, greatest, unit=unit, remedy="null: the vehicle's own")
+            object.__setattr__(self, name, ends)
 
     @property
     def names(self) -> list[str]:
