@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from racing.errors import InputError, is_folder, require
+from racing.errors import InputError, input_error, is_folder, require
 from racing.files import quoted_paths
 from racing.renamed_keys import key_of, renamed
 
@@ -351,7 +351,9 @@ def known_keys(directories: Sequence[Path] | None = None) -> list[str]:
             if group in NOT_GROUPS:
                 continue
             with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):  # a user's: Hydra says so when it is chosen
-                prefix = "" if group == "." or "@package _global_" in path.read_text() else f"{group}."
+                said = re.match(r"# @package (\S+)", path.read_text())
+                package = said[1] if said else group
+                prefix = "" if package in (".", "_global_") else f"{package}."
                 _collect(OmegaConf.to_container(OmegaConf.load(path), resolve=False), prefix, keys)
                 keys.add(group)
     return sorted(key for key in keys if key not in (".", "hydra"))
@@ -372,25 +374,21 @@ def _collect(node: Any, prefix: str, keys: set[str]) -> None:
 
 def load_group(group: str, name: str, *overrides: str) -> Any:
     """Compose conf/<group>/<name>.yaml alone and build the object it describes. Raises InputError for unknown names."""
-    from hydra.utils import instantiate
-
     if name not in choices(group):
         raise InputError(f"{group} {name!r} is not in conf/{group}; {hint(name, choices(group))}")
-    return build(compose(f"{group}/{name}", overrides)[group], instantiate)
+    return build(compose(f"{group}/{name}", overrides)[group])
 
 
-def build(node: Any, instantiate: Any = None, **extra: Any) -> Any:
+def build(node: Any, **extra: Any) -> Any:
     """Instantiate a config node; an InputError raised by its constructor comes out as itself."""
-    from hydra.utils import instantiate as hydra_instantiate
+    from hydra.utils import instantiate
 
     try:
-        return (instantiate or hydra_instantiate)(node, **extra)
+        return instantiate(node, **extra)
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, InputError):
-                raise cause from None
-            cause = cause.__cause__
+        refused = input_error(error)
+        if refused is not None:
+            raise refused from None
         raise
 
 

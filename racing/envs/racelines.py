@@ -6,9 +6,8 @@ import numpy as np
 
 from racing.errors import InputError
 from racing.sim.speed_profile import speed_profile
-from racing.sim.track import Track, grip_along
+from racing.sim.track import Raceline, Track, grip_along
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Raceline
 
 LINES = ("centre", "reference", "optimal")
 

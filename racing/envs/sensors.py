@@ -22,12 +22,12 @@ from racing.envs.rewards import (
     reward_terms_and_dones,
     reward_weights,
 )
+from racing.envs.senses import MOTIONS, motion_scale, motions_of, observe_road
 from racing.envs.task import StepResult
 from racing.errors import read_group, require, require_number
 from racing.sim.angles import radians
 from racing.sim.conditions.config import ConditionsConfig
 from racing.sim.episodes import EpisodeConfig
-from racing.sim.kernels.kernel import kernel
 from racing.sim.race.config import RaceConfig
 from racing.sim.records import Ending
 from racing.sim.track import Track
@@ -36,10 +36,6 @@ from racing.sim.vehicle import Vehicle
 from racing.sim.world import RangeFinder, World
 
 F = npt.NDArray[np.float32]
-MOTIONS = ("yaw_rate", "steering", "slip", "acceleration", "line_offset", "standing_time")
-LINE_OFFSET, STANDING_TIME = MOTIONS.index("line_offset"), MOTIONS.index("standing_time")
-LONGEST_STAND = np.float32(2)  # [s] that is told from longer ones
-LARGE_SLIP = 0.2  # [rad] that is scaled to 1
 
 
 class SensorsTask:
@@ -131,7 +127,7 @@ class SensorsTask:
         Raises InputError for values out of range, unknown reward terms and unknown keys.
         """
         require(line in LINES, f"line must be {' or '.join(LINES)}, got {line!r}; choose one")
-        self.motion = _motions(motion)
+        self.motion = motions_of(motion)
         require_number("preview", preview, 0, 64, whole=True, remedy="0 switches it off")
         spacing = vehicle.sensor_range / 15 if preview_spacing is None else preview_spacing
         require_number("preview_spacing", spacing, 1e-3, 10_000, unit="m", remedy="null: the default")
@@ -174,7 +170,7 @@ class SensorsTask:
         scale = [1 / finder.range, 1 / vehicle.max_speed, per_metre, self.preview_spacing]
         self._scale = np.array(scale, np.float32)
         self._motion = np.array([MOTIONS.index(name) for name in self.motion], np.int64)
-        self._motion_scale = _motion_scale(self.motion, vehicle, self.world.step_dt)
+        self._motion_scale = motion_scale(self.motion, vehicle, self.world.step_dt)
 
     @property
     def num_cars(self) -> int:
@@ -231,7 +227,7 @@ class SensorsTask:
             cars, ranges = cars[chosen], ranges[chosen]
         out = np.empty((len(cars), self.size), np.float32)
         place = (world.points, world.track_table)
-        _observe(cars, ranges, *place, self._scale, self._motion, self._motion_scale, self.preview, out)
+        observe_road(cars, ranges, *place, self._scale, self._motion, self._motion_scale, self.preview, out)
         numbers = np.arange(self.num_cars) if chosen is None else chosen
         sensed = len(world.condition_rules.sensed)
         if sensed:
@@ -346,28 +342,7 @@ def values_alone(
 ) -> int:
     """How many values a car observes of itself and the road. others: keys of the group `env` that do not matter."""
     sensed = read_group("conditions", conditions or {}, ConditionsConfig).sensed
-    return rays + 2 + len(_motions(motion)) + 2 * preview + len(sensed)
-
-
-def _motions(names: Any) -> list[str]:
-    """The values of `motion`, one or a list. Raises InputError for unknown ones, and for one named twice."""
-    listed = [names] if isinstance(names, str) else list(names) if isinstance(names, Sequence) else [names]
-    known = f"motion must be one or several of {', '.join(MOTIONS)}, got {names!r}; choose some"
-    require(all(name in MOTIONS for name in listed) and len(set(listed)) == len(listed), known)
-    return listed
-
-
-def _motion_scale(names: Sequence[str], vehicle: Vehicle, step_dt: float) -> F:
-    """(M,) factors that bring values of `motion` to about [-1, 1]."""
-    scales = {
-        "yaw_rate": vehicle.max_speed / (4 * vehicle.max_lateral),
-        "steering": 1 / vehicle.max_steer,
-        "slip": 1 / LARGE_SLIP,
-        "acceleration": 1 / vehicle.max_lateral,
-        "line_offset": 1 / (2 * vehicle.reference_width),
-        "standing_time": step_dt,
-    }
-    return np.array([scales[name] for name in names], np.float32)
+    return rays + 2 + len(motions_of(motion)) + 2 * preview + len(sensed)
 
 
 def evaluation_episodes(laps: int, time_limit: float) -> EpisodeConfig:
@@ -384,51 +359,3 @@ def evaluation_episodes(laps: int, time_limit: float) -> EpisodeConfig:
         time_limit=time_limit,
         stall_time=5.0,
     )
-
-
-@kernel
-def _observe(
-    cars: Any,
-    ranges: Any,
-    points: Any,
-    tracks: Any,
-    scale: Any,
-    motion: Any,
-    motion_scale: Any,
-    preview: int,
-    out: Any,
-) -> None:
-    rays, senses = ranges.shape[1], len(motion)
-    looks, cos, sin = preview > 0 or (motion == LINE_OFFSET).any(), np.float32(1), np.float32(0)
-    for i in range(len(cars)):
-        car = cars[i]
-        for k in range(rays):
-            out[i, k] = np.float32(2) * np.sqrt(ranges[i, k] * scale[0]) - np.float32(1)
-        out[i, rays] = car.v * scale[1]
-        out[i, rays + 1] = min(max(car.heading_error, np.float32(-1)), np.float32(1))
-        track = tracks[car.track]
-        if looks:
-            cos, sin = np.cos(car.yaw), np.sin(car.yaw)
-        for k in range(senses):  # numbers of MOTIONS
-            if motion[k] == 0:
-                sensed = car.yaw_rate
-            elif motion[k] == 1:
-                sensed = car.steer
-            elif motion[k] == 2:
-                sensed = car.slip
-            elif motion[k] == 3:
-                sensed = car.ax
-            elif motion[k] == STANDING_TIME:
-                sensed = min(np.float32(car.slow_steps), LONGEST_STAND / motion_scale[k])
-            else:
-                point = points[track.point_start + car.nearest]
-                sensed = (point.line_y - car.y) * cos - (point.line_x - car.x) * sin
-            out[i, rays + 2 + k] = sensed * motion_scale[k]
-        bearing, speed = rays + 2 + senses, rays + 2 + senses + preview
-        for k in range(preview):
-            ahead = int(np.float32(k + 1) * scale[3] / track.spacing)
-            point = points[track.point_start + (car.nearest + ahead) % track.point_count]
-            dx, dy = point.line_x - car.x, point.line_y - car.y
-            away = np.sqrt(dx * dx + dy * dy) + np.float32(1e-3)
-            out[i, bearing + k] = (dy * cos - dx * sin) / away
-            out[i, speed + k] = point.line_speed * scale[1]

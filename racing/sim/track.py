@@ -156,3 +156,11 @@ def build_track(
     position = dense[0] if start_position is None else np.asarray(start_position, np.float64)
     angle = float(bare.heading[0]) if start_angle is None else float(start_angle)
     return Track(name, dense, left, right, np.asarray(gates, np.float64), position, angle, clearance, source or {})
+
+
+@dataclass(frozen=True, eq=False)
+class Raceline:
+    """A way around a track: lateral offset [m] (left positive) and speed [m/s] at each centreline point, both (M,)."""
+
+    offset: npt.NDArray[Any]
+    speed: npt.NDArray[Any]

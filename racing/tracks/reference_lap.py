@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.sim.speed_profile import lap_time, speed_profile
-from racing.sim.track import Track, grip_along, resample_closed
+from racing.sim.track import Raceline, Track, grip_along, resample_closed
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import Raceline
 from racing.tracks.lap_files import lap_path, read_lap, write_lap
 from racing.tracks.racing_line import Line, closed_line, half_width, settle
 

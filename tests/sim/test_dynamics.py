@@ -11,8 +11,8 @@ import pytest
 
 from racing.sim import records
 from racing.sim.kernels.kernel import in_float64
+from racing.sim.packing import pack_vehicle
 from racing.sim.vehicle import GRAVITY, Vehicle
-from racing.sim.world import pack_vehicle
 from tests.conftest import shared
 
 D = in_float64("dynamics")

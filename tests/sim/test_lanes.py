@@ -13,8 +13,8 @@ import pytest
 from racing.sim import block, dynamics
 from racing.sim.kernels.kernel import in_float64
 from racing.sim.kernels.lanes import LANES, anywhere, floor, lanes_of, put_lanes, where
+from racing.sim.packing import pack_vehicle
 from racing.sim.vehicle import MODELS, Vehicle
-from racing.sim.world import pack_vehicle
 
 compiled = numba.njit(error_model="numpy", fastmath=False)
 TYPES = pytest.mark.parametrize("real", [np.float32, np.float64])

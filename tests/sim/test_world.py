@@ -10,11 +10,11 @@ import pytest
 from racing.errors import InputError
 from racing.sim.episodes import EpisodeConfig
 from racing.sim.grip import uniform_grip
-from racing.sim.joined import Joined
+from racing.sim.packing import Joined, pack_gates
 from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import RangeFinder, World, pack_gates
+from racing.sim.world import RangeFinder, World
 from tests.support.drivers import follow
 
 

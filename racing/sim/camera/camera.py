@@ -13,8 +13,8 @@ from racing.errors import input_group, require, require_number
 from racing.sim.angles import radians, require_degrees
 from racing.sim.camera import render
 from racing.sim.camera.mipmap import Texture
-from racing.sim.joined import Joined
 from racing.sim.kernels.rng import Draw, key_of, uniform
+from racing.sim.packing import Joined
 from racing.sim.vehicle import Vehicle
 from racing.sim.world import World
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from racing.sim.kernels.kernel import in_float64
+from racing.sim.packing import pack_vehicle
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import pack_vehicle
 
 C = in_float64("race.contact")
 LENGTH, WIDTH, MASS, INERTIA = 2.0, 1.0, 200.0, 80.0

@@ -10,8 +10,8 @@ import pytest
 
 from racing.errors import InputError
 from racing.sim.kernels.kernel import in_float64
+from racing.sim.packing import pack_vehicle
 from racing.sim.vehicle import Vehicle
-from racing.sim.world import pack_vehicle
 from racing.tracks.optimal_lap.equations import STATES, Motion
 from racing.tracks.optimal_lap.program import BLOCK, Mesh, Program, radau_points
 
