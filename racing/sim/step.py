@@ -183,8 +183,7 @@ def sense(chosen, cars, points, grid, tracks, rules, ranges, vary):
     """Measure the rays of the cars `chosen` (n,), after what differs of those that begin an episode is drawn."""
     scan(cars, chosen, grid, tracks, rules.field_of_view, rules.range, ranges)
     if vary is not None:
-        for i in chosen:
-            variation.renew(i, cars, points, tracks, vary, rules)
+        variation.renew(chosen, cars, points, tracks, vary, rules)
         variation.disturb(chosen, cars, vary, rules, ranges)
 
 

@@ -162,7 +162,6 @@ def test_a_road_gets_wet_and_dries_and_dries_first_on_the_line(wavy: Track, kart
     seen = {}
     world.reset()
     for step in range(1, 51):
-        world.cars["lateral"] = 0
         world.step(np.zeros((4, 2)))
         assert world.conditions is not None
         seen[step] = float(world.conditions["wetness"][0, 0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from racing.envs.sensors import SensorsTask
     from racing.sim.vehicle import Vehicle
     from racing.sim.world import World
+
+CHANGES = {  # what a step takes longer with -> how it is asked for
+    "ns_randomize": "env.randomize.mass=[0.9,1.1]",
+    "ns_conditions": "conditions=rain",
+}
 
 
 def simulator(options: Mapping[str, Any]) -> Result:
@@ -43,12 +48,22 @@ def vehicle_called(name: str) -> Vehicle:
     return vehicle if base == name else replace(vehicle, name=name, model="kinematic")
 
 
-def make_task(options: Mapping[str, Any], vehicle: Vehicle, num_cars: int, threads: int, rays: int = 0) -> SensorsTask:
-    """The sensors task of conf/env/mlp.yaml on the benchmark's track; rays: another number of them."""
+def make_task(
+    options: Mapping[str, Any],
+    vehicle: Vehicle,
+    num_cars: int,
+    threads: int,
+    rays: int = 0,
+    changes: Sequence[str] = (),
+) -> SensorsTask:
+    """The sensors task of conf/env/mlp.yaml on the benchmark's track; rays: another number of them.
+
+    changes: overrides of racing train.
+    """
     from racing.config import build, compose
     from racing.tracks.catalog import load_track
 
-    make = build(compose("train", ["env=mlp"]).env)
+    make = build(compose("train", ["env=mlp", *changes]).env)
     looking = {"rays": rays or options["rays"], "range": options["range"]}
     task: SensorsTask = make(
         tracks=[load_track(options["track"])], vehicle=vehicle, races=num_cars, threads=threads, **looking
@@ -120,7 +135,7 @@ def record_drive(world: World, steps: int) -> npt.NDArray[np.float32]:
 
 
 def parts(options: Mapping[str, Any]) -> dict[str, float]:
-    """Nanoseconds of one step on one thread: per ray, of the rest, of observations and rewards."""
+    """Nanoseconds of one step on one thread: per ray, of the rest, of observations and rewards, of cars that change."""
     vehicle, num_cars = vehicle_called(options["vehicles"][0]), max(options["num_cars"])
     many = max(2, options["rays"])
     one, all_rays = (
@@ -128,5 +143,10 @@ def parts(options: Mapping[str, Any]) -> dict[str, float]:
     )
     task = make_task(options, vehicle, num_cars, 1, many)
     whole = timed_drive(options, task, task.step_batch)["ns_per_step"]
+    changed = {
+        name: timed_drive(options, make_task(options, vehicle, num_cars, 1, many, [change]))["ns_per_step"] - all_rays
+        for name, change in CHANGES.items()
+    }
     per_ray = (all_rays - one) / (many - 1)
-    return {"ns_per_ray": per_ray, "ns_without_rays": one - per_ray, "ns_observation_and_reward": whole - all_rays}
+    fixed = {"ns_per_ray": per_ray, "ns_without_rays": one - per_ray, "ns_observation_and_reward": whole - all_rays}
+    return fixed | changed

@@ -45,8 +45,7 @@ def see(chosen, cars, traffic, points, grid, tracks, vehicle, rules, race, range
         for i in chosen:
             see_cars(i, i - i % count, count, cars, traffic, vehicle, rules.field_of_view, rules.range, ranges)
     if vary is not None:
-        for i in chosen:
-            variation.renew(i, cars, points, tracks, vary, rules)
+        variation.renew(chosen, cars, points, tracks, vary, rules)
         variation.disturb(chosen, cars, vary, rules, ranges)
 
 

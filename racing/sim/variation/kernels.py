@@ -83,11 +83,17 @@ class VariedVehicle(NamedTuple):
 
 
 @kernel
-def renew(i, cars, points, tracks, vary, rules):
-    """Draw what of car i of the world differs in the episode that it has begun, if it has; it forgets all commands."""
+def renew(chosen, cars, points, tracks, vary, rules):
+    """Draw what of the cars `chosen` (n,) differs in the episode that they have begun, where they have begun one."""
+    for i in chosen:
+        if vary.cars[i].episode != cars[i].episode:
+            draw(i, cars, points, tracks, vary, rules)
+
+
+@kernel
+def draw(i, cars, points, tracks, vary, rules):
+    """Draw what of car i of the world differs in its episode, which begins; it forgets all commands."""
     own, episode = vary.cars[i], cars[i].episode
-    if own.episode == episode:
-        return
     for k in range(len(vary.low)):
         share = uniform(rules.seed, key_of(i, rules), episode, Draw.VARIATION + k)
         vary.drawn[i, k] = vary.low[k] + share * (vary.high[k] - vary.low[k])
@@ -100,7 +106,7 @@ def renew(i, cars, points, tracks, vary, rules):
         conditions.apply(vary.conditions[i], cars[i], here, rules, vary.living)
 
 
-@kernel
+@inlined
 def develop(i, cars, closing, points, tracks, vary, rules):
     """Carry the condition of car i of the world on over the step that it has driven.
 
@@ -111,11 +117,12 @@ def develop(i, cars, closing, points, tracks, vary, rules):
         conditions.develop(vary.conditions[i], cars[i], closing, here, rules, vary.living)
 
 
-@kernel
+@inlined
 def keep_last(i, vary):
     """Keep what car i of the world was before restarts."""
     vary.final[i] = vary.cars[i]
-    vary.final_conditions[i] = vary.conditions[i]
+    if vary.living.on:
+        vary.final_conditions[i] = vary.conditions[i]
 
 
 @kernel
