@@ -51,7 +51,8 @@ def test_sim(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     ]
     assert [r["model"] for r in rows[3:5]] == ["saturated", "kinematic"]
     assert all(r["steps_per_s"] > 0 and len(r["rates"]) == 2 and r["rays"] == 9 for r in rows)
-    assert set(content["summary"]) == {"ns_per_ray", "ns_without_rays", "ns_observation_and_reward"}
+    cars = {"ns_randomize", "ns_conditions"}
+    assert set(content["summary"]) == {"ns_per_ray", "ns_without_rays", "ns_observation_and_reward", *cars}
     assert "kart_kinematic" in table
 
 

@@ -27,7 +27,8 @@ CHANGES = {  # what a step takes longer with -> how it is asked for
 def simulator(options: Mapping[str, Any]) -> Result:
     """Environment steps per second of World.step (physics, rays, progress, laps, restarts) on recorded drives.
 
-    With it, for the first vehicle on one thread at the most cars: what one ray costs, and observations with rewards.
+    With it, for the first vehicle on one thread at the most cars: what one ray costs, observations with rewards, and
+    cars that differ or change.
     """
     rows = []
     for vehicle in (vehicle_called(name) for name in options["vehicles"]):
