@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -82,7 +83,7 @@ def drive_of(who: tuple[Driver, ...], track: str, validation: Validation, output
 
 
 @dataclass
-class Prepared:
+class Prepared(ABC):
     """A drive whose files are read. key: names all that its result depends on."""
 
     drive: Drive
@@ -93,17 +94,17 @@ class Prepared:
         """Where its result is kept."""
         return match_file(self.drive.kept, self.key)
 
+    @abstractmethod
     def result(self) -> Any:
         """The result as it was kept; None if it is not, or damaged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self) -> None:
         """Drive, and keep the result. Raises InputError for a policy whose actions are no numbers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def estimate(self) -> tuple[float, float]:
         """How long it takes [s], and decisions/s."""
-        raise NotImplementedError
 
 
 @dataclass
