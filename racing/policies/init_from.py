@@ -92,15 +92,16 @@ def find_initial_weights(
 
 
 def load_initial_weights(model: Any, initial: InitialWeights) -> None:
-    """Give `model` these weights; its optimizer stays fresh, as does `log_std` where `reset_log_std` says so.
+    """Give each learner of `model` these weights; its optimizer stays fresh, as does `log_std` where `reset_log_std` says so.
 
     Raises InputError where they do not fit.
     """
-    require_fit(model, initial.spec, initial.observation, initial.action, initial.weights)
-    weights = dict(initial.weights)
-    if getattr(model, "reset_log_std", False):  # what is to be learnt anew needs more exploration
-        weights["log_std"] = model.policy.state_dict()["log_std"]
-    model.policy.load_state_dict(weights)
+    for learner in model.learners.values():
+        require_fit(learner, initial.spec, initial.observation, initial.action, initial.weights)
+        weights = dict(initial.weights)
+        if getattr(learner, "reset_log_std", False):  # what is to be learnt anew needs more exploration
+            weights["log_std"] = learner.policy.state_dict()["log_std"]
+        learner.policy.load_state_dict(weights)
 
 
 def require_fit(model: Any, spec: str, observation: str, action: str, weights: Mapping[str, Any]) -> None:
