@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from types import MappingProxyType
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch as th
@@ -96,7 +96,7 @@ def named_class(name: Any, base: type[Class]) -> type[Class]:
 def of_each(model: Any, what: Callable[[Any], Any]) -> Any:
     """`what` of the model, or of each of its agents by name: the form in which both are kept."""
     found = {name: what(learner) for name, learner in model.learners.items()}
-    return found[""] if "" in found else found
+    return found.get("", found)
 
 
 def each_with(model: Any, kept: Any) -> list[tuple[Any, Any]]:

@@ -173,7 +173,8 @@ def make_masac(
         idle = f"algo.agents: {name} must have a car, the {env.num_envs} of algo.n_envs go to others"
         require(len(cars) > 0, f"{idle}; raise it, or env.cars")
         reward = own.pop("reward", {})
-        require(isinstance(reward, Mapping), f"algo.agents.{name}.reward must be weights by term, got {reward!r}")
+        rule = f"algo.agents.{name}.reward must be weights by term, got {reward!r}"
+        require(isinstance(reward, Mapping), f"{rule}; e.g. {{contact: -1}}")
         env.assign(name, cars, reward)  # type: ignore[attr-defined]
         streams[name] = Stream()
         with streams[name]:  # which then begins where the networks' first weights left it

@@ -75,10 +75,11 @@ class LoadedPolicy:
 def load_policy(spec: str, outputs: Path, backend: str = "onnx", *, trust: bool = False) -> LoadedPolicy:
     """The policy that `spec` means.
 
-    spec: a run (directory, its name, MLflow run id, latest; fetched where only MLflow has it), a folder that `racing
-    campaign` has deployed it to, RUN@AGENT and RUN@AGENT@half of a run of several agents, FILE.onnx, FILE.zip (Stable-Baselines3), models:/NAME@ALIAS or models:/NAME/VERSION
-    (MLflow's registry: the run that made the model, or the model itself where another program made it). MLflow is that
-    of MLFLOW_TRACKING_URI, else the embedded store.
+    spec: a run (directory, its name, MLflow run id, latest; fetched where only MLflow has it), RUN@AGENT of a run of
+    several agents and RUN@AGENT@half (it when half of its training was done), a folder that `racing campaign` has
+    deployed it to, FILE.onnx, FILE.zip (Stable-Baselines3), models:/NAME@ALIAS or models:/NAME/VERSION (MLflow's
+    registry: the run that made the model, or the model itself where another program made it). MLflow is that of
+    MLFLOW_TRACKING_URI, else the embedded store.
     backend: for a run, its ONNX file or its torch one. trust: run what is in it that is code.
     Raises InputError if there is none or it cannot be read.
     """

@@ -11,8 +11,8 @@ from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 from torch.backends import cudnn
 
-from racing.algos.extractors import use_float32
 from racing.algos.common import BatchAlgorithm, of_each
+from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
 from racing.envs.race import has_others
 from racing.evaluation.evaluate import Policy, evaluate, evaluation_task
