@@ -81,7 +81,7 @@ class MultiAgentSAC(BatchAlgorithm):
         """
         super().__init__(None, env, learning_rate=0.0, support_multi_env=True, seed=seed, device=device)
         self.agents, self.streams = agents, streams
-        self.cars: dict[str, Array] = {name: agent.env.cars for name, agent in agents.items()}  # type: ignore[union-attr]
+        self.cars: dict[str, Array] = {name: agent.env.cars for name, agent in agents.items()}
         for agent in agents.values():
             agent.set_logger(Logger(None, []))  # until it gets another one
         self.set_random_seed(seed)
@@ -138,7 +138,7 @@ class MultiAgentSAC(BatchAlgorithm):
             cars = self.cars[name]
             agent.num_timesteps += agent.n_envs
             own = rows_of(observation, cars), rewards[cars], dones[cars], [infos[car] for car in cars]
-            agent._store_transition(agent.replay_buffer, kept[name], *own)  # type: ignore[arg-type]
+            agent._store_transition(agent.replay_buffer, kept[name], *own)
             agent._update_current_progress_remaining(agent.num_timesteps, agent._total_timesteps)
             agent._episode_num += int(dones[cars].sum())
         if dones.any():
@@ -165,7 +165,7 @@ def make_masac(
         return make_sac(env, seed=seed, device=device, **settings)
     few = f"algo.n_envs must be algo.agents={len(named)} or more, got {env.num_envs}; raise it"
     require(env.num_envs >= len(named), few)
-    turns = env.turns % len(named)  # type: ignore[attr-defined]
+    turns = env.turns % len(named)
     made: dict[str, Any] = {}
     streams: dict[str, Stream] = {}
     for k, (name, own) in enumerate(named.items()):
@@ -175,7 +175,7 @@ def make_masac(
         reward = own.pop("reward", {})
         rule = f"algo.agents.{name}.reward must be weights by term, got {reward!r}"
         require(isinstance(reward, Mapping), f"{rule}; e.g. {{contact: -1}}")
-        env.assign(name, cars, reward)  # type: ignore[attr-defined]
+        env.assign(name, cars, reward)
         streams[name] = Stream()
         with streams[name]:  # which then begins where the networks' first weights left it
             made[name] = make_sac(AgentEnv(env, cars), seed=seed + SEEDS_APART * k, device=device, **settings | own)

@@ -156,7 +156,8 @@ class RaceTask:
     def turns(self) -> Array:
         """See RacingVecEnv.turns."""
         count = self.world.cars_per_race
-        return self.seats // count + self.seats % count
+        turns: Array = self.seats // count + self.seats % count
+        return turns
 
     @property
     def cars(self) -> Any:

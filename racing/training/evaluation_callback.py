@@ -162,7 +162,7 @@ class EvaluationCallback(BaseCallback):
         self.eval_time_s, self._learned_s = state["judging_s"], state["learning_s"]
 
     def _init_callback(self) -> None:
-        for name in self.model.learners:  # type: ignore[attr-defined]
+        for name in self.model.learners:
             self.kept.setdefault(name, Kept())
 
     def _on_training_start(self) -> None:
@@ -219,7 +219,7 @@ class EvaluationCallback(BaseCallback):
         """
         began, learned = time.perf_counter(), self.learning_s
         best_before = self.kept[self.leader].key
-        results = {name: self._evaluate(learner) for name, learner in self.model.learners.items()}  # type: ignore[attr-defined]
+        results = {name: self._evaluate(learner) for name, learner in self.model.learners.items()}
         for name, result in results.items():
             self._judge(name, result, learned)
         steps = int(self.model.num_timesteps)
@@ -247,7 +247,7 @@ class EvaluationCallback(BaseCallback):
 
     def _parameters(self, learner: str) -> dict[str, Any]:
         """A copy of the parameters of a learner's policy."""
-        state = self.model.learners[learner].policy.state_dict()  # type: ignore[attr-defined]
+        state = self.model.learners[learner].policy.state_dict()
         return {name: tensor.clone() for name, tensor in state.items()}
 
 
