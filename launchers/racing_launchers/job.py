@@ -6,6 +6,7 @@
     started.json   attempt, pid, created, host: a process has begun with it
     exit.json      attempt, exit_code, reason: that process has ended; written by who started it
     runs.txt       run directories that the attempts have opened, relative to the outputs folder, the newest last
+    value.json     value: what a verb of the command line, run as a job, wants to be known of its result
     result.json    attempt, status, error, value, ...: how the attempt ended
     log.txt        the output of the attempts
 
@@ -134,6 +135,15 @@ class JobFolder:
         """Remember that the job has opened this run directory; see `runs`."""
         order = [*(path for path in self.runs if path != run), run]
         write_atomic(self.path / "runs.txt", "".join(f"{path}\n" for path in order))
+
+    def leave(self, value: Any) -> None:
+        """Have this, as JSON can hold it, become the value of the result."""
+        write_json(self.path / "value.json", {"value": value})
+
+    @property
+    def left(self) -> Any:
+        """What `leave` was given last; None without."""
+        return self._read("value.json").get("value")
 
     def forget(self) -> None:
         """Forget the runs: what earlier attempts have opened no longer counts."""

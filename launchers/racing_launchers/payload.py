@@ -140,7 +140,7 @@ class CommandJob:
             _end_as_killed(signal.Signals(-code))
         if code:
             raise SystemExit(code)
-        return None
+        return JobFolder(job).left
 
     def _note(self, job: Path) -> None:
         """Remember which run is meant: what is written there belongs to the job."""

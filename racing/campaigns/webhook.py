@@ -33,7 +33,7 @@ def tell(campaign: Campaign, status: str, error: str = "") -> bool:
     return problem is None
 
 
-def summary_of(campaign: Campaign, error: str) -> dict[str, Any]:
+def summary_of(campaign: Campaign, error: str = "") -> dict[str, Any]:
     """What is told beside the status: the ratings on all tracks, who won, what became of them, what was spent."""
     found = known_results(campaign)
     verdicts = {name: one.get("verdict") for name, one in known_deployment(campaign).items()}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ALONE = "alone"
 ROWS = {  # of the table -> digits
     "win_share": 2,
+    "rating": 0,  # where several entrants are in one race
     "position": 2,
     "finish_rate": 3,
     "overtake_rate": 2,
@@ -140,6 +141,7 @@ def report_of(
     """Summary by entrant, and the files of a suite: its table, telemetry and pictures of its liveliest race."""
     from racing.evaluation.race.files import write_race_files
     from racing.evaluation.race.result import car_rows, summarise_races
+    from racing.league.table import race_ratings
 
     names = [entrant.name for entrant in driven.entrants]
     rows = car_rows(driven.log, names, place.reference)
@@ -148,7 +150,11 @@ def report_of(
         from racing.evaluation.race.video import write_race_video
 
         files.append(write_race_video(folder / f"{label}.mp4", driven.task, driven.log, names, label))
-    return summarise_races(rows, laps), files
+    found = summarise_races(rows, laps)
+    if len(driven.tested) > 1:
+        ratings = race_ratings(rows, names)
+        found = {name: values | ratings[name] for name, values in found.items()}
+    return found, files
 
 
 def alone(

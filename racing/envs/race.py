@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.envs.drivers import Drivers, LineFollowers, PolicyDrivers, spread_paces
+from racing.envs.pool.pool import Pool, PoolConfig, make_pool
 from racing.envs.sensors import SensorsTask, values_alone
 from racing.envs.task import StepResult
 from racing.envs.vision import VisionTask
@@ -25,7 +26,15 @@ from racing.sim.world import World
 F = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 SENSES = {"sensors": SensorsTask, "vision": VisionTask}
-NOT_OF_SENSES = ("mix", "pool", "pace", "senses", "cars", "race")  # keys of env that SensorsTask does not know
+NOT_OF_SENSES = (
+    "mix",
+    "pool",
+    "league",
+    "pace",
+    "senses",
+    "cars",
+    "race",
+)  # keys of env that SensorsTask does not know
 OPPONENTS = ("alone", "self", "line", "pool")
 ALONE, SELF, LINE, POOL = range(len(OPPONENTS))
 
@@ -52,7 +61,8 @@ class RaceTask:
     alone  all are the learner's, and neither see nor touch each other
     self   all are the learner's
     line   one is the learner's, the others follow the optimal lap's line at a pace of their own and brake behind others
-    pool   one is the learner's, a policy of `opponents` drives the others, each as often as any other
+    pool   one is the learner's, a policy of `opponents` drives the others: each as often as any other, or those more
+           often that `league` says; snapshots of the learner may be among them
     """
 
     def __init__(
@@ -66,6 +76,7 @@ class RaceTask:
         mix: Mapping[str, float] | None = None,
         pace: Sequence[float] = (0.7, 0.95),
         pool: Sequence[str] = (),
+        league: Mapping[str, Any] | None = None,
         opponents: Sequence[Opponent] = (),
         race: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -78,6 +89,7 @@ class RaceTask:
         races: number of the learner's cars N, a multiple of `cars`; a single one races against opponents.
         senses: what is observed: sensors | vision.
         pool: names of the policies of which `opponents` are those.
+        league: the fields of racing.envs.pool.pool.PoolConfig that differ from its defaults.
         settings: arguments of SensorsTask or VisionTask.
         Raises InputError for values out of range, and for opponents that observe something else.
         """
@@ -93,7 +105,11 @@ class RaceTask:
         require(pair and 0.3 <= pace[0] <= pace[1] <= 1, f"{rule}; e.g. [0.7, 0.95]")
         rule = f"pool must name as many policies as drive, {len(opponents)}, got {list(pool)!r}"
         require(len(pool) == len(opponents), f"{rule}; only `racing train` finds them")
-        kinds = np.repeat(np.arange(len(OPPONENTS)), list(races_of_mix(mix or {"alone": 1}, races, cars, len(pool))))
+        choice = read_group("league", league or {}, PoolConfig)
+        needless = not choice.on or (mix or {}).get("pool", 0) != 0
+        require(needless, "league must be left as it is without mix.pool; raise that, or choice=equal and snapshots=0")
+        policies = len(pool) or int(choice.snapshots > 0)  # the learner itself will be the first one
+        kinds = np.repeat(np.arange(len(OPPONENTS)), list(races_of_mix(mix or {"alone": 1}, races, cars, policies)))
         self.task: SensorsTask | VisionTask = SENSES[senses](
             tracks,
             vehicle,
@@ -112,10 +128,16 @@ class RaceTask:
         number = np.arange(self.task.num_cars).reshape(len(kinds), -1)
         whole = kinds <= SELF
         self.seats = np.sort(np.concatenate([number[whole].ravel(), number[~whole, 0]]))  # (N,) the learner's cars
-        self.drivers = self._drivers(number[:, 1:], kinds, pace, opponents)
+        self.drivers = self._drivers(number[:, 1:], kinds, pace, opponents, pool, choice)
 
     def _drivers(
-        self, number: Array, kinds: Array, pace: Sequence[float], opponents: Sequence[Opponent]
+        self,
+        number: Array,
+        kinds: Array,
+        pace: Sequence[float],
+        opponents: Sequence[Opponent],
+        names: Sequence[str],
+        league: PoolConfig,
     ) -> list[Drivers]:
         """Who drives the cars that are not the learner's. number: (R, C - 1) cars; kinds: (R,) of their races."""
         drivers: list[Drivers] = []
@@ -124,6 +146,9 @@ class RaceTask:
             paces = np.repeat(spread_paces(pace, len(following)), following.shape[1])
             drivers.append(LineFollowers(following.ravel(), self.world, paces))
         against = number[kinds == POOL]
+        if league.on and against.size:
+            policies = [PolicyDrivers(against[0, :0], one.predict, self._size_for(one)) for one in opponents]
+            return [*drivers, make_pool(league, against, np.flatnonzero(kinds == POOL), names, policies)]
         for k, opponent in enumerate(opponents):
             cars = against[k :: len(opponents)].ravel()
             if cars.size:
@@ -141,6 +166,11 @@ class RaceTask:
         )
         require(opponent.shapes == {VECTOR: (sensors,)}, f"{rule}; take a policy that was trained with these sensors")
         return sensors
+
+    @property
+    def league(self) -> Pool | None:
+        """Who drives in races against the pool, where `league` says so; None: each policy has its own."""
+        return next((driver for driver in self.drivers if isinstance(driver, Pool)), None)
 
     @property
     def world(self) -> World:
@@ -186,6 +216,8 @@ class RaceTask:
     def reset(self) -> tuple[Any, F | None]:
         """Start every car's next episode; returns (observation (N, ...), privileged (N, P) or None)."""
         observation, privileged = self.task.reset()
+        if self.league is not None:
+            self.league.begin(self.world)
         return rows_of(observation, self.seats), rows_of(privileged, self.seats)
 
     def step_batch(self, actions: Array) -> StepResult:
@@ -196,6 +228,8 @@ class RaceTask:
         for driver in self.drivers:
             asked[driver.cars] = driver.actions(self.world, observation)
         step = self.task.step_batch(asked)
+        if self.league is not None:
+            self.league.after(self.world)
         return StepResult(**{field.name: rows_of(getattr(step, field.name), self.seats) for field in fields(step)})
 
     def last_episode(self, i: int) -> dict[str, Any]:
@@ -228,7 +262,7 @@ def senses_of(task: SensorsTask | VisionTask | RaceTask) -> SensorsTask | Vision
 
 def alone(env: Mapping[str, Any]) -> dict[str, Any]:
     """A config group `env` whose cars have the road for themselves; one of such cars as it is."""
-    kept = {key: value for key, value in env.items() if key not in ("mix", "pool", "pace")}
+    kept = {key: value for key, value in env.items() if key not in ("mix", "pool", "league", "pace")}
     return {**kept, "cars": 1} if "cars" in env else kept
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from racing.evaluation.race.result import summarise_races
 from racing.league.match import Contender, Match
-from racing.league.ratings import rate, win_share
+from racing.league.ratings import Field, rate, win_share
 
 Matches = Mapping[tuple[int, int], Match]  # by the numbers of the contenders a < b
 Shares = dict[tuple[str, str], tuple[float, float, float]]  # of row and column: win share, its 95 % interval
@@ -68,6 +68,26 @@ def matrix_csv(names: Sequence[str], shares: Shares) -> str:
     cells = {pair: round(share[0], 6) for pair, share in shares.items()}
     writer.writerows([a, *(cells.get((a, b), "") for b in names)] for a in names)
     return text.getvalue()
+
+
+def race_ratings(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """By name rating, rating_low and rating_high [Elo points], 1000 on average; of races of several entries.
+
+    rows: racing.evaluation.race.result.car_rows, of races in which each of two or more `names` takes part. What counts
+    is when the first car of each came home.
+    """
+    number = {name: column for column, name in enumerate(names)}
+    race = {key: row for row, key in enumerate(dict.fromkeys(row["race"] for row in rows))}
+    times = np.full((len(race), len(names)), np.inf)
+    for row in rows:
+        if row["time_s"] is not None:
+            at = race[row["race"]], number[row["entrant"]]
+            times[at] = min(times[at], row["time_s"])
+    found = rate([Field(entries=tuple(range(len(names))), times=times)], len(names))
+    return {
+        name: {"rating": rating.value, "rating_low": rating.low, "rating_high": rating.high}
+        for name, rating in zip(names, found, strict=True)
+    }
 
 
 def _score(matches: Sequence[Match]) -> dict[str, Any]:

@@ -48,7 +48,9 @@ class Experiment:
 
 def build_experiment(config: ResolvedConfig) -> Experiment:
     """Build hardware, tracks, vehicle, environment and model. Raises InputError where a value breaks a rule."""
+    from racing.envs.race import RaceTask
     from racing.envs.vec_env import RacingVecEnv
+    from racing.policies.snapshots import reviver
     from racing.tracks.optimal_lap.lap import limits
     from racing.tracks.reference_lap import reference_lap
 
@@ -62,6 +64,11 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
     task = build_with("env", build(cfg.env), tracks=train_tracks, vehicle=vehicle, **arguments)
     env = RacingVecEnv(task)
     teacher = None if config.teacher is None else config.teacher.teach(env)
+    model = build_model(config, env, hardware.device, teacher)
+    if isinstance(task, RaceTask) and task.league is not None and task.league.config.snapshots:
+        rule = f"env.league.snapshots must be 0 with several agents, got {task.league.config.snapshots}"
+        require("" in model.learners, f"{rule}; set it to 0, or algo.share=true")
+        task.league.revive = reviver(model)
     return Experiment(
         config=config,
         hardware=hardware,
@@ -72,7 +79,7 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
         limits=limits(eval_tracks, vehicle),
         task=task,
         env=env,
-        model=build_model(config, env, hardware.device, teacher),
+        model=model,
         facts={**hardware.facts(), **getattr(teacher, "facts", {})},
     )
 

@@ -14,7 +14,7 @@ from torch.backends import cudnn
 from racing.algos.common import BatchAlgorithm, of_each
 from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
-from racing.envs.race import has_others
+from racing.envs.race import RaceTask, has_others
 from racing.evaluation.evaluate import Policy, evaluate, evaluation_task
 from racing.evaluation.files import VIDEO, facts_of, write_files
 from racing.evaluation.race.driving import policy_entrant
@@ -23,6 +23,7 @@ from racing.evaluation.result import Evaluation, flat_metrics
 from racing.evaluation.seeds import TEST_SEEDS, VALIDATION_SEEDS
 from racing.policies.export import describe, export_policy, record_observations
 from racing.policies.init_from import shape_text
+from racing.policies.snapshots import SnapshotCallback
 from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.runs.directory import RunDirectory
 from racing.runs.metrics import of_agent
@@ -121,7 +122,7 @@ def learn(session: Session) -> dict[str, Any]:
     with session.progress:
         model.learn(
             experiment.config.tree.algo.total_timesteps - model.num_timesteps,
-            callback=CallbackList([evaluations, session.checkpoints]),
+            callback=CallbackList([evaluations, *_pool_callbacks(session), session.checkpoints]),
             log_interval=1,
             reset_num_timesteps=session.checkpoint is None,
         )
@@ -156,6 +157,15 @@ def learn(session: Session) -> dict[str, Any]:
     for checkpoint in session.checkpoints.worth_uploading():
         session.run.journal.artifact(checkpoint.path, str(IN_RUN.checkpoint(checkpoint.step)))
     return summary | files
+
+
+def _pool_callbacks(session: Session) -> list[SnapshotCallback]:
+    """What looks after the pool that the learner races against, where it is one whose policies are chosen."""
+    task, config = session.experiment.task, session.experiment.config
+    if not isinstance(task, RaceTask) or task.league is None:
+        return []
+    note, steps = session.run.journal.event, int(config.tree.algo.total_timesteps)
+    return [SnapshotCallback(task, task.league, steps, config.steps_before, note)]
 
 
 def take_best_policies(session: Session) -> None:

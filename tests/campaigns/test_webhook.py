@@ -2,55 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from racing.campaigns import webhook
 from racing.campaigns.plan import Webhook
 from tests.campaigns.conftest import Command
-
-
-class Listener:
-    """Answers with each of `answers` in turn, then 200; keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self.answers: list[int] = []
-        self.requests: list[tuple[str, dict[str, str], Any]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.requests.append((self.path, dict(self.headers), json.loads(body)))
-                code = outer.answers.pop(0) if outer.answers else 200
-                self.send_response(code)
-                if code == 302:
-                    self.send_header("Location", f"{outer.url}/elsewhere")
-                self.end_headers()
-
-            def log_message(self, *arguments: Any) -> None:
-                return
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+from tests.campaigns.listener import Listener, listening
 
 
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
     monkeypatch.setattr(webhook, "PAUSE", 0.0)
-    found = Listener()
-    thread = threading.Thread(target=found.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield found
-    found.server.shutdown()
-    thread.join()
-    found.server.server_close()
+    with listening() as found:
+        yield found
 
 
 def test_it_is_tried_three_times(listener: Listener, monkeypatch: pytest.MonkeyPatch):

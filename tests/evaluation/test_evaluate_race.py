@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import av
@@ -64,6 +65,8 @@ def test_the_faster_wins_from_every_place(grid: tuple[dict, Path], runs: list[Ru
     assert (fast["win_share"], slow["win_share"]) == (1, 0)
     assert (fast["position"], slow["position"]) == (1, 2)
     assert fast["win_share_low"] < 1
+    assert fast["rating"] - slow["rating"] == pytest.approx(400 * math.log10(4.5 / 0.5))  # 4 races, the prior
+    assert slow["rating"] < 1000 < fast["rating"] < fast["rating_high"]
     assert fast["overtake_rate"] == 0.5  # in the races in which it started behind
     assert slow["overtaken"] == 0.5
     assert fast["races"] == slow["cars"] == 4

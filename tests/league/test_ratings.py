@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 from racing.evaluation.intervals import wilson
-from racing.league.ratings import LEVEL, Meeting, bradley_terry, rate, win_share
+from racing.league.ratings import LEVEL, Field, Meeting, plackett_luce, rate, win_share
 
 
 def meeting(a: int, b: int, *points: float, times: int = 1) -> Meeting:
@@ -20,7 +21,9 @@ def elo(odds: float) -> float:
     return 400 * math.log10(odds)
 
 
-def values(meetings: list[Meeting], entries: int, anchor: int | None = None, **options: float) -> list[float]:
+def values(
+    meetings: list[Meeting | Field] | list[Meeting], entries: int, anchor: int | None = None, **options: float
+) -> list[float]:
     return [rating.value for rating in rate(meetings, entries, anchor, **options)]
 
 
@@ -127,8 +130,87 @@ def test_strengths_that_are_known_are_found():
 
 
 def test_a_stack_of_results_is_fitted_at_once():
-    won = np.array([[[0, 3], [1, 0]], [[0, 1], [1, 0]]], float)
-    np.testing.assert_allclose(bradley_terry(won), [[elo(3) / 2, -elo(3) / 2], [0, 0]], atol=1e-6)
+    sets, times = np.array([[True, True]]), np.array([[4.0], [2.0]])
+    found = plackett_luce(sets, times, np.array([[3.0, 1.0], [1.0, 1.0]]))
+    np.testing.assert_allclose(found, [[elo(3) / 2, -elo(3) / 2], [0, 0]], atol=1e-6)
+
+
+# races of several
+
+
+def races(*orders: str, entries: str = "abc", **more: Any) -> Field:
+    """Each order names who came home, the first first; who is left away did not."""
+    times = [[float(order.find(one)) if one in order else np.inf for one in entries] for order in orders]
+    return Field(entries=tuple(range(len(entries))), times=np.array(times), **more)
+
+
+def test_a_row_of_races_by_hand():
+    """Each order as often as strengths 3 : 2 : 1 have it: abc in 3/6 * 2/3 of the races, and so on."""
+    expected = {  # how often of 60 races, strengths 3 : 2 : 1
+        order: round(60 * s[0] / 6 * s[1] / (6 - s[0]))
+        for order in ("abc", "acb", "bac", "bca", "cab", "cba")
+        for s in [[{"a": 3, "b": 2, "c": 1}[one] for one in order]]
+    }
+    assert expected == {"abc": 20, "acb": 10, "bac": 15, "bca": 5, "cab": 6, "cba": 4}
+    orders = [order for order, times in expected.items() for _ in range(times)]
+    first, second, third = values([races(*orders)], 3, 2, prior=0)
+    assert (first - third, second - third) == pytest.approx((elo(3), elo(2)), abs=1e-6)
+
+
+def test_a_few_races_by_hand():
+    """Each is chosen as often as is to be expected: of all three in 3 races, of b and c in 2, of a and c in 1.
+
+    a was chosen twice, of all; b three times, once of all and twice of b and c; c once, of a and c.
+    """
+    found = values([races("abc", "bca", "abc")], 3, 2, prior=0)
+    a, b = (10 ** ((value - found[2]) / 400) for value in found[:2])
+    assert 3 * a / (a + b + 1) + a / (a + 1) == pytest.approx(2, abs=1e-6)
+    assert 3 * b / (a + b + 1) + 2 * b / (b + 1) == pytest.approx(3, abs=1e-6)
+    assert 3 / (a + b + 1) + 2 / (b + 1) + 1 / (a + 1) == pytest.approx(1, abs=1e-6)
+
+
+def test_races_of_two_are_games():
+    both = Field(entries=(1, 0), times=np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [np.inf, np.inf]]))
+    single = [Meeting(a=1, b=0, points=np.array([2.0, 2.0, 0.0, 1.0]))]
+    # A pair counts as two games, a race as one: twice the prior.
+    assert values([both], 2, 1, prior=0.5) == pytest.approx(values(single, 2, 1, prior=1.0), abs=1e-9)
+
+
+def test_who_does_not_come_home_is_behind_all_who_do_and_even_with_the_others():
+    found = values([races(*["a"] * 4)], 3)
+    assert found[0] > found[1] == pytest.approx(found[2], abs=1e-6)
+    nobody = values([races("", "", "")], 3)
+    assert nobody == pytest.approx([LEVEL] * 3, abs=1e-6)
+
+
+def test_games_and_races_are_one_fit():
+    """3 : 1 from games of a and b, 2 : 1 from races of b and c: 6 : 1 of a and c, who never met."""
+    mixed = [meeting(0, 1, 2, 1), Field(entries=(1, 2), times=np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]))]
+    first, _, third = values(mixed, 3, 2, prior=0)
+    assert first - third == pytest.approx(elo(6), abs=1e-4)
+
+
+def test_the_order_of_races_and_the_names_of_entries_do_not_matter():
+    orders = ["abc", "bca", "abc", "cab", "ab", "c"]
+    there, back = values([races(*orders)], 3), values([races(*orders[::-1])], 3)
+    assert back == pytest.approx(there, abs=1e-9)
+    renamed = Field(entries=(2, 0, 1), times=races(*orders).times)
+    assert [values([renamed], 3)[k] for k in (2, 0, 1)] == pytest.approx(there, abs=1e-6)
+
+
+def test_races_that_are_the_same_are_one_observation():
+    often = races(*["abc", "cab"] * 20, same=np.array([5, 9] * 20))
+    for first, second in zip(rate([often], 3), rate([races("abc", "cab")], 3), strict=True):
+        assert astuple(first) == pytest.approx(astuple(second))
+
+
+def test_strengths_of_a_field_are_found():
+    """Four entries 100 points apart in 3,000 races: who draws the greatest of exponentials, scaled, is chosen first."""
+    draw, truth = np.random.default_rng(1), 100.0 * np.arange(4)
+    times = draw.standard_exponential((3000, 4)) / 10 ** (truth / 400)
+    found = rate([Field(entries=(0, 1, 2, 3), times=times)], 4, 0)
+    assert [rating.value - LEVEL for rating in found] == pytest.approx(truth, abs=20)
+    assert all(one.low < level + LEVEL < one.high for one, level in zip(found[1:], truth[1:], strict=True))
 
 
 # win shares

@@ -12,8 +12,8 @@ import pytest
 from racing.evaluation.race.driving import policy_entrant
 from racing.league import picture
 from racing.league.match import Contender, Match
-from racing.league.ratings import Meeting, win_share
-from racing.league.table import match_rows, share_matrix, standings
+from racing.league.ratings import Field, Meeting, rate, win_share
+from racing.league.table import match_rows, race_ratings, share_matrix, standings
 
 CALM: dict[str, Any] = {  # a row of a car that won without meeting anybody
     **{"car": 0, "grid": 1, "position": 1, "ended": "laps_done", "finished": True, "time_s": 40.0},
@@ -99,3 +99,21 @@ def test_the_picture_has_the_colours_of_the_shares(matches: dict[tuple[int, int]
     red, green = (np.array(colour) for colour in ((0.65, 0.0, 0.15), (0.0, 0.41, 0.22)))
     for colour in (red, green):  # the ends of the bar
         assert (np.abs(image - colour).max(axis=-1) < 0.02).sum() > 50
+
+
+def test_races_of_several_are_rated_by_the_first_car_of_each():
+    home = [
+        {"a": [9.0, 12.0], "b": [10.0, None], "c": [11.0, None]},
+        {"a": [None, None], "b": [10.0, 10.5], "c": [9.5]},
+    ]
+    rows = [
+        {"race": 7 + race, "entrant": name, "time_s": time}
+        for race, cars in enumerate(home)
+        for name, times in cars.items()
+        for time in times
+    ]
+    found = race_ratings(rows, ["c", "a", "b"])
+    times = np.array([[11.0, 9.0, 10.0], [9.5, np.inf, 10.0]])
+    expected = rate([Field(entries=(0, 1, 2), times=times)], 3)
+    assert [found[name]["rating"] for name in ("c", "a", "b")] == [one.value for one in expected]
+    assert [found["a"]["rating_low"], found["a"]["rating_high"]] == [expected[1].low, expected[1].high]

@@ -1,10 +1,12 @@
 """An app on Modal that trains on a web request: python -m racing_launchers.modal.service [gpu=T4 timeout_min=60 ...]
 
-    POST /train        {"experiment": "generalist", "overrides": {"seed": 3, "algo.total_timesteps": 500000}}
-    GET  /runs/<id>    how far it is, how it ended, where its files are
+    POST /train             {"experiment": "generalist", "overrides": {"seed": 3, "algo.total_timesteps": 500000}}
+    GET  /runs/<id>         how far it is, how it ended, where its files are
+    POST /campaigns         {"campaign": "circuits", "overrides": {"games": 200, "webhook": "https://example.com/hook"}}
+    GET  /campaigns/<id>    how far each entry is, how it ended, who won
 
 Modal lets in only who shows a proxy token of the workspace (headers Modal-Key and Modal-Secret). What may be asked for
-is a list (ALLOWED): a configuration can name any Python object, so nothing else of it comes in from outside.
+is on lists (racing_launchers.modal.requests).
 """
 
 from __future__ import annotations
@@ -18,70 +20,27 @@ import re
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from racing.config import choices, compose_run
+from racing.config import compose_run
 from racing.errors import ExitCode, InputError, input_error, require
-from racing.tracks.catalog import shipped
 from racing_launchers.job import JobStatus
 from racing_launchers.job_progress import progress_of
 from racing_launchers.modal.app import ResourceRequest, function_options, make_image, passed_on, volume
+from racing_launchers.modal.requests import accepted, accepted_campaign
 from racing_launchers.modal.volume import answered, library
 from racing_launchers.modal.worker import RemoteJobSpec, run_job
 from racing_launchers.payload import CommandJob
-from racing_launchers.sweep import Sweep
+from racing_launchers.sweep import Job, Sweep
 
-GROUPS = ("env", "track", "vehicle", "algo", "conditions", "hardware", "debug")  # a choice of conf/<group>
-OF_ALGO = ("total_timesteps", "n_envs", "learning_rate", "gamma", "batch_size", "features_dim")
-NUMBERS = (
-    "seed",
-    *(f"algo.{name}" for name in OF_ALGO),
-    "env.frame_stack",
-    "eval.episodes",
-    "eval.laps",
-    "checkpoint.every",
-)
-SWITCHES = ("env.grayscale", "fresh")
-ALLOWED = (*GROUPS, *NUMBERS, *SWITCHES, "name")
 MAX_BODY = 1 << 14  # [bytes] of a request
+RUN, CAMPAIGN = "web", "campaign"  # what the jobs' names begin with
+POLICIES = "policies"  # on the volume: folder of what campaigns deploy
 DEPLOYMENT = "RACING_SERVICE"  # variable that tells the container what it serves
-
-
-def accepted(body: Any) -> list[str]:
-    """The overrides that a request asks for. Raises InputError for anything that is not on the list."""
-    rule = 'the request must be {"experiment": NAME, "overrides": {KEY: VALUE}}'
-    require(isinstance(body, dict) and set(body) <= {"experiment", "overrides"} and bool(body), f"{rule}; see the docs")
-    experiment, overrides = body.get("experiment"), body.get("overrides") or {}
-    require(isinstance(overrides, dict), f"{rule}, got overrides {overrides!r}; name keys and values")
-    found = []
-    if experiment is not None:
-        known = choices("experiment")
-        require(experiment in known, f"experiment {experiment!r} is not known; it can be {', '.join(known)}")
-        found.append(f"experiment={experiment}")
-    return found + [f"{key}={allowed(key, value)}" for key, value in overrides.items()]
-
-
-def allowed(key: str, value: Any) -> str:
-    """The value of one key as Hydra takes it. Raises InputError unless both are on the list."""
-    require(key in ALLOWED, f"{key!r} may not be set; these may: {', '.join(ALLOWED)}")
-    if key in GROUPS:
-        known = sorted(shipped()) if key == "track" else choices(key)
-        require(isinstance(value, str) and value in known, f"{key} must be one of {', '.join(known)}, got {value!r}")
-        return str(value)
-    if key in SWITCHES:
-        require(isinstance(value, bool), f"{key} must be true or false, got {value!r}; choose one")
-        return str(value).lower()
-    if key == "name":
-        fits = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_\-]{0,63}", value) is not None
-        require(fits, f"name must be letters, digits, _ and -, got {value!r}; choose another")
-        return str(value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    require(number, f"{key} must be a number, got {value!r}; give one")
-    return repr(value)
 
 
 def checked_run(overrides: Sequence[str], memory: int) -> dict[str, Any]:
@@ -105,20 +64,48 @@ class Service:
         self.runs = Path(deployment["runs"])
 
     def train(self, body: Any) -> dict[str, Any]:
-        """Start what a request asks for; returns its id. Raises InputError."""
+        """Start the training that a request asks for; returns its id. Raises InputError."""
         run_overrides = accepted(body)
         config = checked_run(run_overrides, int(self.deployment.get("memory", 8192)))
-        name = f"web-{uuid.uuid4().hex[:8]}"
         # Without a server the journal is the record: racing runs fetch.
         more = [] if self.deployment["tracked"] else ["tracking.enabled=false"]
-        job = {"number": 0, "overrides": run_overrides, "label": " ".join(run_overrides)}
-        job |= {"tags": {"racing.sweep": name}, "steps": int(config["algo"]["total_timesteps"])}
+        name = self._start(RUN, ["train", *run_overrides, *more], run_overrides, int(config["algo"]["total_timesteps"]))
+        return {"id": name, "name": config["name"], "overrides": run_overrides}
+
+    def campaign(self, body: Any) -> dict[str, Any]:
+        """Start the campaign that a request asks for, or continue it; returns its id. Raises InputError.
+
+        One container does all of it; its files lie on the runs volume, what it deploys in POLICIES. One campaign of a
+        name at a time: they share a folder.
+        """
+        words = accepted_campaign(body)
+        choice = str(body["campaign"])
+        with answered("the campaigns"):
+            begun = library().Dict.from_name(f"{self.deployment['app']}-campaigns", create_if_missing=True)
+            before = begun.get(choice)
+        found = None if before is None else self._state(str(before).rpartition(".")[2])
+        busy = found is not None and found["state"] == JobStatus.RUNNING
+        require(not busy, f"campaign {choice} is running, {before}; wait for it: GET /campaigns/{before}")
+        beside = max(1, int(self.deployment.get("cpu", 1)))
+        more = [] if self.deployment["gpus"] else [f"launcher.n_jobs={beside}"]
+        more += [] if self.deployment["tracked"] else ["tracking.enabled=false", "campaign.model=null"]
+        # Matches in one process: the cores that a container sees are not those that it has.
+        fixed = ["launcher=local", "sequential=true", f"policies={self.runs / POLICIES}"]
+        name = self._start(CAMPAIGN, ["campaign", *words, *fixed, *more], words)
+        with answered("the campaigns"):
+            begun.put(choice, name)
+        return {"id": name, "name": choice, "overrides": words[1:]}
+
+    def _start(self, kind: str, arguments: list[str], overrides: list[str], steps: int | None = None) -> str:
+        """Have a container do a verb of the command line; returns the id of its job. overrides: what was asked for."""
+        name = f"{kind}-{uuid.uuid4().hex[:8]}"
+        job = {"number": 0, "overrides": overrides, "label": " ".join(overrides), "tags": {"racing.sweep": name}}
         spec = RemoteJobSpec(
             sweep=name,
             number=0,
             attempt=1,
-            payload=packed(CommandJob(["train", *run_overrides, *more])),
-            job=job,
+            payload=packed(CommandJob(arguments)),
+            job=job | {"steps": steps},
             volume=self.deployment["volume"],
             runs_path=self.deployment["runs"],
             gpus=list(self.deployment["gpus"]),
@@ -126,11 +113,37 @@ class Service:
         )
         with answered("the job"):
             call = library().Function.from_name(self.deployment["app"], "job").spawn(spec.plain())
-        return {"id": f"{name}.{call.object_id}", "name": config["name"], "overrides": run_overrides}
+        return f"{name}.{call.object_id}"
 
-    def show(self, name: str) -> dict[str, Any] | None:
+    def show_run(self, name: str) -> dict[str, Any] | None:
         """How far a training is; None if there is none of that id."""
-        known = re.fullmatch(r"(web-[0-9a-f]{8})\.(fc-[A-Za-z0-9]{1,40})", name)
+        found = self._find(RUN, name)
+        if found is None:
+            return None
+        job, state = found
+        progress = progress_of(job, self.runs)
+        return {"id": name, "run": Path(progress.run).name, "step": progress.step, "total": progress.total} | state
+
+    def show_campaign(self, name: str) -> dict[str, Any] | None:
+        """How far a campaign is, and each of its entries; None if there is none of that id.
+
+        value: at the end what its webhook is told, too.
+        """
+        found = self._find(CAMPAIGN, name)
+        if found is None:
+            return None
+        job, state = found
+        folder = next(reversed(job.folder.runs), "")
+        entries = []
+        for entry in Sweep(self.runs / folder).jobs if folder else ():
+            progress = progress_of(entry, self.runs)
+            ended = entry.ended or (JobStatus.RUNNING if entry.folder.started else JobStatus.WAITING)
+            entries.append({"name": entry.label, "state": ended, "step": progress.step, "total": progress.total})
+        return {"id": name, "campaign": Path(folder).name, "entries": entries} | state
+
+    def _find(self, kind: str, name: str) -> tuple[Job, dict[str, Any]] | None:
+        """The job of an id, and how far its call is; None if there is none of that kind."""
+        known = re.fullmatch(rf"({kind}-[0-9a-f]{{8}})\.(fc-[A-Za-z0-9]{{1,40}})", name)
         if known is None:
             return None
         library().Volume.from_name(self.deployment["volume"]).reload()
@@ -138,9 +151,7 @@ class Service:
         state = self._state(known[2])
         if state is None or job.folder.attempt.get("call", known[2]) != known[2]:
             return None
-        progress = progress_of(job, self.runs)
-        found = {"id": name, "run": Path(progress.run).name, "step": progress.step, "total": progress.total}
-        return found | state
+        return job, state
 
     def _state(self, call: str) -> dict[str, Any] | None:
         """How far a call is; None if there is none of that id."""
@@ -172,26 +183,39 @@ def web() -> Any:
 
     service = Service(json.loads(os.environ[DEPLOYMENT]))
 
-    async def train(request: Request) -> JSONResponse:
-        content = await request.body()
-        try:
-            rule = f"a request may have {MAX_BODY} bytes, got {len(content)}; leave something out"
-            require(len(content) <= MAX_BODY, rule)
-            with refused_if_wrong():
-                body = json.loads(content)
-            return JSONResponse(await run_in_threadpool(service.train, body))
-        except Exception as error:
-            wrong = input_error(error)
-            if wrong is None:
-                raise
-            readable = str(wrong).encode(errors="backslashreplace").decode()  # a sender may name half a letter
-            return JSONResponse({"error": readable}, status_code=400)
+    def starts(what: Callable[[Any], dict[str, Any]]) -> Any:
+        async def start(request: Request) -> JSONResponse:
+            content = await request.body()
+            try:
+                rule = f"a request may have {MAX_BODY} bytes, got {len(content)}; leave something out"
+                require(len(content) <= MAX_BODY, rule)
+                with refused_if_wrong():
+                    body = json.loads(content)
+                return JSONResponse(await run_in_threadpool(what, body))
+            except Exception as error:
+                wrong = input_error(error)
+                if wrong is None:
+                    raise
+                readable = str(wrong).encode(errors="backslashreplace").decode()  # a sender may name half a letter
+                return JSONResponse({"error": readable}, status_code=400)
 
-    async def show(request: Request) -> JSONResponse:
-        found = await run_in_threadpool(service.show, request.path_params["name"])
-        return JSONResponse(found or {"error": "there is no such run"}, status_code=200 if found else 404)
+        return start
 
-    return Starlette(routes=[Route("/train", train, methods=["POST"]), Route("/runs/{name}", show, methods=["GET"])])
+    def shows(what: Callable[[str], dict[str, Any] | None], kind: str) -> Any:
+        async def show(request: Request) -> JSONResponse:
+            found = await run_in_threadpool(what, request.path_params["name"])
+            return JSONResponse(found or {"error": f"there is no such {kind}"}, status_code=200 if found else 404)
+
+        return show
+
+    return Starlette(
+        routes=[
+            Route("/train", starts(service.train), methods=["POST"]),
+            Route("/runs/{name}", shows(service.show_run, "run"), methods=["GET"]),
+            Route("/campaigns", starts(service.campaign), methods=["POST"]),
+            Route("/campaigns/{name}", shows(service.show_campaign, "campaign"), methods=["GET"]),
+        ]
+    )
 
 
 @contextlib.contextmanager
@@ -216,6 +240,7 @@ def deploy(resources: ResourceRequest, commit_every: float, name: str) -> str:
         "commit_every": commit_every,
         "tracked": tracked,
         "memory": resources.memory,
+        "cpu": resources.cpu,
     }
     with tempfile.TemporaryDirectory(prefix="racing-modal-") as scratch, answered("the app"):
         app.function(**function_options(resources, Path(scratch), with_tracks=False))(run_job)
@@ -246,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         backend = make_backend({**launcher, "app": f"{launcher['app']}-service"})
         assert isinstance(backend, ModalBackend)
         backend.check([])
-        print("\n".join(["for each training that is asked for:", *backend.plan(1)]), file=sys.stderr)
+        print("\n".join(["for each training or campaign that is asked for:", *backend.plan(1)]), file=sys.stderr)
         print(deploy(backend.resources, backend.commit_every, backend.resources.app))
     except InputError as error:
         print(f"racing: {error}", file=sys.stderr)

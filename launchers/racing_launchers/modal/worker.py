@@ -24,7 +24,7 @@ from typing import Any
 
 CACHE = Path(tempfile.gettempdir()) / "racing-cache"
 os.environ.setdefault("RACING_CACHE", str(CACHE))  # before the simulator is imported: a container's home is forgotten
-WRITTEN_HERE = ("started.json", "exit.json", "result.json", "runs.txt")  # in a job's folder
+WRITTEN_HERE = ("started.json", "exit.json", "value.json", "result.json", "runs.txt")  # in a job's folder
 
 
 @dataclass
@@ -126,7 +126,7 @@ class Container:
             self.commit()
             number = {"number": self.spec.attempt, "launcher": "modal", "call": self.call}
             write_json(path / "attempt.json", number)
-        set_aside_ahead(self.runs, self.folder.runs)
+        set_aside_ahead(self.runs, runs_below(self.runs, self.folder.runs))
         self._gpu = gpu_here()
         write_json(path / "job.json", {**self.spec.job, "tags": self._tags()})
         self._record_usage()
@@ -225,6 +225,13 @@ def share_study(payload: Any, sweep: str) -> None:
     config = getattr(payload, "config", None)
     if config is not None and config.get("tuning") and config.tuning.get("storage", "") is None:
         config.tuning.storage = f"modal-dict://{sweep}"
+
+
+def runs_below(outputs: Path, opened: list[str]) -> list[str]:
+    """The run directories that a job has opened, also those of the jobs of a campaign that it is about."""
+    from racing_launchers.sweep import Sweep
+
+    return [run for path in opened for job in Sweep(outputs / path).jobs for run in job.folder.runs] + opened
 
 
 def set_aside_ahead(outputs: Path, runs: list[str]) -> None:

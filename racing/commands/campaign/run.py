@@ -10,7 +10,7 @@ from typing import Any
 
 from racing.campaigns.deployment import deploy_winners, known_deployment
 from racing.campaigns.drives import read_track
-from racing.campaigns.plan import MODES, Campaign, Entry, read_campaign
+from racing.campaigns.plan import CAMPAIGNS, MODES, Campaign, Entry, read_campaign
 from racing.campaigns.record import record
 from racing.campaigns.results import known_results, write_results
 from racing.campaigns.training import (
@@ -22,13 +22,14 @@ from racing.campaigns.training import (
     trained_entries,
 )
 from racing.campaigns.validation import Validated, validate
-from racing.campaigns.webhook import tell
+from racing.campaigns.webhook import summary_of, tell
 from racing.campaigns.winners import Winner, find_winners
 from racing.commands.train import _job  # sweeps on disk name it so
 from racing.config import hint
 from racing.errors import ExitCode, InputError, Stopped, require
 from racing.runs.lock import FileLock
 from racing.runs.paths import where
+from racing_launchers.job import JobFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,9 @@ def run_campaign(
     groups campaign, launcher, tracking, hardware. Raises InputError before anything is written, JobsFailed, Stopped.
     """
     order = order_of(options, sources, own)
+    job = JobFolder.current()
+    if job is not None:
+        job.note(f"{CAMPAIGNS}/{order.campaign.name}")
     try:
         done = carry_out(order, own["launcher"], command)
     except (Stopped, KeyboardInterrupt) as stopped:
@@ -68,6 +72,8 @@ def run_campaign(
         raise
     if done:
         tell(order.campaign, "done")
+        if job is not None:
+            job.leave(summary_of(order.campaign))
     return ExitCode.DONE
 
 

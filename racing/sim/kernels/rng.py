@@ -32,6 +32,7 @@ class Draw(IntEnum):
     NEAR_GAP = 9  # and how far
     RACE_START = 10  # which of two kinds it is; the key is the race
     BRAKING = 11  # when the car ahead brakes, in a suite of races; the key is the race
+    OPPONENT = 12  # which policy of a pool drives the others; the key is the learner's car
     CAMERA_HEIGHT = 16
     CAMERA_PITCH = 17
     CAMERA_YAW = 18

@@ -30,7 +30,7 @@ READY, READY_PACE = 0.05, 0.01  # [car's widths] off its plan, share of its pace
 LOST, LOST_PACE = 0.5, 0.85  # [car's widths] off the line, and share of the calm pace, beyond which it settles again
 TOLD, TOLD_PACE = 0.15, 0.97  # [car's widths] off the calm plan, share of its pace: `advice` is the whole pace
 ASIDE = 3  # points of the lap between a place to go on from and one that is none
-OFTEN = 8  # circuits between two lines about how far planning is; each takes a second or two
+OFTEN = 8  # circuits planned between two lines about how far that is; each takes a second or two
 BY_REFERENCE = 0.95  # share of a reference lap's speed that can be driven: it leaves out what cornering costs
 
 
@@ -41,6 +41,8 @@ class LapDriver:
     start a car settles at a calm pace first, at most 0.9; to a higher one it goes on from a place where that is known
     to end well. The driver remembers which cars have: it drives cars of one world. Raises InputError for a pace out of
     range.
+
+    is_new: whether its plans had to be made, which takes a second or two; else they were kept.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class LapDriver:
         require_number("pace", pace, PACES[0], 1.0, remedy="1 is the whole speed of the lap")
         self.track, self.vehicle, self.lap, self.pace = track, vehicle, lap, pace
         self._simulation = Simulation(track, vehicle, action_repeat, line_through(lap.points))
-        plans = pace_plans(self._simulation, lap, pace)
+        plans, self.is_new = pace_plans(self._simulation, lap, pace)
         self.tables = tables_of(self._simulation, lap, plans)
         self.calm, self.attacks = plans.calm[-1].copy(), len(plans.whole) > 0
         self._attacking = np.zeros(0, bool)
@@ -157,15 +159,15 @@ def best_driver(
     """The driver of the optimal laps; of the reference lap where a track's optimal lap cannot be had.
 
     pace: share of the laps' speed, in [0.3, 1]; of a reference lap at most BY_REFERENCE.
-    say: takes a line about each track whose lap takes a while, or that has no optimal lap.
+    say: takes a line about each track whose lap takes a while, or that has no optimal lap, and now and then one about
+    how far planning is, where plans are not kept yet.
     solve: whether to look for optimal laps at all; without, all are reference laps.
     Raises InputError for a pace out of range, and for a vehicle without tyres.
     """
     require_number("pace", pace, PACES[0], 1.0, remedy="1 is the whole speed of the lap")
-    drivers = []
-    for number, track in enumerate(tracks):
-        if number and number % OFTEN == 0:
-            say(f"planning how to drive, {number} of {len(tracks)} circuits done; plans are kept")
+    drivers: list[LapDriver] = []
+    planned = 0
+    for number, track in enumerate(tracks, 1):
         lap: OptimalLap | ReferenceLap
         try:
             lap = _optimal_lap(track, vehicle, say) if solve else reference_lap(track, vehicle)
@@ -175,6 +177,9 @@ def best_driver(
             lap = reference_lap(track, vehicle)
         most = BY_REFERENCE if isinstance(lap, ReferenceLap) else 1.0
         drivers.append(LapDriver(track, vehicle, lap, action_repeat, min(pace, most)))
+        planned += drivers[-1].is_new
+        if drivers[-1].is_new and planned % OFTEN == 0 and number < len(tracks):
+            say(f"planning how to drive, {number} of {len(tracks)} circuits done; plans are kept")
     return OptimalDriver(drivers)
 
 

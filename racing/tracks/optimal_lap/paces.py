@@ -38,17 +38,18 @@ class PacePlans:
     whole: Array
 
 
-def pace_plans(simulation: Simulation, lap: OptimalLap | ReferenceLap, pace: float) -> PacePlans:
-    """The plans of `lap`, up to `pace` times its speed."""
+def pace_plans(simulation: Simulation, lap: OptimalLap | ReferenceLap, pace: float) -> tuple[PacePlans, bool]:
+    """The plans of `lap`, up to `pace` times its speed, and whether they are new: else they were on disk."""
     path = lap_path(
         "plans", VERSION, simulation.track, [*_named(simulation.vehicle, lap), simulation.action_repeat, pace]
     )
     found = read_lap(PacePlans, path)
-    if found is None:
-        found = compute_pace_plans(simulation, lap, pace)
-        with contextlib.suppress(OSError):
-            write_lap(path, found)
-    return found
+    if found is not None:
+        return found, False
+    found = compute_pace_plans(simulation, lap, pace)
+    with contextlib.suppress(OSError):
+        write_lap(path, found)
+    return found, True
 
 
 def compute_pace_plans(simulation: Simulation, lap: OptimalLap | ReferenceLap, pace: float) -> PacePlans:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,11 @@ from racing.envs.sensors import SensorsTask, evaluation_episodes
 from racing.errors import InputError
 from racing.evaluation.evaluate import evaluate
 from racing.sim.vehicle import Vehicle
+from racing.tracks import lap_files
 from racing.tracks.catalog import load_track
 from racing.tracks.generator import generate
 from racing.tracks.optimal_lap import driver as driver_module
+from racing.tracks.optimal_lap import paces
 from racing.tracks.optimal_lap.calm_line import wider_of
 from racing.tracks.optimal_lap.driver import BY_REFERENCE, LapDriver, OptimalDriver, best_driver
 from racing.tracks.optimal_lap.lap import limits, optimal_lap
@@ -122,6 +126,27 @@ def test_without_an_optimal_lap_it_drives_the_reference_lap_and_says_so(kart: Ve
     (line,) = said
     assert line.startswith("oval: no optimal lap, the package casadi must be there, it is not installed; pip install")
     assert line.endswith("drives its reference lap at up to 0.95 of its speed")
+
+
+def test_what_was_planned_is_kept_and_only_planning_is_told_of(
+    kart: Vehicle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(lap_files, "cache_directory", lambda: tmp_path / "kernels")
+    monkeypatch.setattr(driver_module, "OFTEN", 1)
+    track, other = load_track("oval"), generate(3, "oval", 300.0, 10.0)
+    told: list[str] = []
+    first = best_driver([track, other], kart, 2, 0.8, told.append, solve=False)
+    assert told == ["planning how to drive, 1 of 2 circuits done; plans are kept"]
+    planned: list[str] = []
+    compute = paces.compute_pace_plans
+    monkeypatch.setattr(paces, "compute_pace_plans", lambda s, *rest: planned.append(s.track.name) or compute(s, *rest))
+    told.clear()
+    again = best_driver([track, other], kart, 2, 0.8, told.append, solve=False)
+    assert (planned, told) == ([], [])
+    cars = SensorsTask([track, other], kart, races=4).cars
+    assert (again.actions(cars) == first.actions(cars)).all()
+    best_driver([other], kart, 2, 0.7, told.append, solve=False)  # another pace: another plan
+    assert planned == [other.name]
 
 
 def test_who_starts_again_settles_again(kart: Vehicle):
