@@ -15,3 +15,9 @@ def require_games(name: str, games: Any) -> None:
     require_number(name, games, 2, MOST_GAMES, whole=True, remedy="an even number, 100 is the default")
     rule = f"{name} must be even, each start is driven from both seats, got {games}"
     require(games % 2 == 0, f"{rule}; take {games - 1} or {games + 1}")
+
+
+def require_several(condition: bool, run: str) -> None:
+    """Raise InputError unless the condition holds: a single entry must be a run of several agents, which then meet."""
+    rule = f"run must name two or more, or a run of several agents, got {run}"
+    require(condition, f"{rule}; add another one, or line@0.85")

@@ -7,7 +7,7 @@ from typing import Any
 
 from racing.commands.options import verb_options
 from racing.errors import require, require_number
-from racing.league.rules import STARTS, require_games
+from racing.league.rules import STARTS, require_games, require_several
 from racing.training.sizes import check_evaluation_size
 
 EXAMPLES = """usage: racing compare run=[FIRST,SECOND,...] match=true [key=value ...]
@@ -47,6 +47,8 @@ def check(options: Mapping[str, Any]) -> None:
     listed = isinstance(runs, list) and all(isinstance(run, str) and run for run in runs)
     require(listed, f"run must be a list of runs, files or line@PACE, got {runs!r}; e.g. run=[first,second]")
     require(len(runs) > 0, "run must name two or more, got none; e.g. run=[first,second]")
+    one_policy = runs[0].endswith((".onnx", ".zip")) or runs[0].startswith(("models:/", "line@")) or "@" in runs[0]
+    require_several(len(runs) > 1 or not one_policy, runs[0])
     for name in ("match", "trust"):
         require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
     require(options["match"], "match=false compares nothing yet; write match=true to let them race")

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from racing.commands.compare.report import print_tables, write_results
-from racing.errors import InputError, require
+from racing.errors import InputError
 from racing.league.contenders import canonical, find_contenders
 from racing.league.estimate import drive, estimate_match, steps_of_match
 from racing.league.match import Contender, Terms, Watch, keep_match, kept_match
+from racing.league.rules import require_several
 from racing.league.table import Matches, match_rows, standings
 from racing.policies.loading import agents_of
 from racing.processes import usable_cores
@@ -44,10 +45,8 @@ def members(runs: Sequence[str], outputs: Path) -> Sequence[str]:
     """Who takes part: of a single run its agents, as they are and as they were half-trained; else those named."""
     if len(runs) > 1:
         return runs
-    rule = f"run must name two or more, or a run of several agents, got {runs[0]}; add another one, or line@0.85"
-    file = runs[0].endswith((".onnx", ".zip")) or runs[0].startswith(("models:/", "line@")) or "@" in runs[0]
-    agents = [] if file else agents_of(local_run(runs[0], outputs))
-    require(bool(agents), rule)
+    agents = agents_of(local_run(runs[0], outputs))
+    require_several(bool(agents), runs[0])
     return [f"{runs[0]}@{agent}{half}" for half in ("", "@half") for agent in agents]
 
 
