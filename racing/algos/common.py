@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch as th
@@ -13,6 +14,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from racing.algos.streams import Stream
 from racing.errors import require, require_number
 
 CLASS_TAG = "algorithm_class"  # key in the "data" of a saved file
@@ -32,8 +34,15 @@ class BatchAlgorithm(BaseAlgorithm):
     """Mixin for an algorithm of Stable-Baselines3, on batched environments: `class BatchSAC(BatchAlgorithm, SAC)`.
 
     Whoever exports, loads or continues a model asks it, and knows no list of algorithms. A replay buffer must be one
-    that is saved by rows: racing.algos.replay.BatchReplayBuffer, or frame_replay.FrameReplayBuffer.
+    that is saved by rows: racing.algos.replay.batch.BatchReplayBuffer, or frames.FrameReplayBuffer.
     """
+
+    streams: Mapping[str, Stream] = MappingProxyType({})  # what each of several agents draws, by its name
+
+    @property
+    def learners(self) -> Mapping[str, BatchAlgorithm]:
+        """Who learns a policy, by name: the algorithm itself, without one; or several agents of one environment."""
+        return {"": self}
 
     @staticmethod
     def greedy_module(policy: Any) -> nn.Module:
@@ -82,6 +91,23 @@ def named_class(name: Any, base: type[Class]) -> type[Class]:
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(f"{name}, which is no {base.__name__}")
     return found
+
+
+def of_each(model: Any, what: Callable[[Any], Any]) -> Any:
+    """`what` of the model, or of each of its agents by name: the form in which both are kept."""
+    found = {name: what(learner) for name, learner in model.learners.items()}
+    return found.get("", found)
+
+
+def each_with(model: Any, kept: Any) -> list[tuple[Any, Any]]:
+    """The learners of a model, each with its part of what `of_each` gave. Raises ValueError if they are others."""
+    learners = model.learners
+    if "" in learners:
+        return [(model, kept)]
+    others = sorted(learners.keys() ^ kept.keys())
+    if others:
+        raise ValueError(f"the agents {', '.join(others)} are in one of them only")
+    return [(learner, kept[name]) for name, learner in learners.items()]
 
 
 class GreedyModule(nn.Module):

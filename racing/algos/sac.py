@@ -17,9 +17,9 @@ from racing.algos.common import BatchAlgorithm, GreedyModule, layers, schedule
 from racing.algos.common import activation as activation_class
 from racing.algos.critics import StackedSACPolicy
 from racing.algos.extractors import vision_kwargs
-from racing.algos.frame_replay import FrameReplayBuffer
 from racing.algos.losses import HALF_LOG_2PI
-from racing.algos.replay import BatchReplayBuffer
+from racing.algos.replay.batch import BatchReplayBuffer
+from racing.algos.replay.frames import FrameReplayBuffer
 from racing.errors import require, require_number, require_numbers
 
 RULES = {
@@ -49,8 +49,8 @@ class BatchSAC(BatchAlgorithm, SAC):
     * The actor follows the critics: its loss is of the critics that were just updated, as SB3's, but of actions drawn
       after the update. The temperature follows with it.
     * Critics are one stack, layer-normalized by default (racing.algos.critics).
-    * n-step returns bootstrap where an episode was cut, and end where it ended (racing.algos.replay); SB3's are not
-      for Dict observations.
+    * n-step returns bootstrap where an episode was cut, and end where it ended (racing.algos.replay.batch); SB3's are
+      not for Dict observations.
     * The log density of the squashed action is that of eq. 21 in its stable form, without SB3's 1e-6.
     * There is no gSDE, and no VecNormalize.
     """

@@ -291,7 +291,7 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         for name, unit in (("episodes", "starts"), ("laps", "laps")):
             label += f"-{options[name]}{unit}" if options[name] != usual[name] else ""
         label += f"-{options['backend']}" if options["backend"] != usual["backend"] else ""
-        if policy.run is None:
+        if policy.run is None or policy.name != policy.run.name:  # a file, or one of several agents
             label = f"{policy.name}-{label}"
         if options["env"] == "race":
             others = [str(run) for run in runs_of(options)[1:]]

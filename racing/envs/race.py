@@ -183,6 +183,13 @@ class RaceTask:
         return len(self.seats)
 
     @property
+    def turns(self) -> Array:
+        """See RacingVecEnv.turns."""
+        count = self.world.cars_per_race
+        turns: Array = self.seats // count + self.seats % count
+        return turns
+
+    @property
     def cars(self) -> Any:
         """Records of the learner's cars (N,), as they are now."""
         return self.task.cars[self.seats]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
 from racing.envs.task import DrivingTask, StepResult, require_finite
+from racing.errors import is_number, require
 from racing.observations import rows_of
 
 
@@ -39,6 +41,8 @@ class RacingVecEnv(VecEnv):
         self.privileged = None if size is None else np.zeros((task.num_cars, size), np.float32)
         self.stack = task.frame_stack
         self.episodes: list[dict[str, Any]] = []  # what ended since it was last emptied by `take_episodes`
+        self._agents = [""] * task.num_cars
+        self._weights: npt.NDArray[np.float32] | None = None  # (N, T), None: the task's for all
         super().__init__(task.num_cars, task.observation_space, task.action_space)
 
     def reset(self) -> Any:
@@ -61,6 +65,28 @@ class RacingVecEnv(VecEnv):
         """Whether cars can start as others do: where each drives alone, by its sensors."""
         return hasattr(self.task, "reset_alike")
 
+    @property
+    def turns(self) -> npt.NDArray[np.int64]:
+        """(N,) by which several agents take the cars: of a race consecutive numbers, the first of the next race's one
+        higher, so that nobody has the same place in all of them.
+        """
+        return getattr(self.task, "turns", np.arange(self.num_envs))
+
+    def assign(self, agent: str, cars: npt.NDArray[Any], reward: Mapping[str, float]) -> None:
+        """Let the cars (n,) be those of an agent: their episodes name it.
+
+        reward: weights of terms that differ from the task's. Raises InputError for other names and values.
+        """
+        for car in cars.tolist():
+            self._agents[car] = agent
+        terms = self.task.reward_terms
+        for name, weight in reward.items():
+            require(name in terms, f"{agent}.reward.{name} is no reward term of env; use: {', '.join(terms)}")
+            require(is_number(weight), f"{agent}.reward.{name} must be a finite number, got {weight!r}; e.g. 0")
+            if self._weights is None:
+                self._weights = np.tile(self.task.weights, (self.num_envs, 1))
+            self._weights[cars, terms.index(name)] = weight
+
     def _begin(self) -> None:
         """Take the seed that was set, and begin all accounts anew."""
         if self._seeds[0] is not None:
@@ -76,6 +102,8 @@ class RacingVecEnv(VecEnv):
         counted: (N,) the cars whose episodes are, None: all.
         """
         step = self.task.step_batch(actions)
+        if self._weights is not None:
+            step = replace(step, reward=(step.terms * self._weights).sum(1))
         self.privileged = step.privileged
         self._returns += step.reward
         self._terms += step.terms
@@ -87,8 +115,9 @@ class RacingVecEnv(VecEnv):
         return step
 
     def _episode(self, i: int) -> dict[str, Any]:
-        weighted = self._terms[i] * self.task.weights
+        weighted = self._terms[i] * (self.task.weights if self._weights is None else self._weights[i])
         return {
+            **({"agent": self._agents[i]} if self._agents[i] else {}),
             "reward": float(self._returns[i]),
             **self.task.last_episode(i),
             "terms": dict(zip(self.task.reward_terms, weighted.tolist(), strict=True)),

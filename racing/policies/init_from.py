@@ -8,25 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch as th
+
 from racing.algos.state import weights_sha256
 from racing.errors import InputError, is_file, require
 from racing.files import read_json
-from racing.policies.loading import load_model
+from racing.policies.loading import agents_of, load_model
 from racing.runs.checkpoints import MARKER, Checkpoints, read_checkpoint
 from racing.runs.directory import RUNS, RunDirectory
 from racing.runs.paths import IN_RUN, RunPaths, where
 from racing.tracking.run_record import local_run
 
-# <run>@policy or <run>@<step>, with the weights' checksum once they are known
-_PLACE = re.compile(r"(?P<run>.+)@(?P<what>policy|\d+)(#(?P<sha>[0-9a-f]{12}))?")
+# <run>@policy, <run>@<agent> or <run>@<step>, with the weights' checksum once they are known
+_PLACE = re.compile(r"(?P<run>.+)@(?P<what>[a-z]\w*|\d+)(#(?P<sha>[0-9a-f]{12}))?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InitialWeights:
     """Weights to begin with.
 
-    spec: names them for ever: `<run>@policy#<sha>` (what the run ships), `<run>@<step>#<sha>` (a checkpoint) or
-    `<file>#<sha>`. name, run_id: of the run that they come from. steps: decisions that they have seen. lineage: the
+    spec: names them for ever: `<run>@policy#<sha>` (what the run ships), `<run>@<agent>#<sha>` (what one of several
+    agents does), `<run>@<step>#<sha>` (a checkpoint) or `<file>#<sha>`.
+    name, run_id: of the run that they come from. steps: decisions that they have seen. lineage: the
     runs before, oldest first. observation, action: shapes as text.
     """
 
@@ -67,9 +70,11 @@ def find_initial_weights(
 ) -> InitialWeights:
     """The weights that `<key>=<spec>` means.
 
-    spec: a run (directory, name, MLflow run id, models:/NAME@ALIAS), RUN@STEP for one of its checkpoints, the folder of
-    one, or a policy.zip. uri: MLflow's, for runs that are not here. trust: see `load_model`. Raises InputError if there
-    is none.
+    spec: a run (directory, name, MLflow run id, models:/NAME@ALIAS), RUN@AGENT for one of its agents, RUN@STEP for one
+    of its checkpoints, the folder of one, or a policy.zip.
+    uri: MLflow's, for runs that are not here.
+    trust: see `load_model`.
+    Raises InputError if there is none.
     """
     listed = f"`racing runs list{where(outputs)}`"
     require(isinstance(spec, str) and spec != "", f"{key} must be a run, got {spec!r}; see {listed}")
@@ -82,7 +87,7 @@ def find_initial_weights(
     elif is_file(path / MARKER):
         found = _from_checkpoint(path.resolve())
     else:
-        place = _PLACE.fullmatch(spec)
+        place = None if spec.startswith("models:/") else _PLACE.fullmatch(spec)
         run = _run(place["run"] if place else spec, outputs, uri)
         found = _from_run(run, place["what"] if place else None, trust)
     wanted = spec.partition("#")[2]
@@ -92,15 +97,16 @@ def find_initial_weights(
 
 
 def load_initial_weights(model: Any, initial: InitialWeights) -> None:
-    """Give `model` these weights; its optimizer stays fresh, as does `log_std` where `reset_log_std` says so.
+    """Give each learner of `model` these weights; its optimizer stays fresh, as does a `log_std` that is to be reset.
 
     Raises InputError where they do not fit.
     """
-    require_fit(model, initial.spec, initial.observation, initial.action, initial.weights)
-    weights = dict(initial.weights)
-    if getattr(model, "reset_log_std", False):  # what is to be learnt anew needs more exploration
-        weights["log_std"] = model.policy.state_dict()["log_std"]
-    model.policy.load_state_dict(weights)
+    for learner in model.learners.values():
+        require_fit(learner, initial.spec, initial.observation, initial.action, initial.weights)
+        weights = dict(initial.weights)
+        if getattr(learner, "reset_log_std", False):  # what is to be learnt anew needs more exploration
+            weights["log_std"] = learner.policy.state_dict()["log_std"]
+        learner.policy.load_state_dict(weights)
 
 
 def require_fit(model: Any, spec: str, observation: str, action: str, weights: Mapping[str, Any]) -> None:
@@ -130,25 +136,29 @@ def _run(spec: str, outputs: Path, uri: str | None) -> RunDirectory:
 
 
 def _from_run(run: RunDirectory, what: str | None, trust: bool) -> InitialWeights:
-    """what: `policy` or None: the policy of a finished run; a step: the checkpoint there."""
-    policy = run.paths.policy_zip
+    """what: `policy` or None: the policy of a finished run; an agent: that one's; a step: the checkpoint there."""
     steps = ", ".join(str(c.step) for c in Checkpoints(run.path).all()) or "none"
-    if what in ("policy", None):
+    if what is None or not what.isdigit():
+        agent = "" if what in ("policy", None) else what
+        known = agents_of(run)
+        none = f"run {run.name} has no agent {agent!r}; it has: {', '.join(known) or 'one policy'}"
+        require(agent == "" or agent in known, none)
+        policy = run.paths.of_agent(agent).policy_zip
         remedy = f"train it to its end, or name one of its checkpoints ({steps}) as {run.name}@STEP"
         require(
             policy.is_file() and run.finished, f"run {run.name} ({run.status}) has no {IN_RUN.policy_zip} yet; {remedy}"
         )
-        return _from_zip(policy, run, trust)
+        return _from_zip(policy, run, trust, agent)
     found = [c for c in Checkpoints(run.path).all() if c.step == int(what)]
     require(bool(found), f"run {run.name} must have the checkpoint asked for, it has: {steps}; choose one of them")
     return _from_checkpoint(found[-1].path)
 
 
-def _from_zip(path: Path, run: RunDirectory, trust: bool) -> InitialWeights:
+def _from_zip(path: Path, run: RunDirectory, trust: bool, agent: str = "") -> InitialWeights:
     model = load_model(path, trust=trust)
-    known = run.exists and path == run.paths.policy_zip
+    known = run.exists and path == run.paths.of_agent(agent).policy_zip
     steps = run.summary.get("total_steps", model.num_timesteps) if known else model.num_timesteps
-    place, owner = (f"{run.name}@policy", run) if known else (str(path.resolve()), None)
+    place, owner = (f"{run.name}@{agent or 'policy'}", run) if known else (str(path.resolve()), None)
     spaces = [shape_text(space) for space in (model.observation_space, model.action_space)]
     return _initial_weights(place, path, owner, model.policy.state_dict(), steps, *spaces)
 
@@ -158,6 +168,9 @@ def _from_checkpoint(path: Path) -> InitialWeights:
     run = RunDirectory(RunPaths.of_checkpoint(path).folder)
     weights, notes = checkpoint.load("policy"), checkpoint.notes
     place = f"{run.name}@{checkpoint.step}"
+    single = all(isinstance(value, th.Tensor) for value in weights.values())
+    rule = f"{place} must hold one policy, it holds those of {', '.join(sorted(weights))}"
+    require(single, f"{rule}; name an agent of a finished run as {run.name}@AGENT")
     return _initial_weights(place, path, run, weights, checkpoint.step, notes["observation"], notes["action"])
 
 

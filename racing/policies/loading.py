@@ -43,6 +43,7 @@ TARGETS = {
 }
 HOW_TO_BUILD = {"_partial_", "_convert_", "_recursive_"}  # of Hydra, beside _target_
 MOST_ONNX = 1 << 30  # [bytes]
+AGENT = re.compile(r"(?P<run>.+?)@(?P<agent>[a-z]\w*)(?P<half>@half)?")  # of a run of several
 BACKENDS = ("onnx", "torch")
 # In the folder of a policy that `racing campaign` has deployed; the file is called as in a run.
 DEPLOYED, MANIFEST = IN_RUN.policy_onnx.name, "manifest.json"
@@ -74,10 +75,11 @@ class LoadedPolicy:
 def load_policy(spec: str, outputs: Path, backend: str = "onnx", *, trust: bool = False) -> LoadedPolicy:
     """The policy that `spec` means.
 
-    spec: a run (directory, its name, MLflow run id, latest; fetched where only MLflow has it), a folder that `racing
-    campaign` has deployed it to, FILE.onnx, FILE.zip (Stable-Baselines3), models:/NAME@ALIAS or models:/NAME/VERSION
-    (MLflow's registry: the run that made the model, or the model itself where another program made it). MLflow is that
-    of MLFLOW_TRACKING_URI, else the embedded store.
+    spec: a run (directory, its name, MLflow run id, latest; fetched where only MLflow has it), RUN@AGENT of a run of
+    several agents and RUN@AGENT@half (it when half of its training was done), a folder that `racing campaign` has
+    deployed it to, FILE.onnx, FILE.zip (Stable-Baselines3), models:/NAME@ALIAS or models:/NAME/VERSION (MLflow's
+    registry: the run that made the model, or the model itself where another program made it). MLflow is that of
+    MLFLOW_TRACKING_URI, else the embedded store.
     backend: for a run, its ONNX file or its torch one. trust: run what is in it that is code.
     Raises InputError if there is none or it cannot be read.
     """
@@ -96,7 +98,29 @@ def _found(spec: str, outputs: Path, backend: str, trust: bool) -> LoadedPolicy:
         return _from_onnx(path, path.stem) if path.suffix == ".onnx" else _from_zip(path, trust=trust)
     if is_deployed(path):
         return _deployed(path, backend)
+    named = AGENT.fullmatch(spec)
+    if named is not None and not path.exists():
+        return _of_agent(local_run(named["run"], outputs), named["agent"], backend, trust, half=bool(named["half"]))
     return _of_run(local_run(spec, outputs), backend, trust)
+
+
+def agents_of(run: RunDirectory) -> list[str]:
+    """Names of the agents whose policies a run has; none where it has one policy."""
+    return sorted(path.parent.name for path in run.paths.export.glob(f"*/{IN_RUN.policy_onnx.name}"))
+
+
+def _of_agent(run: RunDirectory, agent: str, backend: str, trust: bool, *, half: bool) -> LoadedPolicy:
+    known = agents_of(run)
+    none = f"run {run.name} ({run.status}) has no agents; leave @{agent} away"
+    require(bool(known), none)
+    require(agent in known, f"run {run.name} has no agent {agent!r}; it has: {', '.join(known)}")
+    paths = run.paths.of_agent(agent)
+    if half:
+        policy = _from_zip(paths.half_zip, run, trust=trust)
+        return replace(policy, name=f"{run.name}@{agent}@half")
+    onnx = backend == "onnx"
+    policy = _from_onnx(paths.policy_onnx, run.name, run) if onnx else _from_zip(paths.policy_zip, run, trust=trust)
+    return replace(policy, name=f"{run.name}@{agent}")
 
 
 def is_deployed(folder: Path) -> bool:

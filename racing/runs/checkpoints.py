@@ -1,7 +1,8 @@
 """Checkpoints of a run on disk: whole or not there, checked when read, pruned by rule.
 
     checkpoints/000500000/    policy.npz optimizer.npz rng.npz world.npz counters.npz monitor.npz + COMPLETE
-    replay/000000000-000031250.npz    rows of a replay buffer: written once, needed by every checkpoint that names them
+    replay/000000000-000031250.npz    rows of a replay buffer: written once, needed by every checkpoint that names them;
+                                      of several buffers, <name>-000000000-000031250.npz
 
 A checkpoint is written under a temporary name, forced to the disk, and renamed (`files.atomic_path`); COMPLETE, written
 last, holds the sha256 of each file and of itself. What a kill leaves behind is therefore either a checkpoint or
@@ -45,7 +46,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One complete checkpoint. notes: its COMPLETE: `step`, `files` (sha256 by name), `replay`, and the saver's own."""
+    """One complete checkpoint. notes: its COMPLETE: `step`, `files` (sha256 by name), `logs`, and the saver's own."""
 
     path: Path
     notes: dict[str, Any]
@@ -60,12 +61,20 @@ class Checkpoint:
         name = f"{part}.npz"
         return load_tree(_checked(self.path / name, self.notes["files"].get(name)), str(self.path / name))
 
-    def load_log(self) -> tuple[int, list[tuple[int, int, dict[str, Any]]]] | None:
-        """Load the log as (rows added, [(from, to, arrays), ...]); None without one. Raises InputError as `load`."""
-        log = self.notes.get("replay")
-        if log is None:
-            return None
-        chunks = []
+    @property
+    def logs(self) -> dict[str, dict[str, Any]]:
+        """What is noted of each log by its name: rows `added`, and `chunks`, the files that make it up."""
+        only = self.notes.get("replay")  # as earlier versions noted a single one
+        return self.notes.get("logs") or ({"": only} if only else {})
+
+    @property
+    def log_files(self) -> dict[str, str]:
+        """sha256 of the files of all logs, by name."""
+        return {entry["file"]: entry["sha256"] for log in self.logs.values() for entry in log["chunks"]}
+
+    def load_log(self, name: str = "") -> tuple[int, list[tuple[int, int, dict[str, Any]]]]:
+        """Load a log as (rows added, [(from, to, arrays), ...]). Raises KeyError without it, InputError as `load`."""
+        log, chunks = self.logs[name], []
         for entry in log["chunks"]:
             path = self._replay / entry["file"]
             chunks.append((entry["from"], entry["to"], load_tree(_checked(path, entry["sha256"]), str(path))))
@@ -75,8 +84,8 @@ class Checkpoint:
         """Raise InputError unless every file is there with the content that it was written with."""
         for name, digest in self.notes["files"].items():
             _checked(self.path / name, digest)
-        for entry in (self.notes.get("replay") or {"chunks": []})["chunks"]:
-            _checked(self._replay / entry["file"], entry["sha256"])
+        for name, digest in self.log_files.items():
+            _checked(self._replay / name, digest)
 
     @property
     def _replay(self) -> Path:
@@ -117,10 +126,18 @@ class Checkpoints:
             raise InputError(f"{problems[0]}; no checkpoint of the run is whole: restore one, or use fresh=true")
         return None, []
 
-    def save(self, step: int, parts: Mapping[str, Any], notes: Mapping[str, Any], log: Log | None = None) -> Checkpoint:
+    def save(
+        self,
+        step: int,
+        parts: Mapping[str, Any],
+        notes: Mapping[str, Any],
+        logs: Mapping[str, Log] | None = None,
+    ) -> Checkpoint:
         """Write a checkpoint; it is on the disk on return. Raises OSError if it cannot be; those before it stay whole.
 
-        parts: state by name, as `trees.dump_tree` takes it. notes: more for COMPLETE. log: see Log.
+        parts: state by name, as `trees.dump_tree` takes it.
+        notes: more for COMPLETE.
+        logs: by name, which is a file's; a single one has none.
         """
         final = self.paths.checkpoint(step)
         final.parent.mkdir(exist_ok=True)
@@ -129,7 +146,7 @@ class Checkpoints:
         try:
             with atomic_path(final, sync_parent=True) as temporary:
                 temporary.mkdir()
-                about["replay"] = self._save_log(log) if log else None
+                about["logs"] = {name: self._save_log(name, log) for name, log in (logs or {}).items()}
                 about["files"] = {f"{n}.npz": _write(temporary / f"{n}.npz", dump_tree(t)) for n, t in parts.items()}
                 _write(temporary / MARKER, seal(about))
                 if final.exists():
@@ -160,22 +177,22 @@ class Checkpoints:
         found = self.paths.checkpoints.glob("[0-9]*")
         return sorted((path for path in found if path.name.isdigit()), key=lambda path: int(path.name))
 
-    def _save_log(self, log: Log) -> dict[str, Any]:
+    def _save_log(self, name: str, log: Log) -> dict[str, Any]:
         """Write the rows that no file holds yet; returns which files make up the log now."""
         oldest = max(0, log.added - log.capacity)
-        chunks = [entry for entry in self._last_chunks() if oldest < entry["to"] <= log.added]
+        chunks = [entry for entry in self._last_chunks(name) if oldest < entry["to"] <= log.added]
         begin = max(oldest, chunks[-1]["to"] if chunks else 0)
         if begin < log.added:
-            path = self.paths.replay_rows(begin, log.added)
+            path = self.paths.replay_rows(begin, log.added, name)
             path.parent.mkdir(exist_ok=True)
             with atomic_path(path, sync_parent=True) as temporary:
                 digest = _write(temporary, dump_tree(log.read(begin, log.added)))
             chunks.append({"file": path.name, "from": begin, "to": log.added, "sha256": digest})
         return {"added": log.added, "chunks": chunks}
 
-    def _last_chunks(self) -> list[dict[str, Any]]:
+    def _last_chunks(self, name: str) -> list[dict[str, Any]]:
         checkpoints = self.all()
-        return list((checkpoints[-1].notes.get("replay") or {"chunks": []})["chunks"]) if checkpoints else []
+        return list(checkpoints[-1].logs.get(name, {"chunks": []})["chunks"]) if checkpoints else []
 
     def _remove_leftovers(self) -> None:
         """Remove what a save left that was killed."""
@@ -184,11 +201,7 @@ class Checkpoints:
 
     def _prune_log(self) -> None:
         """Remove the chunks that no checkpoint needs."""
-        needed = {
-            entry["file"]
-            for checkpoint in self.all()
-            for entry in (checkpoint.notes.get("replay") or {}).get("chunks", [])
-        }
+        needed = {name for checkpoint in self.all() for name in checkpoint.log_files}
         for path in self.paths.replay.glob("*.npz"):
             if path.name not in needed:
                 path.unlink()

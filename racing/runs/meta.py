@@ -65,7 +65,7 @@ def describe(run: RunDirectory, status: str, summary: Mapping[str, Any]) -> dict
         "checkpoints": {
             "kept": {str(c.step): sorted([*c.notes["files"], MARKER]) for c in kept},
             "pruned": sorted(set(pruned) - {c.step for c in kept}),
-            "replay": sorted({e["file"] for c in kept for e in (c.notes.get("replay") or {}).get("chunks", [])}),
+            "replay": sorted({name for checkpoint in kept for name in checkpoint.log_files}),
         },
         "result": dict(summary),
     }

@@ -11,6 +11,8 @@ SMOOTHNESS = ("steering_change", "steering_spectrum")  # less is smoother
 RACE = ("race/overtake_rate", "race/clean_rate", "race/success_rate")  # of env=race
 VALIDATION = (*HEADLINE, "off_track_m", *RACE)  # what a journal keeps of the evaluations on the way
 
+AGENTS = "agents/"  # begins the names of their metrics
+
 # What earlier versions called a metric -> its name now. A name ending in / stands for all that begin with it.
 RENAMED_METRICS = {
     "selection/": "validation/",
@@ -18,6 +20,11 @@ RENAMED_METRICS = {
     "rollout/steps": "rollout/ep_len_mean",
     "time/steps_per_s": "time/fps",
 }
+
+
+def of_agent(agent: str, name: str) -> str:
+    """Name of a metric of one of several agents; agent: its name, '' where there is one learner."""
+    return f"{AGENTS}{agent}/{name}" if agent else name
 
 
 def current_name(metric: str) -> str:

@@ -7,6 +7,7 @@
       run.lock  sender.lock  sender.log                         who trains, who sends
       checkpoints/<step>/  replay/                              saved states
       evaluations/<step>/  export/policy.{onnx,zip}             results
+      evaluations/<step>/<agent>/  export/<agent>/              those of each of several agents; half.zip: half-trained
       tensorboard/  wandb/                                      other trackers' files
 
 MLflow keeps a run's files under the same names: `IN_RUN.config` is the path of its configuration there.
@@ -145,18 +146,18 @@ class RunPaths:
         """Folder of the replay buffer's rows, which checkpoints share."""
         return self.folder / "replay"
 
-    def replay_rows(self, begin: int, end: int) -> Path:
-        """Return the file of the replay buffer's rows from `begin` up to `end`."""
-        return self.replay / f"{step_name(begin)}-{step_name(end)}.npz"
+    def replay_rows(self, begin: int, end: int, owner: str = "") -> Path:
+        """Return the file of a replay buffer's rows from `begin` up to `end`. owner: whose, of several."""
+        return self.replay / "-".join([*([owner] if owner else []), step_name(begin), f"{step_name(end)}.npz"])
 
     @property
     def evaluations(self) -> Path:
         """Folder of all evaluations."""
         return self.folder / "evaluations"
 
-    def evaluation(self, step: int) -> Path:
-        """Return the folder of the evaluation after `step`."""
-        return self.evaluations / step_name(step)
+    def evaluation(self, step: int, agent: str = "") -> Path:
+        """Return the folder of the evaluation after `step`. agent: whose, of several."""
+        return self.evaluations / step_name(step) / agent
 
     @property
     def export(self) -> Path:
@@ -166,12 +167,16 @@ class RunPaths:
     @property
     def policy_onnx(self) -> Path:
         """The policy for whoever drives."""
-        return self.export / "policy.onnx"
+        return self.of_agent("").policy_onnx
 
     @property
     def policy_zip(self) -> Path:
         """The policy for whoever trains on; Stable-Baselines3's file."""
-        return self.export / "policy.zip"
+        return self.of_agent("").policy_zip
+
+    def of_agent(self, name: str) -> AgentPaths:
+        """Return the paths of one of several agents' policies; of no name, those of the run's own."""
+        return AgentPaths(self.export / name)
 
     def sink(self, name: str) -> Path:
         """Return the folder of the tracker `name` beside MLflow, such as tensorboard."""
@@ -184,6 +189,28 @@ class RunPaths:
     def sink_cursor(self, name: str) -> Path:
         """Return the file that says how far the tracker `name` has the journal."""
         return self.sink(name) / "journal.cursor"
+
+
+@dataclass(frozen=True)
+class AgentPaths:
+    """The files in `folder` of what an agent has learnt."""
+
+    folder: Path
+
+    @property
+    def policy_onnx(self) -> Path:
+        """The policy for whoever drives."""
+        return self.folder / "policy.onnx"
+
+    @property
+    def policy_zip(self) -> Path:
+        """The policy for whoever trains on; Stable-Baselines3's file."""
+        return self.folder / "policy.zip"
+
+    @property
+    def half_zip(self) -> Path:
+        """What it was when half of the training was done."""
+        return self.folder / "half.zip"
 
 
 IN_RUN = RunPaths(Path())  # paths relative to the run directory, as the journal and MLflow name them

@@ -12,16 +12,18 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from racing.files import write_atomic
 from racing.runs.directory import RunDirectory
-from racing.runs.journal import Line, read_journal, write_cursor
+from racing.runs.journal import Line, first_record, read_journal, write_cursor
 from racing.runs.lock import FileLock
 from racing.runs.meta import complete_meta
 from racing.runs.paths import where
 from racing.runs.status import RunStatus
+from racing.tracking.agent_runs import AgentRuns, by_agent
 from racing.tracking.errors import Refused, Unreachable, classify, http_status
 from racing.tracking.store import connect
 
@@ -48,6 +50,7 @@ class Delivery:
         self.ended = False
         self.run_id = ""
         self._client: MlflowClient | None = None
+        self._agents: AgentRuns | None = None
         self._experiment_id = ""
         self._offset = 0
 
@@ -82,7 +85,9 @@ class Delivery:
         for kind, size in BATCH.items():
             chosen = [(line, entity) for line, of, entity in points if of == kind]
             for begin in range(0, len(chosen), size):
-                self._send(kind, chosen[begin : begin + size])
+                self._send(kind, chosen[begin : begin + size], self.run_id)
+            if kind == "metrics":
+                self._send_to_agents(chosen)
         if end == self._offset:
             return False
         self._move(end)
@@ -92,7 +97,7 @@ class Delivery:
         """Record in MLflow that the run's process ended without an `end`. Raises Unreachable, Refused."""
         if self._client is not None and not self.ended:
             self._guard(lambda: self._log_journal(self._offset))
-            self._guard(lambda: self._mlflow.set_terminated(self.run_id, RunStatus.KILLED))
+            self._guard(lambda: self._terminate(RunStatus.KILLED))
 
     @property
     def _mlflow(self) -> MlflowClient:
@@ -112,17 +117,23 @@ class Delivery:
         sent = self.run.sent
         self._offset = sent if sent <= self._journal.stat().st_size else 0  # an older journal was restored
         self._client = client
+        self._agents = AgentRuns(client, self._experiment_id, self.run_id, self._journal_id())
 
-    def _find_or_create(self, client: MlflowClient) -> tuple[str, str]:
+    def _journal_id(self) -> str:
+        """What tells this run from all others. Raises Refused where the journal does not say it."""
         first = next(read_journal(self._journal))
         if not first.record or first.record.get("kind") != "journal":
             raise Refused(f"{self._journal} does not begin with a journal line; it is damaged")
-        tag = {"racing.journal": first.record["id"]}
+        return str(first.record["id"])
+
+    def _find_or_create(self, client: MlflowClient) -> tuple[str, str]:
+        tag = {"racing.journal": self._journal_id()}
         everywhere = [found.experiment_id for found in client.search_experiments()]
-        found = client.search_runs(everywhere, f"tags.`racing.journal` = '{first.record['id']}'", max_results=1)
+        found = client.search_runs(everywhere, f"tags.`racing.journal` = '{tag['racing.journal']}'", max_results=1)
         if found:
             return found[0].info.run_id, found[0].info.experiment_id
-        made = client.create_run(self._experiment_id, first.record["ts"], tags=tag, run_name=self.run.name)
+        _, began = first_record(self._journal)
+        made = client.create_run(self._experiment_id, began, tags=tag, run_name=self.run.name)
         return made.info.run_id, self._experiment_id
 
     def _points(self, line: Line) -> list[tuple[Line, str, Any]]:
@@ -150,20 +161,29 @@ class Delivery:
         self._guard(lambda: self._mlflow.log_text(self.run_id, text, file))
         return f"{text[: MAX_TEXT[kind] - len(file) - 50]} ... (whole value: artifact {file})"
 
-    def _send(self, kind: str, chosen: Sequence[tuple[Line, Any]]) -> None:
+    def _send_to_agents(self, metrics: Sequence[tuple[Line, Any]]) -> None:
+        """Send agents' metrics to the agents' runs, too."""
+        size, agents = BATCH["metrics"], self._agents
+        assert agents is not None
+        for agent, chosen in by_agent(metrics).items():
+            run_id = self._guard(partial(agents.run_id, agent, chosen[0][1].timestamp))
+            for begin in range(0, len(chosen), size):
+                self._send("metrics", chosen[begin : begin + size], run_id)
+
+    def _send(self, kind: str, chosen: Sequence[tuple[Line, Any]], run_id: str) -> None:
         """Log a batch; where MLflow refuses it, halve it until the point at fault stands alone."""
         from mlflow.exceptions import MlflowException
 
         try:
-            self._guard(lambda: self._mlflow.log_batch(self.run_id, **{kind: [entity for _, entity in chosen]}))
+            self._guard(lambda: self._mlflow.log_batch(run_id, **{kind: [entity for _, entity in chosen]}))
             self.sent[kind] += len(chosen)
         except MlflowException as error:
             self._require_active()
             if len(chosen) == 1:
                 self._reject(chosen[0][0], str(error), chosen[0][1].key)
             else:
-                self._send(kind, chosen[: len(chosen) // 2])
-                self._send(kind, chosen[len(chosen) // 2 :])
+                self._send(kind, chosen[: len(chosen) // 2], run_id)
+                self._send(kind, chosen[len(chosen) // 2 :], run_id)
 
     def _require_active(self) -> None:
         """Raise Refused if MLflow rejects points because the run is in its bin."""
@@ -198,14 +218,21 @@ class Delivery:
 
     def _start(self) -> None:
         self._mlflow.update_run(self.run_id, status=RunStatus.RUNNING)
+        assert self._agents is not None
+        self._agents.set_status(RunStatus.RUNNING)
         self.ended = False
 
     def _end(self, record: dict[str, Any], size: int) -> None:
         self._log_journal(size)
         if record.get("error"):
             self._mlflow.log_text(self.run_id, record["error"], ERROR)
-        self._mlflow.set_terminated(self.run_id, mlflow_status(record["status"]), record["ts"])
+        self._terminate(mlflow_status(record["status"]), record["ts"])
         self.ended = True
+
+    def _terminate(self, status: RunStatus, ts: int | None = None) -> None:
+        assert self._agents is not None
+        self._mlflow.set_terminated(self.run_id, status, ts)
+        self._agents.set_status(status, ts)
 
     def _log_journal(self, size: int) -> None:
         """Keep the first `size` bytes of the journal as an artifact: with them MLflow has the whole record of the run.

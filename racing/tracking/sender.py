@@ -27,7 +27,7 @@ from racing.runs.lock import FileLock
 from racing.tracking.address import masked
 from racing.tracking.errors import Refused, Unreachable
 from racing.tracking.mlflow_sink import Delivery
-from racing.tracking.sinks import SINKS, wanted_sinks
+from racing.tracking.sinks.configured import SINKS, wanted_sinks
 from racing.tracking.store import ADDRESS, environment, resolve_uri
 
 MLFLOW = "mlflow"  # name of the sink that is no other
@@ -40,7 +40,7 @@ LINGER = 10.0  # [s] that an orphaned sender tries to reach such a store
 
 
 class Sink(Protocol):
-    """What takes a journal: MLflow's Delivery, or one of racing.tracking.sinks."""
+    """What takes a journal: MLflow's Delivery, or one of racing.tracking.sinks.configured."""
 
     run: RunDirectory
     lock: FileLock
@@ -67,7 +67,7 @@ class Sender:
         """Start sending the run's journal; returns at once.
 
         tracking: `enabled` (MLflow), `uri` (null: the embedded store), `experiment`, and the keys of
-        `racing.tracking.sinks`, which may be missing. Raises InputError if the URI is none.
+        `racing.tracking.sinks.configured`, which may be missing. Raises InputError if the URI is none.
         """
         outputs, uri = run.paths.outputs, ""
         commands = {name: ["--sink", name] for name in wanted_sinks(tracking)}

@@ -65,7 +65,9 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
     env = RacingVecEnv(task)
     teacher = None if config.teacher is None else config.teacher.teach(env)
     model = build_model(config, env, hardware.device, teacher)
-    if isinstance(task, RaceTask) and task.league is not None:
+    if isinstance(task, RaceTask) and task.league is not None and task.league.config.snapshots:
+        rule = f"env.league.snapshots must be 0 with several agents, got {task.league.config.snapshots}"
+        require("" in model.learners, f"{rule}; set it to 0, or algo.share=true")
         task.league.revive = reviver(model)
     return Experiment(
         config=config,

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from racing.algos.state import capture, replay_buffer, restore
+from racing.algos.common import BatchAlgorithm
+from racing.algos.state import capture, replay_buffers, restore
 from racing.errors import InputError, Stopped, require
 from racing.runs.checkpoints import Checkpoint, Checkpoints, Log, milestones
 from racing.runs.directory import RunDirectory
@@ -83,7 +83,7 @@ class CheckpointCallback(BaseCallback):
             return False
         crossed = [n for n in (rules["every"], rules["milestone_every"]) if n and step // n > self._last // n]
         late = rules["every_minutes"] and time.monotonic() - self._saved_at > 60 * rules["every_minutes"]
-        return bool(crossed or late or self._evaluations.best_step == step)
+        return bool(crossed or late or step in self._evaluations.best_steps)
 
     def save(self) -> None:
         """Write a checkpoint now, unless there is one of this step, and remove those that are not to be kept."""
@@ -94,21 +94,21 @@ class CheckpointCallback(BaseCallback):
         state = {**capture(self.model), "monitor": self._evaluations.get_state()}
         place = {"journal": journal.position, "journal_end": journal.ending_at(journal.position)}
         notes = {**self._notes, **place, "created_ms": time.time_ns() // 1_000_000}
-        saved = self._checkpoints.save(step, state, notes, replay_log(self.model))
+        saved = self._checkpoints.save(step, state, notes, replay_logs(self.model))
         size = sum(path.stat().st_size for path in saved.path.iterdir())
-        journal.event("checkpoint", step=step, bytes=size, best=self._evaluations.best_step == step)
+        journal.event("checkpoint", step=step, bytes=size, best=step in self._evaluations.best_steps)
         self._last, self._saved_at = step, time.monotonic()
         rules = {name: self._rules[name] for name in ("keep_last", "milestone_every")}
-        for gone in self._checkpoints.prune(**rules, keep=(self._evaluations.best_step,)):
+        for gone in self._checkpoints.prune(**rules, keep=self._evaluations.best_steps):
             journal.event("checkpoint pruned", step=gone)
 
     def worth_uploading(self) -> list[Checkpoint]:
-        """The last checkpoint, the best one and the milestones."""
+        """The last checkpoint, those of the best policies and the milestones."""
         found = self._checkpoints.all()
-        steps = {self._evaluations.best_step, *milestones([c.step for c in found], self._rules["milestone_every"])}
+        steps = {*self._evaluations.best_steps, *milestones([c.step for c in found], self._rules["milestone_every"])}
         return [checkpoint for checkpoint in found if checkpoint.step in steps or checkpoint is found[-1]]
 
-    def resume(self, checkpoint: Checkpoint, model: BaseAlgorithm) -> None:
+    def resume(self, checkpoint: Checkpoint, model: BatchAlgorithm) -> None:
         """Put the state of `checkpoint` into the model, its environment and the evaluations; the journal follows on it.
 
         Raises InputError if the checkpoint is of another configuration, naming the keys, or the journal was cut.
@@ -125,15 +125,14 @@ class CheckpointCallback(BaseCallback):
         try:
             restore(model, {part: checkpoint.load(part) for part in PARTS[:-1]})
             self._evaluations.set_state(checkpoint.load("monitor"))
-            log, buffer = checkpoint.load_log(), replay_buffer(model)
-            if log is not None and buffer is not None:
-                buffer.restore(*log)
+            for name, buffer in replay_buffers(model).items():
+                buffer.restore(*checkpoint.load_log(name))
         except (KeyError, ValueError, RuntimeError) as error:  # made by other code
             raise InputError(f"{checkpoint.path} does not fit this code: {error}; use fresh=true") from error
         journal.replay_from(notes["journal"])
 
 
-def replay_log(model: BaseAlgorithm) -> Log | None:
-    """The model's replay buffer as a log to be saved; None for algorithms without one."""
-    buffer = replay_buffer(model)
-    return Log(buffer.added, buffer.buffer_size, buffer.rows) if buffer is not None else None
+def replay_logs(model: BatchAlgorithm) -> dict[str, Log]:
+    """The model's replay buffers as logs to be saved, by the names of their learners."""
+    found = replay_buffers(model).items()
+    return {name: Log(buffer.added, buffer.buffer_size, buffer.rows) for name, buffer in found}

@@ -15,7 +15,7 @@ from racing.renamed_keys import renamed
 from racing.runs.identity import flatten
 from racing.runs.paths import require_name
 from racing.tracking.address import refuse_secrets
-from racing.tracking.sinks import check_sinks
+from racing.tracking.sinks.configured import check_sinks
 from racing.tracking.store import resolve_uri
 from racing.training.sizes import check_sizes
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import KVWriter
+from stable_baselines3.common.logger import KVWriter, Logger
 
+from racing.algos.common import BatchAlgorithm
 from racing.evaluation.result import Evaluation, flat_metrics
 from racing.runs.journal import Journal
-from racing.runs.metrics import VALIDATION
+from racing.runs.metrics import VALIDATION, of_agent
 from racing.training.observer import TrainingObserver
 from racing.training.progress_bar import ProgressBar
 
@@ -42,8 +44,45 @@ class JournalWriter(KVWriter):
         """Nothing to close."""
 
 
+class AgentLogger(Logger):
+    """What an agent records goes to the logger of all, under its name."""
+
+    def __init__(self, agent: str, logger: Logger) -> None:
+        """logger: of all."""
+        super().__init__(None, [])
+        self._agent, self._logger = agent, logger
+
+    def record(self, key: str, value: Any, exclude: Any = None) -> None:
+        """See Logger."""
+        self._logger.record(of_agent(self._agent, key), value, exclude)
+
+
+def set_loggers(model: BatchAlgorithm, logger: Logger) -> None:
+    """Let a model, and each of its agents, record to `logger`."""
+    model.set_logger(logger)
+    for name, learner in model.learners.items():
+        learner.set_logger(AgentLogger(name, logger) if name else logger)
+
+
+@dataclass
+class Kept:
+    """What is kept of a learner's policies.
+
+    key: of the best one's result, see Evaluation.key. step: of the best one. parameters: its networks'; None: there is
+    none yet.
+    half: those of the policy when half of the training was done, kept of each of several agents.
+    """
+
+    key: tuple[float, float] = (-1.0, 0.0)
+    step: int = 0
+    parameters: dict[str, Any] | None = None
+    half: dict[str, Any] | None = None
+
+
 class EvaluationCallback(BaseCallback):
     """Logs what the cars do, evaluates the policy between two rollouts and keeps the best one in memory.
+
+    Of several agents it does so for each of them.
 
     Evaluated is every `every_steps` steps from the fraction `start_fraction` of the training on, and at its end.
     """
@@ -52,7 +91,7 @@ class EvaluationCallback(BaseCallback):
         self,
         journal: Journal,
         progress: ProgressBar,
-        evaluate: Callable[[], Evaluation],
+        evaluate: Callable[[BatchAlgorithm], Evaluation],
         rules: Mapping[str, Any],
         *,
         total_steps: int,
@@ -61,7 +100,7 @@ class EvaluationCallback(BaseCallback):
     ) -> None:
         """Nothing is evaluated yet.
 
-        evaluate: drives the present policy from the validation starts.
+        evaluate: drives the present policy of a learner from the validation starts.
         rules: config group `eval`.
         total_steps: environment steps of this training.
         steps_before: steps that its initial weights have seen; everything recorded counts them.
@@ -74,9 +113,7 @@ class EvaluationCallback(BaseCallback):
         self._total_steps, self._steps_before = total_steps, steps_before
         self._recent: list[dict[str, Any]] = []
         self._recorded = 0
-        self._best: tuple[float, float] = (-1.0, 0.0)
-        self.best_parameters: dict[str, Any] | None = None
-        self.best_step = 0
+        self.kept: dict[str, Kept] = {}  # by name of the learner, once the training begins
         self.milestones: dict[str, dict[str, float] | None] = dict.fromkeys(MILESTONES)  # steps and seconds of each
         self.eval_time_s = 0.0
         self._learned_s = 0.0  # in processes before this one, up to the checkpoint that it resumes from
@@ -88,19 +125,27 @@ class EvaluationCallback(BaseCallback):
         return self._steps_before + int(self.model.num_timesteps)
 
     @property
+    def leader(self) -> str:
+        """Name of the learner whose best policy is the best of all, the first of equals."""
+        return max(self.kept, key=lambda name: self.kept[name].key)
+
+    @property
+    def best_steps(self) -> set[int]:
+        """Steps of the best policies."""
+        return {kept.step for kept in self.kept.values()}
+
+    @property
     def learning_s(self) -> float:
         """Seconds of learning, without those of evaluations, nor of what a kill undid."""
         return self._learned_s + time.perf_counter() - self._began - self._evaluated_s
 
     def get_state(self) -> dict[str, Any]:
-        """What the rest of the training depends on; the best policy as references."""
+        """What the rest of the training depends on; policies as references."""
         return {
             "next_judgement": self._next_evaluation,
             "recent": self._recent,
             "recorded": self._recorded,
-            "best": self._best,
-            "best_step": self.best_step,
-            "best_parameters": self.best_parameters,
+            "kept": {name: dict(vars(kept)) for name, kept in self.kept.items()},
             "milestones": dict(self.milestones),
             "judging_s": self.eval_time_s,
             "learning_s": self.learning_s,
@@ -109,10 +154,16 @@ class EvaluationCallback(BaseCallback):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `get_state()`."""
         self._next_evaluation, self._recorded = state["next_judgement"], state["recorded"]
-        self._recent, self._best, self.best_step = state["recent"], state["best"], state["best_step"]
-        self.best_parameters = state["best_parameters"]
+        self._recent = state["recent"]
+        before = {"key": "best", "step": "best_step", "parameters": "best_parameters"}  # as earlier versions kept it
+        kept = state.get("kept") or {"": {name: state[old] for name, old in before.items()}}
+        self.kept = {name: Kept(**one) for name, one in kept.items()}
         self.milestones |= state.get("milestones") or {"first_lap": state["first_lap"]}  # as earlier versions kept it
         self.eval_time_s, self._learned_s = state["judging_s"], state["learning_s"]
+
+    def _init_callback(self) -> None:
+        for name in self.model.learners:
+            self.kept.setdefault(name, Kept())
 
     def _on_training_start(self) -> None:
         self._began = time.perf_counter()
@@ -131,6 +182,9 @@ class EvaluationCallback(BaseCallback):
         if any(episode["laps"] for episode in ended):
             self._reach("first_lap", self.learning_s)
         values = describe(self._recent)
+        for agent in filter(None, self.kept):
+            own = describe([episode for episode in self._recent if episode["agent"] == agent])
+            values |= {of_agent(agent, name): value for name, value in own.items()}
         speed = steps / max(self.learning_s, 1e-9)
         self._journal.metrics(self.step, {**values, "time/fps": speed})
         note = f"{speed:,.0f} steps/s"
@@ -145,6 +199,10 @@ class EvaluationCallback(BaseCallback):
             self._journal.event(milestone, step=self.step, seconds=seconds)
 
     def _on_rollout_start(self) -> None:
+        if 2 * self.model.num_timesteps >= self._total_steps:
+            for name, kept in self.kept.items():
+                if name and kept.half is None:
+                    kept.half = self._parameters(name)
         if self._every and self.model.num_timesteps >= self._next_evaluation:
             self._next_evaluation = self.model.num_timesteps + self._every
             self.evaluate()
@@ -155,29 +213,42 @@ class EvaluationCallback(BaseCallback):
             self.evaluate()
 
     def evaluate(self) -> None:
-        """Evaluate the policy as it is now and keep it if it is the best so far."""
+        """Evaluate the policy as it is now, each agent's, and keep it if it is the best so far.
+
+        Observers are told of the best agent's result.
+        """
         began, learned = time.perf_counter(), self.learning_s
-        result = self._evaluate()
-        metrics = flat_metrics(result, "validation/")
-        kept = {f"validation/{name}" for name in VALIDATION}
-        self._journal.metrics(self.step, {name: value for name, value in metrics.items() if name in kept})
-        if result.summary["finish_rate"] == 1:
-            self._reach("all_finished", learned)
-            if (result.summary["limit_ratio"] or NEAR_LIMIT + 1) <= NEAR_LIMIT:
-                self._reach("near_limit", learned)
+        best_before = self.kept[self.leader].key
+        results = {name: self._evaluate(learner) for name, learner in self.model.learners.items()}
+        for name, result in results.items():
+            self._judge(name, result, learned)
         steps = int(self.model.num_timesteps)
-        last = steps >= self._total_steps
-        if result.key(self._target_finish_rate) > self._best:
-            self._best, self.best_step = result.key(self._target_finish_rate), self.step
-            state = self.model.policy.state_dict()
-            self.best_parameters = {name: tensor.clone() for name, tensor in state.items()}
-            if not last:
+        if steps < self._total_steps:
+            result = max(results.values(), key=lambda one: one.key(self._target_finish_rate))
+            if result.key(self._target_finish_rate) > best_before:
                 self._observer.best(steps, result)
-        if not last:
             self._observer.evaluated(steps, result)
         seconds = time.perf_counter() - began
         self.eval_time_s += seconds
         self._evaluated_s += seconds
+
+    def _judge(self, learner: str, result: Evaluation, learned: float) -> None:
+        """Record how a learner's policy drives and keep it if it is its best so far. learned: [s] so far."""
+        metrics = flat_metrics(result, "validation/")
+        recorded = [f"validation/{name}" for name in VALIDATION]
+        self._journal.metrics(self.step, {of_agent(learner, n): metrics[n] for n in recorded if n in metrics})
+        if result.summary["finish_rate"] == 1:
+            self._reach("all_finished", learned)
+            if (result.summary["limit_ratio"] or NEAR_LIMIT + 1) <= NEAR_LIMIT:
+                self._reach("near_limit", learned)
+        kept, key = self.kept[learner], result.key(self._target_finish_rate)
+        if key > kept.key:
+            kept.key, kept.step, kept.parameters = key, self.step, self._parameters(learner)
+
+    def _parameters(self, learner: str) -> dict[str, Any]:
+        """A copy of the parameters of a learner's policy."""
+        state = self.model.learners[learner].policy.state_dict()
+        return {name: tensor.clone() for name, tensor in state.items()}
 
 
 def describe(episodes: list[dict[str, Any]]) -> dict[str, float]:

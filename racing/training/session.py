@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import Logger
 from torch.backends import cudnn
 
+from racing.algos.common import BatchAlgorithm, of_each
 from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
 from racing.envs.race import RaceTask, has_others
@@ -24,11 +26,12 @@ from racing.policies.init_from import shape_text
 from racing.policies.snapshots import SnapshotCallback
 from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.runs.directory import RunDirectory
+from racing.runs.metrics import of_agent
 from racing.runs.paths import IN_RUN
 from racing.tracks.reference_lap import reference_lap
 from racing.training.build import Experiment
 from racing.training.checkpoint_callback import CheckpointCallback
-from racing.training.evaluation_callback import EvaluationCallback, JournalWriter
+from racing.training.evaluation_callback import EvaluationCallback, JournalWriter, set_loggers
 from racing.training.observer import Observers, TrainingObserver
 from racing.training.progress_bar import ProgressBar
 from racing.training.stop_flag import StopFlag
@@ -64,7 +67,7 @@ def prepare(
     evaluations = EvaluationCallback(
         run.journal,
         progress,
-        lambda: evaluate_policy(experiment, VALIDATION_SEEDS, telemetry=cfg.eval.video),
+        lambda learner: evaluate_policy(experiment, learner, VALIDATION_SEEDS, telemetry=cfg.eval.video),
         cfg.eval,
         total_steps=cfg.algo.total_timesteps,
         steps_before=experiment.config.steps_before,
@@ -73,7 +76,7 @@ def prepare(
     spaces = {"observation": shape_text(model.observation_space), "action": shape_text(model.action_space)}
     notes = {"config": experiment.config.values, "facts": dict(facts), **spaces}
     checkpoints = CheckpointCallback(run, evaluations, progress, cfg.checkpoint, stop, notes)
-    model.set_logger(Logger(None, [JournalWriter(run.journal, experiment.config.steps_before)]))
+    set_loggers(model, Logger(None, [JournalWriter(run.journal, experiment.config.steps_before)]))
     checkpoint = _newest_checkpoint(run, progress)
     if checkpoint is None:
         run.journal.replay_from(0)
@@ -124,9 +127,14 @@ def learn(session: Session) -> dict[str, Any]:
             reset_num_timesteps=session.checkpoint is None,
         )
     learning_s = evaluations.learning_s
-    take_best_policy(session)
+    take_best_policies(session)
     with cudnn.flags(enabled=True, allow_tf32=False):  # as the exported file computes
-        result = evaluate_policy(experiment, TEST_SEEDS, telemetry=True)
+        results = {
+            name: evaluate_policy(experiment, learner, TEST_SEEDS, telemetry=True)
+            for name, learner in model.learners.items()
+        }
+    leader = evaluations.leader
+    result = results[leader]
     session.run.journal.metrics(evaluations.step, flat_metrics(result))
     summary = {
         "steps": model.num_timesteps,
@@ -134,11 +142,21 @@ def learn(session: Session) -> dict[str, Any]:
         "learning_s": round(learning_s, 2),
         "steps_per_s": round(model.num_timesteps / learning_s),
         "eval_time_s": round(evaluations.eval_time_s, 2),
-        "best_step": evaluations.best_step or evaluations.step,
+        "best_step": evaluations.kept[leader].step or evaluations.step,
         **evaluations.milestones,
         **result.summary,
     }
-    return summary | record(session, result)
+    files = record_policy(session, leader, result)
+    if leader:
+        summary |= {"leader": leader, "agents": {name: one.summary for name, one in results.items()}}
+        for name, one in results.items():
+            session.run.journal.metrics(
+                evaluations.step, {of_agent(name, metric): value for metric, value in flat_metrics(one).items()}
+            )
+            record_policy(session, name, one, agent=name)
+    for checkpoint in session.checkpoints.worth_uploading():
+        session.run.journal.artifact(checkpoint.path, str(IN_RUN.checkpoint(checkpoint.step)))
+    return summary | files
 
 
 def _pool_callbacks(session: Session) -> list[SnapshotCallback]:
@@ -150,19 +168,22 @@ def _pool_callbacks(session: Session) -> list[SnapshotCallback]:
     return [SnapshotCallback(task, task.league, steps, config.steps_before, note)]
 
 
-def take_best_policy(session: Session) -> None:
-    """Give the model the weights of its best policy, in full precision: what is reported is what is exported."""
-    model, best = session.experiment.model, session.evaluations.best_parameters
-    checksums = {"racing.final_sha256": weights_sha256(model.get_parameters())}
-    if best is not None:
-        model.policy.load_state_dict(best)
-    checksums["racing.weights_sha256"] = weights_sha256(model.policy.state_dict())
+def take_best_policies(session: Session) -> None:
+    """Give each learner the weights of its best policy, in full precision: what is reported is what is exported."""
+    model = session.experiment.model
+    checksums = {"racing.final_sha256": weights_sha256(of_each(model, lambda one: one.get_parameters()))}
+    for name, learner in model.learners.items():
+        best = session.evaluations.kept[name].parameters
+        if best is not None:
+            learner.policy.load_state_dict(best)
+    checksums["racing.weights_sha256"] = weights_sha256(of_each(model, lambda one: one.policy.state_dict()))
     session.run.journal.tags(checksums)
-    use_float32(model.policy)
+    for learner in model.learners.values():
+        use_float32(learner.policy)
 
 
-def evaluate_policy(experiment: Experiment, seeds: int, *, telemetry: bool) -> Evaluation:
-    """Drive the policy as it is from starts that training never has. seeds: VALIDATION_SEEDS or TEST_SEEDS."""
+def evaluate_policy(experiment: Experiment, learner: BatchAlgorithm, seeds: int, *, telemetry: bool) -> Evaluation:
+    """Drive a learner's policy as it is from starts that training never has. seeds: VALIDATION_SEEDS or TEST_SEEDS."""
     config = experiment.config.values
     task = evaluation_task(
         config["env"],
@@ -174,7 +195,7 @@ def evaluate_policy(experiment: Experiment, seeds: int, *, telemetry: bool) -> E
         seed=seeds + config["seed"],
         threads=experiment.hardware.sim_threads,
     )
-    driver = greedy(experiment.model)
+    driver = greedy(learner)
     result = evaluate(driver, task, experiment.references, experiment.limits, telemetry=telemetry)
     if not has_others(config["env"]):
         return result
@@ -228,36 +249,50 @@ def greedy(model: Any) -> Any:
     return lambda observation: model.predict(observation, deterministic=True)[0]
 
 
-def record(session: Session, result: Evaluation) -> dict[str, Any]:
-    """Save the policy, its ONNX file, and the evaluation's tables and pictures; journal them all; returns the paths."""
+def record_policy(session: Session, learner: str, result: Evaluation, agent: str = "") -> dict[str, Any]:
+    """Save a learner's policy, its ONNX file, and the evaluation's tables and pictures; journal them all.
+
+    agent: as whose they are kept; '': as the run's. Returns the paths for the summary.
+    """
     run, experiment, step = session.run, session.experiment, session.evaluations.step
-    saved = run.paths.policy_zip
-    experiment.model.save(saved)
+    model, paths, folder = experiment.model.learners[learner], run.paths.of_agent(agent), IN_RUN.of_agent(agent).folder
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    model.save(paths.policy_zip)
     parity = export_policy(
-        experiment.model,
-        run.paths.policy_onnx,
-        metadata=describe(experiment.task, experiment.config.values, run.name),
-        observations=record_observations(greedy(experiment.model), experiment.task),
+        model,
+        paths.policy_onnx,
+        metadata=describe(experiment.task, experiment.config.values, f"{run.name}@{agent}" if agent else run.name),
+        observations=record_observations(greedy(model), experiment.task),
     )
-    run.journal.metrics(step, {"export/max_difference": parity.max_difference})
-    files = _write_evaluation(session, result)
-    run.journal.artifact(saved, str(IN_RUN.export))
-    run.journal.artifact(parity.path, str(IN_RUN.export))
-    run.journal.model(parity.path, "policy")
-    for checkpoint in session.checkpoints.worth_uploading():
-        run.journal.artifact(checkpoint.path, str(IN_RUN.checkpoint(checkpoint.step)))
+    run.journal.metrics(step, {of_agent(agent, "export/max_difference"): parity.max_difference})
+    files = _write_evaluation(session, result, agent)
+    if agent:
+        _save_half(session, agent, paths.half_zip)
+        run.journal.artifact(paths.half_zip, str(folder))
+    run.journal.artifact(paths.policy_zip, str(folder))
+    run.journal.artifact(parity.path, str(folder))
+    run.journal.model(parity.path, of_agent(agent, "policy").replace("/", "_"))
     return {"onnx": str(parity.path)} | files
 
 
-def _write_evaluation(session: Session, result: Evaluation) -> dict[str, str]:
+def _save_half(session: Session, agent: str, path: Path) -> None:
+    """Save an agent as it was when half of the training was done."""
+    model = session.experiment.model.learners[agent]
+    now = {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
+    model.policy.load_state_dict(session.evaluations.kept[agent].half or now)
+    model.save(path)
+    model.policy.load_state_dict(now)
+
+
+def _write_evaluation(session: Session, result: Evaluation, agent: str) -> dict[str, str]:
     """Write the evaluation's tables and pictures and journal them; returns the paths for the summary."""
     run, experiment, step = session.run, session.experiment, session.evaluations.step
-    folder = run.paths.evaluation(step)
+    folder = run.paths.evaluation(step, agent)
     folder.mkdir(parents=True, exist_ok=True)
     track = experiment.eval_tracks[result.best_episode() % len(experiment.eval_tracks)]
     driven = experiment.task if experiment.config.tree.eval.video else None
     files = write_files(result, folder, run.name, track, reference_lap(track, experiment.vehicle), driven)
     for path in files:
-        run.journal.artifact(path, str(IN_RUN.evaluation(step)))
+        run.journal.artifact(path, str(IN_RUN.evaluation(step, agent)))
     names = {"laps.csv": "laps", "lap.png": "lap_picture", "lap.mp4": "lap_video"}
     return {names[path.name]: str(path) for path in files if path.name in names}

@@ -31,6 +31,10 @@ def print_summary(run: Any, outputs: Path) -> None:
         race = s["race"]
         rates = f"overtakes {race['overtake_rate']:.2f}, without fault {race['clean_rate']:.2f}"
         table.add_row("in traffic", f"{rates} of {race['races']} races behind a slower car")
+    for name, own in s.get("agents", {}).items():
+        lap_s = "no lap" if own["lap_time_s"] is None else f"{own['lap_time_s']:.2f} s"
+        leads = ", the run's policy" if name == s["leader"] else ""
+        table.add_row(f"@{name}", f"finish rate {own['finish_rate']:.2f}, {lap_s}{leads}")
     table.add_row("training", f"{s['learning_s']:.1f} s, {s['steps']:,} steps, {s['steps_per_s']:,} steps/s")
     Console(soft_wrap=True).print(table)
     print(f"run      {run.path}")

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from racing.algos.cmaes import make_cmaes
+from racing.algos.masac import make_masac
 from racing.algos.ppo import make_ppo
 from racing.algos.sac import make_sac
 from racing.envs.task import StepResult
@@ -93,6 +94,17 @@ def sac():
 
 
 @pytest.fixture
+def masac():
+    """masac(env, seed=0, **changes): agents with the settings of conf/algo/masac.yaml."""
+
+    def make(env: VecEnv, seed: int = 0, **changes: Any):
+        both = settings("algo/sac") | settings("algo/masac")
+        return make_masac(env, seed=seed, device="cpu", **both | changes)
+
+    return make
+
+
+@pytest.fixture
 def cmaes():
     """cmaes(env, seed=0, **changes): a model with the settings of conf/algo/cmaes.yaml."""
 
@@ -103,5 +115,5 @@ def cmaes():
 
 
 def settings(name: str) -> dict[str, Any]:
-    others = ("_target_", "_partial_", "total_timesteps", "n_envs", "teacher", "teacher_pace")
+    others = ("defaults", "_target_", "_partial_", "total_timesteps", "n_envs", "teacher", "teacher_pace")
     return {k: v for k, v in group(name).items() if k not in others}

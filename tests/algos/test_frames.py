@@ -9,7 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer
 
 from racing.algos.extractors import VisionExtractor
-from racing.algos.frame_replay import FrameReplayBuffer
+from racing.algos.replay.frames import FrameReplayBuffer
 from racing.algos.rollout import FrameRollout
 from racing.errors import InputError
 

@@ -9,7 +9,7 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 
-from racing.algos.replay import BatchReplayBuffer
+from racing.algos.replay.batch import BatchReplayBuffer
 
 NUM_ENVS, SIZE, GAMMA = 3, 4, 0.9
 SPACES = spaces.Box(-10, 10, (SIZE,), np.float32), spaces.Box(-1, 1, (2,), np.float32)

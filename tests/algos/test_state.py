@@ -16,7 +16,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
-from racing.algos.state import capture, replay_buffer, restore, weights_sha256
+from racing.algos.state import capture, replay_buffers, restore, weights_sha256
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
 from racing.envs.vision import VisionTask
@@ -24,7 +24,8 @@ from racing.runs.archive import dump_tree
 from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.training.checkpoint_callback import PARTS, replay_log
+from racing.training.checkpoint_callback import PARTS, replay_logs
+from racing.training.evaluation_callback import set_loggers
 from tests.algos.conftest import TinyEnv
 
 pytestmark = pytest.mark.slow
@@ -44,6 +45,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     },
     "cmaes": {"population": 8, "horizon": {"start": EVERY, "grow": 2.0, "end": 2 * EVERY}},
 }
+ALGORITHMS["masac"] = ALGORITHMS["sac"] | {"agents": 2, "buffer_size": 150, "learning_starts": 50}
 
 
 class Written(KVWriter):
@@ -72,7 +74,7 @@ class Saver(BaseCallback):
     def _on_rollout_start(self) -> None:
         steps = self.model.num_timesteps // self.training_env.num_envs
         if self.checkpoints is not None and steps and steps % EVERY == 0:
-            self.checkpoints.save(steps, capture(self.model), {}, replay_log(self.model))
+            self.checkpoints.save(steps, capture(self.model), {}, replay_logs(self.model))
 
 
 class Bench:
@@ -94,7 +96,7 @@ class Bench:
         # seed: of those with which an episode ends in the step after FROM, so that SAC writes what was pending
         made = self.make(RacingVecEnv(task), seed=6, **ALGORITHMS[self.name], **network)
         written = Written()
-        made.set_logger(Logger(None, [written]))
+        set_loggers(made, Logger(None, [written]))
         return made, written
 
     def undisturbed(self, folder: Path) -> tuple[dict[str, Any], list[tuple[int, str, str]], Checkpoint]:
@@ -113,17 +115,18 @@ class Bench:
         fresh = copy.deepcopy(capture(model))
         state = {part: checkpoint.load(part) for part in STATE}
         *place, last = without.split("/")
-        if without and without != "replay":
+        if without and without != "replay" and not (self.name == "masac" and without == "optimizer/modules"):
             target, source = state, fresh
             for key in place:
                 target, source = target[key], source[key]
             assert last in target
             target[last] = source[last]
         restore(model, state)
-        log, buffer = checkpoint.load_log(), replay_buffer(model)
-        assert (log is None) == (buffer is None)
-        if log is not None and buffer is not None and without != "replay":
-            buffer.restore(*log)
+        buffers = replay_buffers(model)
+        assert buffers.keys() == checkpoint.logs.keys()
+        for name, buffer in buffers.items():
+            if without != "replay":
+                buffer.restore(*checkpoint.load_log(name))
         left = TOTAL * self.races - model.num_timesteps
         model.learn(left, callback=Saver(), log_interval=1, reset_num_timesteps=False)
         return end_of(model), written.points
@@ -137,11 +140,11 @@ def disturb_generators(seed: int) -> None:
 
 
 def end_of(model: BaseAlgorithm) -> dict[str, Any]:
-    """Every part of the state as bytes, and of a replay buffer all rows."""
+    """Every part of the state as bytes, and of replay buffers all rows."""
     parts = {name: dump_tree(state) for name, state in capture(model).items()}
-    buffer = replay_buffer(model)
-    if buffer is not None:
-        parts["replay"] = dump_tree({"rows": buffer.rows(0, buffer.buffer_size), "place": [buffer.pos, buffer.full]})
+    for name, buffer in replay_buffers(model).items():
+        rows = {"rows": buffer.rows(0, buffer.buffer_size), "place": [buffer.pos, buffer.full]}
+        parts[f"replay {name}"] = dump_tree(rows)
     return parts
 
 
@@ -219,9 +222,22 @@ ONE = {
         "counters/pending",
     ],
     "cmaes": ["optimizer/modules/evolution", "optimizer/variables/horizon"],
+    "masac": [
+        "replay",
+        "policy/agent_1",
+        "optimizer/agent_1/variables/log_ent_coef",
+        "optimizer/agent_1/modules/critic.optimizer",
+        "rng/agents/agent_0/numpy",
+        "rng/agents/agent_1/torch",
+        "rng/action_space/agent_1",
+        "counters/agents/agent_0/num_timesteps",
+        "counters/agents/agent_1/_n_updates",
+    ],
 }
 # Each generation of CMA-ES begins with new episodes and draws of its own, and ends with a new mean.
 NEW_EACH_TIME = {"cmaes": ["policy", "rng/torch", "world/world", "world/returns", "world/terms"]}
+# What several agents have each of their own.
+NEW_EACH_TIME["masac"] = ["optimizer/modules", "rng/torch", "counters/_n_updates", "counters/ep_info_buffer"]
 NEW_EACH_TIME["cmaes"] += ["counters/_last_obs", "counters/ep_info_buffer"]
 
 
@@ -250,7 +266,7 @@ def test_a_replay_buffer_comes_back_from_its_chunks(written: int, sac, wavy: Tra
 
     def new() -> Any:
         task = SensorsTask([wavy], kart, races=8)
-        return replay_buffer(sac(RacingVecEnv(task), **ALGORITHMS["sac"]))
+        return sac(RacingVecEnv(task), **ALGORITHMS["sac"]).replay_buffer
 
     buffer, rng = new(), np.random.default_rng(1)
     assert buffer.buffer_size == 37
@@ -285,11 +301,11 @@ def test_a_replay_buffer_comes_back_from_its_chunks(written: int, sac, wavy: Tra
 def test_a_replay_buffer_that_cannot_be_saved_is_refused(sac, ppo):
     """Left out of checkpoints, it would be empty when a training goes on."""
     model = sac(TinyEnv(), **ALGORITHMS["sac"])
-    assert replay_buffer(model) is model.replay_buffer
-    assert replay_buffer(ppo(TinyEnv(), batch_size=32)) is None
+    assert replay_buffers(model) == {"": model.replay_buffer}
+    assert replay_buffers(ppo(TinyEnv(), batch_size=32)) == {}
     model.replay_buffer = ReplayBuffer(10, model.observation_space, model.action_space)
     with pytest.raises(TypeError, match="ReplayBuffer cannot be saved by rows"):
-        replay_buffer(model)
+        replay_buffers(model)
 
 
 # the checksum

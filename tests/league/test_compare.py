@@ -187,8 +187,8 @@ def test_the_estimate_is_of_as_many_steps_as_are_driven(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "run must name two or more, got 0; add another one, or line@0.85"),
-        (["run=[a]"], "run must name two or more, got 1"),
+        ([], "run must name two or more, got none; e.g. run="),
+        (["run=[line@0.9]", "match=true"], "run must name two or more, or a run of several agents, got line@0.9; add"),
         (["run=a"], r"run must be a list of runs, files or line@PACE, got 'a'; e.g. run=\[first,second\]"),
         (["run=[a,3]"], r"run must be a list of runs, files or line@PACE, got \['a', 3\]"),
         (["run=[a,b]"], "match=false compares nothing yet; write match=true to let them race"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,10 @@ def rows(begin: int, end: int) -> dict:
     return {"rewards": np.arange(begin, end)}
 
 
-def saved(run: Path, *steps: int, log: Log | None = None) -> Checkpoints:
+def saved(run: Path, *steps: int, logs: Mapping[str, Log] | None = None) -> Checkpoints:
     checkpoints = Checkpoints(run)
     for step in steps:
-        checkpoints.save(step, state(step), NOTES, log)
+        checkpoints.save(step, state(step), NOTES, logs)
     return checkpoints
 
 
@@ -49,7 +50,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path):
     assert newest.path == tmp_path / "checkpoints" / "000008192"
     assert newest.load("counters") == {"num_timesteps": 8192}
     assert (newest.load("policy")["weight"] == 8192).all()
-    assert newest.load_log() is None
+    assert newest.logs == {}
     assert newest.notes["config"] == NOTES["config"]
     assert {path.name for path in newest.path.iterdir()} == {"policy.npz", "counters.npz", MARKER}
     with pytest.raises(InputError, match=r"rng\.npz: No such file"):
@@ -172,13 +173,13 @@ def test_a_marker_can_be_written_by_hand_only_with_its_checksum(tmp_path: Path):
 
 
 def test_what_a_kill_left_is_no_checkpoint_and_goes_with_the_next_save(tmp_path: Path):
-    checkpoints = saved(tmp_path, 4096, log=Log(10, 100, rows))
+    checkpoints = saved(tmp_path, 4096, logs={"": Log(10, 100, rows)})
     whole = tmp_path / "checkpoints" / "000004096"
     shutil.copytree(whole, whole.with_name(".000008192.99.tmp"))
     (tmp_path / "replay" / ".000000010-000000020.npz.tmp").write_bytes(b"half")
     assert steps(checkpoints) == [4096]
     assert checkpoints.newest()[0].step == 4096
-    checkpoints.save(12288, state(12288), NOTES, Log(30, 100, rows))
+    checkpoints.save(12288, state(12288), NOTES, {"": Log(30, 100, rows)})
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["000004096", "000012288"]
     assert sorted(p.name for p in (tmp_path / "replay").iterdir()) == [
         "000000000-000000010.npz",
@@ -191,14 +192,14 @@ def test_a_full_disk_leaves_the_older_checkpoints_and_says_where(small_disk: Pat
     """kilobytes: space that is left. A save takes some 420: policy and log; 300 are enough for one of them."""
     run = small_disk / "run"
     run.mkdir()
-    checkpoints = saved(run, 4096, log=Log(10, 100_000, rows))
+    checkpoints = saved(run, 4096, logs={"": Log(10, 100_000, rows)})
     before = contents(run)
     (small_disk / "reserve").write_bytes(bytes(kilobytes << 10))
     fill(small_disk / "rest")
     (small_disk / "reserve").unlink()
     big = {"policy": {"weight": np.zeros(20_000)}}
     with pytest.raises(OSError, match="000008192: No space left on device; .* free space, run the command") as caught:
-        checkpoints.save(8192, big, NOTES, Log(25_000, 100_000, rows))
+        checkpoints.save(8192, big, NOTES, {"": Log(25_000, 100_000, rows)})
     assert caught.value.errno == errno.ENOSPC
     kept = contents(run)
     assert kept.items() >= before.items()
@@ -207,7 +208,7 @@ def test_a_full_disk_leaves_the_older_checkpoints_and_says_where(small_disk: Pat
     checkpoints.newest()[0].load_log()
 
     (small_disk / "rest").unlink()
-    checkpoints.save(8192, big, NOTES, Log(25_000, 100_000, rows))
+    checkpoints.save(8192, big, NOTES, {"": Log(25_000, 100_000, rows)})
     newest, problems = checkpoints.newest()
     assert (newest.step, problems) == (8192, [])
     added, chunks = newest.load_log()
@@ -273,7 +274,7 @@ def test_each_row_is_stored_once(tmp_path: Path):
         return rows(begin, end)
 
     for added in (10, 25, 25, 40):
-        checkpoints.save(added * 100 + len(asked), state(added), NOTES, Log(added, 1000, read))
+        checkpoints.save(added * 100 + len(asked), state(added), NOTES, {"": Log(added, 1000, read)})
     assert asked == [(0, 10), (10, 25), (25, 40)]
     assert ring(checkpoints.newest()[0], 1000) == list(range(40))
     assert ring(checkpoints.all()[1], 1000) == list(range(25))
@@ -281,7 +282,7 @@ def test_each_row_is_stored_once(tmp_path: Path):
 
 def test_an_empty_log_needs_no_file(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state(1), NOTES, Log(0, 30, rows))
+    checkpoints.save(1, state(1), NOTES, {"": Log(0, 30, rows)})
     assert checkpoints.newest()[0].load_log() == (0, [])
     assert not (tmp_path / "replay").exists()
 
@@ -289,7 +290,7 @@ def test_an_empty_log_needs_no_file(tmp_path: Path):
 def test_chunks_go_when_nobody_needs_them_and_stay_as_long_as_somebody_does(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path)
     for step, added in enumerate((20, 40, 60, 80, 200), 1):
-        checkpoints.save(step, state(step), NOTES, Log(added, 30, rows))
+        checkpoints.save(step, state(step), NOTES, {"": Log(added, 30, rows)})
     for checkpoint in checkpoints.all():
         added = checkpoint.load_log()[0]
         assert ring(checkpoint, 30) == list(range(max(0, added - 30), added))
@@ -306,7 +307,7 @@ def test_chunks_go_when_nobody_needs_them_and_stay_as_long_as_somebody_does(tmp_
 def test_a_damaged_chunk_damages_those_that_need_it(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path)
     for step, added in ((1, 10), (2, 20), (3, 30)):
-        checkpoints.save(step, state(step), NOTES, Log(added, 100, rows))
+        checkpoints.save(step, state(step), NOTES, {"": Log(added, 100, rows)})
     path = tmp_path / "replay" / "000000010-000000020.npz"
     whole = path.read_bytes()
     path.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
@@ -314,6 +315,6 @@ def test_a_damaged_chunk_damages_those_that_need_it(tmp_path: Path):
     assert newest.step == 1
     assert [str(path) in problem for problem in problems] == [True, True]
     assert ring(newest, 100) == list(range(10))
-    checkpoints.save(2, state(2), NOTES, Log(20, 100, rows))  # the same rows again, in the same place
+    checkpoints.save(2, state(2), NOTES, {"": Log(20, 100, rows)})  # the same rows again, in the same place
     assert path.read_bytes() == whole
     assert ring(checkpoints.newest()[0], 100) == list(range(20))

@@ -104,7 +104,7 @@ def test_a_checkpoint_that_came_again_is_not_pruned_and_replay_files_are_named(t
     checkpoints = Checkpoints(run.path)
     for step, added in ((2048, 10), (4096, 20)):
         log = Log(added, 100, lambda begin, end: {"rewards": np.arange(begin, end)})
-        checkpoints.save(step, {"policy": {"w": np.zeros(3)}}, {}, log)
+        checkpoints.save(step, {"policy": {"w": np.zeros(3)}}, {}, {"": log})
     run.journal.event("checkpoint pruned", step=1024)
     run.journal.event("checkpoint pruned", step=4096)
     run.journal.tags({"racing.device": "cpu (first)"})

@@ -17,10 +17,11 @@ from racing.errors import InputError
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
 from racing.runs.lock import FileLock
-from racing.tracking import sinks, wandb_sink
 from racing.tracking.errors import Refused
 from racing.tracking.sender import Sender
-from racing.tracking.sinks import SINKS, check_sinks, sync_sinks
+from racing.tracking.sinks import configured as sinks
+from racing.tracking.sinks import wandb_sink
+from racing.tracking.sinks.configured import SINKS, check_sinks, sync_sinks
 from tests.support.mlflow_server import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slow

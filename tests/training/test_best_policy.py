@@ -21,9 +21,9 @@ from tests.training.test_resolve import composed
 def test_it_is_kept_and_reported_on_other_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     driven, before = [], session.evaluate_policy
 
-    def evaluate_policy(experiment, seeds, **options):
+    def evaluate_policy(experiment, learner, seeds, **options):
         driven.append(seeds)
-        result = before(experiment, seeds, **options)
+        result = before(experiment, learner, seeds, **options)
         if len(driven) > 1:  # whatever was learned, the first one stays the best
             result.summary["finish_rate"] = -1.0
         return result
@@ -42,8 +42,8 @@ def test_what_it_reaches_first_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
     rates, ratios = [0.5, 1.0, 0.9, 1.0, 1.0], [1.01, None, 1.02, 1.05, 1.0]
     results, before = iter(zip(rates, ratios, strict=True)), session.evaluate_policy
 
-    def evaluate_policy(experiment, seeds, **options):
-        result = before(experiment, seeds, **options)
+    def evaluate_policy(experiment, learner, seeds, **options):
+        result = before(experiment, learner, seeds, **options)
         result.summary["finish_rate"], result.summary["limit_ratio"] = next(results)
         return result
 
@@ -63,7 +63,7 @@ def test_who_races_against_nobody_is_not_judged_by_overtaking(tmp_path: Path, mi
     """Else a first phase that learns to drive alone would keep whatever came past a slower car by chance."""
     settings = ["env=race", "env.cars=2", f"env.mix={mix}", "algo.n_envs=64", "eval.episodes=2", "eval.laps=1"]
     experiment = build_experiment(resolve(composed(tmp_path, *settings)))
-    summary = session.evaluate_policy(experiment, VALIDATION_SEEDS, telemetry=False).summary
+    summary = session.evaluate_policy(experiment, experiment.model, VALIDATION_SEEDS, telemetry=False).summary
     assert ("race" in summary) is races
     summary["finish_rate"] = 1.0
     assert rank(summary)[0] == (0.0 if races else 1.0)  # untrained, it overtakes nobody

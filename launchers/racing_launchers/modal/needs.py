@@ -16,7 +16,7 @@ from racing.policies import DRIVER
 from racing.renamed_keys import key_of
 from racing.runs.directory import RUNS, find_run
 from racing.runs.paths import IN_RUN
-from racing.tracking.sinks import wanted_sinks
+from racing.tracking.sinks.configured import wanted_sinks
 from racing_launchers.backend import is_loopback
 from racing_launchers.modal.app import ResourceRequest, passed_on, pinned
 from racing_launchers.modal.volume import Volume

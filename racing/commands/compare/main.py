@@ -16,6 +16,7 @@ Let policies race each other, every two of them, and rate them.
 
 examples:
   racing compare run=[first,second] match=true                   two runs, and a line follower that sets the scale
+  racing compare run=[mine] match=true                           of a run of several agents: they, and they half-trained
   racing compare run=[a.onnx,models:/kart@champion] match=true games=400
   racing compare run=[new,old] match=true games=sprt             until it is told whether new is stronger
   racing compare run=[first,line@0.9,line@1] match=true track=oval laps=3
@@ -46,7 +47,7 @@ def check(options: Mapping[str, Any]) -> None:
     runs, games, anchor = options["run"], options["games"], options["anchor"]
     listed = isinstance(runs, list) and all(isinstance(run, str) and run for run in runs)
     require(listed, f"run must be a list of runs, files or line@PACE, got {runs!r}; e.g. run=[first,second]")
-    require(len(runs) > 1, f"run must name two or more, got {len(runs)}; add another one, or line@0.85")
+    require(len(runs) > 0, "run must name two or more, got none; e.g. run=[first,second]")
     for name in ("match", "trust"):
         require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
     require(options["match"], "match=false compares nothing yet; write match=true to let them race")

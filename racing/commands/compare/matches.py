@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from racing.commands.compare.report import print_tables, write_results
-from racing.errors import InputError
+from racing.errors import InputError, require
 from racing.league.contenders import canonical, find_contenders
 from racing.league.estimate import drive, estimate_match, steps_of_match
 from racing.league.match import Contender, Terms, Watch, keep_match, kept_match
 from racing.league.rules import BLOCK, MOST_GAMES, SEQUENTIAL
 from racing.league.sprt import Told, Verdict, drive_until_told
 from racing.league.table import Matches, match_rows, standings
+from racing.policies.loading import agents_of
 from racing.processes import usable_cores
+from racing.tracking.run_record import local_run
 from racing.training.progress_bar import ProgressBar
 
 TOLD = {
@@ -31,9 +33,9 @@ TOLD = {
 def compare_in_matches(options: Mapping[str, Any]) -> None:
     """Drive, rate, report. Raises InputError for policies that cannot meet."""
     anchor = None if options["anchor"] is None else canonical(options["anchor"])
-    specs = [canonical(spec) for spec in options["run"]]
-    specs += [anchor] if anchor is not None and anchor not in specs else []
     outputs = Path(options["paths"]["outputs"])
+    specs = [canonical(spec) for spec in members(options["run"], outputs)]
+    specs += [anchor] if anchor is not None and anchor not in specs else []
     contenders, place = find_contenders(specs, outputs, options["track"], trust=options["trust"])
     sequential = options["games"] == SEQUENTIAL
     size = {name: options[name] for name in ("laps", "seed", "start")}
@@ -55,6 +57,17 @@ def compare_in_matches(options: Mapping[str, Any]) -> None:
     print_tables(rows, met)
     for path in files:
         print(path)
+
+
+def members(runs: Sequence[str], outputs: Path) -> Sequence[str]:
+    """Who takes part: of a single run its agents, as they are and as they were half-trained; else those named."""
+    if len(runs) > 1:
+        return runs
+    rule = f"run must name two or more, or a run of several agents, got {runs[0]}; add another one, or line@0.85"
+    file = runs[0].endswith((".onnx", ".zip")) or runs[0].startswith(("models:/", "line@")) or "@" in runs[0]
+    agents = [] if file else agents_of(local_run(runs[0], outputs))
+    require(bool(agents), rule)
+    return [f"{runs[0]}@{agent}{half}" for half in ("", "@half") for agent in agents]
 
 
 def play(contenders: Sequence[Contender], terms: Terms, kept: Path) -> tuple[Matches, dict[str, float]]:

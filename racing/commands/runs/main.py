@@ -157,7 +157,7 @@ def sync(run: RunDirectory, uri: str | None = None) -> int:
     """Send what MLflow and the run's other sinks lack, in the foreground; 0 if they have all, 1 if not (yet)."""
     from racing.tracking.errors import Refused, Unreachable
     from racing.tracking.mlflow_sink import Delivery
-    from racing.tracking.sinks import sync_sinks
+    from racing.tracking.sinks.configured import sync_sinks
 
     require(not is_fetched(run), f"{run.path} was fetched from {run.mlflow.get('uri')}, it has nothing to send")
     delivery = Delivery(run, target_uri(run, uri), run.config.get("tracking", {}).get("experiment", "racing"))

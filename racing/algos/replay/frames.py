@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from racing.algos.extractors import VISION, frames_back, newest_frame
-from racing.algos.replay import Array, Arrays, BatchReplayBuffer
+from racing.algos.replay.batch import Array, Arrays, BatchReplayBuffer
 
 
 class FrameReplayBuffer(BatchReplayBuffer):

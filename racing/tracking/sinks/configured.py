@@ -13,9 +13,9 @@ from racing.errors import require
 from racing.runs.directory import RunDirectory
 from racing.runs.provenance import version
 from racing.tracking.errors import Refused, Unreachable
-from racing.tracking.journal_sink import JournalSink
-from racing.tracking.tensorboard_sink import TensorBoardSink
-from racing.tracking.wandb_sink import MODES, WandbSink
+from racing.tracking.sinks.journal_sink import JournalSink
+from racing.tracking.sinks.tensorboard_sink import TensorBoardSink
+from racing.tracking.sinks.wandb_sink import MODES, WandbSink
 
 SINKS: dict[str, type[JournalSink]] = {"tensorboard": TensorBoardSink, "wandb": WandbSink}  # key of tracking -> class
 

@@ -15,7 +15,7 @@ from racing.runs.identity import flatten
 from racing.runs.journal import read_cursor, read_journal, write_cursor
 from racing.runs.status import RunStatus
 from racing.tracking.errors import Refused
-from racing.tracking.journal_sink import JournalSink, numbers
+from racing.tracking.sinks.journal_sink import JournalSink, numbers
 
 MODES = ("online", "offline", "shared", "disabled", "dryrun", "run")  # that WANDB_MODE may have
 AXIS = "global_step"  # environment steps: what every metric is drawn over

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from racing.tracking.journal_sink import JournalSink, numbers
+from racing.tracking.sinks.journal_sink import JournalSink, numbers
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary

@@ -1,0 +1,1 @@
+"""Replay buffers of batched environments: each observation is kept once, rows are saved with checkpoints."""
