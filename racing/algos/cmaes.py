@@ -29,6 +29,7 @@ MOST_WEIGHTS = 2000  # that evolution finds a way among
 GROW_AT = 0.3  # share of candidates that drive all their episodes to the horizon
 MOST_SIGMA = 1e6  # all actions have long been at their limits
 NO_LAP = 1e4  # [s] that count for a start from which no lap was driven, and no metre
+WIN = 0.2  # of a lap, that being ahead of all rivals is worth
 COVARIANCES = ("auto", "full", "diagonal")
 
 
@@ -43,7 +44,22 @@ FITNESS: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "progress": lambda episode: episode["progress"],
     "lap_time": lap_score,
 }
-OF_RACES = ("rank", "match")  # fitness of those who race against each other
+
+
+def match_score(won: Array, lap: Array) -> Array:
+    """(N,) [m] by which a car is ahead of its rivals on average, and WIN of a lap if it is ahead of all.
+
+    won: (N, C) [m] from the start on, its own first. lap: (N,) [m].
+    """
+    first = won[:, 0] > won[:, 1:].max(axis=1)
+    return np.asarray(won[:, 0] - won[:, 1:].mean(axis=1) + WIN * lap * first)
+
+
+# What a whole generation of races against others is worth, at the horizon.
+RACE_FITNESS: dict[str, Callable[[Array, Array], Array]] = {
+    "match": match_score,
+    "rank": lambda won, lap: (won[:, :1] > won[:, 1:]).mean(axis=1),
+}
 
 
 class EvolvedPolicy(BasePolicy):
@@ -113,6 +129,9 @@ class BatchCMAES(BatchAlgorithm):
     In a generation each policy drives its own cars: the first policy is the mean of the distribution, the others are
     drawn from it. All have the same starts, new ones in each generation. The first episode of each car counts, up to
     the horizon; when all have ended, so has the generation. The horizon grows when enough candidates reach it.
+
+    With env=race each car races against others, which do not evolve and are the same for all policies: another pace, or
+    another policy of the pool, at each start. Fitness match or rank looks at who is how far at the horizon.
 
     What is saved, evaluated and exported is the mean. Its own fitness is a metric; the candidates' moves it.
 
@@ -222,14 +241,15 @@ class BatchCMAES(BatchAlgorithm):
         """
         env: Any = self.env
         count = len(weights)
-        starts = env.num_envs // count
-        score = FITNESS[self.settings["fitness"]]  # type: ignore[index]
+        starts, horizon = env.num_envs // count, int(self.horizon)
+        fitness = self.settings["fitness"]  # type: ignore[index]
+        score, together = FITNESS.get(fitness, FITNESS["progress"]), RACE_FITNESS.get(fitness)
         population = Population(weights, self.policy.sizes)
-        observation = env.reset_alike(self.evolution.generation * starts, starts, int(self.horizon))
+        observation = env.reset_alike(self.evolution.generation * starts, starts, horizon)
         driving, reached = np.ones(env.num_envs, bool), np.zeros(env.num_envs, bool)
-        scores = np.zeros(env.num_envs)
-        while driving.any():
-            before = len(env.episodes)
+        scores, steps = np.zeros(env.num_envs), 0
+        while driving.any() or (together is not None and steps < horizon):  # rivals drive on
+            before, steps = len(env.episodes), steps + 1
             step = env.step_batch(population.act(observation), driving)
             observation = step.observation
             self.num_timesteps += env.num_envs
@@ -239,6 +259,8 @@ class BatchCMAES(BatchAlgorithm):
             if not callback.on_step():
                 return None, None
         self._last_obs = observation
+        if together is not None:
+            scores = together(env.task.standing.won, env.task.standing.lap)
         return scores.reshape(count, starts).mean(1), reached.reshape(count, starts).all(1)
 
     def _log(self, values: Array, reached: Array) -> None:
@@ -273,9 +295,10 @@ def make_cmaes(
     lr_adapt: bool,
 ) -> BatchCMAES:
     """Make a fresh CMA-ES model. Raises InputError for values off range; each is documented in conf/algo/cmaes.yaml."""
-    rule = "algo=cmaes evolves policies that drive alone by sensors"
-    alone = not isinstance(env.observation_space, spaces.Dict) and env.starts_alike
-    require(alone, f"{rule}, got frames or races; use env=mlp_preview or env=mlp, or algo=ppo")
+    rule = "algo=cmaes evolves policies that drive by sensors, alone or each in a race of its own"
+    alike = not isinstance(env.observation_space, spaces.Dict) and env.starts_alike
+    remedy = "use env=mlp_preview or env=mlp, env=race with env.mix of line or pool alone, or algo=ppo"
+    require(alike, f"{rule}, got frames or other races; {remedy}")
     require_number("algo.hidden", hidden, 0, 65_536, whole=True, remedy="0: no hidden layer")
     require_number("algo.population", population, 5, 100_000, whole=True, remedy="32 is usual")
     require_number("algo.starts", starts, 1, 100_000, whole=True, remedy="4 is usual")
@@ -289,9 +312,10 @@ def make_cmaes(
             "algo.generations", generations, 1, 1 << 31, whole=True, remedy="null: as many as there are steps"
         )
     require(isinstance(lr_adapt, bool), f"algo.lr_adapt must be true or false, got {lr_adapt!r}; choose one")
-    of_races = f"algo.fitness={fitness} is of races, which algo=cmaes does not drive; use {', '.join(FITNESS)}"
-    require(fitness not in OF_RACES, of_races)
-    require(fitness in FITNESS, f"algo.fitness must be one of {', '.join(FITNESS)}, got {fitness!r}; choose one")
+    known = (*FITNESS, *RACE_FITNESS)
+    require(fitness in known, f"algo.fitness must be one of {', '.join(known)}, got {fitness!r}; choose one")
+    of_races = f"algo.fitness={fitness} is of races against others; use env=race, or one of {', '.join(FITNESS)}"
+    require(fitness in FITNESS or env.races_alike, of_races)
     diagonal = is_diagonal(covariance, count_weights(layer_sizes(env.observation_space, env.action_space, hidden)))
     require(not (diagonal and lr_adapt), "algo.lr_adapt needs the full covariance; use algo.covariance=full, or false")
     settings = {

@@ -88,8 +88,8 @@ class LineFollowers:
         repeat = round(world.step_dt / world.vehicle.control_period)
         say, solve = partial(print, file=sys.stderr), len(world.tracks) <= MOST_SOLVED
         drive = partial(best_driver, world.tracks, world.vehicle, repeat, say=say, solve=solve)
-        known = np.unique(self._paces).tolist()
-        self._groups = [(np.flatnonzero(self._paces == pace), drive(pace)) for pace in known]
+        self._known = np.unique(self._paces)
+        self._groups = [(np.flatnonzero(self._paces == pace), drive(pace)) for pace in self._known.tolist()]
 
     def actions(self, world: World, observation: Any = None) -> F:
         """See Drivers."""
@@ -105,6 +105,12 @@ class LineFollowers:
         for mine, driver in self._groups:
             driver.settle(cars[self.cars[mine]], out[mine, 1] < asked[mine] - HELD_UP)
         return out
+
+    def deal(self, numbers: Array) -> None:
+        """Let car k have the numbers[k]-th of the paces from now on, which go round; all are about to start anew."""
+        level = numbers % len(self._groups)
+        self._paces = self._known[level]
+        self._groups = [(np.flatnonzero(level == number), driver) for number, (_, driver) in enumerate(self._groups)]
 
     def get_state(self) -> list[Any]:
         """What each driver remembers of its cars."""

@@ -11,7 +11,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.envs.drivers import Drivers, LineFollowers, PolicyDrivers, spread_paces
+from racing.envs.pool.mix import ALONE, LINE, OPPONENTS, POOL, SELF, races_of_mix
 from racing.envs.pool.pool import Pool, PoolConfig, make_pool
+from racing.envs.pool.standing import Standing
 from racing.envs.sensors import SensorsTask, values_alone
 from racing.envs.task import StepResult
 from racing.envs.vision import VisionTask
@@ -35,8 +37,6 @@ NOT_OF_SENSES = (
     "cars",
     "race",
 )  # keys of env that SensorsTask does not know
-OPPONENTS = ("alone", "self", "line", "pool")
-ALONE, SELF, LINE, POOL = range(len(OPPONENTS))
 
 
 class Opponent(Protocol):
@@ -129,6 +129,9 @@ class RaceTask:
         whole = kinds <= SELF
         self.seats = np.sort(np.concatenate([number[whole].ravel(), number[~whole, 0]]))  # (N,) the learner's cars
         self.drivers = self._drivers(number[:, 1:], kinds, pace, opponents, pool, choice)
+        own = len(kinds) == races and len(set(kinds.tolist())) == 1  # all have the same race, each a race of its own
+        self.starts_alike = own and senses == "sensors" and self.league is None
+        self.standing: Standing | None = None  # since `reset_alike`
 
     def _drivers(
         self,
@@ -220,6 +223,24 @@ class RaceTask:
             self.league.begin(self.world)
         return rows_of(observation, self.seats), rows_of(privileged, self.seats)
 
+    def reset_alike(self, first: int, distinct: int, steps: int) -> tuple[Any, F | None]:
+        """Start new episodes, of at most `steps`; race i is as race first + i % distinct of a larger batch.
+
+        Its opponents, too: paces or policies go round. Of tasks that are `starts_alike`. See `standing`.
+        """
+        number = first + np.arange(self.num_cars) % distinct
+        cars = np.arange(self.task.num_cars).reshape(len(number), -1)[:, 1:]
+        policies = [driver for driver in self.drivers if isinstance(driver, PolicyDrivers)]
+        for k, policy in enumerate(policies):
+            policy.cars = cars[number % len(policies) == k].ravel()
+        for driver in self.drivers:
+            if isinstance(driver, LineFollowers):
+                driver.deal(np.repeat(number, cars.shape[1]))
+        self.task.world.restart_all(first, distinct, steps)
+        started = self.reset()
+        self.standing = Standing(self.world)
+        return started
+
     def step_batch(self, actions: Array) -> StepResult:
         """Advance all cars by one environment step. actions (N, 2): of the learner's."""
         asked = np.empty((self.task.num_cars, 2), np.float32)
@@ -228,6 +249,8 @@ class RaceTask:
         for driver in self.drivers:
             asked[driver.cars] = driver.actions(self.world, observation)
         step = self.task.step_batch(asked)
+        if self.standing is not None:
+            self.standing.add(self.world)
         if self.league is not None:
             self.league.after(self.world)
         return StepResult(**{field.name: rows_of(getattr(step, field.name), self.seats) for field in fields(step)})
@@ -303,42 +326,3 @@ def together(
     given: dict[str, Any] = {**kept, **settings, "race": race}
     made: SensorsTask | VisionTask = SENSES[_senses(env)](tracks, vehicle, races=races, cars=cars, **given)
     return made
-
-
-def races_of_mix(mix: Mapping[str, float], learners: int, cars: int, pool: int) -> tuple[int, int, int, int]:
-    """Number of races of each kind of OPPONENTS.
-
-    mix: shares of the learner's cars by kind; any sum.
-    learners: number of the learner's cars.
-    cars: of a race. Whole races are driven alone and against each other; opponents get the cars that are left. Each
-    kind with a share has a race at least; but a single car of the learner's has a race of its own.
-    pool: number of policies in the pool.
-    Raises InputError for shares that are none, for a pool that nobody races against, or a share without pool, and for
-    too few cars.
-    """
-    require(isinstance(mix, Mapping), f"mix must be shares by kind of opponent, got {mix!r}; e.g. {{self: 1, line: 1}}")
-    for kind, share in mix.items():
-        require(kind in OPPONENTS, f"mix.{kind} is no kind of opponent; use: {', '.join(OPPONENTS)}")
-        require_number(f"mix.{kind}", share, 0, 1e6, remedy="it is a share")
-    shares = {kind: float(mix.get(kind, 0)) for kind in OPPONENTS}
-    total = sum(shares.values())
-    require(total > 0, f"mix must have a share above 0, got {dict(mix)}; e.g. self: 1")
-    rule = f"mix.pool must be above 0 exactly where pool names policies, got {shares['pool']:g} and {pool} of them"
-    require((shares["pool"] > 0) == (pool > 0), f"{rule}; set both")
-    against = shares["line"] + shares["pool"]
-    if learners == 1:  # a race of its own
-        return (0, 0, int(shares["line"] > 0), int(shares["line"] == 0)) if against else (1, 0, 0, 0)
-    kinds = sum(shares[kind] > 0 for kind in ("line", "pool"))
-    parts, there = -(-kinds // cars), learners // cars  # as many cars as a race has, of the learner's
-    needed = parts + sum(shares[kind] > 0 for kind in ("alone", "self"))
-    rule = f"algo.n_envs must be {needed * cars} or more for a race of each kind in env.mix={dict(mix)}, got {learners}"
-    require(there >= needed, f"{rule}; raise it, or set shares to 0")
-    alone, own = (max(round(there * shares[kind] / total), int(shares[kind] > 0)) for kind in ("alone", "self"))
-    while alone + own > there - parts:
-        alone, own = (alone - 1, own) if alone > own else (alone, own - 1)
-    if kinds == 0:
-        alone, own = (alone, there - alone) if own else (there, 0)
-    left = learners - cars * (alone + own)
-    wanted = round(left * shares["line"] / against) if kinds else 0
-    line = min(max(wanted, int(shares["line"] > 0)), left - int(pool > 0))
-    return alone, own, line, left - line

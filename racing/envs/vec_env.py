@@ -62,8 +62,13 @@ class RacingVecEnv(VecEnv):
 
     @property
     def starts_alike(self) -> bool:
-        """Whether cars can start as others do: where each drives alone, by its sensors."""
-        return hasattr(self.task, "reset_alike")
+        """Whether cars can start as others do: by their sensors, each alone or in a race of its own."""
+        return bool(getattr(self.task, "starts_alike", hasattr(self.task, "reset_alike")))
+
+    @property
+    def races_alike(self) -> bool:
+        """Whether they also race against others: `task.standing` says how far all have come since `reset_alike`."""
+        return self.starts_alike and bool(getattr(self.task, "drivers", ()))
 
     @property
     def turns(self) -> npt.NDArray[np.int64]:

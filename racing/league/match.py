@@ -49,7 +49,8 @@ class Terms:
     """What a match is about, beside who drives it.
 
     games: even. laps: of each. seed: of the starts. start: rolling (anywhere on the lap) or grid (standing, behind the
-    start line). threads: the world's; results do not depend on them.
+    start line). threads: the world's; results do not depend on them. first: number of the first pair's start, where
+    these are some of a longer row of games.
     """
 
     place: Place
@@ -58,11 +59,13 @@ class Terms:
     seed: int = 0
     start: str = "rolling"
     threads: int = 1
+    first: int = 0
 
     def record(self) -> dict[str, Any]:
         """All that results depend on, as plain data."""
         track = {"name": self.place.track.name, "sha256": geometry_sha256(self.place.track)}
         drawn = {"games": self.games, "laps": self.laps, "seed": self.seed, "start": self.start}
+        drawn |= {"first": self.first} if self.first else {}
         senses, rules = senses_of(self.place.env), rules_of(self.place.env)
         env = {"senses": senses, "race": rules, "reference_lap_s": round(self.place.reference, 6)}
         return {"racing": __version__, "track": track, **drawn, "vehicle": asdict(self.place.vehicle), **env}
@@ -143,6 +146,7 @@ def task_of(terms: Terms) -> Task:
     """One game of each pair, for `drive_races`."""
     place, settings = terms.place, {"start": terms.start, "laps": terms.laps, "threads": terms.threads}
     settings |= {"races": terms.games // 2, "cars": 2, "seed": TEST_SEEDS + terms.seed, "reference": place.reference}
+    settings |= {"first_race": terms.first}
     return race_task(place.env, place.track, place.vehicle, **settings)  # type: ignore[arg-type]
 
 

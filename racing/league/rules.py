@@ -8,6 +8,8 @@ from racing.errors import require, require_number
 
 MOST_GAMES = 10_000
 STARTS = ("rolling", "grid")
+SEQUENTIAL = "sprt"  # in place of a number of games: as many as it takes
+BLOCK = 20  # games between two looks at whether that is told
 
 
 def require_games(name: str, games: Any) -> None:

@@ -329,8 +329,8 @@ def test_evolution_raises_the_fitness(model_of):
         ({"sigma": 0}, "algo.sigma must be a number"),
         ({"init_sigma": "small"}, "algo.init_sigma must be a number"),
         ({"generations": 0}, "algo.generations must be a whole number"),
-        ({"fitness": "rank"}, "algo.fitness=rank is of races, which algo=cmaes does not drive; use return, progress"),
-        ({"fitness": "speed"}, "algo.fitness must be one of return, progress, lap_time, got 'speed'"),
+        ({"fitness": "rank"}, "algo.fitness=rank is of races against others; use env=race, or one of return, progress"),
+        ({"fitness": "speed"}, "algo.fitness must be one of return, progress, lap_time, match, rank, got 'speed'"),
         ({"horizon": {"start": 10, "grow": 0.5, "end": 20}}, "algo.horizon.grow must be a number in [1, 100]"),
         ({"horizon": {"start": 30, "grow": 2, "end": 20}}, "algo.horizon.start must be <= end 20, got 30"),
         ({"horizon": {"begin": 30}}, "algo.horizon.begin is no key; use: start, grow, end"),
@@ -346,9 +346,7 @@ def test_wrong_settings_are_refused(cmaes, changes: dict, says: str, wavy: Track
 
 @pytest.mark.parametrize("task", [VisionTask, RaceTask])
 def test_frames_and_races_are_refused(task: Any, cmaes, wavy: Track, kart: Vehicle):
-    with pytest.raises(
-        InputError, match="algo=cmaes evolves policies that drive alone by sensors, got frames or races"
-    ):
+    with pytest.raises(InputError, match="alone or each in a race of its own, got frames or other races; use env=mlp"):
         cmaes(RacingVecEnv(task([wavy], kart, races=16)), **SMALL)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from racing.commands.options import verb_options
 from racing.errors import require, require_number
-from racing.league.rules import STARTS, require_games, require_several
+from racing.league.rules import BLOCK, SEQUENTIAL, STARTS, require_games, require_several
 from racing.training.sizes import check_evaluation_size
 
 EXAMPLES = """usage: racing compare run=[FIRST,SECOND,...] match=true [key=value ...]
@@ -18,6 +18,7 @@ examples:
   racing compare run=[first,second] match=true                   two runs, and a line follower that sets the scale
   racing compare run=[mine] match=true                           of a run of several agents: they, and they half-trained
   racing compare run=[a.onnx,models:/kart@champion] match=true games=400
+  racing compare run=[new,old] match=true games=sprt             until it is told whether new is stronger
   racing compare run=[first,line@0.9,line@1] match=true track=oval laps=3
   racing compare run=[first,second] match=true anchor=null       nobody else takes part
 """
@@ -52,10 +53,11 @@ def check(options: Mapping[str, Any]) -> None:
     for name in ("match", "trust"):
         require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
     require(options["match"], "match=false compares nothing yet; write match=true to let them race")
-    require_games("games", games)
+    if games != SEQUENTIAL:
+        require_games("games", games)
     require_number("laps", options["laps"], 1, 1000, whole=True, remedy="2 is the default")
     require_number("seed", options["seed"], 0, (1 << 29) - 1, whole=True, remedy="0 is the default")
-    check_evaluation_size("games", "laps", games, options["laps"])
+    check_evaluation_size("games", "laps", BLOCK if games == SEQUENTIAL else games, options["laps"])
     start = options["start"]
     require(start in STARTS, f"start must be one of {', '.join(STARTS)}, got {start!r}; choose one")
     for name, what in (("track", "a name or a path"), ("out", "a folder"), ("anchor", "one that takes part")):

@@ -15,12 +15,19 @@ from racing.errors import InputError
 from racing.league.contenders import canonical, find_contenders
 from racing.league.estimate import drive, estimate_match, steps_of_match
 from racing.league.match import Contender, Terms, Watch, keep_match, kept_match
-from racing.league.rules import require_several
+from racing.league.rules import BLOCK, MOST_GAMES, SEQUENTIAL, require_several
+from racing.league.sprt import Told, Verdict, drive_until_told
 from racing.league.table import Matches, match_rows, standings
 from racing.policies.loading import agents_of
 from racing.processes import usable_cores
 from racing.tracking.run_record import local_run
 from racing.training.progress_bar import ProgressBar
+
+TOLD = {
+    Verdict.STRONGER: "stronger than",
+    Verdict.NOT_STRONGER: "not stronger than",
+    Verdict.UNDECIDED: "neither surely stronger nor surely not stronger than",
+}
 
 
 def compare_in_matches(options: Mapping[str, Any]) -> None:
@@ -30,13 +37,24 @@ def compare_in_matches(options: Mapping[str, Any]) -> None:
     specs = [canonical(spec) for spec in members(options["run"], outputs)]
     specs += [anchor] if anchor is not None and anchor not in specs else []
     contenders, place = find_contenders(specs, outputs, options["track"], trust=options["trust"])
-    size = {name: options[name] for name in ("games", "laps", "seed", "start")}
+    sequential = options["games"] == SEQUENTIAL
+    size = {name: options[name] for name in ("laps", "seed", "start")}
+    size["games"] = BLOCK if sequential else options["games"]
     terms = Terms(place=place, threads=usable_cores(), **size)
-    folder = output_folder(options, contenders, terms)
-    matches, spent = play(contenders, terms, outputs / "matches")
+    told = terms.record() | {"games": options["games"], "anchor": anchor}
+    folder = output_folder(options, contenders, told)
+    tests: dict[tuple[int, int], Told] = {}
+    if sequential:
+        matches, spent, tests = play_until_told(contenders, terms, outputs / "matches")
+    else:
+        matches, spent = play(contenders, terms, outputs / "matches")
     rows = standings(contenders, matches, None if anchor is None else specs.index(anchor))
-    files = write_results(folder, contenders, matches, rows, terms.record() | {"anchor": anchor}, spent)
-    print_tables(rows, match_rows(contenders, matches))
+    met = match_rows(contenders, matches)
+    met = [
+        row | ({"sprt": tests[pair].record()} if pair in tests else {}) for row, pair in zip(met, matches, strict=True)
+    ]
+    files = write_results(folder, contenders, matches, rows, met, told, spent)
+    print_tables(rows, met)
     for path in files:
         print(path)
 
@@ -80,6 +98,28 @@ def play(contenders: Sequence[Contender], terms: Terms, kept: Path) -> tuple[Mat
     return kept_matches(contenders, terms, kept), spent
 
 
+def play_until_told(
+    contenders: Sequence[Contender], terms: Terms, kept: Path
+) -> tuple[Matches, dict[str, float], dict[tuple[int, int], Told]]:
+    """As `play`, each match as long as it takes to tell whether the first of the two is stronger; also what was told.
+
+    The time that was spent: actual_s alone, nobody knows before.
+    """
+    pairs = list(combinations(range(len(contenders)), 2))
+    count = f"{len(pairs)} match{'es' if len(pairs) > 1 else ''}"
+    most = f"{BLOCK} games at a time, {MOST_GAMES:,} at most"
+    print(f"{count}, each until it is told whether the first named is stronger: {most}", flush=True)
+    began = time.perf_counter()
+    matches, tests = {}, {}
+    for a, b in pairs:
+        first, second = contenders[a], contenders[b]
+        match, tested = drive_until_told(first, second, terms, kept)
+        matches[a, b], tests[a, b] = match, tested
+        games = f"{len(match.ways)} games, {tested.pairs} pairs that differ, ratio {tested.ratio:+.2f}"
+        print(f"{first.name} is {TOLD[tested.verdict]} {second.name}: {games}", flush=True)
+    return matches, {"actual_s": round(time.perf_counter() - began, 2)}, tests
+
+
 def kept_matches(contenders: Sequence[Contender], terms: Terms, kept: Path) -> Matches:
     """Those of the matches of every two that are kept in a folder."""
     record, found = terms.record(), {}
@@ -102,14 +142,17 @@ def shown(bar: ProgressBar, before: int, steps: int, title: str) -> Watch:
     return watch
 
 
-def output_folder(options: Mapping[str, Any], contenders: Sequence[Contender], terms: Terms) -> Path:
-    """Where the results go, made if missing; named by who met where. Raises InputError if it cannot be made."""
+def output_folder(options: Mapping[str, Any], contenders: Sequence[Contender], told: Mapping[str, Any]) -> Path:
+    """Where the results go, made if missing; named by who met where. Raises InputError if it cannot be made.
+
+    told: the terms, as they are recorded.
+    """
     if options["out"] is not None:
         folder = Path(options["out"])
     else:
-        who = [*(contender.identity for contender in contenders), options["anchor"]]
-        label = hashlib.sha256(json.dumps([who, terms.record()], default=str).encode()).hexdigest()[:8]
-        folder = Path(options["paths"]["outputs"]) / "compare" / f"{terms.place.track.name}-{len(contenders)}-{label}"
+        who = [contender.identity for contender in contenders]
+        label = hashlib.sha256(json.dumps([who, told], default=str).encode()).hexdigest()[:8]
+        folder = Path(options["paths"]["outputs"]) / "compare" / f"{told['track']['name']}-{len(contenders)}-{label}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

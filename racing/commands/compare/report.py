@@ -9,7 +9,8 @@ from typing import Any
 from racing.files import write_atomic, write_json
 from racing.league.match import Contender
 from racing.league.picture import matrix_picture
-from racing.league.table import Matches, match_rows, matrix_csv, share_matrix
+from racing.league.rules import SEQUENTIAL
+from racing.league.table import Matches, matrix_csv, share_matrix
 
 SCHEMA = 1  # of results.json
 FILES = ("results.json", "matrix.csv", "matrix.png")
@@ -37,11 +38,14 @@ def print_tables(rows: Sequence[Row], matches: Sequence[Row]) -> None:
         counts = (str(row[name]) for name in ("wins", "draws", "losses"))
         table.add_row(row["name"], _cell(row, "rating", 0), *counts, *(_cell(row, key, 2) for key in ROWS))
     console.print(table)
-    heading = f"\nmatches of {matches[0]['games']} games"
-    table = Table("", "against", *named, "win share", "different games", title=heading, **plain)
+    alike = len({row["games"] for row in matches}) == 1
+    heading = f"\nmatches of {matches[0]['games']} games" if alike else "\nmatches"
+    told = ["told: it is"] if "sprt" in matches[0] else []
+    table = Table("", "against", *named, "win share", "different games", *told, title=heading, **plain)
     for row in matches:
         counts = (str(row[name]) for name in ("wins", "draws", "losses"))
-        table.add_row(row["a"], row["b"], *counts, _cell(row, "win_share", 2), str(row["distinct"]))
+        verdict = [str(row["sprt"]["verdict"])] if told else []
+        table.add_row(row["a"], row["b"], *counts, _cell(row, "win_share", 2), str(row["distinct"]), *verdict)
     console.print(table)
 
 
@@ -58,16 +62,21 @@ def write_results(
     contenders: Sequence[Contender],
     matches: Matches,
     rows: Sequence[Row],
+    met: Sequence[Row],
     terms: Mapping[str, Any],
     spent: Mapping[str, float],
 ) -> list[Path]:
-    """Write FILES; returns their paths. rows: of racing.league.table.standings. terms, spent: to be recorded."""
+    """Write FILES; returns their paths.
+
+    rows, met: of racing.league.table: standings, match_rows. terms, spent: to be recorded.
+    """
     results, sheet, picture = (folder / name for name in FILES)
-    content = {"entries": list(rows), "matches": match_rows(contenders, matches), "terms": dict(terms)}
+    content = {"entries": list(rows), "matches": list(met), "terms": dict(terms)}
     write_json(results, {"schema_version": SCHEMA, **content, "spent": dict(spent)})
     shares, names = share_matrix(contenders, matches), [row["name"] for row in rows]
     write_atomic(sheet, matrix_csv(names, shares))
     laps = f"{terms['laps']} lap{'s' if terms['laps'] > 1 else ''}"
-    facts = [terms["track"]["name"], terms["vehicle"]["name"], f"{terms['games']} games of {laps}"]
+    games = "games" if terms["games"] == SEQUENTIAL else f"{terms['games']} games"
+    facts = [terms["track"]["name"], terms["vehicle"]["name"], f"{games} of {laps}"]
     matrix_picture(rows, shares, picture, facts=facts)
     return [results, sheet, picture]

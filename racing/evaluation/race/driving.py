@@ -106,6 +106,7 @@ def race_task(
     seed: int,
     spacing: float = 2.0,
     randomize: Mapping[str, Any] | None = None,
+    first_race: int = 0,
     threads: int = 1,
 ) -> Task:
     """The environment of a run's config group `env`, of races that start together and are over after `laps` laps.
@@ -113,11 +114,12 @@ def race_task(
     start: as in RaceConfig, grid (standing, behind the start line), rolling (anywhere) or mixed. spacing: likewise.
     reference: reference lap [s]; a race may last PATIENCE times that for each lap and one more.
     randomize: keys of `env.randomize` that the races are about, for all cars; what training has does not count.
+    first_race: number of the first race, where these are some of a larger number: its start is the same as there.
     A car that is out is removed.
     """
     own = {**env, "randomize": dict(randomize or {})}
     episodes = replace(evaluation_episodes(laps, PATIENCE * (laps + 1) * reference), start_speed=ROLLING_SPEED)
-    size = {"races": races, "cars": cars, "seed": seed, "threads": threads}
+    size = {"races": races, "cars": cars, "seed": seed, "first_race": first_race, "threads": threads}
     rules = {"start": start, "spacing": spacing, "jitter": JITTER}
     return together(own, [track], vehicle, rules=rules, episodes=episodes, **size)
 
