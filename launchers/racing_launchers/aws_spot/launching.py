@@ -107,7 +107,8 @@ class Launching:
         """Bring to the bucket what the next attempt shall do, and note it."""
         number, call = job.folder.attempts + 1, secrets.token_hex(8)
         before = job.folder.attempt.get("handle", {}).get("place")
-        goes_on = before and job.folder.runs  # else nothing that an earlier attempt has left counts
+        again = number > int(job.folder.spec.get("first_attempt", number))
+        goes_on = before and (again or job.folder.runs)  # else nothing that an earlier attempt has left counts
         name = before if goes_on else f"{sweep.name}-{secrets.token_hex(4)}/{job.number}"
         place = Place(self.objects, name)
         place.make()

@@ -29,6 +29,7 @@ from racing_launchers.remote.files import RemoteFile
 LATEST = "latest.json"
 CANCEL = "cancel"
 FORMAT = 1
+TRIES = 5  # to take a job over from an instance that still commits
 
 
 class Fenced(Exception):
@@ -164,15 +165,21 @@ class Writer:
 
     def __init__(self, place: Place, attempt: int, instance: str) -> None:
         """Take the job over. Raises Fenced where a later attempt, or another instance of this one, has it."""
-        found = place.latest()
-        if found is None:
-            raise Fenced(f"{place.name} was never made")
-        before, self._etag = found
-        another = before.attempt == attempt and before.instance != instance
-        if before.attempt > attempt or another:
-            raise Fenced(f"attempt {before.attempt} on {before.instance} has the job")
-        self.place, self.attempt, self.instance, self.found = place, attempt, instance, before
-        self.commit(before.files)
+        self.place, self.attempt, self.instance = place, attempt, instance
+        for tries_left in reversed(range(TRIES)):
+            found = place.latest()
+            if found is None:
+                raise Fenced(f"{place.name} was never made")
+            self.found, self._etag = found
+            another = self.found.attempt == attempt and self.found.instance != instance
+            if self.found.attempt > attempt or another:
+                raise Fenced(f"attempt {self.found.attempt} on {self.found.instance} has the job")
+            try:
+                self.commit(self.found.files)
+                return
+            except Fenced:  # that of an earlier attempt, which still lives, came in between
+                if not tries_left:
+                    raise
 
     def upload(self, path: str, source: Any, size: int, changed: int, sha256: str) -> Entry:
         """Write the object of a file, which counts from the next commit on. source: an open file, or bytes."""

@@ -39,7 +39,8 @@ class Uploads:
             with contextlib.suppress(FileNotFoundError):
                 status = (folder / path).stat()
                 grows = Path(path).name in GROWING
-                self._sent[path] = (status.st_ino, status.st_size, 0 if grows else status.st_mtime_ns), entry
+                if status.st_size == entry.size:
+                    self._sent[path] = (status.st_ino, status.st_size, 0 if grows else status.st_mtime_ns), entry
 
     def commit(self) -> None:
         """Upload what is new, and say so. Raises Fenced if the job is another's, InputError from S3."""

@@ -45,7 +45,7 @@ def s3(method, key, body=b""):
         key = sign(key, part)
     signature = sign(key, "\n".join(["AWS4-HMAC-SHA256", stamp, scope, request])).hex()
     who = f"AWS4-HMAC-SHA256 Credential={keys['AccessKeyId']}/{scope}, SignedHeaders={names}, Signature={signature}"
-    head["authorization"] = who
+    head |= {"authorization": who, "content-type": "application/octet-stream"}
     ask = urllib.request.Request(end + path, method=method, headers=head, data=body if method == "PUT" else None)
     return open_url(ask, timeout=300).read()
 

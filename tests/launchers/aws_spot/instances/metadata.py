@@ -7,7 +7,7 @@ import secrets
 import socketserver
 import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 class Service:
-    """values: path below latest/meta-data -> text; what is not there is 404. refused: requests without a token."""
+    """socket: None: on a port of this machine.
 
-    def __init__(self, socket: Path, instance: str, kind: str, role: str) -> None:
+    values: path below latest/meta-data -> text; what is not there is 404. refused: requests without a token.
+    """
+
+    def __init__(self, socket: Path | None, instance: str, kind: str, role: str) -> None:
         self.values: dict[str, str] = {"instance-id": instance, "instance-type": kind}
         if role:
             self.values["iam/security-credentials/"] = role
@@ -55,7 +58,7 @@ class Service:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        self.server = Server(str(socket), Handler)
+        self.server = Server(str(socket), Handler) if socket else ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def notice(self, seconds: float = 120.0) -> None:
