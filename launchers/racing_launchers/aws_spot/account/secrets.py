@@ -38,7 +38,7 @@ def check_form(secrets: Mapping[str, Any], env: Mapping[str, Any]) -> None:
     for variable in env:
         rule = f"launcher.env.{variable} looks like a secret, and launcher.env lies in the bucket"
         require(
-            TELLING.search(variable) is None, f"{rule}; launcher.secrets={{{variable}: ssm:/racing/{variable.lower()}}}"
+            TELLING.search(variable) is None, f"{rule}; +launcher.secrets.{variable}=ssm:/racing/{variable.lower()}"
         )
 
 
