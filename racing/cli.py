@@ -23,6 +23,7 @@ VERBS = {
     "tracks": "list, show, validate, import, preview tracks; reference laps",
     "runs": "list, show, fetch, prune, promote past runs, here and on servers; sync to MLflow",
     "jobs": "sweeps and their jobs, wherever they run: status, logs, collect, cancel",
+    "cloud": "what launcher=aws_spot needs in an account of AWS: up, status, ls, doctor, down",
     "campaign": "train several configurations, validate them against each other, deploy the winners",
     "bench": "measure the simulator, the learner, the start-up",
     "ui": "open MLflow's UI on the embedded store",

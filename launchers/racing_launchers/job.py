@@ -28,6 +28,7 @@ from racing.files import is_inside, read_json, write_atomic, write_json
 from racing.runs.directory import MOST_DOCUMENT, RunDirectory
 from racing.training.observer import TrainingObserver
 
+WRITTEN_THERE = ("started.json", "exit.json", "value.json", "result.json", "runs.txt")  # by the side that does the job
 VARIABLE = "RACING_JOB"  # in the environment of the process that does a job: its folder
 
 

@@ -229,7 +229,7 @@ def write_down(
         tags = {"racing.sweep": sweep.name, "racing.job": str(planned.number)}
         tags |= {"mlflow.runName": label} if label else {}
         spec = {"number": planned.number, "overrides": planned.overrides, "label": label, "tags": tags}
-        spec["computes"] = computed(planned.payload)
+        spec |= {"computes": computed(planned.payload), "first_attempt": job.folder.attempts + 1}
         if decisions[planned.number] == Decision.NEW:
             job.folder.forget()
         write_payload(job.folder, planned.payload)

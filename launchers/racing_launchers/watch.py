@@ -22,14 +22,14 @@ class SweepWatcher:
     def __init__(self, sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepRun) -> None:
         """sweep_run: of the sweep, begun."""
         self.sweep, self.backend, self.jobs, self.sweep_run = sweep, backend, list(jobs), sweep_run
-        self.resubmits_left = dict.fromkeys((job.number for job in jobs), backend.max_resubmits)
-        self.unfinished = [job for job in jobs if job.ended is None]
+        # Also those that have ended while nobody watched, and may go on.
+        self.unfinished = [job for job in jobs if job.ended is None or self._may_go_on(job)]
         self.infos: Mapping[int, JobInfo] = {}
         self._lost_since: dict[int, float] = {}  # number -> time.monotonic() when it was first LOST, without a result
 
     def poll(self) -> None:
         """See once how far every job is that has not ended."""
-        self.infos = self.backend.poll(self.sweep, self.unfinished)
+        self.infos = self.backend.poll(self.sweep, [job for job in self.unfinished if job.ended is None])
         for job in list(self.unfinished):
             self.backend.fetch_results(self.sweep, job)
             if job.ended is None and self.infos[job.number].state == JobState.LOST:
@@ -54,13 +54,17 @@ class SweepWatcher:
         self._lost_since.pop(job.number, None)
         error = job.folder.result.get("error")
         self.sweep_run.event("job ended", job=job.number, attempt=job.folder.attempts, status=job.ended, error=error)
-        may_go_on = job.ended in (JobStatus.LOST, JobStatus.STOPPED) and not job.cancel_requested
-        if may_go_on and self.resubmits_left[job.number] > 0:
-            self.resubmits_left[job.number] -= 1
+        if self._may_go_on(job):
             self.sweep.require_ours()
             self.backend.submit(self.sweep, [job])
             self.sweep_run.event("job resubmitted", job=job.number, attempt=job.folder.attempts)
             self.unfinished.append(job)
+
+    def _may_go_on(self, job: Job) -> bool:
+        """Whether it is submitted again: its machine was lost or taken away, and launcher.max_resubmits allows that."""
+        lost = job.ended in (JobStatus.LOST, JobStatus.STOPPED) and not job.cancel_requested
+        first = int(job.folder.spec.get("first_attempt", job.folder.attempts))  # since the command that launched it
+        return lost and job.folder.attempts - first < self.backend.max_resubmits
 
     def cancel(self) -> None:
         """Ask all that have not ended to stop."""

@@ -91,7 +91,7 @@ def gpu() -> Finding:
 
 def launchers() -> Iterator[Finding]:
     """Where jobs could run: the choices of conf/launcher."""
-    known = {"local": local_jobs, "slurm": slurm_jobs, "modal": modal_jobs}
+    known = {"local": local_jobs, "slurm": slurm_jobs, "modal": modal_jobs, "aws_spot": aws_jobs}
     for name in choices("launcher"):
         yield known[name]() if name in known else Finding(f"launcher={name}", True, f"conf/launcher/{name}.yaml")
 
@@ -114,6 +114,16 @@ def modal_jobs() -> Finding:
         return Finding("launcher=modal", False, "no package modal", "pip install modal, then: modal setup")
     token = "MODAL_TOKEN_ID" in os.environ or Path("~/.modal.toml").expanduser().exists()
     return Finding("launcher=modal", token, "token found" if token else "no token", "modal setup")
+
+
+def aws_jobs() -> Finding:
+    """Jobs are spot instances of AWS; whether the account has what they need, `racing cloud doctor` tells."""
+    if importlib.util.find_spec("boto3") is None:
+        return Finding("launcher=aws_spot", False, "no package boto3", "pip install 'racing[aws]'")
+    names = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
+    files = ("~/.aws/credentials", "~/.aws/config")
+    there = any(name in os.environ for name in names) or any(Path(file).expanduser().exists() for file in files)
+    return Finding("launcher=aws_spot", there, "credentials found" if there else "no credentials", "aws configure")
 
 
 def places(outputs: Path) -> Iterator[Finding]:

@@ -47,9 +47,14 @@ class FileLock:
             return "another process"
 
     @property
+    def ours(self) -> bool:
+        """Whether this object has taken the lock."""
+        return self._fd is not None
+
+    @property
     def held(self) -> bool:
         """Whether anybody has the lock now."""
-        if self._fd is not None:
+        if self.ours:
             return True
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)

@@ -47,6 +47,9 @@ class Act:
     def who(self) -> str:
         return str(JobFolder.current().path)
 
+    def told(self) -> str | None:
+        return os.environ.get("TOLD_TO_JOBS")
+
     def fail(self) -> None:
         raise RuntimeError("the engine\nis broken")
 

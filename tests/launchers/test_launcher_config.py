@@ -51,7 +51,7 @@ def test_another_hydra_of_this_process_is_left_alone():
     ("choice", "override", "text"),
     [
         ("lokal", "n_jobs=1", "unknown choice launcher=lokal; did you mean local?"),
-        ("_base", "wait=true", "unknown choice launcher=_base; choose one of: local, modal, slurm"),
+        ("_base", "wait=true", "unknown choice launcher=_base; choose one of: aws_spot, local, modal, slurm"),
         ("local", "njobs=1", "unknown key launcher.njobs of launcher=local; did you mean n_jobs?"),
         ("local", "poll=1", "unknown key launcher.poll of launcher=local; it is called launcher.poll_interval_s now"),
         ("slurm", "time_min=1", "it is called launcher.timeout_min now"),

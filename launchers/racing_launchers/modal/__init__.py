@@ -3,8 +3,7 @@
 backend.py   submits, polls, cancels, fetches results
 app.py       what is sent: the image, the function and what it is given
 worker.py    what a container does
-sync.py      files from the Modal volume to the outputs folder
-volume.py    files on a Modal volume;  tracks.py: tracks on one
+volume.py    files on a Modal volume;  needs.py: what jobs need there
 gpus.py      names and prices
 service.py   an app that is deployed: training on a web request
 """

@@ -16,20 +16,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from racing.config import SEARCH_PATH, parse_override, plain
+from racing.config import parse_override, plain
 from racing.errors import InputError, require, require_number
 from racing.files import quoted_paths
-from racing.renamed_keys import key_of
 from racing.runs.directory import find_run
 from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
 from racing_launchers.modal.app import ResourceRequest, check_parts, describe, make_app
 from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, normalize
-from racing_launchers.modal.needs import check_needs, extra_packages
-from racing_launchers.modal.sync import fetch_job, fetch_log
-from racing_launchers.modal.tracks import files_of_config, required
+from racing_launchers.modal.needs import check_needs
 from racing_launchers.modal.volume import Volume, answered, brief, library
-from racing_launchers.modal.worker import RemoteJobSpec, usage_of
+from racing_launchers.modal.worker import RemoteJobSpec
 from racing_launchers.payload import CommandJob, HydraJob
+from racing_launchers.remote.needs import extra_packages, needs_own_files
+from racing_launchers.remote.sync import fetch_job, fetch_log
+from racing_launchers.remote.tracks import files_of_config, required
+from racing_launchers.remote.usage import usage_of
 from racing_launchers.sweep import CANCEL_FILE, Job, Sweep
 from racing_launchers.worker import payload_content, read_payload
 
@@ -262,14 +263,6 @@ class ModalBackend(Backend):
                 hours += seconds / 3600
                 cost += seconds * prices.second(str(used["gpu"]), self.resources.cpu, self.resources.memory)
         return {"cost_usd": round(cost, 6), "container_hours": round(hours, 6)}
-
-
-def needs_own_files(config: Mapping[str, Any]) -> bool:
-    """Whether a job composes further runs where it runs, from folders that are on the user's machine alone."""
-    teacher = (config.get("algo") or {}).get("teacher")
-    further = config.get("phases") or config.get("tuning") or (teacher is not None and not isinstance(teacher, str))
-    given = config["hydra"].overrides.hydra if "hydra" in config else []
-    return bool(further) and any(key_of(override) == SEARCH_PATH for override in given)
 
 
 def check_values(values: Mapping[str, Any]) -> None:

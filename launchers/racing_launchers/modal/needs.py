@@ -12,18 +12,13 @@ from typing import Any
 
 from racing.errors import InputError, require
 from racing.files import is_there
-from racing.policies import DRIVER
-from racing.renamed_keys import key_of
 from racing.runs.directory import RUNS, find_run
 from racing.runs.paths import IN_RUN
-from racing.tracking.sinks.configured import wanted_sinks
-from racing_launchers.backend import is_loopback
-from racing_launchers.modal.app import ResourceRequest, passed_on, pinned
+from racing_launchers.modal.app import ResourceRequest, passed_on
 from racing_launchers.modal.volume import Volume
+from racing_launchers.remote.needs import RUN_ID, is_reached, runs_of_jobs
 
-KEYS = ("init_from", "algo.teacher")  # that name a run
 _STEP = re.compile(r"(?P<run>.+)@(?P<what>policy|\d+)")  # see racing.policies.init_from
-_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Place:
@@ -56,33 +51,9 @@ def check_needs(
 
         rule = f"tuning.storage={storage} is a file, which containers do not share; leave it null, or write {MODAL}NAME"
         require(str(storage).startswith(MODAL), rule)
-    for key, spec, outputs, tracked in [*_of_jobs(jobs), *_of_commands(commands)]:
+    for key, spec, outputs, tracked in [*runs_of_jobs(jobs), *_of_commands(commands)]:
         reached = tracked or "MLFLOW_TRACKING_URI" in {**resources.env, **passed_on(resources.env_passthrough)}
         _require_run(key, spec, outputs, Place(resources, volume()), tracked=reached)
-
-
-def extra_packages(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What racing needs for the settings of these jobs beside what it always needs, in the versions of this machine."""
-    sinks = {sink for config in jobs for sink in wanted_sinks(config.get("tracking") or {})}
-    return sorted({package for sink in sinks for package in pinned(f"racing[{sink}]")} - {*pinned("racing")})
-
-
-def _of_jobs(jobs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, Path, bool]]:
-    """Key, run, outputs folder, whether MLflow is asked for runs that are not there; of trainings."""
-    for config in jobs:
-        if "paths" not in config:
-            continue
-        outputs = Path(str(config["paths"]["outputs"]))
-        reached = _is_reached((config.get("tracking") or {}).get("uri"))
-        teacher, phases = (config.get("algo") or {}).get("teacher"), config.get("phases") or {}
-        own = [config.get("init_from"), teacher]
-        found = [(key, spec) for key, spec in zip(KEYS, own, strict=True) if isinstance(spec, str)]
-        lists = [teacher, *(phases.values() if isinstance(phases, Mapping) else [])]
-        for texts in (texts for texts in lists if texts is not None and not isinstance(texts, str)):
-            parts = [(key_of(str(text)), str(text).partition("=")[2].strip("'\"")) for text in texts]
-            found += [(key, spec) for key, spec in parts if key in KEYS and spec != "null" and spec[:1] != "["]
-        runs = [(key, spec) for key, spec in found if (key, spec) != ("algo.teacher", DRIVER)]
-        yield from ((key, spec, outputs, reached) for key, spec in runs)
 
 
 def _of_commands(commands: Sequence[Sequence[str]]) -> Iterator[tuple[str, str, Path, bool]]:
@@ -96,7 +67,7 @@ def _of_commands(commands: Sequence[Sequence[str]]) -> Iterator[tuple[str, str, 
 def _require_run(key: str, spec: str, outputs: Path, place: Place, *, tracked: bool) -> None:
     """Raise InputError unless a container finds the run `spec`: on the volume, or where `tracked` in MLflow."""
     there, base = f"modal://{place.name}", spec.partition("#")[0]
-    if base.startswith("models:/") or _RUN_ID.fullmatch(base):
+    if base.startswith("models:/") or RUN_ID.fullmatch(base):
         remedy = "set MLFLOW_TRACKING_URI to one that it reaches, or name a run that is on the volume"
         require(tracked, f"{key}={spec} is asked of MLflow, which a container does not reach; {remedy}")
         return
@@ -121,15 +92,10 @@ def _require_run(key: str, spec: str, outputs: Path, place: Place, *, tracked: b
         require(bool(files), f"{key}=latest: no run is on {there}; train one there, or name one of MLflow")
         return
     wanted = str(IN_RUN.checkpoint(int(step["what"]))) if step and step["what"] != "policy" else str(IN_RUN.export)
-    sent = tracked and (run is None or _is_reached(run.mlflow.get("uri")))
+    sent = tracked and (run is None or is_reached(run.mlflow.get("uri")))
     if sent or any(path.startswith(f"{RUNS}/{name}/{wanted}/") for path in files):
         return
     require(run is not None, f"{key}={spec} is neither here nor on {there}; racing runs artifacts --from {there}")
     assert run is not None
     bring = f"modal volume put {place.name} {run.path} {RUNS}/{name}"
     raise InputError(f"{key}={spec} lies on this machine only, a container does not see it; bring it there: {bring}")
-
-
-def _is_reached(uri: Any) -> bool:
-    """Whether a container reaches that MLflow store."""
-    return str(uri).startswith(("http://", "https://")) and not is_loopback(str(uri))

@@ -10,27 +10,18 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
 from racing.files import atomic_path, is_inside
+from racing_launchers.remote.files import RemoteFile
 
 SCHEME = "modal://"
 CONNECT_TIMEOUT = 5.0  # [s] for the server to take a connection; Modal's own client tries for a minute
 CHECK_AGAIN = 60.0  # [s] after which the connection is checked again
 _reached: dict[str, float] = {}  # address -> when it took a connection
 INSTALL = "pip install 'modal>=1.6,<1.7'"
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """path: from the volume's root. size [bytes]. changed: [s] since 1970, whole."""
-
-    path: str
-    size: int
-    changed: int
 
 
 def volume_name(address: str) -> str:
@@ -51,6 +42,11 @@ class Volume:
             options = {"create_if_missing": True, "version": 2} if create else {}
             self._volume = modal.Volume.from_name(name, environment_name=environment, **options)
             self._volume.hydrate()
+
+    @property
+    def address(self) -> str:
+        """See RemoteFiles."""
+        return f"{SCHEME}{self.name}"
 
     def files(self, folder: str = "", *, recursive: bool = True) -> list[RemoteFile]:
         """Every file below a folder, or that file; none where there is no such thing."""

@@ -8,7 +8,6 @@ raises is no reason for that; it is returned.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -24,7 +23,6 @@ from typing import Any
 
 CACHE = Path(tempfile.gettempdir()) / "racing-cache"
 os.environ.setdefault("RACING_CACHE", str(CACHE))  # before the simulator is imported: a container's home is forgotten
-WRITTEN_HERE = ("started.json", "exit.json", "value.json", "result.json", "runs.txt")  # in a job's folder
 
 
 @dataclass
@@ -35,7 +33,7 @@ class RemoteJobSpec:
     payload: see racing_launchers.worker.payload_content.
     job: job.json.
     volume: name of the one that is mounted at runs_path.
-    tracks: see racing_launchers.modal.tracks.required.
+    tracks: see racing_launchers.remote.tracks.required.
     gpus: the GPUs that it may get.
     commit_every: [s]
     keep_runs, keep_log: runs.txt and log.txt of an earlier attempt, which are there, belong to the job.
@@ -113,13 +111,14 @@ class Container:
     def _prepare(self) -> None:
         """Make the job's folder this attempt's: nobody may take what an earlier one left for it."""
         from racing.files import read_json, write_json
+        from racing_launchers.job import WRITTEN_THERE
         from racing_launchers.modal.gpus import gpu_here
 
         path = self.folder.path
         path.mkdir(parents=True, exist_ok=True)
         if read_json(path / "attempt.json").get("call") != self.call:
             kept = {"runs.txt": self.spec.keep_runs, "log.txt": self.spec.keep_log}
-            for name in {*WRITTEN_HERE, *kept}:
+            for name in {*WRITTEN_THERE, *kept}:
                 if not kept.get(name):
                     (path / name).unlink(missing_ok=True)
             (path / "attempt.json").unlink(missing_ok=True)
@@ -210,7 +209,7 @@ class ContainerPayload:
 
     def call(self, job: Path) -> Any:
         """See Payload."""
-        from racing_launchers.modal.tracks import provide
+        from racing_launchers.remote.tracks import provide
 
         spec, sweep = self.container.spec, self.container.sweep
         if spec.tracks_path:
@@ -320,12 +319,3 @@ def save_kernels(runs: Path) -> None:
     there.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(there, sync=False) as part, tarfile.open(part, "w") as archive:
         archive.add(here, ".")
-
-
-def usage_of(folder: Path) -> list[Mapping[str, Any]]:
-    """What the containers of a job have used, from its folder."""
-    found = []
-    for path in sorted((folder / "usage").glob("*.json")):
-        with contextlib.suppress(ValueError):
-            found.append(json.loads(path.read_text()))
-    return found

@@ -27,6 +27,7 @@ examples:
   racing runs fetch run=RUN_ID path=export to=.   from MLflow to this machine; without path= all of it
   racing runs artifacts --from modal://VOLUME     what lies on a volume of Modal; with RUN only that
   racing runs fetch RUN --from modal://VOLUME     the same for copying; path= alone names any file or folder there
+  racing runs fetch RUN --from s3://BUCKET        the same for jobs on AWS; s3://BUCKET/runs/SWEEP/N is one job's place
   racing runs sync latest                         upload what MLflow lacks to the store that the run was made with
   racing runs sync all tracking.uri=http://HOST:5000
   racing runs prune run=latest keep_last=1        delete checkpoints; dry=true only says which
@@ -72,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def on_volume(options: Mapping[str, Any], outputs: Path, *, as_json: bool) -> int:
-    """Show or fetch the files of runs on a volume of Modal; returns the exit code."""
+    """Show or fetch the files of runs where jobs have left them; returns the exit code."""
     from racing.commands.runs import remote
 
     address, run, path = options["from"], options["run"] if options["chosen"] else None, options["path"]

@@ -1,4 +1,4 @@
-"""Files of runs where they lie on a volume of Modal: `racing runs artifacts | fetch from=modal://<volume>`."""
+"""Files of runs where jobs have left them: `racing runs artifacts | fetch from=modal://VOLUME | s3://BUCKET`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from racing.errors import require
 from racing.files import merge
 from racing.runs.directory import RUNS
 from racing.tracking.fetch import staging
-from racing_launchers.modal.volume import RemoteFile, Volume, volume_name
+from racing_launchers.remote.addresses import open_runs
+from racing_launchers.remote.files import RemoteFile, RemoteFiles
 
 
 def artifacts(address: str, run: str | None, path: str | None, *, as_json: bool = False) -> int:
-    """Print the files of a run on the volume, or below a path of it, or all; with their sizes."""
-    volume = Volume(volume_name(address))
+    """Print the files of a run there, or below a path of it, or all; with their sizes."""
+    volume = open_runs(address)
     place, files = find(volume, run, path)
     if as_json:
         print(json.dumps([{"path": file.path, "size": file.size} for file in files], indent=2))
@@ -27,8 +28,8 @@ def artifacts(address: str, run: str | None, path: str | None, *, as_json: bool 
 
 
 def fetch(address: str, run: str | None, path: str | None, to: str | None, outputs: Path) -> int:
-    """Copy files from the volume to this machine, whole or not at all; prints where they are."""
-    volume = Volume(volume_name(address))
+    """Copy files from there to this machine, whole or not at all; prints where they are."""
+    volume = open_runs(address)
     place, files = find(volume, run, path)
     require(place != "", f"name what to fetch from {address}: run=RUN or path=PATH; racing runs artifacts lists it")
     folder = Path(to) if to else outputs / "fetched" / volume.name
@@ -45,10 +46,10 @@ def fetch(address: str, run: str | None, path: str | None, to: str | None, outpu
     return 0
 
 
-def find(volume: Volume, run: str | None, path: str | None) -> tuple[str, list[RemoteFile]]:
-    """Find what is meant: a place on the volume, and the files there. Raises InputError if there are none.
+def find(volume: RemoteFiles, run: str | None, path: str | None) -> tuple[str, list[RemoteFile]]:
+    """Find what is meant: a place there, and its files. Raises InputError if there are none.
 
-    run: its name, the beginning of it, or `latest`; path: inside it, or of the volume where no run is said.
+    run: its name, the beginning of it, or `latest`; path: inside it, or of all where no run is said.
     """
     place = (path or "").strip("/")
     if run is not None:
@@ -57,16 +58,14 @@ def find(volume: Volume, run: str | None, path: str | None) -> tuple[str, list[R
         if run == "latest" and found:
             names = [newest(volume)]
         known = ", ".join(found) or "none"
-        require(
-            len(names) == 1, f"run {run!r} must be one of those on modal://{volume.name}: {known}; give its full name"
-        )
+        require(len(names) == 1, f"run {run!r} must be one of those on {volume.address}: {known}; give its full name")
         place = f"{RUNS}/{names[0]}/{place}".rstrip("/")
     files = volume.files(place)
-    require(bool(files) or not place, f"{place} is not on modal://{volume.name}; racing runs artifacts lists what is")
+    require(bool(files) or not place, f"{place} is not on {volume.address}; racing runs artifacts lists what is")
     return place, files
 
 
-def newest(volume: Volume) -> str:
+def newest(volume: RemoteFiles) -> str:
     """Find the run whose files were changed last."""
     inside = [file for file in volume.files(RUNS) if len(Path(file.path).parts) > 2]
     return Path(max(inside, key=lambda file: file.changed).path).parts[1]

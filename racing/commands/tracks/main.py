@@ -103,7 +103,7 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
 def _add_inspecting(verbs: Any) -> None:
     """Add the actions that only read tracks."""
-    verb = verbs.add_parser("list", help="list the tracks that NAME can be, or those of a Modal volume")
+    verb = verbs.add_parser("list", help="list the tracks that NAME can be, or those on Modal or S3")
     verb.add_argument("--laps", action="store_true", help="add the reference lap of every vehicle in conf/vehicle")
     _add_volume(verb, required=False)
     verb.set_defaults(run=list_tracks)
@@ -171,13 +171,13 @@ def _add_writing(verbs: Any) -> None:
 
 
 def _add_remote(verbs: Any) -> None:
-    """Add the actions that copy tracks to and from a Modal volume."""
-    verb = verbs.add_parser("push", help="upload tracks to a Modal volume, for jobs that run there")
+    """Add the actions that copy tracks to and from Modal or S3."""
+    verb = verbs.add_parser("push", help="upload tracks to Modal or S3, for jobs that run there")
     verb.add_argument("names", metavar="NAME", nargs="+")
     verb.add_argument("--name", help="name of the track there; default from the file")
     _add_volume(verb)
     verb.set_defaults(run=push_tracks)
-    verb = verbs.add_parser("pull", help="download tracks from a Modal volume; without NAME all of them")
+    verb = verbs.add_parser("pull", help="download tracks from Modal or S3; without NAME all of them")
     verb.add_argument("names", metavar="NAME", nargs="*")
     verb.add_argument("--out", type=Path, default=Path("tracks"), help="folder for <name>/; default ./tracks")
     verb.add_argument("--force", action="store_true", help="replace a track of that name")
@@ -186,7 +186,7 @@ def _add_remote(verbs: Any) -> None:
 
 
 def _add_volume(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    text = "Modal volume, modal://VOLUME"
+    text = "modal://VOLUME, or s3://BUCKET/FOLDER"
     parser.add_argument("--to", "--from", dest="volume", metavar="ADDRESS", required=required, help=text)
 
 
@@ -236,7 +236,7 @@ def _load(name: str, options: argparse.Namespace) -> Track:
 
 
 def list_tracks(options: argparse.Namespace) -> int:
-    """Print a table of the shipped and imported tracks, or of those on a Modal volume."""
+    """Print a table of the shipped and imported tracks, or of those on Modal or S3."""
     if options.volume:
         return _list_remote(options.volume)
     from rich.console import Console
@@ -365,30 +365,30 @@ def export_track(options: argparse.Namespace) -> int:
 
 
 def _list_remote(address: str) -> int:
-    from racing_launchers.modal.tracks import read_manifest
-    from racing_launchers.modal.volume import Volume, volume_name
+    from racing_launchers.remote.addresses import open_tracks
+    from racing_launchers.remote.tracks import read_manifest
 
-    for name, files in sorted(read_manifest(Volume(volume_name(address))).items()):
+    for name, files in sorted(read_manifest(open_tracks(address)).items()):
         print(f"{name:<20} {', '.join(f'{file} {sha256[:12]}' for file, sha256 in sorted(files.items()))}")
     return 0
 
 
 def push_tracks(options: argparse.Namespace) -> int:
-    """Upload tracks to a Modal volume, which is created if missing."""
-    from racing_launchers.modal.tracks import push
-    from racing_launchers.modal.volume import Volume, volume_name
+    """Upload tracks to Modal or S3; a volume of Modal is created if missing."""
+    from racing_launchers.remote.addresses import open_tracks
+    from racing_launchers.remote.tracks import push
 
-    volume = Volume(volume_name(options.volume), create=True)
+    volume = open_tracks(options.volume, create=True)
     for name, done in push(volume, options.names, options.name).items():
-        print(f"{name}: {done}, modal://{volume.name}/{name}")
+        print(f"{name}: {done}, {volume.address}/{name}")
     return 0
 
 
 def pull_tracks(options: argparse.Namespace) -> int:
-    """Download tracks from a Modal volume."""
-    from racing_launchers.modal.tracks import pull
-    from racing_launchers.modal.volume import Volume, volume_name
+    """Download tracks from Modal or S3."""
+    from racing_launchers.remote.addresses import open_tracks
+    from racing_launchers.remote.tracks import pull
 
-    for path in pull(Volume(volume_name(options.volume)), options.names, options.out, force=options.force):
+    for path in pull(open_tracks(options.volume), options.names, options.out, force=options.force):
         print(path)
     return 0

@@ -13,7 +13,7 @@ from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.provenance import version
 from racing_launchers.backend import launcher_config, make_backend
 from racing_launchers.modal import needs, service
-from racing_launchers.modal.needs import extra_packages
+from racing_launchers.remote.needs import extra_packages
 from tests.launchers.modal_box import Box
 
 SMALL = [

@@ -12,9 +12,9 @@ from racing.errors import InputError
 from racing.files import write_json
 from racing.runs.checkpoints import Checkpoints
 from racing_launchers.job import JobFolder
-from racing_launchers.modal.sync import fetch_job
 from racing_launchers.modal.volume import Volume, volume_name
 from racing_launchers.modal.worker import set_aside_ahead
+from racing_launchers.remote.sync import fetch_job
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.modal_box import Box
 

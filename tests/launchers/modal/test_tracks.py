@@ -10,8 +10,8 @@ import pytest
 from racing.cli import main
 from racing.errors import InputError
 from racing.tracks.catalog import load_track, shipped
-from racing_launchers.modal.tracks import files_of_config, hashes, provide, read_manifest, required
 from racing_launchers.modal.volume import Volume
+from racing_launchers.remote.tracks import files_of_config, hashes, provide, read_manifest, required
 from tests.launchers.modal_box import Box
 
 TO = ["--to", "modal://racing-tracks"]
@@ -65,7 +65,7 @@ def test_pushed_listed_pulled(here: Path, box: Box, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["push", "oval2", "--to", "s3://tracks"], "must be modal://VOLUME"),
+        (["push", "oval2", "--to", "tracks"], "'tracks' must be modal://VOLUME or s3://BUCKET/FOLDER"),
         (["push", "nowhere", *TO], "track 'nowhere' is neither a known track nor a file"),
         (["push", "oval2", "maps/table.csv", "--name", "x", *TO], "--name is for one track"),
         (["push", "oval2", "--name", "../x", *TO], "--name '../x' must be letters"),

@@ -1,4 +1,4 @@
-"""Files of a sweep from the runs volume to the outputs folder: what is new, whole files only, as often as one likes."""
+"""Files of a sweep from the disk of its jobs to the outputs folder: what is new, whole files only, at any time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from racing.errors import require
 from racing.files import merge, move_aside
 from racing.runs.directory import RunDirectory
 from racing.runs.paths import IN_RUN
-from racing_launchers.modal.volume import RemoteFile, Volume
-from racing_launchers.modal.worker import WRITTEN_HERE
+from racing_launchers.job import WRITTEN_THERE
+from racing_launchers.remote.files import RemoteFile, RemoteFiles
 from racing_launchers.sweep import Job, Sweep
 
 JOURNAL = IN_RUN.journal.name
@@ -22,7 +22,7 @@ OURS = (IN_RUN.mlflow.name, IN_RUN.cursor.name)  # of whoever uploads a run to M
 SETTLED = 5  # [s] after which a file on the volume cannot change unnoticed
 
 
-def fetch_job(volume: Volume, sweep: Sweep, job: Job, *, last: bool) -> None:
+def fetch_job(volume: RemoteFiles, sweep: Sweep, job: Job, *, last: bool) -> None:
     """Copy what the job has written, and its runs; `last`: all of it, else what shows how far it is.
 
     Nothing is shortened, and nothing of another job's, or of an earlier attempt's, is taken for this one's.
@@ -33,7 +33,7 @@ def fetch_job(volume: Volume, sweep: Sweep, job: Job, *, last: bool) -> None:
     attempt = json.loads(volume.read(f"{there}/attempt.json") or b"{}") if "attempt.json" in files else {}
     if call is None or attempt.get("call") != call:
         return  # its container has not begun
-    live = (*WRITTEN_HERE, "log.txt")
+    live = (*WRITTEN_THERE, "log.txt")
     for name, file in files.items():
         if name != "result.json" and (name in live or name.startswith("usage/") or (last and _wanted(name))):
             _fetch_file(volume, file, here / name)
@@ -45,14 +45,14 @@ def fetch_job(volume: Volume, sweep: Sweep, job: Job, *, last: bool) -> None:
         _fetch_file(volume, files["result.json"], here / "result.json")
 
 
-def fetch_log(volume: Volume, sweep: Sweep, job: Job) -> None:
+def fetch_log(volume: RemoteFiles, sweep: Sweep, job: Job) -> None:
     """Copy a job's log so far."""
     for file in volume.files(f"sweeps/{sweep.name}/jobs/{job.number}/log.txt"):
         _fetch_file(volume, file, job.folder.log)
 
 
 def _wanted(name: str) -> bool:
-    return name not in (*WRITTEN_HERE, "job.json", "job.pkl", "attempt.json", "cancel") and not hidden(name)
+    return name not in (*WRITTEN_THERE, "job.json", "job.pkl", "attempt.json", "cancel") and not hidden(name)
 
 
 def hidden(name: str) -> bool:
@@ -61,7 +61,7 @@ def hidden(name: str) -> bool:
     return any(part.startswith(".") and part != ".hydra" for part in parts) or name.endswith(".lock")
 
 
-def _fetch_run(volume: Volume, sweep: Sweep, run: str, *, last: bool) -> None:
+def _fetch_run(volume: RemoteFiles, sweep: Sweep, run: str, *, last: bool) -> None:
     """A run directory: while it goes on its journal, and what the journal names; at the end everything.
 
     The journal is read first and put in place last, and only as far as the files that it names are there: who reads
@@ -84,7 +84,7 @@ def _fetch_run(volume: Volume, sweep: Sweep, run: str, *, last: bool) -> None:
             _put(part, here / JOURNAL, new)
 
 
-def _new_lines(volume: Volume, run: str, part: Path, here: Path) -> bytes:
+def _new_lines(volume: RemoteFiles, run: str, part: Path, here: Path) -> bytes:
     """Fetch the journal to `part`; returns what it has beyond ours. Ours only grows.
 
     One that has another beginning is that of another run: ours is moved aside first.
@@ -97,7 +97,7 @@ def _new_lines(volume: Volume, run: str, part: Path, here: Path) -> bytes:
     if now.startswith(known):
         return now[len(known) :]
     if not known.startswith(now[: now.rfind(b"\n") + 1]):
-        rule = f"{here} is in use here, and on modal://{volume.name} there is another run of that name"
+        rule = f"{here} is in use here, and on {volume.address} there is another run of that name"
         require(not RunDirectory(here).in_use, f"{rule}; wait for it, or give one of them another name=")
         move_aside(here)
         return now
@@ -139,7 +139,7 @@ def artifacts_of(lines: bytes) -> list[str]:
     return found
 
 
-def _fetch_sweep(volume: Volume, sweep: Sweep) -> None:
+def _fetch_sweep(volume: RemoteFiles, sweep: Sweep) -> None:
     """What jobs have written into the sweep's folder outside their own, such as those of another program."""
     root = f"sweeps/{sweep.name}"
     ours = ("sweep.json", JOURNAL, *OURS)
@@ -149,7 +149,7 @@ def _fetch_sweep(volume: Volume, sweep: Sweep) -> None:
             _fetch_file(volume, file, sweep.path / name)
 
 
-def _fetch_file(volume: Volume, file: RemoteFile, place: Path) -> None:
+def _fetch_file(volume: RemoteFiles, file: RemoteFile, place: Path) -> None:
     """Copy a file unless it is here."""
     if not _same(file, place):
         volume.fetch(file, place)

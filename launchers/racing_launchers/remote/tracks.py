@@ -1,4 +1,4 @@
-"""Tracks on a Modal volume: `racing tracks push | pull | list --to modal://<volume>`, and what jobs need there.
+"""Tracks on another disk: `racing tracks push | pull | list --to ADDRESS`, and what jobs need there.
 
     <name>/              the files of a track, as they lie beside each other here
     manifest.json        name -> file -> sha256, of all of them
@@ -17,7 +17,7 @@ from typing import Any
 
 from racing.errors import InputError, require
 from racing.files import atomic_path, is_file_name
-from racing_launchers.modal.volume import RemoteFile, Volume
+from racing_launchers.remote.files import RemoteFile, RemoteFiles, WritableFiles
 
 MANIFEST = "manifest.json"
 Files = dict[str, str]  # file name -> sha256
@@ -55,17 +55,17 @@ def name_of(path: Path) -> str:
     return path.stem.removesuffix("_map") or path.stem
 
 
-def read_manifest(volume: Volume) -> dict[str, Files]:
+def read_manifest(volume: RemoteFiles) -> dict[str, Files]:
     """The tracks of a volume. Raises InputError if its manifest was damaged."""
     text = volume.read(MANIFEST)
     try:
         found = json.loads(text) if text else {}
         return {str(name): {str(k): str(v) for k, v in files.items()} for name, files in found.items()}
     except (ValueError, AttributeError) as error:
-        raise InputError(f"{MANIFEST} of modal://{volume.name} was damaged ({error}); push the tracks again") from error
+        raise InputError(f"{MANIFEST} of {volume.address} was damaged ({error}); push the tracks again") from error
 
 
-def push(volume: Volume, specs: Sequence[str], name: str | None = None) -> dict[str, str]:
+def push(volume: WritableFiles, specs: Sequence[str], name: str | None = None) -> dict[str, str]:
     """Bring tracks, names or paths, to a volume; returns what was done to each, by name. name: for a single one.
 
     Raises InputError for a track that cannot be raced on, before anything is sent.
@@ -96,14 +96,14 @@ def push(volume: Volume, specs: Sequence[str], name: str | None = None) -> dict[
     return done
 
 
-def pull(volume: Volume, names: Sequence[str], out: Path, *, force: bool = False) -> list[Path]:
+def pull(volume: RemoteFiles, names: Sequence[str], out: Path, *, force: bool = False) -> list[Path]:
     """Copy tracks to folders below `out`, each whole or not at all; all of them if none is named. Raises InputError."""
     manifest = read_manifest(volume)
     placed = []
     for name in names or sorted(manifest):
         known = ", ".join(sorted(manifest)) or "none"
-        require(name in manifest, f"track {name!r} is not on modal://{volume.name}; it has {known}")
-        require(is_file_name(name), f"track {name!r} on modal://{volume.name} is no file name; push it again")
+        require(name in manifest, f"track {name!r} is not on {volume.address}; it has {known}")
+        require(is_file_name(name), f"track {name!r} on {volume.address} is no file name; push it again")
         target = out / name
         same = target.is_dir() and hashes(file for file in target.iterdir() if file.is_file()) == manifest[name]
         require(same or force or not target.exists(), f"{target} is there already; choose another --out, or --force")
@@ -115,12 +115,12 @@ def pull(volume: Volume, names: Sequence[str], out: Path, *, force: bool = False
     return placed
 
 
-def _fetch(volume: Volume, name: str, files: Files, folder: Path) -> None:
+def _fetch(volume: RemoteFiles, name: str, files: Files, folder: Path) -> None:
     for file, sha256 in files.items():
-        require(Path(file).name == file, f"{file!r} of modal://{volume.name} is no file name; push {name} again")
+        require(Path(file).name == file, f"{file!r} of {volume.address} is no file name; push {name} again")
         here = volume.fetch(RemoteFile(f"{name}/{file}", 0, 0), folder / file)
         whole = here and hashes([folder / file])[file] == sha256
-        require(whole, f"{name}/{file} on modal://{volume.name} is not what was pushed; push {name} again")
+        require(whole, f"{name}/{file} on {volume.address} is not what was pushed; push {name} again")
 
 
 def files_of_config(config: Mapping[str, Any]) -> list[str]:
@@ -133,7 +133,7 @@ def files_of_config(config: Mapping[str, Any]) -> list[str]:
     return [str(spec) for spec in several if str(spec) not in shipped()]
 
 
-def required(specs: Sequence[str], volume: Volume) -> dict[str, dict[str, Any]]:
+def required(specs: Sequence[str], volume: RemoteFiles) -> dict[str, dict[str, Any]]:
     """What a job must find on the volume: spec -> its name and files there, and the file that stands for it here.
 
     Raises InputError if a track is missing there, or is not the same.
@@ -148,11 +148,11 @@ def required(specs: Sequence[str], volume: Volume) -> dict[str, dict[str, Any]]:
         same = [name for name, files in manifest.items() if files == here]
         own = name_of(path)
         name = own if own in same or not same else same[0]
-        push_it = f"racing tracks push {spec} --to modal://{volume.name}"
-        require(bool(same) or own in manifest, f"track {spec!r} is not on modal://{volume.name}; {push_it}")
+        push_it = f"racing tracks push {spec} --to {volume.address}"
+        require(bool(same) or own in manifest, f"track {spec!r} is not on {volume.address}; {push_it}")
         if not same:
             differ = [file for file in here if manifest[own].get(file) != here[file]] or sorted(manifest[own])
-            raise InputError(f"track {spec!r} differs on modal://{volume.name} in {', '.join(differ)}; {push_it}")
+            raise InputError(f"track {spec!r} differs on {volume.address} in {', '.join(differ)}; {push_it}")
         home = Path("tracks") / spec if spec in available() else Path(spec)
         home = home if home.is_dir() else home.parent
         found[spec] = {"name": name, "files": here, "home": str(home)}

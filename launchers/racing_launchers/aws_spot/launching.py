@@ -1,0 +1,278 @@
+"""Brings an attempt to the bucket, and asks AWS for its instance: again and again, where there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from racing.config import plain
+from racing.files import read_json
+from racing_launchers.aws_spot.account import identity
+from racing_launchers.aws_spot.account.bucket import partition_of
+from racing_launchers.aws_spot.account.client import Aws, answered, code_of
+from racing_launchers.aws_spot.account.fleet import (
+    CALL,
+    JOB,
+    PROJECT,
+    SWEEP,
+    FleetRequest,
+    Lack,
+    Launched,
+    Refusal,
+    launch,
+    pause,
+)
+from racing_launchers.aws_spot.account.objects import BucketFiles, Objects
+from racing_launchers.aws_spot.account.prices import Prices, listed_prices, live_prices
+from racing_launchers.aws_spot.account.stack import Stack, read_stack
+from racing_launchers.aws_spot.code import archive
+from racing_launchers.aws_spot.instance.user_data import encoded, user_data
+from racing_launchers.aws_spot.launches import Launches
+from racing_launchers.aws_spot.place import Place
+from racing_launchers.aws_spot.spec import Spec
+from racing_launchers.backend import begin_attempt
+from racing_launchers.job import JobStatus
+from racing_launchers.payload import HydraJob
+from racing_launchers.remote.needs import extra_packages
+from racing_launchers.remote.tracks import files_of_config, required
+from racing_launchers.sweep import Job, Sweep
+from racing_launchers.worker import payload_content, read_payload
+
+TRACKS = "tracks"  # folder of the bucket: racing tracks push ... --to s3://BUCKET/tracks
+FLEET = "fleet"  # fleet.json: when the next try is, and why the last one was in vain
+ALIVE = ("pending", "running")
+
+
+class Launching:
+    """The account, as the settings of a launcher name it."""
+
+    def __init__(self, settings: Mapping[str, Any], launcher: str) -> None:
+        """settings: conf/launcher/aws_spot.yaml, checked; AWS is not asked. launcher: its name."""
+        self.settings, self.launcher = settings, launcher
+        self.timeout_s = 60.0 * settings["timeout_min"]
+
+    @cached_property
+    def aws(self) -> Aws:
+        """The account."""
+        return Aws(self.settings["region"], self.settings["profile"])
+
+    @cached_property
+    def stack(self) -> Stack:
+        """What `racing cloud up` has made."""
+        return read_stack(self.aws, self.settings["stack"])
+
+    @cached_property
+    def objects(self) -> Objects:
+        """The bucket."""
+        return Objects(self.aws.client("s3"), self.stack.bucket)
+
+    @cached_property
+    def prices(self) -> Prices:
+        """Today's, as far as AWS tells them."""
+        return live_prices(self.aws.client("ec2"), self.settings["instance_types"], listed_prices())
+
+    @property
+    def subnets(self) -> Sequence[str]:
+        """Where instances may be."""
+        return tuple(self.settings["subnets"] or self.stack.subnets)
+
+    def dry_run(self) -> None:
+        """Show AWS the request, which says whether this user may make it. Raises InputError where not."""
+        from botocore.exceptions import ClientError
+
+        request = self._request("0" * 16, f"{self.stack.name}-none", "", {PROJECT: self.stack.name}, on_demand=False)
+        with answered("create_fleet"):
+            try:
+                self.aws.client("ec2").create_fleet(**request.arguments(dry_run=True))
+            except ClientError as error:
+                if code_of(error) != "DryRunOperation":
+                    raise
+
+    def write_attempts(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
+        """Bring to the bucket what the next attempts at jobs shall do, and note them."""
+        payloads = [read_payload(job.folder) for job in jobs]  # jobs may be submitted again by another process
+        more = extra_packages([payload.config for payload in payloads if isinstance(payload, HydraJob)])
+        content, digest = archive([*self.settings["packages"], *more])
+        code = f"code/{digest}.tar.gz"
+        if not any(file.path == code for file in self.objects.list(code)):
+            self.objects.write(code, content)
+        for job in jobs:
+            self._write_attempt(sweep, job, {"code": code, "code_sha256": digest})
+
+    def _write_attempt(self, sweep: Sweep, job: Job, code: Mapping[str, str]) -> None:
+        """Bring to the bucket what the next attempt shall do, and note it."""
+        number, call = job.folder.attempts + 1, secrets.token_hex(8)
+        before = job.folder.attempt.get("handle", {}).get("place")
+        again = number > int(job.folder.spec.get("first_attempt", number))
+        goes_on = before and (again or job.folder.runs)  # else nothing that an earlier attempt has left counts
+        name = before if goes_on else f"{sweep.name}-{secrets.token_hex(4)}/{job.number}"
+        place = Place(self.objects, name)
+        place.make()
+        self.objects.remove(place.cancel_key)
+        payload = payload_content(job.folder)
+        tracks = self.tracks_there(track_specs(job))
+        spec = Spec(
+            sweep=sweep.name,
+            number=job.number,
+            attempt=number,
+            call=call,
+            place=name,
+            job=job.folder.spec,
+            payload=f"code/{name}/{number}.pkl",
+            payload_sha256=hashlib.sha256(payload).hexdigest(),
+            tracks=tracks,
+            tracks_folder=TRACKS if tracks else "",
+            timeout_s=self.timeout_s,
+            upload_every_s=self.settings["upload_every"],
+            leave_on_rebalance=self.settings["leave_on_rebalance"],
+            env={str(key): str(value) for key, value in self.settings["env"].items()},
+            secrets={str(key): str(value) for key, value in self.settings["secrets"].items()},
+        )
+        key = f"code/{name}/{number}.json"
+        self.objects.write(spec.payload, payload)
+        self.objects.write(key, spec.text())
+        about = {"spec": key, "spec_sha256": hashlib.sha256(spec.text()).hexdigest(), "tracks": bool(tracks), **code}
+        begin_attempt(job, self.launcher, {"call": call, "place": name, **about})
+
+    def tracks_there(self, specs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What must be in the bucket. Raises InputError if it is not."""
+        return required(list(dict.fromkeys(specs)), BucketFiles(self.objects, TRACKS)) if specs else {}
+
+    def launch(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
+        """Ask for the instances of jobs that have none and whose time has come, as far as limits allow."""
+        waiting = [job for job in jobs if job.ended is None and Launches(job).current is None]
+        ready = [job for job in waiting if not job.cancel_requested and self._next_try(job) <= time.time()]
+        if not ready:
+            return
+        cost, most = self.settings["max_cost"], self.settings["max_instances"] or len(sweep.jobs)
+        free = most - sum(1 for job in sweep.jobs if (one := Launches(job).current) and one["ended"] is None)
+        for job in ready[: max(0, free)]:
+            spent = sum(Launches(one).cost() for one in sweep.jobs)
+            if cost is not None and spent >= cost:
+                rule = f"launcher.max_cost={cost:g} USD is reached, the sweep has cost {spent:.2f}"
+                job.end(JobStatus.REFUSED, f"{rule}; raise it and run the same command")
+                continue
+            refusal = self._launch_one(sweep, job)
+            if refusal is not None and refusal.lack is not Lack.PROPAGATION:
+                break  # what one is refused the next will be, too
+
+    def _next_try(self, job: Job) -> float:
+        return float(self.tried(job).get("next", 0.0))
+
+    def tried(self, job: Job) -> dict[str, Any]:
+        """What is known of the tries to get an instance for the last attempt."""
+        found = read_json(job.folder.path / f"{FLEET}.json")
+        return found if found.get("attempt") == job.folder.attempts else {}
+
+    def _launch_one(self, sweep: Sweep, job: Job) -> Refusal | None:
+        """Ask for an instance; returns why there is none."""
+        handle, number = job.folder.attempt["handle"], job.folder.attempts
+        tries = int(self.tried(job).get("tries", 0)) + 1
+        script = user_data(
+            setup=self.settings["setup"],
+            timeout_s=self.timeout_s,
+            bucket=self.stack.bucket,
+            region=self.aws.region,
+            boot_log=f"runs/{handle['place']}/boot-{number}.log",
+            **{key: handle[key] for key in ("spec", "spec_sha256", "code", "code_sha256")},
+        )
+        tags = {PROJECT: self.stack.name, SWEEP: sweep.name, JOB: str(job.number), CALL: handle["call"]}
+        tags["Name"] = f"racing {sweep.name} {job.number}"
+        if self.tried(job):  # whoever asked before may have died before it noted the answer
+            found = self._find(handle["call"])
+            if found is not None:
+                self._note(job, found)
+                return None
+        job.folder.write(FLEET, number, {"tries": tries, "next": 0.0, "why": "an instance is asked for"})
+        profile = self._role(handle["place"], tracks=bool(handle.get("tracks")))
+        wanted = self._request(f"{handle['call']}-{tries}", profile, encoded(script), tags, on_demand=False)
+        answer = launch(self.aws.client("ec2"), wanted)
+        if isinstance(answer, Refusal) and self.settings["on_demand"] and answer.lack in (Lack.CAPACITY, Lack.QUOTA):
+            wanted = self._request(f"{handle['call']}-{tries}", profile, encoded(script), tags, on_demand=True)
+            answer = launch(self.aws.client("ec2"), wanted)
+        if isinstance(answer, Launched):
+            self._note(job, answer)
+            return None
+        wait = pause(answer.lack, tries)
+        job.folder.write(FLEET, number, {"tries": tries, "next": time.time() + wait, "why": answer.why})
+        return answer
+
+    def _request(
+        self, token: str, profile: str, script: str, tags: Mapping[str, str], *, on_demand: bool
+    ) -> FleetRequest:
+        return FleetRequest(
+            template=self.stack.template,
+            version=self.stack.version,
+            types=self.settings["instance_types"],
+            subnets=self.subnets,
+            profile=profile,
+            user_data=script,
+            token=token,
+            tags=tags,
+            image=self.settings["image"],
+            on_demand=on_demand,
+        )
+
+    def _role(self, place: str, *, tracks: bool) -> str:
+        """Make the job's own role; returns the name of its profile."""
+        policy = identity.job_policy(
+            self.stack.bucket,
+            place,
+            TRACKS if tracks else "",
+            self.settings["secrets"],
+            partition=partition_of(self.aws),
+            region=self.aws.region,
+            account=self.aws.account,
+        )
+        name = identity.role_name(self.stack.name, place)
+        iam = self.aws.client("iam")
+        return identity.make_role(iam, name, policy, boundary=self.stack.boundary, stack=self.stack.name)
+
+    def _note(self, job: Job, launched: Launched) -> None:
+        """Note the instance that a job has got."""
+        zone = self._zones.get(launched.subnet, "")
+        Launches(job).add(
+            instance=launched.instance,
+            type=launched.type,
+            zone=zone,
+            lifecycle=launched.lifecycle,
+            price=self.prices.hour(launched.type, zone, launched.lifecycle),
+            attempt=job.folder.attempts,
+        )
+
+    @cached_property
+    def _zones(self) -> dict[str, str]:
+        """Subnet -> its availability zone."""
+        with answered("the subnets"):
+            found = self.aws.client("ec2").describe_subnets(SubnetIds=list(self.subnets))["Subnets"]
+        return {one["SubnetId"]: one["AvailabilityZone"] for one in found}
+
+    def _find(self, call: str) -> Launched | None:
+        """The instance that was started for an attempt, whoever did it."""
+        filters = [
+            {"Name": f"tag:{CALL}", "Values": [call]},
+            {"Name": "instance-state-name", "Values": [*ALIVE, "shutting-down", "stopping", "stopped"]},
+        ]
+        for one in self.instances(Filters=filters):
+            lifecycle = "spot" if one.get("InstanceLifecycle") == "spot" else "on-demand"
+            return Launched(one["InstanceId"], one["InstanceType"], one.get("SubnetId", ""), lifecycle)
+        return None
+
+    def instances(self, **which: Any) -> Iterable[Mapping[str, Any]]:
+        """What AWS says of instances. which: of describe_instances."""
+        with answered("the instances"):
+            for page in self.aws.client("ec2").get_paginator("describe_instances").paginate(**which):
+                for reservation in page["Reservations"]:
+                    yield from reservation["Instances"]
+
+
+def track_specs(job: Job) -> list[str]:
+    """The tracks of a job that do not travel with the code, as its configuration names them."""
+    payload = read_payload(job.folder)
+    if isinstance(payload, HydraJob) and "track" in payload.config:
+        return files_of_config({"track": plain(payload.config.track)})
+    return []

@@ -1,0 +1,1 @@
+"""`racing cloud`."""

@@ -1,0 +1,211 @@
+"""The machine under the instances: boots what moto has launched, gives notices, cuts the power."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from racing.sim.kernels.kernel import cache_directory
+from tests.launchers.aws_spot.instances.metadata import Service
+from tests.support.fork_client import RealPopen
+
+HERE = Path(__file__).parent
+OWN = ("/opt", "/etc/racing", "/etc/systemd/system", "/var/log")  # folders that each instance has for itself
+BLINKERS = """
+import os, sys
+# The checkout is installed where the tests run: an instance has its own copy of the code only.
+sys.path[:] = [
+    path for path in sys.path
+    if path == "/opt/racing/code" or not os.path.isfile(f"{path}/racing/__init__.py")
+    and not os.path.isdir(f"{path}/racing_launchers")
+]
+"""
+UV = """#!/bin/bash
+# The packages of an instance are those of the tests: nothing is downloaded.
+set -e
+echo "$@" >>{folder}/uv.log
+if [ "$1" = venv ]; then
+  place="${{@: -1}}"
+  mkdir -p "$place/bin"
+  start='#!/bin/sh\\nexport PYTHONPATH="$PYTHONPATH:%s"\\nexec %s "$@"\\n'
+  printf "$start" {folder}/blinkers {python} >"$place/bin/python"
+  chmod +x "$place/bin/python"
+else
+  cp "${{@: -1}}" {folder}/requirements.txt
+fi
+"""
+SHUTDOWN = """#!/bin/bash
+[ "$1" = -h ]
+if [ "$2" = now ]; then touch {folder}/off; else echo "$2" >{folder}/dead-man; fi
+"""
+
+
+@dataclass
+class Machine:
+    """An instance that runs. ending: why it ended; '' while it runs."""
+
+    id: str
+    folder: Path
+    metadata: Service
+    process: subprocess.Popen[bytes]
+    tags: dict[str, str]
+    ending: str = ""
+
+    @property
+    def console(self) -> str:
+        return (self.folder / "console.log").read_text(errors="replace")
+
+    @property
+    def root(self) -> Path:
+        """/opt/racing inside."""
+        return self.folder / "opt" / "racing"
+
+
+class Host:
+    """A context manager: while it is entered, instances of moto that have user data run."""
+
+    def __init__(self, ec2: Any, url: str, folder: Path) -> None:
+        self.ec2, self.url, self.folder = ec2, url, folder
+        self.machines: dict[str, Machine] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.problem: BaseException | None = None
+
+    def __enter__(self) -> Host:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._ended.set()
+        self._thread.join()
+        for machine in self.machines.values():
+            self._kill(machine)
+            machine.metadata.close()
+        if self.problem is not None:
+            raise self.problem
+
+    @property
+    def alive(self) -> list[Machine]:
+        return [machine for machine in self.machines.values() if not machine.ending]
+
+    def cut_power(self, machine: Machine) -> None:
+        """Nobody is told."""
+        machine.ending = "power cut"
+        self._kill(machine)
+        self.ec2.terminate_instances(InstanceIds=[machine.id])
+
+    def _serve(self) -> None:
+        try:
+            while not self._ended.wait(0.2):
+                for machine in self.alive:
+                    if machine.process.poll() is not None:
+                        machine.ending = "off" if (machine.folder / "off").exists() else "crashed"
+                        self.ec2.terminate_instances(InstanceIds=[machine.id])  # the template says so
+                filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+                for reservation in self.ec2.describe_instances(Filters=filters)["Reservations"]:
+                    for instance in reservation["Instances"]:
+                        if instance["InstanceId"] not in self.machines:
+                            self._boot(instance)
+        except BaseException as error:
+            self.problem = error
+
+    def _boot(self, instance: dict[str, Any]) -> None:
+        id = instance["InstanceId"]
+        asked = self.ec2.describe_instance_attribute(InstanceId=id, Attribute="userData")
+        folder = self.folder / id
+        tools = folder / "bin"
+        tools.mkdir(parents=True)
+        (folder / "user_data").write_bytes(base64.b64decode(asked["UserData"]["Value"]))
+        for name in OWN:
+            (folder / name.strip("/")).mkdir(parents=True, exist_ok=True)
+        if cache_directory().is_dir():  # an image whose kernels are compiled
+            shutil.copytree(cache_directory(), folder / "opt/racing/cache" / cache_directory().name)
+        (folder / "blinkers").mkdir()
+        (folder / "blinkers/sitecustomize.py").write_text(BLINKERS)
+        systemctl = f'#!/bin/sh\nexec {sys.executable} -I {HERE / "systemd.py"} {folder} "$@"\n'
+        scripts = {"systemctl": systemctl, "uv": UV.format(folder=folder, python=sys.executable)}
+        for name, text in (scripts | {"shutdown": SHUTDOWN.format(folder=folder)}).items():
+            (tools / name).write_text(text)
+            (tools / name).chmod(0o755)
+        metadata = Service(folder / "imds.sock", id, instance["InstanceType"], "role-of-the-job")
+        _forward(folder / "aws.sock", self.url)
+        script = [
+            f"mkdir -p {name} && mount --bind {shlex.quote(str(folder / name.strip('/')))} {name}" for name in OWN
+        ]
+        script.append(f"exec {sys.executable} -I {HERE / 'inside.py'} {shlex.quote(str(folder))}")
+        environment = {
+            "PATH": f"{tools}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "OMP_NUM_THREADS": "1",
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:9000",
+        }
+        with (folder / "console.log").open("ab") as log:
+            process = RealPopen(
+                ["unshare", "-m", "-p", "-n", "--fork", "--mount-proc", "--kill-child", "sh", "-ec", "\n".join(script)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+            )
+        tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
+        self.machines[id] = Machine(id, folder, metadata, process, tags)
+
+    def _kill(self, machine: Machine) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(machine.process.pid, signal.SIGKILL)
+        machine.process.wait()
+
+
+def _forward(path: Path, url: str) -> None:
+    """What comes to a Unix socket goes to moto, and back."""
+    port = int(url.rpartition(":")[2])
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen(64)
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        while True:
+            inner, _ = listening.accept()
+            outer = socket.create_connection(("127.0.0.1", port))
+            for pair in ((inner, outer), (outer, inner)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def hindrance() -> str:
+    """Why instances cannot run here, with the remedy; '' if they can."""
+    if not shutil.which("unshare") or not shutil.which("mount"):
+        return "needs unshare and mount (apt-get install util-linux mount)"
+    done = subprocess.run(["unshare", "-m", "-p", "-n", "--fork", "true"], capture_output=True, text=True)
+    return f"needs the right to make namespaces ({done.stderr.strip()})" if done.returncode else ""
+
+
+def wait(condition: Any, what: str, seconds: float = 120.0) -> None:
+    """Until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.1)
