@@ -27,7 +27,7 @@ PICTURE = Path(__file__).resolve().parent / "img" / "architecture.svg"
 class Room:
     """A folder or module. text: first line of its docstring. lines: of code; parts: those of the folders in it.
 
-    files: its modules under "", those of the folders in it under their names.
+    files: its modules under "", those of the folders in it under their names; of folders in those as FOLDER/MODULE.
     """
 
     name: str
@@ -48,9 +48,9 @@ def read_rooms() -> dict[str, Room]:
         source = path.read_text()
         lines = len(source.splitlines())
         here.lines += lines
-        folder, _, file = module.removeprefix(name).strip(".").rpartition(".")
-        if path.name == "__init__.py":
-            folder, file = file, ""
+        inside = module.removeprefix(name).strip(".").split(".")
+        folders, file = (inside, "") if path.name == "__init__.py" else (inside[:-1], inside[-1])
+        folder, file = "".join(folders[:1]), "/".join([*folders[1:], file]) if file else ""
         if folder:
             here.parts[folder] += lines
         if file:

@@ -7,17 +7,19 @@ the next one, which resumes (launcher.max_resubmits): from this shell or from an
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from racing.errors import InputError
 from racing.files import read_json
 from racing_launchers.aws_spot.account import identity
 from racing_launchers.aws_spot.account.client import answered
 from racing_launchers.aws_spot.checks import check_account, refuse_what_cannot_be
 from racing_launchers.aws_spot.launches import Launches
 from racing_launchers.aws_spot.launching import ALIVE, Launching
-from racing_launchers.aws_spot.place import Place, Snapshot
+from racing_launchers.aws_spot.place import Snapshot
 from racing_launchers.aws_spot.settings import KEYS, check_values
 from racing_launchers.backend import Backend, JobInfo, JobState
 from racing_launchers.job import JobStatus
@@ -41,6 +43,7 @@ class AwsSpotBackend(Backend):
         super().__init__(**keys)
         check_values(self.settings)
         self.cloud = Launching(self.settings, self.name)
+        self._away = False  # AWS did not answer the last poll
         self._seen: dict[int, str] = {}  # job -> ETag of the commit that was fetched last
 
     # before anything is submitted
@@ -99,7 +102,20 @@ class AwsSpotBackend(Backend):
     # looking after them
 
     def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
-        """See Backend. Who holds the sweep's lock also asks for the instances that jobs still wait for."""
+        """See Backend. Who holds the sweep's lock also asks for the instances that jobs still wait for.
+
+        While AWS does not answer, or takes the credentials no longer, jobs are believed to be where they were.
+        """
+        try:
+            infos = self._poll(sweep, jobs)
+            self._away = False
+        except InputError as error:
+            self._away = True
+            where = {job.number: JobState.RUNNING if job.folder.started else JobState.PENDING for job in jobs}
+            infos = {number: JobInfo(state, f"unknown: {error}") for number, state in where.items()}
+        return infos
+
+    def _poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
         if sweep.lock.ours and not self.dry_run:
             self.cloud.launch(sweep, jobs)
         current = {job.number: Launches(job).current for job in jobs}
@@ -140,10 +156,10 @@ class AwsSpotBackend(Backend):
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend. An instance that does not heed it is ended when asked again some minutes later."""
         for job in jobs:
-            handle, launched = job.folder.attempt.get("handle", {}), Launches(job).current
-            if "place" not in handle:
+            place, launched = self.cloud.place_of(job), Launches(job).current
+            if place is None:
                 continue
-            self.cloud.objects.write(Place(self.cloud.objects, handle["place"]).cancel_key, b"")
+            place.objects.write(place.cancel_key, b"")
             asked = read_json(job.folder.path / "cancel_requested.json")
             first = float(asked["at"]) if asked.get("attempt") == job.folder.attempts else time.time()
             job.folder.write("cancel_requested", job.folder.attempts, {"at": first})
@@ -153,13 +169,13 @@ class AwsSpotBackend(Backend):
 
     def fetch_results(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
         """See Backend."""
-        name = job.folder.attempt.get("handle", {}).get("place")
-        if not name:
+        place = self.cloud.place_of(job)
+        if place is None or (self._away and not last):
             return
-        found = Place(self.cloud.objects, name).latest()
+        found = place.latest()
         if found is None or (not last and self._seen.get(job.number) == found[1]):
             return
-        fetch_job(Snapshot(Place(self.cloud.objects, name), found[0]), sweep, job, last=last)
+        fetch_job(Snapshot(place, found[0]), sweep, job, last=last)
         self._seen[job.number] = found[1]
         if not (last and job.ended):
             return
@@ -167,7 +183,9 @@ class AwsSpotBackend(Backend):
         if launched is not None:  # it ends itself: nobody looks at it any more
             Launches(job).end(launched["instance"], "")
         if job.ended in (JobStatus.DONE, JobStatus.FAILED, JobStatus.REFUSED) or job.cancel_requested:  # for good
-            identity.remove_role(self.cloud.aws.client("iam"), identity.role_name(self.cloud.stack.name, name))
+            with contextlib.suppress(InputError):  # racing cloud down removes what is left
+                name = identity.role_name(self.settings["stack"], place.name)
+                identity.remove_role(self.cloud.aws.client("iam"), name)
 
     def log(self, sweep: Sweep, job: Job) -> Iterable[str]:
         """See Backend. Where the job has written nothing, what its instance said when it could not be set up."""
@@ -176,8 +194,8 @@ class AwsSpotBackend(Backend):
 
     def _boot_log(self, job: Job) -> list[str]:
         """What the instance of the last attempt said when it could not be set up."""
-        place = job.folder.attempt.get("handle", {}).get("place")
-        boot = self.cloud.objects.read(f"runs/{place}/boot-{job.folder.attempts}.log") if place else None
+        place = self.cloud.place_of(job)
+        boot = place.objects.read(place.key(f"boot-{job.folder.attempts}.log")) if place else None
         return boot.decode(errors="replace").splitlines() if boot else []
 
     def results(self, sweep: Sweep) -> dict[str, float]:

@@ -136,7 +136,12 @@ class Launching:
         self.objects.write(spec.payload, payload)
         self.objects.write(key, spec.text())
         about = {"spec": key, "spec_sha256": hashlib.sha256(spec.text()).hexdigest(), "tracks": bool(tracks), **code}
-        begin_attempt(job, self.launcher, {"call": call, "place": name, **about})
+        begin_attempt(job, self.launcher, {"call": call, "place": name, "bucket": self.stack.bucket, **about})
+
+    def place_of(self, job: Job) -> Place | None:
+        """Where the last attempt at a job works, also after the stack was removed; None before the first."""
+        handle = job.folder.attempt.get("handle", {})
+        return Place(Objects(self.aws.client("s3"), handle["bucket"]), handle["place"]) if "place" in handle else None
 
     def tracks_there(self, specs: Sequence[str]) -> dict[str, dict[str, Any]]:
         """What must be in the bucket. Raises InputError if it is not."""

@@ -41,9 +41,8 @@ def check_values(values: Mapping[str, Any]) -> None:
         require(fits, f"launcher.{key} must be a list of texts, got {values[key]!r}; write [a, b]")
     for key in TABLES:
         fits = isinstance(values[key], Mapping)
-        require(
-            fits, f"launcher.{key} must be keys and values; write +launcher.{key}.NAME=VALUE"
-        )  # it may hold a secret: not shown
+        rule = f"launcher.{key} must be keys and values"  # not what it is: that may hold a secret
+        require(fits, f"{rule}; write +launcher.{key}.NAME=VALUE")
     for key in ("region", "profile"):
         fits = values[key] is None or (isinstance(values[key], str) and values[key] != "")
         require(fits, f"launcher.{key} must be a name, got {values[key]!r}; null is that of the environment")

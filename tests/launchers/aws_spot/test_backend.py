@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,20 @@ def test_two_instances_never_write_one_job(host: Host, stack: str, client: Any, 
     assert place.latest()[0].instance == "i-0123456789abcdef0"  # type: ignore[index]
     log = (first.folder / "var/log/racing.log").read_text()
     assert "i-0123456789abcdef0 has the job now: this instance ends" in log
+
+
+def test_the_program_that_looks_after_the_job_dies(host: Host, stack: str, client: Any, tmp_path: Path):
+    """systemd starts it again, and what is on the disk, which is newer than the bucket, counts."""
+    _, (job,) = run(tmp_path, [Act("last", then="work")], "wait=false")
+    wait(lambda: begun(job, client, stack), "it has begun")
+    (machine,) = host.alive
+    worker = machine.pid_of("racing_launchers.aws_spot.instance.worker")
+    os.kill(worker, signal.SIGKILL)
+    assert jobs_verb(tmp_path, "collect", "wait=true") == 0
+    assert endings([job]) == ["DONE"]
+    assert (job.folder.attempts, len(host.machines)) == (1, 1)
+    assert (job.folder.path / "attempts.txt").read_text() == "last\nlast\n"
+    assert "left with -9" in (machine.folder / "console.log").read_text()
 
 
 def test_an_instance_that_cannot_be_set_up_is_not_paid_for_again_and_again(

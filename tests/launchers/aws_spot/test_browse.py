@@ -28,7 +28,7 @@ def runs(stack: str, client: Any, tmp_path: Path) -> str:
             os.utime(path, (1_700_000_000 + number, 1_700_000_000 + number))
         place = Place(objects, f"s-aa-bb/{number}")
         place.make()
-        Uploads(Writer(place, 1, f"i-{number}"), outputs).commit()
+        Uploads(Writer(place, 1, f"i-{number}"), outputs, {}).commit()
     objects.write("runs/s-aa-bb/0/runs/c-11111111/ghost", b"of an instance that was fenced")
     return stack
 

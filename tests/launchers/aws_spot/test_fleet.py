@@ -19,6 +19,7 @@ from racing_launchers.aws_spot.launches import Launches
 from racing_launchers.backend import JobState, make_backend
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.aws_spot.driving import run
+from tests.launchers.modal_box.server import free_ports
 from tests.launchers.payloads import Act, endings
 
 NO_CAPACITY = """<CreateFleetResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
@@ -216,6 +217,25 @@ def test_costs_are_those_of_all_instances_that_a_job_has_had(fleets: FleetServic
     assert launches.cost() == pytest.approx(0.5, abs=0.001)
     figures = make_backend(sweep.launcher).results(sweep)
     assert figures == {"cost_usd": pytest.approx(0.5, abs=0.001), "instance_hours": pytest.approx(1.0, abs=0.001)}
+
+
+def test_while_aws_does_not_answer_jobs_are_where_they_were(
+    fleets: FleetService, tmp_path: Path, aws: str, monkeypatch: pytest.MonkeyPatch
+):
+    sweep, jobs = submitted(tmp_path)
+    (port,) = free_ports(1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("racing_launchers.aws_spot.account.client.ATTEMPTS", 1)
+    backend = make_backend(sweep.launcher)
+    info = backend.poll(sweep, jobs)[0]
+    assert info.state == JobState.PENDING
+    assert info.detail.startswith("unknown: AWS cannot be reached for ")
+    backend.fetch_results(sweep, jobs[0])  # asks nobody
+    with pytest.raises(InputError, match="AWS cannot be reached"):
+        backend.cancel(sweep, jobs)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
+    backend = make_backend(sweep.launcher)
+    assert backend.poll(sweep, jobs)[0].detail.endswith("running")
 
 
 def test_an_instance_that_aws_took_before_the_job_began_is_no_failure(

@@ -90,16 +90,16 @@ def test_what_a_fenced_instance_still_writes_nobody_sees(place: Place, tmp_path:
     first = Writer(place, 1, "i-1")
     (tmp_path / "one").mkdir()
     (tmp_path / "one/journal.jsonl").write_text("first\n")
-    Uploads(first, tmp_path / "one").commit()
+    Uploads(first, tmp_path / "one", {}).commit()
     second = Writer(place, 2, "i-2")
     snapshot = place.snapshot()
     assert snapshot is not None
     snapshot.restore(tmp_path / "two")
     (tmp_path / "two/journal.jsonl").write_text("first\nsecond\n")
-    Uploads(second, tmp_path / "two").commit()
+    Uploads(second, tmp_path / "two", second.found.files).commit()
     (tmp_path / "one/journal.jsonl").write_text("first\nghost\n")
     with pytest.raises(Fenced):
-        Uploads(first, tmp_path / "one").commit()
+        Uploads(first, tmp_path / "one", {}).commit()
     now = place.snapshot()
     assert now is not None
     assert now.read("journal.jsonl") == b"first\nsecond\n"
@@ -115,7 +115,7 @@ def test_only_what_is_new_is_sent(place: Place, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "runs/r/journal.jsonl").write_text("1\n")
     (tmp_path / "runs/r/.part").write_text("half")
     (tmp_path / "runs/r/run.lock").write_text("me")
-    ours = Uploads(writer, tmp_path)
+    ours = Uploads(writer, tmp_path, {})
     ours.commit()
     assert sent == ["runs/r/config.yaml", "runs/r/journal.jsonl"]
     with (tmp_path / "runs/r/journal.jsonl").open("a") as file:
@@ -134,11 +134,11 @@ def test_restored_files_are_not_sent_again(place: Place, tmp_path: Path, monkeyp
     (tmp_path / "one").mkdir()
     (tmp_path / "one/a").write_text("1")
     (tmp_path / "one/log.txt").write_text("1\n")
-    Uploads(Writer(place, 1, "i-1"), tmp_path / "one").commit()
+    Uploads(Writer(place, 1, "i-1"), tmp_path / "one", {}).commit()
     writer = Writer(place, 2, "i-2")
     place.snapshot().restore(tmp_path / "two")  # type: ignore[union-attr]
     monkeypatch.setattr(Writer, "upload", lambda *_: pytest.fail("sent again"))
-    Uploads(writer, tmp_path / "two").commit()
+    Uploads(writer, tmp_path / "two", writer.found.files).commit()
 
 
 def test_an_instant_holds_whole_checkpoints_and_a_journal_no_older_than_they_are(
@@ -179,14 +179,14 @@ def test_a_file_too_large_for_one_request_is_named(place: Place, tmp_path: Path,
     monkeypatch.setattr(uploads, "LARGEST", 3)
     (tmp_path / "big").write_text("1234")
     with pytest.raises(InputError, match=r"big has 4 bytes, S3 takes 3 at once"):
-        Uploads(Writer(place, 1, "i-1"), tmp_path).commit()
+        Uploads(Writer(place, 1, "i-1"), tmp_path, {}).commit()
 
 
 def test_what_was_changed_in_the_bucket_is_refused(place: Place, tmp_path: Path, client: Any):
     """Where versions are not kept, another's write is noticed by the checksum."""
     client("s3").put_bucket_versioning(Bucket="bkt", VersioningConfiguration={"Status": "Suspended"})
     (tmp_path / "a").write_text("1")
-    Uploads(Writer(place, 1, "i-1"), tmp_path).commit()
+    Uploads(Writer(place, 1, "i-1"), tmp_path, {}).commit()
     client("s3").put_object(Bucket="bkt", Key=place.key("a"), Body=b"2")
     snapshot = place.snapshot()
     assert snapshot is not None

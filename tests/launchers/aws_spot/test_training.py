@@ -21,9 +21,9 @@ from tests.support.processes import points, run_of, state_bytes
 
 pytestmark = pytest.mark.slow
 
-TOTAL = 409_600  # half a minute: an instance looks for notices every five seconds
+TOTAL = 163_840  # ten seconds: an instance looks for notices every two
 PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=16", f"algo.total_timesteps={TOTAL}", "seed=1"]
-PPO += ["checkpoint.every=16384", "eval.every_steps=0"]
+PPO += ["checkpoint.every=8192", "eval.every_steps=0"]
 AWS = ["launcher=aws_spot", "launcher.poll_interval_s=0.5", "launcher.upload_every=0.3"]
 AWS += ["launcher.instance_types=[g5.xlarge,g4dn.xlarge]"]
 
@@ -61,11 +61,11 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
 
     def disturb() -> None:
         try:
-            wait(lambda: committed_steps(objects) > 16384, "it trains")
+            wait(lambda: committed_steps(objects) > 8192, "it trains")
             host.alive[0].metadata.notice()
             wait(lambda: len(host.machines) == 2, "another instance was launched")
             saved = committed_steps(objects)
-            wait(lambda: committed_steps(objects) > saved + 16384, "it goes on")
+            wait(lambda: committed_steps(objects) > saved + 8192, "it goes on")
             host.cut_power(host.alive[0])
         except BaseException as error:
             problems.append(error)

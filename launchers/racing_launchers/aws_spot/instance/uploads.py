@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,11 +31,11 @@ PIECE = 1 << 20  # [bytes]
 class Uploads:
     """Brings a folder to a job's place again and again: what is new of it."""
 
-    def __init__(self, writer: Writer, folder: Path) -> None:
-        """folder: the job's outputs, restored from `writer.found`."""
+    def __init__(self, writer: Writer, folder: Path, restored: Mapping[str, Entry]) -> None:
+        """folder: the job's outputs. restored: the files that were brought there from the bucket just now."""
         self.writer, self.folder = writer, folder
         self._sent: dict[str, tuple[tuple[int, ...], Entry]] = {}  # path -> what it was on the disk, its entry
-        for path, entry in writer.found.files.items():
+        for path, entry in restored.items():
             with contextlib.suppress(FileNotFoundError):
                 status = (folder / path).stat()
                 grows = Path(path).name in GROWING

@@ -14,7 +14,7 @@ from racing.errors import require
 
 TEMPLATE = Path(__file__).with_name("user_data.sh")
 LARGEST = 16 * 1024  # [bytes] that AWS takes, before base64
-UV = "0.9.18"  # the version that is installed where an image has none
+UV = "0.13.9"  # the version that is installed where an image has none
 SPARE = 15  # [min] beyond launcher.timeout_min after which the instance ends itself, whatever it does
 SAFE = re.compile(r"[A-Za-z0-9_./=-]*")
 

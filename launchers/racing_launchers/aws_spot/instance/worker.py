@@ -38,7 +38,7 @@ from racing_launchers.job import WRITTEN_THERE, JobFolder, JobStatus
 from racing_launchers.sweep import CANCEL_FILE
 
 FENCED = 3
-WATCH_EVERY = 5.0  # [s] between two looks at notices; AWS asks for that
+WATCH_EVERY = 2.0  # [s] between two looks at notices, of the two minutes that they leave
 UPLOAD_TIME = 35.0  # [s] before the instance is gone in which the last files are uploaded
 PATIENCE = 90.0  # [s] that a job has to save its state where nobody says how long there is
 TICK = 0.2  # [s]
@@ -78,8 +78,10 @@ class Worker:
             signal.signal(number, self._on_signal)
         try:
             writer = Writer(self.place, self.spec.attempt, self.instance)
-            Snapshot(self.place, writer.found).restore(self.outputs)
-            uploads = Uploads(writer, self.outputs)
+            again = writer.found.instance == self.instance and self.outputs.is_dir()
+            if not again:  # else we were started again, and this disk is newer than the bucket
+                Snapshot(self.place, writer.found).restore(self.outputs)
+            uploads = Uploads(writer, self.outputs, {} if again else writer.found.files)
             self._prepare()
             uploads.commit()
             threading.Thread(target=self._watch, daemon=True).start()

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from racing.sim.kernels.kernel import cache_directory
 from tests.launchers.aws_spot.instances.metadata import Service
 from tests.support.fork_client import RealPopen
@@ -67,10 +69,10 @@ class Machine:
     def console(self) -> str:
         return (self.folder / "console.log").read_text(errors="replace")
 
-    @property
-    def root(self) -> Path:
-        """/opt/racing inside."""
-        return self.folder / "opt" / "racing"
+    def pid_of(self, module: str) -> int:
+        """The process that runs a module inside, as this machine numbers it."""
+        inside = psutil.Process(self.process.pid).children(recursive=True)
+        return next(one.pid for one in inside if module in one.cmdline())
 
 
 class Host:

@@ -6,6 +6,7 @@ python systemd.py FOLDER daemon-reload | enable --now UNIT
 import configparser
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ def run(folder: str, name: str) -> None:
         print(f"systemd: {name} left with {code}", flush=True)
         hook = shlex.split(service["ExecStopPost"].lstrip("+"))
         subprocess.run(hook, env={**os.environ, **environment, "EXIT_STATUS": str(code)})
+        kill_the_rest()
         clean = code == 0 or code in {int(code) for code in service["SuccessExitStatus"].split()}
         if clean or code in prevented or service["Restart"] != "on-failure":
             return
@@ -49,6 +51,17 @@ def run(folder: str, name: str) -> None:
             subprocess.run(["shutdown", "-h", "now"])
             return
         time.sleep(min(0.5, float(service["RestartSec"])))
+
+
+def kill_the_rest() -> None:
+    """What else the unit has started ends with it."""
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:  # noqa: PTH123
+                if name.isdigit() and b"racing_launchers" in file.read():
+                    os.kill(int(name), signal.SIGKILL)
+        except OSError:
+            continue
 
 
 def main(folder: str, *arguments: str) -> None:
