@@ -161,7 +161,8 @@ def largest_difference(model: BaseAlgorithm, path: Path, observations: Any) -> f
 
     NaN if any action is.
     """
-    from racing.policies.loading import onnx_policy, onnx_session
+    from racing.onnx_files import onnx_session
+    from racing.policies.loading import onnx_policy
 
     policy, act = _on_cpu(model), onnx_policy(onnx_session(path))
     worst = []
