@@ -50,7 +50,7 @@ def read_rooms() -> dict[str, Room]:
         here.lines += lines
         folder, _, file = module.removeprefix(name).strip(".").rpartition(".")
         if path.name == "__init__.py":
-            folder, file = file, ""
+            folder, file = f"{folder}.{file}".strip("."), ""
         if folder:
             here.parts[folder] += lines
         if file:

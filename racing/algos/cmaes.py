@@ -291,6 +291,8 @@ def make_cmaes(
     require(isinstance(lr_adapt, bool), f"algo.lr_adapt must be true or false, got {lr_adapt!r}; choose one")
     of_races = f"algo.fitness={fitness} is of races, which algo=cmaes does not drive; use {', '.join(FITNESS)}"
     require(fitness not in OF_RACES, of_races)
+    of_laps = f"algo.fitness={fitness} is of laps, which this environment has none; use algo.fitness=return"
+    require(fitness == "return" or fitness not in FITNESS or env.drives_laps, of_laps)
     require(fitness in FITNESS, f"algo.fitness must be one of {', '.join(FITNESS)}, got {fitness!r}; choose one")
     diagonal = is_diagonal(covariance, count_weights(layer_sizes(env.observation_space, env.action_space, hidden)))
     require(not (diagonal and lr_adapt), "algo.lr_adapt needs the full covariance; use algo.covariance=full, or false")

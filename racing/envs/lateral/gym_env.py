@@ -39,14 +39,17 @@ class LateralEnv(TaskEnv):
         """
         require_render_mode(render_mode)
         super().__init__(make_task(env, races=1, first_race=first_race), STEP_S, render_mode)
+        self.task.keep_picture = render_mode is not None
 
     def _info(self, *, ended: bool) -> dict[str, Any]:
         """See TaskEnv."""
         return self.task.last_episode(0) if ended else {}
 
     def render(self) -> npt.NDArray[np.uint8] | None:
-        """Plan and how it is followed, (480, 480, 3) uint8."""
-        return self.task.render() if self.render_mode == "rgb_array" else None
+        """Plan and how it is followed, (480, 480, 3) uint8; after the last step of an episode still of that one."""
+        if self.render_mode != "rgb_array":
+            return None
+        return self.task.last_picture if self._ended else self.task.render()
 
 
 class LateralVectorEnv(TaskVectorEnv):

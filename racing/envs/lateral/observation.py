@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.envs.lateral.controllers import LEAST_GAIN, Controller
+from racing.envs.lateral.controllers import LEAST_GAIN, Controller, feed_forward
 from racing.envs.lateral.default_model import GAIN, GAIN_SPEED
-from racing.envs.lateral.rules import MOST_STEER
+from racing.envs.lateral.rules import CONTROL_START, MOST_STEER
 from racing.envs.lateral.world import LateralWorld
 from racing.sim.kernels.kernel import kernel
 
@@ -23,13 +23,26 @@ NAMES = (
     *(f"lataccel_{k}_ago" for k in OLDER),
     *(f"steer_{k}_ago" for k in OLDER),
 )
+LEAD = 3  # rows that steering is ahead of what it does
 BOUND = 10.0  # what lies beyond is clipped
 # Scales: [m/s^2] of lateral accelerations and of their changes, [m/s^2] of the integral's sum, and so on.
 CHANGE, INTEGRAL, STEER_CHANGE, SPEED, ACCELERATION = 4.0, 0.1, 4.0, 1 / 35.0, 1 / 3.0
 _AHEAD, _OLDER = np.array(AHEAD), np.array(OLDER)
 
 
-def observe(world: LateralWorld, pid: Controller, command: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def believed_steer(plans: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Commands (R, CONTROL_START) of the rows before a controller steers, as it takes them to be.
+
+    The challenge does not tell controllers what its log commanded. What holds the target of LEAD rows later is near it.
+    plans: (R, ROWS, 4), see racing.envs.lateral.routes.routes.Routes.
+    """
+    target, roll, speed, _ = np.moveaxis(plans[:, LEAD : LEAD + CONTROL_START], 2, 0)
+    return np.clip(feed_forward(target, roll, speed), -MOST_STEER, MOST_STEER)
+
+
+def observe(
+    world: LateralWorld, steer: npt.NDArray[Any], pid: Controller, command: npt.NDArray[Any]
+) -> npt.NDArray[np.float32]:
     """Observations (N, 46) at the world's present row t, where y is the lateral acceleration and u the steering so far.
 
     name                  value                                                        scaling
@@ -50,10 +63,11 @@ def observe(world: LateralWorld, pid: Controller, command: npt.NDArray[Any]) -> 
     lataccel_k_ago        y[t-k] - y[t-1]                                              m/s^2 * 4
     steer_k_ago           u[t-k] - u[t-1]                                              * 4
 
+    steer: (N, COST_END) u; before row CONTROL_START what `believed_steer` says.
     pid: the challenge's, updated for this row; command: (N,) what it says.
     """
     out = np.empty((world.num_cars, len(NAMES)), np.float32)
-    plans, steer, lataccel = world.routes.plans, world.steer, world.lataccel
+    plans, lataccel = world.routes.plans, world.lataccel
     fill(plans, world.chosen, steer, lataccel, world.now, pid.error, pid.integral, pid.change, command, out)
     return out
 

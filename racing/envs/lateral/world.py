@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from racing.envs.lateral.dynamics import Dynamics
 from racing.envs.lateral.kernels import draw_episodes, gather_inputs
-from racing.envs.lateral.routes import Routes, challenge_noise
+from racing.envs.lateral.routes.routes import Routes, challenge_noise
 from racing.envs.lateral.rules import (
     BINS,
     CONTEXT,
@@ -19,6 +19,7 @@ from racing.envs.lateral.rules import (
     COST_END,
     MOST_CHANGE,
     MOST_STEER,
+    STEP_S,
     STEPS,
     encode,
 )
@@ -54,7 +55,7 @@ class LateralWorld:
         """cars: N. first_car: number of the first car in a larger batch. threads: batches of CHUNK cars at a time."""
         self.routes, self.dynamics, self.fixed = routes, dynamics, fixed
         self._seed, self._first, self._distinct = seed, first_car, max(cars, 1)
-        self._first_car = first_car
+        self._first_car, self._threads = first_car, threads
         self.steer, self.lataccel = np.zeros((cars, COST_END)), np.zeros((cars, COST_END))
         self._tokens = np.zeros((cars, COST_END), np.int64)
         self.chosen, self.episode = np.zeros(cars, np.int64), np.full(cars, -1, np.int64)
@@ -68,6 +69,23 @@ class LateralWorld:
     def num_cars(self) -> int:
         """N."""
         return len(self.chosen)
+
+    @property
+    def step_dt(self) -> float:
+        """[s] of a step."""
+        return STEP_S
+
+    def again(self) -> LateralWorld:
+        """Another world with the same settings, whose cars have not begun."""
+        return LateralWorld(
+            self.routes,
+            self.dynamics,
+            cars=self.num_cars,
+            seed=self._seed,
+            first_car=self._first_car,
+            fixed=self.fixed,
+            threads=self._threads,
+        )
 
     @property
     def over(self) -> bool:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from racing.envs.lateral.routes import Routes
+from racing.envs.lateral.routes.routes import Routes
 from racing.envs.lateral.rules import CONTROL_START, ROWS
 
 HEADER = "t,vEgo,aEgo,roll,targetLateralAcceleration,steerCommand"

@@ -86,6 +86,21 @@ def test_the_trimmed_model_gives_the_same_bits_and_so_does_any_batch(default: Dy
             assert rows.tobytes() == expected.tobytes()
 
 
+def test_a_model_whose_rows_mix_later_is_not_trimmed(tmp_path: Path):
+    """It has a tensor of the name, but the last row of the output follows from all rows of it."""
+    model = onnx.load_from_string(default_model())
+    axes = onnx.numpy_helper.from_array(np.array([1], np.int64), "rows")
+    model.graph.initializer.append(axes)
+    off = next(k for k, node in enumerate(model.graph.node) if node.output[0] == "off")
+    mean = onnx.helper.make_node("ReduceSum", ["mu", "rows"], ["sum"], keepdims=1)
+    share = onnx.helper.make_node("Add", ["mu", "sum"], ["mixed"])
+    model.graph.node[off].input[1] = "mixed"
+    for node in (share, mean):
+        model.graph.node.insert(off, node)
+    onnx.save(model, tmp_path / "mixed.onnx")
+    assert not Dynamics(str(tmp_path / "mixed.onnx")).trimmed
+
+
 def test_a_model_of_the_users_own(make_model: Callable[..., Path]):
     mine = Dynamics(str(make_model()))
     assert (mine.name, mine.trimmed, len(mine.sha256)) == ("sums", False, 64)

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from racing.envs.lateral.generator import generate_routes
-from racing.envs.lateral.route_sets import GENERATED, PARTS, TEST, TRAINING, VALIDATION, route_set
-from racing.envs.lateral.routes import challenge_noise, read_route
+from racing.envs.lateral.routes.generator import generate_routes
+from racing.envs.lateral.routes.routes import challenge_noise, read_route
+from racing.envs.lateral.routes.sets import GENERATED, route_set
 from racing.envs.lateral.rules import ROWS
+from racing.envs.task import Part
 from racing.errors import InputError
 from tests.envs.lateral.conftest import HEADER, write_route
 
@@ -55,30 +56,30 @@ def test_bytes_that_are_no_table_are_refused(tmp_path: Path, content: bytes):
 
 
 def test_no_route_is_in_two_parts(folder: Path):
-    parts = {part: route_set(str(folder), part, count=600, holdout=2, seed=0).names for part in PARTS}
+    parts = {part: route_set(str(folder), part, count=600, holdout=2, seed=0).names for part in Part}
     assert {part: [Path(name).name for name in names] for part, names in parts.items()} == {
-        TRAINING: ["00000.csv"],
-        VALIDATION: ["00001.csv", "00002.csv"],
-        TEST: ["00003.csv", "00004.csv"],
+        Part.TRAINING: ["00000.csv"],
+        Part.VALIDATION: ["00001.csv", "00002.csv"],
+        Part.TEST: ["00003.csv", "00004.csv"],
     }
-    made = [route_set(GENERATED, part, count=3, holdout=2, seed=0) for part in PARTS]
+    made = [route_set(GENERATED, part, count=3, holdout=2, seed=0) for part in Part]
     assert [len(routes) for routes in made] == [3, 2, 2]
     assert len({plan.tobytes() for routes in made for plan in routes.plans}) == 7
 
 
 def test_folders_that_hold_too_little_are_refused(tmp_path: Path, folder: Path):
     with pytest.raises(InputError, match="holdout_routes=3 twice must leave some of the 5 files"):
-        route_set(str(folder), TRAINING, count=600, holdout=3, seed=0)
+        route_set(str(folder), Part.TRAINING, count=600, holdout=3, seed=0)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(InputError, match="there is no .csv in it"):
-        route_set(str(empty), TEST, count=1, holdout=1, seed=0)
+        route_set(str(empty), Part.TEST, count=1, holdout=1, seed=0)
     for other in (tmp_path / "nowhere", folder / "00000.csv", Path("a\0b")):
         with pytest.raises(InputError, match="routes must be generated or a folder"):
-            route_set(str(other), TEST, count=1, holdout=1, seed=0)
+            route_set(str(other), Part.TEST, count=1, holdout=1, seed=0)
     for wrong in ({"count": 0}, {"holdout": 0}, {"seed": -1}):
         with pytest.raises(InputError, match=next(iter(wrong))):
-            route_set(GENERATED, TEST, **{"count": 1, "holdout": 1, "seed": 0, **wrong})
+            route_set(GENERATED, Part.TEST, **{"count": 1, "holdout": 1, "seed": 0, **wrong})
 
 
 def test_a_generated_route_follows_from_its_number_and_the_seed():

@@ -14,7 +14,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 from racing.envs.lateral.observation import AHEAD, NAMES
 from racing.envs.lateral.task import LateralTask
-from racing.envs.task import DrivingTask
+from racing.envs.task import DrivingTask, Part
 from racing.envs.vec_env import RacingVecEnv
 from racing.errors import InputError
 
@@ -63,6 +63,7 @@ def test_the_observation_by_name():
     world, t = task.world, task.world.now
     assert t == 130
     plan, y, u = world.routes.plans[world.chosen], world.lataccel, world.steer
+    np.testing.assert_array_equal(u[:, :100], world.routes.steer[world.chosen])  # which no controller is told
     target, roll, speed, acceleration = plan[:, t].T
 
     def hold(row: int) -> np.ndarray:
@@ -93,6 +94,31 @@ def test_the_observation_by_name():
     for k, (name, values) in enumerate(expected.items()):
         wanted = np.clip(values, -2, 2) if name == "pid_steer" else values
         np.testing.assert_allclose(seen[:, k], wanted, atol=2e-6, err_msg=name)
+
+
+def test_what_the_log_commanded_is_not_told():
+    """Where a controller begins, it takes what holds the plan of three rows later for what was commanded."""
+    task = make(holdout_routes=2)
+    first, _ = task.reset()
+    plan = task.world.routes.plans[task.world.chosen]
+    gain = 1.75 * plan[:, 102, 2] ** 2 / (plan[:, 102, 2] ** 2 + 9)
+    believed = (plan[:, 102, 0] - plan[:, 102, 1]) / gain
+    np.testing.assert_allclose(first[:, NAMES.index("steer")], believed, rtol=1e-6)
+    assert np.abs(believed - task.world.steer[:, 99]).max() > 1e-4
+    task.step_batch(np.zeros((3, 1), np.float32))
+    np.testing.assert_allclose(task.world.steer[:, 100], believed)
+
+
+def test_the_driver_of_its_own_is_feed_forward_pid():
+    """Imitated to the letter, it drives as the controller does, where its commands change slowly enough."""
+    task = make(part=Part.TEST, action_scale=4.0)
+    drive = task.own_driver()
+    task.reset()
+    step = None
+    while step is None or not step.truncated.all():
+        step = task.step_batch(drive())
+    own = [task.last_episode(i)["total_cost"] for i in range(3)]
+    assert own == pytest.approx([row["total_cost"] for row in task.references()["feed_forward"]])
 
 
 def test_rewards_are_the_challenge_s_costs():
@@ -127,13 +153,14 @@ def test_the_last_observation_of_an_episode_is_its_own():
 @pytest.mark.parametrize("before", [0, 399, 400, 555])
 def test_state_continues_bit_for_bit(before: int):
     given = actions(900)
-    whole = RacingVecEnv(make(seed=1))
+    whole, other = RacingVecEnv(make(seed=1)), RacingVecEnv(make(seed=2))
+    drive, drive_other = (env.task.own_driver() for env in (whole, other))
     whole.reset()
     for action in given[:before]:
         whole.step_batch(action)
-    other = RacingVecEnv(make(seed=2))
     other.set_state(whole.get_state())
     for action in given[before:]:
+        assert drive().tobytes() == drive_other().tobytes()
         first, second = whole.step_batch(action), other.step_batch(action)
         assert first.observation.tobytes() == second.observation.tobytes()
         assert first.reward.tobytes() == second.reward.tobytes()
@@ -173,7 +200,7 @@ def test_routes_of_a_folder(folder: Path):
     task = make(routes=str(folder), holdout_routes=2)
     task.reset()
     assert task.world.routes.names == (str(folder / "00000.csv"),)
-    assert make(routes=str(folder), holdout_routes=2, part="test").world.fixed
+    assert make(routes=str(folder), holdout_routes=2, part=Part.TEST).world.fixed
 
 
 def test_gymnasium_and_stable_baselines_check_it():
@@ -212,3 +239,11 @@ def test_the_picture_shows_the_plan_and_what_became_of_it():
     blue = (after[..., 2] > 180) & (after[..., 0] < 60)
     assert 200 < blue.sum() < 4000
     assert not np.array_equal(before, after)
+    for _ in range(340):
+        last = env.render()
+        *_, truncated, _ = env.step(np.array([0.0], np.float32))
+    assert truncated
+    ended = env.render()  # of the episode that has ended: moved on by one row
+    assert np.abs(ended[:, :-8].astype(int) - last[:, 3:-5]).mean() < 6
+    env.reset()
+    assert not np.array_equal(env.render(), ended)

@@ -9,8 +9,8 @@ import pytest
 
 from racing.envs.lateral.controllers import REFERENCES, Controller, drive, feed_forward, pid
 from racing.envs.lateral.dynamics import Dynamics
-from racing.envs.lateral.generator import generate_routes
-from racing.envs.lateral.routes import Routes, challenge_noise
+from racing.envs.lateral.routes.generator import generate_routes
+from racing.envs.lateral.routes.routes import Routes, challenge_noise
 from racing.envs.lateral.rules import BINS, costs, encode
 from racing.envs.lateral.world import LateralWorld
 from tests.envs.lateral.conftest import make_routes

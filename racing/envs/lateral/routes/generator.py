@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from racing.envs.lateral.default_model import CUBIC, gain
 from racing.envs.lateral.kernels import sum_decaying
-from racing.envs.lateral.routes import Routes
+from racing.envs.lateral.routes.routes import Routes
 from racing.envs.lateral.rules import CONTROL_START, MOST_STEER, ROWS, STEP_S
 
 Array = npt.NDArray[Any]

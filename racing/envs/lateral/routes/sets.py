@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from racing.envs.lateral.generator import generate_routes
-from racing.envs.lateral.routes import Routes, find_routes, load_routes
+from racing.envs.lateral.routes.generator import generate_routes
+from racing.envs.lateral.routes.routes import Routes, find_routes, load_routes
+from racing.envs.task import Part
 from racing.errors import require, require_number
 
 GENERATED = "generated"
-TRAINING, VALIDATION, TEST = "training", "validation", "test"
-PARTS = (TRAINING, VALIDATION, TEST)
 MOST_ROUTES = 100_000
-FIRST_GENERATED = {TRAINING: 0, VALIDATION: 1 << 24, TEST: 1 << 25}  # numbers of generated routes
+FIRST_GENERATED = {Part.TRAINING: 0, Part.VALIDATION: 1 << 24, Part.TEST: 1 << 25}  # numbers of generated routes
 
 
-def route_set(source: str, part: str, *, count: int, holdout: int, seed: int) -> Routes:
+def route_set(source: str, part: Part, *, count: int, holdout: int, seed: int) -> Routes:
     """The routes of a part. Of a folder, in the order of names: the last `holdout` are TEST, those before VALIDATION.
 
     source: GENERATED, or a folder with CSV files. count: routes of TRAINING, where there are so many. seed: of
     generated ones. Raises InputError for values out of range, and a folder with too few files.
     """
-    if part not in PARTS:
-        raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
     require_number("route_count", count, 1, MOST_ROUTES, whole=True, remedy="600 is the default")
     require_number("holdout_routes", holdout, 1, MOST_ROUTES, whole=True, remedy="48 is the default")
     require_number("route_seed", seed, 0, (1 << 31) - 1, whole=True, remedy="0 is the default")
-    size = count if part == TRAINING else holdout
+    size = count if part == Part.TRAINING else holdout
     if source == GENERATED:
         first = FIRST_GENERATED[part]
         return generate_routes(range(first, first + size), seed)
@@ -37,8 +34,8 @@ def route_set(source: str, part: str, *, count: int, holdout: int, seed: int) ->
     rule = f"holdout_routes={holdout} twice must leave some of the {len(files)} files of {source} for training"
     require(spare > 0, f"{rule}; lower env.holdout_routes, or add files")
     chosen = {
-        TRAINING: files[:spare][:size],
-        VALIDATION: files[spare : spare + holdout],
-        TEST: files[spare + holdout :],
+        Part.TRAINING: files[:spare][:size],
+        Part.VALIDATION: files[spare : spare + holdout],
+        Part.TEST: files[spare + holdout :],
     }
     return load_routes(chosen[part], source)
