@@ -15,11 +15,13 @@ def _register() -> None:
 
     import gymnasium
 
-    for name in ("Sensors", "Vision", "Race"):
+    places = {name: ("racing.envs.gym_env", "racing.envs.vector_env") for name in ("Sensors", "Vision", "Race")}
+    places["Lateral"] = ("racing.envs.lateral.gym_env", "racing.envs.lateral.gym_env")
+    for name, (single, many) in places.items():
         gymnasium.register(
             f"racing/{name}-v0",
-            entry_point=f"racing.envs.gym_env:{name}Env",
-            vector_entry_point=f"racing.envs.vector_env:{name}VectorEnv",
+            entry_point=f"{single}:{name}Env",
+            vector_entry_point=f"{many}:{name}VectorEnv",
         )
     server = multiprocessing.forkserver._forkserver
     server.set_forkserver_preload([*getattr(server, "_preload_modules", []), "racing"])

@@ -197,7 +197,8 @@ def run_name(cfg: DictConfig, chosen: Any) -> Any:
     track = chosen.get("track")
     if track == "file":
         track = slug(Path(str(cfg.track.file)).stem).strip("._-") or "track"
-    return slug(str(chosen.get("experiment") or f"{chosen.get('env')}-{track}-{chosen.get('algo')}"))[:MAX_DEFAULT_NAME]
+    parts = [part for part in (chosen.get("env"), track, chosen.get("algo")) if part != "_none"]
+    return slug(str(chosen.get("experiment") or "-".join(map(str, parts))))[:MAX_DEFAULT_NAME]
 
 
 def word(value: Any) -> Any:

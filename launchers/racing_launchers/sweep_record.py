@@ -17,7 +17,7 @@ import yaml
 from racing.files import write_atomic
 from racing.runs.directory import RunDirectory, read_config
 from racing.runs.journal import Journal
-from racing.runs.metrics import HEADLINE, rank
+from racing.runs.metrics import HEADLINE, SCORE, rank
 from racing.runs.status import RunStatus
 from racing.tracking.client import KIND_TAG
 from racing.tracking.sender import Sender, spawn
@@ -26,7 +26,8 @@ from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep
 
 RESULTS = (*HEADLINE, "steps", "steps_per_s", "learning_s")  # of a run's summary
-DIGITS = {"finish_rate": 2, "lap_time_s": 2, "lap_ratio": 3, "limit_ratio": 3}  # in the printed table
+DIGITS = {"finish_rate": 2, "lap_time_s": 2, "lap_ratio": 3, "limit_ratio": 3, SCORE: 1}  # in the printed table
+COLUMNS = {"lap_time_s": "lap [s]"}  # of it, that are called otherwise
 TABLE = "results.csv"
 NO_BEST = "none, nobody has finished; train longer, or look at the runs"
 
@@ -184,7 +185,7 @@ def last_run(sweep: Sweep, job: Job) -> RunDirectory | None:
 
 def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The row with the best result, see racing.runs.metrics.rank; None where nobody has finished."""
-    return max((row for row in rows if row["finish_rate"]), key=rank, default=None)
+    return max((row for row in rows if row["finish_rate"] or row[SCORE] is not None), key=rank, default=None)
 
 
 def study_folder(sweep: Sweep) -> Path | None:
@@ -227,13 +228,16 @@ def show_results(sweep: Sweep, jobs: Sequence[Job]) -> None:
     if study:
         print(f"best     {chosen['label'] if chosen else NO_BEST}\nreport   {study}")
         return
-    if all(row["finish_rate"] is None for row in rows):
+    names = [name for name in DIGITS if any(row[name] is not None for row in rows)]
+    if not names:
         return
     table = Table(title=sweep.name, title_justify="left", box=None, pad_edge=False)
-    for name in ("job", "", "finish rate", "lap [s]", "lap ratio", "steps", "min", "run"):
+    for name in ("job", "", *(COLUMNS.get(name, name.replace("_", " ")) for name in names), "steps", "min", "run"):
         table.add_column(name, justify="left" if name in ("", "run") else "right", no_wrap=name != "")
     for row in rows:
-        lap = ["" if row[name] is None else f"{row[name]:.{digits}f}" for name, digits in DIGITS.items()]
+        lap = [
+            "" if row[name] is None else f"{row[name]:.{digits}f}" for name, digits in DIGITS.items() if name in names
+        ]
         steps = f"{row['steps']:,}" if row["steps"] else ""
         style = "bold" if row is chosen else ""
         minutes = "" if row["minutes"] is None else f"{row['minutes']:.1f}"

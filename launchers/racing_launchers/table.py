@@ -68,8 +68,10 @@ def detail(job: Job, infos: Mapping[int, JobInfo]) -> str:
     result = job.folder.result
     if job.ended == JobStatus.DONE:
         value = result.get("value")
-        name = "finish rate" if job.folder.spec.get("steps") else "value"
-        return f"{name} {value:.2f}" if isinstance(value, float) else ""
+        if not isinstance(value, float):
+            return ""
+        reached = "finish rate" if 0 <= value <= 1 else "score"  # which is minus a cost
+        return f"{reached if job.folder.spec.get('steps') else 'value'} {value:.2f}"
     if job.ended:
         return str(result.get("error") or "")
     info = infos.get(job.number)

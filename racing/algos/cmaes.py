@@ -316,6 +316,8 @@ def make_cmaes(
     require(fitness in known, f"algo.fitness must be one of {', '.join(known)}, got {fitness!r}; choose one")
     of_races = f"algo.fitness={fitness} is of races against others; use env=race, or one of {', '.join(FITNESS)}"
     require(fitness in FITNESS or env.races_alike, of_races)
+    of_laps = f"algo.fitness={fitness} is of laps, which this environment has none; use algo.fitness=return"
+    require(fitness == "return" or fitness not in FITNESS or env.drives_laps, of_laps)
     diagonal = is_diagonal(covariance, count_weights(layer_sizes(env.observation_space, env.action_space, hidden)))
     require(not (diagonal and lr_adapt), "algo.lr_adapt needs the full covariance; use algo.covariance=full, or false")
     settings = {

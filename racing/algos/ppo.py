@@ -29,6 +29,8 @@ from racing.observations import joined, rows_of
 
 Array = npt.NDArray[Any]
 
+CAR_ACTIONS = 2  # steering, throttle; environments with less take what `log_std_init` says of the first ones
+
 
 class BatchPPO(BatchAlgorithm, PPO):
     """PPO (Schulman et al. 2017, arXiv 1707.06347) with GAE (Schulman et al. 2016, arXiv 1506.02438).
@@ -331,7 +333,7 @@ def make_ppo(
     if teacher is not None:
         model.imitation = Imitation(teacher, distillation_weight, distillation_fraction)
     with th.no_grad():
-        model.policy.log_std.copy_(th.tensor(list(log_std_init)))
+        model.policy.log_std.copy_(th.tensor(list(log_std_init)[: env.action_space.shape[0]]))
     return model
 
 
@@ -346,6 +348,6 @@ def check_settings(env: VecEnv, log_std_init: Any, settings: Mapping[str, Any]) 
     count = env.action_space.shape[0]
     values = list(log_std_init) if isinstance(log_std_init, Sequence) else []
     require(
-        len(values) == count and all(is_number(v) and -10 <= v <= 2 for v in values),
+        len(values) in {count, max(count, CAR_ACTIONS)} and all(is_number(v) and -10 <= v <= 2 for v in values),
         f"algo.log_std_init must be {count} numbers in [-10, 2], got {log_std_init!r}; give one per action",
     )

@@ -28,7 +28,8 @@ from racing.errors import InputError
 from racing.files import atomic_path, read_json, remove_leftovers, write_json
 from racing.league.match import Match
 from racing.league.ratings import win_share
-from racing.policies.loading import DEPLOYED, MANIFEST, load_policy, onnx_session
+from racing.onnx_files import onnx_session
+from racing.policies.loading import DEPLOYED, MANIFEST, load_policy
 from racing.tracking.model_registry import promote
 
 SCHEMA = 1  # of manifest.json

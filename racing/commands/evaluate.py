@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from racing.commands.evaluate_conditions import check_conditions, conditions_label, in_conditions
+from racing.commands.evaluate_conditions import check_conditions, conditions_label, in_conditions, with_settings
 from racing.commands.evaluate_race import check_race
 from racing.commands.evaluate_sweep import (
     check_randomize,
@@ -25,7 +25,7 @@ from racing.commands.options import short_hash, verb_options
 from racing.config import compose_run, conf_directory
 from racing.errors import InputError, is_number, require, require_number
 from racing.evaluation.files import write_files
-from racing.runs.metrics import HEADLINE
+from racing.runs.metrics import LAPS
 from racing.runs.paths import IN_RUN
 from racing.training.sizes import check_evaluation_size
 
@@ -51,6 +51,7 @@ examples:
   racing evaluate randomize.friction=[0.8,1] randomize.command_delay=0.05     cars that differ from the vehicle
   racing evaluate sweep=friction values=[0.6,0.8,1]      how a policy degrades: one evaluation for each value
   racing evaluate conditions=stint laps=20               tyres that wear, lap by lap
+  racing evaluate settings={dynamics:tinyphysics.onnx}   env=lateral: on other dynamics than the policy learnt on
   racing evaluate video=true                             and a video of the best lap: lap.mp4
   racing evaluate env=race run=[first,second]            against each other: win shares, overtakes, contacts
 """
@@ -96,8 +97,15 @@ def main(argv: Sequence[str]) -> int:
         return 0
     chosen = each_run(options)
     policies = [_policy(of_one, Path(of_one["paths"]["outputs"])) for of_one in chosen]  # before any of them drives
-    for of_one, policy in zip(chosen, policies, strict=True):
-        evaluate(of_one, policy)
+    from racing.commands.evaluate_scores import evaluate_scores, evaluator_for
+    from racing.policies.scored import is_scored_policy
+
+    own = [evaluator_for(p, o) if is_scored_policy(p) else None for o, p in zip(chosen, policies, strict=True)]
+    for of_one, policy, evaluator in zip(chosen, policies, own, strict=True):
+        if evaluator is None:
+            evaluate(of_one, policy)
+        else:
+            evaluate_scores(of_one, policy, evaluator)
     return 0
 
 
@@ -132,7 +140,14 @@ def parse(argv: Sequence[str]) -> dict[str, Any] | None:
 
 def check_there(options: Mapping[str, Any]) -> None:
     """Raise InputError unless the policy and the track that the options name can be read here."""
-    _place(_policy(options, Path(options["paths"]["outputs"])), options)
+    from racing.commands.evaluate_scores import evaluator_for
+    from racing.policies.scored import is_scored_policy
+
+    policy = _policy(options, Path(options["paths"]["outputs"]))
+    if is_scored_policy(policy):
+        evaluator_for(policy, options)
+    else:
+        _place(policy, options)
 
 
 def each_run(options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -243,7 +258,7 @@ def _policy(options: Mapping[str, Any], outputs: Path) -> LoadedPolicy:
     else:
         config = compose_run(["env=mlp"])
         policy = LoadedPolicy(name="driver", backend="none", shapes={}, predict=lambda _: _, config=config)
-    return in_conditions(policy, options)
+    return in_conditions(with_settings(policy, options), options)
 
 
 def _place(policy: LoadedPolicy, options: Mapping[str, Any]) -> tuple[list[Track], Vehicle]:
@@ -371,7 +386,7 @@ def print_table(summary: Mapping[str, Any], policy: str) -> None:
             add(f"  {term}", {term: value}, term, 2)
     for name, values in summary.get("per_track", {}).items():
         table.add_section()
-        for key in HEADLINE:
+        for key in LAPS:
             add(f"{name} {key}", values, key, ROWS[key])
     console = Console(soft_wrap=True)
     console.print(table)

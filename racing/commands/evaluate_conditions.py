@@ -1,4 +1,4 @@
-"""`racing evaluate conditions=...`: other conditions than those that a policy was trained in."""
+"""`racing evaluate conditions=... settings=...`: other conditions, another env than a policy was trained in."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from racing.commands.options import short_hash
-from racing.config import choices, compose_run
-from racing.errors import read_group, require
+from racing.config import choices, compose_run, explain
+from racing.errors import InputError, read_group, require
 
 if TYPE_CHECKING:
     from racing.policies.loading import LoadedPolicy
@@ -57,3 +58,18 @@ def conditions_label(options: Mapping[str, Any]) -> str:
     if not given:
         return ""
     return f"-{given[0]}" if len(given) == 1 and isinstance(given[0], str) else f"-conditions_{short_hash(given)}"
+
+
+def with_settings(policy: LoadedPolicy, options: Mapping[str, Any]) -> LoadedPolicy:
+    """The policy with the changes that `settings` makes to its environment. Raises InputError for keys it has not."""
+    changes = options["settings"]
+    if changes is None:
+        return policy
+    rule = f"settings must be keys of the policy's env, got {changes!r}; e.g. settings={{dynamics: FILE.onnx}}"
+    require(isinstance(changes, dict), rule)
+    env = OmegaConf.create(dict(policy.config.get("env") or {}), flags={"struct": True})
+    try:
+        merged = OmegaConf.to_container(OmegaConf.merge(env, changes))
+    except OmegaConfBaseException as error:
+        raise InputError(f"settings: {explain(error)}") from error
+    return replace(policy, config={**policy.config, "env": merged})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.commands.options import verb_options
 from racing.errors import InputError, require
+from racing.runs.paths import IN_RUN
 
 if TYPE_CHECKING:
     from racing.policies.loading import LoadedPolicy
@@ -21,7 +22,9 @@ examples:
   racing export                              the newest run, to export/policy.onnx in its directory
   racing export run=my-run-1a2b3c4d out=policy.onnx
   racing export run=latest opset=17          for older runtimes
+  racing export format=controls_challenge    env=lateral: racing.py and policy.onnx for comma.ai's controllers/
 """
+ONNX = "onnx"
 PARITY_LANES = 16  # few, so that each drives some way
 
 
@@ -31,7 +34,9 @@ def main(argv: Sequence[str]) -> int:
     if options is None:
         return 0
     outputs, trust = Path(options["paths"]["outputs"]), options["trust"]
-    return export_run(str(options["run"]), outputs, options["out"], options["opset"], trust=trust)
+    return export_run(
+        str(options["run"]), outputs, options["out"], options["opset"], trust=trust, form=options["format"]
+    )
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any] | None:
@@ -44,6 +49,7 @@ def parse(argv: Sequence[str]) -> dict[str, Any] | None:
     opset, trust = options["opset"], options["trust"]
     whole = isinstance(opset, int) and not isinstance(opset, bool)
     require(whole, f"opset must be a whole number, got {opset!r}; {OPSET} is the default")
+    require(isinstance(options["format"], str), f"format must be a text, got {options['format']!r}; {ONNX} is usual")
     require(isinstance(trust, bool), f"trust must be true or false, got {trust!r}; choose one")
     return options
 
@@ -63,17 +69,40 @@ def _torch_policy(spec: str, outputs: Path, *, trust: bool) -> LoadedPolicy:
     return policy
 
 
-def export_run(spec: str, outputs: Path, out: str | None, opset: int, *, trust: bool = False) -> int:
-    """Export the torch policy of a run anew; prints what was written and returns the exit code."""
-    from racing.policies.export import OBSERVATIONS, ExportFailed, describe, export_policy, record_observations
+def _target(policy: LoadedPolicy, spec: str, out: str | None, form: str) -> Path:
+    """The ONNX file to be written: `out`, or of other formats a file in that folder."""
+    if form != ONNX:
+        own = policy.run.paths.exported_as(form) if policy.run else Path(spec).with_suffix("").with_name(form)
+        return (Path(out) if out else own) / IN_RUN.policy_onnx.name
+    return Path(out) if out else (policy.run.paths.policy_onnx if policy.run else Path(spec).with_suffix(".onnx"))
+
+
+def _task_of(policy: LoadedPolicy) -> Any:
+    """What the policy is to drive while its observations are recorded."""
     from racing.policies.loading import evaluation_task_for, tracks_and_vehicle
+    from racing.policies.scored import is_scored_policy, score_evaluator
     from racing.tracks.reference_lap import reference_lap
 
-    policy = _torch_policy(spec, outputs, trust=trust)
+    if is_scored_policy(policy):
+        return score_evaluator(policy, PARITY_LANES).task()
     tracks, vehicle = tracks_and_vehicle(policy)
     times = [reference_lap(track, vehicle).time_s for track in tracks]
-    task = evaluation_task_for(policy, tracks, vehicle, times, races=PARITY_LANES, laps=2, seed=0)
-    path = Path(out) if out else (policy.run.paths.policy_onnx if policy.run else Path(spec).with_suffix(".onnx"))
+    return evaluation_task_for(policy, tracks, vehicle, times, races=PARITY_LANES, laps=2, seed=0)
+
+
+def export_run(spec: str, outputs: Path, out: str | None, opset: int, *, trust: bool = False, form: str = ONNX) -> int:
+    """Export the torch policy of a run anew; prints what was written and returns the exit code.
+
+    form: ONNX, or a format that the policy's environment knows.
+    """
+    from racing.policies.export import OBSERVATIONS, ExportFailed, describe, export_policy, record_observations
+
+    policy = _torch_policy(spec, outputs, trust=trust)
+    task = _task_of(policy)
+    formats = getattr(task, "export_formats", {})
+    known = ", ".join((ONNX, *formats))
+    require(form == ONNX or form in formats, f"format must be one of {known} for this policy, got {form!r}; choose one")
+    path = _target(policy, spec, out, form)
     run_id = str(policy.run.mlflow.get("run_id", "")) if policy.run else ""
     try:
         parity = export_policy(
@@ -89,5 +118,8 @@ def export_run(spec: str, outputs: Path, out: str | None, opset: int, *, trust: 
     except OSError as error:
         raise InputError(f"out={path} must be a file that can be written, {error.strerror}; name another") from error
     agreement = f"agrees with torch to {parity.max_difference:.1e} on {parity.observations} observations"
+    written = formats[form](path) if form != ONNX else []
     print(f"{parity.path}  {parity.size / 1000:.1f} kB  opset {parity.opset}  {agreement}")
+    for file in written:
+        print(file)
     return 0

@@ -25,6 +25,7 @@ from racing.config import (
     run_name,
 )
 from racing.errors import ExitCode, InputError
+from racing.runs.metrics import SCORE
 
 HELP = """usage: racing train [group=choice ...] [key=value ...] [options]
 
@@ -162,4 +163,4 @@ def _job(cfg: DictConfig) -> float | None:
         run = train(cfg, overrides, observer=observer)
     except InputError as error:
         raise _Refused(error) from error
-    return float(run.summary["finish_rate"])
+    return float(run.summary[SCORE if SCORE in run.summary else "finish_rate"])

@@ -50,14 +50,59 @@ def require_render_mode(mode: str | None) -> None:
     require(mode in known, f"render_mode must be one of {known}, got {mode!r}; choose one{window}")
 
 
-class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
-    """One car of a task of conf/env.
+class TaskEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
+    """One car of a racing.envs.task.DrivingTask.
 
-    An episode ends (terminated) when the car leaves the road, stalls or turns back; laps and time limits truncate. What
-    the last step of an episode returns is that episode's own; inside, the car's next one has begun by then.
+    What the last step of an episode returns is that episode's own; inside, the car's next one has begun by then.
     """
 
     metadata = METADATA
+
+    def __init__(self, task: Any, step_s: float, render_mode: str | None) -> None:
+        """task: of one car. step_s: [s] of an environment step."""
+        self.render_mode, self.task = render_mode, task
+        self.metadata = {**self.metadata, "render_fps": round(1 / step_s)}  # a video in real time
+        self.observation_space = task.observation_space
+        self.action_space = task.action_space
+        self._seeded = False
+        self._begun: Any = None  # first observation of the episode that the world has begun after the last one's end
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; the same seed gives the same sequence of episodes, none a sequence of its own."""
+        super().reset(seed=seed)
+        if seed is not None or not self._seeded:
+            self.task.reseed(int(self.np_random.integers(SEEDS)) if seed is None else seed)
+            self._seeded, self._begun = True, None
+        observation = self.task.reset()[0] if self._begun is None else self._begun
+        self._begun = None
+        return rows_of(observation, 0), {}
+
+    def step(self, action: npt.NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Advance the car by one environment step. Raises NonFiniteAction, a ValueError, for NaN and infinity."""
+        actions = np.asarray(action, np.float32)[None]
+        require_finite(actions)
+        step = self.task.step_batch(actions)
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        info = self._info(ended=terminated or truncated)
+        self._begun = step.observation if terminated or truncated else None
+        return rows_of(step.final_observation, 0), float(step.reward[0]), terminated, truncated, info
+
+    def _info(self, *, ended: bool) -> dict[str, Any]:
+        """What is said of the car after a step. ended: whether that ended its episode."""
+        raise NotImplementedError
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the episode is over, and the world is in the car's next one."""
+        return self._begun is not None
+
+
+class RacingEnv(TaskEnv):
+    """One car of a task of conf/env on a track.
+
+    An episode ends (terminated) when the car leaves the road, stalls or turns back; laps and time limits truncate.
+    """
+
     group: ClassVar[str]  # file of conf/env
 
     def __init__(
@@ -77,43 +122,17 @@ class RacingEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
         Raises InputError for wrong names, values.
         """
         require_render_mode(render_mode)
-        self.render_mode = render_mode
-        self.task = make_task(self.group, track, vehicle, env, races=1, first_race=first_race)
-        self.metadata = {**self.metadata, "render_fps": round(1 / self.task.world.step_dt)}  # a video in real time
-        self.observation_space = self.task.observation_space
-        self.action_space = self.task.action_space
-        self._seeded = False
-        self._begun: Any = None  # first observation of the episode that the world has begun after the last one's end
+        task = make_task(self.group, track, vehicle, env, races=1, first_race=first_race)
+        super().__init__(task, task.world.step_dt, render_mode)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode; the same seed gives the same sequence of episodes, none a sequence of its own."""
-        super().reset(seed=seed)
-        if seed is not None or not self._seeded:
-            self.task.reseed(int(self.np_random.integers(SEEDS)) if seed is None else seed)
-            self._seeded, self._begun = True, None
-        observation = self.task.reset()[0] if self._begun is None else self._begun
-        self._begun = None
-        return rows_of(observation, 0), {}
-
-    def step(self, action: npt.NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Advance the car by one environment step. Raises NonFiniteAction, a ValueError, for NaN and infinity."""
-        actions = np.asarray(action, np.float32)[None]
-        require_finite(actions)
-        step = self.task.step_batch(actions)
+    def _info(self, *, ended: bool) -> dict[str, Any]:
+        """See TaskEnv."""
         car = self.task.final_cars[0]
-        info = {"progress": float(car["progress"]), "laps": int(car["laps"]), "ended": Ending(car["ended"]).label}
-        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
-        self._begun = step.observation if terminated or truncated else None
-        return rows_of(step.final_observation, 0), float(step.reward[0]), terminated, truncated, info
+        return {"progress": float(car["progress"]), "laps": int(car["laps"]), "ended": Ending(car["ended"]).label}
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """Top-down picture (480, 480, 3) uint8; after the last step of an episode still of that one."""
         return top_down(self.task.world, 0, ended=self._ended) if self.render_mode == "rgb_array" else None
-
-    @property
-    def _ended(self) -> bool:
-        """Whether the episode is over, and the world is in the car's next one."""
-        return self._begun is not None
 
 
 class SensorsEnv(RacingEnv):

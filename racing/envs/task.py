@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -122,3 +124,66 @@ class DrivingTask(Protocol):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `get_state()` of a task with the same settings. Raises ValueError if it does not fit."""
         ...
+
+
+class Part(StrEnum):
+    """What episodes are for: no route, start or noise is in two of them."""
+
+    TRAINING = "training"
+    VALIDATION = "validation"  # chooses the best policy
+    TEST = "test"  # is reported
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What an episode's facts (`DrivingTask.last_episode`) hold under `name`: the less, the better."""
+
+    name: str
+    digits: int  # that tables show
+
+
+class ScoredTask(DrivingTask, Protocol):
+    """A task whose episodes say themselves what they cost: policies are evaluated by that, not by laps on tracks.
+
+    Its constructor takes `part`, a Part, beside races, seed and threads; no tracks and no vehicle. The first episodes
+    of the parts that are not TRAINING are fixed: the same whenever they are driven.
+
+    It may also have `own_driver()`, a driver to be imitated (algo.teacher=driver): a function that says actions (N, A)
+    in the present state; and `export_formats`, name -> function that writes beside a policy's ONNX file what other
+    programs need, and returns the paths.
+
+    costs: what is reported of episodes; by the mean of the first one policies are ranked. reference_names: of what
+    policies are compared with. telemetry_units: of the columns of `telemetry`, by name. episode_name: of the fact that
+    says which episode it was.
+    """
+
+    costs: ClassVar[tuple[Cost, ...]]
+    reference_names: ClassVar[tuple[str, ...]]
+    telemetry_units: ClassVar[Mapping[str, str]]
+    episode_name: ClassVar[str]
+
+    def restart(self) -> None:
+        """The next `reset` starts every car's first episode."""
+        ...
+
+    def facts(self) -> dict[str, str]:
+        """What is driven, by name: parts of the summary, and tags of the run."""
+        ...
+
+    def references(self) -> dict[str, list[dict[str, float]]]:
+        """Costs of the cars' first episodes, by cost, when each of `reference_names` drives them."""
+        ...
+
+    def telemetry(self, i: int) -> dict[str, npt.NDArray[Any]]:
+        """Columns (steps,) of the episode that car i ended in the last step; the first one is time_s [s]."""
+        ...
+
+    @staticmethod
+    def draw(tables: Any, labels: Any, title: str, facts: Any, path: Path) -> Path:
+        """Draw episodes below each other. tables: of `telemetry`. labels: of each. facts: texts. Returns `path`."""
+        ...
+
+
+def is_scored(kind: Any) -> bool:
+    """Whether a task, or a class of tasks, is a ScoredTask."""
+    return hasattr(kind, "costs")

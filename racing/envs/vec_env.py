@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
-from racing.envs.task import DrivingTask, StepResult, require_finite
+from racing.envs.task import DrivingTask, StepResult, is_scored, require_finite
 from racing.errors import is_number, require
 from racing.observations import rows_of
 
@@ -59,6 +59,11 @@ class RacingVecEnv(VecEnv):
         self._begin()
         observation, self.privileged = self.task.reset_alike(first, distinct, steps)  # type: ignore[attr-defined]
         return observation
+
+    @property
+    def drives_laps(self) -> bool:
+        """Whether episodes tell of laps and progress: where there are tracks."""
+        return not is_scored(self.task)
 
     @property
     def starts_alike(self) -> bool:

@@ -16,8 +16,8 @@ from racing.observations import rows_of
 from racing.sim.records import Ending
 
 
-class RacingVectorEnv(VectorEnv[Any, npt.NDArray[np.float32], npt.NDArray[Any]]):
-    """The N cars of one task of conf/env, stepped together.
+class TaskVectorEnv(VectorEnv[Any, npt.NDArray[np.float32], npt.NDArray[Any]]):
+    """The N cars of one racing.envs.task.DrivingTask, stepped together.
 
     A car whose episode ended starts its next one in the same step (AutoresetMode.SAME_STEP): the observation is the new
     episode's first, and infos["final_obs"], infos["final_info"] are the ended one's last, as in SyncVectorEnv.
@@ -26,28 +26,18 @@ class RacingVectorEnv(VectorEnv[Any, npt.NDArray[np.float32], npt.NDArray[Any]])
     """
 
     metadata = METADATA
-    group: ClassVar[str]  # file of conf/env
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        track: str = "circuit",
-        vehicle: str = "kart",
-        render_mode: str | None = None,
-        **env: Any,
-    ) -> None:
-        """num_envs: number of cars N; the other arguments as of racing.envs.gym_env.RacingEnv. Raises InputError."""
-        require_render_mode(render_mode)
-        self.num_envs, self.render_mode = num_envs, render_mode
-        self.task = make_task(self.group, track, vehicle, env, races=num_envs)
-        self.metadata = {**self.metadata, "render_fps": round(1 / self.task.world.step_dt)}
-        self.single_observation_space, self.single_action_space = self.task.observation_space, self.task.action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+    def __init__(self, task: Any, step_s: float, render_mode: str | None) -> None:
+        """step_s: [s] of an environment step."""
+        self.num_envs, self.task, self.render_mode = task.num_cars, task, render_mode
+        self.metadata = {**self.metadata, "render_fps": round(1 / step_s)}
+        self.single_observation_space, self.single_action_space = task.observation_space, task.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._seeded = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode of every car; see RacingEnv.reset. seed: one for all, from which each car draws its own."""
+        """Start an episode of every car; see TaskEnv.reset. seed: one for all, from which each car draws its own."""
         require(seed is None or np.ndim(seed) == 0, f"seed must be one number for all cars, got {seed!r}; give one")
         masked = options is not None and "reset_mask" in options
         require(not masked, "options must not have reset_mask: cars start anew by themselves; leave it away")
@@ -66,22 +56,59 @@ class RacingVectorEnv(VectorEnv[Any, npt.NDArray[np.float32], npt.NDArray[Any]])
 
     def _infos(self, step: StepResult) -> dict[str, Any]:
         """What SyncVectorEnv makes of the single environments' infos."""
-        cars, ended = self.task.final_cars, step.terminated | step.truncated
-        infos: dict[str, Any] = {"progress": cars["progress"].astype(np.float64), "laps": cars["laps"].astype(np.int64)}
-        infos["ended"] = np.full(self.num_envs, Ending(0).label, object)
+        ended, infos = step.terminated | step.truncated, self._running()
         for name in tuple(infos):
-            infos[name][ended] = None if name == "ended" else 0  # theirs are in final_info
+            infos[name][ended] = None if infos[name].dtype == object else 0  # theirs are in final_info
             infos[f"_{name}"] = ~ended
         for i in np.flatnonzero(ended):
-            last: dict[str, Any] = {"progress": float(cars["progress"][i]), "laps": int(cars["laps"][i])}
-            last["ended"] = Ending(cars["ended"][i]).label
-            final = {"final_obs": rows_of(step.final_observation, i), "final_info": last}
+            final = {"final_obs": rows_of(step.final_observation, i), "final_info": self._final(int(i))}
             infos = self._add_info(infos, final, int(i))
         return infos
+
+    def _running(self) -> dict[str, npt.NDArray[Any]]:
+        """What is said of all cars after a step: arrays (N,) by name, which may be changed."""
+        raise NotImplementedError
+
+    def _final(self, i: int) -> dict[str, Any]:
+        """What is said of the episode that car i ended in the last step."""
+        raise NotImplementedError
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
         """A picture of the first car's surroundings."""
         return (self.task.render(),) if self.render_mode == "rgb_array" else None
+
+
+class RacingVectorEnv(TaskVectorEnv):
+    """The N cars of one task of conf/env on a track."""
+
+    group: ClassVar[str]  # file of conf/env
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        track: str = "circuit",
+        vehicle: str = "kart",
+        render_mode: str | None = None,
+        **env: Any,
+    ) -> None:
+        """num_envs: number of cars N; the other arguments as of racing.envs.gym_env.RacingEnv. Raises InputError."""
+        require_render_mode(render_mode)
+        task = make_task(self.group, track, vehicle, env, races=num_envs)
+        super().__init__(task, task.world.step_dt, render_mode)
+
+    def _running(self) -> dict[str, npt.NDArray[Any]]:
+        """See TaskVectorEnv."""
+        cars, running = self.task.final_cars, np.full(self.num_envs, Ending(0).label, object)
+        return {
+            "progress": cars["progress"].astype(np.float64),
+            "laps": cars["laps"].astype(np.int64),
+            "ended": running,
+        }
+
+    def _final(self, i: int) -> dict[str, Any]:
+        """See TaskVectorEnv."""
+        car = self.task.final_cars[i]
+        return {"progress": float(car["progress"]), "laps": int(car["laps"]), "ended": Ending(car["ended"]).label}
 
 
 class SensorsVectorEnv(RacingVectorEnv):

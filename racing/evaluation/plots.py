@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.files import atomic_path
+from racing import figures
+from racing.figures import FAINT, INK, LINE, heading, new_figure
 from racing.sim.track import Track
 from racing.tracks.reference_lap import ReferenceLap, stations
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Array = npt.NDArray[Any]
 
-DPI = 150
-ROAD, EDGE, INK, FAINT = "#e3e4e8", "#8b8e98", "#22252b", "#6b6f7a"
-BRAKE, DRIVE, LINE = "#d62839", "#2a9d4b", "#2456c9"
+ROAD, EDGE = "#e3e4e8", "#8b8e98"
+BRAKE, DRIVE = "#d62839", "#2a9d4b"
 COLOURS = (LINE, BRAKE, "#e08a00", "#8a4fb5", DRIVE, FAINT, INK)  # of reward terms
 ABOVE: dict[str, Any] = {  # legend between two panels, where it covers no data
     "loc": "lower right",
@@ -83,7 +82,7 @@ def lap_picture(
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     heading(axes, title, facts)
-    return save(figure, path)
+    return figures.save(figure, path)
 
 
 def channels_picture(
@@ -137,7 +136,7 @@ def channels_picture(
             axes.axhline(0, color=FAINT, linewidth=0.7)
     figure.align_ylabels()
     heading(speed, title, facts)
-    return save(figure, path)
+    return figures.save(figure, path)
 
 
 def _rewards(axes: Axes, at: Array, lap: Mapping[str, Array]) -> None:
@@ -185,16 +184,6 @@ def size_for(extent: Array) -> tuple[float, float]:
     return max(5.0, float(extent[0] * scale)), max(2.0, float(extent[1] * scale))
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure; width, height [inch]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def draw_road(axes: Axes, track: Track) -> None:
     """Draw surface, edges, start line and driving direction, from the clearance grid that the simulator uses."""
     grid = track.clearance
@@ -237,17 +226,3 @@ def _scale_bar(axes: Axes, low: Array, high: Array) -> None:
     axes.plot([x, x + length], [y, y], color=FAINT, linewidth=2, solid_capstyle="butt")
     text = f"{length:g} m"
     axes.annotate(text, (x + length / 2, y), (0, 4), textcoords="offset points", ha="center", color=FAINT, fontsize=9)
-
-
-def heading(axes: Axes, title: str, facts: Sequence[str]) -> None:
-    """Write a title, and short texts under it, above the axes."""
-    axes.set_title(title, loc="left", fontsize=14, fontweight="bold", color=INK, pad=30)
-    text = "   ·   ".join(facts)
-    axes.annotate(text, (0, 1), (0, 12), "axes fraction", "offset points", fontsize=10, color=FAINT)
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write the figure as PNG, whole or not at all; returns `path`."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png", bbox_inches="tight", pad_inches=0.2)
-    return path

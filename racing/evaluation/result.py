@@ -18,7 +18,7 @@ from racing.evaluation.intervals import named_mean, wilson
 from racing.evaluation.stint import stint_means
 from racing.evaluation.telemetry import columns_of, write_csv, write_parquet
 from racing.files import write_atomic
-from racing.runs.metrics import HEADLINE, SMOOTHNESS, rank
+from racing.runs.metrics import LAPS, SMOOTHNESS, rank
 from racing.sim.records import Ending
 
 Array = npt.NDArray[Any]
@@ -38,7 +38,7 @@ class Evaluation:
     telemetry: npt.NDArray[np.float32] | None
     step_dt: float
 
-    def key(self, target_finish_rate: float = 1.0) -> tuple[float, float]:
+    def key(self, target_finish_rate: float = 1.0) -> tuple[float, ...]:
         """What sorts policies, see racing.runs.metrics.rank; the better one is greater."""
         return rank(self.summary, target_finish_rate)
 
@@ -135,19 +135,20 @@ def flat_metrics(evaluation: Evaluation, prefix: str = "eval/") -> dict[str, flo
     """The summary's numbers by name, for the journal: eval/finish_rate, eval/reward_terms/progress, ...
 
     What could not be measured (None, such as a lap time without a lap) is left out. Of the single tracks there are
-    HEADLINE only: eval/per_track/NAME/lap_ratio; characters that no metric name may hold become "_".
+    LAPS only: eval/per_track/NAME/lap_ratio; characters that no metric name may hold become "_".
     """
     summary = dict(evaluation.summary)
-    tracks = {t: {key: v[key] for key in HEADLINE} for t, v in summary.pop("per_track", {}).items()}
-    return _flatten(summary | ({"per_track": tracks} if tracks else {}), prefix)
+    tracks = {t: {key: v[key] for key in LAPS} for t, v in summary.pop("per_track", {}).items()}
+    return flatten_numbers(summary | ({"per_track": tracks} if tracks else {}), prefix)
 
 
-def _flatten(values: dict[str, Any], prefix: str) -> dict[str, float]:
+def flatten_numbers(values: dict[str, Any], prefix: str) -> dict[str, float]:
+    """The finite numbers in nested dicts by name, its parts joined by /; other characters than names have become _."""
     out: dict[str, float] = {}
     for key, value in values.items():
         name = prefix + re.sub(r"[^A-Za-z0-9_.\-]", "_", key)
         if isinstance(value, dict):
-            out |= _flatten(value, f"{name}/")
+            out |= flatten_numbers(value, f"{name}/")
         elif isinstance(value, int | float) and math.isfinite(value):
             out[name] = float(value)
     return out

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from racing import figures
 from racing.evaluation import plots
-from racing.evaluation.plots import BRAKE, DRIVE, FAINT, LINE
+from racing.evaluation.plots import BRAKE, DRIVE
+from racing.figures import FAINT, LINE
 
 CHANNELS = {  # column of the telemetry -> label, colour
     "tyre_wear": ("tyre wear", BRAKE),
@@ -27,7 +29,7 @@ def stint_picture(result: Any, path: Path, *, title: str, facts: Sequence[str] =
     episodes = result.episodes
     longest = max(range(len(episodes)), key=lambda i: episodes[i]["progress_m"])
     table = result.telemetry_table(longest)
-    figure = plots.new_figure(8.4, 7.2)
+    figure = figures.new_figure(8.4, 7.2)
     times, channels, fuel = figure.subplots(3, 1, height_ratios=[2.2, 1.4, 0.9])
     _lap_times(times, [episode["lap_times_s"][1:] for episode in episodes])
     minutes = table["time_s"] / 60
@@ -50,8 +52,8 @@ def stint_picture(result: Any, path: Path, *, title: str, facts: Sequence[str] =
         axes.spines[["top"]].set_visible(False)
         axes.margins(x=0.01)
     figure.align_ylabels((times, channels, fuel))
-    plots.heading(times, title, facts)
-    return plots.save(figure, path)
+    figures.heading(times, title, facts)
+    return figures.save(figure, path)
 
 
 def _lap_times(axes: Any, laps: Sequence[Sequence[float]]) -> None:

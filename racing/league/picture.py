@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from racing.evaluation import plots
-from racing.evaluation.plots import FAINT, INK
+from racing import figures
+from racing.figures import FAINT, INK
 from racing.league.table import Shares
 
 CELL = 1.15  # [inch]
@@ -31,7 +31,7 @@ def matrix_picture(
     names = [str(row["name"]) for row in rows]
     values = np.array([[shares.get((a, b), (np.nan,))[0] for b in names] for a in names])
     beside = LABEL * max(len(name) for name in names) + 0.6
-    figure = plots.new_figure(max(beside + CELL * len(names) + 1.3, 7.0), CELL * len(names) + beside + 0.7)
+    figure = figures.new_figure(max(beside + CELL * len(names) + 1.3, 7.0), CELL * len(names) + beside + 0.7)
     axes = figure.add_subplot()
     image = axes.imshow(values, cmap="RdYlGn", vmin=0, vmax=1)
     for (i, j), share in np.ndenumerate(values):
@@ -55,5 +55,5 @@ def matrix_picture(
     bar = figure.colorbar(image, ax=axes, shrink=0.8, aspect=28, pad=0.02)
     bar.set_label("win share of the row against the column, with its 95 % interval", color=FAINT)
     bar.outline.set_visible(False)
-    plots.heading(axes, "matches", facts)
-    return plots.save(figure, path)
+    figures.heading(axes, "matches", facts)
+    return figures.save(figure, path)

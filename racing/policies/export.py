@@ -14,6 +14,7 @@ import numpy as np
 from racing import __version__
 from racing.algos.extractors import use_float32
 from racing.envs.race import RaceTask, senses_of
+from racing.envs.task import is_scored
 from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import require
 from racing.evaluation.evaluate import Policy, Task
@@ -64,7 +65,7 @@ def export_policy(
     """Write the deterministic policy of a model of racing.algos as ONNX, and check it.
 
     The file's input is "observation" (N, D) float32, exactly what the environment gives, or one input for each part of
-    a dict: "vision" (N, H, W, k * C) uint8, "telemetry" (N, 9) float32. Its output "action" (N, 2) float32 in [-1, 1]
+    a dict: "vision" (N, H, W, k * C) uint8, "telemetry" (N, 9) float32. Its output "action" (N, A) float32 in [-1, 1]
     is what the environment takes: scaling of bytes, PPO's clip or SAC's tanh are inside. N is free. metadata: texts
     kept in the file, see `describe`. observations: n >= 1000 recorded ones, on which onnxruntime must agree with
     the model in float32. The file appears at `path` only after it has.
@@ -83,7 +84,7 @@ def export_policy(
         _write(model, temporary, rows_of(observations, slice(2)), opset)
         graph = onnx.load(temporary)
         # The exporter leaves the width of a clipped result open; users plan with it.
-        graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(ACTION_NAMES)
+        graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = model.action_space.shape[0]
         onnx.helper.set_model_props(graph, metadata)
         onnx.checker.check_model(graph, full_check=True)
         onnx.save(graph, temporary)
@@ -122,7 +123,7 @@ def _write(model: BaseAlgorithm, path: Path, example: Any, opset: int) -> None:
 
 
 def _traceable(model: BaseAlgorithm, names: Sequence[str]) -> Any:
-    """A torch module: the parts of an observation -> greedy action (N, 2), on the CPU, in float32.
+    """A torch module: the parts of an observation -> greedy action (N, A), on the CPU, in float32.
 
     names: of the parts, in the order of its arguments. Raises ValueError for models that are not of racing.algos.
     """
@@ -161,7 +162,8 @@ def largest_difference(model: BaseAlgorithm, path: Path, observations: Any) -> f
 
     NaN if any action is.
     """
-    from racing.policies.loading import onnx_policy, onnx_session
+    from racing.onnx_files import onnx_session
+    from racing.policies.loading import onnx_policy
 
     policy, act = _on_cpu(model), onnx_policy(onnx_session(path))
     worst = []
@@ -171,7 +173,7 @@ def largest_difference(model: BaseAlgorithm, path: Path, observations: Any) -> f
     return float(np.max(worst))
 
 
-def record_observations(policy: Policy, task: Task | RaceTask, number: int = OBSERVATIONS) -> Any:
+def record_observations(policy: Policy, task: Any, number: int = OBSERVATIONS) -> Any:
     """At least `number` observations: what the policy sees while it drives all cars of `task` from their first starts.
 
     (n, D), or a dict of arrays (n, ...).
@@ -185,26 +187,37 @@ def record_observations(policy: Policy, task: Task | RaceTask, number: int = OBS
     return joined(rows)
 
 
-def describe(task: Task | RaceTask, config: dict[str, Any], run_id: str = "") -> dict[str, str]:
+def describe(task: Any, config: dict[str, Any], run_id: str = "") -> dict[str, str]:
     """What an ONNX policy says about itself; texts, JSON where they hold more than one value.
 
-    run_id, racing_version; tracks (names), vehicle (all parameters), env (the run's config group), observation_names
-    (of the numbers), action_names, units, step_s: [s] that one action lasts. With frames: telemetry_units, frames,
-    camera. `racing evaluate file.onnx` builds the environment from these alone.
+    run_id, racing_version; tracks (names), vehicle (all parameters), or without these `driven`; env (the run's config
+    group), observation_names (of the numbers), action_names, units, step_s: [s] that one action lasts. With frames:
+    telemetry_units, frames, camera. `racing evaluate file.onnx` builds the environment from these alone.
     """
-    senses = senses_of(task)
     described = {
-        "tracks": [track.name for track in task.tracks],
-        "vehicle": asdict(task.vehicle),
+        **(_of_scored(task) if is_scored(task) else _of_cars(task)),
         "env": config.get("env", {}),
         "track": config.get("track", {}),
         "observation_names": task.observation_names,
+    }
+    texts = {"run_id": run_id, "racing_version": __version__, "step_s": repr(task.world.step_dt)}
+    return texts | {name: json.dumps(value) for name, value in described.items()}
+
+
+def _of_scored(task: Any) -> dict[str, Any]:
+    """What a racing.envs.task.ScoredTask says of itself."""
+    return {"action_names": task.action_names, "units": task.units, "driven": task.facts()}
+
+
+def _of_cars(task: Task | RaceTask) -> dict[str, Any]:
+    senses = senses_of(task)
+    return {
+        "tracks": [track.name for track in task.tracks],
+        "vehicle": asdict(task.vehicle),
         "action_names": ACTION_NAMES,
         "units": {name: UNITS[name] for name in (*shapes_of(task.observation_space), "action")},
         **(_seen(senses) if isinstance(senses, VisionTask) else {}),
     }
-    texts = {"run_id": run_id, "racing_version": __version__, "step_s": repr(task.world.step_dt)}
-    return texts | {name: json.dumps(value) for name, value in described.items()}
 
 
 def _seen(task: VisionTask) -> dict[str, Any]:

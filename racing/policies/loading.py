@@ -20,10 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.config import build, load_group
-from racing.errors import InputError, is_file, read_bytes, require
+from racing.errors import InputError, is_file, require
 from racing.evaluation.evaluate import Policy, Task, evaluation_task
 from racing.files import read_json
 from racing.observations import VECTOR, parts_of, shapes_of
+from racing.onnx_files import onnx_session
 from racing.renamed_keys import upgraded
 from racing.runs.directory import RunDirectory
 from racing.runs.paths import IN_RUN, RunPaths, where
@@ -35,14 +36,13 @@ from racing.tracks.catalog import load_tracks
 
 # What a recorded configuration may name, group by group, and nothing else: Hydra calls whatever _target_ says.
 TARGETS = {
-    "env": r"racing\.envs\.[a-z_]\w*\.[A-Z]\w*",
+    "env": r"racing\.envs(\.[a-z_]\w*)+\.[A-Z]\w*",
     "track": r"racing\.tracks\.catalog\.(load_tracks|generated_tracks)",
     "vehicle": r"racing\.sim\.vehicle\.Vehicle",
     "algo": r"racing\.algos\.[a-z_]\w*\.make_\w+",
     "launcher": r"racing_launchers(\.[a-z_]\w*)+\.[A-Z]\w*",
 }
 HOW_TO_BUILD = {"_partial_", "_convert_", "_recursive_"}  # of Hydra, beside _target_
-MOST_ONNX = 1 << 30  # [bytes]
 AGENT = re.compile(r"(?P<run>.+?)@(?P<agent>[a-z]\w*)(?P<half>@half)?")  # of a run of several
 BACKENDS = ("onnx", "torch")
 # In the folder of a policy that `racing campaign` has deployed; the file is called as in a run.
@@ -146,36 +146,6 @@ def _of_run(run: RunDirectory, backend: str, trust: bool) -> LoadedPolicy:
     remedy = f"racing export run={run.name}{where(run.paths.outputs)}" if export else "train it to its end first"
     require(file.is_file(), f"run {run.name} ({run.status}) has no {file.relative_to(run.path)}; {remedy}")
     return _from_onnx(file, run.name, run) if backend == "onnx" else _from_zip(file, run, trust=trust)
-
-
-def onnx_session(source: Path) -> Any:
-    """An onnxruntime session on one CPU thread. Raises InputError if the file is no ONNX model."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # small networks: handing work over costs more
-    options.log_severity_level = 3
-    content = read_bytes(source, MOST_ONNX, "an ONNX model")
-    refuse_other_files(content, source)
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has a dozen classes for "this is no model"
-        first = str(error).splitlines()[0]
-        raise InputError(f"{source} must be an ONNX model, onnxruntime says: {first}; export it again") from error
-
-
-def refuse_other_files(content: bytes, source: Path) -> None:
-    """Raise InputError if a model keeps weights in other files: it could name any file of this machine."""
-    if b"external_data" not in content and b"location" not in content:  # the keys that name such files
-        return
-    import onnx
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
-
-    try:
-        outside = any(uses_external_data(tensor) for tensor in _get_all_tensors(onnx.load_from_string(content)))
-    except Exception:  # no model: onnxruntime says why
-        return
-    require(not outside, f"{source} must hold its weights itself, it names other files for them; save it as one file")
 
 
 def onnx_policy(session: Any) -> Policy:

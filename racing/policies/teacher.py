@@ -50,7 +50,11 @@ class DriverTeacher:
     spec = DRIVER
 
     def teach(self, env: Any) -> Any:
-        """See Teacher."""
+        """See Teacher. An environment that has a driver of its own is taught by that one."""
+        own = getattr(env.task, "own_driver", None)
+        if own is not None:
+            drive = own()
+            return lambda env: drive()
         from racing.tracks.optimal_lap.driver import best_driver
 
         tracks, vehicle = env.task.tracks, env.task.vehicle
@@ -118,7 +122,7 @@ def find_teacher(
     spec, pace = algo["teacher"], algo.get("teacher_pace", 1.0)
     require_number("algo.teacher_pace", pace, 0.3, 1.0, remedy="it is a share of the optimal lap's speed")
     if spec == DRIVER:
-        return DriverTeacher(pace=pace, action_repeat=env["action_repeat"])
+        return DriverTeacher(pace=pace, action_repeat=env.get("action_repeat", 1))
     found = find_initial_weights(spec, outputs, uri, key="algo.teacher", trust=trust)
     rule = f"algo.teacher={spec} must be a finished run or a policy.zip"
     require(found.path.suffix == ".zip", f"{rule}, it is a checkpoint; name the run")

@@ -174,6 +174,10 @@ class RunPaths:
         """The policy for whoever trains on; Stable-Baselines3's file."""
         return self.of_agent("").policy_zip
 
+    def exported_as(self, form: str) -> Path:
+        """Return the folder of a policy that is exported for other programs; form: whose."""
+        return self.export / form
+
     def of_agent(self, name: str) -> AgentPaths:
         """Return the paths of one of several agents' policies; of no name, those of the run's own."""
         return AgentPaths(self.export / name)

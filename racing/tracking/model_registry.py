@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
-PARITY, EVALUATION = "export/max_difference", "eval/finish_rate"  # metrics that a run must have to be promoted
+PARITY = "export/max_difference"  # a metric that a run must have to be promoted,
+EVALUATIONS = ("eval/finish_rate", "eval/score")  # and those of which it must have one
 PARITY_TOLERANCE = 1e-5  # greatest difference between a policy's ONNX file and torch, of actions in [-1, 1]
 _NAME = re.compile(r"[\w\-. ]{1,250}")
 _ALIAS = re.compile(r"(?!(latest|v\d+)$)[\w\-]{1,255}", re.IGNORECASE)
@@ -82,9 +83,11 @@ def _require_good(record: RunRecord, series: Series) -> None:
     agrees = difference is not None and difference <= PARITY_TOLERANCE  # false for NaN, too
     rule = f"{PARITY} must be <= {PARITY_TOLERANCE:g} to be promoted"
     require(agrees, f"{name}: its ONNX file {fault}, {rule}; train it again")
-    finish_rate = _last(series, EVALUATION)
-    rule = f"{name} was not evaluated, {EVALUATION} must be there to be promoted; train it again, with its evaluation"
-    require(finish_rate is not None and math.isfinite(finish_rate), rule)
+    found = [value for value in (_last(series, metric) for metric in EVALUATIONS) if value is not None]
+    rule = (
+        f"{name} was not evaluated, {EVALUATIONS[0]} must be there to be promoted; train it again, with its evaluation"
+    )
+    require(any(math.isfinite(value) for value in found), rule)
 
 
 def _require_delivered(record: RunRecord, uri: str | None, outputs: Path) -> None:

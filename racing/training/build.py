@@ -16,52 +16,43 @@ from racing.training.resolve import ResolvedConfig, resolve
 
 if TYPE_CHECKING:
     from racing.algos.common import BatchAlgorithm
-    from racing.envs.race import RaceTask
     from racing.envs.vec_env import RacingVecEnv
-    from racing.evaluation.evaluate import Task
-    from racing.sim.track import Track
-    from racing.sim.vehicle import Vehicle
+    from racing.evaluation.evaluator import Evaluator
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """Everything that a configuration describes.
 
-    eval_tracks: those that policies are evaluated on: held out of training, else all.
-    references: reference lap [s] of each of them. limits: least lap time [s] of each, None where it is not known.
+    evaluator: how its policies are evaluated, and where is driven.
     task: what is driven while training; `env` is its face for algorithms.
     facts: of this machine that the training's bits depend on, by name.
     """
 
     config: ResolvedConfig
     hardware: Hardware
-    tracks: list[Track]
-    vehicle: Vehicle
-    eval_tracks: list[Track]
-    references: list[float]
-    limits: list[float | None]
-    task: Task | RaceTask
+    evaluator: Evaluator
+    task: Any
     env: RacingVecEnv
     model: BatchAlgorithm
     facts: dict[str, str]
 
 
 def build_experiment(config: ResolvedConfig) -> Experiment:
-    """Build hardware, tracks, vehicle, environment and model. Raises InputError where a value breaks a rule."""
+    """Build hardware, evaluator, environment and model. Raises InputError where a value breaks a rule."""
     from racing.envs.race import RaceTask
     from racing.envs.vec_env import RacingVecEnv
+    from racing.evaluation.evaluators import evaluator_of
     from racing.policies.snapshots import reviver
-    from racing.tracks.optimal_lap.lap import limits
-    from racing.tracks.reference_lap import reference_lap
 
     cfg = config.tree
     hardware = choose(cfg.hardware)
-    tracks, vehicle = build(cfg.track), build(cfg.vehicle)
-    train_tracks, eval_tracks = split_tracks(tracks, cfg.eval.holdout_tracks)
+    with input_group("env", cfg.env):
+        evaluator = evaluator_of(config.values, hardware.sim_threads)
     arguments = {"races": cfg.algo.n_envs, "seed": cfg.seed, "threads": hardware.sim_threads}
     if config.opponents is not None:
         arguments["opponents"] = config.opponents.policies
-    task = build_with("env", build(cfg.env), tracks=train_tracks, vehicle=vehicle, **arguments)
+    task = build_with("env", build(cfg.env), **evaluator.place, **arguments)
     env = RacingVecEnv(task)
     teacher = None if config.teacher is None else config.teacher.teach(env)
     model = build_model(config, env, hardware.device, teacher)
@@ -72,11 +63,7 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
     return Experiment(
         config=config,
         hardware=hardware,
-        tracks=tracks,
-        vehicle=vehicle,
-        eval_tracks=eval_tracks,
-        references=[reference_lap(track, vehicle).time_s for track in eval_tracks],
-        limits=limits(eval_tracks, vehicle),
+        evaluator=evaluator,
         task=task,
         env=env,
         model=model,
@@ -108,13 +95,6 @@ def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str, teacher:
 
         load_initial_weights(model, config.initial_weights)
     return model
-
-
-def split_tracks(tracks: list[Track], holdout: int) -> tuple[list[Track], list[Track]]:
-    """Split into those to train on and those to evaluate on: the last `holdout`, or all where it is 0."""
-    rule = f"eval.holdout_tracks must be less than the {len(tracks)} tracks, got {holdout}; 0 holds out none"
-    require(holdout < len(tracks), rule)
-    return tracks[: len(tracks) - holdout], tracks[-holdout:] if holdout else tracks
 
 
 def check_buildable(cfg: DictConfig, **replaced: Any) -> BatchAlgorithm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,19 +13,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from racing.algos.common import BatchAlgorithm
-from racing.evaluation.result import Evaluation, flat_metrics
+from racing.evaluation.evaluator import Evaluator, Result
 from racing.runs.journal import Journal
-from racing.runs.metrics import VALIDATION, of_agent
+from racing.runs.metrics import of_agent
 from racing.training.observer import TrainingObserver
 from racing.training.progress_bar import ProgressBar
 
 EVERY = 4096  # [steps] between two records of what the cars did
 RECENT = 200  # episodes that averages run over
 FOREVER = 1 << 62  # [steps]
-NEAR_LIMIT = 1.05  # limit_ratio
-# What a training reaches for the first time: a lap of a car while training; on the validation starts, all finished, and
-# all finished at NEAR_LIMIT or less.
-MILESTONES = ("first_lap", "all_finished", "near_limit")
 
 
 class JournalWriter(KVWriter):
@@ -73,7 +70,7 @@ class Kept:
     half: those of the policy when half of the training was done, kept of each of several agents.
     """
 
-    key: tuple[float, float] = (-1.0, 0.0)
+    key: tuple[float, ...] = (-math.inf,)
     step: int = 0
     parameters: dict[str, Any] | None = None
     half: dict[str, Any] | None = None
@@ -91,7 +88,8 @@ class EvaluationCallback(BaseCallback):
         self,
         journal: Journal,
         progress: ProgressBar,
-        evaluate: Callable[[BatchAlgorithm], Evaluation],
+        evaluate: Callable[[BatchAlgorithm], Result],
+        evaluator: Evaluator,
         rules: Mapping[str, Any],
         *,
         total_steps: int,
@@ -100,6 +98,7 @@ class EvaluationCallback(BaseCallback):
     ) -> None:
         """Nothing is evaluated yet.
 
+        evaluator: says what is told of evaluations.
         evaluate: drives the present policy of a learner from the validation starts.
         rules: config group `eval`.
         total_steps: environment steps of this training.
@@ -108,13 +107,15 @@ class EvaluationCallback(BaseCallback):
         """
         super().__init__()
         self._journal, self._progress, self._evaluate, self._observer = journal, progress, evaluate, observer
+        self._evaluator = evaluator
         self._every, self._target_finish_rate = int(rules["every_steps"]), float(rules["target_finish_rate"])
         self._next_evaluation = max(int(rules["start_fraction"] * total_steps), self._every)
         self._total_steps, self._steps_before = total_steps, steps_before
         self._recent: list[dict[str, Any]] = []
         self._recorded = 0
         self.kept: dict[str, Kept] = {}  # by name of the learner, once the training begins
-        self.milestones: dict[str, dict[str, float] | None] = dict.fromkeys(MILESTONES)  # steps and seconds of each
+        # Steps and seconds of each.
+        self.milestones: dict[str, dict[str, float] | None] = dict.fromkeys(evaluator.milestones)
         self.eval_time_s = 0.0
         self._learned_s = 0.0  # in processes before this one, up to the checkpoint that it resumes from
         self._began = self._evaluated_s = 0.0
@@ -179,18 +180,20 @@ class EvaluationCallback(BaseCallback):
         self._recorded = steps
         ended = self.training_env.take_episodes()
         self._recent = (self._recent + ended)[-RECENT:]
-        if any(episode["laps"] for episode in ended):
-            self._reach("first_lap", self.learning_s)
-        values = describe(self._recent)
+        for milestone in self._evaluator.reached_by(ended):
+            self._reach(milestone, self.learning_s)
+        values = self._describe(self._recent)
         for agent in filter(None, self.kept):
-            own = describe([episode for episode in self._recent if episode["agent"] == agent])
+            own = self._describe([episode for episode in self._recent if episode["agent"] == agent])
             values |= {of_agent(agent, name): value for name, value in own.items()}
         speed = steps / max(self.learning_s, 1e-9)
         self._journal.metrics(self.step, {**values, "time/fps": speed})
-        note = f"{speed:,.0f} steps/s"
-        if "rollout/lap_time_s" in values:
-            note += f", last laps {values['rollout/lap_time_s']:.1f} s"
+        note = ", ".join(filter(None, (f"{speed:,.0f} steps/s", self._evaluator.note(values))))
         self._progress.update(steps, note)
+
+    def _describe(self, episodes: list[dict[str, Any]]) -> dict[str, float]:
+        """Averages over ended training episodes, by metric name; empty without any."""
+        return (describe(episodes) | self._evaluator.rollout(episodes)) if episodes else {}
 
     def _reach(self, milestone: str, seconds: float) -> None:
         """Keep when it was, if that is the first time. seconds: of learning."""
@@ -232,15 +235,13 @@ class EvaluationCallback(BaseCallback):
         self.eval_time_s += seconds
         self._evaluated_s += seconds
 
-    def _judge(self, learner: str, result: Evaluation, learned: float) -> None:
+    def _judge(self, learner: str, result: Result, learned: float) -> None:
         """Record how a learner's policy drives and keep it if it is its best so far. learned: [s] so far."""
-        metrics = flat_metrics(result, "validation/")
-        recorded = [f"validation/{name}" for name in VALIDATION]
+        metrics = self._evaluator.metrics(result, "validation/")
+        recorded = [f"validation/{name}" for name in self._evaluator.validation]
         self._journal.metrics(self.step, {of_agent(learner, n): metrics[n] for n in recorded if n in metrics})
-        if result.summary["finish_rate"] == 1:
-            self._reach("all_finished", learned)
-            if (result.summary["limit_ratio"] or NEAR_LIMIT + 1) <= NEAR_LIMIT:
-                self._reach("near_limit", learned)
+        for milestone in self._evaluator.reached(result):
+            self._reach(milestone, learned)
         kept, key = self.kept[learner], result.key(self._target_finish_rate)
         if key > kept.key:
             kept.key, kept.step, kept.parameters = key, self.step, self._parameters(learner)
@@ -252,24 +253,11 @@ class EvaluationCallback(BaseCallback):
 
 
 def describe(episodes: list[dict[str, Any]]) -> dict[str, float]:
-    """Averages over ended training episodes, by metric name; empty without any."""
-    if not episodes:
-        return {}
+    """Averages of rewards and lengths over ended training episodes, at least one, by metric name."""
     values = {
         "rollout/ep_rew_mean": float(np.mean([episode["reward"] for episode in episodes])),
         "rollout/ep_len_mean": float(np.mean([episode["steps"] for episode in episodes])),
-        "rollout/progress_m": float(np.mean([episode["progress"] for episode in episodes])),
-        "rollout/off_track_rate": float(np.mean([episode["ended"] == "off_track" for episode in episodes])),
     }
     for name in episodes[0]["terms"]:
         values[f"rollout/terms/{name}"] = float(np.mean([episode["terms"][name] for episode in episodes]))
-    among = [episode for episode in episodes if not episode.get("alone", True)]
-    if among:
-        kilometres = sum(max(episode["progress"], 0.0) for episode in among) / 1000
-        for name in ("contacts", "faults"):
-            values[f"rollout/{name}_per_km"] = sum(episode[name] for episode in among) / max(kilometres, 1e-3)
-        values["rollout/presence"] = sum(e["steps_near"] for e in among) / sum(e["steps"] for e in among)
-    laps = [episode["lap_time"] for episode in episodes if episode["lap_time"] > 0]
-    if laps:
-        values["rollout/lap_time_s"] = float(np.mean(laps[-20:]))
     return values

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from racing.evaluation.result import Evaluation
+    from racing.evaluation.evaluator import Result
     from racing.runs.directory import RunDirectory
 
 
@@ -32,10 +32,10 @@ class TrainingObserver:
     def opened(self, run: RunDirectory) -> None:
         """The training begins, or resumes, in this directory; or it was finished there before."""
 
-    def best(self, step: int, evaluation: Evaluation) -> None:
+    def best(self, step: int, evaluation: Result) -> None:
         """The policy after `step` steps is the best so far. Not called for the last evaluation."""
 
-    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+    def evaluated(self, step: int, evaluation: Result) -> None:
         """The policy was evaluated on the validation starts after `step` steps. Not called for the last evaluation."""
 
 
@@ -60,12 +60,12 @@ class Observers(TrainingObserver):
         for observer in self._observers:
             observer.opened(run)
 
-    def best(self, step: int, evaluation: Evaluation) -> None:
+    def best(self, step: int, evaluation: Result) -> None:
         """See TrainingObserver."""
         for observer in self._observers:
             observer.best(step, evaluation)
 
-    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+    def evaluated(self, step: int, evaluation: Result) -> None:
         """See TrainingObserver."""
         for observer in self._observers:
             observer.evaluated(step, evaluation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,8 @@ from torch.backends import cudnn
 from racing.algos.common import BatchAlgorithm, of_each
 from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
-from racing.envs.race import RaceTask, has_others
-from racing.evaluation.evaluate import Policy, evaluate, evaluation_task
-from racing.evaluation.files import VIDEO, facts_of, write_files
-from racing.evaluation.race.driving import policy_entrant
-from racing.evaluation.race.suites import Place, overtaking
-from racing.evaluation.result import Evaluation, flat_metrics
+from racing.envs.race import RaceTask
+from racing.evaluation.evaluator import Result
 from racing.evaluation.seeds import TEST_SEEDS, VALIDATION_SEEDS
 from racing.policies.export import describe, export_policy, record_observations
 from racing.policies.init_from import shape_text
@@ -28,7 +24,6 @@ from racing.runs.checkpoints import Checkpoint, Checkpoints
 from racing.runs.directory import RunDirectory
 from racing.runs.metrics import of_agent
 from racing.runs.paths import IN_RUN
-from racing.tracks.reference_lap import reference_lap
 from racing.training.build import Experiment
 from racing.training.checkpoint_callback import CheckpointCallback
 from racing.training.evaluation_callback import EvaluationCallback, JournalWriter, set_loggers
@@ -68,10 +63,11 @@ def prepare(
         run.journal,
         progress,
         lambda learner: evaluate_policy(experiment, learner, VALIDATION_SEEDS, telemetry=cfg.eval.video),
+        experiment.evaluator,
         cfg.eval,
         total_steps=cfg.algo.total_timesteps,
         steps_before=experiment.config.steps_before,
-        observer=Observers(BestLapVideo(run, experiment), observer) if cfg.eval.video else observer,
+        observer=Observers(BestVideo(run, experiment), observer) if cfg.eval.video else observer,
     )
     spaces = {"observation": shape_text(model.observation_space), "action": shape_text(model.action_space)}
     notes = {"config": experiment.config.values, "facts": dict(facts), **spaces}
@@ -135,7 +131,7 @@ def learn(session: Session) -> dict[str, Any]:
         }
     leader = evaluations.leader
     result = results[leader]
-    session.run.journal.metrics(evaluations.step, flat_metrics(result))
+    session.run.journal.metrics(evaluations.step, experiment.evaluator.metrics(result))
     summary = {
         "steps": model.num_timesteps,
         "total_steps": evaluations.step,
@@ -150,9 +146,9 @@ def learn(session: Session) -> dict[str, Any]:
     if leader:
         summary |= {"leader": leader, "agents": {name: one.summary for name, one in results.items()}}
         for name, one in results.items():
-            session.run.journal.metrics(
-                evaluations.step, {of_agent(name, metric): value for metric, value in flat_metrics(one).items()}
-            )
+            metrics = experiment.evaluator.metrics(one)
+            named = {of_agent(name, metric): value for metric, value in metrics.items()}
+            session.run.journal.metrics(evaluations.step, named)
             record_policy(session, name, one, agent=name)
     for checkpoint in session.checkpoints.worth_uploading():
         session.run.journal.artifact(checkpoint.path, str(IN_RUN.checkpoint(checkpoint.step)))
@@ -182,66 +178,26 @@ def take_best_policies(session: Session) -> None:
         use_float32(learner.policy)
 
 
-def evaluate_policy(experiment: Experiment, learner: BatchAlgorithm, seeds: int, *, telemetry: bool) -> Evaluation:
+def evaluate_policy(experiment: Experiment, learner: BatchAlgorithm, seeds: int, *, telemetry: bool) -> Result:
     """Drive a learner's policy as it is from starts that training never has. seeds: VALIDATION_SEEDS or TEST_SEEDS."""
-    config = experiment.config.values
-    task = evaluation_task(
-        config["env"],
-        experiment.eval_tracks,
-        experiment.vehicle,
-        experiment.references,
-        races=config["eval"]["episodes"],
-        laps=config["eval"]["laps"],
-        seed=seeds + config["seed"],
-        threads=experiment.hardware.sim_threads,
-    )
-    driver = greedy(learner)
-    result = evaluate(driver, task, experiment.references, experiment.limits, telemetry=telemetry)
-    if not has_others(config["env"]):
-        return result
-    return replace(result, summary={**result.summary, "race": _overtaking(experiment, driver, seeds)})
+    return experiment.evaluator.evaluate(greedy(learner), seeds, telemetry=telemetry)
 
 
-def _overtaking(experiment: Experiment, driver: Policy, seeds: int) -> dict[str, Any]:
-    """What the policy does behind a slower car on the first of the tracks that it is evaluated on."""
-    config = experiment.config.values
-    place = Place(
-        track=experiment.eval_tracks[0],
-        vehicle=experiment.vehicle,
-        reference=experiment.references[0],
-        env=config["env"],
-    )
-    return overtaking(
-        policy_entrant("policy", driver),
-        place,
-        races=config["eval"]["episodes"],
-        laps=config["eval"]["laps"],
-        seed=seeds + config["seed"],
-        threads=experiment.hardware.sim_threads,
-    )
-
-
-class BestLapVideo(TrainingObserver):
-    """Writes and journals a video of the best lap of every policy that is the best so far."""
+class BestVideo(TrainingObserver):
+    """Writes and journals a video of the best episode of every policy that is the best so far."""
 
     def __init__(self, run: RunDirectory, experiment: Experiment) -> None:
         """run: open for writing."""
         super().__init__()
         self.run, self.experiment = run, experiment
 
-    def best(self, step: int, evaluation: Evaluation) -> None:
+    def best(self, step: int, evaluation: Result) -> None:
         """See TrainingObserver."""
-        from racing.evaluation.video import write_video
-
         experiment, run, step = self.experiment, self.run, step + self.experiment.config.steps_before
-        best = evaluation.best_episode()
-        track = experiment.eval_tracks[best % len(experiment.eval_tracks)]
-        facts = facts_of(evaluation, f"{run.name} after {step:,} steps", reference_lap(track, experiment.vehicle))
-        folder = run.paths.evaluation(step)
+        folder, name = run.paths.evaluation(step), f"{run.name} after {step:,} steps"
         folder.mkdir(parents=True, exist_ok=True)
-        lap = evaluation.lap_table(best)
-        path = write_video(folder / VIDEO, experiment.task, track, lap, track.name, facts)
-        run.journal.artifact(path, str(IN_RUN.evaluation(step)))
+        for path in experiment.evaluator.write_video(evaluation, folder, name, experiment.task):
+            run.journal.artifact(path, str(IN_RUN.evaluation(step)))
 
 
 def greedy(model: Any) -> Any:
@@ -249,7 +205,7 @@ def greedy(model: Any) -> Any:
     return lambda observation: model.predict(observation, deterministic=True)[0]
 
 
-def record_policy(session: Session, learner: str, result: Evaluation, agent: str = "") -> dict[str, Any]:
+def record_policy(session: Session, learner: str, result: Result, agent: str = "") -> dict[str, Any]:
     """Save a learner's policy, its ONNX file, and the evaluation's tables and pictures; journal them all.
 
     agent: as whose they are kept; '': as the run's. Returns the paths for the summary.
@@ -284,15 +240,14 @@ def _save_half(session: Session, agent: str, path: Path) -> None:
     model.policy.load_state_dict(now)
 
 
-def _write_evaluation(session: Session, result: Evaluation, agent: str) -> dict[str, str]:
+def _write_evaluation(session: Session, result: Result, agent: str) -> dict[str, str]:
     """Write the evaluation's tables and pictures and journal them; returns the paths for the summary."""
     run, experiment, step = session.run, session.experiment, session.evaluations.step
     folder = run.paths.evaluation(step, agent)
     folder.mkdir(parents=True, exist_ok=True)
-    track = experiment.eval_tracks[result.best_episode() % len(experiment.eval_tracks)]
     driven = experiment.task if experiment.config.tree.eval.video else None
-    files = write_files(result, folder, run.name, track, reference_lap(track, experiment.vehicle), driven)
+    files = experiment.evaluator.write(result, folder, run.name, driven)
     for path in files:
         run.journal.artifact(path, str(IN_RUN.evaluation(step, agent)))
-    names = {"laps.csv": "laps", "lap.png": "lap_picture", "lap.mp4": "lap_video"}
+    names = experiment.evaluator.shown
     return {names[path.name]: str(path) for path in files if path.name in names}

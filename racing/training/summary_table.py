@@ -7,40 +7,29 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from racing.tracking.store import embedded_uri, resolve_uri
 
+if TYPE_CHECKING:
+    from racing.evaluation.evaluator import Evaluator
 
-def print_summary(run: Any, outputs: Path) -> None:
+
+def print_summary(run: Any, outputs: Path, evaluator: Evaluator) -> None:
     """Print the short summary of a finished run. outputs: root of everything that is written."""
     from rich.console import Console
     from rich.table import Table
 
     s = run.summary
-    lap = "none finished" if s["lap_time_s"] is None else f"{s['lap_time_s']:.2f} s"
-    ratio = "" if s["lap_ratio"] is None else f", lap_ratio {s['lap_ratio']:.3f} (1 = reference lap)"
-    if s.get("limit_ratio") is not None:
-        ratio += f", limit_ratio {s['limit_ratio']:.3f} (1 = physical limit)"
     table = Table(title=run.name, show_header=False, title_justify="left")
-    table.add_row(
-        "finish rate", f"{s['finish_rate']:.2f} of {s['episodes']} unseen starts x {s['laps_per_episode']} laps"
-    )
-    table.add_row("lap time", f"{lap}{ratio}, {s['vehicle']} with {s['tyre_model']} tyres")
-    if "race" in s:
-        race = s["race"]
-        rates = f"overtakes {race['overtake_rate']:.2f}, without fault {race['clean_rate']:.2f}"
-        table.add_row("in traffic", f"{rates} of {race['races']} races behind a slower car")
-    for name, own in s.get("agents", {}).items():
-        lap_s = "no lap" if own["lap_time_s"] is None else f"{own['lap_time_s']:.2f} s"
-        leads = ", the run's policy" if name == s["leader"] else ""
-        table.add_row(f"@{name}", f"finish rate {own['finish_rate']:.2f}, {lap_s}{leads}")
+    for name, text in evaluator.lines(s):
+        table.add_row(name, text)
     table.add_row("training", f"{s['learning_s']:.1f} s, {s['steps']:,} steps, {s['steps_per_s']:,} steps/s")
     Console(soft_wrap=True).print(table)
     print(f"run      {run.path}")
-    print(f"picture  {s['lap_picture']}")
-    if "lap_video" in s:
-        print(f"video    {s['lap_video']}")
+    for file, name in evaluator.shown.items():
+        if name in s and not file.endswith(".csv"):
+            print(f"{'video' if file.endswith('.mp4') else 'picture':<8} {s[name]}")
     print(f"onnx     {s['onnx']}")
     if run.mlflow.get("run_id"):
         print(f"mlflow   run {run.mlflow['run_id']}")

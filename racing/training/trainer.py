@@ -14,7 +14,7 @@ from racing.errors import InputError, JobsFailed, Stopped
 from racing.runs.directory import RunDirectory, open_run, run_path
 from racing.runs.meta import write_meta
 from racing.runs.paths import where
-from racing.runs.provenance import collect, facts, track_sha256
+from racing.runs.provenance import collect, facts
 from racing.tracking.sender import Sender
 from racing.training.build import Experiment, build_experiment
 from racing.training.observer import TrainingObserver
@@ -46,7 +46,7 @@ def train(
     observer = observer or TrainingObserver()
     config = resolve(cfg)
     experiment = build_experiment(config)
-    values, provenance = config.values, collect(experiment.tracks) | config.provenance()
+    values, provenance = config.values, collect(experiment.evaluator.tracks) | config.provenance()
     if provenance.get("git_problem"):
         print(f"warning: the commit is not recorded, {provenance['git_problem']}", file=sys.stderr)
     path = run_path(config.outputs, values["name"], values, suffix)
@@ -56,7 +56,7 @@ def train(
     ) as run:
         observer.opened(run)
         if run.finished:
-            print_summary(run, config.outputs)
+            print_summary(run, config.outputs, experiment.evaluator)
             print("already finished; use fresh=true to retrain (the old directory is kept)")
             return run
         with contextlib.nullcontext(stop) if stop else StopFlag() as stop:
@@ -65,7 +65,7 @@ def train(
             sender = Sender.start(run, values["tracking"])
             with sender.attending(values["tracking"]["close_timeout"]):
                 _learn(session, stop, tags)
-        print_summary(run, config.outputs)
+        print_summary(run, config.outputs, experiment.evaluator)
         send_it = f"racing runs sync {run.name}{where(config.outputs)}"
         if sender.incomplete:
             print(f"upload to {', '.join(sender.incomplete)} incomplete: {send_it}")
@@ -126,10 +126,7 @@ def run_tags(experiment: Experiment, provenance: Mapping[str, Any]) -> dict[str,
     initial = experiment.config.initial_weights
     code = {"mlflow.source.git.commit": provenance["commit"], "racing.git_dirty": str(provenance["dirty"]).lower()}
     return (code if provenance["commit"] else {}) | {
-        "racing.vehicle": experiment.vehicle.name,
-        "racing.tyre_model": experiment.vehicle.model,
-        "racing.tracks": ", ".join(track.name for track in experiment.tracks),
-        "racing.track_sha256": ", ".join(track_sha256(track) for track in experiment.tracks),
+        **experiment.evaluator.tags(),
         "racing.algorithm": type(experiment.model).__name__,
         "racing.device": f"{experiment.hardware.device} ({experiment.hardware.reason})",
         **(initial.tags() if initial else {}),

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from racing.envs.task import NonFiniteAction
 from racing.errors import InputError, Stopped
-from racing.evaluation.result import Evaluation
+from racing.evaluation.evaluator import Result
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
 from racing.training.observer import Observers, TrainingObserver
@@ -52,7 +52,7 @@ class TrialObserver(TrainingObserver):
         """See TrainingObserver."""
         self.trial.set_user_attr(RUN, run.name)
 
-    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+    def evaluated(self, step: int, evaluation: Result) -> None:
         """See TrainingObserver. An evaluation that a resumed run repeats is not reported again.
 
         Steps are reported as multiples of eval.every_steps, which all trials have in common: an evaluation waits for

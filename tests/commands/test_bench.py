@@ -16,6 +16,7 @@ from racing.commands.bench.report import make_folder, print_table, show
 from racing.commands.bench.simulator import make_task, record_drive, vehicle_called
 from racing.commands.bench.tracking import compared
 from racing.errors import InputError
+from racing.processes import usable_cores
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +55,15 @@ def test_sim(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     cars = {"ns_randomize", "ns_conditions"}
     assert set(content["summary"]) == {"ns_per_ray", "ns_without_rays", "ns_observation_and_reward", *cars}
     assert "kart_kinematic" in table
+
+
+def test_lateral(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    content, table = measured("lateral", tmp_path, capsys, "num_cars=[2,8]", "seconds=0.01")
+    rows = content["rows"]
+    assert [(row["num_cars"], row["processes"]) for row in rows[:2]] == [(2, 1), (8, 1)]
+    assert (rows[2]["num_cars"] in (2, 8), rows[2]["processes"]) == (True, usable_cores())
+    assert all(row["steps_per_s"] > 0 and row["per_cpu_s"] > 0 and len(row["rates"]) == 2 for row in rows)
+    assert "processes" in table
 
 
 def test_races(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -14,9 +14,10 @@ from racing.cli import main
 from racing.envs.sensors import SensorsTask
 from racing.envs.vision import TELEMETRY, VisionTask
 from racing.errors import InputError
+from racing.onnx_files import onnx_session
 from racing.policies import export
 from racing.policies.export import ExportFailed, describe, export_policy, record_observations
-from racing.policies.loading import onnx_policy, onnx_session
+from racing.policies.loading import onnx_policy
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from tests.support.drivers import group, linear_driver, make_run, random_model, seeing_model

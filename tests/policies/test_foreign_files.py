@@ -24,7 +24,8 @@ from stable_baselines3 import PPO, SAC
 
 from racing.cli import main
 from racing.errors import InputError
-from racing.policies.loading import load_model, onnx_session
+from racing.onnx_files import onnx_session
+from racing.policies.loading import load_model
 from racing.policies.pickled_data import Made, Name, read_pickle
 from tests.conftest import REPOSITORY
 from tests.support.drivers import random_model

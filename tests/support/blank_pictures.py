@@ -13,15 +13,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from racing.evaluation import plots
+from racing import figures
 from racing.files import atomic_path
 
-save = plots.save
+save = figures.save
 BLANK = cv2.imencode(".png", np.full((4, 4, 3), 255, np.uint8))[1].tobytes()
 
 
 def save_blank(figure: Any, path: Path) -> Path:
-    """What racing.evaluation.plots saves a picture with."""
+    """What racing.figures saves a picture with."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(BLANK)
     return path
@@ -29,14 +29,14 @@ def save_blank(figure: Any, path: Path) -> Path:
 
 def install() -> None:
     """From now on, save blank ones."""
-    plots.save = save_blank
+    figures.save = save_blank
 
 
 @contextlib.contextmanager
 def real_pictures() -> Iterator[None]:
     """Draw every picture as a user's is drawn."""
-    installed, plots.save = plots.save, save
+    installed, figures.save = figures.save, save
     try:
         yield
     finally:
-        plots.save = installed
+        figures.save = installed

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from racing.cli import main
+from racing.evaluation.laps import MILESTONES
 from racing.runs.checkpoints import Checkpoints
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
-from racing.training.evaluation_callback import MILESTONES
 from tests.runs.test_full_disk import fill, small_disk  # noqa: F401  # a fixture
 from tests.support.mlflow_server import PATIENCE, Copy
 from tests.support.processes import points, run_of, state_bytes, train_command

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from racing.cli import main
+from racing.evaluation.laps import MILESTONES
 from racing.runs.directory import RunDirectory
-from racing.training.evaluation_callback import MILESTONES
 from tests.support.mlflow_server import Copy
 from tests.support.processes import PATIENCE, Killer, points, run_of, state_bytes, train_command
 

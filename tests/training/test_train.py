@@ -18,11 +18,11 @@ import yaml
 
 from racing.cli import main
 from racing.config import compose, plain
+from racing.evaluation.laps import MILESTONES
 from racing.policies.loading import load_policy
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import config_hash, flatten
 from racing.runs.journal import as_text, read_journal
-from racing.training.evaluation_callback import MILESTONES
 from tests.support.fork_client import real_processes
 from tests.support.mlflow_server import PATIENCE, Copy
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from racing.commands.bench.report import Result, Row, say, show, stamp_now
 from racing.errors import require
-from racing.runs.metrics import HEADLINE, SMOOTHNESS
+from racing.runs.metrics import LAPS, SMOOTHNESS
 
 STOCK = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}  # Stable-Baselines3's PPO, 4096 steps an update
 STOCK_LANES = 16
-RESULTS = (*HEADLINE, *SMOOTHNESS, "learning_s", "steps_per_s")  # of a run's summary
+RESULTS = (*LAPS, *SMOOTHNESS, "learning_s", "steps_per_s")  # of a run's summary
 
 
 def learner(options: Mapping[str, Any]) -> Result:
@@ -77,8 +77,8 @@ def over_seeds(options: Mapping[str, Any]) -> Result:
     Evaluated is from the beginning on, so that it shows when all finish for the first time.
     """
     from racing.config import compose
+    from racing.evaluation.laps import MILESTONES
     from racing.runs.directory import all_runs
-    from racing.training.evaluation_callback import MILESTONES
     from racing.training.trainer import train
 
     outputs = Path(options["paths"]["outputs"]) / "bench" / f"seeds-{stamp_now()}"

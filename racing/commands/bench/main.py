@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.commands.bench.camera import pictures
+from racing.commands.bench.lateral import lateral
 from racing.commands.bench.learning import learner, over_seeds
 from racing.commands.bench.races import races
 from racing.commands.bench.report import Result, make_folder, print_table, show, write
@@ -19,13 +20,14 @@ from racing.commands.bench.vision import eyes
 from racing.commands.options import require_action, verb_options
 from racing.errors import require, require_number
 
-EXAMPLES = """usage: racing bench sim|races|camera|ppo|vision|startup|tracking|tracks|sweep|seeds [key=value ...]
+EXAMPLES = """usage: racing bench sim|races|lateral|camera|ppo|vision|startup|tracking|tracks|sweep|seeds [key=value]
 
 Measure on this machine; prints a table and writes JSON. Nothing else should be running.
 
 examples:
   racing bench sim                            steps per second by vehicle model, cars and threads; half a minute
   racing bench races                          the same with cars that race each other; 10,000 random races; two minutes
+  racing bench lateral                        steps per second of env=lateral, alone and on every core; half a minute
   racing bench camera                         pictures per second, beside CarRacing's; half a minute
   racing bench ppo                            learning steps per second, beside Stable-Baselines3's PPO; a minute
   racing bench vision                         learning steps per second by frames; two minutes
@@ -44,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
     benchmarks: dict[str, Callable[[Mapping[str, Any]], Result]] = {
         "sim": simulator,
         "races": races,
+        "lateral": lateral,
         "camera": pictures,
         "ppo": learner,
         "vision": eyes,
@@ -95,6 +98,7 @@ def check(options: Mapping[str, Any]) -> None:
         require(isinstance(values, list) and values != [], f"{name} must be a list, got {values!r}; e.g. {name}=[1,2]")
         for value in values:
             require_number(name, value, low, high, whole=True, remedy="see racing bench --help")
+    require(isinstance(options["dynamics"], str), f"dynamics must be a text, got {options['dynamics']!r}; name a file")
     for name in ("vehicles", "imports", "train"):
         fits = isinstance(options[name], list) and all(isinstance(value, str) for value in options[name])
         require(fits, f"{name} must be a list of texts, got {options[name]!r}; see racing bench --help")

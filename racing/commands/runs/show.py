@@ -12,7 +12,7 @@ from racing.errors import InputError
 from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import flatten
 from racing.runs.journal import newest_metrics, utc_text
-from racing.runs.metrics import HEADLINE
+from racing.runs.metrics import HEADLINE, SCORE
 from racing.tracking.address import masked
 from racing.tracking.run_record import RunRecord
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 TAIL = 1 << 20  # [bytes] of a journal that a table reads: hours of training, milliseconds of reading
 DAMAGED = "DAMAGED"  # instead of a status
-LABELS = {"finish_rate": "finish rate", "lap_time_s": "lap [s]", "lap_ratio": "lap ratio", "limit_ratio": "limit ratio"}
+LABELS = {
+    "finish_rate": "finish rate",
+    "lap_time_s": "lap [s]",
+    "lap_ratio": "lap ratio",
+    "limit_ratio": "limit ratio",
+    "score": "score",
+}
 
 
 def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -> int:
@@ -46,10 +52,11 @@ def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "status", "steps", *(LABELS[name] for name in HEADLINE), "started (UTC)", "MLflow run"):
+    names = [name for name in HEADLINE if name != SCORE or any(row[SCORE] is not None for row in rows)]
+    for column in ("name", "status", "steps", *(LABELS[name] for name in names), "started (UTC)", "MLflow run"):
         table.add_column(column, overflow="fold")  # names and ids are there to be copied: never cut
     for row in rows:
-        results = [number(row[name]) for name in HEADLINE]
+        results = [number(row[name]) for name in names]
         steps, started = f"{row['steps']:,}", (row["started"] or "-")[:16].replace("T", " ")
         table.add_row(row["name"], row["status"], steps, *results, started, row["run_id"] or "-")
     Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.evaluation import plots
-from racing.evaluation.plots import COLOURS, FAINT, INK, PAD, draw_road, heading, new_figure, size_for
+from racing import figures
+from racing.evaluation.plots import COLOURS, PAD, draw_road, size_for
 from racing.evaluation.race.driving import RaceLog
 from racing.evaluation.race.result import OUT
 from racing.evaluation.telemetry import COLUMNS
+from racing.figures import FAINT, INK, heading, new_figure
 from racing.sim.track import Track
 
 Array = npt.NDArray[Any]
@@ -74,7 +75,7 @@ def positions_picture(log: RaceLog, race: int, names: Sequence[str], title: str,
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=FAINT)
     heading(above, title, [f"race {race + 1} of {len(log.who)}", "strokes: contacts", "X: out"])
-    return plots.save(figure, path)
+    return figures.save(figure, path)
 
 
 def contacts_picture(track: Track, log: RaceLog, title: str, path: Path) -> Path:
@@ -108,4 +109,4 @@ def contacts_picture(track: Track, log: RaceLog, title: str, path: Path) -> Path
     bar.set_label("blame of the car that is drawn (a convention)", color=INK)
     bar.outline.set_visible(False)
     heading(axes, title, [f"{len(touches) // 2} contacts in {len(log.who)} races", "larger: faster"])
-    return plots.save(figure, path)
+    return figures.save(figure, path)

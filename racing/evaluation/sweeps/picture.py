@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from racing.evaluation import plots
-from racing.evaluation.plots import FAINT, INK, LINE
+from racing import figures
 from racing.evaluation.sweeps.sweep import Sweep
+from racing.figures import FAINT, INK, LINE
 from racing.sim.variation.config import LIMITS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def sweep_picture(sweep: Sweep, path: Path, *, facts: Sequence[str] = ()) -> Pat
 
     A dashed line stands at the vehicle's own value, where that lies among them. facts: short texts under the title.
     """
-    figure = plots.new_figure(7.2, 6.4)
+    figure = figures.new_figure(7.2, 6.4)
     finishes, laps = figure.subplots(2, 1, sharex=True)
     rows = sweep.rows()
     _curve(finishes, rows, "finish_rate")
@@ -42,8 +42,8 @@ def sweep_picture(sweep: Sweep, path: Path, *, facts: Sequence[str] = ()) -> Pat
         beside = {"textcoords": "offset points", "color": FAINT, "fontsize": 9, "va": "bottom"}
         finishes.annotate("as the vehicle", (own, 0.0), (5, 0), **beside)
     figure.align_ylabels()
-    plots.heading(finishes, sweep.parameter.replace("_", " "), facts)
-    return plots.save(figure, path)
+    figures.heading(finishes, sweep.parameter.replace("_", " "), facts)
+    return figures.save(figure, path)
 
 
 def axis_label(parameter: str) -> str:

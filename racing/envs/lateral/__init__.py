@@ -1,0 +1,1 @@
+"""`env=lateral`: comma.ai's controls challenge, steering a car's lateral acceleration along a planned one."""

@@ -1,0 +1,95 @@
+"""Controllers to compare with: PID, PID on a preview, with feed-forward. Batches of cars; no learning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.envs.lateral.default_model import gain
+from racing.envs.lateral.rules import CONTEXT, CONTROL_START
+from racing.envs.lateral.world import LateralWorld
+
+Array = npt.NDArray[Any]
+
+PROPORTIONAL, INTEGRAL, DERIVATIVE = 0.195, 0.100, -0.053  # of the challenge's controllers/pid.py since 2025-07-23
+PREVIEW = 5  # rows whose mean target makes up for the delay of the dynamics
+LEAST_GAIN = 0.3  # [m/s^2] below which a steering command would be out of all proportion
+
+
+def feed_forward(lataccel: Array, roll: Array, speed: Array) -> Array:
+    """Steering commands that hold lateral accelerations [m/s^2] in the steady state of the default dynamics."""
+    command: Array = (lataccel - roll) / np.maximum(gain(speed), LEAST_GAIN)
+    return command
+
+
+class Controller:
+    """PID on the mean target of the present row and those ahead, and feed-forward from it.
+
+    preview: rows of that mean, 1: the present one alone. share: of the feed-forward command that is added.
+
+    Before each step of the world, `update` is called once; its result is the command that it would give.
+    """
+
+    def __init__(self, preview: int = 1, share: float = 0.0) -> None:
+        """See the class."""
+        self.preview, self.share = preview, share
+        self.integral = self.error = self.change = np.zeros(0)
+
+    def begin(self, world: LateralWorld) -> None:
+        """The world's episodes begin: the rows from CONTEXT on, which the log steered, are in the integral."""
+        targets = world.routes.plans[world.chosen, CONTEXT : CONTROL_START + self.preview - 1, 0]
+        followed = world.lataccel[:, CONTEXT - 1 : CONTROL_START - 1]
+        errors = np.stack([targets[:, k : k + self.preview].mean(1) for k in range(CONTROL_START - CONTEXT)], axis=1)
+        errors -= followed
+        self.integral, self.error = np.add.accumulate(errors, axis=1)[:, -1], errors[:, -1].copy()
+        self.change = np.zeros(world.num_cars)
+
+    def update(self, world: LateralWorld) -> Array:
+        """Steering commands (N,) for the present row, not clipped."""
+        ahead = np.stack([world.plan(k)[:, 0] for k in range(self.preview)], axis=1)
+        set_point = ahead.mean(1)
+        error = set_point - world.lataccel[:, world.now - 1]
+        self.integral = self.integral + error
+        self.change = error - self.error
+        self.error = error
+        command: Array = PROPORTIONAL * error + INTEGRAL * self.integral + DERIVATIVE * self.change
+        if self.share:
+            _, roll, speed, _ = world.plan().T
+            command = command + self.share * feed_forward(set_point, roll, speed)
+        return command
+
+    def get_state(self) -> dict[str, Array]:
+        """What changes, as copies."""
+        return {"integral": self.integral.copy(), "error": self.error.copy(), "change": self.change.copy()}
+
+    def set_state(self, state: dict[str, Array]) -> None:
+        """Continue from `get_state()`."""
+        self.integral, self.error, self.change = (state[name].copy() for name in ("integral", "error", "change"))
+
+
+def pid() -> Controller:
+    """The challenge's own."""
+    return Controller()
+
+
+def preview_pid() -> Controller:
+    """PID that aims at the mean of the next half second."""
+    return Controller(PREVIEW)
+
+
+def feed_forward_pid() -> Controller:
+    """The same, to which part of what the steady state asks for is added."""
+    return Controller(PREVIEW, 0.4)
+
+
+REFERENCES = {"pid": pid, "preview_pid": preview_pid, "feed_forward": feed_forward_pid}
+
+
+def drive(controller: Controller, world: LateralWorld) -> None:
+    """Drive the world's next episodes to their end."""
+    world.begin()
+    controller.begin(world)
+    while not world.over:
+        world.step(controller.update(world))

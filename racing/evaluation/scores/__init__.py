@@ -1,0 +1,1 @@
+"""Evaluations of environments whose episodes say themselves what they cost."""
