@@ -16,7 +16,7 @@ from racing.evaluation.evaluate import Policy, evaluate, evaluation_task
 from racing.evaluation.evaluator import Evaluator
 from racing.evaluation.files import VIDEO, facts_of, write_files
 from racing.evaluation.race.driving import policy_entrant
-from racing.evaluation.race.suites import Place, overtaking
+from racing.evaluation.race.suites import Place, among_others
 from racing.evaluation.result import Evaluation, flat_metrics
 from racing.runs.metrics import VALIDATION
 from racing.runs.provenance import track_sha256
@@ -70,10 +70,8 @@ class LapEvaluator(Evaluator):
         result = evaluate(policy, task, self.references, self.limits, telemetry=telemetry)
         if not has_others(self._env):
             return result
-        place = Place(
-            track=self.eval_tracks[0], vehicle=self.vehicle, reference=self.references[0], env=self._env
-        )  # what the policy does behind a slower car on the first track
-        race = overtaking(policy_entrant("policy", policy), place, seed=seed, **size)
+        place = Place(track=self.eval_tracks[0], vehicle=self.vehicle, reference=self.references[0], env=self._env)
+        race = among_others(policy_entrant("policy", policy), place, cars=self._env["cars"], seed=seed, **size)
         return replace(result, summary={**result.summary, "race": race})
 
     def metrics(self, result: Evaluation, prefix: str = "eval/") -> dict[str, float]:
@@ -148,6 +146,7 @@ def lap_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         race = s["race"]
         rates = f"overtakes {race['overtake_rate']:.2f}, without fault {race['clean_rate']:.2f}"
         rows.append(("in traffic", f"{rates} of {race['races']} races behind a slower car"))
+        rows.append(("in a grid", f"finish rate {race['grid_finish_rate']:.2f} of its like"))
     for name, own in s.get("agents", {}).items():
         lap_s = "no lap" if own["lap_time_s"] is None else f"{own['lap_time_s']:.2f} s"
         leads = ", the run's policy" if name == s["leader"] else ""

@@ -10,7 +10,7 @@ LAPS = ("finish_rate", "lap_time_s", "lap_ratio", "limit_ratio")  # of a summary
 SCORE = "score"  # of environments without laps, the greater the better: what they are ranked by
 HEADLINE = (*LAPS, SCORE)  # in tables, comparisons, MLflow
 SMOOTHNESS = ("steering_change", "steering_spectrum")  # less is smoother
-RACE = ("race/overtake_rate", "race/clean_rate", "race/success_rate")  # of env=race
+RACE = ("race/overtake_rate", "race/clean_rate", "race/success_rate", "race/grid_finish_rate")  # of env=race
 VALIDATION = (*LAPS, "off_track_m", *RACE)  # what a journal keeps of the evaluations on the way
 
 AGENTS = "agents/"  # begins the names of their metrics
@@ -41,11 +41,13 @@ def rank(summary: Mapping[str, Any], target_finish_rate: float = 1.0) -> tuple[f
     """Order of results, the better one is greater: who finishes more often, then who laps faster.
 
     summary: with `finish_rate` in [0, 1] and `lap_ratio` (lap time / reference lap; None without a lap). Of races, with
-    `race`: how often it finishes alone is multiplied by how often it overtakes without fault. Without laps, `score`.
+    `race`: how often it finishes alone is multiplied by how often it overtakes without fault, and how often it finishes
+    in grids. Without laps, with `score`.
     target_finish_rate: finishing more often than this does not count.
     """
     if summary.get(SCORE) is not None:
         return (float(summary[SCORE]),)
     ratio = summary["lap_ratio"]
-    rate = min(float(summary["finish_rate"]), target_finish_rate) * summary.get("race", {}).get("success_rate", 1.0)
+    rate, race = min(float(summary["finish_rate"]), target_finish_rate), summary.get("race", {})
+    rate *= race.get("success_rate", 1.0) * race.get("grid_finish_rate", 1.0)
     return rate, -math.inf if ratio is None else -float(ratio)

@@ -15,6 +15,11 @@ def test_order_of_results():
         assert rank(worse) < rank(better)
 
 
+def test_racers_are_judged_by_what_they_do_among_others_too():
+    race = {"success_rate": 0.8, "grid_finish_rate": 0.5}
+    assert rank(result(0.5, 1.1) | {"race": race}) == (0.2, -1.1)
+
+
 def test_finishing_more_often_than_wanted_does_not_count():
     assert rank(result(1.0, 1.2), 0.9) < rank(result(0.9, 1.1), 0.9)
     assert rank(result(0.89, 1.0), 0.9) < rank(result(0.9, 1.1), 0.9)

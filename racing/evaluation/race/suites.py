@@ -87,8 +87,16 @@ def drive_suite(
     return out
 
 
-def overtaking(entrant: Entrant, place: Place, **size: Any) -> dict[str, Any]:
-    """The summary of one entrant in suite follow. size: races, laps, seed, threads."""
-    (driven,) = drive_suite("follow", [entrant], place, **size)
-    rows = car_rows(driven.log, [one.name for one in driven.entrants], place.reference)
-    return summarise_races(rows)[entrant.name]
+def among_others(entrant: Entrant, place: Place, *, cars: int, races: int, **size: Any) -> dict[str, Any]:
+    """What chooses a racer: its summary in suite follow, and as `grid_finish_rate` how many of it finish in grids.
+
+    cars: of a grid. races: behind a slower car; twice as many cars drive in grids. size: laps, seed, threads.
+    """
+    grids = max(1, 2 * races // cars)
+    (behind,) = drive_suite("follow", [entrant], place, races=races, **size)
+    (grid,) = drive_suite("grid", [entrant], place, races=grids, cars=cars, **size)
+    found = [
+        summarise_races(car_rows(driven.log, [one.name for one in driven.entrants], place.reference))[entrant.name]
+        for driven in (behind, grid)
+    ]
+    return found[0] | {"grid_finish_rate": found[1]["finish_rate"]}
