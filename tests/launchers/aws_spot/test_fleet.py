@@ -17,6 +17,7 @@ from racing_launchers.aws_spot.account.fleet import FleetRequest, Lack, lack_of,
 from racing_launchers.aws_spot.account.prices import Prices, listed_prices
 from racing_launchers.aws_spot.launches import Launches
 from racing_launchers.backend import JobState, make_backend
+from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.aws_spot.driving import run
 from tests.launchers.modal_box.server import free_ports
@@ -217,6 +218,31 @@ def test_costs_are_those_of_all_instances_that_a_job_has_had(fleets: FleetServic
     assert launches.cost() == pytest.approx(0.5, abs=0.001)
     figures = make_backend(sweep.launcher).results(sweep)
     assert figures == {"cost_usd": pytest.approx(0.5, abs=0.001), "instance_hours": pytest.approx(1.0, abs=0.001)}
+
+
+def test_who_collects_launches_what_was_taken_away_while_nobody_watched(
+    fleets: FleetService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    sweep, (one, two) = submitted(tmp_path, 2, "max_resubmits=1")
+    collect = ["jobs", "collect", "acts", f"paths.outputs={tmp_path}"]
+    one.end(JobStatus.STOPPED, "AWS takes the spot instance away: stopped on SIGTERM, state saved")
+    two.end(JobStatus.FAILED, "RuntimeError")
+    assert main(collect) == 1  # one has failed
+    assert "1 waiting, 1 failed; run the command again later" in capsys.readouterr().out
+    assert (one.folder.attempts, two.folder.attempts) == (2, 1)
+    assert len(fleets.kinds) == 3
+    place = one.folder.attempt["handle"]["place"]
+    one.end(JobStatus.LOST, "its instance is gone")
+    assert main(collect) == 1  # no second time: max_resubmits counts from the command that launched it
+    assert one.folder.attempts == 2
+    _, (one, _) = submitted(tmp_path, 2, "max_resubmits=1")  # the same command again
+    assert one.folder.attempts == 3
+    assert one.folder.attempt["handle"]["place"] != place  # it had opened no run that could go on
+    one.end(JobStatus.LOST, "its instance is gone")
+    main(collect)
+    assert one.folder.attempts == 4
+    assert one.folder.attempt["handle"]["place"] != place
+    assert sweep.manifest["launcher"]["max_resubmits"] == 1
 
 
 def test_while_aws_does_not_answer_jobs_are_where_they_were(
