@@ -193,6 +193,12 @@ def test_who_dies_between_asking_and_noting_does_not_start_a_second_one(
     assert after is not None
     assert after["instance"] == before["instance"]
     assert len(fleets.kinds) == 1
+    client("ec2").terminate_instances(InstanceIds=[before["instance"]])
+    client("ec2").delete_tags(Resources=[before["instance"]], Tags=[{"Key": "racing:call"}])  # it is not found by them
+    (jobs[0].folder.path / "launches.json").unlink()
+    polled(sweep, jobs)
+    assert len(fleets.tokens) == 2
+    assert len(set(fleets.tokens)) == 1  # AWS answers with what it has started before
 
 
 def test_nothing_is_launched_beyond_max_cost(fleets: FleetService, tmp_path: Path):
@@ -262,6 +268,20 @@ def test_while_aws_does_not_answer_jobs_are_where_they_were(
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
     backend = make_backend(sweep.launcher)
     assert backend.poll(sweep, jobs)[0].detail.endswith("running")
+
+
+def test_an_instance_that_aws_does_not_know_everywhere_yet_is_not_lost(
+    fleets: FleetService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sweep, jobs = submitted(tmp_path)
+    backend = make_backend(sweep.launcher)
+    monkeypatch.setattr(backend.cloud, "instances", lambda **_: [])
+    assert backend.poll(sweep, jobs)[0].state == JobState.PENDING
+    launches = Launches(jobs[0])
+    launches.add(**launches.all[0] | {"at": time.time() - 121})
+    info = backend.poll(sweep, jobs)[0]
+    assert info.state == JobState.LOST
+    assert "is not known to AWS: nobody said why" in info.detail
 
 
 def test_an_instance_that_aws_took_before_the_job_began_is_no_failure(
