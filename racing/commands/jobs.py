@@ -160,7 +160,8 @@ def _once(sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepR
     """Poll all jobs once; those that nobody works on are given the backend's grace once."""
     watcher = SweepWatcher(sweep, backend, jobs, sweep_run)
     watcher.poll()
-    if any(watcher.infos[job.number].state == JobState.LOST for job in watcher.unfinished):
+    infos = [watcher.infos.get(job.number) for job in watcher.unfinished]  # none of those just submitted again
+    if any(info is not None and info.state == JobState.LOST for info in infos):
         time.sleep(backend.grace)
         watcher.poll()
     for job in jobs:

@@ -28,6 +28,7 @@ from racing_launchers.remote.tracks import files_of_config
 from racing_launchers.sweep import Job, Sweep
 
 MOST_IN_VAIN = 2  # instances in a row that could not be set up
+UNKNOWN = 120.0  # [s] after its launch in which AWS need not know an instance everywhere
 KILL_AFTER = 180.0  # [s] after which an instance that was asked to stop, and has not, is ended when asked again
 
 
@@ -133,9 +134,9 @@ class AwsSpotBackend(Backend):
             return JobInfo(JobState.PENDING, str(self.cloud.tried(job).get("why") or "waiting for an instance"))
         name = launched["instance"]
         found = known.get(name)
-        state = found["State"]["Name"] if found else "forgotten by AWS"
+        state = found["State"]["Name"] if found else "not known to AWS"
         where = f"{name}, {launched['lifecycle']} {launched['type']} {launched['zone']}".rstrip()
-        if state in ALIVE:
+        if state in ALIVE or (found is None and time.time() - float(launched["at"]) < UNKNOWN):
             return JobInfo(JobState.RUNNING if job.folder.started else JobState.PENDING, f"{where}, {state}")
         if state == "shutting-down" and not job.folder.result:
             return JobInfo(JobState.RUNNING if job.folder.started else JobState.PENDING, f"{where}, is shut down")

@@ -176,7 +176,9 @@ class Launching:
     def _launch_one(self, sweep: Sweep, job: Job) -> Refusal | None:
         """Ask for an instance; returns why there is none."""
         handle, number = job.folder.attempt["handle"], job.folder.attempts
-        tries = int(self.tried(job).get("tries", 0)) + 1
+        known = self.tried(job)
+        # Where nobody noted the answer the same is asked again, with the same token: AWS starts no second one.
+        tries = int(known.get("tries", 0)) + (not known.get("asked"))
         script = user_data(
             setup=self.settings["setup"],
             timeout_s=self.timeout_s,
@@ -187,12 +189,12 @@ class Launching:
         )
         tags = {PROJECT: self.stack.name, SWEEP: sweep.name, JOB: str(job.number), CALL: handle["call"]}
         tags["Name"] = f"racing {sweep.name} {job.number}"
-        if self.tried(job):  # whoever asked before may have died before it noted the answer
+        if known:  # whoever asked before may have died before it noted the answer
             found = self._find(handle["call"])
             if found is not None:
                 self._note(job, found)
                 return None
-        job.folder.write(FLEET, number, {"tries": tries, "next": 0.0, "why": "an instance is asked for"})
+        job.folder.write(FLEET, number, {"tries": tries, "asked": True, "why": "an instance is asked for"})
         profile = self._role(handle["place"], tracks=bool(handle.get("tracks")))
         wanted = self._request(f"{handle['call']}-{tries}", profile, encoded(script), tags, on_demand=False)
         answer = launch(self.aws.client("ec2"), wanted)

@@ -148,7 +148,8 @@ def status(request: Request) -> int:
     except InputError as error:
         print(f"bucket   {error}")
         whole = False
-    print(f"running  {len(find.instances(aws, request.name))} instances; racing cloud ls {request.name}")
+    running = counted(len(find.instances(aws, request.name)))
+    print(f"running  {running}; racing cloud ls {request.name}")
     return ExitCode.DONE if whole else ExitCode.FAILED
 
 
@@ -163,7 +164,7 @@ def show_instances(request: Request) -> int:
         hint = f"racing jobs status {here.named}" if here.exists else f"not of {outputs}: of another folder or machine"
         print(f"    {row.sweep} job {row.job}; {hint}")
     total = sum(row.price or 0.0 for row in rows)
-    print(f"{len(rows)} instances of {request.name} in {request.aws.region}, {total:.2f} $/h")
+    print(f"{counted(len(rows))} of {request.name} in {request.aws.region}, {total:.2f} $/h")
     roles = identity.roles_of(request.aws.client("iam"), request.name)
     print(f"{len(roles)} roles of jobs that go on, or that nobody has collected; racing cloud down removes them")
     return ExitCode.DONE
@@ -201,12 +202,12 @@ def down(request: Request) -> int:
     aws, name = request.aws, request.name
     at_work = find.instances(aws, name)
     own = request.bucket
-    rule = f"{len(at_work)} instances of {name} are at work"
+    rule = f"{name} still has {counted(len(at_work))} at work"
     free = not at_work or request.options["force"]
-    require(free, f"{rule}; racing jobs cancel them, or racing cloud down {name} force=true")
+    require(free, f"{rule}; racing jobs cancel SWEEP, or racing cloud down {name} force=true")
     if at_work:
         find.terminate(aws, [one.id for one in at_work])
-        print(f"ended {len(at_work)} instances")
+        print(f"ended {counted(len(at_work))}")
     iam = aws.client("iam")
     roles = identity.roles_of(iam, name)
     for role in roles:
@@ -221,3 +222,8 @@ def down(request: Request) -> int:
         size = sum(file.size for file in Objects(aws.client("s3"), own).list())
         print(f"bucket s3://{own} stays, {size:,} bytes; to be rid of it, empty it in AWS's console, old versions too")
     return ExitCode.DONE
+
+
+def counted(number: int) -> str:
+    """`1 instance`, `2 instances`."""
+    return f"{number} instance{'' if number == 1 else 's'}"

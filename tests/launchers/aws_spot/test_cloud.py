@@ -73,9 +73,9 @@ def test_status_ls_and_down(up: str, client: Any, capsys: pytest.CaptureFixture[
     assert main(["cloud", "ls"]) == 0
     said = capsys.readouterr().out
     assert "s-1 job 3; not of " in said
-    assert f"1 instances of racing in {REGION}, 1.01 $/h" in said
+    assert f"1 instance of racing in {REGION}, 1.01 $/h" in said
     assert main(["cloud", "down"]) == 2
-    assert "1 instances of racing are at work" in capsys.readouterr().err
+    assert "racing still has 1 instance at work; racing jobs cancel SWEEP, or" in capsys.readouterr().err
     assert main(["cloud", "down", "force=true"]) == 0
     assert f"bucket s3://{OWN} stays" in capsys.readouterr().out
     states = {

@@ -17,6 +17,7 @@ from racing_launchers.aws_spot.account.fleet import FleetRequest, Lack, lack_of,
 from racing_launchers.aws_spot.account.prices import Prices, listed_prices
 from racing_launchers.aws_spot.launches import Launches
 from racing_launchers.backend import JobState, make_backend
+from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.aws_spot.driving import run
 from tests.launchers.modal_box.server import free_ports
@@ -192,6 +193,12 @@ def test_who_dies_between_asking_and_noting_does_not_start_a_second_one(
     assert after is not None
     assert after["instance"] == before["instance"]
     assert len(fleets.kinds) == 1
+    client("ec2").terminate_instances(InstanceIds=[before["instance"]])
+    client("ec2").delete_tags(Resources=[before["instance"]], Tags=[{"Key": "racing:call"}])  # it is not found by them
+    (jobs[0].folder.path / "launches.json").unlink()
+    polled(sweep, jobs)
+    assert len(fleets.tokens) == 2
+    assert len(set(fleets.tokens)) == 1  # AWS answers with what it has started before
 
 
 def test_nothing_is_launched_beyond_max_cost(fleets: FleetService, tmp_path: Path):
@@ -219,6 +226,31 @@ def test_costs_are_those_of_all_instances_that_a_job_has_had(fleets: FleetServic
     assert figures == {"cost_usd": pytest.approx(0.5, abs=0.001), "instance_hours": pytest.approx(1.0, abs=0.001)}
 
 
+def test_who_collects_launches_what_was_taken_away_while_nobody_watched(
+    fleets: FleetService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    sweep, (one, two) = submitted(tmp_path, 2, "max_resubmits=1")
+    collect = ["jobs", "collect", "acts", f"paths.outputs={tmp_path}"]
+    one.end(JobStatus.STOPPED, "AWS takes the spot instance away: stopped on SIGTERM, state saved")
+    two.end(JobStatus.FAILED, "RuntimeError")
+    assert main(collect) == 1  # one has failed
+    assert "1 waiting, 1 failed; run the command again later" in capsys.readouterr().out
+    assert (one.folder.attempts, two.folder.attempts) == (2, 1)
+    assert len(fleets.kinds) == 3
+    place = one.folder.attempt["handle"]["place"]
+    one.end(JobStatus.LOST, "its instance is gone")
+    assert main(collect) == 1  # no second time: max_resubmits counts from the command that launched it
+    assert one.folder.attempts == 2
+    _, (one, _) = submitted(tmp_path, 2, "max_resubmits=1")  # the same command again
+    assert one.folder.attempts == 3
+    assert one.folder.attempt["handle"]["place"] != place  # it had opened no run that could go on
+    one.end(JobStatus.LOST, "its instance is gone")
+    main(collect)
+    assert one.folder.attempts == 4
+    assert one.folder.attempt["handle"]["place"] != place
+    assert sweep.manifest["launcher"]["max_resubmits"] == 1
+
+
 def test_while_aws_does_not_answer_jobs_are_where_they_were(
     fleets: FleetService, tmp_path: Path, aws: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -236,6 +268,20 @@ def test_while_aws_does_not_answer_jobs_are_where_they_were(
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
     backend = make_backend(sweep.launcher)
     assert backend.poll(sweep, jobs)[0].detail.endswith("running")
+
+
+def test_an_instance_that_aws_does_not_know_everywhere_yet_is_not_lost(
+    fleets: FleetService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sweep, jobs = submitted(tmp_path)
+    backend = make_backend(sweep.launcher)
+    monkeypatch.setattr(backend.cloud, "instances", lambda **_: [])
+    assert backend.poll(sweep, jobs)[0].state == JobState.PENDING
+    launches = Launches(jobs[0])
+    launches.add(**launches.all[0] | {"at": time.time() - 121})
+    info = backend.poll(sweep, jobs)[0]
+    assert info.state == JobState.LOST
+    assert "is not known to AWS: nobody said why" in info.detail
 
 
 def test_an_instance_that_aws_took_before_the_job_began_is_no_failure(

@@ -6,8 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 import yaml
@@ -45,13 +46,22 @@ def cloudformation() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def terraform() -> dict[str, dict[str, Any]]:
+def load() -> Callable[[TextIO], Any]:
+    """Reads a file of Terraform."""
+    try:
+        import hcl2
+    except ImportError:
+        pytest.skip("needs python-hcl2; pip install -e '.[dev]'")
+    return hcl2.load
+
+
+@pytest.fixture(scope="module")
+def terraform(load: Callable[[TextIO], Any]) -> dict[str, dict[str, Any]]:
     """type -> resource, of which there is one each."""
-    hcl2 = pytest.importorskip("hcl2", reason="needs python-hcl2; pip install -e '.[dev]'")
     found: dict[str, dict[str, Any]] = {}
     for path in TERRAFORM.glob("*.tf"):
         with path.open() as file:
-            for block in hcl2.load(file).get("resource", []):
+            for block in load(file).get("resource", []):
                 for kind, named in plain(block).items():
                     assert kind not in found
                     (found[kind],) = named.values()
@@ -188,10 +198,9 @@ def test_the_bucket_is_the_same(terraform: dict[str, Any]):
     assert deny == their_deny
 
 
-def test_the_example_sets_what_has_no_default():
-    hcl2 = pytest.importorskip("hcl2", reason="needs python-hcl2; pip install -e '.[dev]'")
+def test_the_example_sets_what_has_no_default(load: Callable[[TextIO], Any]):
     with (TERRAFORM / "variables.tf").open() as file:
-        variables = {name: about for one in plain(hcl2.load(file))["variable"] for name, about in one.items()}
+        variables = {name: about for one in plain(load(file))["variable"] for name, about in one.items()}
     with (TERRAFORM / "terraform.tfvars.example").open() as file:
-        example = plain(hcl2.load(file))
+        example = plain(load(file))
     assert set(example) == {name for name, about in variables.items() if "default" not in about}

@@ -103,6 +103,8 @@ def test_what_a_fenced_instance_still_writes_nobody_sees(place: Place, tmp_path:
     now = place.snapshot()
     assert now is not None
     assert now.read("journal.jsonl") == b"first\nsecond\n"
+    now.restore(tmp_path / "three")
+    assert (tmp_path / "three/journal.jsonl").read_text() == "first\nsecond\n"
 
 
 def test_only_what_is_new_is_sent(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -173,6 +175,17 @@ def test_an_instant_holds_whole_checkpoints_and_a_journal_no_older_than_they_are
             file.write("later\n")
         assert journal.stat().st_size > sizes[journal]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_journal_is_kept_after_all_that_it_may_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("config.yaml", "journal.jsonl", "summary.json", "replay/0-1.npz", "checkpoints/1/COMPLETE", "zeta/a"):
+        (tmp_path / "out/runs/r" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out/runs/r" / name).touch()
+    order: list[str] = []
+    hardlink = Path.hardlink_to
+    monkeypatch.setattr(Path, "hardlink_to", lambda self, to: order.append(to.name) or hardlink(self, to))
+    with instant(tmp_path / "out"):
+        assert order[:6] == ["COMPLETE", "a", "0-1.npz", "config.yaml", "summary.json", "journal.jsonl"]
 
 
 def test_a_file_too_large_for_one_request_is_named(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

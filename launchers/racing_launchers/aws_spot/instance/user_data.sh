@@ -4,7 +4,7 @@ set -Eeuo pipefail
 exec > >(tee -a /var/log/racing.log) 2>&1
 shutdown -h +@MAX_MIN@ "racing: launcher.timeout_min is over" || true # dead man's switch, whatever happens below
 export BUCKET='@BUCKET@' SPEC='@SPEC@' SPEC_SHA256='@SPEC_SHA256@' CODE='@CODE@' CODE_SHA256='@CODE_SHA256@'
-export AWS_DEFAULT_REGION='@REGION@' BOOT_LOG='@BOOT_LOG@'
+export AWS_DEFAULT_REGION='@REGION@' BOOT_LOG='@BOOT_LOG@' HOME=/root
 root=/opt/racing
 mkdir -p $root/code /etc/racing
 
@@ -92,7 +92,7 @@ BOOT_LOG=$BOOT_LOG
 PYTHONPATH=$root/code
 RACING_CACHE=$root/cache
 RACING_ROOT=$root
-HOME=/root
+HOME=$HOME
 ENV
 
 cat >/etc/systemd/system/racing-job.service <<'UNIT'

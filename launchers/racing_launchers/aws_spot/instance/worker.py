@@ -190,17 +190,24 @@ class Worker:
     def _watch(self) -> None:
         """Look for a reason to stop until there is one."""
         while not self.why:
-            notice = self.metadata.notice(rebalance=self.spec.leave_on_rebalance)
-            if notice is not None:
-                self._stop(notice.why, notice.until or time.time() + PATIENCE + UPLOAD_TIME)
-            elif time.time() - self._began > self.spec.timeout_s:
-                self._stop(f"{TIME_LIMIT} (launcher.timeout_min)")
-            else:
-                with suppress(InputError):  # S3 does not answer just now
-                    if self.objects.read(self.place.cancel_key) is not None:
-                        (self.folder.path / CANCEL_FILE).touch()
-                        self._stop("cancelled")
+            try:
+                self._look()
+            except Exception as error:  # nobody may miss a notice for that: the next look may do
+                print(f"what is watched could not be looked at: {error!r}", flush=True)
             time.sleep(WATCH_EVERY if not self.why else 0)
+
+    def _look(self) -> None:
+        """Look once."""
+        notice = self.metadata.notice(rebalance=self.spec.leave_on_rebalance)
+        if notice is not None:
+            self._stop(notice.why, notice.until or time.time() + PATIENCE + UPLOAD_TIME)
+        elif time.time() - self._began > self.spec.timeout_s:
+            self._stop(f"{TIME_LIMIT} (launcher.timeout_min)")
+        else:
+            with suppress(InputError):  # S3 does not answer just now
+                if self.objects.read(self.place.cancel_key) is not None:
+                    (self.folder.path / CANCEL_FILE).touch()
+                    self._stop("cancelled")
 
     def _stop(self, why: str, until: float = 0.0) -> None:
         """Ask the job to save its state. until: see Notice."""
