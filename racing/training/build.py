@@ -41,6 +41,7 @@ class Experiment:
 def build_experiment(config: ResolvedConfig) -> Experiment:
     """Build hardware, evaluator, environment and model. Raises InputError where a value breaks a rule."""
     from racing.envs.race import RaceTask
+    from racing.envs.task import is_scored
     from racing.envs.vec_env import RacingVecEnv
     from racing.evaluation.evaluators import evaluator_of
     from racing.policies.snapshots import reviver
@@ -67,7 +68,7 @@ def build_experiment(config: ResolvedConfig) -> Experiment:
         task=task,
         env=env,
         model=model,
-        facts={**hardware.facts(), **getattr(teacher, "facts", {})},
+        facts={**hardware.facts(), **getattr(teacher, "facts", {}), **(task.facts() if is_scored(task) else {})},
     )
 
 

@@ -110,7 +110,7 @@ def test_info(arguments: str, expected: str) -> None:
 
 def test_help_lists_what_can_be_chosen_and_nothing_else(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     lines = said(capsys, "--help").partition("groups (")[2].splitlines()[1:]
-    listed = "env track vehicle algo conditions hardware launcher tracking tuning experiment debug"
+    listed = "track vehicle env algo conditions hardware launcher tracking tuning experiment debug"
     assert [line.split()[0] for line in lines] == listed.split()
     assert all(not name.startswith("_") for line in lines for name in line.split())
     added = said(capsys, "--help", "-cd", str(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ import onnx
 import pytest
 
 from racing.cli import main
+from racing.envs.lateral.default_model import default_model
+from racing.envs.lateral.task import LateralTask
+from racing.runs.checkpoints import Checkpoints
 from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
 from tests.support.mlflow_server import Copy
@@ -77,6 +81,13 @@ def test_the_summary_and_what_is_recorded(trained: RunDirectory):
     assert {"validation/total_cost", "eval/total_cost", "eval/references/pid/total_cost"} <= metrics
     assert {"rollout/total_cost", "rollout/terms/jerk", "rollout/ep_rew_mean"} <= metrics
     assert not {name for name in metrics if "lap" in name or "track" in name}
+
+
+def test_a_checkpoint_knows_the_dynamics_and_the_routes(trained: RunDirectory):
+    """Who continues it with another file of the same name is warned."""
+    facts = Checkpoints(trained.path).all()[-1].notes["facts"]
+    assert facts["dynamics_sha256"] == hashlib.sha256(default_model()).hexdigest()
+    assert facts["routes_sha256"] == LateralTask(races=1, route_count=4).facts()["routes_sha256"]
 
 
 def test_the_exported_file_says_what_it_is(trained: RunDirectory):

@@ -69,18 +69,20 @@ class ScoreEvaluator(Evaluator):
         self.costs, self._names = kind.costs, kind.reference_names
         self.validation = (SCORE, *(cost.name for cost in self.costs), f"{self.costs[0].name}_median")
         self.milestones = tuple(f"better_than_{name}" for name in self._names)
-        self._made: dict[Part, tuple[ScoredTask, dict[str, list[dict[str, float]]]]] = {}
+        self._made: dict[Part, ScoredTask] = {}
+        self._references: dict[Part, dict[str, list[dict[str, float]]]] = {}
 
     def task(self, part: Part = Part.TEST) -> ScoredTask:
-        """What is driven in evaluations."""
-        return self._prepared(part)[0]
-
-    def _prepared(self, part: Part) -> tuple[ScoredTask, dict[str, list[dict[str, float]]]]:
-        """The task of a part, and what the references cost there: made once."""
+        """What is driven in evaluations: made once."""
         if part not in self._made:
-            task = self._make(races=self._episodes, part=part, threads=self._threads)
-            self._made[part] = task, task.references()
+            self._made[part] = self._make(races=self._episodes, part=part, threads=self._threads)
         return self._made[part]
+
+    def references(self, part: Part) -> dict[str, list[dict[str, float]]]:
+        """What the references cost there: driven once."""
+        if part not in self._references:
+            self._references[part] = self.task(part).references()
+        return self._references[part]
 
     def tags(self) -> dict[str, str]:
         """See Evaluator: what is driven in the end."""
@@ -88,7 +90,8 @@ class ScoreEvaluator(Evaluator):
 
     def evaluate(self, policy: Policy, seeds: int, *, telemetry: bool) -> Scored:
         """See Evaluator."""
-        task, references = self._prepared(Part.VALIDATION if seeds == VALIDATION_SEEDS else Part.TEST)
+        part = Part.VALIDATION if seeds == VALIDATION_SEEDS else Part.TEST
+        task, references = self.task(part), self.references(part)
         episodes, tables = drive(policy, task)
         summary = summarise(episodes, self.costs) | {
             "references": {name: reference_means(rows, self.costs) for name, rows in references.items()},
