@@ -56,7 +56,7 @@ def stock_models(built: Any, options: Mapping[str, Any]) -> dict[str, tuple[Any,
 
     def world(num_cars: int) -> RacingVecEnv:
         make = build(built.config.tree.env)
-        return RacingVecEnv(make(tracks=built.tracks, vehicle=built.vehicle, races=num_cars))
+        return RacingVecEnv(make(**built.evaluator.place, races=num_cars))
 
     ours = built.model
     require(isinstance(ours, PPO), f"racing bench ppo compares PPO, got {type(ours).__name__}; leave algo=ppo")
