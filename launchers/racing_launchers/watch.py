@@ -110,9 +110,9 @@ def _sleep(seconds: float, stop: StopFlag) -> None:
 
 
 def cancel_jobs(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> list[Job]:
-    """Ask those of `jobs` that have not ended to stop; returns them."""
+    """Ask those of `jobs` that have not ended to stop; returns them. Those that were lost or stopped do not go on."""
     chosen = [job for job in jobs if job.folder.attempts and job.ended is None]
-    for job in chosen:
+    for job in [*chosen, *(job for job in jobs if job.ended in (JobStatus.LOST, JobStatus.STOPPED))]:
         job.request_cancel()
     if chosen:
         backend.cancel(sweep, chosen)
