@@ -185,7 +185,7 @@ def last_run(sweep: Sweep, job: Job) -> RunDirectory | None:
 
 def best(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The row with the best result, see racing.runs.metrics.rank; None where nobody has finished."""
-    return max((row for row in rows if row["finish_rate"] or row[SCORE] is not None), key=rank, default=None)
+    return max((row for row in rows if row["finish_rate"] or row.get(SCORE) is not None), key=rank, default=None)
 
 
 def study_folder(sweep: Sweep) -> Path | None:
