@@ -128,7 +128,7 @@ def test_a_run_that_failed_has_its_page(tmp_path: Path, monkeypatch: pytest.Monk
     def broken(*_):
         raise RuntimeError("the disk is on fire")
 
-    monkeypatch.setattr("racing.training.session.record", broken)
+    monkeypatch.setattr("racing.training.session.record_policy", broken)
     with pytest.raises(RuntimeError, match="on fire"):
         train(tmp_path, "algo.n_steps=16", "algo.total_timesteps=2048", "eval.every_steps=0")
     run = only_run(tmp_path)
