@@ -127,7 +127,8 @@ def test_it_is_a_fork_whatever_was_imported_meanwhile():
 def test_every_program_that_ours_start_is_forked():
     code = [path.read_text() for folder in ("racing", "launchers") for path in (REPOSITORY / folder).rglob("*.py")]
     started = {module for text in code for module in re.findall(r'"-m", "([\w.]+)"', text)}
-    assert started == set(MODULES)
+    elsewhere = {"racing_launchers.aws_spot.instance.job_process"}  # by the Python of an instance
+    assert started - elsewhere == set(MODULES)
 
 
 def stub(*arguments: str, **options) -> subprocess.Popen[str]:

@@ -89,7 +89,7 @@ def test_what_a_manifest_has_run_is_ours_or_not_submitted(
     unpacked: Callable[..., Sweep], capsys: pytest.CaptureFixture[str]
 ):
     """A lost job is submitted again: with SLURM in a script that holds the lines of `launcher.setup`."""
-    sweep = unpacked(Act("work"), launcher=local("max_resubmits=1"))
+    sweep = unpacked(Act("work"), launcher=local("max_resubmits=2"))  # the attempt that was lost is the second
     sweep.job(0).end(JobStatus.LOST, "gone")
     (sweep.job(0).folder.path / "result.json").unlink()
     write_json(sweep.job(0).folder.path / "exit.json", {"attempt": 2, "exit_code": -9, "reason": "killed by SIGKILL"})
