@@ -58,7 +58,7 @@ def check_sizes(config: Mapping[str, Any]) -> None:
     require(steps <= longest, f"{rollout}{algo['total_timesteps']:,}; lower algo.n_envs, or train longer")
     parts = {
         "algo.n_envs": algo["n_envs"] * PER_CAR + steps * _step_bytes(config),
-        "algo.buffer_size": _whole(algo.get("buffer_size"), 0) * _step_bytes(config),
+        "algo.buffer_size": _buffers(algo) * _whole(algo.get("buffer_size"), 0) * _step_bytes(config),
         "algo.net_arch": _network_bytes(algo, config["env"]),
     }
     key = max(parts, key=lambda name: parts[name])
@@ -82,6 +82,12 @@ def require_memory(what: str, needed: float) -> None:
     there = _memory.get() or memory_here()
     rule = f"{what} is too large: about {needed / GIB:,.0f} GiB would be needed, there are {there / GIB:,.0f} GiB"
     require(needed <= there, f"{rule}; lower it")
+
+
+def _buffers(algo: Mapping[str, Any]) -> int:
+    """Number of replay buffers: of several agents each has one."""
+    agents = 1 if algo.get("share") is True else algo.get("agents", 1)
+    return len(agents) if isinstance(agents, Mapping) else max(_whole(agents, 1), 1)
 
 
 def _step_bytes(config: Mapping[str, Any]) -> int:

@@ -215,7 +215,10 @@ def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (["ppo", "train=['algo.gamma=2']"], "algo.gamma must be a number in [0, 1], got 2"),
         (["startup", "train=5"], "train must be a list of texts, got 5"),
         (["seeds", "seeds=[-1]"], "seeds must be a whole number in"),
-        ([], "missing action; one of sim, races, lateral, camera, ppo, vision, startup, tracking, tracks, sweep, seeds"),
+        (
+            [],
+            "missing action; one of sim, races, lateral, camera, ppo, vision, startup, tracking, tracks, sweep, seeds",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -31,6 +31,7 @@ def checked(*overrides: str, memory: int = 16 * GIB) -> None:
         ("algo.n_steps=16777216 algo.total_timesteps=1099511627776", "algo.n_envs is too large: about .* GiB would"),
         ("algo=sac algo.buffer_size=10000000000", "algo.buffer_size is too large: about .* GiB would be needed"),
         ("env=vision algo=sac algo.buffer_size=10000000", "algo.buffer_size is too large"),
+        ("algo=masac algo.agents=60 algo.buffer_size=100000000", "algo.buffer_size is too large"),
         ("env=vision env.width=1024 env.height=1024 algo=ppo_cnn algo.n_envs=1024", "algo.n_envs is too large"),
         ("algo.net_arch=[65536,65536]", "algo.net_arch is too large: about 128 GiB would be needed"),
         ("eval.episodes=100000 eval.laps=1000", "eval.episodes=100000 of eval.laps=1000 laps would take 14 h or more"),
