@@ -49,7 +49,8 @@ ROOMS = {  # room -> theme, on each floor from left to right
     "racing.algos": "training and evaluation",
 }
 PER_LINE = 0.0036  # [inch^2] area of a room per line of code, less where a floor would be too wide
-HEIGHTS = {4900: 1.6, 4000: 1.42, 3000: 1.12, 500: 0.95, 200: 0.66, 0: 0.46}  # least lines of a floor -> [inch]
+# Least lines of a floor -> its height [inch].
+HEIGHTS = {8000: 2.5, 6000: 2.0, 4000: 1.6, 2500: 1.3, 1400: 1.15, 500: 0.95, 200: 0.66, 0: 0.46}
 SIDES = {  # room -> share of its floor's free space that is left of the floor's rooms, else half
     "racing.tracks": 0.0,
     "racing.tracking": 0.0,
@@ -143,6 +144,17 @@ def wrapped(text: str, size: float, width: float) -> str:
     return "\n".join(lines).strip()
 
 
+def columns(here: PlacedRoom) -> list[list[str]]:
+    """The folders of a room as columns, from the right: those that are too narrow for their names share one."""
+    found: list[list[str]] = [[]]
+    for part, lines in sorted(here.parts.items(), key=lambda item: item[1]):
+        if here.width * lines / here.lines < width_of(part, TEXT, bold=True) + 0.14:
+            found[0].append(part)
+        else:
+            found.append([part])
+    return [parts for parts in found if parts]
+
+
 class Drawing:
     """The figure, one unit an inch."""
 
@@ -220,19 +232,23 @@ class Drawing:
         fill, inner, edge, ink = here.colours
         self.box(here.x, here.y, here.width, here.height, fill, edge, linewidth=1.1, zorder=4)
         left = here.right
-        for part, lines in sorted(here.parts.items(), key=lambda item: item[1]):
-            width = here.width * lines / here.lines
+        for parts in columns(here):
+            width = here.width * sum(here.parts[part] for part in parts) / here.lines
             left -= width
             self.box(left + 0.03, here.y + 0.06, width - 0.09, here.height - 0.12, inner, "none", zorder=5)
             top = here.y + here.height - 0.13
-            self.text(left + 0.08, top, part, TEXT, ink, weight="bold")
-            self.names(left + 0.08, top - 0.2, here.files[part], width - 0.14, here.y + 0.06, ink)
+            size = TEXT * min(1.0, (width - 0.14) / max(width_of(part, TEXT, bold=True) for part in parts))
+            for number, part in enumerate(parts):
+                self.text(left + 0.08, top - 0.16 * number, part, size, ink, weight="bold")
+            if len(parts) == 1:
+                self.names(left + 0.08, top - 0.2, here.files[parts[0]], width - 0.14, here.y + 0.06, ink)
         x = here.right + 0.1 if here.beside else here.x + 0.12
         y = here.y + here.height - (0.0 if here.height < 0.8 else 0.1)
-        name = here.name.removeprefix("racing.")
-        self.text(x, y, name, TITLE, ink, weight="bold")
-        self.text(x + width_of(name, TITLE, bold=True) + 0.08, y - 0.035, f"{here.lines:,}", NOTE, FAINT)
         room_for_text = here.beside or left - here.x - 0.2
+        name, count = here.name.removeprefix("racing."), f"{here.lines:,}"
+        size = TITLE * min(1.0, (room_for_text - 0.08 - width_of(count, NOTE)) / width_of(name, TITLE, bold=True))
+        self.text(x, y, name, size, ink, weight="bold")
+        self.text(x + width_of(name, size, bold=True) + 0.08, y - 0.035, count, NOTE, FAINT)
         about = wrapped(here.text, TEXT, room_for_text)
         self.text(x, y - 0.24, about, TEXT, INK, linespacing=1.3)
         if not here.beside:
