@@ -15,7 +15,7 @@ from racing.runs.checkpoints import Checkpoints
 from racing.runs.directory import RunDirectory
 from tests.support.mlflow_server import Copy
 from tests.support.processes import points, state_bytes
-from tests.support.signals import copied, only_run, train, train_until
+from tests.support.signals import copied, only_run, stopped_run, train
 
 pytestmark = pytest.mark.slow
 
@@ -39,9 +39,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """Checkpoints at 256, 512, 768 and 912 steps; the buffers of 320 have wrapped."""
-    outputs = tmp_path_factory.mktemp("agents")
-    assert train_until(900, outputs, *AGENTS, "checkpoint.keep_last=9") == 75
-    return only_run(outputs)
+    return stopped_run(900, tmp_path_factory.mktemp("agents"), *AGENTS, "checkpoint.keep_last=9")
 
 
 @pytest.mark.parametrize("ending", ["a signal", "a kill"])
