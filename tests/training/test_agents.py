@@ -126,7 +126,8 @@ def test_an_agent_is_a_policy_like_any_other(undisturbed: RunDirectory, tmp_path
     out = tmp_path / "calm.onnx"
     assert main(["export", f"run={undisturbed.name}@calm", f"out={out}", here]) == 0
     assert out.is_file()
-    for name, message in {"loud": "has no agent 'loud'; it has: bold, calm", "calm@whole": "run "}.items():
+    wrong = {"loud": "has no agent 'loud'; it has: bold, calm", "calm@whole": "@calm' must be a run directory"}
+    for name, message in wrong.items():
         assert main(["evaluate", f"run={undisturbed.name}@{name}", here]) == 2
         assert message in capsys.readouterr().err
 
