@@ -67,12 +67,10 @@ def restore(model: BatchAlgorithm, state: Mapping[str, Any]) -> None:
     the state of other agents.
     """
     counters = state["counters"]
-    for learner, optimizer in each_with(model, state["optimizer"]):
+    policies, optimizers = each_with(model, state["policy"]), each_with(model, state["optimizer"])
+    for (learner, policy), (_, optimizer) in zip(policies, optimizers, strict=True):
         for name, value in optimizer["variables"].items():
             _variable(learner, name).data.copy_(value)
-    for (learner, policy), (_, optimizer) in zip(
-        each_with(model, state["policy"]), each_with(model, state["optimizer"]), strict=True
-    ):
         learner.set_parameters({"policy": policy, **optimizer["modules"]}, exact_match=True)
     _set_counters(model, counters)
     for learner, own in each_with(model, counters.get("agents", counters)):

@@ -28,15 +28,8 @@ from racing.sim.world import World
 F = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 SENSES = {"sensors": SensorsTask, "vision": VisionTask}
-NOT_OF_SENSES = (
-    "mix",
-    "pool",
-    "league",
-    "pace",
-    "senses",
-    "cars",
-    "race",
-)  # keys of env that SensorsTask does not know
+# Keys of env that are not handed on to SensorsTask or VisionTask as they are.
+NOT_OF_SENSES = ("mix", "pool", "league", "pace", "senses", "cars", "race")
 
 
 class Opponent(Protocol):
@@ -97,17 +90,13 @@ class RaceTask:
         require_number("cars", cars, 1, MOST_CARS, whole=True, remedy="1: each car alone")
         fits = races == 1 or races % cars == 0
         require(fits, f"algo.n_envs must be a multiple of env.cars={cars}, got {races}; it counts the learner's cars")
-        rules = read_group("race", race or {}, RaceConfig)
-        again = rules.wreck == Wreck.RESPAWN
-        require(again, f"race.wreck must be respawn while training, got {rules.wreck.name.lower()}; leave it away")
-        pair = isinstance(pace, Sequence) and len(pace) == 2 and all(is_number(share) for share in pace)
-        rule = f"pace must be two shares of the optimal lap's speed, 0.3 <= low <= high <= 1, got {pace!r}"
-        require(pair and 0.3 <= pace[0] <= pace[1] <= 1, f"{rule}; e.g. [0.7, 0.95]")
+        rules = _rules_while_training(race or {})
+        _require_paces(pace)
         rule = f"pool must name as many policies as drive, {len(opponents)}, got {list(pool)!r}"
         require(len(pool) == len(opponents), f"{rule}; only `racing train` finds them")
         choice = read_group("league", league or {}, PoolConfig)
-        needless = not choice.on or (mix or {}).get("pool", 0) != 0
-        require(needless, "league must be left as it is without mix.pool; raise that, or choice=equal and snapshots=0")
+        fits = not choice.on or (mix or {}).get("pool", 0) != 0
+        require(fits, "league must be left as it is without mix.pool; raise that, or choice=equal and snapshots=0")
         policies = len(pool) or int(choice.snapshots > 0)  # the learner itself will be the first one
         kinds = np.repeat(np.arange(len(OPPONENTS)), list(races_of_mix(mix or {"alone": 1}, races, cars, policies)))
         self.task: SensorsTask | VisionTask = SENSES[senses](
@@ -276,6 +265,19 @@ class RaceTask:
         self.task.set_state(state)
         for driver, one in zip(self.drivers, state["drivers"], strict=True):
             driver.set_state(one)
+
+
+def _rules_while_training(race: Mapping[str, Any]) -> RaceConfig:
+    rules = read_group("race", race, RaceConfig)
+    again = rules.wreck == Wreck.RESPAWN
+    require(again, f"race.wreck must be respawn while training, got {rules.wreck.name.lower()}; leave it away")
+    return rules
+
+
+def _require_paces(pace: Any) -> None:
+    pair = isinstance(pace, Sequence) and len(pace) == 2 and all(is_number(share) for share in pace)
+    rule = f"pace must be two shares of the optimal lap's speed, 0.3 <= low <= high <= 1, got {pace!r}"
+    require(pair and 0.3 <= pace[0] <= pace[1] <= 1, f"{rule}; e.g. [0.7, 0.95]")
 
 
 def senses_of(task: SensorsTask | VisionTask | RaceTask) -> SensorsTask | VisionTask:

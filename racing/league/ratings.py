@@ -99,6 +99,10 @@ class Rating:
     low: float
     high: float
 
+    def record(self) -> dict[str, float]:
+        """As plain data, by the names that tables have."""
+        return {"rating": self.value, "rating_low": self.low, "rating_high": self.high}
+
 
 @dataclass
 class Choices:

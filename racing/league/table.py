@@ -32,9 +32,8 @@ def standings(contenders: Sequence[Contender], matches: Matches, anchor: int | N
     rows = []
     for number, (contender, rating) in enumerate(zip(contenders, ratings, strict=True)):
         mine = [match if a == number else match.swapped() for (a, b), match in matches.items() if number in (a, b)]
-        spread = {"rating": rating.value, "rating_low": rating.low, "rating_high": rating.high}
         who = {"name": contender.name, "identity": contender.identity}
-        rows.append(who | spread | _score(mine) | _how(mine, 0))
+        rows.append(who | rating.record() | _score(mine) | _how(mine, 0))
     return sorted(rows, key=lambda row: -row["rating"])
 
 
@@ -48,9 +47,7 @@ def match_rows(contenders: Sequence[Contender], matches: Matches) -> list[dict[s
     return rows
 
 
-def share_matrix(
-    contenders: Sequence[Contender], matches: Matches
-) -> dict[tuple[str, str], tuple[float, float, float]]:
+def share_matrix(contenders: Sequence[Contender], matches: Matches) -> Shares:
     """Win share of each against each, by names, with its 95 % interval."""
     out: Shares = {}
     for (a, b), match in matches.items():
@@ -84,10 +81,7 @@ def race_ratings(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dic
             at = race[row["race"]], number[row["entrant"]]
             times[at] = min(times[at], row["time_s"])
     found = rate([Field(entries=tuple(range(len(names))), times=times)], len(names))
-    return {
-        name: {"rating": rating.value, "rating_low": rating.low, "rating_high": rating.high}
-        for name, rating in zip(names, found, strict=True)
-    }
+    return {name: rating.record() for name, rating in zip(names, found, strict=True)}
 
 
 def _score(matches: Sequence[Match]) -> dict[str, Any]:

@@ -135,7 +135,7 @@ class Checkpoints:
     ) -> Checkpoint:
         """Write a checkpoint; it is on the disk on return. Raises OSError if it cannot be; those before it stay whole.
 
-        parts: state by name, as `trees.dump_tree` takes it.
+        parts: state by name, as `racing.runs.archive.dump_tree` takes it.
         notes: more for COMPLETE.
         logs: by name, which is a file's; a single one has none.
         """

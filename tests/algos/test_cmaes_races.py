@@ -18,7 +18,7 @@ from racing.errors import InputError
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from tests.support.processes import points, state_bytes
-from tests.support.signals import only_run, train, train_until
+from tests.support.signals import stopped_run, train, trained_run
 
 SMALL: dict[str, Any] = {"population": 6, "starts": 3, "horizon": {"start": 60, "grow": 1.0, "end": 60}}
 CARS = 18
@@ -161,9 +161,8 @@ def test_a_training_against_line_followers_continues_exactly(tmp_path: Path):
     run += ["algo.fitness=match", "algo.population=8", "algo.starts=4", "algo.n_envs=32", "algo.horizon.start=40"]
     run += ["algo.horizon.end=40", "algo.total_timesteps=12800", "eval.every_steps=0", "checkpoint.every=1280"]
     run += ["hardware=cpu", "name=evolved", "track=oval", "eval.episodes=2"]
-    assert train(tmp_path / "calm", *run) == 0
-    assert train_until(6000, tmp_path / "stopped", *run) == 75
+    calm = trained_run(tmp_path / "calm", *run)
+    stopped = stopped_run(6000, tmp_path / "stopped", *run)
     assert train(tmp_path / "stopped", *run) == 0
-    calm, stopped = only_run(tmp_path / "calm"), only_run(tmp_path / "stopped")
     assert state_bytes(stopped, 12800) == state_bytes(calm, 12800)
     assert points(stopped) == points(calm)

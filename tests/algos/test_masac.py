@@ -160,7 +160,7 @@ def test_refused(case: str, alone, masac):
 
 
 def test_an_agent_without_a_car_is_refused(racing, masac):
-    """In races of two with nobody but line followers, a third agent can have one only if there are races enough."""
+    """Three cars of races whose turn is that of the first agent or the second: the third one has none."""
     with pytest.raises(InputError, match="agent_2 must have a car, the 3 of algo.n_envs"):
         masac(racing_of_three(racing), agents=3, **SMALL)
 
@@ -168,5 +168,5 @@ def test_an_agent_without_a_car_is_refused(racing, masac):
 def racing_of_three(racing: Any) -> RacingVecEnv:
     env = racing(4, 2, self=1)
     env.num_envs = 3
-    env.task.seats = np.array([0, 2, 6])  # of races 0, 1 and 3, which begin with agents 0, 1 and 0
+    env.task.seats = np.array([0, 2, 6])  # the first cars of races 0, 1 and 3, in which it is the turn of 0, 1 and 0
     return env

@@ -21,7 +21,7 @@ from racing.training.build import build_experiment
 from racing.training.resolve import resolve
 from tests.support.mlflow_server import Copy
 from tests.support.processes import points, state_bytes
-from tests.support.signals import contents, only_run, train, train_until
+from tests.support.signals import contents, only_run, stopped_run, train, trained_run
 
 pytestmark = pytest.mark.slow
 
@@ -97,8 +97,7 @@ def test_a_run_is_named_in_many_ways_and_its_weights_are_what_training_begins_wi
 
 def test_a_run_that_is_not_finished_must_be_named_with_its_step(tmp_path: Path):
     """Its newest checkpoint would be another one when the command is repeated."""
-    assert train_until(3000, tmp_path, *SHORT, "algo.total_timesteps=8192") == 75
-    run = only_run(tmp_path)
+    run = stopped_run(3000, tmp_path, *SHORT, "algo.total_timesteps=8192")
     with pytest.raises(ValueError, match=f"yet; .*4096.*{run.name}@STEP"):
         find_initial_weights(run.name, tmp_path)
     found = find_initial_weights(f"{run.name}@4096", tmp_path)
@@ -162,9 +161,8 @@ def test_a_third_run_has_two_before_it(parent: RunDirectory, child: RunDirectory
 def test_stopped_and_killed_it_continues_exactly(parent: RunDirectory, tmp_path: Path):
     arguments = [*SHORT, "name=heir", f"init_from={parent.path}", "algo.total_timesteps=8192"]
     arguments += ["eval.every_steps=2048", "eval.start_fraction=0"]
-    assert train(tmp_path / "calm", *arguments) == 0
-    assert train_until(3000, tmp_path / "disturbed", *arguments) == 75
-    disturbed, calm = only_run(tmp_path / "disturbed"), only_run(tmp_path / "calm")
+    calm = trained_run(tmp_path / "calm", *arguments)
+    disturbed = stopped_run(3000, tmp_path / "disturbed", *arguments)
     assert sorted(path.name for path in (disturbed.path / "checkpoints").iterdir()) == ["000008192", "000010240"]
     assert train(tmp_path / "disturbed", *arguments) == 0
     assert state_bytes(disturbed, 6144 + 8192) == state_bytes(calm, 6144 + 8192)
@@ -267,8 +265,7 @@ def test_files_that_are_no_weights(parent: RunDirectory, tmp_path: Path, capsys)
 
 
 def test_a_run_without_weights(tmp_path: Path, capsys):
-    assert train_until(1, tmp_path, *SHORT, "algo.total_timesteps=8192") == 75
-    run = only_run(tmp_path)
+    run = stopped_run(1, tmp_path, *SHORT, "algo.total_timesteps=8192")
     assert "(STOPPED) has no export/policy.zip yet; train it to its end" in refused(
         capsys, tmp_path, f"init_from={run.name}@policy"
     )

@@ -16,7 +16,7 @@ from racing.errors import InputError
 from racing.policies.opponents import find_opponents
 from racing.runs.directory import RunDirectory, all_runs
 from tests.support.processes import points, state_bytes
-from tests.support.signals import only_run, train, train_until
+from tests.support.signals import only_run, stopped_run, train, train_until, trained_run
 
 pytestmark = pytest.mark.slow
 
@@ -106,13 +106,11 @@ def test_what_names_no_policy(wrong: Any, says: str, env, tmp_path: Path):
 def test_a_training_against_them_is_recorded_and_continues_exactly(pool, tmp_path: Path):
     files = [str(run.path) for run in pool]
     arguments = [*RACE, f"env.pool=[{','.join(files)}]"]
-    assert train(tmp_path / "calm", *arguments) == 0
-    calm = only_run(tmp_path / "calm")
+    calm = trained_run(tmp_path / "calm", *arguments)
     exactly = [f"{file}#{sha_of(run)}" for file, run in zip(files, pool, strict=True)]
     assert yaml.safe_load((calm.path / "config.yaml").read_text())["env"]["pool"] == exactly
 
-    assert train_until(1200, tmp_path / "stopped", *arguments) == 75
-    stopped = only_run(tmp_path / "stopped")
+    stopped = stopped_run(1200, tmp_path / "stopped", *arguments)
     assert stopped.status == "STOPPED"
     assert train(tmp_path / "stopped", *arguments) == 0
     assert stopped.status == "FINISHED"
@@ -124,8 +122,7 @@ def test_a_training_against_them_is_recorded_and_continues_exactly(pool, tmp_pat
 def test_against_another_policy_of_the_same_name_it_is_another_run(pool, tmp_path: Path, capsys):
     file = tmp_path / "rival.onnx"
     shutil.copy(pool[0].path / "export/policy.onnx", file)
-    assert train_until(600, tmp_path, *RACE, f"env.pool=[{file}]") == 75
-    run = only_run(tmp_path)
+    run = stopped_run(600, tmp_path, *RACE, f"env.pool=[{file}]")
     shutil.copy(pool[1].path / "export/policy.onnx", file)
     line = refused(capsys, tmp_path, *RACE, f"env.pool=['{file}#{sha_of(pool[0])}']")
     assert f"{file} must be the policy {sha_of(pool[0])}, it is {sha_of(pool[1])} now; name it anew" in line

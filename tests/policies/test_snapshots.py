@@ -15,7 +15,7 @@ from racing.sim.vehicle import Vehicle
 from tests.policies.test_opponents import TINY
 from tests.support.drivers import random_model, seeing_model
 from tests.support.processes import points, state_bytes
-from tests.support.signals import only_run, train, train_until
+from tests.support.signals import stopped_run, train, trained_run
 
 
 @pytest.mark.parametrize("kind", ["ppo", "sac", "cmaes"])
@@ -52,14 +52,12 @@ def joined(path: Path) -> list[tuple[int, dict[str, float]]]:
 
 @pytest.mark.slow
 def test_a_training_against_its_own_snapshots_continues_exactly(tmp_path: Path):
-    assert train(tmp_path / "calm", *LEAGUE) == 0
-    calm = only_run(tmp_path / "calm")
+    calm = trained_run(tmp_path / "calm", *LEAGUE)
     found = joined(calm.path)
     assert found[0] == (0, {"snapshot 0": 0.5})
     assert len(found) > 2
     assert list(found[-1][1]) == [f"snapshot {step}" for step, _ in found]
-    assert train_until(10_000, tmp_path / "stopped", *LEAGUE) == 75
-    stopped = only_run(tmp_path / "stopped")
+    stopped = stopped_run(10_000, tmp_path / "stopped", *LEAGUE)
     assert len(joined(stopped.path)) > 1  # it comes back with one that has joined on the way
     assert train(tmp_path / "stopped", *LEAGUE) == 0
     assert state_bytes(stopped, 12800) == state_bytes(calm, 12800)

@@ -42,6 +42,18 @@ def only_run(outputs: Path) -> RunDirectory:
     return run
 
 
+def trained_run(outputs: Path, *arguments: str) -> RunDirectory:
+    """The run of a training that nobody disturbed, the only one in `outputs`."""
+    assert train(outputs, *arguments) == 0
+    return only_run(outputs)
+
+
+def stopped_run(step: int, outputs: Path, *arguments: str) -> RunDirectory:
+    """The run of a training that was stopped at `step` with its state saved, the only one in `outputs`."""
+    assert train_until(step, outputs, *arguments) == 75
+    return only_run(outputs)
+
+
 def copied(run: RunDirectory, outputs: Path) -> RunDirectory:
     """The run in other outputs: the same command with them continues it there."""
     shutil.copytree(run.path, outputs / "runs" / run.name)

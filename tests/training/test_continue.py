@@ -22,7 +22,7 @@ from racing.runs.journal import read_journal
 from tests.runs.test_full_disk import fill, small_disk  # noqa: F401  # a fixture
 from tests.support.mlflow_server import PATIENCE, Copy
 from tests.support.processes import points, run_of, state_bytes, train_command
-from tests.support.signals import contents, copied, only_run, train, train_until
+from tests.support.signals import contents, copied, only_run, stopped_run, train, train_until, trained_run
 
 pytestmark = pytest.mark.slow
 
@@ -61,17 +61,13 @@ def same_code() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A training that nobody disturbed."""
-    outputs = tmp_path_factory.mktemp("calm")
-    assert train(outputs, *PPO) == 0
-    return only_run(outputs)
+    return trained_run(tmp_path_factory.mktemp("calm"), *PPO)
 
 
 @pytest.fixture(scope="module")
 def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """The same training, stopped in its seventh update; its checkpoints: 4096, 8192, 12288, 14336."""
-    outputs = tmp_path_factory.mktemp("stopped")
-    assert train_until(13_000, outputs, *PPO, "checkpoint.keep_last=9") == 75
-    return only_run(outputs)
+    return stopped_run(13_000, tmp_path_factory.mktemp("stopped"), *PPO, "checkpoint.keep_last=9")
 
 
 @pytest.fixture
@@ -169,8 +165,7 @@ def test_a_second_signal_of_another_kind_changes_nothing(tmp_path: Path, capsys:
 
 @pytest.mark.parametrize("step", [1, TOTAL - 1], ids=["first", "last"])
 def test_stopped_in_the_first_and_in_the_last_update(step: int, calm: RunDirectory, tmp_path: Path):
-    assert train_until(step, tmp_path, *PPO) == 75
-    run = only_run(tmp_path)
+    run = stopped_run(step, tmp_path, *PPO)
     assert checkpoints_of(run)[-1] == ("000002048" if step == 1 else f"{TOTAL:09d}")
     assert goes_on(run) == 0
     check_equal(run, calm)
@@ -252,17 +247,13 @@ def test_a_damaged_chunk_of_the_replay_buffer(damage: str, sac_calm, sac_stopped
 
 @pytest.fixture(scope="module")
 def sac_calm(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    outputs = tmp_path_factory.mktemp("sac")
-    assert train(outputs, *SAC) == 0
-    return only_run(outputs)
+    return trained_run(tmp_path_factory.mktemp("sac"), *SAC)
 
 
 @pytest.fixture(scope="module")
 def sac_stopped(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """Checkpoints at 256, 512, 768 and 912 steps; the buffer of 640 has wrapped."""
-    outputs = tmp_path_factory.mktemp("sac")
-    assert train_until(900, outputs, *SAC, "checkpoint.keep_last=9") == 75
-    return only_run(outputs)
+    return stopped_run(900, tmp_path_factory.mktemp("sac"), *SAC, "checkpoint.keep_last=9")
 
 
 # what cannot be continued
@@ -271,9 +262,8 @@ def sac_stopped(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 def test_a_checkpoint_of_another_configuration(
     stopped: RunDirectory, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ):
-    elsewhere = tmp_path_factory.mktemp("other")
-    assert train_until(1, elsewhere, *PPO, "seed=4", "algo.gamma=0.5") == 75
-    other = only_run(elsewhere).path / "checkpoints" / "000002048"
+    elsewhere = stopped_run(1, tmp_path_factory.mktemp("other"), *PPO, "seed=4", "algo.gamma=0.5")
+    other = elsewhere.path / "checkpoints" / "000002048"
     shutil.rmtree(stopped.path / "checkpoints")
     shutil.copytree(other, stopped.path / "checkpoints" / other.name)
     line = refused(capsys, stopped)
@@ -395,8 +385,7 @@ def test_the_same_code_and_machine_are_not_told(stopped: RunDirectory, capsys: p
 )
 def test_when_a_checkpoint_is_made(rules: list[str], steps, tmp_path: Path):
     arguments = ["algo.n_steps=16", "algo.total_timesteps=8192", "eval.every_steps=0", "checkpoint.keep_last=9"]
-    assert train(tmp_path, *arguments, *rules) == 0
-    run = only_run(tmp_path)
+    run = trained_run(tmp_path, *arguments, *rules)
     assert checkpoints_of(run) == [f"{step:09d}" for step in steps]
     assert [line["step"] for line in recorded(run, "event") if line["name"] == "checkpoint"] == list(steps)
 

@@ -18,7 +18,7 @@ from racing.runs.directory import RunDirectory
 from racing.runs.journal import read_journal
 from tests.support.mlflow_server import Copy
 from tests.support.processes import points, state_bytes
-from tests.support.signals import only_run, train, train_until
+from tests.support.signals import only_run, stopped_run, train, trained_run
 
 pytestmark = pytest.mark.slow
 
@@ -42,18 +42,15 @@ def same_code() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    outputs = tmp_path_factory.mktemp("lateral")
-    assert train(outputs, *PPO) == 0
-    return only_run(outputs)
+    return trained_run(tmp_path_factory.mktemp("lateral"), *PPO)
 
 
 @pytest.mark.parametrize("name", list(TRAININGS))
 def test_stopped_and_continued_it_ends_with_the_same_bytes(name: str, tmp_path: Path):
     arguments, total, stop = TRAININGS[name]
-    assert train(tmp_path / "calm", *arguments) == 0
-    assert train_until(stop, tmp_path / "stopped", *arguments) == 75
+    calm = trained_run(tmp_path / "calm", *arguments)
+    run = stopped_run(stop, tmp_path / "stopped", *arguments)
     assert train(tmp_path / "stopped", *arguments) == 0
-    calm, run = only_run(tmp_path / "calm"), only_run(tmp_path / "stopped")
     assert state_bytes(run, total) == state_bytes(calm, total)
     assert (run.path / "export/policy.onnx").read_bytes() == (calm.path / "export/policy.onnx").read_bytes()
     assert points(run) == points(calm)

@@ -66,7 +66,7 @@ class Service:
     def train(self, body: Any) -> dict[str, Any]:
         """Start the training that a request asks for; returns its id. Raises InputError."""
         run_overrides = accepted(body)
-        config = checked_run(run_overrides, int(self.deployment.get("memory", 8192)))
+        config = checked_run(run_overrides, int(self.deployment["memory"]))
         # Without a server the journal is the record: racing runs fetch.
         more = [] if self.deployment["tracked"] else ["tracking.enabled=false"]
         name = self._start(RUN, ["train", *run_overrides, *more], run_overrides, int(config["algo"]["total_timesteps"]))
@@ -86,7 +86,7 @@ class Service:
         found = None if before is None else self._state(str(before).rpartition(".")[2])
         busy = found is not None and found["state"] == JobStatus.RUNNING
         require(not busy, f"campaign {choice} is running, {before}; wait for it: GET /campaigns/{before}")
-        beside = max(1, int(self.deployment.get("cpu", 1)))
+        beside = max(1, int(self.deployment["cpu"]))
         more = [] if self.deployment["gpus"] else [f"launcher.n_jobs={beside}"]
         more += [] if self.deployment["tracked"] else ["tracking.enabled=false", "campaign.model=null"]
         # Matches in one process: the cores that a container sees are not those that it has.

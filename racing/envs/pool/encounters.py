@@ -1,9 +1,9 @@
 """What the learner wins on its opponents while it trains, where races have no winner.
 
 Its car and an opponent's have an encounter as long as they are within the race's window of each other. It ends when
-they are not any more, or when an episode of either does, and is won like a game: by whom the other one leaves the road
-beside; else by whoever has won more than a car length on the other meanwhile; else it is drawn. So two copies of the
-same policy win as much of each other, wherever their cars start.
+they are not any more, or when an episode of either does, and is won like a game: by whoever stays on the road while the
+other one leaves it; else by whoever has won more than a car length on the other meanwhile; else it is drawn. So two
+copies of the same policy win as much of each other, wherever their cars start.
 """
 
 from __future__ import annotations

@@ -150,6 +150,7 @@ def test_a_request_is_checked_whole_before_it_costs_anything(
     overrides: dict[str, float], complaint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     about = {"app": "a", "volume": "v", "runs": str(tmp_path), "gpus": [], "commit_every": 1, "tracked": False}
+    about |= {"memory": 8192, "cpu": 4.0}
     monkeypatch.setattr(service, "library", lambda: pytest.fail("Modal was asked"))
     with pytest.raises(InputError, match=complaint):
         service.Service(about).train({"overrides": overrides})
