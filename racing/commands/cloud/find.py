@@ -90,11 +90,14 @@ def image(aws: Aws, wanted: str | None) -> Image:
 
 
 def spot_roles(aws: Aws) -> None:
-    """Have the roles that AWS's own spot and fleet services use; they are made once for an account."""
+    """Have the roles that AWS's own spot and fleet services use; they are made once for an account.
+
+    Who may not make them is told when an instance is asked for, and only if they are not there.
+    """
     from botocore.exceptions import ClientError
 
     for service in ("spot.amazonaws.com", "ec2fleet.amazonaws.com"):
-        with answered("spot instances"), suppress(InputError):
+        with suppress(InputError), answered("spot instances"):
             try:
                 aws.client("iam").create_service_linked_role(AWSServiceName=service)
             except ClientError as error:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,10 @@ from racing.cli import main
 from racing.errors import InputError
 from racing_launchers.aws_spot.checks import refuse_what_cannot_be
 from racing_launchers.backend import launcher_config, make_backend
+from tests.launchers.aws_spot.conftest import EXPIRED
 from tests.launchers.modal_box.server import free_ports
 
 TRAIN = ["train", "launcher=aws_spot", "debug=fast", "tracking=none", "launcher.instance_types=[c7i.xlarge]"]
-EXPIRED = (
-    "<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code>"
-    "<Message>The security token included in the request is expired</Message></Error></ErrorResponse>"
-)
 
 
 @pytest.fixture
@@ -40,34 +35,6 @@ def refused(tmp_path: Path, client: Any, capsys: pytest.CaptureFixture[str]) -> 
 
 def nothing_was_started(client: Any) -> bool:
     return client("ec2").describe_instances()["Reservations"] == []
-
-
-@pytest.fixture
-def answering() -> Iterator[Callable[[int, str], str]]:
-    """answering(STATUS, TEXT): address of a service of AWS that says only that."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def serve(status: int, text: str) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.mark.parametrize(
