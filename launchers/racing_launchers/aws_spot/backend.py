@@ -16,9 +16,10 @@ from racing.errors import InputError
 from racing.files import read_json
 from racing_launchers.aws_spot.account import identity
 from racing_launchers.aws_spot.account.client import answered
+from racing_launchers.aws_spot.account.fleet import ALIVE
 from racing_launchers.aws_spot.checks import check_account, refuse_what_cannot_be
 from racing_launchers.aws_spot.launches import Launches
-from racing_launchers.aws_spot.launching import ALIVE, Launching
+from racing_launchers.aws_spot.launching import Launching
 from racing_launchers.aws_spot.place import Snapshot
 from racing_launchers.aws_spot.settings import KEYS, check_values
 from racing_launchers.backend import Backend, JobInfo, JobState
