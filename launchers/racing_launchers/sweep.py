@@ -22,7 +22,7 @@ from typing import Any
 from racing.config import hint
 from racing.errors import InputError, is_file, require
 from racing.files import read_json, write_json
-from racing.policies.loading import refuse_foreign_code
+from racing.policies.foreign_code import refuse_foreign_code
 from racing.renamed_keys import upgraded_group
 from racing.runs.journal import LATEST
 from racing.runs.lock import FileLock

@@ -11,7 +11,7 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from racing.evaluation.evaluate import Policy, Task, evaluation_task
 from racing.files import read_json
 from racing.observations import VECTOR, parts_of, shapes_of
 from racing.onnx_files import onnx_session
+from racing.policies.foreign_code import GROUPS, refuse_foreign_code
 from racing.renamed_keys import upgraded
 from racing.runs.directory import RunDirectory
 from racing.runs.paths import IN_RUN, RunPaths, where
@@ -34,20 +35,10 @@ from racing.tracking.client import Store
 from racing.tracking.run_record import local_run
 from racing.tracks.catalog import load_tracks
 
-# What a recorded configuration may name, group by group, and nothing else: Hydra calls whatever _target_ says.
-TARGETS = {
-    "env": r"racing\.envs(\.[a-z_]\w*)+\.[A-Z]\w*",
-    "track": r"racing\.tracks\.catalog\.(load_tracks|generated_tracks)",
-    "vehicle": r"racing\.sim\.vehicle\.Vehicle",
-    "algo": r"racing\.algos\.[a-z_]\w*\.make_\w+",
-    "launcher": r"racing_launchers(\.[a-z_]\w*)+\.[A-Z]\w*",
-}
-HOW_TO_BUILD = {"_partial_", "_convert_", "_recursive_"}  # of Hydra, beside _target_
 AGENT = re.compile(r"(?P<run>.+?)@(?P<agent>[a-z]\w*)(?P<half>@half)?")  # of a run of several
 BACKENDS = ("onnx", "torch")
 # In the folder of a policy that `racing campaign` has deployed; the file is called as in a run.
 DEPLOYED, MANIFEST = IN_RUN.policy_onnx.name, "manifest.json"
-GROUPS = ("env", "track", "vehicle")  # of a configuration, that an ONNX file remembers
 F = npt.NDArray[np.float32]
 
 
@@ -331,32 +322,3 @@ def batch_text(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Shapes with their batch axis, as text: (N, 10), or vision (N, 84, 84, 4) and telemetry (N, 9)."""
     texts = {name: f"({', '.join(map(str, ('N', *shape)))})" for name, shape in shapes.items()}
     return " and ".join(text if name == VECTOR else f"{name} {text}" for name, text in sorted(texts.items())[::-1])
-
-
-def refuse_foreign_code(config: Mapping[str, Any], name: str, groups: Sequence[str] = GROUPS) -> None:
-    """Raise InputError if a recorded configuration names code that is not racing's own, or is not resolved.
-
-    groups: of it, that are going to be built.
-    """
-    for group in groups:
-        node = config.get(group)
-        if node is not None:
-            foreign = _foreign(node, group, TARGETS.get(group))
-            remedy = "do not trust this file; trust=true runs what it names, where it is your own"
-            require(foreign is None, f"{name} must name racing's own {group} only, it has {foreign}; {remedy}")
-
-
-def _foreign(node: Any, where: str, target: str | None) -> str | None:
-    """The first place below `where` that would have code run, None if there is none. target: what it may name."""
-    if isinstance(node, str):
-        return f"{where}={node[:60]!r}" if "${" in node else None
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            own = key == "_target_" and target is not None and re.fullmatch(target, str(value))
-            if str(key).startswith("_") and not own and (key not in HOW_TO_BUILD or target is None):
-                return f"{where}.{key}={str(value)[:60]!r}"
-        parts: Iterable[tuple[Any, Any]] = node.items()
-    else:
-        parts = enumerate(node) if isinstance(node, list | tuple) else ()
-    found = (_foreign(value, f"{where}.{key}", None) for key, value in parts)
-    return next((place for place in found if place), None)

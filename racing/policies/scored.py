@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from racing.errors import InputError, require
 from racing.evaluation.evaluators import scored
 from racing.observations import shapes_of
-from racing.policies.loading import LoadedPolicy, batch_text, refuse_foreign_code
+from racing.policies.foreign_code import refuse_foreign_code
+from racing.policies.loading import LoadedPolicy, batch_text
 
 if TYPE_CHECKING:
     from racing.evaluation.scores.evaluator import ScoreEvaluator

@@ -19,7 +19,8 @@ from racing.commands.evaluate import episode_line, output_folder, parse
 from racing.errors import InputError
 from racing.evaluation.evaluate import evaluate
 from racing.evaluation.seeds import TEST_SEEDS
-from racing.policies.loading import evaluation_task_for, load_policy, refuse_foreign_code, tracks_and_vehicle
+from racing.policies.foreign_code import refuse_foreign_code
+from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
 from racing.runs.directory import RunDirectory
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track

@@ -13,7 +13,7 @@ from racing.commands.reproduce.plan import plan
 from racing.commands.runs.main import sync
 from racing.config import compose_run
 from racing.errors import InputError
-from racing.policies.loading import TARGETS, refuse_foreign_code
+from racing.policies.foreign_code import TARGETS, refuse_foreign_code
 from racing.runs.directory import RunDirectory, open_run
 from racing.sim.vehicle import Vehicle
 from racing.tracking.client import Store

@@ -161,6 +161,14 @@ def state_bytes(run: RunDirectory, step: int) -> dict[str, bytes]:
     return {name: (folder / f"{name}.npz").read_bytes() for name in STATE}
 
 
+def tags(run: RunDirectory) -> dict[str, str]:
+    """As its journal has them; of several values the last."""
+    found: dict[str, str] = {}
+    for line in read_journal(run.path / "journal.jsonl"):
+        found |= line.record.get("values", {}) if line.record["kind"] == "tags" else {}
+    return found
+
+
 def points(run: RunDirectory) -> Counter[tuple[str, int, str]]:
     """How often each point (name, step, value) stands in the journal; values of wall-clock metrics do not count."""
     found: Counter[tuple[str, int, str]] = Counter()

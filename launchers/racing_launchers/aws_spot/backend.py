@@ -16,9 +16,10 @@ from racing.errors import InputError
 from racing.files import read_json
 from racing_launchers.aws_spot.account import identity
 from racing_launchers.aws_spot.account.client import answered
+from racing_launchers.aws_spot.account.fleet import ALIVE
 from racing_launchers.aws_spot.checks import check_account, refuse_what_cannot_be
 from racing_launchers.aws_spot.launches import Launches
-from racing_launchers.aws_spot.launching import ALIVE, Launching
+from racing_launchers.aws_spot.launching import Launching
 from racing_launchers.aws_spot.place import Snapshot
 from racing_launchers.aws_spot.settings import KEYS, check_values
 from racing_launchers.backend import Backend, JobInfo, JobState
@@ -117,21 +118,31 @@ class AwsSpotBackend(Backend):
         return infos
 
     def _poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
+        refused: InputError | None = None
         if sweep.lock.ours and not self.dry_run:
-            self.cloud.launch(sweep, jobs)
+            try:
+                self.cloud.launch(sweep, jobs)
+            except InputError as error:  # those that have an instance are looked after all the same
+                refused = error
         current = {job.number: Launches(job).current for job in jobs}
         ids = [one["instance"] for one in current.values() if one is not None]
+        if refused is not None and not ids:
+            raise refused
         known: dict[str, Mapping[str, Any]] = {}
         for first in range(0, len(ids), 100):
             filters = [{"Name": "instance-id", "Values": ids[first : first + 100]}]  # one that is forgotten is no error
             known |= {one["InstanceId"]: one for one in self.cloud.instances(Filters=filters)}
-        return {job.number: self._info(job, current[job.number], known) for job in jobs}
+        return {job.number: self._info(job, current[job.number], known, str(refused or "")) for job in jobs}
 
-    def _info(self, job: Job, launched: Mapping[str, Any] | None, known: Mapping[str, Mapping[str, Any]]) -> JobInfo:
+    def _info(
+        self, job: Job, launched: Mapping[str, Any] | None, known: Mapping[str, Mapping[str, Any]], refused: str
+    ) -> JobInfo:
         if launched is None:
             if job.cancel_requested:
                 return JobInfo(JobState.LOST, "cancelled before it began")
-            return JobInfo(JobState.PENDING, str(self.cloud.tried(job).get("why") or "waiting for an instance"))
+            return JobInfo(
+                JobState.PENDING, refused or str(self.cloud.tried(job).get("why") or "waiting for an instance")
+            )
         name = launched["instance"]
         found = known.get(name)
         state = found["State"]["Name"] if found else "not known to AWS"

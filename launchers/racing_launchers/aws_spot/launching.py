@@ -23,8 +23,11 @@ from racing_launchers.aws_spot.account.fleet import (
     Lack,
     Launched,
     Refusal,
+    instances,
     launch,
+    lifecycle_of,
     pause,
+    tagged,
 )
 from racing_launchers.aws_spot.account.objects import BucketFiles, Objects
 from racing_launchers.aws_spot.account.prices import Prices, listed_prices, live_prices
@@ -36,7 +39,7 @@ from racing_launchers.aws_spot.place import Place
 from racing_launchers.aws_spot.spec import Spec
 from racing_launchers.backend import begin_attempt
 from racing_launchers.job import JobStatus
-from racing_launchers.payload import HydraJob
+from racing_launchers.payload import HydraJob, Payload
 from racing_launchers.remote.needs import extra_packages
 from racing_launchers.remote.tracks import files_of_config, required
 from racing_launchers.sweep import Job, Sweep
@@ -44,7 +47,6 @@ from racing_launchers.worker import payload_content, read_payload
 
 TRACKS = "tracks"  # folder of the bucket: racing tracks push ... --to s3://BUCKET/tracks
 FLEET = "fleet"  # fleet.json: when the next try is, and why the last one was in vain
-ALIVE = ("pending", "running")
 
 
 class Launching:
@@ -100,11 +102,14 @@ class Launching:
         code = f"code/{digest}.tar.gz"
         if not any(file.path == code for file in self.objects.list(code)):
             self.objects.write(code, content)
-        for job in jobs:
-            self._write_attempt(sweep, job, {"code": code, "code_sha256": digest})
+        for job, payload in zip(jobs, payloads, strict=True):
+            tracks = self.tracks_there(track_specs(payload))
+            self._write_attempt(sweep, job, tracks, {"code": code, "code_sha256": digest})
 
-    def _write_attempt(self, sweep: Sweep, job: Job, code: Mapping[str, str]) -> None:
-        """Bring to the bucket what the next attempt shall do, and note it."""
+    def _write_attempt(
+        self, sweep: Sweep, job: Job, tracks: dict[str, dict[str, Any]], code: Mapping[str, str]
+    ) -> None:
+        """Bring to the bucket what the next attempt shall do, and note it. tracks: that it needs there."""
         number, call = job.folder.attempts + 1, secrets.token_hex(8)
         before = job.folder.attempt.get("handle", {}).get("place")
         again = number > int(job.folder.spec.get("first_attempt", number))
@@ -114,7 +119,6 @@ class Launching:
         place.make()
         self.objects.remove(place.cancel_key)
         payload = payload_content(job.folder)
-        tracks = self.tracks_there(track_specs(job))
         spec = Spec(
             sweep=sweep.name,
             number=job.number,
@@ -260,26 +264,17 @@ class Launching:
 
     def _find(self, call: str) -> Launched | None:
         """The instance that was started for an attempt, whoever did it."""
-        filters = [
-            {"Name": f"tag:{CALL}", "Values": [call]},
-            {"Name": "instance-state-name", "Values": [*ALIVE, "shutting-down", "stopping", "stopped"]},
-        ]
-        for one in self.instances(Filters=filters):
-            lifecycle = "spot" if one.get("InstanceLifecycle") == "spot" else "on-demand"
-            return Launched(one["InstanceId"], one["InstanceType"], one.get("SubnetId", ""), lifecycle)
+        for one in self.instances(**tagged(CALL, call)):
+            return Launched(one["InstanceId"], one["InstanceType"], one.get("SubnetId", ""), lifecycle_of(one))
         return None
 
     def instances(self, **which: Any) -> Iterable[Mapping[str, Any]]:
-        """What AWS says of instances. which: of describe_instances."""
-        with answered("the instances"):
-            for page in self.aws.client("ec2").get_paginator("describe_instances").paginate(**which):
-                for reservation in page["Reservations"]:
-                    yield from reservation["Instances"]
+        """See racing_launchers.aws_spot.account.fleet.instances."""
+        return instances(self.aws.client("ec2"), **which)
 
 
-def track_specs(job: Job) -> list[str]:
+def track_specs(payload: Payload) -> list[str]:
     """The tracks of a job that do not travel with the code, as its configuration names them."""
-    payload = read_payload(job.folder)
     if isinstance(payload, HydraJob) and "track" in payload.config:
         return files_of_config({"track": plain(payload.config.track)})
     return []

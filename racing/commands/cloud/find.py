@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from racing.errors import InputError, require
+from racing_launchers.aws_spot.account import fleet
 from racing_launchers.aws_spot.account.client import Aws, answered, code_of
-from racing_launchers.aws_spot.account.fleet import JOB, PROJECT, SWEEP
 from racing_launchers.aws_spot.account.prices import listed_prices, live_prices
 
 # AWS's own pointer to its newest image with Ubuntu and NVIDIA's driver.
 NEWEST = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id"
 THERE = ("InvalidInput", "InvalidInputException", "EntityAlreadyExists")  # a service-linked role
-AT_WORK = ("pending", "running", "stopping", "stopped", "shutting-down")
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,14 @@ def image(aws: Aws, wanted: str | None) -> Image:
 
 
 def spot_roles(aws: Aws) -> None:
-    """Have the roles that AWS's own spot and fleet services use; they are made once for an account."""
+    """Have the roles that AWS's own spot and fleet services use; they are made once for an account.
+
+    Who may not make them is told when an instance is asked for, and only if they are not there.
+    """
     from botocore.exceptions import ClientError
 
     for service in ("spot.amazonaws.com", "ec2fleet.amazonaws.com"):
-        with answered("spot instances"), suppress(InputError):
+        with suppress(InputError), answered("spot instances"):
             try:
                 aws.client("iam").create_service_linked_role(AWSServiceName=service)
             except ClientError as error:
@@ -104,23 +106,17 @@ def spot_roles(aws: Aws) -> None:
 
 def instances(aws: Aws, stack: str) -> list[Instance]:
     """The instances of a stack that are not gone, the oldest first."""
-    filters = [
-        {"Name": f"tag:{PROJECT}", "Values": [stack]},
-        {"Name": "instance-state-name", "Values": list(AT_WORK)},
-    ]
-    with answered("the instances"):
-        pages = aws.client("ec2").get_paginator("describe_instances").paginate(Filters=filters)
-        found = [one for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]]
+    found = list(fleet.instances(aws.client("ec2"), **fleet.tagged(fleet.PROJECT, stack)))
     kinds = sorted({one["InstanceType"] for one in found})
     prices = live_prices(aws.client("ec2"), kinds, listed_prices()) if kinds else listed_prices()
     rows = []
     for one in sorted(found, key=lambda one: one["LaunchTime"]):
         tags = {tag["Key"]: tag["Value"] for tag in one.get("Tags") or []}
         zone = one.get("Placement", {}).get("AvailabilityZone", "")
-        lifecycle = "spot" if one.get("InstanceLifecycle") == "spot" else "on-demand"
+        lifecycle = fleet.lifecycle_of(one)
         hours = (datetime.now(UTC) - one["LaunchTime"]).total_seconds() / 3600
         price = prices.hour(one["InstanceType"], zone, lifecycle)
-        names = (tags.get(SWEEP, "?"), tags.get(JOB, "?"))
+        names = (tags.get(fleet.SWEEP, "?"), tags.get(fleet.JOB, "?"))
         state = one["State"]["Name"]
         rows.append(Instance(one["InstanceId"], state, one["InstanceType"], zone, lifecycle, *names, hours, price))
     return rows

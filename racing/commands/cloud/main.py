@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,9 @@ class Request:
         """Of the stack."""
         return str(self.options["stack"])
 
-    @property
+    @cached_property
     def bucket(self) -> str:
-        """The one that is named, else that of the stack where there is one, else the usual one."""
+        """The one that is named, else that of the stack where there is one, else the usual one. AWS is asked once."""
         if self.options["bucket"] is not None:
             return str(self.options["bucket"])
         found = stack.describe(self.aws, self.name) or {}
@@ -66,10 +67,9 @@ class Request:
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
-    parsed = parse(argv)
-    if parsed is None:
+    options = parse(argv)
+    if options is None:
         return ExitCode.DONE
-    options = parsed
     action = options["action"]
     request = Request(action, options, Aws(options["region"], options["profile"]))
     return {"up": up, "status": status, "ls": show_instances, "doctor": doctor, "down": down}[action](request)

@@ -23,7 +23,7 @@ from racing.config import (
     plain,
 )
 from racing.errors import InputError, require
-from racing.policies.loading import TARGETS, refuse_foreign_code
+from racing.policies.foreign_code import TARGETS, refuse_foreign_code
 from racing.renamed_keys import key_of, upgraded_overrides
 from racing.runs.directory import RUNS, RunDirectory
 from racing.runs.identity import NOT_IDENTITY, flatten, identity

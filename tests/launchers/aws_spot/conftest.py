@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from tests.launchers.aws_spot.instances.host import Host, hindrance
 REGION = "us-east-1"
 BUCKET = "racing-tests"
 IMAGE = "ami-12c6146b"  # one that moto knows
+EXPIRED = (
+    "<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code>"
+    "<Message>The security token included in the request is expired</Message></Error></ErrorResponse>"
+)
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +84,34 @@ def stack(aws: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     parameters = {"Project": "racing", "Bucket": BUCKET, "VpcId": vpc, "SubnetIds": ",".join(subnets), "ImageId": IMAGE}
     deploy(account, "racing", parameters)
     return BUCKET
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[int, str], str]]:
+    """answering(STATUS, TEXT): address of a service of AWS that says only that."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(status: int, text: str) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

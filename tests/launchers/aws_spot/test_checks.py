@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,10 @@ from racing.cli import main
 from racing.errors import InputError
 from racing_launchers.aws_spot.checks import refuse_what_cannot_be
 from racing_launchers.backend import launcher_config, make_backend
+from tests.launchers.aws_spot.conftest import EXPIRED
 from tests.launchers.modal_box.server import free_ports
 
 TRAIN = ["train", "launcher=aws_spot", "debug=fast", "tracking=none", "launcher.instance_types=[c7i.xlarge]"]
-EXPIRED = (
-    "<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code>"
-    "<Message>The security token included in the request is expired</Message></Error></ErrorResponse>"
-)
 
 
 @pytest.fixture
@@ -42,70 +37,41 @@ def nothing_was_started(client: Any) -> bool:
     return client("ec2").describe_instances()["Reservations"] == []
 
 
-@pytest.fixture
-def answering() -> Iterator[Callable[[int, str], str]]:
-    """answering(STATUS, TEXT): address of a service of AWS that says only that."""
-    servers: list[ThreadingHTTPServer] = []
+NOT_THERE = [
+    (
+        ["launcher.instance_types=[g5.tiny]"],
+        "launcher.instance_types has 'g5.tiny', which is not in us-east-1;",
+    ),
+    (
+        ["launcher.instance_types=[c7g.xlarge]"],
+        "'c7g.xlarge', whose processor is arm64; take one of Intel's",
+    ),
+    (["launcher.subnets=[subnet-0123abcd]"], "launcher.subnets: subnet-0123abcd is not in us-east-1; correct it"),
+    (["launcher.image=ami-01234567"], "launcher.image: ami-01234567 is not in us-east-1; correct it"),
+    (["launcher.stack=other"], "launcher.stack=other is not in us-east-1; racing cloud up other region=us-east-1"),
+    (["launcher.region=eu-west-1"], "launcher.stack=racing is not in eu-west-1; racing cloud up racing"),
+    (["launcher.region=mars-north-1"], "'mars-north-1' is no region of AWS; did you mean"),
+    (["launcher.profile=nobody"], "launcher.profile=nobody is not in ~/.aws/config"),
+    (["hardware=gpu", "hardware.fallback=false"], "hardware.fallback=false wants a GPU, c7i.xlarge has none;"),
+    (
+        ["+launcher.secrets.A=ssm:/none"],
+        "launcher.secrets.A=ssm:/none is not in this region; aws ssm put-parameter --type SecureString",
+    ),
+    (["+launcher.secrets.A=ssm:/open"], "launcher.secrets.A=ssm:/open must be a SecureString, it is a String;"),
+    (
+        ["+launcher.secrets.A=secretsmanager:none"],
+        "launcher.secrets.A=secretsmanager:none is not in this region;",
+    ),
+    (["track=file", "track.file=[nowhere.png]"], "nowhere.png"),
+]
 
-    def serve(status: int, text: str) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text.encode())
 
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.mark.parametrize(
-    ("settings", "text"),
-    [
-        (
-            ["launcher.instance_types=[g5.tiny]"],
-            "launcher.instance_types has 'g5.tiny', which is not in us-east-1;",
-        ),
-        (
-            ["launcher.instance_types=[c7g.xlarge]"],
-            "'c7g.xlarge', whose processor is arm64; take one of Intel's",
-        ),
-        (["launcher.subnets=[subnet-0123abcd]"], "launcher.subnets: subnet-0123abcd is not in us-east-1; correct it"),
-        (["launcher.image=ami-01234567"], "launcher.image: ami-01234567 is not in us-east-1; correct it"),
-        (["launcher.stack=other"], "launcher.stack=other is not in us-east-1; racing cloud up other region=us-east-1"),
-        (["launcher.region=eu-west-1"], "launcher.stack=racing is not in eu-west-1; racing cloud up racing"),
-        (["launcher.region=mars-north-1"], "'mars-north-1' is no region of AWS; did you mean"),
-        (["launcher.profile=nobody"], "launcher.profile=nobody is not in ~/.aws/config"),
-        (["hardware=gpu", "hardware.fallback=false"], "hardware.fallback=false wants a GPU, c7i.xlarge has none;"),
-        (
-            ["+launcher.secrets.A=ssm:/none"],
-            "launcher.secrets.A=ssm:/none is not in this region; aws ssm put-parameter --type SecureString",
-        ),
-        (["+launcher.secrets.A=ssm:/open"], "launcher.secrets.A=ssm:/open must be a SecureString, it is a String;"),
-        (
-            ["+launcher.secrets.A=secretsmanager:none"],
-            "launcher.secrets.A=secretsmanager:none is not in this region;",
-        ),
-        (["track=file", "track.file=[nowhere.png]"], "nowhere.png"),
-    ],
-)
-def test_what_the_account_does_not_have(
-    settings: list[str], text: str, stack: str, client: Any, refused: Callable[..., str]
-):
+def test_what_the_account_does_not_have(stack: str, client: Any, refused: Callable[..., str]):
+    """One account for all of them: none changes anything."""
     client("ssm").put_parameter(Name="/open", Type="String", Value="x")
-    assert text in refused(*settings)
-    assert nothing_was_started(client)
+    for settings, text in NOT_THERE:
+        assert text in refused(*settings), settings
+        assert nothing_was_started(client)
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from racing.cli import main
+from racing.commands.cloud.find import spot_roles
 from racing.errors import InputError
 from racing_launchers.aws_spot.account import bucket
 from racing_launchers.aws_spot.account.client import Aws
 from racing_launchers.aws_spot.account.stack import read_stack
-from tests.launchers.aws_spot.conftest import IMAGE, REGION
+from tests.launchers.aws_spot.conftest import EXPIRED, IMAGE, REGION
 
 OWN = f"racing-123456789012-{REGION}"  # moto's account
 
@@ -47,7 +49,17 @@ def test_up_makes_all_of_it(up: str, client: Any):
     assert {rule["ID"] for rule in rules} == {"racing-old", "racing-code"}
 
 
-def test_nobody_speaks_to_the_bucket_without_tls(monkeypatch: pytest.MonkeyPatch):
+def test_who_may_not_make_the_roles_of_spot_goes_on_without(
+    aws: str,
+    monkeypatch: pytest.MonkeyPatch,
+    answering: Callable[[int, str], str],
+):
+    """They are mostly there already."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_IAM", answering(403, EXPIRED.replace("ExpiredToken", "AccessDenied")))
+    spot_roles(Aws(REGION))
+
+
+def test_nobody_speaks_to_the_bucket_without_tls():
     (deny,) = bucket.tls_only("b", "aws")["Statement"]
     assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "s3:*")
     assert deny["Resource"] == ["arn:aws:s3:::b", "arn:aws:s3:::b/*"]

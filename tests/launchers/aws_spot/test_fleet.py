@@ -172,6 +172,21 @@ def test_an_error_that_no_other_try_mends_ends_the_command(fleets: FleetService,
         submitted(tmp_path)
 
 
+def test_a_job_that_is_refused_while_others_run_does_not_hide_how_they_are(
+    fleets: FleetService, tmp_path: Path, client: Any
+):
+    sweep, jobs = submitted(tmp_path, 2, "max_instances=1")
+    (launch,) = Launches(jobs[0]).all
+    client("ec2").terminate_instances(InstanceIds=[launch["instance"]])
+    Launches(jobs[0]).end(launch["instance"], "")  # the second one's turn
+    fleets.refuse("InvalidSubnetID.NotFound", "The subnet ID 'subnet-1' does not exist", times=2)
+    first, second = polled(sweep, jobs)
+    assert "is terminated" in first
+    assert second.startswith("AWS refused an instance: The subnet ID 'subnet-1' does not exist (Invalid")
+    (said,) = polled(sweep, jobs[1:])  # nobody else is there who could be looked after
+    assert said.startswith("unknown: AWS refused an instance: The subnet ID 'subnet-1' does not exist (Invalid")
+
+
 def test_a_role_that_is_not_known_everywhere_yet_is_tried_again_soon(fleets: FleetService, tmp_path: Path):
     fleets.refuse("InvalidParameterValue", "Value (x) for parameter iamInstanceProfile.name is invalid")
     sweep, jobs = submitted(tmp_path, 2)

@@ -11,13 +11,12 @@ import pytest
 
 from racing.cli import main
 from racing.runs.directory import RunDirectory
-from racing.runs.journal import read_journal
 from racing_launchers.aws_spot.account.objects import Objects
 from racing_launchers.aws_spot.place import Place
 from racing_launchers.sweep import all_sweeps
 from tests.launchers.aws_spot.instances.host import Host, wait
 from tests.support.mlflow_server import Copy
-from tests.support.processes import points, run_of, state_bytes
+from tests.support.processes import points, run_of, state_bytes, tags
 
 pytestmark = pytest.mark.slow
 
@@ -39,13 +38,6 @@ def committed_steps(objects: Objects) -> int:
                     lines = (snapshot.read(found.path) or b"").splitlines()
                     return max((json.loads(one)["step"] for one in lines if b'"kind":"metrics"' in one), default=0)
     return 0
-
-
-def tags(run: RunDirectory) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for line in read_journal(run.path / "journal.jsonl"):
-        found |= line.record.get("values", {}) if line.record["kind"] == "tags" else {}
-    return found
 
 
 def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(

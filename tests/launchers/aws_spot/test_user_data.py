@@ -158,3 +158,10 @@ def test_shell_and_unit_are_sound(tmp_path: Path):
         command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "racing-job.service")]
         done = subprocess.run(command, capture_output=True, text=True)
         assert "racing-job" not in done.stdout + done.stderr
+
+
+def test_what_looks_after_a_job_does_not_load_what_trains():
+    """Every instance starts it once, while nothing is done that one pays for."""
+    code = "import racing_launchers.aws_spot.instance.worker, sys; print(*{'numba', 'scipy', 'torch'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "")

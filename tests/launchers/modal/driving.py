@@ -29,7 +29,12 @@ def by_value() -> Iterator[None]:
 
 def run(outputs: Path, acts: Sequence[Act], *overrides: str) -> tuple[Sweep, list[Job]]:
     """Run a sweep named `acts`."""
-    known = launcher_config("modal", [*FAST, *overrides])
+    return run_on("modal", outputs, acts, *FAST, *overrides)
+
+
+def run_on(launcher: str, outputs: Path, acts: Sequence[Act], *overrides: str) -> tuple[Sweep, list[Job]]:
+    """The same with a launcher whose jobs work on another disk."""
+    known = launcher_config(launcher, overrides)
     backend = make_backend(known)
     backend.grace = 1.0
     sweep = Sweep(outputs / "sweeps" / "acts")

@@ -12,12 +12,11 @@ import pytest
 
 from racing.cli import main
 from racing.runs.directory import RunDirectory
-from racing.runs.journal import read_journal
 from racing.tracks.catalog import shipped
 from racing_launchers.sweep import all_sweeps
 from tests.launchers.modal_box import Box
 from tests.support.mlflow_server import Copy, wait_until
-from tests.support.processes import points, run_of, state_bytes
+from tests.support.processes import points, run_of, state_bytes, tags
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +33,6 @@ def steps_of(path: Path) -> int:
     except FileNotFoundError:
         return 0
     return max((json.loads(line)["step"] for line in lines if b'"kind":"metrics"' in line), default=0)
-
-
-def tags(run: RunDirectory) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for line in read_journal(run.path / "journal.jsonl"):
-        found |= line.record.get("values", {}) if line.record["kind"] == "tags" else {}
-    return found
 
 
 def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -11,6 +11,8 @@ from racing.errors import InputError
 from racing_launchers.aws_spot.account.client import answered, code_of, explained, said
 
 PROJECT, SWEEP, JOB, CALL = "racing:project", "racing:sweep", "racing:job", "racing:call"  # tags
+ALIVE = ("pending", "running")  # states of instances
+NOT_GONE = (*ALIVE, "stopping", "stopped", "shutting-down")
 SHORTEST, LONGEST = 30.0, 600.0  # [s] between two tries where there is no capacity
 PROPAGATION = 10.0  # [s] between two tries while AWS does not know a new role everywhere
 QUOTAS = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
@@ -138,6 +140,25 @@ def launch(ec2: Any, request: FleetRequest) -> Launched | Refusal:
     order = (Lack.PROPAGATION, Lack.CAPACITY, Lack.THROTTLED, Lack.QUOTA)
     lack, text = min(lacks, key=lambda one: order.index(one[0]), default=(Lack.CAPACITY, "no pool has any"))
     return Refusal(lack, words(lack, request, text))
+
+
+def instances(ec2: Any, **which: Any) -> Iterator[Mapping[str, Any]]:
+    """What AWS says of instances. which: of describe_instances."""
+    with answered("the instances"):
+        for page in ec2.get_paginator("describe_instances").paginate(**which):
+            for reservation in page["Reservations"]:
+                yield from reservation["Instances"]
+
+
+def tagged(tag: str, value: str) -> dict[str, Any]:
+    """Which instances: those that bear a tag, and are not gone."""
+    states = {"Name": "instance-state-name", "Values": list(NOT_GONE)}
+    return {"Filters": [{"Name": f"tag:{tag}", "Values": [value]}, states]}
+
+
+def lifecycle_of(instance: Mapping[str, Any]) -> str:
+    """spot or on-demand."""
+    return "spot" if instance.get("InstanceLifecycle") == "spot" else "on-demand"
 
 
 def lack_of(code: str, text: str) -> Lack | None:

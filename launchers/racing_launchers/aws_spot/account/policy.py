@@ -25,8 +25,7 @@ def launch_policy(stack: str, bucket: str, *, partition: str, region: str, accou
     objects = f"arn:{partition}:s3:::{bucket}"
     boundary = f"{iam}:policy{PATH}{stack}-job-boundary"
     roles, profiles = f"{iam}:role{PATH}{stack}-*", f"{iam}:instance-profile{PATH}{stack}-*"
-    profile_actions = ("CreateInstanceProfile", "DeleteInstanceProfile", "AddRoleTo", "RemoveRoleFrom")
-    named = [f"iam:{name}{'InstanceProfile' if name.endswith(('To', 'From')) else ''}" for name in profile_actions]
+    profile = ("Create", "Delete", "AddRoleTo", "RemoveRoleFrom", "Tag")
     stack_arn = f"arn:{partition}:cloudformation:{region}:{account}:stack/{stack}/*"
     statements = [
         allow("Look", [*(f"ec2:Describe{name}" for name in LOOK), "servicequotas:GetServiceQuota"], "*"),
@@ -51,7 +50,7 @@ def launch_policy(stack: str, bucket: str, *, partition: str, region: str, accou
             {"StringEquals": {"iam:PermissionsBoundary": boundary}},
         ),
         allow("EndRolesOfJobs", ["iam:DeleteRole", "iam:DeleteRolePolicy", "iam:TagRole"], [roles]),
-        allow("ProfilesOfJobs", [*named, "iam:TagInstanceProfile"], [profiles, roles]),
+        allow("ProfilesOfJobs", [f"iam:{name}InstanceProfile" for name in profile], [profiles, roles]),
         allow("PassRoles", ["iam:PassRole"], [roles], {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}),
         allow("Bucket", ["s3:ListBucket", "s3:GetBucketVersioning"], [objects]),
         allow("Objects", ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject"], [f"{objects}/*"]),

@@ -11,6 +11,7 @@ else is a failure of this program, after which systemd starts it again, three ti
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -59,13 +60,11 @@ class Worker:
         self.sweep = self.outputs / "sweeps" / self.spec.sweep
         self.folder = JobFolder(self.sweep / "jobs" / str(self.spec.number))
         self.why, self.until = "", 0.0  # why the job shall stop, and when the instance is gone [s since 1970]
-        self._asked = 0.0  # when the job was asked to
+        self._asked = False  # the job was told to
         self._began = time.time()
         self._child: subprocess.Popen[bytes] | None = None
 
     def _checked(self, key: str, sha256: str) -> bytes:
-        import hashlib
-
         content = self.objects.read(key)
         require(content is not None, f"s3://{self.objects.bucket}/{key} is missing; submit the job again")
         assert content is not None
@@ -219,7 +218,7 @@ class Worker:
     def _ask_to_stop(self) -> None:
         with suppress(ProcessLookupError):
             if self._child is not None and not self._asked:
-                self._asked = time.time()
+                self._asked = True
                 self._child.send_signal(signal.SIGTERM)
 
     def _give_up(self) -> float:

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from racing.sim.kernels.kernel import cache_directory
+from tests.launchers.aws_spot.instances.inside import relay
 from tests.launchers.aws_spot.instances.metadata import Service
 from tests.support.fork_client import RealPopen
 
@@ -179,22 +180,7 @@ def _forward(path: Path, url: str) -> None:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(path))
     listening.listen(64)
-
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                target.sendall(data)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-    def serve() -> None:
-        while True:
-            inner, _ = listening.accept()
-            outer = socket.create_connection(("127.0.0.1", port))
-            for pair in ((inner, outer), (outer, inner)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
+    relay(listening, lambda: socket.create_connection(("127.0.0.1", port)))
 
 
 def hindrance() -> str:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 ADDRESSES = {("169.254.169.254", 80): "imds.sock", ("127.0.0.1", 9000): "aws.sock"}
 SIOCSIFADDR, SIOCSIFNETMASK, SIOCGIFFLAGS, SIOCSIFFLAGS, UP = 0x8916, 0x891C, 0x8913, 0x8914, 1
@@ -29,9 +31,8 @@ def configure(interface: str, address: str | None) -> None:
         fcntl.ioctl(handle, SIOCSIFFLAGS, struct.pack("16sh", name, flags | UP))
 
 
-def relay(address: tuple[str, int], path: str) -> None:
-    """What comes to an address goes to a socket outside, and back."""
-    listening = socket.create_server(address)
+def relay(listening: socket.socket, connect: Callable[[], socket.socket]) -> None:
+    """What comes to a listening socket goes to another one, and back."""
 
     def pump(source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -43,19 +44,25 @@ def relay(address: tuple[str, int], path: str) -> None:
     def serve() -> None:
         while True:
             inner, _ = listening.accept()
-            outer = socket.socket(socket.AF_UNIX)
-            outer.connect(path)
+            outer = connect()
             for pair in ((inner, outer), (outer, inner)):
                 threading.Thread(target=pump, args=pair, daemon=True).start()
 
     threading.Thread(target=serve, daemon=True).start()
 
 
+def to_unix(path: str) -> socket.socket:
+    """A socket outside, by its path."""
+    outer = socket.socket(socket.AF_UNIX)
+    outer.connect(path)
+    return outer
+
+
 def main(folder: str) -> None:
     configure("lo", None)
     configure("lo:0", "169.254.169.254")
     for address, name in ADDRESSES.items():
-        relay(address, f"{folder}/{name}")
+        relay(socket.create_server(address), partial(to_unix, f"{folder}/{name}"))
     with open(f"{folder}/console.log", "ab") as log:  # noqa: PTH123
         subprocess.Popen(["bash", f"{folder}/user_data"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     while not os.path.exists(f"{folder}/off"):  # noqa: PTH110
@@ -65,4 +72,5 @@ def main(folder: str) -> None:
         time.sleep(0.05)
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -59,7 +59,7 @@ class Service:
                 pass
 
         self.server = Server(str(socket), Handler) if socket else ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
 
     def notice(self, seconds: float = 120.0) -> None:
         """AWS takes the instance away."""
