@@ -64,7 +64,7 @@ class LoadedPolicy:
     name: str
     backend: str
     shapes: dict[str, tuple[int, ...]]
-    predict: Policy  # -> (N, 2) float32 in [-1, 1]
+    predict: Policy  # -> (N, A) float32 in [-1, 1]
     config: dict[str, Any] = field(default_factory=dict)
     trusted: bool = False
     run: RunDirectory | None = None
