@@ -113,9 +113,13 @@ def race(options: Mapping[str, Any]) -> None:
     """Drive all that `run` names against others."""
     from racing.commands.evaluate_race import evaluate_races
     from racing.evaluation.race.suites import Place
+    from racing.policies.scored import is_scored_policy
     from racing.tracks.reference_lap import reference_lap
 
     policies = [_policy(of_one, Path(of_one["paths"]["outputs"])) for of_one in each_run(options)]
+    for policy in policies:
+        rule = f"env=race is of cars on tracks, policy {policy.name} drives none"
+        require(not is_scored_policy(policy), f"{rule}; leave it away")
     tracks, vehicle = _place(policies[0], options)
     require(len(tracks) == 1, f"track must be one to race on, got {len(tracks)}; name one by track=")
     reference = reference_lap(tracks[0], vehicle).time_s
