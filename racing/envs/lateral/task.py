@@ -54,7 +54,7 @@ class LateralTask:
     reward_terms = REWARD_TERMS
     privileged_size: int | None = None
     frame_stack = 1
-    observation_names: tuple[str, ...] = NAMES
+    observation_names = NAMES
     action_names = ("steering",)
     costs = (
         Cost(name="total_cost", digits=1),
@@ -238,10 +238,6 @@ class LateralTask:
         rows = {name: values[i].astype(np.float32) for name, values in self._ended["rows"].items()}
         steps = len(rows["target"])
         return {"time_s": (np.arange(CONTROL_START, CONTROL_START + steps) * STEP_S).astype(np.float32), **rows}
-
-    def restart(self) -> None:
-        """See ScoredTask."""
-        self.world.restart_all()
 
     def facts(self) -> dict[str, str]:
         """See ScoredTask: the dynamics and the routes, with their checksums."""
