@@ -288,9 +288,8 @@ def explain(error: BaseException, directories: Sequence[Path] | None = None, *, 
         group, choice = missing.groups()
         known = choices(group, directories) or re.findall(r"^\t(\S+)$", text, re.MULTILINE)
         return f"unknown choice {group}={choice}; {hint(choice, known)}"
-    unknown = re.search(r"Could not (?:override|delete(?: from config\.)?) '([^'=]+)", text) or re.search(
-        r"full_key: (\S+)", text
-    )
+    unknown = re.search(r"Could not (?:override|delete(?: from config\.)?) '([^'=]+)", text)
+    unknown = unknown or re.search(r"full_key: (\S+)", text)
     if unknown and ("Could not" in text or "not in struct" in text):
         return f"unknown key {unknown[1]!r}; {key_hint(unknown[1], directories)}"
     several = re.search(r"Ambiguous value for argument '(.*)'", text)

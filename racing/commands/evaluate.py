@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
 from racing.commands.evaluate_conditions import check_conditions, conditions_label, in_conditions, with_settings
 from racing.commands.evaluate_race import check_race
 from racing.commands.evaluate_sweep import (
@@ -21,8 +19,8 @@ from racing.commands.evaluate_sweep import (
     report_sweeps,
     swept_parameters,
 )
-from racing.commands.options import short_hash, verb_options
-from racing.config import compose_run, conf_directory
+from racing.commands.options import made_folder, short_hash, usual_options, verb_options
+from racing.config import compose_run
 from racing.errors import InputError, is_number, require, require_number
 from racing.evaluation.files import write_files
 from racing.runs.metrics import LAPS
@@ -113,9 +111,13 @@ def race(options: Mapping[str, Any]) -> None:
     """Drive all that `run` names against others."""
     from racing.commands.evaluate_race import evaluate_races
     from racing.evaluation.race.suites import Place
+    from racing.policies.scored import is_scored_policy
     from racing.tracks.reference_lap import reference_lap
 
     policies = [_policy(of_one, Path(of_one["paths"]["outputs"])) for of_one in each_run(options)]
+    for policy in policies:
+        rule = f"env=race is of cars on tracks, policy {policy.name} drives none"
+        require(not is_scored_policy(policy), f"{rule}; leave it away")
     tracks, vehicle = _place(policies[0], options)
     require(len(tracks) == 1, f"track must be one to race on, got {len(tracks)}; name one by track=")
     reference = reference_lap(tracks[0], vehicle).time_s
@@ -302,7 +304,7 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
     else:
         place = "+".join(tracks) if len(tracks) <= 3 else f"{len(tracks)}-tracks-{short_hash(tracks)}"
         label = f"{place}{reading_label(options)}-{vehicle}-seed{options['seed']}"
-        usual: Any = OmegaConf.load(conf_directory() / "verbs" / "evaluate.yaml")
+        usual = usual_options("evaluate")
         for name, unit in (("episodes", "starts"), ("laps", "laps")):
             label += f"-{options[name]}{unit}" if options[name] != usual[name] else ""
         label += f"-{options['backend']}" if options["backend"] != usual["backend"] else ""
@@ -318,11 +320,7 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
             label += f"-optimal-pace{options['pace']:g}"
         root = policy.run.path if policy.run else Path(options["paths"]["outputs"])
         folder = root / IN_RUN.evaluations / re.sub(r"[^\w.+\-]", "_", label)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"out={folder} must be a writable folder, {error.strerror}; name another") from error
-    return folder
+    return made_folder(folder)
 
 
 def reading_label(options: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from racing.commands.options import short_hash
-from racing.config import choices, compose_run, explain
+from racing.config import choices, compose_run, explain, hint
 from racing.errors import InputError, read_group, require
 
 if TYPE_CHECKING:
@@ -67,7 +67,11 @@ def with_settings(policy: LoadedPolicy, options: Mapping[str, Any]) -> LoadedPol
         return policy
     rule = f"settings must be keys of the policy's env, got {changes!r}; e.g. settings={{dynamics: FILE.onnx}}"
     require(isinstance(changes, dict), rule)
-    env = OmegaConf.create(dict(policy.config.get("env") or {}), flags={"struct": True})
+    own = dict(policy.config.get("env") or {})
+    known = sorted(key for key in own if not key.startswith("_"))
+    for name in changes:
+        require(name in known, f"settings: unknown key {str(name)!r}; {hint(str(name), known)}")
+    env = OmegaConf.create(own, flags={"struct": True})
     try:
         merged = OmegaConf.to_container(OmegaConf.merge(env, changes))
     except OmegaConfBaseException as error:

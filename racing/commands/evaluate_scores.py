@@ -8,10 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
-from racing.commands.options import short_hash
-from racing.config import conf_directory
+from racing.commands.options import made_folder, short_hash, usual_options
 from racing.errors import InputError, require
 from racing.runs.paths import IN_RUN
 
@@ -22,16 +19,11 @@ if TYPE_CHECKING:
 USED = ("run", "backend", "episodes", "format", "telemetry", "out", "trust", "settings", "paths")
 
 
-def usual() -> Any:
-    """What conf/verbs/evaluate.yaml says."""
-    return OmegaConf.to_container(OmegaConf.load(conf_directory() / "verbs" / "evaluate.yaml"))
-
-
 def evaluator_for(policy: LoadedPolicy, options: Mapping[str, Any]) -> ScoreEvaluator:
     """The evaluator of a policy. Raises InputError for options that mean nothing there, and values off range."""
     from racing.policies.scored import score_evaluator
 
-    default = usual()
+    default = usual_options("evaluate")
     for name in set(default) - set(USED):
         rule = f"{name}={options[name]} is of cars on tracks, policy {policy.name} drives none"
         require(options[name] == default[name], f"{rule}; leave it away")
@@ -56,17 +48,12 @@ def evaluate_scores(options: Mapping[str, Any], policy: LoadedPolicy, evaluator:
 
 def output_folder(policy: LoadedPolicy, options: Mapping[str, Any], result: Scored) -> Path:
     """Where the files go, made if missing; named by what was driven. Raises InputError if it cannot be made."""
+    if options["out"] is not None:
+        return made_folder(Path(str(options["out"])))
     label = f"{policy.name}-{len(result.episodes)}-episodes-{options['backend']}"
     label += f"-{short_hash(options['settings'])}" if options["settings"] else ""
     root = policy.run.path if policy.run else Path(options["paths"]["outputs"])
-    folder = root / IN_RUN.evaluations / re.sub(r"[^\w.+\-]", "_", label)
-    if options["out"] is not None:
-        folder = Path(str(options["out"]))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"out={folder} must be a writable folder, {error.strerror}; name another") from error
-    return folder
+    return made_folder(root / IN_RUN.evaluations / re.sub(r"[^\w.+\-]", "_", label))
 
 
 def report(

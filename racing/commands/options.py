@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from racing.config import compose, conf_directory, hint, plain
-from racing.errors import require
+from racing.errors import InputError, require
 from racing.files import quoted_paths
 
 
@@ -84,6 +87,20 @@ def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any
     whole = isinstance(options["paths"], dict) and isinstance(options["paths"]["outputs"], str)
     require(whole, f"paths.outputs must be a folder, got {options['paths']!r}; give paths.outputs=FOLDER")
     return options
+
+
+def usual_options(verb: str) -> Any:
+    """What conf/verbs/<verb>.yaml says, where nothing is typed."""
+    return OmegaConf.to_container(OmegaConf.load(conf_directory() / "verbs" / f"{verb}.yaml"))
+
+
+def made_folder(folder: Path) -> Path:
+    """The folder of `out`, made if missing. Raises InputError if it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out={folder} must be a writable folder, {error.strerror}; name another") from error
+    return folder
 
 
 def short_hash(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import gymnasium
@@ -50,7 +51,7 @@ def require_render_mode(mode: str | None) -> None:
     require(mode in known, f"render_mode must be one of {known}, got {mode!r}; choose one{window}")
 
 
-class TaskEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
+class TaskEnv(gymnasium.Env[Any, npt.NDArray[np.float32]], ABC):
     """One car of a racing.envs.task.DrivingTask.
 
     What the last step of an episode returns is that episode's own; inside, the car's next one has begun by then.
@@ -58,10 +59,10 @@ class TaskEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
 
     metadata = METADATA
 
-    def __init__(self, task: Any, step_s: float, render_mode: str | None) -> None:
-        """task: of one car. step_s: [s] of an environment step."""
+    def __init__(self, task: Any, render_mode: str | None) -> None:
+        """task: of one car."""
         self.render_mode, self.task = render_mode, task
-        self.metadata = {**self.metadata, "render_fps": round(1 / step_s)}  # a video in real time
+        self.metadata = {**self.metadata, "render_fps": round(1 / task.world.step_dt)}  # a video in real time
         self.observation_space = task.observation_space
         self.action_space = task.action_space
         self._seeded = False
@@ -87,9 +88,9 @@ class TaskEnv(gymnasium.Env[Any, npt.NDArray[np.float32]]):
         self._begun = step.observation if terminated or truncated else None
         return rows_of(step.final_observation, 0), float(step.reward[0]), terminated, truncated, info
 
+    @abstractmethod
     def _info(self, *, ended: bool) -> dict[str, Any]:
         """What is said of the car after a step. ended: whether that ended its episode."""
-        raise NotImplementedError
 
     @property
     def _ended(self) -> bool:
@@ -122,8 +123,7 @@ class RacingEnv(TaskEnv):
         Raises InputError for wrong names, values.
         """
         require_render_mode(render_mode)
-        task = make_task(self.group, track, vehicle, env, races=1, first_race=first_race)
-        super().__init__(task, task.world.step_dt, render_mode)
+        super().__init__(make_task(self.group, track, vehicle, env, races=1, first_race=first_race), render_mode)
 
     def _info(self, *, ended: bool) -> dict[str, Any]:
         """See TaskEnv."""

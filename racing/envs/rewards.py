@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,11 @@ def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
     """Weight of each reward term by its name; None: the default. Raises InputError for other names and values."""
     if reward is None:
         return {"progress": 0.1, "off_track": -5.0}
-    terms = (*REWARD_TERMS, *RACE_TERMS, *CONDITION_TERMS)
+    return checked_weights(reward, (*REWARD_TERMS, *RACE_TERMS, *CONDITION_TERMS))
+
+
+def checked_weights(reward: Mapping[str, float], terms: Sequence[str]) -> dict[str, float]:
+    """The weights, as a dict. Raises InputError where they name others than these terms, or are no numbers."""
     known = ", ".join(terms)
     require(isinstance(reward, Mapping), f"reward must be weights by term, got {reward!r}; the terms: {known}")
     for name, weight in reward.items():

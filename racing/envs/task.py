@@ -154,17 +154,18 @@ class ScoredTask(DrivingTask, Protocol):
 
     costs: what is reported of episodes; by the mean of the first one policies are ranked. reference_names: of what
     policies are compared with. telemetry_units: of the columns of `telemetry`, by name. episode_name: of the fact that
-    says which episode it was.
+    says which episode it was. observation_names, action_names, units (of both, by name): what an exported policy says
+    of itself. world: has step_dt [s], and restart_all(), after which the next `reset` starts every car's first episode.
     """
 
     costs: ClassVar[tuple[Cost, ...]]
     reference_names: ClassVar[tuple[str, ...]]
     telemetry_units: ClassVar[Mapping[str, str]]
     episode_name: ClassVar[str]
-
-    def restart(self) -> None:
-        """The next `reset` starts every car's first episode."""
-        ...
+    observation_names: ClassVar[tuple[str, ...]]
+    action_names: ClassVar[tuple[str, ...]]
+    units: ClassVar[Mapping[str, str]]
+    world: Any
 
     def facts(self) -> dict[str, str]:
         """What is driven, by name: parts of the summary, and tags of the run."""

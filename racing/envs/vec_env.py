@@ -22,7 +22,7 @@ class RacingVecEnv(VecEnv):
     Beside SB3's interface: `step_batch(actions) -> StepResult` returns plain arrays without per-car dicts, which is
     what fast collectors use, and `get_state()/set_state()` are complete.
 
-    task: racing.envs.sensors.SensorsTask, or racing.envs.vision.VisionTask, whose observations are dicts of arrays.
+    task: of racing.envs; observations of racing.envs.vision.VisionTask are dicts of arrays.
     privileged: (N, P) float32, what a critic or a teacher may see beside the observation that was returned last; zeros
     before the first reset. None: the task has no such observations.
     stack: frames in an observation of the camera.
@@ -139,7 +139,7 @@ class RacingVecEnv(VecEnv):
         return taken
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Keep the actions (N, 2) for step_wait. Raises NonFiniteAction."""
+        """Keep the actions (N, A) for step_wait. Raises NonFiniteAction."""
         require_finite(actions)
         self._actions = actions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from racing.observations import rows_of
 from racing.sim.records import Ending
 
 
-class TaskVectorEnv(VectorEnv[Any, npt.NDArray[np.float32], npt.NDArray[Any]]):
+class TaskVectorEnv(VectorEnv[Any, npt.NDArray[np.float32], npt.NDArray[Any]], ABC):
     """The N cars of one racing.envs.task.DrivingTask, stepped together.
 
     A car whose episode ended starts its next one in the same step (AutoresetMode.SAME_STEP): the observation is the new
@@ -27,10 +28,10 @@ class TaskVectorEnv(VectorEnv[Any, npt.NDArray[np.float32], npt.NDArray[Any]]):
 
     metadata = METADATA
 
-    def __init__(self, task: Any, step_s: float, render_mode: str | None) -> None:
-        """step_s: [s] of an environment step."""
+    def __init__(self, task: Any, render_mode: str | None) -> None:
+        """task: of N cars."""
         self.num_envs, self.task, self.render_mode = task.num_cars, task, render_mode
-        self.metadata = {**self.metadata, "render_fps": round(1 / step_s)}
+        self.metadata = {**self.metadata, "render_fps": round(1 / task.world.step_dt)}
         self.single_observation_space, self.single_action_space = task.observation_space, task.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -65,13 +66,13 @@ class TaskVectorEnv(VectorEnv[Any, npt.NDArray[np.float32], npt.NDArray[Any]]):
             infos = self._add_info(infos, final, int(i))
         return infos
 
+    @abstractmethod
     def _running(self) -> dict[str, npt.NDArray[Any]]:
         """What is said of all cars after a step: arrays (N,) by name, which may be changed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _final(self, i: int) -> dict[str, Any]:
         """What is said of the episode that car i ended in the last step."""
-        raise NotImplementedError
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
         """A picture of the first car's surroundings."""
@@ -93,8 +94,7 @@ class RacingVectorEnv(TaskVectorEnv):
     ) -> None:
         """num_envs: number of cars N; the other arguments as of racing.envs.gym_env.RacingEnv. Raises InputError."""
         require_render_mode(render_mode)
-        task = make_task(self.group, track, vehicle, env, races=num_envs)
-        super().__init__(task, task.world.step_dt, render_mode)
+        super().__init__(make_task(self.group, track, vehicle, env, races=num_envs), render_mode)
 
     def _running(self) -> dict[str, npt.NDArray[Any]]:
         """See TaskVectorEnv."""

@@ -55,7 +55,7 @@ class LoadedPolicy:
     name: str
     backend: str
     shapes: dict[str, tuple[int, ...]]
-    predict: Policy  # -> (N, 2) float32 in [-1, 1]
+    predict: Policy  # -> (N, A) float32 in [-1, 1]
     config: dict[str, Any] = field(default_factory=dict)
     trusted: bool = False
     run: RunDirectory | None = None
@@ -176,9 +176,13 @@ def _from_onnx(path: Path, name: str, run: RunDirectory | None = None) -> Loaded
 def _remembered(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """The config groups in the file's metadata, with today's names of their keys."""
     try:
-        return upgraded({group: json.loads(metadata[group]) for group in GROUPS if group in metadata})
+        groups = {group: json.loads(metadata[group]) for group in GROUPS if group in metadata}
     except ValueError as error:
         raise InputError(f"{path}: its metadata must be JSON, {error}; export it with `racing export`") from error
+    for group, values in groups.items():
+        rule = f"{path}: {group} in its metadata must be keys and values, got {str(values)[:60]!r}"
+        require(isinstance(values, dict), f"{rule}; export it with `racing export`")
+    return upgraded(groups)
 
 
 def load_model(path: Path, *, trust: bool = False) -> Any:
@@ -312,10 +316,16 @@ def evaluation_task_for(
         task = evaluation_task(dict(policy.config["env"]), tracks, vehicle, references, **options)
     except TypeError as error:  # a keyword that this version does not know
         raise InputError(f"policy {name}: its env does not fit this version, {error}; train it again") from error
-    theirs, given = policy.shapes, shapes_of(task.observation_space)
-    sizes = f"reads observations {batch_text(theirs)}, its environment gives {batch_text(given)}"
-    require(theirs == given, f"policy {name} {sizes}; the configuration belongs to another policy: export it again")
+    require_same_shapes(policy, task.observation_space)
     return task
+
+
+def require_same_shapes(policy: LoadedPolicy, space: Any) -> None:
+    """Raise InputError unless a policy reads what its environment gives; space: one car's observation."""
+    theirs, given = policy.shapes, shapes_of(space)
+    sizes = f"reads observations {batch_text(theirs)}, its environment gives {batch_text(given)}"
+    rule = f"policy {policy.name} {sizes}"
+    require(theirs == given, f"{rule}; the configuration belongs to another policy: export it again")
 
 
 def batch_text(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from racing.config import explain
 from racing.errors import InputError, require
 from racing.evaluation.evaluators import scored
-from racing.observations import shapes_of
 from racing.policies.foreign_code import refuse_foreign_code
-from racing.policies.loading import LoadedPolicy, batch_text
+from racing.policies.loading import LoadedPolicy, require_same_shapes
 
 if TYPE_CHECKING:
     from racing.evaluation.scores.evaluator import ScoreEvaluator
@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 def is_scored_policy(policy: LoadedPolicy) -> bool:
     """Whether a policy's environment says itself what its episodes cost (racing.envs.task.ScoredTask).
 
-    Raises InputError where it names code that is not racing's.
+    Raises InputError where it names code that is not racing's, or none that is here.
     """
-    if not policy.config.get("env"):
+    from hydra.errors import InstantiationException
+
+    env = policy.config.get("env")
+    if not env:
         return False
     if not policy.trusted:
         refuse_foreign_code(policy.config, f"policy {policy.name}")
-    return scored(policy.config["env"])
+    require("_target_" in env, f"policy {policy.name} does not say what its environment is; export it again")
+    try:
+        return scored(env)
+    except InstantiationException as error:
+        raise InputError(f"policy {policy.name}: its env does not fit this version, {explain(error)}") from error
 
 
 def score_evaluator(policy: LoadedPolicy, episodes: int) -> ScoreEvaluator:
@@ -33,13 +40,11 @@ def score_evaluator(policy: LoadedPolicy, episodes: int) -> ScoreEvaluator:
     """
     from racing.evaluation.scores.evaluator import ScoreEvaluator
 
-    name = policy.name
     try:
         evaluator = ScoreEvaluator({**policy.config, "eval": {"episodes": episodes}})
         space = evaluator.task().observation_space
     except TypeError as error:  # a keyword that this version does not know
-        raise InputError(f"policy {name}: its env does not fit this version, {error}; train it again") from error
-    theirs, given = policy.shapes, shapes_of(space)
-    sizes = f"reads observations {batch_text(theirs)}, its environment gives {batch_text(given)}"
-    require(theirs == given, f"policy {name} {sizes}; the configuration belongs to another policy: export it again")
+        rule = f"policy {policy.name}: its env does not fit this version"
+        raise InputError(f"{rule}, {error}; train it again") from error
+    require_same_shapes(policy, space)
     return evaluator

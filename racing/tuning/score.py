@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from racing.errors import require
 from racing.runs.metrics import SCORE
 
 METRICS = ("score", "finish_rate", "reward", "mean_speed")  # the greater, the better
+SCORED_METRICS = ("score", "reward")  # of environments without laps
 
 
 def score(summary: Mapping[str, Any], enough: float) -> float:
@@ -28,7 +28,4 @@ def score(summary: Mapping[str, Any], enough: float) -> float:
 
 def value_of(metric: str, summary: Mapping[str, Any], enough: float) -> float:
     """The value of `metric`, one of METRICS, for an evaluation."""
-    if metric == "score":
-        return score(summary, enough)
-    require(metric in summary, f"tuning.metric={metric} is not measured in this environment; use tuning.metric=score")
-    return float(summary[metric])
+    return score(summary, enough) if metric == "score" else float(summary[metric])

@@ -14,12 +14,13 @@ from omegaconf import DictConfig
 
 from racing.config import compose, plain, word
 from racing.errors import InputError, require, require_number
+from racing.evaluation.evaluators import scored
 from racing.renamed_keys import key_of
 from racing.runs.identity import differing_keys, identity, listing
 from racing.runs.paths import require_name
 from racing.training.checks import checked
 from racing.tuning.parts import make_pruner, make_sampler, own_arguments
-from racing.tuning.score import METRICS
+from racing.tuning.score import METRICS, SCORED_METRICS
 from racing.tuning.space import example, overrides_of, parse_space
 from racing.tuning.storage import find_storage, open_storage
 
@@ -153,6 +154,9 @@ def read_search(cfg: DictConfig, overrides: Sequence[str], place: Path | None) -
     require(fits, f"tuning.storage must be a file or modal-dict://NAME, got {tuning['storage']!r}; null is usual")
     space, typed = parse_space(tuning["space"]), set(map(key_of, overrides))
     base = {**identity(checked(cfg)), "search": {"metric": metric, "overrides": defaults}}
+    measured = metric in SCORED_METRICS or not scored(config["env"])
+    rule = f"tuning.metric={metric} is not measured in this environment"
+    require(measured, f"{rule}; choose one of {', '.join(SCORED_METRICS)}")
     text = json.dumps([base, tuning["space"]], sort_keys=True)
     name = f"{cfg.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     if tuning["study"] is not None:

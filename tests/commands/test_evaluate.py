@@ -257,7 +257,13 @@ def test_damaged_files_are_refused(bare: Path, tmp_path: Path, capsys: pytest.Ca
     with_metadata(bare, tmp_path / "torn.onnx", env="{")
     with_metadata(bare, tmp_path / "new.onnx", env=json.dumps({**group("env/mlp_preview"), **group("env/mlp", x=1)}))
     with_metadata(bare, tmp_path / "car.onnx", vehicle=json.dumps({"name": "kart", "wheels": 4}))
+    with_metadata(bare, tmp_path / "list.onnx", env="[1]")
+    with_metadata(bare, tmp_path / "nameless.onnx", env='{"rays": 8}')
+    with_metadata(bare, tmp_path / "moved.onnx", env='{"_target_": "racing.envs.elsewhere.Task"}')
     for name, message in (
+        ("list.onnx", "env in its metadata must be keys and values, got '[1]'"),
+        ("nameless.onnx", "does not say what its environment is"),
+        ("moved.onnx", "'racing.envs.elsewhere.Task' must be something that can be imported"),
         ("no.onnx", "must be an ONNX model"),
         ("no.zip", "must be a policy saved by Stable-Baselines3"),
         ("torn.onnx", "its metadata must be JSON"),

@@ -119,7 +119,9 @@ def test_evaluate_gives_the_result_of_the_training_again(
         (["track=oval"], "track=oval is of cars on tracks"),
         (["driver=optimal"], "driver=optimal is of cars on tracks"),
         (["settings={dynamics:none.onnx}"], "none.onnx cannot be read"),
-        (["settings={rays:3}"], "settings: unknown key"),
+        (["settings={rays:3}"], "settings: unknown key 'rays'; choose one of: action, action_scale, "),
+        (["settings={dynamic:3}"], "settings: unknown key 'dynamic'; did you mean dynamics?"),
+        (["env=race"], "env=race is of cars on tracks"),
         (["settings={routes:nowhere}"], "routes must be generated or a folder"),
     ],
 )

@@ -241,6 +241,7 @@ def test_through_a_launcher(tmp_path: Path):
         (["tuning.n_trials=0"], "tuning.n_trials must be a whole number"),
         (["tuning.workers=0"], "tuning.workers=0 must be a whole number, at least 1"),
         (["tuning.metric=lap_time_s"], "tuning.metric must be one of score, finish_rate, reward, mean_speed"),
+        (["env=lateral", "tuning.metric=finish_rate"], "tuning.metric=finish_rate is not measured in this environment"),
         (["tuning.overrides=[3]"], "tuning.overrides must be a list of KEY=VALUE"),
         (["tuning.overrides=['algo.nosuch=3']"], "unknown key 'algo.nosuch'"),
         (["tuning.space.algo.nosuch=interval(0, 1)"], "unknown key 'algo.nosuch'"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.commands.compare.report import print_tables, write_results
-from racing.errors import InputError
+from racing.commands.options import made_folder
 from racing.league.contenders import canonical, find_contenders
 from racing.league.estimate import drive, estimate_match, steps_of_match
 from racing.league.match import Contender, Terms, Watch, keep_match, kept_match
@@ -153,8 +153,4 @@ def output_folder(options: Mapping[str, Any], contenders: Sequence[Contender], t
         who = [contender.identity for contender in contenders]
         label = hashlib.sha256(json.dumps([who, told], default=str).encode()).hexdigest()[:8]
         folder = Path(options["paths"]["outputs"]) / "compare" / f"{told['track']['name']}-{len(contenders)}-{label}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"out={folder} must be a writable folder, {error.strerror}; name another") from error
-    return folder
+    return made_folder(folder)

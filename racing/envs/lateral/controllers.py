@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.envs.lateral.default_model import gain
+from racing.envs.lateral.default_model import feed_forward
 from racing.envs.lateral.rules import CONTEXT, CONTROL_START
 from racing.envs.lateral.world import LateralWorld
 
@@ -15,13 +15,6 @@ Array = npt.NDArray[Any]
 
 PROPORTIONAL, INTEGRAL, DERIVATIVE = 0.195, 0.100, -0.053  # of the challenge's controllers/pid.py since 2025-07-23
 PREVIEW = 5  # rows whose mean target makes up for the delay of the dynamics
-LEAST_GAIN = 0.3  # [m/s^2] below which a steering command would be out of all proportion
-
-
-def feed_forward(lataccel: Array, roll: Array, speed: Array) -> Array:
-    """Steering commands that hold lateral accelerations [m/s^2] in the steady state of the default dynamics."""
-    command: Array = (lataccel - roll) / np.maximum(gain(speed), LEAST_GAIN)
-    return command
 
 
 class Controller:

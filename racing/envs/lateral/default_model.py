@@ -29,6 +29,7 @@ from racing.envs.lateral.rules import BINS, CONTEXT, TEMPERATURE, VOCABULARY
 INERTIA, RESPONSE = 0.276, 0.53
 DELAYS = (0.117, 0.149, 0.282, 0.452)  # weights of u[t-1] .. u[t-4]
 GAIN, GAIN_SPEED = 1.75, 3.0  # [m/s^2] per steering command; [m/s] at which half of it is there
+LEAST_GAIN = 0.3  # [m/s^2] below which a steering command would be out of all proportion
 CUBIC = 0.06
 NOISE = 0.042  # [m/s^2]
 OPSET, IR_VERSION = 14, 7
@@ -38,6 +39,11 @@ MEAN = "mu"  # (b, 20, 1) name of the tensor after which positions no longer mix
 def gain(speed: Any) -> Any:
     """K(v): lateral acceleration [m/s^2] per steering command at speeds [m/s], in the steady state."""
     return GAIN * speed**2 / (speed**2 + GAIN_SPEED**2)
+
+
+def feed_forward(lataccel: Any, roll: Any, speed: Any) -> Any:
+    """Steering commands that hold lateral accelerations [m/s^2] in the steady state, but for the cubic."""
+    return (lataccel - roll) / np.maximum(gain(speed), LEAST_GAIN)
 
 
 @cache

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from racing.config import build, compose
 from racing.envs.gym_env import TaskEnv, configured, require_render_mode
-from racing.envs.lateral.rules import STEP_S
 from racing.envs.lateral.task import LateralTask
 from racing.envs.vector_env import TaskVectorEnv
 
@@ -38,7 +37,7 @@ class LateralEnv(TaskEnv):
         Raises InputError for wrong names, values.
         """
         require_render_mode(render_mode)
-        super().__init__(make_task(env, races=1, first_race=first_race), STEP_S, render_mode)
+        super().__init__(make_task(env, races=1, first_race=first_race), render_mode)
         self.task.keep_picture = render_mode is not None
 
     def _info(self, *, ended: bool) -> dict[str, Any]:
@@ -60,7 +59,7 @@ class LateralVectorEnv(TaskVectorEnv):
     def __init__(self, num_envs: int = 1, render_mode: str | None = None, **env: Any) -> None:
         """num_envs: number of cars N; the other arguments as of LateralEnv. Raises InputError."""
         require_render_mode(render_mode)
-        super().__init__(make_task(env, races=num_envs), STEP_S, render_mode)
+        super().__init__(make_task(env, races=num_envs), render_mode)
 
     def _running(self) -> dict[str, npt.NDArray[Any]]:
         """See TaskVectorEnv: nothing."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.envs.lateral.controllers import LEAST_GAIN, Controller, feed_forward
-from racing.envs.lateral.default_model import GAIN, GAIN_SPEED
+from racing.envs.lateral.controllers import Controller
+from racing.envs.lateral.default_model import GAIN, GAIN_SPEED, LEAST_GAIN, feed_forward
 from racing.envs.lateral.rules import CONTROL_START, MOST_STEER
 from racing.envs.lateral.world import LateralWorld
 from racing.sim.kernels.kernel import kernel
@@ -37,7 +37,8 @@ def believed_steer(plans: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     plans: (R, ROWS, 4), see racing.envs.lateral.routes.routes.Routes.
     """
     target, roll, speed, _ = np.moveaxis(plans[:, LEAD : LEAD + CONTROL_START], 2, 0)
-    return np.clip(feed_forward(target, roll, speed), -MOST_STEER, MOST_STEER)
+    held: npt.NDArray[np.float64] = feed_forward(target, roll, speed)
+    return np.clip(held, -MOST_STEER, MOST_STEER)
 
 
 def observe(
@@ -74,7 +75,7 @@ def observe(
 
 @kernel
 def hold(lataccel: Any, roll: Any, speed: Any) -> Any:
-    """Steering command of `controllers.feed_forward`, clipped to what can be commanded."""
+    """Steering command of `feed_forward`, clipped to what can be commanded."""
     gain = GAIN * speed**2 / (speed**2 + GAIN_SPEED**2)
     return min(max((lataccel - roll) / max(gain, LEAST_GAIN), -MOST_STEER), MOST_STEER)
 

@@ -23,7 +23,7 @@ def picture_of(world: LateralWorld, car: int) -> npt.NDArray[np.uint8]:
     now = world.now
     first, last = max(now - BACK, CONTROL_START - 50), now + PLAN
     plan = world.routes.plans[world.chosen[car], :, 0]
-    x = np.arange(first, last) * SIZE / (last - first) - first * SIZE / (last - first)
+    x = np.arange(last - first) * SIZE / (last - first)
     middle = SIZE // 3
     cv2.line(picture, (0, middle), (SIZE, middle), INK, 1)
     cv2.line(picture, (0, 5 * SIZE // 6), (SIZE, 5 * SIZE // 6), INK, 1)

@@ -19,8 +19,9 @@ from racing.envs.lateral.rendering import picture_of
 from racing.envs.lateral.routes.sets import GENERATED, route_set
 from racing.envs.lateral.rules import CONTROL_START, MOST_STEER, STEP_S, costs, step_costs
 from racing.envs.lateral.world import LateralWorld
+from racing.envs.rewards import checked_weights
 from racing.envs.task import Cost, Part, StepResult
-from racing.errors import is_number, read_group, require, require_number
+from racing.errors import read_group, require, require_number
 from racing.sim.conditions.config import ConditionsConfig
 
 F = npt.NDArray[np.float32]
@@ -53,7 +54,7 @@ class LateralTask:
     reward_terms = REWARD_TERMS
     privileged_size: int | None = None
     frame_stack = 1
-    observation_names: tuple[str, ...] = NAMES
+    observation_names = NAMES
     action_names = ("steering",)
     costs = (
         Cost(name="total_cost", digits=1),
@@ -110,7 +111,7 @@ class LateralTask:
         require_number("action_scale", scale, 1e-3, 4.0, remedy=f"null: {ACTIONS[action]:g}, that of {action}")
         still = not read_group("conditions", conditions or {}, ConditionsConfig).on
         require(still, "conditions are of cars on tracks, env=lateral has none; use conditions=none")
-        weights = reward_weights(reward)
+        weights = dict.fromkeys(REWARD_TERMS, -1 / 500) if reward is None else checked_weights(reward, REWARD_TERMS)
         self.action, self.action_scale, self.part = action, float(scale), part
         self.weights = np.array([weights.get(name, 0.0) for name in REWARD_TERMS], np.float32)
         self.world = LateralWorld(
@@ -166,11 +167,11 @@ class LateralTask:
         """
         self._teacher = feed_forward_pid()
 
-        def drive() -> F:
+        def follow() -> F:
             actions = np.clip((self._advice - self._from()) / self.action_scale, -1.0, 1.0)
             return actions.astype(np.float32)[:, None]
 
-        return drive
+        return follow
 
     def _from(self) -> npt.NDArray[np.float64]:
         """Commands (N,) of an action of 0."""
@@ -238,10 +239,6 @@ class LateralTask:
         steps = len(rows["target"])
         return {"time_s": (np.arange(CONTROL_START, CONTROL_START + steps) * STEP_S).astype(np.float32), **rows}
 
-    def restart(self) -> None:
-        """See ScoredTask."""
-        self.world.restart_all()
-
     def facts(self) -> dict[str, str]:
         """See ScoredTask: the dynamics and the routes, with their checksums."""
         dynamics, routes = self.world.dynamics, self.world.routes
@@ -289,15 +286,3 @@ class LateralTask:
         for controller, its in zip(self._controllers(), state["controllers"], strict=True):
             controller.set_state(its)
         self._command, self._advice = state["command"].copy(), state["advice"].copy()
-
-
-def reward_weights(reward: Mapping[str, float] | None) -> dict[str, float]:
-    """Weight of each reward term by its name; None: -1/500 of each. Raises InputError for other names and values."""
-    if reward is None:
-        return dict.fromkeys(REWARD_TERMS, -1 / 500)
-    known = ", ".join(REWARD_TERMS)
-    require(isinstance(reward, Mapping), f"reward must be weights by term, got {reward!r}; the terms: {known}")
-    for name, weight in reward.items():
-        require(name in REWARD_TERMS, f"reward.{name} is no reward term; use: {known}")
-        require(is_number(weight), f"reward.{name} must be a finite number, got {weight!r}; 0 switches it off")
-    return dict(reward)

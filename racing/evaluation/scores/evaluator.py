@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.config import build
-from racing.envs.task import Part, ScoredTask
+from racing.envs.task import Cost, Part, ScoredTask
 from racing.errors import require
 from racing.evaluation.evaluate import Diverged
 from racing.evaluation.evaluator import Evaluator, Policy
@@ -168,7 +168,7 @@ def drive(policy: Policy, task: ScoredTask) -> tuple[list[dict[str, Any]], list[
     An episode's dict: its number, what the task says of it, reward (sum) and reward_terms (weighted sums by name).
     Raises Diverged for actions that are NaN or infinite.
     """
-    task.restart()
+    task.world.restart_all()
     observation, _ = task.reset()
     cars, weights = task.num_cars, task.weights
     episodes: list[dict[str, Any]] = [{}] * cars
@@ -190,7 +190,7 @@ def drive(policy: Policy, task: ScoredTask) -> tuple[list[dict[str, Any]], list[
     return episodes, tables
 
 
-def summarise(episodes: Sequence[Mapping[str, Any]], costs: Sequence[Any]) -> dict[str, Any]:
+def summarise(episodes: Sequence[Mapping[str, Any]], costs: Sequence[Cost]) -> dict[str, Any]:
     """Of each cost NAME: its mean, NAME_low and NAME_high (95 % interval of it, Student's t), NAME_median.
 
     episodes: their number. score: minus the mean of the first cost. reward (mean, likewise) and reward_terms (means).
@@ -206,7 +206,7 @@ def summarise(episodes: Sequence[Mapping[str, Any]], costs: Sequence[Any]) -> di
     return out
 
 
-def reference_means(rows: Sequence[Mapping[str, float]], costs: Sequence[Any]) -> dict[str, float]:
+def reference_means(rows: Sequence[Mapping[str, float]], costs: Sequence[Cost]) -> dict[str, float]:
     """Mean and median of each cost of a reference's episodes."""
     out: dict[str, float] = {}
     for cost in costs:

@@ -67,6 +67,12 @@ def test_no_route_is_in_two_parts(folder: Path):
     assert len({plan.tobytes() for routes in made for plan in routes.plans}) == 7
 
 
+def test_the_folder_may_be_below_home(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    (name,) = route_set("~/data", Part.TEST, count=1, holdout=1, seed=0).names
+    assert name == str(folder / "00004.csv")
+
+
 def test_folders_that_hold_too_little_are_refused(tmp_path: Path, folder: Path):
     with pytest.raises(InputError, match="holdout_routes=3 twice must leave some of the 5 files"):
         route_set(str(folder), Part.TRAINING, count=600, holdout=3, seed=0)

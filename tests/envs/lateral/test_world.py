@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from racing.envs.lateral.controllers import REFERENCES, Controller, drive, feed_forward, pid
+from racing.envs.lateral.controllers import REFERENCES, Controller, drive, pid
+from racing.envs.lateral.default_model import feed_forward
 from racing.envs.lateral.dynamics import Dynamics
 from racing.envs.lateral.routes.generator import generate_routes
 from racing.envs.lateral.routes.routes import Routes, challenge_noise

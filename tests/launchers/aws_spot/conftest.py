@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,10 @@ def moto() -> Iterator[str]:
     """Address of a server that is AWS, but for spot notices and quotas."""
     from moto.server import ThreadedMotoServer
 
+    # Without a handler of ours, its own one writes each request to the stderr of whichever test came first.
+    requests_log = logging.getLogger("werkzeug")
+    requests_log.addHandler(logging.NullHandler())
+    requests_log.setLevel(logging.WARNING)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

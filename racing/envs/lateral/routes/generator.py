@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.envs.lateral.default_model import CUBIC, gain
+from racing.envs.lateral.default_model import CUBIC, feed_forward
 from racing.envs.lateral.kernels import sum_decaying
 from racing.envs.lateral.routes.routes import Routes
 from racing.envs.lateral.rules import CONTROL_START, MOST_STEER, ROWS, STEP_S
@@ -37,7 +37,7 @@ def generate_routes(numbers: Sequence[int], seed: int) -> Routes:
     made = [generate_route(number, seed) for number in numbers]
     plans = np.stack(made)
     target, roll, speed = plans[:, LOG_DELAY : LOG_DELAY + CONTROL_START, :3].transpose(2, 0, 1)
-    wanted = (target - roll) / np.maximum(gain(speed), 0.3)
+    wanted = feed_forward(target, roll, speed)
     steer = wanted - CUBIC * wanted**3
     return Routes(
         names=tuple(f"generated/{seed}/{number:05d}.csv" for number in numbers),

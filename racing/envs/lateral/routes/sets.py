@@ -29,7 +29,7 @@ def route_set(source: str, part: Part, *, count: int, holdout: int, seed: int) -
         return generate_routes(range(first, first + size), seed)
     rule = f"routes must be {GENERATED} or a folder with CSV files of the challenge, got {source!r}"
     require(isinstance(source, str) and source != "", f"{rule}; give its path")
-    files = find_routes(Path(source))
+    files = find_routes(Path(source).expanduser())
     spare = len(files) - 2 * holdout
     rule = f"holdout_routes={holdout} twice must leave some of the {len(files)} files of {source} for training"
     require(spare > 0, f"{rule}; lower env.holdout_routes, or add files")
