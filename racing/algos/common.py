@@ -134,7 +134,8 @@ def schedule(first: float, last: float) -> LinearSchedule:
     """Learning rate that falls linearly from `first` to `last`. Raises InputError unless 0 < last <= first <= 1."""
     for name, value in (("learning_rate", first), ("learning_rate_end", last)):
         require_number(f"algo.{name}", value, 1e-12, 1, remedy="e.g. 1e-3")
-    require(last <= first, f"algo.learning_rate_end must be <= algo.learning_rate, got {last} > {first}; lower it")
+    rule = f"algo.learning_rate_end must be <= algo.learning_rate, got {last} > {first}"
+    require(last <= first, f"{rule}; say algo.learning_rate_end={first}")
     return LinearSchedule(first, last, 1.0)
 
 

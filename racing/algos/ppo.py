@@ -24,7 +24,7 @@ from racing.algos.extractors import vision_kwargs
 from racing.algos.losses import HALF_LOG_2PI, LossTerms, minibatch_stats, normalized, ppo_loss
 from racing.algos.policy import VisionPolicy
 from racing.algos.rollout import FrameRollout, Rollout, RolloutTensors, Truncation
-from racing.errors import is_number, require, require_number, require_numbers
+from racing.errors import InputError, is_number, require, require_number, require_numbers
 from racing.observations import joined, rows_of
 
 Array = npt.NDArray[Any]
@@ -341,8 +341,12 @@ def check_settings(env: VecEnv, log_std_init: Any, settings: Mapping[str, Any]) 
     """Refuse what no PPO can learn with. Raises InputError with the config key."""
     require_numbers("algo", settings, RULES)
     samples, batch = settings["n_steps"] * env.num_envs, settings["batch_size"]
-    rule = f"algo.batch_size must divide algo.n_steps * algo.n_envs = {samples}, got {batch}; use a divisor"
-    require(samples % batch == 0, rule)
+    if samples % batch:
+        nearest = min(
+            (size for size in range(2, samples + 1) if samples % size == 0), key=lambda size: abs(size - batch)
+        )
+        rule = f"algo.batch_size must divide algo.n_steps * algo.n_envs = {samples}, got {batch}"
+        raise InputError(f"{rule}; say algo.batch_size={nearest}")
     if settings.get("target_kl") is not None:
         require_number("algo.target_kl", settings["target_kl"], 1e-9, 100, remedy="null switches it off")
     count = env.action_space.shape[0]
