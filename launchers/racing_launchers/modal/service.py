@@ -19,8 +19,9 @@ import pickle
 import re
 import sys
 import tempfile
+import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from racing_launchers.sweep import Job, Sweep
 
 MAX_BODY = 1 << 14  # [bytes] of a request
 RUN, CAMPAIGN = "web", "campaign"  # what the jobs' names begin with
+CLAIM_S = 60.0  # [s] within which what was claimed has begun
 POLICIES = "policies"  # on the volume: folder of what campaigns deploy
 DEPLOYMENT = "RACING_SERVICE"  # variable that tells the container what it serves
 
@@ -86,15 +88,40 @@ class Service:
         found = None if before is None else self._state(str(before).rpartition(".")[2])
         busy = found is not None and found["state"] == JobStatus.RUNNING
         require(not busy, f"campaign {choice} is running, {before}; wait for it: GET /campaigns/{before}")
+        with self._claimed(begun, choice, before):
+            name = self._start_campaign(words)
+            with answered("the campaigns"):
+                begun.put(choice, name)
+        return {"id": name, "name": choice, "overrides": words[1:]}
+
+    @contextlib.contextmanager
+    def _claimed(self, begun: Any, choice: str, before: Any) -> Iterator[None]:
+        """Whoever follows the campaign `before` is one alone, of all who ask at the same moment. Raises InputError.
+
+        A claim is void, when what it was for has not begun in time: whoever had it is gone.
+        """
+        key = f"{choice} after {before}"
+        with answered("the campaigns"):
+            since = begun.get(key)
+            if since is not None and time.time() - since > CLAIM_S:
+                begun.pop(key)
+            won = begun.put(key, time.time(), skip_if_exists=True)
+        require(won, f"campaign {choice} is being started by another request; ask again in {CLAIM_S:.0f} s")
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):
+                begun.pop(key)
+            raise
+
+    def _start_campaign(self, words: list[str]) -> str:
+        """Have a container do a campaign; returns the id of its job. words: of the command line."""
         beside = max(1, int(self.deployment["cpu"]))
         more = [] if self.deployment["gpus"] else [f"launcher.n_jobs={beside}"]
         more += [] if self.deployment["tracked"] else ["tracking.enabled=false", "campaign.model=null"]
         # Matches in one process: the cores that a container sees are not those that it has.
         fixed = ["launcher=local", "sequential=true", f"policies={self.runs / POLICIES}"]
-        name = self._start(CAMPAIGN, ["campaign", *words, *fixed, *more], words)
-        with answered("the campaigns"):
-            begun.put(choice, name)
-        return {"id": name, "name": choice, "overrides": words[1:]}
+        return self._start(CAMPAIGN, ["campaign", *words, *fixed, *more], words)
 
     def _start(self, kind: str, arguments: list[str], overrides: list[str], steps: int | None = None) -> str:
         """Have a container do a verb of the command line; returns the id of its job. overrides: what was asked for."""
