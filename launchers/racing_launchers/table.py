@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from racing.training.progress_bar import clock
 from racing_launchers.backend import JobInfo, JobState
 from racing_launchers.job import JobStatus
 from racing_launchers.job_progress import Progress, progress_of
@@ -77,13 +78,6 @@ def detail(job: Job, infos: Mapping[int, JobInfo]) -> str:
     info = infos.get(job.number)
     again = f", attempt {job.folder.attempts}" if job.folder.attempts > 1 else ""
     return (info.detail if info else "") + again
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:23 or 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class View:

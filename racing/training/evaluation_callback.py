@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +118,7 @@ class EvaluationCallback(BaseCallback):
         # Steps and seconds of each.
         self.milestones: dict[str, dict[str, float] | None] = dict.fromkeys(evaluator.milestones)
         self.eval_time_s = 0.0
+        self._lately: deque[tuple[float, int]] = deque(maxlen=20)  # seconds of learning and steps: how fast it is now
         self._learned_s = 0.0  # in processes before this one, up to the checkpoint that it resumes from
         self._began = self._evaluated_s = 0.0
 
@@ -168,6 +170,7 @@ class EvaluationCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._began = time.perf_counter()
+        self._lately.append((self.learning_s, self.model.num_timesteps))
         self._progress.begin(self.model.num_timesteps)
 
     def _on_step(self) -> bool:
@@ -186,8 +189,9 @@ class EvaluationCallback(BaseCallback):
         for agent in filter(None, self.kept):
             own = self._describe([episode for episode in self._recent if episode["agent"] == agent])
             values |= {of_agent(agent, name): value for name, value in own.items()}
-        speed = steps / max(self.learning_s, 1e-9)
-        self._journal.metrics(self.step, {**values, "time/fps": speed})
+        self._journal.metrics(self.step, {**values, "time/fps": steps / max(self.learning_s, 1e-9)})
+        self._lately.append((self.learning_s, steps))
+        speed = (steps - self._lately[0][1]) / max(self.learning_s - self._lately[0][0], 1e-9)
         note = ", ".join(filter(None, (f"{speed:,.0f} steps/s", self._evaluator.note(values))))
         self._progress.update(steps, note)
 

@@ -58,7 +58,7 @@ def prepare(
     Raises InputError if what is there cannot be resumed.
     """
     cfg, model = experiment.config.tree, experiment.model
-    progress = ProgressBar(cfg.algo.total_timesteps, run.name)
+    progress = ProgressBar(cfg.algo.total_timesteps, run.name, where=f" on {experiment.hardware.device}")
     evaluations = EvaluationCallback(
         run.journal,
         progress,

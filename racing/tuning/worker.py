@@ -20,7 +20,7 @@ from racing.runs.lock import FileLock
 from racing.training.observer import Observers, TrainingObserver
 from racing.training.stop_flag import StopFlag
 from racing.training.teacher import train_with_teacher
-from racing.tuning.report import report
+from racing.tuning.report import best_trial, report
 from racing.tuning.score import value_of
 from racing.tuning.search import Search, read_search
 from racing.tuning.trials import (
@@ -116,6 +116,9 @@ class Worker:
     def _run(self, trial: Trial, *, again: bool) -> None:
         """Train a trial to its end and report it to the study. again: another process has begun with it."""
         search, overrides = self.search, self.search.trial_overrides(trial.params)
+        best = best_trial(self.study)
+        so_far = "" if best is None else f", best so far {best.value:.4g} of trial {best.number}"
+        print(f"{search.name}: trial {trial.number}, of {search.n_trials}{so_far}", file=sys.stderr, flush=True)
         self.stop.pruned = PRUNE in trial.user_attrs
         try:
             cfg = search.compose(overrides)
