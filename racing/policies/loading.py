@@ -27,7 +27,7 @@ from racing.observations import VECTOR, parts_of, shapes_of
 from racing.onnx_files import onnx_session
 from racing.policies.foreign_code import GROUPS, refuse_foreign_code
 from racing.renamed_keys import upgraded
-from racing.runs.directory import RunDirectory
+from racing.runs.directory import RunDirectory, whole_runs
 from racing.runs.paths import IN_RUN, RunPaths, where
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
@@ -92,7 +92,17 @@ def _found(spec: str, outputs: Path, backend: str, trust: bool) -> LoadedPolicy:
     named = AGENT.fullmatch(spec)
     if named is not None and not path.exists():
         return _of_agent(local_run(named["run"], outputs), named["agent"], backend, trust, half=bool(named["half"]))
-    return _of_run(local_run(spec, outputs), backend, trust)
+    return _of_run(_latest(outputs, backend) if spec == "latest" else local_run(spec, outputs), backend, trust)
+
+
+def _latest(outputs: Path, backend: str) -> RunDirectory:
+    """The newest run that has a policy; without any the newest one, which says so."""
+    with_policy = (run for run in whole_runs(outputs) if _file_of(run, backend).is_file())
+    return next(with_policy, None) or local_run("latest", outputs)
+
+
+def _file_of(run: RunDirectory, backend: str) -> Path:
+    return run.paths.policy_onnx if backend == "onnx" else run.paths.policy_zip
 
 
 def agents_of(run: RunDirectory) -> list[str]:
@@ -132,7 +142,7 @@ def _deployed(folder: Path, backend: str) -> LoadedPolicy:
 
 
 def _of_run(run: RunDirectory, backend: str, trust: bool) -> LoadedPolicy:
-    file = run.paths.policy_onnx if backend == "onnx" else run.paths.policy_zip
+    file = _file_of(run, backend)
     export = run.finished and backend != "torch"
     remedy = f"racing export run={run.name}{where(run.paths.outputs)}" if export else "train it to its end first"
     require(file.is_file(), f"run {run.name} ({run.status}) has no {file.relative_to(run.path)}; {remedy}")

@@ -332,14 +332,21 @@ def whole_runs(outputs: Path) -> Iterator[RunDirectory]:
 def find_run(spec: str, outputs: Path) -> RunDirectory:
     """Find the run meant by `spec`: a directory, the name of one, an MLflow run id, or `latest` (the newest).
 
-    Raises InputError if there is none.
+    The name may lack its hash, where one run alone is called so. Raises InputError if there is none.
     """
     for path in (Path(outputs) / RUNS / spec, Path(spec)):
         if RunDirectory(path).exists:
             return RunDirectory(path)
+    called = []
     for run in whole_runs(outputs):
         if spec == "latest" or run.mlflow.get("run_id") == spec:
             return run
+        if run.name.rpartition("-")[0] == spec:
+            called.append(run)
+    if called:
+        several = f"run {spec!r} must be one, {len(called)} are called so; say which: "
+        require(len(called) == 1, several + ", ".join(run.name for run in called[:8]))
+        return called[0]
     rule = "must be a run directory, its name, an MLflow run id of a run here, or latest"
     raise InputError(f"run {spec!r} {rule}; see `racing runs list paths.outputs={outputs}`")
 

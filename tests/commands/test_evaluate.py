@@ -21,7 +21,7 @@ from racing.evaluation.evaluate import evaluate
 from racing.evaluation.seeds import TEST_SEEDS
 from racing.policies.foreign_code import refuse_foreign_code
 from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
-from racing.runs.directory import RunDirectory
+from racing.runs.directory import RunDirectory, find_run, open_run
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
 from tests.support.drivers import group, linear_driver, make_run, seeing_model
@@ -319,6 +319,14 @@ def test_a_run_without_its_export_says_so(kart: Vehicle, tmp_path: Path):
     with pytest.raises(InputError, match=r"has no export/policy.onnx; racing export run="):
         load_policy("latest", tmp_path)
     assert load_policy(run.name, tmp_path, "torch").name == run.name
+
+
+def test_the_latest_run_is_one_that_has_a_policy(kart: Vehicle, tmp_path: Path):
+    run = make_run(tmp_path, linear_driver(kart, PACE))
+    with open_run(tmp_path, "begun", {"seed": 0}, [], {}) as begun:
+        pass
+    assert find_run("latest", tmp_path).path == begun.path
+    assert load_policy("latest", tmp_path, "torch").name == run.name
 
 
 def test_help_shows_examples_before_keys(capsys: pytest.CaptureFixture[str]):

@@ -47,11 +47,26 @@ def test_show_prints_results_settings_and_what_is_delivered(begin, tmp_path, cap
     assert main(["runs", "show", run.name, f"paths.outputs={tmp_path / 'outputs'}"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"train/loss +0.5\n", out)
-    assert re.search(r"seed +3\n", out)
     assert "0% of the journal" in out
+    assert out.splitlines()[-1] == f"everything: racing runs show {run.name} format=full"
+    main(["runs", "show", run.name, "format=full", f"paths.outputs={tmp_path / 'outputs'}"])
+    assert re.search(r"seed +3\n", capsys.readouterr().out)
     (run.path / "journal.cursor").write_text(json.dumps({"offset": run.journal.position}))
     main(["runs", "show", run.name, f"paths.outputs={tmp_path / 'outputs'}"])
     assert "100% of the journal" in capsys.readouterr().out
+
+
+def test_show_has_results_on_one_screen(begin, tmp_path, capsys):
+    run = begin(0)
+    rates = {"finish_rate": 0.97, "finish_rate_low": 0.92, "finish_rate_high": 0.99}
+    run.finish(rates | {"steps": 3203072, "vehicle": "kart", "lap_time_s": None, "onnx": "/a/b", "tracks": {"oval": 1}})
+    assert main(["runs", "show", run.name, f"paths.outputs={tmp_path / 'outputs'}"]) == 0
+    said = capsys.readouterr().out.partition("results\n")[2].splitlines()
+    assert [line.split(maxsplit=1) for line in said[:-1]] == [
+        ["finish_rate", "0.97 (0.92 .. 0.99)"],
+        ["steps", "3,203,072"],
+        ["vehicle", "kart"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +78,8 @@ def test_show_prints_results_settings_and_what_is_delivered(begin, tmp_path, cap
         (["show", "latest", "--all"], "unrecognized argument '--all'"),
         (["list", "keep_last=2"], "unknown key 'keep_last'; racing runs list takes "),
         (["list", "format=xml"], "format must be table or json, got 'xml'"),
+        (["list", "format=full"], "format must be table or json, got 'full'"),
+        (["show", "format=xml"], "format must be table or full or json, got 'xml'"),
         (["list", "tracking.uri=7"], "tracking.uri must be a text, got 7"),
         (["show", "run="], "run must be a text, got ''"),
         (["show", "12345"], "run '12345' must be"),

@@ -183,6 +183,13 @@ def test_runs_are_found_by_path_name_mlflow_id_and_latest(tmp_path):
         find_run("nonsense", tmp_path)
     with pytest.raises(InputError, match="latest"):
         find_run("latest", tmp_path / "empty")
+    short = runs[0].name.rpartition("-")[0]
+    with pytest.raises(
+        InputError, match=f"'{short}' must be one, 2 are called so; say which: {runs[1].name}, {runs[0].name}"
+    ):
+        find_run(short, tmp_path)
+    runs[1].path.rename(tmp_path / "moved")
+    assert find_run(short, tmp_path).path == runs[0].path
 
 
 def test_where_there_is_no_run_nothing_has_begun(tmp_path):

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     if action == "list":
         return show.list_runs(outputs, uri, as_json=as_json)
     if action == "show":
-        return show.show(find_record(run, outputs, uri), as_json=as_json)
+        return show.show(find_record(run, outputs, uri), options["format"])
     if action == "sync":
         runs = all_runs(outputs) if run == "all" else [find_run(run, outputs)]
         return max([sync_or_say(run, uri) for run in runs], default=0)
@@ -124,9 +124,9 @@ def check(options: Mapping[str, Any]) -> None:
         texts["tracking.uri"] = options["tracking"]["uri"]
     for key, value in texts.items():
         require(isinstance(value, str) and value != "", f"{key} must be a text, got {value!r}; write {key}=TEXT")
-    require(
-        options["format"] in ("table", "json"), f"format must be table or json, got {options['format']!r}; choose one"
-    )
+    formats = ("table", "full", "json") if options["action"] == "show" else ("table", "json")
+    known = f"format must be {' or '.join(formats)}, got {options['format']!r}; choose one"
+    require(options["format"] in formats, known)
     for key in ("milestones", "remote", "dry"):
         require(isinstance(options[key], bool), f"{key} must be true or false, got {options[key]!r}; choose one")
     last = options["keep_last"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,11 @@ def _remote_row(run: Run) -> dict[str, Any]:
     return identity | results | {"started": utc_text(run.info.start_time), "run_id": run.info.run_id}
 
 
-def show(record: RunRecord, *, as_json: bool = False) -> int:
-    """Print one run: where it is, how far it came, its results and settings."""
+def show(record: RunRecord, how: str = "table") -> int:
+    """Print one run: where it is, how far it came, its results; on one screen.
+
+    how: table, full (with every metric and setting) or json (that, as one value).
+    """
     series = record.series()
     values = {name: points[-1][1] for name, points in series.items()} | flatten(record.summary)
     facts: dict[str, Any] = {
@@ -105,7 +109,7 @@ def show(record: RunRecord, *, as_json: bool = False) -> int:
     if record.directory is not None:
         facts["started"] = utc_text(record.directory.started)
         facts["delivered"] = record.directory.sent / max(1, record.directory.paths.journal.stat().st_size)
-    if as_json:
+    if how == "json":
         sections = {"results": values, "tags": record.tags, "config": record.config, "overrides": record.overrides}
         print(masked(json.dumps(facts | sections | {"provenance": record.provenance}, indent=2)))
         return 0
@@ -113,13 +117,36 @@ def show(record: RunRecord, *, as_json: bool = False) -> int:
     if "delivered" in facts:
         shown["delivered"] = f"{facts['delivered']:.0%} of the journal"
     typed = {"overrides": " ".join(record.overrides)} if record.overrides else {}
-    for title, section in (("run", shown | typed), ("results", values), ("config", flatten(record.config))):
-        print(title)
-        for name, value in section.items():
-            text = number(value) if isinstance(value, float) else str(value)
-            if value is not None or section is not shown:
-                print(f"  {name:<32} {textwrap.shorten(masked(text), 200)}")  # of an earlier version's records
+    _section("run", {name: value for name, value in (shown | typed).items() if value is not None})
+    if how == "full":
+        _section("results", values)
+        _section("config", flatten(record.config))
+        return 0
+    _section("results", short(record.summary or values))
+    print(f"everything: racing runs show {record.name} format=full")
     return 0
+
+
+def short(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Single numbers and texts of a run's results, an interval beside the value that it is of; no files, no parts."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        path = isinstance(value, str) and "/" in value
+        if name.endswith(("_low", "_high")) or isinstance(value, Mapping | list) or value is None or path:
+            continue
+        low, high = values.get(f"{name}_low"), values.get(f"{name}_high")
+        interval = "" if low is None or high is None else f" ({number(low)} .. {number(high)})"
+        found[name] = (
+            number(value) if isinstance(value, float) else f"{value:,}" if type(value) is int else value
+        ) + interval
+    return found
+
+
+def _section(title: str, values: Mapping[str, Any]) -> None:
+    print(title)
+    for name, value in values.items():
+        text = number(value) if isinstance(value, float) else str(value)
+        print(f"  {name:<32} {textwrap.shorten(masked(text), 200)}")  # masked: of an earlier version's records
 
 
 def number(value: object) -> str:
