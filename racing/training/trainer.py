@@ -98,8 +98,15 @@ def _learn(session: Session, stop: StopFlag, tags: Mapping[str, str]) -> None:
     with _ending_recorded(session.run, stop):
         session.run.journal.tags(tags)
         summary = learn(session)
+        session.run.journal.tags({"mlflow.note.content": description(session, summary)})
         write_meta(session.run, "FINISHED", summary)
         session.run.finish(summary)
+
+
+def description(session: Session, summary: Mapping[str, Any]) -> str:
+    """What MLflow's page of the run begins with: its results in words, and how to have it again; Markdown."""
+    results = [f"- **{name}**: {text}" for name, text in session.experiment.evaluator.lines(summary)]
+    return "\n".join([*results, "", f"Again, and compared: `racing reproduce run={session.run.name}`"])
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from racing.commands import ui
 from racing_launchers.sweep import Sweep
 from tests.launchers.test_sweep import mlflow_runs
 from tests.support.mlflow_server import PATIENCE, Server
@@ -96,3 +97,15 @@ def test_the_jobs_of_a_sweep_hang_below_it_and_are_compared(
     browser.get(f"{page}/#/compare-runs?{query}".replace(" ", ""))
     wait_for(browser, By.CSS_SELECTOR, ".js-plotly-plot .parcoords")
     says(browser, "Parallel Coordinates Plot", "algo.learning_rate", "seed", *labels)
+
+
+def test_the_page_that_racing_ui_opens_has_laps_in_columns_and_the_run_says_what_it_reached(
+    browser: webdriver.Chrome, page: str, finished: Sweep
+):
+    *_, address = ui.server(5000, finished.outputs)
+    browser.get(page + address)
+    says(browser, finished.name, "eval/finish_rate", "eval/lap_time_s")
+    (parent,) = (found := mlflow_runs(finished))[""]
+    run = found[parent.info.run_id][0]
+    browser.get(f"{page}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
+    says(browser, "finish rate: ", "Again, and compared: racing reproduce run=")
