@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -222,3 +224,9 @@ class Stopped(BaseException):
 
 class JobsFailed(BaseException):
     """Some jobs of a sweep failed; the message says which, and why."""
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Print a warning, once in a process: several runs of it may find the same."""
+    print(text, file=sys.stderr, flush=True)

@@ -60,6 +60,8 @@ class SensorsTask:
                                                                 acceleration: longitudinal one / (friction * g)
                                                                 line_offset: raceline's left of the car / 2 widths
                                                                 standing_time: [s] below the stall speed, <= 2
+                                                                speed_error: raceline's speed here minus the car's
+                                                                / (top speed / 10), clipped to [-2, 2]
     next P          bearings of preview points     [-1, 1]      lateral / straight distance, in the car's frame, of the
                     (optional)                                  point k * preview_spacing ahead on the raceline:
                                                                 line of the centre, the reference or the optimal lap
@@ -98,7 +100,7 @@ class SensorsTask:
         range: float | None = None,
         motion: str | Sequence[str] = "yaw_rate",
         preview: int = 0,
-        line: Literal["centre", "reference", "optimal"] = "centre",
+        line: Literal["centre", "reference", "optimal", "best"] = "centre",
         preview_spacing: float | None = None,
         action_repeat: int = 2,
         reward: Mapping[str, float] | None = None,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from racing.errors import InputError, require
+from racing.errors import InputError, require, warn_once
 
 DEVICES = {"gpu": "cuda", "cpu": "cpu"}  # config name -> torch's
 
@@ -58,9 +56,3 @@ def choose(config: Mapping[str, Any]) -> Hardware:
         f"hardware.prefer={prefer} must be usable without fallback, torch sees no CUDA device; "
         "install torch's CUDA build, or use hardware=cpu"
     )
-
-
-@functools.cache
-def warn_once(text: str) -> None:
-    """Print a warning, once in a process: several runs of it may find the same."""
-    print(text, file=sys.stderr, flush=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -177,6 +179,41 @@ def test_a_lap_that_is_not_solved_for_is_no_line(make_task, monkeypatch):
         make_task(line="optimal")
 
 
+def test_the_best_line_is_the_optimal_one_where_that_can_be_had(
+    make_task, kart: Vehicle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    from racing.tracks.catalog import load_track
+    from racing.tracks.optimal_lap import lap
+
+    def line(task: SensorsTask) -> list:
+        return task.world.points[["line_x", "line_y", "line_speed"]].tolist()
+
+    circuit = [load_track("circuit")]  # its optimal lap ships
+    tasks = [SensorsTask(circuit, kart, races=1, line=name) for name in ("best", "optimal", "reference")]
+    assert line(tasks[0]) == line(tasks[1]) != line(tasks[2])
+    kinematic = replace(kart, model="kinematic")
+    tasks = [SensorsTask(circuit, kinematic, races=1, line=name) for name in ("best", "reference")]
+    assert line(tasks[0]) == line(tasks[1])
+    assert capsys.readouterr().err == ""
+
+    def fail(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'casadi'", name="casadi")
+
+    monkeypatch.setattr(lap, "optimal_lap", fail)
+    assert line(make_task(line="best")) == line(make_task(line="reference"))
+    assert capsys.readouterr().err.startswith("warning: stadium: no optimal lap, the package casadi must be there")
+
+
+def test_a_car_senses_how_much_slower_it_is_than_the_line(make_task):
+    task = make_task(motion=["speed_error"], line="reference")
+    at = task.world.cars[0, 0]
+    for slower, seen in ((1.0, 10 / TOP), (-2.0, -20 / TOP), (1e3, 2.0), (-1e3, -2.0)):
+        place(task, x=0.0, y=0.0, yaw=0.0, v=15.0)
+        task.step_batch(np.zeros((1, 2), np.float32))
+        task.world.points["line_speed"][at["nearest"]] = at["v"] + slower  # of the only track
+        assert task.observe()[0, 9] == pytest.approx(seen, rel=1e-4)
+
+
 def test_without_weights_progress_counts_and_the_road_is_not_left(make_task):
     task = make_task(reward=None)
     weights = dict(zip(REWARD_TERMS, task.weights.tolist(), strict=True))
@@ -319,7 +356,7 @@ def test_starts_keep_their_limits(make_task, kart: Vehicle):
         ({"range": 0}, r"^range must be a number in \[0\.001, 10000\] m, got 0"),
         ({"field_of_view": "wide"}, r"^field_of_view must be a number of degrees, got 'wide'"),
         ({"field_of_view": 361}, r"^field_of_view must be a number in \[0\.001, 360\] degrees, got 361\.0"),
-        ({"line": "left"}, r"^line must be centre or reference or optimal, got 'left'"),
+        ({"line": "left"}, r"^line must be centre or reference or optimal or best, got 'left'"),
         ({"motion": "x"}, r"^motion must be one or several of yaw_rate, .*, got 'x'"),
         ({"motion": ["slip", "slip"]}, r"^motion must be one or several of .*, got \['slip', 'slip'\]"),
         ({"motion": 3}, "^motion must be one or several of .*, got 3"),

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from racing.config import compose_run
-from racing.errors import InputError
-from racing.training.hardware import choose, warn_once
+from racing.errors import InputError, warn_once
+from racing.training.hardware import choose
 
 WARNING = "warning: no gpu here, torch sees no CUDA device: this runs on the CPU\n"
 
