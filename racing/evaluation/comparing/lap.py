@@ -15,6 +15,7 @@ from racing.sim.track import Track
 Array = npt.NDArray[Any]
 
 ASIDE = 0.5  # of a gate's width: a car that passes it so far beside its end has passed it
+ROUNDING = 1e-3  # [m] that telemetry's float32 may have moved a car that stops on a gate
 CLOSES = 0.05  # share of the centreline by which the way between two passes of a gate may differ from it
 
 
@@ -116,8 +117,8 @@ def _passed(table: Mapping[str, Array], row: int, track: Track) -> dict[int, flo
     width = np.linalg.norm(along, axis=1)
     forwards = np.stack([-along[:, 1], along[:, 0]], axis=1) / width[:, None]
     before, after = (np.sum((point - left) * forwards, axis=1) for point in way)
-    passed = (before < 0) & (after >= 0)
-    share = np.where(passed, before / np.where(passed, before - after, 1.0), 0.0)
+    passed = (before < ROUNDING) & (after > -ROUNDING) & (before < after)
+    share = np.clip(np.where(passed, before / np.where(passed, before - after, 1.0), 0.0), 0.0, 1.0)
     point = way[0] + share[:, None] * (way[1] - way[0])
     across = np.sum((point - left) * along, axis=1) / width**2
     passed &= (across > -ASIDE) & (across < 1 + ASIDE)
