@@ -258,6 +258,11 @@ class ComparisonPaths:
         """Each driver's accelerations."""
         return self.folder / "forces.png"
 
+    @property
+    def replay(self) -> Path:
+        """The laps side by side, in motion."""
+        return self.folder / "replay.html"
+
 
 IN_RUN = RunPaths(Path())  # paths relative to the run directory, as the journal and MLflow name them
 

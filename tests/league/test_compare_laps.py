@@ -82,7 +82,7 @@ def test_the_best_laps_of_two_runs_are_laid_on_each_other(compare: Compare, race
     assert sum(found["sectors_s"][fast.name]) == pytest.approx(second["lap_time_s"], abs=1e-9)
     assert found["config"] == {"seed": {slow.name: "10", fast.name: "16"}}
     # A screen says the same.
-    assert len(out.splitlines()) <= 40
+    assert len(out.splitlines()) <= 42
     for text in (
         "lap [s]",
         "from [m]",
@@ -96,9 +96,10 @@ def test_the_best_laps_of_two_runs_are_laid_on_each_other(compare: Compare, race
     assert f"B is {-second['gap_s']:.3f} s faster than A: " in out
     paths = ComparisonPaths(tmp_path / "out")
     written = [paths.results, paths.channels, paths.sectors]
-    written += [paths.channels_picture, paths.map_picture, paths.forces_picture]
-    assert out.splitlines()[-6:] == [str(path) for path in written]
+    written += [paths.channels_picture, paths.map_picture, paths.forces_picture, paths.replay]
+    assert out.splitlines()[-7:] == [str(path) for path in written]
     assert sorted(paths.folder.iterdir()) == sorted(written)
+    assert all(f'"name":"{run.name}"' in paths.replay.read_text() for run in racers)
     assert {row["driver"] for row in csv.DictReader(paths.channels.open())} == {slow.name, fast.name}
 
 

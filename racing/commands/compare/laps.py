@@ -15,8 +15,10 @@ from racing.commands.compare.matches import members
 from racing.commands.compare.record import log_results
 from racing.commands.options import made_folder, short_hash
 from racing.evaluation.comparing.comparison import Comparison, compare_laps
-from racing.evaluation.comparing.pictures import channels_picture, forces_picture, map_picture
+from racing.evaluation.comparing.pictures import channels_picture, forces_picture, map_picture, style_of
 from racing.evaluation.plots import speed_unit
+from racing.evaluation.replay.laps import lap_car
+from racing.evaluation.replay.replay import write_replay
 from racing.files import write_json
 from racing.runs.identity import flatten, identity
 from racing.runs.journal import as_text
@@ -70,7 +72,7 @@ def write_files(
     place: Place,
     differing: Mapping[str, Sequence[str]],
 ) -> list[Path]:
-    """Write results, tables and pictures; returns their paths."""
+    """Write results, tables, pictures and a replay; returns their paths."""
     rows = [row | {"lap_from": driver.source} for row, driver in zip(found.summary(), drivers, strict=True)]
     write_json(
         paths.results,
@@ -86,6 +88,7 @@ def write_files(
         },
     )
     title, facts = place.track.name, [f"{place.vehicle.name}, {place.vehicle.model} tyres"]
+    cars = [lap_car(name, str(style_of(k)["color"]), lap) for k, (name, lap) in enumerate(found.laps.items())]
     return [
         paths.results,
         found.write(paths.channels),
@@ -93,6 +96,7 @@ def write_files(
         channels_picture(found, title, paths.channels_picture, facts=facts),
         map_picture(found, place.track, title, paths.map_picture, facts=facts),
         forces_picture(found, title, paths.forces_picture, facts=facts),
+        write_replay(paths.replay, place.track, cars, title, facts),
     ]
 
 

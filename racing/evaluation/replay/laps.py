@@ -35,12 +35,12 @@ def write_laps_replay(
         columns = {name: table[name] for name in CHANNELS if name != "s"}
         columns |= {"time_s": table["time_s"] - table["time_s"][0], "yaw": np.unwrap(table["yaw"])}
         return write_replay(path, track, [ReplayCar(name="furthest", colour=LINE, columns=columns)], track.name, facts)
-    cars = [_car("best lap", LINE, lap)]
+    cars = [lap_car("best lap", LINE, lap)]
     for (name, quantile), colour in zip(SLOWER.items(), DRIVERS[1:], strict=False):
         other = _at_quantile(result, track, quantile)
         if other is not None and other != best:
             slower = _flying(result, other, track)
-            cars += [] if slower is None else [_car(f"{name}, start {other}", colour, slower)]
+            cars += [] if slower is None else [lap_car(f"{name}, start {other}", colour, slower)]
     return write_replay(path, track, [*cars, reference_car(track, reference)], track.name, facts)
 
 
@@ -56,7 +56,8 @@ def _at_quantile(result: Any, track: Track, quantile: float) -> int | None:
     return int(order[round(quantile * (len(order) - 1))]["episode"]) if order else None
 
 
-def _car(name: str, colour: str, lap: Lap) -> ReplayCar:
+def lap_car(name: str, colour: str, lap: Lap) -> ReplayCar:
+    """A lap as a replay shows it, from the start line."""
     columns = {"s": lap.s, **{channel: lap.columns[channel] for channel in CHANNELS if channel != "s"}}
     return ReplayCar(name=name, colour=colour, columns=columns, note=f"{lap.time_s:.2f} s")
 
