@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 from racing.cli import main
 from racing.commands.compare import main as verb
@@ -20,6 +21,7 @@ from racing.evaluation.race.suites import Place
 from racing.league import estimate
 from racing.league.match import Contender, Terms, drive_match
 from racing.runs.directory import RunDirectory
+from racing.tracking.store import embedded_uri
 
 GAMES = 4
 QUICK = ("match=true", f"games={GAMES}", "laps=1", "start=grid")
@@ -64,7 +66,7 @@ def results(tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_three_are_rated_and_written_down(compare: Any, racers: list[RunDirectory], tmp_path: Path):
     slow, fast = (run.name for run in racers)
-    code, out, _ = compare()
+    code, out, _ = compare("log=true")
     assert code == 0
     assert "0 of 3 matches were driven before; 3 to drive, of 4 games each: about" in out
     assert "driven in" in out
@@ -87,6 +89,12 @@ def test_three_are_rated_and_written_down(compare: Any, racers: list[RunDirector
     assert [row[0] for row in table[1:]] == ranked
     for name in ("results.json", "matrix.csv", "matrix.png"):
         assert str(tmp_path / "out" / name) in out
+    client = MlflowClient(embedded_uri(tmp_path))
+    (logged,) = client.search_runs([client.get_experiment_by_name("racing").experiment_id])
+    assert logged.data.tags["racing.compared"] == ", ".join(ranked)
+    assert logged.data.metrics[f"rating/{fast}"] == found["entries"][0]["rating"]
+    there = {entry.path for entry in client.list_artifacts(logged.info.run_id)}
+    assert there == {"results.json", "matrix.csv", "matrix.png"}
 
 
 @pytest.mark.slow

@@ -174,6 +174,18 @@ def test_the_result_goes_to_mlflow_once(compare: Compare, racers: list[RunDirect
     assert main(["runs", "list", f"paths.outputs={tmp_path}"]) == 0  # no training: not among them
 
 
+def test_a_store_that_is_away_costs_no_result(
+    compare: Compare, racers: list[RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    code, out, said = compare(*racers, options=("log=true", "episodes=1"))
+    assert code == 2
+    assert said.count("\n") == 1
+    assert "http://127.0.0.1:9 must answer" in said
+    assert str(ComparisonPaths(tmp_path / "out").replay) in out
+    assert len(results(tmp_path)["drivers"]) == 2
+
+
 def refused(compare: Compare, *specs: Any, options: tuple[str, ...] = ()) -> str:
     code, _, said = compare(*specs, options=options)
     assert code == 2
