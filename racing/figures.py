@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DPI = 150
 INK, FAINT, LINE = "#22252b", "#6b6f7a", "#2456c9"
+# Of drivers who are compared: told apart also by who is colour-blind (Okabe & Ito 2008).
+DRIVERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 def new_figure(width: float, height: float) -> Figure:

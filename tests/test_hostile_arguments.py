@@ -37,6 +37,7 @@ VERBS = [
     "evaluate run={}",
     "evaluate run={} backend=torch",
     "compare match=true run=[{},line@0.9]",
+    "compare run=[{},optimal]",
     "export run={}",
     "reproduce run={}",
     "runs show {}",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from racing.evaluation.replay.replay import REPLAY
 from racing.evaluation.stint import LEAST_LAPS
 from racing.files import write_atomic
 
@@ -16,7 +17,7 @@ VIDEO, STINT = "lap.mp4", "stint.png"
 
 
 def write_files(result: Any, folder: Path, policy: str, track: Any, reference: Any, task: Any = None) -> list[Path]:
-    """Write laps.csv and, if telemetry was kept, its files and the pictures of the best lap; of longer
+    """Write laps.csv and, if telemetry was kept, its files, the pictures and the replay of the best lap; of longer
     drives in which something changes, lap times and how the car was.
 
     result: racing.evaluation.result.Evaluation. track, reference: those of its best episode. task: what was driven,
@@ -27,13 +28,15 @@ def write_files(result: Any, folder: Path, policy: str, track: Any, reference: A
     if result.telemetry is None:
         return [laps]
     from racing.evaluation.plots import channels_picture, lap_picture
+    from racing.evaluation.replay.laps import write_laps_replay
 
     result.write_telemetry(table, sheet)
     driven = result.lap_table(result.best_episode())
     facts = facts_of(result, policy, reference)
     lap_picture(track, driven, track.name, lap, facts=facts, reference=reference)
     channels_picture(track, driven, track.name, channels, facts=facts, reference=reference)
-    files = [laps, table, sheet, lap, channels]
+    replay = write_laps_replay(folder / REPLAY, result, track, reference, facts)
+    files = [laps, table, sheet, lap, channels, replay]
     if any(len(episode["lap_times_s"]) >= LEAST_LAPS and "tyre_wear" in episode for episode in result.episodes):
         from racing.evaluation.stint_picture import stint_picture
 

@@ -17,6 +17,7 @@ from racing.evaluation.evaluator import Evaluator
 from racing.evaluation.files import VIDEO, facts_of, write_files
 from racing.evaluation.race.driving import policy_entrant
 from racing.evaluation.race.suites import Place, among_others
+from racing.evaluation.replay.replay import REPLAY
 from racing.evaluation.result import Evaluation, flat_metrics
 from racing.runs.metrics import VALIDATION
 from racing.runs.provenance import track_sha256
@@ -41,7 +42,12 @@ class LapEvaluator(Evaluator):
 
     validation = VALIDATION
     milestones = MILESTONES
-    shown: ClassVar[dict[str, str]] = {"laps.csv": "laps", "lap.png": "lap_picture", VIDEO: "lap_video"}
+    shown: ClassVar[dict[str, str]] = {
+        "laps.csv": "laps",
+        "lap.png": "lap_picture",
+        REPLAY: "replay",
+        VIDEO: "lap_video",
+    }
 
     def __init__(self, config: Mapping[str, Any], threads: int = 1) -> None:
         """config: of a run, resolved. Raises InputError where a value breaks a rule."""

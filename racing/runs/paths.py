@@ -217,6 +217,53 @@ class AgentPaths:
         return self.folder / "half.zip"
 
 
+@dataclass(frozen=True)
+class ComparisonPaths:
+    """The files in `folder` of drivers whose laps were compared."""
+
+    folder: Path
+
+    @classmethod
+    def named(cls, outputs: Path, name: str) -> ComparisonPaths:
+        """Give the paths of the comparison `name`, below the root of everything that is written."""
+        return cls(outputs / "compare" / name)
+
+    @property
+    def results(self) -> Path:
+        """Drivers, lap times, mini-sectors, differing keys of the configurations."""
+        return self.folder / "comparison.json"
+
+    @property
+    def channels(self) -> Path:
+        """The aligned channels: a row for each driver and place."""
+        return self.folder / "channels.csv"
+
+    @property
+    def sectors(self) -> Path:
+        """The times of the mini-sectors."""
+        return self.folder / "sectors.csv"
+
+    @property
+    def channels_picture(self) -> Path:
+        """Speed, delta, steering, pedals, offset over distance."""
+        return self.folder / "channels.png"
+
+    @property
+    def map_picture(self) -> Path:
+        """Who is fastest where."""
+        return self.folder / "map.png"
+
+    @property
+    def forces_picture(self) -> Path:
+        """Each driver's accelerations."""
+        return self.folder / "forces.png"
+
+    @property
+    def replay(self) -> Path:
+        """The laps side by side, in motion."""
+        return self.folder / "replay.html"
+
+
 IN_RUN = RunPaths(Path())  # paths relative to the run directory, as the journal and MLflow name them
 
 

@@ -14,6 +14,8 @@ from racing.tracking.store import embedded_uri, resolve_uri
 if TYPE_CHECKING:
     from racing.evaluation.evaluator import Evaluator
 
+KINDS = {".png": "picture", ".mp4": "video", ".html": "replay"}
+
 
 def print_summary(run: Any, outputs: Path, evaluator: Evaluator) -> None:
     """Print the short summary of a finished run. outputs: root of everything that is written."""
@@ -29,7 +31,7 @@ def print_summary(run: Any, outputs: Path, evaluator: Evaluator) -> None:
     print(f"run      {run.path}")
     for file, name in evaluator.shown.items():
         if name in s and not file.endswith(".csv"):
-            print(f"{'video' if file.endswith('.mp4') else 'picture':<8} {s[name]}")
+            print(f"{KINDS[Path(file).suffix]:<8} {s[name]}")
     print(f"onnx     {s['onnx']}")
     if run.mlflow.get("run_id"):
         print(f"mlflow   run {run.mlflow['run_id']}")

@@ -29,7 +29,7 @@ from tests.support.drivers import group, linear_driver, make_run, seeing_model
 pytestmark = pytest.mark.slow
 
 PACE = 15.0  # [m/s]
-FILES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png"}
+FILES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png", "replay.html"}
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +85,8 @@ def test_a_run_is_driven_and_its_files_are_kept_with_it(
     folder = run.path / "evaluations" / "oval-kart-seed0-6starts"
     assert {path.name for path in folder.iterdir()} == FILES
     assert all(path.stat().st_size > 10_000 for path in folder.glob("*.png"))  # something is drawn on them
-    assert lines[-5:] == [
-        str(folder / name) for name in ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png")
-    ]
+    written = ("laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png", "replay.html")
+    assert lines[-6:] == [str(folder / name) for name in written]
 
 
 def test_json_is_all_there_is_on_stdout(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

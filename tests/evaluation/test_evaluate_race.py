@@ -74,7 +74,7 @@ def test_the_faster_wins_from_every_place(grid: tuple[dict, Path], runs: list[Ru
 
 def test_a_suite_leaves_a_table_telemetry_pictures_and_a_video(grid: tuple[dict, Path], runs: list[RunDirectory]):
     folder = grid[1]
-    names = {"grid.csv", "grid.parquet", "grid_positions.png", "grid_contacts.png", "grid.mp4"}
+    names = {"grid.csv", "grid.parquet", "grid_positions.png", "grid_contacts.png", "grid_replay.html", "grid.mp4"}
     assert {Path(path).name for path in grid[0]["files"]} == names == {path.name for path in folder.iterdir()}
     rows = list(csv.DictReader((folder / "grid.csv").open()))
     assert [(row["race"], row["car"]) for row in rows] == [(str(r), str(c)) for r in range(4) for c in range(2)]

@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from racing.commands import ui
 from racing_launchers.sweep import Sweep
 from tests.launchers.test_sweep import mlflow_runs
+from tests.support.browser import needs_browser, opened, wait_for
 from tests.support.mlflow_server import PATIENCE, Server
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-ALONE = "headless=new no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium is not here: .ci/packages installs it"),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in (*ALONE.split(), "disable-sync", "window-size=1500,1000"):
-        options.add_argument(f"--{argument}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield driver
-    driver.quit()
+    with opened(tmp_path_factory.mktemp("browser")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +32,6 @@ def page(finished: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     server.start()
     yield server.uri
     server.kill()
-
-
-def wait_for(browser: webdriver.Chrome, by: str, what: str) -> WebElement:
-    """The first of these elements that can be seen."""
-
-    def shown(seen: webdriver.Chrome) -> WebElement | None:
-        return next((element for element in seen.find_elements(by, what) if element.is_displayed()), None)
-
-    redrawn = [StaleElementReferenceException]  # between finding and asking
-    return WebDriverWait(browser, PATIENCE, ignored_exceptions=redrawn).until(shown, f"{what} never came")
 
 
 def says(browser: webdriver.Chrome, *texts: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 from racing.cli import main
 from racing.commands.compare import main as verb
@@ -20,6 +21,7 @@ from racing.evaluation.race.suites import Place
 from racing.league import estimate
 from racing.league.match import Contender, Terms, drive_match
 from racing.runs.directory import RunDirectory
+from racing.tracking.store import embedded_uri
 
 GAMES = 4
 QUICK = ("match=true", f"games={GAMES}", "laps=1", "start=grid")
@@ -64,7 +66,7 @@ def results(tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_three_are_rated_and_written_down(compare: Any, racers: list[RunDirectory], tmp_path: Path):
     slow, fast = (run.name for run in racers)
-    code, out, _ = compare()
+    code, out, _ = compare("log=true")
     assert code == 0
     assert "0 of 3 matches were driven before; 3 to drive, of 4 games each: about" in out
     assert "driven in" in out
@@ -87,6 +89,12 @@ def test_three_are_rated_and_written_down(compare: Any, racers: list[RunDirector
     assert [row[0] for row in table[1:]] == ranked
     for name in ("results.json", "matrix.csv", "matrix.png"):
         assert str(tmp_path / "out" / name) in out
+    client = MlflowClient(embedded_uri(tmp_path))
+    (logged,) = client.search_runs([client.get_experiment_by_name("racing").experiment_id])
+    assert logged.data.tags["racing.compared"] == ", ".join(ranked)
+    assert logged.data.metrics[f"rating/{fast}"] == found["entries"][0]["rating"]
+    there = {entry.path for entry in client.list_artifacts(logged.info.run_id)}
+    assert there == {"results.json", "matrix.csv", "matrix.png"}
 
 
 @pytest.mark.slow
@@ -191,7 +199,12 @@ def test_the_estimate_is_of_as_many_steps_as_are_driven(
         (["run=[line@0.9]", "match=true"], "run must name two or more, or a run of several agents, got line@0.9; add"),
         (["run=a"], r"run must be a list of runs, files or line@PACE, got 'a'; e.g. run=\[first,second\]"),
         (["run=[a,3]"], r"run must be a list of runs, files or line@PACE, got \['a', 3\]"),
-        (["run=[a,b]"], "match=false compares nothing yet; write match=true to let them race"),
+        (["run=[a,line@1]"], "line@1 only races; write match=true, or compare with optimal"),
+        ([f"run=[{','.join('a' * 13)}]"], "run must name at most 12 drivers, got 13; compare fewer"),
+        (["run=[a,optimal]", "match=true"], "optimal races nobody; leave match=true away"),
+        (["run=[a,b]", "sectors=1"], r"sectors must be a whole number in \[2, 200\], got 1"),
+        (["run=[a,b]", "episodes=0"], r"episodes must be a whole number in \[1, 1000\], got 0"),
+        (["run=[a,b]", "log=yes"], "log must be true or false, got 'yes'"),
         (["run=[a,b]", "match=1"], "match must be true or false, got 1"),
         (["run=[a,b]", "match=true", "games=7"], "games must be even, .* got 7; take 6 or 8"),
         (["run=[a,b]", "match=true", "games=0"], r"games must be a whole number in \[2, 10000\], got 0"),

@@ -59,7 +59,7 @@ def check_equal(disturbed: RunDirectory, calm: RunDirectory, total: int) -> None
 
 
 def without_clock(run: RunDirectory) -> dict:
-    clocks = ("learning_s", "steps_per_s", "eval_time_s", *MILESTONES, "lap_picture", "onnx", "laps")
+    clocks = ("learning_s", "steps_per_s", "eval_time_s", *MILESTONES, "lap_picture", "replay", "onnx", "laps")
     return {name: value for name, value in run.summary.items() if name not in clocks}
 
 

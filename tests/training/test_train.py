@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 ARGUMENTS = ["debug=fast", "seed=3", "algo.total_timesteps=8192"]  # two updates
 UNHURRIED = ["tracking.close_timeout=600"]  # on a busy machine MLflow alone takes a minute to import
 FILES = {"config.yaml", "overrides.yaml", "provenance.json", "summary.json", "journal.jsonl", "mlflow.json"}
-PICTURES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png"}
+PICTURES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png", "replay.html"}
 
 
 def command(outputs: Path, *arguments: str) -> list[str]:

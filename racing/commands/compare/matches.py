@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from racing.commands.compare.record import log_results
 from racing.commands.compare.report import print_tables, write_results
 from racing.commands.options import made_folder
 from racing.league.contenders import canonical, find_contenders
@@ -20,6 +21,7 @@ from racing.league.sprt import Told, Verdict, drive_until_told
 from racing.league.table import Matches, match_rows, standings
 from racing.policies.loading import agents_of
 from racing.processes import usable_cores
+from racing.runs.paths import ComparisonPaths
 from racing.tracking.run_record import local_run
 from racing.training.progress_bar import ProgressBar
 
@@ -57,15 +59,20 @@ def compare_in_matches(options: Mapping[str, Any]) -> None:
     print_tables(rows, met)
     for path in files:
         print(path)
+    name, title = match_name(contenders, told), f"Matches on {told['track']['name']} with {told['vehicle']['name']}"
+    log_results(options, name, title, rows, ("rating", "win_share", "finish_rate"), files)
 
 
-def members(runs: Sequence[str], outputs: Path) -> Sequence[str]:
-    """Who takes part: of a single run its agents, as they are and as they were half-trained; else those named."""
+def members(runs: Sequence[str], outputs: Path, *, halves: bool = True) -> Sequence[str]:
+    """Who takes part: of a single run its agents, as they are and (halves) as they were half-trained; else those named.
+
+    Raises InputError for a single run without agents.
+    """
     if len(runs) > 1:
         return runs
     agents = agents_of(local_run(runs[0], outputs))
     require_several(bool(agents), runs[0])
-    return [f"{runs[0]}@{agent}{half}" for half in ("", "@half") for agent in agents]
+    return [f"{runs[0]}@{agent}{half}" for half in ("", "@half")[: 1 + halves] for agent in agents]
 
 
 def play(contenders: Sequence[Contender], terms: Terms, kept: Path) -> tuple[Matches, dict[str, float]]:
@@ -147,10 +154,12 @@ def output_folder(options: Mapping[str, Any], contenders: Sequence[Contender], t
 
     told: the terms, as they are recorded.
     """
-    if options["out"] is not None:
-        folder = Path(options["out"])
-    else:
-        who = [contender.identity for contender in contenders]
-        label = hashlib.sha256(json.dumps([who, told], default=str).encode()).hexdigest()[:8]
-        folder = Path(options["paths"]["outputs"]) / "compare" / f"{told['track']['name']}-{len(contenders)}-{label}"
-    return made_folder(folder)
+    named = ComparisonPaths.named(Path(options["paths"]["outputs"]), match_name(contenders, told)).folder
+    return made_folder(named if options["out"] is None else Path(options["out"]))
+
+
+def match_name(contenders: Sequence[Contender], told: Mapping[str, Any]) -> str:
+    """Name of a comparison in matches, and of its folder: by who met where. told: the terms, as they are recorded."""
+    who = [contender.identity for contender in contenders]
+    label = hashlib.sha256(json.dumps([who, told], default=str).encode()).hexdigest()[:8]
+    return f"{told['track']['name']}-{len(contenders)}-{label}"

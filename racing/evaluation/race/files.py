@@ -10,7 +10,9 @@ import numpy as np
 
 from racing.evaluation.race.driving import RACE_COLUMNS, RaceLog, race_columns
 from racing.evaluation.race.result import write_races
+from racing.evaluation.replay.replay import CHANNELS, REPLAY, ReplayCar, write_replay
 from racing.evaluation.telemetry import CONDITION_COLUMNS, write_parquet
+from racing.sim.records import Ending
 from racing.sim.track import Track
 
 
@@ -24,24 +26,44 @@ def write_race_files(
     *,
     telemetry: bool,
 ) -> list[Path]:
-    """Write LABEL.csv, one row per car and race, and with telemetry LABEL.parquet and two pictures; returns the paths.
+    """Write LABEL.csv, a row per car and race, and with telemetry LABEL.parquet, pictures, a replay; returns the paths.
 
     LABEL.parquet: racing.evaluation.race.driving.RaceLog.telemetry; `episode` is the number of the row in LABEL.csv.
-    LABEL_positions.png: positions over time in the liveliest race. LABEL_contacts.png: where cars touched, in all.
+    LABEL_positions.png: positions over time in the liveliest race, LABEL_replay.html: that race. LABEL_contacts.png:
+    where cars touched, in all.
     rows: of racing.evaluation.race.result.car_rows. names: of the entrants.
     """
     sheet = folder / f"{label}.csv"
     write_races(rows, sheet)
     if not telemetry:
         return [sheet]
+    from racing.evaluation.plots import COLOURS
     from racing.evaluation.race.plots import contacts_picture, positions_picture
 
-    table, positions, contacts = (folder / f"{label}{end}" for end in (".parquet", "_positions.png", "_contacts.png"))
+    ends = (".parquet", "_positions.png", "_contacts.png", f"_{REPLAY}")
+    table, positions, contacts, replay = (folder / f"{label}{end}" for end in ends)
     units = {**RACE_COLUMNS, **CONDITION_COLUMNS}
     write_parquet([telemetry_of_car(log, *place) for place in np.ndindex(*log.who.shape)], table, units)
-    positions_picture(log, liveliest(log, rows), names, label, positions)
+    race = liveliest(log, rows)
+    positions_picture(log, race, names, label, positions)
     contacts_picture(track, log, label, contacts)
-    return [sheet, table, positions, contacts]
+    cars = [
+        ReplayCar(
+            name=names[int(log.who[race, car])],
+            colour=COLOURS[car % len(COLOURS)],
+            columns=_from_start(telemetry_of_car(log, race, car)),
+            note=Ending(log.ended[race, car]).label.replace("_", " "),
+        )
+        for car in range(log.who.shape[1])
+    ]
+    write_replay(replay, track, cars, label, [f"race {race + 1} of {len(log.who)}", "the one with most overtakes"])
+    return [sheet, table, positions, contacts, replay]
+
+
+def _from_start(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a replay shows: without the place on the lap, over which several laps would lie on each other."""
+    columns = {name: table[name] for name in CHANNELS if name != "s"}
+    return columns | {"yaw": np.unwrap(columns["yaw"])}
 
 
 def liveliest(log: RaceLog, rows: Sequence[Mapping[str, Any]]) -> int:

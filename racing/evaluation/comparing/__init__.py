@@ -1,0 +1,1 @@
+"""Laps against each other, over distance."""

@@ -1,0 +1,1 @@
+"""Replays: one page that shows how cars drove, without a server."""
