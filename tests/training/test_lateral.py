@@ -117,7 +117,7 @@ def test_evaluate_gives_the_result_of_the_training_again(
     ("arguments", "expected"),
     [
         (["track=oval"], "track=oval is of cars on tracks"),
-        (["driver=optimal"], "driver=optimal is of cars on tracks"),
+        (["driver=optimal"], "driver must be one of policy, feed_forward, pid, preview_pid, mpc, got 'optimal'"),
         (["settings={dynamics:none.onnx}"], "none.onnx cannot be read"),
         (["settings={rays:3}"], "settings: unknown key 'rays'; choose one of: action, action_scale, "),
         (["settings={dynamic:3}"], "settings: unknown key 'dynamic'; did you mean dynamics?"),
