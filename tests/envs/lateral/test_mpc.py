@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from racing.envs.lateral import mpc
 from racing.envs.lateral.controllers import Controller, drive, feed_forward_pid
 from racing.envs.lateral.dynamics import Dynamics
 from racing.envs.lateral.kernels import expect_rows
@@ -150,3 +151,18 @@ def test_it_plans_to_the_end_of_an_episode(default: Dynamics):
     world.begin()
     world.now = 499
     assert np.isfinite(planned(world, MpcConfig(samples=4, horizon=40))).all()
+
+
+def test_it_begins_with_its_last_plan_moved_on(default: Dynamics, monkeypatch: pytest.MonkeyPatch):
+    """Where nothing is tried, that is what it commands; what the plan did not reach is as its end."""
+    monkeypatch.setattr(mpc, "SPREAD", 0.0)
+    world = LateralWorld(make_routes(0.5), default, cars=1, fixed=True)
+    world.begin()
+    held = 0.5 / (1.75 * 400 / 409)  # the first guess: what holds the target
+    for rows, command in ((2, 0.3), (4, 0.5), (5, held), (60, held)):
+        controller = Mpc(QUICK)
+        controller.set_state({"plan": np.array([[0.1, 0.2, 0.3, 0.4, 0.5]]), "row": 100})
+        world.now = 100 + rows
+        assert controller.command(world) == pytest.approx(command)
+        assert controller.get_state()["row"] == world.now
+        assert controller.plan[0, -1] == pytest.approx(0.5 if command != held else held)
