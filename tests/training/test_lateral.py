@@ -139,6 +139,12 @@ def test_wrong_arguments_are_one_line(
     assert expected in line
 
 
+def test_it_races_nobody(trained: RunDirectory, capsys: pytest.CaptureFixture[str]):
+    assert main(["compare", "match=true", f"run=[{trained.name},line@0.8]", outputs_of(trained)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"matches are of cars on tracks, policy {trained.name} drives none" in line
+
+
 def test_export_for_the_challenge(trained: RunDirectory, capsys: pytest.CaptureFixture[str], tmp_path: Path):
     out = tmp_path / "controllers"
     named = [f"run={trained.name}", outputs_of(trained)]
