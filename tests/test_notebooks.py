@@ -73,9 +73,10 @@ def test_it_runs_whole(name: str, tmp_path: Path):
     assert len(runs) == 2
     assert all(run.finished for run in runs)
     pictures = [len(found) for found in shown(notebook, "image/png")]
-    trained, compared, driven = pictures[4:7:2], pictures[8], pictures[9]
-    assert (trained, compared, driven) == ([1, 1], 1, 1)  # live curves are replaced: the last ones stay
-    assert pictures[5] == 2  # those of the evaluation
+    assert pictures[5:] == [1, 2, 1, 0, 1, 1]  # trained, evaluated, trained, tables, compared, driven
     texts = "\n".join(text for found in shown(notebook, "text/plain") for text in found)
     assert {"racing": "algo.teacher", "lateral": "env.action"}[name] in texts  # in which the runs differ
     assert all(run.name in texts for run in runs)
+    told = [out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs if "text" in out]
+    assert {out.name for out in told} == {"stdout"}  # no warnings
+    assert not any("\x1b" in out.text for out in told)
