@@ -80,6 +80,7 @@ ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "algo.teacher_pace": ("distillation_weight", 1.0),
     "env.episodes.edge_margin": ("stall_speed", 0.0),
     "env.conditions": ("rays", NO_CONDITIONS),
+    "env.mpc": ("action_scale", {"samples": 32, "horizon": 10, "iterations": 2, "seed": 0}),
     "env.league": ("mix", {"choice": "equal", "power": 2.0, "snapshots": 0.0, "joins_above": 0.55}),
     "env.reward.damage": ("steering_change", 0.0),
     "env.reward.tyre_wear": ("steering_change", 0.0),

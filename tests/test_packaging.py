@@ -23,7 +23,7 @@ EXTRAS = {
     "tensorboard": {"tensorboard"},
     "wandb": {"wandb"},
 }  # its packages, imported where needed
-COMMANDS = {"mypy", "pip-audit", "pytest-xdist", "ruff", "types-pyyaml", "uv"}  # run, not imported
+COMMANDS = {"ipykernel", "mypy", "pip-audit", "pytest-xdist", "ruff", "types-pyyaml", "uv"}  # run, not imported
 
 
 def canonical(name: str) -> str:

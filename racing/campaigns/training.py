@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from racing.campaigns.plan import Campaign, Entry, home_among, home_of
 from racing.config import config_directories, explain, for_hydra, hydra_at, plain
 from racing.errors import InputError, require
+from racing.evaluation.evaluators import scored
 from racing.runs.directory import RunDirectory
 from racing.runs.paths import where
 from racing_launchers.backend import make_backend
@@ -100,13 +101,17 @@ def train_entries(
 def check_alike(campaign: Campaign, planned_jobs: Sequence[PlannedJob]) -> None:
     """Raise InputError for entries that could not meet once they are trained, or drive where they are not validated.
 
+    Who drives no track races nobody.
+
     Of an entry with phases only those know.
     """
     tracks = campaign.validation.tracks
-    groups = ["phases", "vehicle", "track"]
+    groups = ["phases", "vehicle", "track", "env"]
     configs = [plain(OmegaConf.masked_copy(job.payload.config, groups)) for job in planned_jobs]  # type: ignore[attr-defined]
     whole = [(job.label, config) for job, config in zip(planned_jobs, configs, strict=True) if config["phases"] is None]
     for name, config in whole:
+        rule = f"{name}: entries race each other on tracks, its env has none and is evaluated by what episodes cost"
+        require(not scored(config["env"]), f"{rule}; leave it away, racing train -m and racing runs list compare it")
         home = home_of(config)
         known = home is None or home_among(config, tracks) is not None
         rule = (

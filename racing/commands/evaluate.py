@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from racing.commands.evaluate_conditions import check_conditions, conditions_label, in_conditions, with_settings
 from racing.commands.evaluate_race import check_race
+from racing.commands.evaluate_scores import POLICY
 from racing.commands.evaluate_sweep import (
     check_randomize,
     evaluate_sweeps,
@@ -20,7 +20,8 @@ from racing.commands.evaluate_sweep import (
     swept_parameters,
 )
 from racing.commands.options import made_folder, short_hash, usual_options, verb_options
-from racing.config import compose_run
+from racing.config import choices, compose_run
+from racing.envs.task import require_driver
 from racing.errors import InputError, is_number, require, require_number
 from racing.evaluation.files import write_files
 from racing.runs.metrics import LAPS
@@ -46,6 +47,7 @@ examples:
   racing evaluate track=maps/esp.yaml vehicle=f1tenth    somewhere else, with another car
   racing evaluate track=[oval,technical] format=json     several tracks; JSON on stdout and nothing else
   racing evaluate driver=optimal track=circuit           what is possible: a controller at the physical limit
+  racing evaluate env=lateral driver=mpc                 the controls challenge by a controller, without any run
   racing evaluate randomize.friction=[0.8,1] randomize.command_delay=0.05     cars that differ from the vehicle
   racing evaluate sweep=friction values=[0.6,0.8,1]      how a policy degrades: one evaluation for each value
   racing evaluate conditions=stint laps=20               tyres that wear, lap by lap
@@ -53,7 +55,6 @@ examples:
   racing evaluate video=true                             and a video of the best lap: lap.mp4
   racing evaluate env=race run=[first,second]            against each other: win shares, overtakes, contacts
 """
-DRIVERS = ("policy", "optimal")
 LATEST = "latest"  # run= that nobody named
 FORMATS = ("table", "json", "csv")
 MAX_EPISODES = 100_000
@@ -174,11 +175,15 @@ def check(options: Mapping[str, Any]) -> None:
     )
     known = ", ".join(FORMATS)
     require(options["format"] in FORMATS, f"format must be one of {known}, got {options['format']!r}; choose one")
-    require(options["driver"] in DRIVERS, f"driver must be policy or optimal, got {options['driver']!r}; choose one")
     require_number("pace", options["pace"], 0.3, 1, remedy="it is a share of the optimal lap's speed")
-    alone = options["driver"] != DRIVERS[0] or options["pace"] == 1
+    alone = options["driver"] != POLICY or options["pace"] == 1
     require(alone, f"pace={options['pace']} must come with driver=optimal; a policy has its own pace")
     runs = runs_of(options)
+    place = options["driver"] != POLICY and runs == [LATEST]  # nobody's but the driver's
+    envs = [name for name in choices("env") if place or name == "race"]
+    fits = options["env"] is None or options["env"] in envs
+    remedy = f"null, or one of {', '.join(envs)}" if place else "choose one, or name a driver= and no run"
+    require(fits, f"env must be {'a name in conf/env' if place else 'null or race'}, got {options['env']!r}; {remedy}")
     fits = bool(runs) and not any(run is None or isinstance(run, dict | list) for run in runs)
     require(fits, f"run must be a run, a file or a list of them, got {options['run']!r}; see racing runs list")
     check_race(options, runs)
@@ -252,15 +257,24 @@ def _driven(
 
 
 def _policy(options: Mapping[str, Any], outputs: Path) -> LoadedPolicy:
-    """The policy that drives, or whose place the optimal driver takes; without a run that of an untrained one."""
+    """The policy that drives, or whose place a driver takes; without a run that of an untrained one."""
     from racing.policies.loading import LoadedPolicy, load_policy
 
-    if options["driver"] == DRIVERS[0] or options["run"] != LATEST:
+    if options["driver"] == POLICY or options["run"] != LATEST:
         policy = load_policy(str(options["run"]), outputs, options["backend"], trust=options["trust"])
     else:
-        config = compose_run(["env=mlp"])
+        config = compose_run([f"env={options['env'] or 'mlp'}"])
         policy = LoadedPolicy(name="driver", backend="none", shapes={}, predict=lambda _: _, config=config)
+    _check_driver(policy, options)
     return in_conditions(with_settings(policy, options), options)
+
+
+def _check_driver(policy: LoadedPolicy, options: Mapping[str, Any]) -> None:
+    """Raise InputError unless the policy's environment offers the driver."""
+    from racing.policies.scored import task_of
+
+    if options["driver"] != POLICY:
+        require_driver(task_of(policy), options["driver"], [POLICY])
 
 
 def _place(policy: LoadedPolicy, options: Mapping[str, Any]) -> tuple[list[Track], Vehicle]:
@@ -283,18 +297,15 @@ def _at_the_wheel(
     options: Mapping[str, Any],
     size: Mapping[str, Any],
 ) -> tuple[Task, Policy]:
-    """What is driven, and who drives: the policy, or the driver of the optimal lap. size: of `evaluation_task`."""
+    """What is driven, and who drives: the policy, or a driver of its environment. size: of `evaluation_task`."""
     from racing.evaluation.evaluate import evaluation_task
     from racing.policies.loading import evaluation_task_for
 
-    if options["driver"] == DRIVERS[0]:
+    if options["driver"] == POLICY:
         return evaluation_task_for(policy, tracks, vehicle, times, **size), policy.predict
-    from racing.tracks.optimal_lap.driver import best_driver
-
     task = evaluation_task(policy.config["env"], tracks, vehicle, times, **size)
-    repeat = round(task.world.step_dt / vehicle.control_period)
-    driver = best_driver(tracks, vehicle, repeat, options["pace"], partial(print, file=sys.stderr))
-    return task, lambda _: driver.actions(task.cars)
+    driver = task.driver(options["driver"], pace=options["pace"])
+    return task, lambda _: driver()
 
 
 def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Mapping[str, Any]) -> Path:
@@ -316,8 +327,8 @@ def output_folder(policy: Any, tracks: Sequence[str], vehicle: str, options: Map
         label += conditions_label(options)
         given = given_ranges(options)
         label += f"-randomize_{short_hash(given)}" if given else ""
-        if options["driver"] != DRIVERS[0]:
-            label += f"-optimal-pace{options['pace']:g}"
+        if options["driver"] != POLICY:
+            label += f"-{options['driver']}-pace{options['pace']:g}"
         root = policy.run.path if policy.run else Path(options["paths"]["outputs"])
         folder = root / IN_RUN.evaluations / re.sub(r"[^\w.+\-]", "_", label)
     return made_folder(folder)

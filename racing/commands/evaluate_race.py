@@ -40,7 +40,6 @@ ROWS = {  # of the table -> digits
 
 def check_race(options: Mapping[str, Any], runs: Sequence[Any]) -> None:
     """Raise InputError unless the options that env=race adds are in their ranges. runs: what `run` names."""
-    require(options["env"] in (None, "race"), f"env must be null or race, got {options['env']!r}; choose one")
     suites, cars, all_suites = options["suites"], options["cars"], (ALONE, *SUITES)
     known = f"suites must be one or several of {', '.join(all_suites)}, got {suites!r}; choose some"
     require(isinstance(suites, list) and suites != [] and all(suite in all_suites for suite in suites), known)
@@ -49,7 +48,7 @@ def check_race(options: Mapping[str, Any], runs: Sequence[Any]) -> None:
         require_number("cars", cars, 2, MOST_CARS, whole=True, remedy=remedy)
     few = len(runs) <= (cars or MOST_CARS)
     require(few, f"cars={cars or MOST_CARS} must seat all {len(runs)} runs; name fewer, or raise cars")
-    if options["env"] is None:
+    if options["env"] != "race":
         return
     for name, usual in (("driver", "policy"), ("sweep", None)):
         require(options[name] == usual, f"{name}={options[name]} must be left away with env=race; it does not race")

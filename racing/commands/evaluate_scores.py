@@ -13,10 +13,13 @@ from racing.errors import InputError, require
 from racing.runs.paths import IN_RUN
 
 if TYPE_CHECKING:
+    from racing.envs.task import Driver
+    from racing.evaluation.evaluator import Policy
     from racing.evaluation.scores.evaluator import Scored, ScoreEvaluator
     from racing.policies.loading import LoadedPolicy
 
-USED = ("run", "backend", "episodes", "format", "telemetry", "out", "trust", "settings", "paths")
+POLICY = "policy"  # driver= that is none of the environment's
+USED = ("run", "driver", "env", "backend", "episodes", "format", "telemetry", "out", "trust", "settings", "paths")
 
 
 def evaluator_for(policy: LoadedPolicy, options: Mapping[str, Any]) -> ScoreEvaluator:
@@ -30,7 +33,7 @@ def evaluator_for(policy: LoadedPolicy, options: Mapping[str, Any]) -> ScoreEval
     episodes, own = options["episodes"], policy.config.get("eval", {}).get("episodes")
     if episodes == default["episodes"] and own is not None:
         episodes = own
-    return score_evaluator(policy, episodes)
+    return score_evaluator(policy, episodes, driven=options["driver"] != POLICY)
 
 
 def evaluate_scores(options: Mapping[str, Any], policy: LoadedPolicy, evaluator: ScoreEvaluator) -> None:
@@ -38,19 +41,29 @@ def evaluate_scores(options: Mapping[str, Any], policy: LoadedPolicy, evaluator:
     from racing.evaluation.evaluate import Diverged
     from racing.evaluation.seeds import TEST_SEEDS
 
+    drive, name = policy.predict, policy.name
+    if options["driver"] != POLICY:
+        task: Any = evaluator.task()
+        name, drive = options["driver"], blindly(task.driver(options["driver"]))
     try:
-        result = evaluator.evaluate(policy.predict, TEST_SEEDS, telemetry=options["telemetry"])
+        result = evaluator.evaluate(drive, TEST_SEEDS, telemetry=options["telemetry"])
     except Diverged as error:
         raise InputError(f"policy {policy.name}: {error}") from error
-    files = evaluator.write(result, output_folder(policy, options, result), policy.name)
-    report(result, evaluator, options, policy.name, files)
+    files = evaluator.write(result, output_folder(policy, options, result), name)
+    report(result, evaluator, options, name, files)
+
+
+def blindly(driver: Driver) -> Policy:
+    """A driver, which knows the state of its task, as a policy."""
+    return lambda _: driver()
 
 
 def output_folder(policy: LoadedPolicy, options: Mapping[str, Any], result: Scored) -> Path:
     """Where the files go, made if missing; named by what was driven. Raises InputError if it cannot be made."""
     if options["out"] is not None:
         return made_folder(Path(str(options["out"])))
-    label = f"{policy.name}-{len(result.episodes)}-episodes-{options['backend']}"
+    how = options["backend"] if options["driver"] == POLICY else options["driver"]
+    label = f"{policy.name}-{len(result.episodes)}-episodes-{how}"
     label += f"-{short_hash(options['settings'])}" if options["settings"] else ""
     root = policy.run.path if policy.run else Path(options["paths"]["outputs"])
     return made_folder(root / IN_RUN.evaluations / re.sub(r"[^\w.+\-]", "_", label))

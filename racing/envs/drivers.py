@@ -1,15 +1,18 @@
-"""Who drives the cars that are not the learner's: followers of a line, policies that do not learn."""
+"""Who drives without learning: the driver of the optimal lap; followers of its line and policies, as opponents."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from racing.envs.task import require_driver
+from racing.errors import require
 from racing.observations import rows_of
 from racing.sim.kernels.kernel import kernel
 from racing.sim.localisation import shortest
@@ -27,6 +30,46 @@ STANDSTILL = 0.5  # [car lengths] to it, when both stand
 COMFORTABLE = 0.25  # [of the grip] braking
 HELD_UP = 0.1  # [of the throttle] at least, by which a car that is held up drives less than it would
 BESIDE = 1.2  # [car widths] from middle to middle: who is further aside is passed
+
+
+class OptimalDriving:
+    """The driver of the optimal lap (racing.tracks.optimal_lap.driver) of a task's cars; a racing.envs.task.Driver.
+
+    Where a track's optimal lap cannot be had, it drives the reference lap; as a teacher also where there are more than
+    MOST_SOLVED tracks. facts: which laps it drives.
+    """
+
+    def __init__(self, task: Any, pace: float, *, teaches: bool) -> None:
+        """pace: share of the lap's speed. teaches: see HasDrivers. Raises InputError for vehicles without tyres."""
+        from racing.tracks.optimal_lap.driver import best_driver  # solvers, only where somebody drives
+
+        vehicle = task.vehicle
+        key, remedy = ("algo.teacher=driver", "algo=ppo_scratch learns without") if teaches else ("driver=optimal", "")
+        rule = f"{key} must drive a vehicle with tyres, saturated or linear, got {vehicle.model}"
+        require(vehicle.model in ("saturated", "linear"), f"{rule}; {remedy or 'choose another vehicle'}")
+        repeat = round(task.world.step_dt / vehicle.control_period)
+        margin = task.world.episodes.edge_margin  # the driver keeps clear of the edge as a student must
+        vehicle = replace(vehicle, width=vehicle.width + 2 * margin)
+        say, solve = partial(print, file=sys.stderr), not teaches or len(task.tracks) <= MOST_SOLVED
+        driver = best_driver(task.tracks, vehicle, repeat, pace, say, solve=solve)
+        self.facts: Mapping[str, str] = driver.facts
+        self._task, self._actions = task, driver.advice if teaches else driver.actions
+
+    def __call__(self) -> F:
+        """(N, 2) actions."""
+        return self._actions(self._task.cars)
+
+
+class HasOptimalDriver:
+    """What tasks of cars on tracks offer of drivers; a racing.envs.task.HasDrivers."""
+
+    driver_names: ClassVar[tuple[str, ...]] = ("optimal",)
+    driver_settings: ClassVar[Mapping[str, Any]] = {}
+
+    def driver(self, name: str, *, pace: float = 1.0, teaches: bool = False) -> OptimalDriving:
+        """See HasDrivers."""
+        require_driver(self, name)
+        return OptimalDriving(self, pace, teaches=teaches)
 
 
 class Drivers(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from racing.envs.drivers import Drivers, LineFollowers, PolicyDrivers, spread_paces
+from racing.envs.drivers import Drivers, HasOptimalDriver, LineFollowers, PolicyDrivers, spread_paces
 from racing.envs.pool.mix import ALONE, LINE, OPPONENTS, POOL, SELF, races_of_mix
 from racing.envs.pool.pool import Pool, PoolConfig, make_pool
 from racing.envs.pool.standing import Standing
@@ -42,7 +42,7 @@ class Opponent(Protocol):
         """Observations (N, ...) -> actions (N, 2)."""
 
 
-class RaceTask:
+class RaceTask(HasOptimalDriver):
     """Cars among others; a racing.envs.task.DrivingTask whose N rows are the learner's cars.
 
     Observation and action, rewards, start and end of episodes: those of SensorsTask or VisionTask with `cars` cars a

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.envs.conditions import condition_facts, sense_conditions
+from racing.envs.drivers import HasOptimalDriver
 from racing.envs.opponents import ObservedOpponents, observe_opponents
 from racing.envs.racelines import LINES, centre_line, line_of
 from racing.envs.rendering import top_down
@@ -38,7 +39,7 @@ from racing.sim.world import RangeFinder, World
 F = npt.NDArray[np.float32]
 
 
-class SensorsTask:
+class SensorsTask(HasOptimalDriver):
     """Driving by range finders and what the car feels of its motion; a racing.envs.task.DrivingTask.
 
     Action Space: Box(-1, 1, (2,), float32); what lies outside is clipped.

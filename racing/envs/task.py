@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+
+from racing.errors import require
 
 F = npt.NDArray[np.float32]
 B = npt.NDArray[np.bool_]
@@ -126,6 +128,45 @@ class DrivingTask(Protocol):
         ...
 
 
+Driver = Callable[[], F]
+"""Whoever drives the cars of a task without having learnt: call it for actions (N, A) in the present state.
+
+It may have `facts`, texts by name, of what machines may differ in.
+"""
+
+
+class HasDrivers(Protocol):
+    """A task that offers drivers, to compare policies with (driver=NAME) and to be imitated (algo.teacher=driver@NAME).
+
+    driver_names: the first one is imitated where none is named. driver_settings: keys of its config group
+    `env` that must differ for drivers to drive as they would, where no student is to imitate them.
+    """
+
+    driver_names: ClassVar[tuple[str, ...]]
+    driver_settings: ClassVar[Mapping[str, Any]]
+
+    def driver(self, name: str, *, pace: float = 1.0, teaches: bool = False) -> Driver:
+        """One of `driver_names`, asked for before the first `reset`.
+
+        pace: share of what it can drive, where it knows of one. teaches: whether it says what a student is to do that
+        drives, by what the cars do now alone.
+        Raises InputError for other names, and where it cannot drive.
+        """
+        ...
+
+
+def drivers_of(kind: Any) -> tuple[str, ...]:
+    """Names of the drivers that a task, or a class of tasks, offers."""
+    names: tuple[str, ...] = getattr(kind, "driver_names", ())
+    return names
+
+
+def require_driver(kind: Any, name: Any, others: Sequence[str] = (), key: str = "driver") -> None:
+    """Raise InputError unless a task or class of tasks offers that driver. others: what `key` may be, too."""
+    known = (*others, *drivers_of(kind))
+    require(name in known, f"{key} must be one of {', '.join(known) or '(there are none)'}, got {name!r}; choose one")
+
+
 class Part(StrEnum):
     """What episodes are for: no route, start or noise is in two of them."""
 
@@ -148,9 +189,8 @@ class ScoredTask(DrivingTask, Protocol):
     Its constructor takes `part`, a Part, beside races, seed and threads; no tracks and no vehicle. The first episodes
     of the parts that are not TRAINING are fixed: the same whenever they are driven.
 
-    It may also have `own_driver()`, a driver to be imitated (algo.teacher=driver): a function that says actions (N, A)
-    in the present state; and `export_formats`, name -> function that writes beside a policy's ONNX file what other
-    programs need, and returns the paths.
+    It may also be one of HasDrivers, and have `export_formats`, name -> function that writes beside a policy's ONNX
+    file what other programs need, and returns the paths.
 
     costs: what is reported of episodes; by the mean of the first one policies are ranked. reference_names: of what
     policies are compared with. telemetry_units: of the columns of `telemetry`, by name. episode_name: of the fact that

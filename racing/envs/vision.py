@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.envs.conditions import sense_conditions
+from racing.envs.drivers import HasOptimalDriver
 from racing.envs.sensors import SensorsTask, randomized
 from racing.envs.task import StepResult
 from racing.errors import input_group, require, require_number
@@ -39,7 +40,7 @@ CAMERA = ("field_of_view", "pitch", "above", "forward")  # parameters of make_le
 AMPLITUDES = tuple(field.name for field in fields(Randomize))  # keys of `randomize` that are the camera's
 
 
-class VisionTask:
+class VisionTask(HasOptimalDriver):
     """Driving by a camera and what the car feels of its motion; a racing.envs.task.DrivingTask.
 
     Action Space, Rewards, Starting State, Episode End: those of racing.envs.sensors.SensorsTask.

@@ -23,4 +23,9 @@ def evaluator_of(config: Mapping[str, Any], threads: int = 1) -> Evaluator:
 
 def scored(env: Mapping[str, Any]) -> bool:
     """Whether a config group `env` makes tasks that say themselves what their episodes cost (ScoredTask)."""
-    return is_scored(build({**env, "_partial_": True}).func)
+    return is_scored(kind_of_task(env))
+
+
+def kind_of_task(env: Mapping[str, Any]) -> Any:
+    """The class of the tasks that a config group `env` makes."""
+    return build({**env, "_partial_": True}).func

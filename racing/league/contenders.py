@@ -16,6 +16,7 @@ from racing.league.match import Contender, rules_of, senses_of
 from racing.observations import VECTOR, shapes_of
 from racing.policies.loading import LoadedPolicy, batch_text, load_policy, tracks_and_vehicle, vehicle_of
 from racing.policies.opponents import check_sensors
+from racing.policies.scored import is_scored_policy
 from racing.sim.track import Track
 from racing.tracks.reference_lap import reference_lap
 
@@ -38,6 +39,9 @@ def find_contenders(
     """
     paces = [pace_of(spec) for spec in specs]
     policies = {k: load_policy(spec, outputs, trust=trust) for k, spec in enumerate(specs) if paces[k] is None}
+    for policy in policies.values():
+        rule = f"matches are of cars on tracks, policy {policy.name} drives none"
+        require(not is_scored_policy(policy), f"{rule}; racing evaluate run=[...] says what each costs")
     require(len(policies) > 0, f"run must name a policy, got {', '.join(specs)}; add a run or a file")
     lead = max(policies.values(), key=lambda policy: (bool(policy.config.get("env")), _size(policy)))
     tracks, vehicle = tracks_and_vehicle(lead, track)

@@ -1,19 +1,17 @@
-"""`algo.teacher`: whom a student imitates, a policy that drives by sensors or the driver of a computed lap."""
+"""`algo.teacher`: whom a student imitates, a policy that drives by sensors or a driver that its environment offers."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from racing.envs.drivers import MOST_SOLVED
+from racing.envs.task import Driver, drivers_of, require_driver
 from racing.errors import require, require_number
-from racing.policies import DRIVER
+from racing.policies import DRIVER, is_driver
 from racing.policies.init_from import find_initial_weights
 from racing.policies.loading import load_model
 from racing.runs.directory import RunDirectory
@@ -39,43 +37,35 @@ class Teacher(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DriverTeacher:
-    """The driver of the optimal lap (racing.tracks.optimal_lap.driver), of each track that is learnt on.
+    """A driver that the student's environment offers (racing.envs.task.HasDrivers). It needs no training.
 
-    Where a track's optimal lap cannot be had, and where there are more than MOST_SOLVED, it drives the reference lap.
-    It needs no training. pace: share of the lap's speed. action_repeat: the environment's.
+    spec: DRIVER, the first one of them, or DRIVER@NAME. pace: see HasDrivers.
     """
 
+    spec: str
     pace: float
-    action_repeat: int
-    spec = DRIVER
 
     def teach(self, env: Any) -> Any:
-        """See Teacher. An environment that has a driver of its own is taught by that one."""
-        own = getattr(env.task, "own_driver", None)
-        if own is not None:
-            drive = own()
-            return lambda env: drive()
-        from racing.tracks.optimal_lap.driver import best_driver
-
-        tracks, vehicle = env.task.tracks, env.task.vehicle
-        margin = env.task.world.episodes.edge_margin  # the driver keeps clear of the edge as the student must
-        vehicle = replace(vehicle, width=vehicle.width + 2 * margin)
-        rule = f"algo.teacher={DRIVER} must drive a vehicle with tyres, saturated or linear, got {vehicle.model}"
-        require(vehicle.model in ("saturated", "linear"), f"{rule}; learn without a teacher: algo=ppo_scratch")
-        say, solve = partial(print, file=sys.stderr), len(tracks) <= MOST_SOLVED
-        return Advice(best_driver(tracks, vehicle, self.action_repeat, self.pace, say, solve=solve))
+        """See Teacher."""
+        known = drivers_of(env.task)
+        rule = f"algo.teacher={self.spec} must have an env that offers drivers"
+        require(known != (), f"{rule}; learn without: algo.teacher=null")
+        _, at, named = self.spec.partition("@")
+        name = named if at else known[0]
+        require_driver(env.task, name, key=f"NAME in algo.teacher={DRIVER}@NAME")
+        return Told(env.task.driver(name, pace=self.pace, teaches=True))
 
 
-class Advice:
+class Told:
     """What a driver would do in an environment as it stands. facts: that machines may differ in."""
 
-    def __init__(self, driver: Any) -> None:
-        """driver: a racing.tracks.optimal_lap.driver.OptimalDriver."""
-        self._driver, self.facts = driver, driver.facts
+    def __init__(self, driver: Driver) -> None:
+        """driver: of the environment that it is called with."""
+        self._driver, self.facts = driver, getattr(driver, "facts", {})
 
     def __call__(self, env: Any) -> Any:
-        """(N, 2) actions."""
-        return self._driver.advice(env.task.cars)
+        """(N, A) actions."""
+        return self._driver()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +102,7 @@ def _config_of(policy: Path) -> dict[str, Any]:
 def find_teacher(
     algo: Mapping[str, Any], outputs: Path, uri: str | None, env: Mapping[str, Any], *, trust: bool = False
 ) -> Teacher:
-    """Whom `algo.teacher` means: DRIVER, or a finished run or a policy.zip, as for init_from.
+    """Whom `algo.teacher` means: DRIVER, DRIVER@NAME, or a finished run or a policy.zip, as for init_from.
 
     algo: config group, with `teacher` and `teacher_pace`.
     env: the student's config group.
@@ -121,8 +111,8 @@ def find_teacher(
     """
     spec, pace = algo["teacher"], algo.get("teacher_pace", 1.0)
     require_number("algo.teacher_pace", pace, 0.3, 1.0, remedy="it is a share of the optimal lap's speed")
-    if spec == DRIVER:
-        return DriverTeacher(pace=pace, action_repeat=env.get("action_repeat", 1))
+    if is_driver(spec):
+        return DriverTeacher(spec=spec, pace=pace)
     found = find_initial_weights(spec, outputs, uri, key="algo.teacher", trust=trust)
     rule = f"algo.teacher={spec} must be a finished run or a policy.zip"
     require(found.path.suffix == ".zip", f"{rule}, it is a checkpoint; name the run")

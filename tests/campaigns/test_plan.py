@@ -106,6 +106,11 @@ def test_what_is_refused(changes: dict[str, Any], says: str, tmp_path: Path):
             ["campaign=duel", "campaign.entries.longer=['vehicle=f1tenth']"],
             "longer: all entries must have the same",
         ),
+        (
+            ["campaign=duel", "campaign.overrides=['debug=fast','env=lateral']"],
+            "brief: entries race each other on tracks, its env has none",
+        ),
+        (["campaign=duel", "campaign.entries.longer=['env=lateral']"], "longer: entries race each other"),
         (["show", "duel"], "campaign 'duel' is not there, none is under"),
         (["list", "campaign=x"], "unknown key 'campaign'; racing campaign list takes paths.outputs"),
     ],

@@ -482,6 +482,42 @@ def test_the_optimal_driver_drives_without_any_run(tmp_path: Path, capsys):
     assert {path.name for path in folder.iterdir()} == FILES
 
 
+def test_the_drivers_of_another_environment_drive_without_any_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """env says whose drivers: those of lateral by costs, with settings of its own."""
+    few = "settings={holdout_routes:2,mpc:{samples:2,horizon:2,iterations:1}}"
+    common = ["evaluate", "env=lateral", few, "episodes=2", f"paths.outputs={tmp_path}", "format=json"]
+    found = {}
+    for driver in ("pid", "mpc"):
+        assert main([*common, f"driver={driver}"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["policy"] == driver
+        assert Path(said["files"][0]).parent.name.startswith(f"driver-2-episodes-{driver}-")
+        found[driver] = said["summary"]
+    assert found["pid"]["total_cost"] == found["mpc"]["references"]["pid"]["total_cost"]
+    assert found["mpc"]["total_cost"] != found["pid"]["total_cost"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["env=lateral", "driver=optimal"], "driver must be one of policy, feed_forward, pid, preview_pid, mpc, got"),
+        (["env=mlp", "driver=mpc"], "driver must be one of policy, optimal, got 'mpc'"),
+        (["env=lateral"], "env must be null or race, got 'lateral'; choose one, or name a driver= and no run"),
+        (["env=lateral", "driver=pid", "run=some"], "env must be null or race, got 'lateral'"),
+        (["env=moon", "driver=pid"], "env must be a name in conf/env, got 'moon'; null, or one of lateral, mlp, "),
+        (["env=lateral", "driver=mpc", "pace=0.9"], "pace=0.9 is of cars on tracks"),
+        (["env=lateral", "driver=mpc", "settings={mpc:{samples:3}}"], "mpc.samples must be even, got 3"),
+    ],
+)
+def test_drivers_that_do_not_fit_are_one_line(
+    arguments: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["evaluate", *arguments, f"paths.outputs={tmp_path}"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert expected in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_optimal_driver_takes_the_place_of_a_policy(run: RunDirectory, outputs: Path, capsys):
     command = ["evaluate", "driver=optimal", "pace=0.7", f"run={run.path}", "episodes=2", "laps=1", "format=json"]
     assert main([*command, f"paths.outputs={outputs}"]) == 0
@@ -490,6 +526,6 @@ def test_the_optimal_driver_takes_the_place_of_a_policy(run: RunDirectory, outpu
     assert main(["evaluate", "driver=optimal", "pace=0.2", "track=oval"]) == 2
     assert "pace must be a number in [0.3, 1], got 0.2" in capsys.readouterr().err
     assert main(["evaluate", "driver=perfect", "track=oval"]) == 2
-    assert "driver must be policy or optimal, got 'perfect'" in capsys.readouterr().err
+    assert "driver must be one of policy, optimal, got 'perfect'" in capsys.readouterr().err
     assert main(["evaluate", "pace=0.8", f"run={run.path}"]) == 2
     assert "pace=0.8 must come with driver=optimal" in capsys.readouterr().err

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from racing.config import compose
+from racing.envs import drivers
+from racing.envs.lateral.task import LateralTask
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
 from racing.errors import InputError
-from racing.policies import teacher
 from racing.policies.teacher import DriverTeacher, PolicyTeacher, find_teacher
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
@@ -27,7 +28,7 @@ def test_it_drives_every_track_of_a_world(kart: Vehicle, margin: float):
     """Cars that do as it says keep to the road; what it says depends on where they are, and on nothing before."""
     tracks, episodes = [load_track("oval"), load_track("figure_eight")], {"edge_margin": margin}
     env = RacingVecEnv(SensorsTask(tracks, kart, races=20, seed=1, episodes=episodes))
-    teach = DriverTeacher(pace=0.8, action_repeat=2).teach(env)
+    teach = DriverTeacher(spec="driver", pace=0.8).teach(env)
     env.reset()
     first = teach(env)
     assert first.shape == (20, 2)
@@ -35,7 +36,7 @@ def test_it_drives_every_track_of_a_world(kart: Vehicle, margin: float):
     assert (np.abs(first) <= 1).all()
     lost = sum(int(env.step_batch(teach(env)).terminated.sum()) for _ in range(300))
     assert lost <= 2  # a start may be too fast for the bend that follows
-    fresh = DriverTeacher(pace=0.8, action_repeat=2).teach(env)
+    fresh = DriverTeacher(spec="driver@optimal", pace=0.8).teach(env)
     np.testing.assert_array_equal(fresh(env), teach(env))
     assert env.task.world.cars["laps"].max() >= 1
 
@@ -43,15 +44,33 @@ def test_it_drives_every_track_of_a_world(kart: Vehicle, margin: float):
 @pytest.mark.slow
 @pytest.mark.parametrize(("solved", "lap"), [(1, "1 of optimal 34."), (0, "0.95 of reference 34.")])
 def test_which_lap_it_drives_is_a_fact_of_a_run(solved: int, lap: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(teacher, "MOST_SOLVED", solved)
+    monkeypatch.setattr(drivers, "MOST_SOLVED", solved)
     experiment = build_experiment(resolve(compose("train", ["debug=fast", "hardware=cpu"])))
     assert experiment.facts["driver of circuit"].startswith(lap)
 
 
-def test_it_is_named_driver_and_has_a_pace(tmp_path: Path):
-    found = find_teacher(ALGO, tmp_path, None, {"action_repeat": 3})
-    assert found == DriverTeacher(pace=0.8, action_repeat=3)
-    assert found.spec == "driver"
+@pytest.mark.parametrize("spec", ["driver", "driver@mpc"])
+def test_it_is_named_driver_and_has_a_pace(spec: str, tmp_path: Path):
+    found = find_teacher({**ALGO, "teacher": spec}, tmp_path, None, {})
+    assert found == DriverTeacher(spec=spec, pace=0.8)
+
+
+def test_a_task_s_drivers_are_asked_for_by_name():
+    """The first one where none is named; each says what it would do, and no other task's can be had."""
+    env = RacingVecEnv(LateralTask(races=2, route_count=3))
+    env.reset()
+    told = {}
+    for spec in ("driver", "driver@feed_forward", "driver@pid", "driver@mpc"):
+        teach = DriverTeacher(spec=spec, pace=1.0).teach(env)
+        env.task.reseed(1)
+        env.reset()
+        told[spec] = teach(env).ravel().tolist()
+    assert told["driver"] == told["driver@feed_forward"]
+    assert len({tuple(actions) for actions in told.values()}) == 3
+    with pytest.raises(InputError, match="NAME in algo.teacher=driver@NAME must be one of feed_forward, pid, "):
+        DriverTeacher(spec="driver@optimal", pace=1.0).teach(env)
+    with pytest.raises(InputError, match="pace is a share of a lap's speed, mpc drives none"):
+        DriverTeacher(spec="driver@mpc", pace=0.9).teach(env)
 
 
 @pytest.mark.parametrize("pace", [1.01, 0.2, "fast"])

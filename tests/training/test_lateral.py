@@ -29,7 +29,13 @@ CMAES = [*SMALL, "algo=cmaes", "algo.n_envs=16", "algo.population=8", "algo.star
 CMAES += ["algo.horizon.end=40", "algo.total_timesteps=2560", "checkpoint.every=640", "eval.every_steps=1280"]
 SAC = [*SMALL, "algo=sac", "algo.n_envs=16", "algo.learning_starts=320", "algo.buffer_size=1600"]
 SAC += ["algo.total_timesteps=2560", "algo.batch_size=64", "checkpoint.every=640", "eval.every_steps=1280"]
-TRAININGS = {"ppo": (PPO, 12_288, 7000), "cmaes": (CMAES, 2560, 1500), "sac": (SAC, 2560, 1500)}
+MPC = [*PPO, "algo.teacher=driver@mpc", "env.mpc.samples=2", "env.mpc.horizon=2", "env.mpc.iterations=1"]
+TRAININGS = {
+    "ppo": (PPO, 12_288, 7000),
+    "mpc": (MPC, 12_288, 7000),
+    "cmaes": (CMAES, 2560, 1500),
+    "sac": (SAC, 2560, 1500),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -117,7 +123,7 @@ def test_evaluate_gives_the_result_of_the_training_again(
     ("arguments", "expected"),
     [
         (["track=oval"], "track=oval is of cars on tracks"),
-        (["driver=optimal"], "driver=optimal is of cars on tracks"),
+        (["driver=optimal"], "driver must be one of policy, feed_forward, pid, preview_pid, mpc, got 'optimal'"),
         (["settings={dynamics:none.onnx}"], "none.onnx cannot be read"),
         (["settings={rays:3}"], "settings: unknown key 'rays'; choose one of: action, action_scale, "),
         (["settings={dynamic:3}"], "settings: unknown key 'dynamic'; did you mean dynamics?"),
@@ -131,6 +137,12 @@ def test_wrong_arguments_are_one_line(
     assert main(["evaluate", f"run={trained.name}", *arguments, outputs_of(trained)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert expected in line
+
+
+def test_it_races_nobody(trained: RunDirectory, capsys: pytest.CaptureFixture[str]):
+    assert main(["compare", "match=true", f"run=[{trained.name},line@0.8]", outputs_of(trained)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"matches are of cars on tracks, policy {trained.name} drives none" in line
 
 
 def test_export_for_the_challenge(trained: RunDirectory, capsys: pytest.CaptureFixture[str], tmp_path: Path):
@@ -174,6 +186,9 @@ def test_mlflow_has_the_costs(tmp_path: Path):
         (["track=oval"], "track must be left away"),
         (["algo=cmaes", "algo.n_envs=128", "algo.fitness=lap_time"], "is of laps, which this environment has none"),
         (["conditions=stint"], "conditions are of cars"),
+        (["algo.teacher=driver@optimal"], "NAME in algo.teacher=driver@NAME must be one of feed_forward, pid, "),
+        (["algo.teacher=driver@mpc", "env.mpc.horizon=0"], "env.mpc.horizon must be a whole number in [2, 40], got 0"),
+        (["algo.teacher_pace=0.5"], "pace is a share of a lap's speed, feed_forward drives none"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(

@@ -59,7 +59,7 @@ def check_needs(
 def _of_commands(commands: Sequence[Sequence[str]]) -> Iterator[tuple[str, str, Path, bool]]:
     for verb, *arguments in commands:
         given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
-        needs_none = "run" not in given and given.get("driver") == "optimal"
+        needs_none = "run" not in given and given.get("driver", "policy") != "policy"
         if verb in ("evaluate", "export") and not needs_none:
             yield "run", given.get("run", "latest").strip("'\""), Path(given.get("paths.outputs", "outputs")), False
 

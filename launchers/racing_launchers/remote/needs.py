@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.config import SEARCH_PATH
-from racing.policies import DRIVER
+from racing.policies import is_driver
 from racing.renamed_keys import key_of
 from racing.tracking.sinks.configured import wanted_sinks
 from racing_launchers.backend import is_loopback
@@ -46,7 +46,7 @@ def runs_of_jobs(jobs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, 
         for texts in (texts for texts in lists if texts is not None and not isinstance(texts, str)):
             parts = [(key_of(str(text)), str(text).partition("=")[2].strip("'\"")) for text in texts]
             found += [(key, spec) for key, spec in parts if key in KEYS and spec != "null" and spec[:1] != "["]
-        runs = [(key, spec) for key, spec in found if (key, spec) != ("algo.teacher", DRIVER)]
+        runs = [(key, spec) for key, spec in found if not (key == "algo.teacher" and is_driver(spec))]
         yield from ((key, spec, outputs, reached) for key, spec in runs)
 
 

@@ -1,8 +1,8 @@
-"""Controllers to compare with: PID, PID on a preview, with feed-forward. Batches of cars; no learning."""
+"""Controllers of batches of cars that do not learn: PID, PID on a preview, with feed-forward."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,29 @@ PROPORTIONAL, INTEGRAL, DERIVATIVE = 0.195, 0.100, -0.053  # of the challenge's 
 PREVIEW = 5  # rows whose mean target makes up for the delay of the dynamics
 
 
-class Controller:
-    """PID on the mean target of the present row and those ahead, and feed-forward from it.
+class Controller(Protocol):
+    """Steers the cars of a world. Before each of its steps `look` is called once, `command` as often as is wanted."""
+
+    def begin(self, world: LateralWorld) -> None:
+        """The world's episodes begin."""
+
+    def look(self, world: LateralWorld) -> None:
+        """Go on to the world's present row."""
+
+    def command(self, world: LateralWorld) -> Array:
+        """Steering commands (N,) for the present row, not clipped."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What changes, as copies."""
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from `get_state()`."""
+
+
+class Pid:
+    """PID on the mean target of the present row and those ahead, and feed-forward from it; a Controller.
 
     preview: rows of that mean, 1: the present one alone. share: of the feed-forward command that is added.
-
-    Before each step of the world, `update` is called once; its result is the command that it would give.
     """
 
     def __init__(self, preview: int = 1, share: float = 0.0) -> None:
@@ -39,18 +56,23 @@ class Controller:
         self.integral, self.error = np.add.accumulate(errors, axis=1)[:, -1], errors[:, -1].copy()
         self.change = np.zeros(world.num_cars)
 
-    def update(self, world: LateralWorld) -> Array:
-        """Steering commands (N,) for the present row, not clipped."""
-        ahead = np.stack([world.plan(k)[:, 0] for k in range(self.preview)], axis=1)
-        set_point = ahead.mean(1)
-        error = set_point - world.lataccel[:, world.now - 1]
+    def _set_point(self, world: LateralWorld) -> Array:
+        mean: Array = np.stack([world.plan(k)[:, 0] for k in range(self.preview)], axis=1).mean(1)
+        return mean
+
+    def look(self, world: LateralWorld) -> None:
+        """See Controller: the present row's error is added up."""
+        error = self._set_point(world) - world.lataccel[:, world.now - 1]
         self.integral = self.integral + error
         self.change = error - self.error
         self.error = error
-        command: Array = PROPORTIONAL * error + INTEGRAL * self.integral + DERIVATIVE * self.change
+
+    def command(self, world: LateralWorld) -> Array:
+        """See Controller."""
+        command: Array = PROPORTIONAL * self.error + INTEGRAL * self.integral + DERIVATIVE * self.change
         if self.share:
             _, roll, speed, _ = world.plan().T
-            command = command + self.share * feed_forward(set_point, roll, speed)
+            command = command + self.share * feed_forward(self._set_point(world), roll, speed)
         return command
 
     def get_state(self) -> dict[str, Array]:
@@ -62,19 +84,19 @@ class Controller:
         self.integral, self.error, self.change = (state[name].copy() for name in ("integral", "error", "change"))
 
 
-def pid() -> Controller:
+def pid() -> Pid:
     """The challenge's own."""
-    return Controller()
+    return Pid()
 
 
-def preview_pid() -> Controller:
+def preview_pid() -> Pid:
     """PID that aims at the mean of the next half second."""
-    return Controller(PREVIEW)
+    return Pid(PREVIEW)
 
 
-def feed_forward_pid() -> Controller:
+def feed_forward_pid() -> Pid:
     """The same, to which part of what the steady state asks for is added."""
-    return Controller(PREVIEW, 0.4)
+    return Pid(PREVIEW, 0.4)
 
 
 REFERENCES = {"pid": pid, "preview_pid": preview_pid, "feed_forward": feed_forward_pid}
@@ -85,4 +107,5 @@ def drive(controller: Controller, world: LateralWorld) -> None:
     world.begin()
     controller.begin(world)
     while not world.over:
-        world.step(controller.update(world))
+        controller.look(world)
+        world.step(controller.command(world))

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from racing.envs.lateral.default_model import MEAN, default_model
-from racing.envs.lateral.kernels import sample_rows
-from racing.envs.lateral.rules import CONTEXT, TEMPERATURE, VOCABULARY
+from racing.envs.lateral.kernels import expect_rows, sample_rows
+from racing.envs.lateral.rules import BINS, CONTEXT, TEMPERATURE, VOCABULARY
 from racing.errors import InputError, read_bytes, require
 from racing.onnx_files import MOST_ONNX, session_of
 
@@ -68,9 +68,18 @@ class Dynamics:
         powers = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
         drawn = np.empty(len(powers), np.int64)
         sample_rows(powers / np.sum(powers, axis=-1, keepdims=True), uniforms, drawn)
-        if (drawn < 0).any():
-            raise InputError(f"dynamics {self.name} must give numbers, it gave NaN or infinity; export it again")
+        self._require_numbers(bool((drawn >= 0).all()))
         return drawn
+
+    def expect(self, states: Array, tokens: Array) -> npt.NDArray[np.float64]:
+        """Mean lateral accelerations (b,) [m/s^2] of the next tokens. Raises InputError as `sample`."""
+        means = np.empty(len(states))
+        expect_rows(run(self._session, states, tokens)[:, -1], BINS, TEMPERATURE, means)
+        self._require_numbers(bool(np.isfinite(means).all()))
+        return means
+
+    def _require_numbers(self, given: bool) -> None:
+        require(given, f"dynamics {self.name} must give numbers, it gave NaN or infinity; export it again")
 
 
 def run(session: Any, states: Array, tokens: Array) -> npt.NDArray[np.float32]:

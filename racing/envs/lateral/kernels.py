@@ -12,6 +12,7 @@ from racing.sim.kernels.rng import bits
 ROUTE = 1  # what the random numbers of an episode are for: which route,
 NOISE = 1 << 16  # and those above: the uniform number of each of its steps
 UNIT = 1.0 / (1 << 53)
+NEGLIGIBLE = -20.0  # log of a share of the likeliest token's probability
 
 
 @kernel
@@ -41,6 +42,27 @@ def sample_rows(probabilities: Any, uniforms: Any, out: Any) -> None:
                 chosen = k
                 break
         out[i] = chosen
+
+
+@kernel
+def expect_rows(logits: Any, values: Any, temperature: Any, out: Any) -> None:
+    """Fill out (N,) with the means of `values` (V,) under the softmax of logits (N, V) float32 at a temperature.
+
+    What is less likely than e^-20 times the likeliest one is left out. NaN where they are no probabilities.
+    """
+    for i in range(len(out)):
+        top = -np.inf
+        for k in range(logits.shape[1]):
+            if not logits[i, k] <= top:  # NaN, too
+                top = logits[i, k]
+        total, moment = 0.0, 0.0
+        for k in range(logits.shape[1]):
+            below = (np.float64(logits[i, k]) - top) / temperature
+            if not below < NEGLIGIBLE:
+                p = np.exp(below)
+                total += p
+                moment += p * values[k]
+        out[i] = moment / total
 
 
 @kernel

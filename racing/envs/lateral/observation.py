@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from racing.envs.lateral.controllers import Controller
+from racing.envs.lateral.controllers import Pid
 from racing.envs.lateral.default_model import GAIN, GAIN_SPEED, LEAST_GAIN, feed_forward
 from racing.envs.lateral.rules import CONTROL_START, MOST_STEER
 from racing.envs.lateral.world import LateralWorld
@@ -42,7 +42,7 @@ def believed_steer(plans: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def observe(
-    world: LateralWorld, steer: npt.NDArray[Any], pid: Controller, command: npt.NDArray[Any]
+    world: LateralWorld, steer: npt.NDArray[Any], pid: Pid, command: npt.NDArray[Any]
 ) -> npt.NDArray[np.float32]:
     """Observations (N, 46) at the world's present row t, where y is the lateral acceleration and u the steering so far.
 

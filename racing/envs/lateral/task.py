@@ -11,8 +11,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.envs.lateral.challenge import write_controller
-from racing.envs.lateral.controllers import REFERENCES, Controller, drive, feed_forward_pid
+from racing.envs.lateral.controllers import REFERENCES, Controller, drive, pid
 from racing.envs.lateral.dynamics import DEFAULT, Dynamics
+from racing.envs.lateral.mpc import Mpc, MpcConfig
 from racing.envs.lateral.observation import BOUND, NAMES, believed_steer, observe
 from racing.envs.lateral.pictures import routes_picture
 from racing.envs.lateral.rendering import picture_of
@@ -20,7 +21,7 @@ from racing.envs.lateral.routes.sets import GENERATED, route_set
 from racing.envs.lateral.rules import CONTROL_START, MOST_STEER, STEP_S, costs, step_costs
 from racing.envs.lateral.world import LateralWorld
 from racing.envs.rewards import checked_weights
-from racing.envs.task import Cost, Part, StepResult
+from racing.envs.task import Cost, Driver, Part, StepResult, require_driver
 from racing.errors import read_group, require, require_number
 from racing.sim.conditions.config import ConditionsConfig
 
@@ -62,6 +63,8 @@ class LateralTask:
         Cost(name="jerk_cost", digits=1),
     )
     reference_names = tuple(REFERENCES)
+    driver_names = ("feed_forward", "pid", "preview_pid", "mpc")
+    driver_settings: ClassVar[dict[str, Any]] = {"action": "absolute", "action_scale": None}
     episode_name = "route"
     export_formats: ClassVar[dict[str, Callable[[Path], list[Path]]]] = {"controls_challenge": write_controller}
     telemetry_units: ClassVar[dict[str, str]] = {
@@ -94,6 +97,7 @@ class LateralTask:
         action_scale: float | None = None,
         reward: Mapping[str, float] | None = None,
         conditions: Mapping[str, Any] | None = None,
+        mpc: Mapping[str, Any] | MpcConfig | None = None,
         threads: int = 1,
     ) -> None:
         """Arguments that are not listed here are keys of conf/env/lateral.yaml, which says what they mean.
@@ -103,6 +107,7 @@ class LateralTask:
         part: of the routes, see racing.envs.lateral.routes.sets. Those that are not for training are driven in order,
         each with the challenge's noise.
         conditions: of cars with tyres; nothing may change here.
+        mpc: the fields of racing.envs.lateral.mpc.MpcConfig that differ from its defaults.
         Raises InputError for values out of range, files that are none, and unknown reward terms.
         """
         known = ", ".join(ACTIONS)
@@ -113,6 +118,7 @@ class LateralTask:
         require(still, "conditions are of cars on tracks, env=lateral has none; use conditions=none")
         weights = dict.fromkeys(REWARD_TERMS, -1 / 500) if reward is None else checked_weights(reward, REWARD_TERMS)
         self.action, self.action_scale, self.part = action, float(scale), part
+        self._mpc = read_group("mpc", mpc or {}, MpcConfig)
         self.weights = np.array([weights.get(name, 0.0) for name in REWARD_TERMS], np.float32)
         self.world = LateralWorld(
             route_set(routes, part, count=route_count, holdout=holdout_routes, seed=route_seed),
@@ -125,12 +131,11 @@ class LateralTask:
         )
         self.observation_space = spaces.Box(-BOUND, BOUND, (len(NAMES),), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
-        self._pid = Controller()
+        self._pid = pid()
         self._believed = believed_steer(self.world.routes.plans)
         self._steer = np.zeros_like(self.world.steer)  # the commands as policies see them
         self._command = np.zeros(races)  # of PID, for the present row
-        self._teacher: Controller | None = None
-        self._advice = np.zeros(races)  # the teacher's command, likewise
+        self._own: Controller | None = None  # of `driver`
         self._ended: dict[str, Any] = {}
         self.keep_picture = False  # whether `last_picture` is drawn at each end: the first car's ended episode
         self.last_picture: npt.NDArray[np.uint8] | None = None
@@ -158,17 +163,18 @@ class LateralTask:
         return self._look(), None
 
     def _controllers(self) -> list[Controller]:
-        return [self._pid, *([self._teacher] if self._teacher is not None else [])]
+        return [self._pid, *([self._own] if self._own is not None else [])]
 
-    def own_driver(self) -> Callable[[], F]:
-        """The best of the controllers as a driver to be imitated: call it for actions (N, 1) in the present state.
-
-        It is asked for before the first `reset`; the task keeps its state from then on.
-        """
-        self._teacher = feed_forward_pid()
+    def driver(self, name: str, *, pace: float = 1.0, **_: Any) -> Driver:
+        """See HasDrivers: one of the controllers; the task keeps its state from then on."""
+        require_driver(type(self), name)
+        require(pace == 1.0, f"pace is a share of a lap's speed, {name} drives none; leave it away, got {pace}")
+        controller: Controller = Mpc(self._mpc) if name == "mpc" else REFERENCES[name]()
+        self._own = controller
 
         def follow() -> F:
-            actions = np.clip((self._advice - self._from()) / self.action_scale, -1.0, 1.0)
+            command = controller.command(self.world)
+            actions = np.clip((command - self._from()) / self.action_scale, -1.0, 1.0)
             return actions.astype(np.float32)[:, None]
 
         return follow
@@ -182,9 +188,9 @@ class LateralTask:
 
     def _look(self) -> F:
         """Go on to the world's present row: what PID would do, what is seen."""
-        self._command = self._pid.update(self.world)
-        if self._teacher is not None:
-            self._advice = self._teacher.update(self.world)
+        for controller in self._controllers():
+            controller.look(self.world)
+        self._command = self._pid.command(self.world)
         return observe(self.world, self._steer, self._pid, self._command)
 
     def steer(self, actions: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -275,8 +281,7 @@ class LateralTask:
     def get_state(self) -> dict[str, Any]:
         """Everything that changes, as copies."""
         controllers = [controller.get_state() for controller in self._controllers()]
-        commands = {"command": self._command.copy(), "advice": self._advice.copy()}
-        return {"world": self.world.get_state(), "controllers": controllers, **commands}
+        return {"world": self.world.get_state(), "controllers": controllers, "command": self._command.copy()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `get_state()`. Raises ValueError if it does not fit."""
@@ -285,4 +290,4 @@ class LateralTask:
         self._steer[:, :CONTROL_START] = self._believed[self.world.chosen]
         for controller, its in zip(self._controllers(), state["controllers"], strict=True):
             controller.set_state(its)
-        self._command, self._advice = state["command"].copy(), state["advice"].copy()
+        self._command = state["command"].copy()

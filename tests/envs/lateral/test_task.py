@@ -109,16 +109,31 @@ def test_what_the_log_commanded_is_not_told():
     np.testing.assert_allclose(task.world.steer[:, 100], believed)
 
 
-def test_the_driver_of_its_own_is_feed_forward_pid():
+@pytest.mark.parametrize("action", ["delta", "residual"])
+def test_what_a_driver_tells_a_student_is_within_its_actions(action: str):
     """Imitated to the letter, it drives as the controller does, where its commands change slowly enough."""
-    task = make(part=Part.TEST, action_scale=4.0)
-    drive = task.own_driver()
+    task = make(part=Part.TEST, action=action, action_scale=4.0)
+    drive = task.driver(task.driver_names[0], teaches=True)
     task.reset()
     step = None
     while step is None or not step.truncated.all():
-        step = task.step_batch(drive())
+        told = drive()
+        assert np.abs(told).max() <= 1
+        step = task.step_batch(told)
     own = [task.last_episode(i)["total_cost"] for i in range(3)]
     assert own == pytest.approx([row["total_cost"] for row in task.references()["feed_forward"]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "optimal"}, "driver must be one of feed_forward, pid, preview_pid, mpc, got 'optimal'"),
+        ({"name": "pid", "pace": 0.9}, "pace is a share of a lap's speed, pid drives none"),
+    ],
+)
+def test_drivers_that_it_has_not_are_refused(arguments: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        make().driver(**arguments)
 
 
 def test_rewards_are_the_challenge_s_costs():
@@ -150,13 +165,17 @@ def test_the_last_observation_of_an_episode_is_its_own():
     np.testing.assert_allclose(step.observation[:, 9], routes.plans[task.world.chosen, 100, 2] / 35, rtol=1e-6)
 
 
-@pytest.mark.parametrize("before", [0, 399, 400, 555])
-def test_state_continues_bit_for_bit(before: int):
-    given = actions(900)
+@pytest.mark.parametrize(
+    ("driver", "before", "steps"),
+    [*(("feed_forward", k, 900) for k in (0, 399, 400, 555)), ("mpc", 5, 12), ("mpc", 0, 3)],
+)
+def test_state_continues_bit_for_bit(driver: str, before: int, steps: int):
+    given = actions(steps)
     whole, other = RacingVecEnv(make(seed=1)), RacingVecEnv(make(seed=2))
-    drive, drive_other = (env.task.own_driver() for env in (whole, other))
+    drive, drive_other = (env.task.driver(driver) for env in (whole, other))
     whole.reset()
     for action in given[:before]:
+        drive()
         whole.step_batch(action)
     other.set_state(whole.get_state())
     for action in given[before:]:
@@ -189,6 +208,9 @@ def test_what_step_returns_may_be_changed():
         ({"route_count": 0}, "route_count"),
         ({"dynamics": ""}, "dynamics must be default or an ONNX file"),
         ({"conditions": {"tyres": {"life": 5.0}}}, "conditions are of cars on tracks"),
+        ({"mpc": {"samples": 7}}, "mpc.samples must be even, got 7"),
+        ({"mpc": {"horizon": 41}}, r"mpc.horizon must be a whole number in \[2, 40\], got 41; 10 is the default"),
+        ({"mpc": {"elites": 3}}, "mpc.elites is no key; use: samples, horizon, iterations, seed"),
     ],
 )
 def test_wrong_values_are_refused(settings: dict, message: str):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from racing.envs.lateral.controllers import REFERENCES, Controller, drive, pid
+from racing.envs.lateral.controllers import REFERENCES, Pid, drive, pid
 from racing.envs.lateral.default_model import feed_forward
 from racing.envs.lateral.dynamics import Dynamics
 from racing.envs.lateral.routes.generator import generate_routes
@@ -77,10 +77,12 @@ def test_pid_by_hand():
     controller.begin(world)
     # The log follows the target exactly: in row 60 it is 1 ahead of the row before.
     assert controller.integral == 1.0
-    assert controller.update(world) == pytest.approx(0.1 * 1.0)
+    controller.look(world)
+    assert controller.command(world) == pytest.approx(0.1 * 1.0)
     world.step(np.zeros(1))
     assert world.lataccel[0, 100] == 0.5
-    assert controller.update(world) == pytest.approx(0.195 * 0.5 + 0.1 * 1.5 - 0.053 * 0.5)
+    controller.look(world)
+    assert controller.command(world) == pytest.approx(0.195 * 0.5 + 0.1 * 1.5 - 0.053 * 0.5)
 
 
 def test_preview_and_feed_forward_by_hand():
@@ -88,13 +90,14 @@ def test_preview_and_feed_forward_by_hand():
     target[102:] = 1.0
     world = LateralWorld(make_routes(target), Recorder(512), cars=1, fixed=True)
     world.begin()
-    controller = Controller(preview=5, share=0.5)
+    controller = Pid(preview=5, share=0.5)
     controller.begin(world)
+    controller.look(world)
     gain = 1.75 * 400 / 409
     assert feed_forward(np.array(0.6), 0.0, 20.0) == pytest.approx(0.6 / gain)
     # The log's last row saw 98 .. 103 of the plan: two rows of five, now three.
     expected = 0.195 * 0.6 + 0.1 * (0.6 + 0.4 + 0.2) - 0.053 * 0.2 + 0.5 * 0.6 / gain
-    assert controller.update(world) == pytest.approx(expected)
+    assert controller.command(world) == pytest.approx(expected)
 
 
 def test_the_controllers_follow_generated_routes(dynamics: Dynamics):
