@@ -78,6 +78,7 @@ ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "algo.reset_log_std": ("log_std_init", False),
     "algo.target_entropy": ("gradient_steps", "auto"),
     "algo.teacher_pace": ("distillation_weight", 1.0),
+    "algo.teacher_reach": ("distillation_weight", 0.15),
     "env.episodes.edge_margin": ("stall_speed", 0.0),
     "env.conditions": ("rays", NO_CONDITIONS),
     "env.mpc": ("action_scale", {"samples": 32, "horizon": 10, "iterations": 2, "seed": 0}),

@@ -34,7 +34,8 @@ FILES = [path.relative_to(conf_directory()) for path in sorted(conf_directory().
 GROUPS = sorted({path.parent.as_posix() for path in FILES} - {".", *NOT_GROUPS})
 INCOMPLETE = {("track", "file")}  # track.file is missing until it is said
 CHOICES = [(group, name) for group in GROUPS for name in choices(group)]
-TRAINERS_OWN = {"total_timesteps", "n_envs", "teacher_pace"}  # keys of algo that are not the algorithm's
+# Keys of algo that are not the algorithm's.
+TRAINERS_OWN = {"total_timesteps", "n_envs", "teacher_pace", "teacher_reach"}
 
 
 def composed(group: str, name: str) -> DictConfig:

@@ -39,11 +39,14 @@ class OptimalDriving:
     MOST_SOLVED tracks. facts: which laps it drives.
     """
 
-    def __init__(self, task: Any, pace: float, *, teaches: bool) -> None:
-        """pace: share of the lap's speed. teaches: see HasDrivers. Raises InputError for vehicles without tyres."""
+    def __init__(self, task: Any, pace: float, reach: float | None) -> None:
+        """pace: share of the lap's speed. reach: see HasDrivers; [car's widths].
+
+        Raises InputError for vehicles without tyres.
+        """
         from racing.tracks.optimal_lap.driver import best_driver  # solvers, only where somebody drives
 
-        vehicle = task.vehicle
+        vehicle, teaches = task.vehicle, reach is not None
         key, remedy = ("algo.teacher=driver", "algo=ppo_scratch learns without") if teaches else ("driver=optimal", "")
         rule = f"{key} must drive a vehicle with tyres, saturated or linear, got {vehicle.model}"
         require(vehicle.model in ("saturated", "linear"), f"{rule}; {remedy or 'choose another vehicle'}")
@@ -53,7 +56,7 @@ class OptimalDriving:
         say, solve = partial(print, file=sys.stderr), not teaches or len(task.tracks) <= MOST_SOLVED
         driver = best_driver(task.tracks, vehicle, repeat, pace, say, solve=solve)
         self.facts: Mapping[str, str] = driver.facts
-        self._task, self._actions = task, driver.advice if teaches else driver.actions
+        self._task, self._actions = task, driver.actions if reach is None else partial(driver.advice, reach=reach)
 
     def __call__(self) -> F:
         """(N, 2) actions."""
@@ -66,10 +69,10 @@ class HasOptimalDriver:
     driver_names: ClassVar[tuple[str, ...]] = ("optimal",)
     driver_settings: ClassVar[Mapping[str, Any]] = {}
 
-    def driver(self, name: str, *, pace: float = 1.0, teaches: bool = False) -> OptimalDriving:
+    def driver(self, name: str, *, pace: float = 1.0, reach: float | None = None) -> OptimalDriving:
         """See HasDrivers."""
         require_driver(self, name)
-        return OptimalDriving(self, pace, teaches=teaches)
+        return OptimalDriving(self, pace, reach)
 
 
 class Drivers(Protocol):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from racing.errors import InputError, missing_package, warn_once
 from racing.sim.speed_profile import speed_profile
 from racing.sim.track import Raceline, Track, grip_along
 from racing.sim.vehicle import Vehicle
+
+if TYPE_CHECKING:
+    from racing.tracks.optimal_lap.lap import OptimalLap
 
 LINES = ("centre", "reference", "optimal", "best")  # best: optimal where that can be had, else reference
 
@@ -18,25 +26,52 @@ def centre_line(track: Track, vehicle: Vehicle) -> Raceline:
     return Raceline(np.zeros(len(track.points)), speed_profile(track.curvature, track.spacing, vehicle, grip))
 
 
-def line_of(line: str, track: Track, vehicle: Vehicle) -> Raceline:
-    """The line of the reference lap, of the optimal one, or the best that can be had, the latter first.
+def lines_of(line: str, tracks: Sequence[Track], vehicle: Vehicle) -> list[Raceline]:
+    """Of each track the line of its reference lap, of the optimal one, or the best of these that can be had.
 
-    Raises InputError where `optimal` cannot be had; where it is `best` that is said, on stderr.
+    Raises InputError where `optimal` cannot be had. `best` is the line of the reference lap there, which stderr tells,
+    and for vehicles without tyres.
     """
-    from racing.tracks.optimal_lap.lap import NotSolved, optimal_lap  # solvers, only where the line is wanted
+    from racing.tracks.optimal_lap.lap import known_optimal_lap  # solvers, only where the line is wanted
     from racing.tracks.reference_lap import raceline_of, reference_lap
 
-    if line != "reference" and (line == "optimal" or vehicle.model != "kinematic"):
-        try:
-            lap = optimal_lap(track, vehicle)
-            return raceline_of(track, lap.points, lap.speed)
-        except (ModuleNotFoundError, NotSolved) as error:
-            if line == "optimal" and isinstance(error, ModuleNotFoundError):
-                raise
-            why = missing_package(error) or str(error)
-            rule = f"line=optimal must be a lap that is solved for, {track.name}: {why}; take reference"
-            if line == "optimal":
-                raise InputError(rule) from error
-            warn_once(f"warning: {track.name}: no optimal lap, {why}; line=best is that of its reference lap")
-    reference = reference_lap(track, vehicle)
-    return raceline_of(track, reference.points, reference.speed)
+    optimal = line == "optimal" or (line == "best" and vehicle.model != "kinematic")
+    unknown = [track.name for track in tracks if optimal and known_optimal_lap(track, vehicle) is None]
+    if unknown and find_spec("casadi") is not None:
+        which = _some(unknown)
+        print(f"solving for the optimal lap of {which}, which is kept; some seconds each", file=sys.stderr, flush=True)
+    found, without, why = [], [], ""
+    for track in tracks:
+        lap, problem = _optimal(track, vehicle, must=line == "optimal") if optimal else (None, "")
+        if problem:
+            without.append(track.name)
+            why = problem
+        reference = reference_lap(track, vehicle) if lap is None else lap
+        found.append(raceline_of(track, reference.points, reference.speed))
+    if without:
+        rule = f"warning: no optimal lap of {_some(without)}, {why}"
+        warn_once(f"{rule}; env.line=best is the line of the reference lap there")
+    return found
+
+
+def _optimal(track: Track, vehicle: Vehicle, *, must: bool) -> tuple[OptimalLap | None, str]:
+    """The optimal lap, or None and why it cannot be had; raises that if there `must` be one."""
+    from racing.tracks.optimal_lap.lap import NotSolved, optimal_lap
+
+    try:
+        return optimal_lap(track, vehicle), ""
+    except ModuleNotFoundError as error:
+        if must:
+            raise
+        return None, missing_package(error) or str(error)
+    except NotSolved as error:
+        rule = f"line=optimal must be a lap that is solved for, {track.name}: {error}; take reference"
+        if must:
+            raise InputError(rule) from error
+        return None, str(error)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

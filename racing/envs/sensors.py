@@ -12,7 +12,7 @@ from gymnasium import spaces
 from racing.envs.conditions import condition_facts, sense_conditions
 from racing.envs.drivers import HasOptimalDriver
 from racing.envs.opponents import ObservedOpponents, observe_opponents
-from racing.envs.racelines import LINES, centre_line, line_of
+from racing.envs.racelines import LINES, centre_line, lines_of
 from racing.envs.rendering import top_down
 from racing.envs.rewards import (
     CONDITION_TERMS,
@@ -161,7 +161,7 @@ class SensorsTask(HasOptimalDriver):
             variation=randomize if isinstance(randomize, VariationConfig) else make_variation(randomize or {}),
             conditions=living,
             start_speeds=[raceline.speed for raceline in centre],
-            racelines=centre if line == "centre" else [line_of(line, track, vehicle) for track in tracks],
+            racelines=centre if line == "centre" else lines_of(line, tracks, vehicle),
             threads=threads,
         )
         self.size_alone = values_alone(rays=rays, motion=motion, preview=preview, conditions=living)

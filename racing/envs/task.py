@@ -145,11 +145,12 @@ class HasDrivers(Protocol):
     driver_names: ClassVar[tuple[str, ...]]
     driver_settings: ClassVar[Mapping[str, Any]]
 
-    def driver(self, name: str, *, pace: float = 1.0, teaches: bool = False) -> Driver:
+    def driver(self, name: str, *, pace: float = 1.0, reach: float | None = None) -> Driver:
         """One of `driver_names`, asked for before the first `reset`.
 
-        pace: share of what it can drive, where it knows of one. teaches: whether it says what a student is to do that
-        drives, by what the cars do now alone.
+        pace: share of what it can drive, where it knows of one. reach: None where it drives; else it says what a
+        student is to do that drives, by what the cars do now alone, and this is how far from its plan that one may be
+        to be told the whole pace, where it knows of one.
         Raises InputError for other names, and where it cannot drive.
         """
         ...

@@ -39,11 +39,12 @@ class Teacher(Protocol):
 class DriverTeacher:
     """A driver that the student's environment offers (racing.envs.task.HasDrivers). It needs no training.
 
-    spec: DRIVER, the first one of them, or DRIVER@NAME. pace: see HasDrivers.
+    spec: DRIVER, the first one of them, or DRIVER@NAME. pace, reach: see HasDrivers.
     """
 
     spec: str
     pace: float
+    reach: float
 
     def teach(self, env: Any) -> Any:
         """See Teacher."""
@@ -53,7 +54,7 @@ class DriverTeacher:
         _, at, named = self.spec.partition("@")
         name = named if at else known[0]
         require_driver(env.task, name, key=f"NAME in algo.teacher={DRIVER}@NAME")
-        return Told(env.task.driver(name, pace=self.pace, teaches=True))
+        return Told(env.task.driver(name, pace=self.pace, reach=self.reach))
 
 
 class Told:
@@ -104,15 +105,16 @@ def find_teacher(
 ) -> Teacher:
     """Whom `algo.teacher` means: DRIVER, DRIVER@NAME, or a finished run or a policy.zip, as for init_from.
 
-    algo: config group, with `teacher` and `teacher_pace`.
+    algo: config group, with `teacher`, `teacher_pace` and `teacher_reach`.
     env: the student's config group.
     trust: see `load_model`.
     Raises InputError where the teacher is none or its sensors mean something else than the student's.
     """
-    spec, pace = algo["teacher"], algo.get("teacher_pace", 1.0)
+    spec, pace, reach = algo["teacher"], algo.get("teacher_pace", 1.0), algo.get("teacher_reach", 0.15)
     require_number("algo.teacher_pace", pace, 0.3, 1.0, remedy="it is a share of the optimal lap's speed")
+    require_number("algo.teacher_reach", reach, 0.01, 1.0, remedy="it is so many car's widths off the driver's plan")
     if is_driver(spec):
-        return DriverTeacher(spec=spec, pace=pace)
+        return DriverTeacher(spec=spec, pace=pace, reach=reach)
     found = find_initial_weights(spec, outputs, uri, key="algo.teacher", trust=trust)
     rule = f"algo.teacher={spec} must be a finished run or a policy.zip"
     require(found.path.suffix == ".zip", f"{rule}, it is a checkpoint; name the run")

@@ -82,7 +82,8 @@ def build_model(config: ResolvedConfig, env: RacingVecEnv, device: str, teacher:
 
     leave_dynamo_out()
     cfg = config.tree
-    own = [key for key in cfg.algo if key not in ("total_timesteps", "n_envs", "teacher", "teacher_pace")]
+    trainers = ("total_timesteps", "n_envs", "teacher", "teacher_pace", "teacher_reach")
+    own = [key for key in cfg.algo if key not in trainers]
     make = build(OmegaConf.masked_copy(cfg.algo, own))
     arguments: dict[str, Any] = {"env": env, "seed": cfg.seed, "device": device}
     if teacher is not None:

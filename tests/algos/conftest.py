@@ -115,5 +115,5 @@ def cmaes():
 
 
 def settings(name: str) -> dict[str, Any]:
-    others = ("defaults", "_target_", "_partial_", "total_timesteps", "n_envs", "teacher", "teacher_pace")
-    return {k: v for k, v in group(name).items() if k not in others}
+    others = ("defaults", "_target_", "_partial_", "total_timesteps", "n_envs")
+    return {k: v for k, v in group(name).items() if k not in others and not k.startswith("teacher")}

@@ -99,7 +99,7 @@ def seeing_model(track: Track, vehicle: Vehicle, algo: str = "ppo_cnn", precisio
     changes += ["algo.n_steps=2", "algo.batch_size=4"] if algo.startswith("ppo") else ["algo.buffer_size=64"]
     cfg = compose("train", ["env=vision", f"algo={algo}", "env.width=40", "env.height=40", "env.line=centre", *changes])
     task = build(OmegaConf.merge(cfg.env, env))(tracks=[track], vehicle=vehicle, races=2)
-    elsewhere = ("total_timesteps", "n_envs", "teacher", "teacher_pace")
+    elsewhere = ("total_timesteps", "n_envs", "teacher", "teacher_pace", "teacher_reach")
     settings = OmegaConf.masked_copy(cfg.algo, [key for key in cfg.algo if key not in elsewhere])
     model = build(settings)(env=RacingVecEnv(task), seed=0, device="cpu")
     with torch.no_grad():

@@ -28,7 +28,7 @@ Array = npt.NDArray[np.float64]
 SETTLED = 1.1  # laps at the whole pace that prove a place to go on from
 READY, READY_PACE = 0.05, 0.01  # [car's widths] off its plan, share of its pace: at most, when a car goes on from it
 LOST, LOST_PACE = 0.5, 0.85  # [car's widths] off the line, and share of the calm pace, beyond which it settles again
-TOLD, TOLD_PACE = 0.15, 0.97  # [car's widths] off the calm plan, share of its pace: `advice` is the whole pace
+SLOWER = 0.2  # share of the calm plan's pace that a student may lack for each width that it may be off it, see `advice`
 ASIDE = 3  # points of the lap between a place to go on from and one that is none
 OFTEN = 8  # circuits planned between two lines about how far that is; each takes a second or two
 BY_REFERENCE = 0.95  # share of a reference lap's speed that can be driven: it leaves out what cornering costs
@@ -210,13 +210,17 @@ class OptimalDriver:
         for number, driver in enumerate(self._drivers):
             driver.settle(which[cars["track"] == number])
 
-    def advice(self, cars: Cars) -> npt.NDArray[np.float32]:
+    def advice(self, cars: Cars, reach: float) -> npt.NDArray[np.float32]:
         """Actions (N, 2) by what cars (N,) do now alone: the whole pace where they are close to the calm plan.
+
+        reach: [car's widths] how close, which lets them be SLOWER times that, too. A student that is often further off
+        learns something between both paces.
 
         Followed, it leads some cars off the road, which `actions` would not have; a student learns from both.
         """
         calm, whole, beside, _ = steered(self._tables, cars["track"], cars)
-        close = (beside[:, 0] < TOLD) & (beside[:, 1] > TOLD_PACE) & self._tables.tracks["attacks"][cars["track"]]
+        close = (beside[:, 0] < reach) & (beside[:, 1] > 1 - SLOWER * reach)
+        close &= self._tables.tracks["attacks"][cars["track"]]
         return actions_of(np.where(close[:, None], whole, calm), self._drivers[0].vehicle)
 
     def get_state(self) -> list[npt.NDArray[np.bool_]]:

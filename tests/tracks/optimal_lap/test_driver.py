@@ -19,7 +19,7 @@ from racing.tracks.optimal_lap import paces
 from racing.tracks.optimal_lap.calm_line import wider_of
 from racing.tracks.optimal_lap.driver import BY_REFERENCE, LapDriver, OptimalDriver, best_driver
 from racing.tracks.optimal_lap.lap import limits, optimal_lap
-from racing.tracks.optimal_lap.simulation import SIZE, SPEED, Simulation, located, place
+from racing.tracks.optimal_lap.simulation import OFFSET, SIZE, SPEED, Simulation, located, place
 from racing.tracks.optimal_lap.smooth_line import line_through
 from racing.tracks.optimal_lap.steering import steered
 from racing.tracks.racing_line import steps_of
@@ -81,7 +81,7 @@ def test_a_pace_that_cannot_be_driven_is_none(f1tenth: Vehicle):
     task.reset()
     cars, drivers = task.world.cars.reshape(-1), OptimalDriver([driver])
     for _ in range(1200):
-        np.testing.assert_array_equal(drivers.advice(cars), actions := drivers.actions(cars))
+        np.testing.assert_array_equal(drivers.advice(cars, 0.15), actions := drivers.actions(cars))
         task.step_batch(actions)
     laps = cars["best_lap"][cars["laps"] > 0]
     assert len(laps) >= 18  # it keeps on the road
@@ -187,16 +187,45 @@ def test_its_advice_is_what_it_does_where_a_car_is_on_its_plan_and_needs_no_memo
     both, stranger = OptimalDriver([driver]), OptimalDriver([LapDriver(track, kart, optimal_lap(track, kart), 2)])
     cars = task.world.cars.reshape(-1)
     task.reset()
-    np.testing.assert_array_equal(both.advice(cars), both.actions(cars))  # all of them are slow at first
+    np.testing.assert_array_equal(both.advice(cars, 0.15), both.actions(cars))  # all of them are slow at first
     for _ in range(400):
         task.step_batch(both.actions(cars))
     actions, attacking = both.actions(cars), driver._attacking.copy()
     assert attacking.sum() > 10
-    advice = stranger.advice(cars)
-    np.testing.assert_array_equal(advice, both.advice(cars))
+    advice = stranger.advice(cars, 0.15)
+    np.testing.assert_array_equal(advice, both.advice(cars, 0.15))
     same = (advice == actions).all(axis=1)
     assert same[attacking].sum() > 0.5 * attacking.sum()  # its line is the calm one's but for the bends
     assert (driver._attacking == attacking).all()
+
+
+def test_who_is_close_to_the_calm_plan_is_told_the_whole_pace(kart: Vehicle):
+    """Within `reach` widths of it, and a fifth of that slower; on the road beside it, or slower, the calm one."""
+    track = load_track("circuit")
+    driver = LapDriver(track, kart, optimal_lap(track, kart), 2)
+    drivers, task = OptimalDriver([driver]), SensorsTask([track], kart, races=40)
+    task.reset()
+    cars, line = task.world.cars.reshape(-1), driver._simulation.line
+    rows = np.linspace(0, len(driver.calm), 40, endpoint=False).astype(int)
+
+    def told(off: float, pace: float, reach: float) -> np.ndarray:
+        states = driver.calm[rows, :SIZE].copy()
+        states[:, OFFSET] += off * kart.reference_width
+        states[:, SPEED] *= pace
+        place(cars, line, rows * line.length / len(driver.calm), states, kart)
+        here = np.stack([cars["x"], cars["y"]], axis=1)
+        cars["nearest"] = np.linalg.norm(track.points[None] - here[:, None], axis=2).argmin(axis=1)
+        return drivers.advice(cars, reach)
+
+    def alike(one: np.ndarray, other: np.ndarray) -> int:
+        return int((one == other).all(axis=1).sum())
+
+    for off, pace, close in ((0.05, 1.0, 0.1), (-0.25, 1.0, 0.35), (0.0, 0.97, 0.2), (0.0, 0.9, 0.6)):
+        near, far = told(off, pace, close), told(off, pace, 0.01)
+        assert alike(near, told(off, pace, 1.0)) >= 36  # in the tightest bends a place has two distances
+        assert alike(near, far) < 30
+    assert alike(told(0.25, 1.0, 0.15), told(0.25, 1.0, 0.01)) >= 36
+    assert alike(told(0.0, 0.9, 0.45), told(0.0, 0.9, 0.01)) >= 36
 
 
 def test_of_several_tracks_each_car_is_told_what_its_own_driver_says(kart: Vehicle):
@@ -206,11 +235,11 @@ def test_of_several_tracks_each_car_is_told_what_its_own_driver_says(kart: Vehic
     cars = task.world.cars.reshape(-1)
     drivers = [LapDriver(track, kart, optimal_lap(track, kart), 2) for track in tracks]
     for _ in range(100):
-        advice = OptimalDriver(drivers).advice(cars)
+        advice = OptimalDriver(drivers).advice(cars, 0.15)
         for number, driver in enumerate(drivers):
             mine = cars[cars["track"] == number].copy()
             mine["track"] = 0
-            np.testing.assert_array_equal(advice[cars["track"] == number], OptimalDriver([driver]).advice(mine))
+            np.testing.assert_array_equal(advice[cars["track"] == number], OptimalDriver([driver]).advice(mine, 0.15))
         task.step_batch(advice)
 
 
