@@ -21,7 +21,7 @@ F = npt.NDArray[np.float32]
 
 STATE = (  # numbers of a car that the page gets, in this order
     *("time", "x", "y", "yaw", "steer", "v", "steering_command", "throttle_command", "longitudinal_g", "lateral_g"),
-    *("s", "lateral", "lap", "clock", "last_lap", "best_lap", "behind_reference", "behind_best"),
+    *("s", "lateral", "heading_error", "lap", "clock", "last_lap", "best_lap", "behind_reference", "behind_best"),
     *("sector_1", "sector_2", "sector_3", "episode", "ended"),
 )
 LONGEST = 72_000  # rows of an episode that are kept: an hour of twenty a second

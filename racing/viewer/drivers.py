@@ -64,9 +64,10 @@ def policy_driver(policy: LoadedPolicy, place: Place) -> Driver:
 
 def optimal_driver(driver: OptimalDriver, place: Place, env: Mapping[str, Any]) -> Driver:
     """The controller at the physical limit. driver: several pages share it, each with what it remembers of its car."""
+    nothing = driver.get_state()
 
     def wheel(task: Task) -> Policy:
-        memory = driver.get_state()
+        memory = nothing
 
         def drive(_: Any) -> F:
             nonlocal memory
@@ -80,11 +81,17 @@ def optimal_driver(driver: OptimalDriver, place: Place, env: Mapping[str, Any]) 
     return Driver(name="optimal", kind="optimal", task=lambda: place.task(env), wheel=wheel)
 
 
-def human_driver(place: Place, conditions: Mapping[str, Any] | None, hands: Hands) -> Driver:
-    """A person, who decides in every control period. conditions: what changes while they drive, as env.conditions."""
+def human_env(conditions: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The config group `env` of a person, who decides in every control period; Hydra composes it.
+
+    conditions: what changes while they drive, as env.conditions; None: nothing.
+    """
     env = compose_run(["env=mlp"])["env"] | {"action_repeat": 1}
-    if conditions is not None:
-        env["conditions"] = dict(conditions)
+    return env if conditions is None else env | {"conditions": dict(conditions)}
+
+
+def human_driver(place: Place, env: Mapping[str, Any], hands: Hands) -> Driver:
+    """A person. env: of `human_env`."""
 
     def wheel(task: Task) -> Policy:
         return lambda _: hands.action(task.world.step_dt)

@@ -9,7 +9,7 @@ from typing import Any
 
 from racing.tracks.reference_lap import ReferenceLap
 from racing.viewer.circuit import circuit_facts
-from racing.viewer.drivers import Driver, Hands, Place, human_driver
+from racing.viewer.drivers import Driver, Hands, Place, human_driver, human_env
 from racing.viewer.lap_trace import LapTrace, trace_of_reference
 from racing.viewer.records import Records
 from racing.viewer.session import RATES, Session
@@ -34,12 +34,13 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.trace = trace_of_reference(self.place.track, self.reference)
+        self._env = human_env(self.conditions)  # once: sessions are made by several threads, and Hydra knows one
         self.circuit = circuit_facts(self.place.track, self.place.vehicle, self.reference)
 
     def session(self) -> tuple[Session, Records]:
         """A new page's cars, and where it records what its person drives."""
         hands, records = Hands(), Records(self.outputs, self.place)
-        drivers = [*self.drivers, human_driver(self.place, self.conditions, hands)]
+        drivers = [*self.drivers, human_driver(self.place, self._env, hands)]
         return Session(drivers, self.place, self.trace, hands=hands, best=records.best_lap()), records
 
     def greeting(self, session: Session) -> dict[str, Any]:

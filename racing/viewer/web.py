@@ -21,6 +21,7 @@ from racing.viewer.stage import Stage
 LINK = "/racing/link"
 THREE = scene.__name__  # its import tells NiceGUI where the page finds three.js
 STYLE = Path(__file__).parent / "page" / "style.css"
+PATIENCE = 30.0  # [s] without a sign of life, after which NiceGUI has a page load itself again
 GRACE = 3  # [s] that pages have to go away, when the server ends
 
 
@@ -44,7 +45,9 @@ def application(stage: Stage, host: str, token: str | None) -> Guard:
         CircuitView()
 
     core.app.config.socket_io_js_transports = ["websocket"]
-    ui.run_with(app, title=title, dark=None, tailwind=False, reconnect_timeout=5.0, show_welcome_message=False)
+    fresh = "no-cache"  # a page of an earlier version would misread what is sent
+    look: dict[str, Any] = {"title": title, "dark": None, "tailwind": False, "show_welcome_message": False}
+    ui.run_with(app, **look, reconnect_timeout=PATIENCE, cache_control_directives=fresh)
     return Guard(app, host, token)
 
 

@@ -16,7 +16,7 @@ import pytest
 from racing.evaluation.evaluate import Diverged, evaluate
 from racing.sim.records import Ending
 from racing.viewer.car import STATE
-from racing.viewer.drivers import Driver, Hands, Place, human_driver
+from racing.viewer.drivers import Driver, Hands, Place, human_driver, human_env
 from racing.viewer.lap_trace import LapTrace
 from racing.viewer.messages import command_of, senses_message, state_message
 from racing.viewer.records import LAPS, SHEET, TELEMETRY, Records
@@ -267,7 +267,7 @@ def test_keys_turn_the_wheel_no_faster_than_hands(place: Place):
 def person(session: Callable[..., Session], place: Place, driver: Make) -> Session:
     """At the wheel beside a policy."""
     hands = Hands()
-    playing = session(driver(), human_driver(place, None, hands), hands=hands)
+    playing = session(driver(), human_driver(place, human_env(None), hands), hands=hands)
     playing.drive(True)
     return playing
 
@@ -352,7 +352,7 @@ def test_nobody_drives_a_car_that_nobody_is_in(
     session: Callable[..., Session], clock: Clock, place: Place, driver: Make
 ):
     hands = Hands()
-    playing = session(driver(), human_driver(place, None, hands), hands=hands)
+    playing = session(driver(), human_driver(place, human_env(None), hands), hands=hands)
     pass_time(playing, clock, 2)
     assert len(playing.state()) == 1
     assert playing.human.task.cars[0]["steps"] == 0

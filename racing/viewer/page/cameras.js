@@ -43,12 +43,12 @@ export class Cameras {
       camera.lookAt(pose.x + c * 4 * size, pose.y + s * 4 * size, 0.8 * size);
       angle = 62;
     } else if (this.kind === "cockpit") {
-      camera.position.set(...at(-0.12 * size, 0, 1.02 * size));
-      camera.lookAt(...at(8 * size, pose.steer * 4 * size, 0.45 * size));
-      angle = 74;
+      camera.position.set(...at(-0.3 * size, 0, 0.99 * size));
+      camera.lookAt(...at(4 * size, pose.steer * 2 * size, 0.22 * size));
+      angle = 72;
     } else if (this.kind === "top") {
       camera.up.set(0, 1, 0);
-      camera.position.set(pose.x, pose.y, 62 * unit);
+      camera.position.set(pose.x, pose.y, 46 * unit);
       camera.lookAt(pose.x, pose.y, 0);
       angle = 50;
     } else if (this.kind === "TV") {

@@ -135,8 +135,8 @@ export function makeCircuit(facts) {
   addTrees(group, { bounds, unit, width, extent, free, random });
   addTyres(group, { left, right, normals, kerbs, unit, width, points, free });
   addStand(group, { points, normals, width, unit, free, random });
-  addHills(group, { middle, reach, random });
-  return { group, unit, middle, extent, bounds, normals };
+  const hills = addHills(group, { middle, reach, random });
+  return { group, unit, middle, extent, bounds, normals, hills };
 }
 
 function addStart(group, facts, unit, flat) {
@@ -180,7 +180,9 @@ function addStart(group, facts, unit, flat) {
 function addTrees(group, { bounds, unit, width, extent, free, random }) {
   const places = [];
   const margin = Math.min(0.35 * extent, 70 * unit) + 12 * unit;
-  for (let k = 0; k < 2600 && places.length < 420; k++) {
+  const area = (bounds.X - bounds.x + 2 * margin) * (bounds.Y - bounds.y + 2 * margin);
+  const most = Math.min(420, area / (11 * unit) ** 2);
+  for (let k = 0; k < 6 * most && places.length < most; k++) {
     const x = bounds.x - margin + random() * (bounds.X - bounds.x + 2 * margin);
     const y = bounds.y - margin + random() * (bounds.Y - bounds.y + 2 * margin);
     if (free(x, y, width / 2 + 7 * unit)) places.push([x, y, (0.7 + 0.8 * random()) * unit, random()]);
@@ -243,7 +245,10 @@ function addStand(group, { points, normals, width, unit, free, random }) {
     const away = width / 2 + 11 * unit;
     const x = points[at][0] + normals[at][0] * way * away;
     const y = points[at][1] + normals[at][1] * way * away;
-    if (!free(x, y, width / 2 + 7 * unit)) continue;
+    const along = [normals[at][1], -normals[at][0]];
+    const corners = [-14, -7, 0, 7, 14].flatMap((far) => [-2, 8].map((back) => [
+      x + (along[0] * far + normals[at][0] * way * back) * unit, y + (along[1] * far + normals[at][1] * way * back) * unit]));
+    if (!corners.every(([cx, cy]) => free(cx, cy, width / 2 + 4 * unit))) continue;
     const stand = new THREE.Group();
     const concrete = new THREE.MeshLambertMaterial({ color: "#b9bcc0" });
     const people = [];
@@ -295,5 +300,7 @@ function addHills(group, { middle, reach, random }) {
   geometry.setAttribute("position", new THREE.Float32BufferAttribute(places, 3));
   geometry.setIndex(faces);
   geometry.computeVertexNormals();
-  group.add(new THREE.Mesh(geometry, new THREE.MeshBasicMaterial({ color: "#7f9a86", side: THREE.DoubleSide, fog: true })));
+  const look = new THREE.MeshBasicMaterial({ side: THREE.DoubleSide });
+  group.add(new THREE.Mesh(geometry, look));
+  return look;
 }

@@ -2,7 +2,7 @@
 
 const HEADER = 9; // floats before the cars' numbers, see racing/viewer/messages.py
 const FIELDS =
-  "time x y yaw steer v steering_command throttle_command longitudinal_g lateral_g s lateral lap clock last_lap best_lap " +
+  "time x y yaw steer v steering_command throttle_command longitudinal_g lateral_g s lateral heading_error lap clock last_lap best_lap " +
   "behind_reference behind_best sector_1 sector_2 sector_3 episode ended";
 export const STATE = FIELDS.split(" "); // racing.viewer.car.STATE
 const RETRY = 1000; // [ms]

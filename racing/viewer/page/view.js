@@ -10,7 +10,7 @@ import { TEMPLATE } from "racing-viewer/template.js";
 
 const GHOSTS = [["reference lap", "#ffffff"], ["best lap driven here", "#f0e442"]];
 const SLOW_FRAME = 45; // [ms] on average, above which the picture gets coarser
-const THEMES = { light: ["#bcd3e2", "#d9e6ee", 1], dark: ["#1a2533", "#33455a", 0.42] };
+const THEMES = { light: ["#bcd3e2", "#d9e6ee", "#8aa595", 1], dark: ["#1a2533", "#2b3b4d", "#26343d", 0.42] }; // sky, haze, hills, light
 const kept = (name, usual) => localStorage.getItem(`racing.${name}`) ?? usual;
 
 export default {
@@ -117,7 +117,8 @@ export default {
     },
     paint() {
       if (!this.scene) return;
-      const [sky, haze, light] = THEMES[this.theme];
+      const [sky, haze, hills, light] = THEMES[this.theme];
+      this.place.hills.color.set(hills);
       this.scene.background = new THREE.Color(sky);
       this.scene.fog = new THREE.Fog(haze, this.place.extent * 0.5 + 60 * this.place.unit, this.place.extent * 3.4 + 160 * this.place.unit);
       this.sun.intensity = 2.4 * light;
@@ -142,7 +143,7 @@ export default {
       if (!this.link.cars.has(this.watched) && this.link.cars.size) this.watch([...this.link.cars.keys()][0]);
       const state = this.link.cars.get(this.watched)?.now;
       if (state) {
-        if (this.seenEpisode === `${this.watched}:${state.episode - 1}` && state.ended) this.note(ENDINGS[state.ended] ?? "", 2500);
+        if (this.seenEpisode === `${this.watched}:${state.episode - 1}` && state.ended && state.ended !== STOOD) this.note(ENDINGS[state.ended] ?? "", 2500);
         this.seenEpisode = `${this.watched}:${state.episode}`;
         this.channels.add(state);
       }
@@ -198,7 +199,7 @@ export default {
       if (this.paused || document.hidden || passed > 1000) return;
       this.mean = 0.95 * (this.mean ?? 20) + 0.05 * passed;
       this.since = (this.since ?? 0) + 1;
-      if (this.mean < SLOW_FRAME || this.since < 40 || !this.renderer) return;
+      if (this.mean < SLOW_FRAME || this.since < 12 || !this.renderer) return;
       this.since = 0;
       if (this.ratio > 0.6) this.ratio = Math.max(0.6, this.ratio * 0.75);
       else if (this.sun?.castShadow) this.sun.castShadow = false;
@@ -313,7 +314,8 @@ export default {
   },
 };
 
-const ENDINGS = { 1: "off the road", 2: "all laps done", 3: "out of time", 4: "stood too long", 5: "wrong way", 6: "retired" };
+const ENDINGS = { 1: "off the road", 2: "all laps done", 3: "out of time", 5: "wrong way", 6: "retired" };
+const STOOD = 4;
 const limited = (value) => Math.max(-1, Math.min(1, value));
 const signed = (value) => (Number.isFinite(value) ? `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)} s` : "–");
 
