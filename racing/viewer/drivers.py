@@ -86,7 +86,7 @@ def human_env(conditions: Mapping[str, Any] | None) -> dict[str, Any]:
 
     conditions: what changes while they drive, as env.conditions; None: nothing.
     """
-    env = compose_run(["env=mlp"])["env"] | {"action_repeat": 1}
+    env: dict[str, Any] = compose_run(["env=mlp"])["env"] | {"action_repeat": 1}
     return env if conditions is None else env | {"conditions": dict(conditions)}
 
 

@@ -25,6 +25,10 @@ COOKIE = "racing_token"
 LEAST_TOKEN = 8  # letters
 MOST_MESSAGE = 1 << 14  # [bytes] of a page's message; NiceGUI's own are below a thousand
 MOST_RATE, MOST_BURST = 120.0, 240.0  # [1/s] messages of one connection; that come at once
+NICEGUI = "/_nicegui_ws/"  # path of the connection by which NiceGUI keeps a page
+# What its page says there: alive, here, gone, what came. All else would be for elements that are not on this page, or
+# for the log, which is somebody's terminal.
+KEPT_ALIVE = re.compile(r'3|40(\{\})?|41|42\["ack",\{"client_id":"[0-9a-f-]{36}","next_message_id":\d{1,15}\}\]')
 REFUSED, TOO_MUCH = 1008, 1009  # WebSocket close codes: policy violation, message too big
 
 
@@ -56,7 +60,9 @@ class Guard:
         if refused is not None:
             await _refuse(scope, receive, send, refused)
         elif scope["type"] == "websocket":
-            await self.app(scope, _bounded(receive, send), send)
+            await self.app(
+                scope, _bounded(receive, send, KEPT_ALIVE if scope["path"].startswith(NICEGUI) else None), send
+            )
         else:
             await self.app(scope, receive, self._with_cookie(scope, send))
 
@@ -128,22 +134,28 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, why: str) -> None:
     await send({"type": "http.response.body", "body": f"racing play: {why}\n".encode()})
 
 
-def _bounded(receive: Receive, send: Send) -> Receive:
-    """Receive messages of a size and rate that a page has; another one's connection ends."""
+def _bounded(receive: Receive, send: Send, known: re.Pattern[str] | None) -> Receive:
+    """Receive messages of a size and rate that a page has; another one's connection ends.
+
+    known: others are left out; None: whoever listens knows what to do with them.
+    """
     left, then = MOST_BURST, monotonic()
 
     async def receiving() -> Message:
         nonlocal left, then
-        message = await receive()
-        if message["type"] != "websocket.receive":
-            return message
-        now = monotonic()
-        left, then = min(MOST_BURST, left + (now - then) * MOST_RATE) - 1, now
-        size = len(message.get("bytes") or b"") + len(message.get("text") or "")
-        code = TOO_MUCH if size > MOST_MESSAGE else REFUSED if left < 0 else None
-        if code is None:
-            return message
-        await send({"type": "websocket.close", "code": code})
-        return {"type": "websocket.disconnect", "code": code}
+        while True:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return message
+            now = monotonic()
+            left, then = min(MOST_BURST, left + (now - then) * MOST_RATE) - 1, now
+            text = message.get("text")
+            size = len(message.get("bytes") or b"") + len(text or "")
+            code = TOO_MUCH if size > MOST_MESSAGE else REFUSED if left < 0 else None
+            if code is not None:
+                await send({"type": "websocket.close", "code": code})
+                return {"type": "websocket.disconnect", "code": code}
+            if known is None or (text is not None and known.fullmatch(text)):
+                return message
 
     return receiving

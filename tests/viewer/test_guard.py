@@ -37,12 +37,18 @@ async def page(scope: Any, receive: Any, send: Any) -> None:
 
 
 def ask(
-    guard: Guard, *messages: str, kind: str = "http", method: str = "GET", query: str = "", **headers: str
+    guard: Guard,
+    *messages: str,
+    kind: str = "http",
+    method: str = "GET",
+    query: str = "",
+    path: str = "/",
+    **headers: str,
 ) -> list[dict[str, Any]]:
     """What a request, or a WebSocket with these messages, is answered. headers: host is this machine's by default."""
     names = {"host": "127.0.0.1:8765", **headers}
     listed = [(name.encode(), value.encode("latin-1")) for name, value in names.items()]
-    scope = {"type": kind, "method": method, "path": "/", "query_string": query.encode(), "headers": listed}
+    scope = {"type": kind, "method": method, "path": path, "query_string": query.encode(), "headers": listed}
     come = [{"type": "websocket.connect"}, *({"type": "websocket.receive", "text": text} for text in messages)]
     come.append({"type": "websocket.disconnect", "code": 1000})
     answers: list[dict[str, Any]] = []
@@ -126,6 +132,22 @@ def test_large_messages_and_floods_end_a_connection():
     answers = ask(guard, *["x"] * int(MOST_BURST * 1.5), kind="websocket")
     assert answers[-1] == {"type": "websocket.close", "code": 1008}
     assert MOST_BURST <= len(answers) - 2 < MOST_BURST * 1.4
+
+
+def test_what_keeps_a_page_alive_passes_and_nothing_else_reaches_nicegui():
+    client = "12345678-1234-1234-1234-123456789abc"
+    kept = ["3", "40", f'42["ack",{{"client_id":"{client}","next_message_id":12}}]', "41"]
+    left_out = [
+        '42["event",{}]',
+        f'42["log",{{"client_id":"{client}","message":"x"}}]',
+        '42["ack",{}]',
+        "42[[[",
+        "",
+        "33",
+    ]
+    mixed = [message for pair in zip(left_out, [*kept, "3", "3"], strict=True) for message in pair]
+    answers = ask(Guard(page, "127.0.0.1", None), *mixed, kind="websocket", path="/_nicegui_ws/socket.io/")
+    assert [one["text"] for one in answers[1:]] == [f"got {len(message)}" for message in [*kept, "3", "3"]]
 
 
 # the real server

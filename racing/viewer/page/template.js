@@ -23,7 +23,7 @@ export const TEMPLATE = `
       <div class="rv-hud">
         <span><span class="rv-speed" ref="speed">0</span> <small>{{ units }}</small></span>
         <span><span class="rv-clock" ref="clock">–</span> <small ref="lap">lap -</small></span>
-        <small v-text="driving ? 'by ' + source + ', ' + (facts ? Math.round(1000 * facts.tick) : 50) + ' ms behind' : ''" style="min-width: 12ch"></small>
+        <small class="rv-by" v-text="driving ? 'by ' + source + ', ' + Math.round(1000 * latency) + ' ms behind' : ''"></small>
         <span><span class="rv-delta" ref="delta">–</span> <small ref="deltaOf">to reference</small></span>
         <div class="rv-bars" aria-hidden="true"><div class="rv-meter"><i ref="steer"></i></div><div class="rv-meter"><i ref="pedal"></i></div></div>
       </div>
@@ -56,14 +56,10 @@ export const TEMPLATE = `
         <h2>Times <span v-text="cars[watched] ? (cars[watched].kind === 'human' ? 'you' : cars[watched].name) : ''"></span></h2>
         <table class="rv-times">
           <tbody>
-            <tr><td>last lap</td><td ref="last">–</td></tr>
-            <tr><td>best lap</td><td ref="best">–</td></tr>
-            <tr><td>reference lap</td><td ref="reference">–</td></tr>
-            <tr><td>to reference</td><td ref="behindReference">–</td></tr>
-            <tr><td>to best lap</td><td ref="behindBest">–</td></tr>
-            <tr><td>sector 1</td><td ref="sector1">–</td></tr>
-            <tr><td>sector 2</td><td ref="sector2">–</td></tr>
-            <tr><td>sector 3</td><td ref="sector3">–</td></tr>
+            <tr><td>last lap</td><td ref="last">–</td><td>reference</td><td ref="reference">–</td></tr>
+            <tr><td>best lap</td><td ref="best">–</td><td>sector 1</td><td ref="sector1">–</td></tr>
+            <tr><td>to reference</td><td ref="behindReference">–</td><td>sector 2</td><td ref="sector2">–</td></tr>
+            <tr><td>to best lap</td><td ref="behindBest">–</td><td>sector 3</td><td ref="sector3">–</td></tr>
           </tbody>
         </table>
       </section>

@@ -25,6 +25,7 @@ export default {
   },
   computed: {
     scale() { return this.units === "km/h" ? 3.6 : 1; },
+    latency() { return this.cars.find((car) => car.kind === "human")?.period ?? 0; }, // [s] from what is done to what it does
   },
   mounted() {
     this.messages = 0;
