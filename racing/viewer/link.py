@@ -47,7 +47,7 @@ class Link:
         self._watched, self._looks = 0, False
         self._changed = asyncio.Event()
         self._writing: asyncio.Task[Any] | None = None
-        self._said = ""
+        self._said, self._heard = "", len(stage.news)  # of problems; of news
 
     async def run(self) -> None:
         """Until the page goes away."""
@@ -57,8 +57,7 @@ class Link:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # sending where nobody listens any more
-                    task.result()
+                _ended(task)
         finally:
             for task in tasks:
                 task.cancel()
@@ -111,6 +110,9 @@ class Link:
             if self._records.problem != self._said:
                 self._said = self._records.problem
                 await self._tell({"event": "problem", "text": self._said})
+            for text in self._stage.news[self._heard :]:
+                self._heard += 1
+                await self._tell({"event": "news", "text": text})
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), max(session.wait, FASTEST if session.rate > 1 else 0.002))
 
@@ -147,3 +149,14 @@ class Link:
 
     async def _tell(self, what: dict[str, Any]) -> None:
         await self._socket.send_text(json.dumps(what))
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Raise what a task has ended with, but for that nobody listens any more."""
+    try:
+        task.result()
+    except WebSocketDisconnect:
+        pass
+    except RuntimeError as error:  # of the server, which was told to close the connection
+        if "websocket" not in str(error):
+            raise

@@ -21,7 +21,7 @@ MOST_PAGES = 8  # at a time: each has worlds of its own
 class Stage:
     """drivers: all but the person, who can always take a wheel. conditions: env.conditions of the first of them.
 
-    pages: how many are open. outputs: where drives are recorded.
+    pages: how many are open. outputs: where drives are recorded. news: lines that all pages are told; it grows.
     """
 
     place: Place
@@ -29,6 +29,7 @@ class Stage:
     reference: ReferenceLap
     outputs: Path
     conditions: Any = None
+    news: list[str] = field(default_factory=list)
     pages: int = 0
     trace: LapTrace = field(init=False)
 

@@ -19,6 +19,7 @@ examples:
   racing play driver=optimal track=technical        the driver at the physical limit
   racing play driver=human track=circuit            nobody but you
   racing play run=latest track=maps/esp.yaml        somewhere else
+  racing play run=my-run-1a2b3c4d                   one that is being trained: its newest checkpoint, and each after it
   racing play open=false port=8800                  print the address only
   racing play host=0.0.0.0 token=long-and-secret    for other machines, whose address must hold the token
   ssh -L 8765:localhost:8765 HOST racing play open=false     on another machine

@@ -132,6 +132,7 @@ export default {
     },
     heard(event) {
       if (event.event === "problem") this.note(event.text, 20000);
+      if (event.event === "news") this.note((this.news = event.text), 5000);
       if (event.event === "lap") {
         const car = this.cars.find((one) => one.number === event.car);
         if (car && car.number === this.watched) this.note(`${car.name}: ${clock(event.time)}${event.best ? ", the best one" : ""}`, 4000);
@@ -309,7 +310,7 @@ export default {
       const { head, messages, senses } = this.link;
       const cars = this.cars.filter((car) => this.link.cars.has(car.number)).map((car) => ({ ...this.link.cars.get(car.number).now, name: car.name, number: car.number, colour: car.colour }));
       return { ...head, connected: this.connected, cars, watched: this.watched, camera: this.camera, units: this.units, theme: this.theme, source: this.source,
-        messages, frames: this.frames, ghosts: this.link.ghosts.length, pages: this.facts?.pages, best: this.facts?.best, track: this.facts?.circuit.name,
+        messages, frames: this.frames, ghosts: this.link.ghosts.length, pages: this.facts?.pages, news: this.news ?? null, best: this.facts?.best, track: this.facts?.circuit.name,
         senses: senses && { car: senses.car, rays: senses.rays.length, preview: senses.preview.length, picture: senses.picture && [senses.picture.height, senses.picture.width] } };
     },
   },
