@@ -178,6 +178,29 @@ def test_the_keyboard_drives(page: Page):
     page.until(lambda state: state["cars"][2]["throttle_command"] == 0, "it does not let go")
 
 
+def test_fingers_drive(page: Page):
+    page.press("e")
+    page.until(lambda state: state["driving"], "nobody drives")
+    touch = """
+    document.querySelector(".rv").dataset.touch = "on";
+    const [steer, pedal] = document.querySelectorAll(".rv-touch div");
+    for (const [place, x, y] of [[steer, 0.25, 0.5], [pedal, 0.5, 0]]) {
+      const box = place.getBoundingClientRect();
+      const at = { clientX: box.left + x * box.width, clientY: box.top + y * box.height };
+      place.setPointerCapture = () => {};
+      place.dispatchEvent(new PointerEvent("pointerdown", at));
+    }"""
+    page.browser.execute_script(touch)
+    page.until(lambda state: state["source"] == "touch" and state["cars"][2]["throttle_command"] == 1, "no throttle")
+    assert page.car("human")["steering_command"] == pytest.approx(0.5, abs=0.02)  # to the left
+    lift = (
+        "for (const one of document.querySelectorAll('.rv-touch div')) one.dispatchEvent(new PointerEvent('pointerup'))"
+    )
+    page.browser.execute_script(lift)
+    page.until(lambda state: state["cars"][2]["throttle_command"] == 0, "it does not let go")
+    page.browser.execute_script("document.querySelector('.rv').dataset.touch = 'off'")
+
+
 def test_a_lap_by_gamepad_is_recorded_with_the_simulators_time(page: Page, play: Play):
     page.browser.execute_script(GAMEPAD)
     page.press("e")

@@ -62,7 +62,7 @@ export class Hands {
       const pedals = pad.buttons.length > 7 ? (pad.buttons[7].value || 0) - (pad.buttons[6].value || 0) : -this.clear(pad.axes[1] ?? 0);
       if (this.source === "gamepad" || axis || pedals) return { steer: -axis, throttle: pedals, keys: false, source: "gamepad" };
     }
-    return { steer: 0, throttle: 0, keys: this.source !== "gamepad", source: this.source === "gamepad" ? "gamepad" : "keys" };
+    return { steer: 0, throttle: 0, keys: this.source === "keys", source: this.source };
   }
 
   clear(value) {

@@ -287,7 +287,7 @@ export default {
     },
     lifted(pedal) {
       this.fingers = { ...this.fingers, ...(pedal ? { pedal: 0 } : { steer: 0 }) };
-      this.hands.finger(this.fingers.steer || this.fingers.pedal ? [this.fingers.steer, this.fingers.pedal] : [0, 0]);
+      this.hands.finger(this.fingers.steer || this.fingers.pedal ? [this.fingers.steer, this.fingers.pedal] : null);
     },
     key(event) {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
