@@ -173,6 +173,7 @@ class Car:
         if facts["progress_m"] >= LEAST_PROGRESS:
             rows = np.concatenate(recorder.rows)[: facts["steps"] + 1]
             facts |= {"steps": len(rows) - 1, "driver": self.driver.name}
+            del facts["off_track_m"]  # of the laps that were planned: nobody has planned any
             self.episodes.append(Episode(facts, rows))
 
     def driven(self) -> list[Episode]:

@@ -296,6 +296,7 @@ def test_a_person_drives_by_the_same_physics_and_is_recorded(
     header, first, *_ = (folder / LAPS).read_text().splitlines()
     row = dict(zip(header.split(","), first.split(","), strict=True))
     assert row["driver"] == "human"
+    assert "off_track_m" not in row
     assert float(row["lap_1_s"]) == pytest.approx(laps[0].time_s)
     assert (folder / SHEET).read_text().startswith("time_s,x,y,yaw")
     again = records.write(human.driven(), human.task.world.step_dt)

@@ -80,7 +80,8 @@ export default {
     greeted(facts) {
       const before = this.facts;
       this.facts = facts;
-      this.cars = facts.cars.map((car, k) => ({ ...car, colour: car.kind === "human" ? HUMAN : COLOURS[k % 5], last: "", best: "" }));
+      if (this.driving) this.driven(false); // in the session that was lost
+      this.cars = facts.cars.map((car, k) => ({ ...car, colour: car.kind === "human" ? HUMAN : COLOURS[k % COLOURS.length], last: "", best: "" }));
       this.rates = facts.rates;
       if (this.watched >= this.cars.length) this.watched = 0;
       this.channels = new Channels();
@@ -300,7 +301,7 @@ export default {
         "+": () => this.setRate(this.rates[Math.min(this.rates.length - 1, order + 1)]), "-": () => this.setRate(this.rates[Math.max(0, order - 1)]),
         n: () => this.watch(others[(others.indexOf(this.watched) + 1) % others.length]),
       }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-      const space = event.key === " " && event.target.tagName !== "BUTTON" ? () => this.pause() : null;
+      const space = event.key === " " && !["BUTTON", "INPUT"].includes(event.target.tagName) ? () => this.pause() : null;
       const act = index ? () => this.setCamera(index) : (meaning ?? space);
       if (!act || event.repeat) return;
       event.preventDefault();
