@@ -17,6 +17,7 @@ from racing.tracking.address import masked, refuse_secrets
 VERBS = {
     "train": "train, evaluate, export and record one experiment, or a sweep of them (-m)",
     "evaluate": "drive a trained policy from unseen starts and report its laps",
+    "play": "watch policies drive in a browser, and drive against them",
     "compare": "let policies race each other, and rate them",
     "export": "write a run's policy as ONNX and check it against torch",
     "reproduce": "re-run a past run and verify that the result is identical, or re-run it with overrides",

@@ -47,6 +47,8 @@ LONGEST = {
     "launchers/aws_spot/test_cloud.py": 25,
     "campaigns/test_deployment.py": 45,
     "training/test_train.py": 56,
+    "viewer/test_page.py": 45,
+    "viewer/test_guard.py": 25,
     "commands/test_train.py": 43,
     "tracking/test_sinks.py": 43,
     "launchers/modal/test_training.py": 41,

@@ -27,7 +27,7 @@ FLOORS = [
     ["racing.envs", "racing.tracking"],
     ["racing.evaluation"],
     ["racing.policies"],
-    ["racing.league"],
+    ["racing.league", "racing.viewer"],
     ["racing.training"],
     ["racing.tuning"],
     ["racing_launchers"],

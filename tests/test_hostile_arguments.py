@@ -63,6 +63,10 @@ VERBS = [
     "campaign campaign=duel campaign.entries.brief=[{}]",
     "campaign show {}",
     "campaign fetch {}",
+    "play open=false port=0 run={}",
+    "play open=false port=0 driver=human track={}",
+    "play open=false port={}",
+    "play open=false port=0 host={} token=long-and-secret",
 ]
 VALUES = {
     "outside": "../../../../escaped/here",

@@ -21,6 +21,7 @@ EXTRAS = {
     "limit": {"casadi"},
     "pettingzoo": {"pettingzoo"},
     "tensorboard": {"tensorboard"},
+    "viewer": {"fastapi", "nicegui", "uvicorn"},
     "wandb": {"wandb"},
 }  # its packages, imported where needed
 COMMANDS = {"ipykernel", "mypy", "pip-audit", "pytest-xdist", "ruff", "types-pyyaml", "uv"}  # run, not imported

@@ -260,6 +260,11 @@ class SensorsTask(HasOptimalDriver):
         self.world.reset()
         return self.observe(), None
 
+    def start_at(self, along: float, pace: float) -> tuple[F, None]:
+        """As `reset`, of cars alone on the road, at a place of its middle; arguments as in World.start_at."""
+        self.world.start_at(along, pace)
+        return self.observe(), None
+
     def step_batch(self, actions: npt.NDArray[Any]) -> StepResult:
         """Advance all cars by one environment step. actions (N, 2)."""
         world = self.world

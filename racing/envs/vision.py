@@ -164,6 +164,13 @@ class VisionTask(HasOptimalDriver):
         self._begin(np.arange(self.num_cars))
         return self.observe(), privileged
 
+    def start_at(self, along: float, pace: float) -> tuple[dict[str, Any], F]:
+        """As in SensorsTask."""
+        privileged, _ = self.sensors.start_at(along, pace)
+        self._see()
+        self._begin(np.arange(self.num_cars))
+        return self.observe(), privileged
+
     def observe(self) -> dict[str, Any]:
         """What all cars observe now."""
         return self._observation(self._frames, self.cars, self.world.conditions)

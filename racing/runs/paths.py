@@ -264,6 +264,31 @@ class ComparisonPaths:
         return self.folder / "replay.html"
 
 
+@dataclass(frozen=True)
+class DrivePaths:
+    """Where in the folder `outputs` it lies what people have driven on the page of `racing play`.
+
+    place: name of the circuit and the vehicle, with a hash of their shape and numbers.
+    """
+
+    outputs: Path
+    place: str
+
+    @property
+    def folder(self) -> Path:
+        """Folder of all drives there."""
+        return self.outputs / "drives" / self.place
+
+    @property
+    def best_lap(self) -> Path:
+        """The quickest lap that was driven there."""
+        return self.folder / "best_lap.npz"
+
+    def drive(self, name: str) -> Path:
+        """Return the folder of one drive: tables and telemetry as those of an evaluation."""
+        return self.folder / name
+
+
 IN_RUN = RunPaths(Path())  # paths relative to the run directory, as the journal and MLflow name them
 
 

@@ -286,6 +286,20 @@ class World:
         rules = (self._vehicle[()], self._rules[()], self._race[()])
         self._run(race_step.begin_races, cars, self.traffic.reshape(-1), *place, *rules, ranges, self._vary)
 
+    def start_at(self, along: float, pace: float) -> None:
+        """Start the next episode of every car, each alone in its race, in the middle of the road at a place.
+
+        along: arc length [m], in [0, the track's length]. pace: share of what `start_speeds` says of the place.
+        """
+        if self.cars_per_race > 1:
+            raise ValueError("cars of one race start as its rules say; use reset()")
+        cars, rules = self.cars.reshape(-1), self._rules[()]
+        for i, car in enumerate(cars):
+            where = (self.points, self._gates, self.track_table, rules)
+            step.put_at(car, i, self.real(along), self.real(0), self.real(0), self.real(pace), *where)
+        ranges = self.ranges.reshape(self.num_cars, -1)
+        step.sense(np.arange(self.num_cars), cars, self.points, self._grid, self.track_table, rules, ranges, self._vary)
+
     def step(self, actions: Array) -> None:
         """Advance every car by one environment step.
 

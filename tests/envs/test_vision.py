@@ -81,6 +81,19 @@ def frames(observation: dict, channels: int) -> list[np.ndarray]:
     return [vision[..., -channels:].copy() for vision in observation["vision"]]
 
 
+def test_a_start_at_a_place_is_seen_from_there(make):
+    """The whole stack is its first frame, not what was seen before."""
+    task = make(races=2, frame_stack=3)
+    task.reset()
+    list(drive(task, 5))
+    observation, privileged = task.start_at(40.0, 0.3)
+    assert task.cars["s"] == pytest.approx([40, 40], abs=task.tracks[0].spacing)
+    for stack in observation["vision"]:
+        assert np.array_equal(stack, np.tile(stack[..., -3:], 3))
+    assert np.array_equal(*observation["vision"])
+    assert np.array_equal(privileged, task.sensors.observe())
+
+
 def test_the_last_frame_of_an_episode_is_where_the_car_was(make):
     task = make(races=4, episodes={"time_limit": 0.5, "time_limit_min": 0.5})
     task.reset()

@@ -323,6 +323,24 @@ def test_sizes_are_checked(wavy: Track, kart: Vehicle, change: dict, message: st
         RangeFinder(rays=0)
 
 
+def test_all_start_at_a_place(wavy: Track, kart: Vehicle):
+    """In the middle of the road, straight ahead, at a share of the start speed, with rays as any start there has."""
+    world = make(wavy, kart, races=2)
+    world.reset()
+    number = int(world.cars["episode"][0, 0])
+    world.start_at(300.0, 0.5)
+    for car in world.cars[:, 0]:
+        assert car["s"] == pytest.approx(300, abs=wavy.spacing)
+        assert abs(car["lateral"]) < 0.01
+        assert abs(car["heading_error"]) < 1e-4
+        assert car["v"] == pytest.approx(0.5 * world.points["speed"][car["nearest"]])
+        assert (car["steps"], car["laps"], car["gates"], car["episode"]) == (0, 0, 0, number + 1)
+    assert world.ranges[0].tolist() == world.ranges[1].tolist()
+    assert world.ranges.min() > 0
+    with pytest.raises(ValueError, match=r"use reset\(\)"):
+        make(wavy, kart, races=1, cars_per_race=2).start_at(0.0, 0.0)
+
+
 def test_a_share_of_starts_stands(wavy: Track, kart: Vehicle):
     world = make(wavy, kart, races=400, episodes=EpisodeConfig(start_speed=(0.5, 0.8), standing_start_prob=0.25))
     world.reset()

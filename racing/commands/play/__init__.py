@@ -1,0 +1,1 @@
+"""`racing play`: a page on which policies drive, and people against them."""

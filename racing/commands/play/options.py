@@ -1,0 +1,65 @@
+"""What `racing play` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from racing.commands.options import verb_options
+from racing.errors import is_number, require, require_number
+from racing.viewer.guard import require_token
+
+EXAMPLES = """usage: racing play [key=value ...]
+
+Watch policies drive, in a browser, and drive against them. Ctrl-C ends it.
+
+examples:
+  racing play                                       the newest run, on its own track
+  racing play run=[first,second,policy.onnx]        several policies as ghosts: they don't touch each other
+  racing play driver=optimal track=technical        the driver at the physical limit
+  racing play driver=human track=circuit            nobody but you
+  racing play run=latest track=maps/esp.yaml        somewhere else
+  racing play run=my-run-1a2b3c4d                   one that is being trained: its newest checkpoint, and each after it
+  racing play open=false port=8800                  print the address only
+  racing play host=0.0.0.0 token=long-and-secret    for other machines, whose address must hold the token
+  ssh -L 8765:localhost:8765 HOST racing play open=false     on another machine
+"""
+DRIVERS = ("policy", "optimal", "human")
+LATEST = "latest"  # run= that nobody named
+MOST_RUNS = 8
+
+
+def parse(argv: Sequence[str]) -> dict[str, Any] | None:
+    """The options of conf/verbs/play.yaml, checked; None after printing help. Raises InputError."""
+    options = verb_options("play", argv, EXAMPLES)
+    if options is None:
+        return None
+    require(
+        options["driver"] in DRIVERS,
+        f"driver must be one of {', '.join(DRIVERS)}, got {options['driver']!r}; see --help",
+    )
+    require_number("port", options["port"], 0, 65535, whole=True, remedy="8765 is usual, 0 takes any that is free")
+    require_number("seed", options["seed"], 0, (1 << 29) - 1, whole=True, remedy="0 is usual")
+    require_number("pace", options["pace"], 0.3, 1, remedy="it is a share of the optimal lap's speed")
+    for name in ("reverse", "open", "trust"):
+        require(isinstance(options[name], bool), f"{name} must be true or false, got {options[name]!r}; choose one")
+    scale = options["scale"]
+    require(is_number(scale) and scale > 0, f"scale must be a number > 0, got {scale!r}; 1 is usual")
+    for name in ("track", "vehicle"):
+        value = options[name]
+        require(value is None or isinstance(value, str), f"{name} must be one name or path, got {value!r}; name one")
+    require(isinstance(options["host"], str), f"host must be an address, got {options['host']!r}; 127.0.0.1 is usual")
+    require_token(options["host"], options["token"])
+    runs = runs_of(options)
+    fits = 1 <= len(runs) <= MOST_RUNS and not any(run is None or isinstance(run, dict | list) for run in runs)
+    require(
+        fits, f"run must be a run, a file or a list of up to {MOST_RUNS}, got {options['run']!r}; see racing runs list"
+    )
+    own = options["track"] is None and (options["reverse"] or scale != 1)
+    require(not own, "reverse and scale must come with track=...; the run's own track keeps its settings")
+    return options
+
+
+def runs_of(options: Mapping[str, Any]) -> list[Any]:
+    """What `run` names, as a list."""
+    return options["run"] if isinstance(options["run"], list) else [options["run"]]

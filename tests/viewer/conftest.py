@@ -1,0 +1,160 @@
+"""A circuit, a kart, and drivers that need no training."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save
+
+from racing.config import compose_run
+from racing.evaluation.evaluate import Policy
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
+from racing.tracks.reference_lap import reference_lap
+from racing.viewer.drivers import Driver, Place
+from racing.viewer.lap_trace import LapTrace, trace_of_reference
+from tests.support.drivers import group
+
+
+@pytest.fixture(scope="session")
+def place(wavy: Track, kart: Vehicle) -> Place:
+    return Place(track=wavy, vehicle=kart, reference_s=reference_lap(wavy, kart).time_s, seed=3)
+
+
+@pytest.fixture(scope="session")
+def reference(place: Place) -> LapTrace:
+    return trace_of_reference(place.track, reference_lap(place.track, place.vehicle))
+
+
+def keeps_to_the_middle(observation: Any) -> Any:
+    """Steers along the road by heading error and rays, at about 12 m/s: of env=mlp, whose seven rays come first."""
+    rays, speed, error = observation[:, :7], observation[:, 7], observation[:, 8]
+    steer = 0.6 * (rays[:, 1] - rays[:, 5]) + 0.3 * (rays[:, 2] - rays[:, 4]) - 0.5 * error
+    return np.stack([steer, 3 * (12 / 35 - speed)], axis=1).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def driver(place: Place) -> Callable[..., Driver]:
+    """driver(name, policy, changes of env=mlp): who drives there."""
+    env = compose_run(["env=mlp"])["env"]
+
+    def make(name: str = "middle", policy: Policy = keeps_to_the_middle, **changes: Any) -> Driver:
+        return Driver(name=name, kind="policy", task=lambda: place.task(env | changes), wheel=lambda task: policy)
+
+    return make
+
+
+WEIGHTS = {"steer": {1: 0.6, 2: 0.3, 4: -0.3, 5: -0.6, 8: -0.5}, "throttle": {7: -3.0}}  # of `keeps_to_the_middle`
+
+
+def circle_file(folder: Path) -> Path:
+    """A circuit whose lap takes ten seconds: 94 m round, 9 m wide."""
+    angles = np.arange(0, 2 * np.pi, 0.1)
+    rows = [f"{15 * np.cos(a):.4f},{15 * np.sin(a):.4f},4.5,4.5" for a in angles]
+    path = folder / "ring.csv"
+    path.write_text("\n".join(["# x_m,y_m,w_tr_right_m,w_tr_left_m", *rows]))
+    return path
+
+
+def policy_file(path: Path, track: Path, speed: float) -> Path:
+    """`keeps_to_the_middle` as an ONNX file, at another speed [m/s], with what it remembers of its training."""
+    weights = np.zeros((10, 2), np.float32)
+    for column, entries in enumerate(WEIGHTS.values()):
+        for row, value in entries.items():
+            weights[row, column] = value
+    bias = np.array([0.0, 3 * speed / 35], np.float32)
+    constants = [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")]
+    seen = helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["N", 10])
+    done = helper.make_tensor_value_info("action", TensorProto.FLOAT, ["N", 2])
+    node = helper.make_node("Gemm", ["observation", "weights", "bias"], ["action"])
+    graph = helper.make_graph([node], "policy", [seen], [done], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    remembered = {
+        "env": group("env/mlp"),
+        "track": {"_target_": "racing.tracks.catalog.load_tracks", "file": str(track)},
+        "vehicle": group("vehicle/kart"),
+    }
+    for name, content in remembered.items():
+        model.metadata_props.add(key=name, value=json.dumps(content))
+    save(model, path)
+    return path
+
+
+class Play:
+    """`racing play` in a process of its own."""
+
+    def __init__(self, outputs: Path, *arguments: str) -> None:
+        self.outputs, self.arguments = outputs, arguments
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Until it says its address, on the port that it had before."""
+        words = ["play", "open=false", f"port={self.port}", f"paths.outputs={self.outputs}", *self.arguments]
+        environment = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "racing", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            found = re.match(r"(http://[\w.]+:(\d+)/)", line)
+            if found:
+                self.address, self.port = found[1], int(found[2])
+                return
+        raise AssertionError("it ended before it served")
+
+    def kill(self) -> None:
+        """At once."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()  # type: ignore[union-attr]
+
+
+def connected(play: Play, **headers: str) -> Any:
+    """A connection as a page has it, by another program."""
+    from websockets.sync.client import connect
+
+    address = f"ws://127.0.0.1:{play.port}/racing/link"
+    return connect(address, origin=headers.get("origin"), max_size=None, proxy=None, open_timeout=60, close_timeout=5)
+
+
+def greeting(play: Play) -> dict[str, Any]:
+    """What a page is told first."""
+    with connected(play) as link:
+        return dict(json.loads(link.recv(timeout=60)))
+
+
+@pytest.fixture(scope="session")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return circle_file(tmp_path_factory.mktemp("ring"))
+
+
+@pytest.fixture(scope="session")
+def policies(ring: Path) -> list[Path]:
+    """Two policies that go round the ring."""
+    return [policy_file(ring.with_name(f"{name}.onnx"), ring, speed) for name, speed in (("quick", 9), ("calm", 7))]
+
+
+@pytest.fixture(scope="session")
+def play(policies: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
+    """One server for all tests, on which both drive."""
+    try:
+        import nicegui  # noqa: F401
+    except ModuleNotFoundError:
+        pytest.skip("NiceGUI is not here: pip install 'racing[viewer]'")
+    server = Play(tmp_path_factory.mktemp("outputs"), f"run=[{policies[0]},{policies[1]}]")
+    yield server
+    server.kill()
