@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from racing.errors import InputError, input_error, is_folder, require
 from racing.files import quoted_paths
 from racing.renamed_keys import key_of, renamed
+from racing.resolvers import by_line
 
 PACKAGE = Path(__file__).resolve().parent
 PRIMARY = "train"  # conf/train.yaml: Hydra's primary configuration
@@ -84,8 +85,9 @@ def default_choices() -> dict[str, str | None]:
 
 
 def register_resolvers() -> None:
-    """Make `${racing.sweep:...}` known to OmegaConf."""
+    """Make `${racing.sweep:...}` and `${racing.by_line:...}` known to OmegaConf."""
     OmegaConf.register_new_resolver("racing.sweep", sweep_name, replace=True)
+    OmegaConf.register_new_resolver("racing.by_line", by_line, replace=True)
 
 
 def sweep_name(overrides: Sequence[str], hydra: Sequence[str] = (), params: Mapping[Any, Any] | None = None) -> str:
@@ -330,16 +332,14 @@ def key_hint(wrong: str, directories: Sequence[Path] | None = None) -> str:
     place, _, name = wrong.rpartition(".")
     beside = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == place]
     near = difflib.get_close_matches(name, beside, 1)
-    if near and near[0] != name:
-        return f"did you mean {'.'.join(filter(None, (place, near[0])))}?"
     if near:
-        return f"another choice of {place} has it"
+        meant = f"did you mean {'.'.join(filter(None, (place, near[0])))}?"
+        return meant if near[0] != name else f"another choice of {place} has it"
     elsewhere = [key for key in keys if key.rpartition(".")[2] == name]
     if elsewhere:
         return f"did you mean {elsewhere[0]}?"
-    if not beside:
-        return f"there are no keys below {place}"
-    return f"the keys of {place or 'the configuration'}: {', '.join(beside)}"
+    none = f"there are no keys below {place}"
+    return none if not beside else f"the keys of {place or 'the configuration'}: {', '.join(beside)}"
 
 
 def known_keys(directories: Sequence[Path] | None = None) -> list[str]:

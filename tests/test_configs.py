@@ -201,3 +201,21 @@ def test_composed_once_or_anew_it_is_the_same(tmp_path: Path):
     own.unlink()
     assert outcome("experiment=mine").startswith("unknown choice experiment=mine")
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fraction"),
+    [
+        ([], 1.0),
+        (["env.line=optimal"], 1.0),
+        (["env.line=reference"], 0.7),
+        (["env.preview=0"], 0.7),
+        (["env=mlp"], 0.7),
+        (["env=race", "env.line=best"], 0.7),
+        (["env=vision"], 0.7),
+        (["env=lateral"], 0.7),
+        (["algo.distillation_fraction=0.2"], 0.2),
+    ],
+)
+def test_a_driver_is_imitated_to_the_end_where_the_policy_sees_its_line(overrides: list[str], fraction: float):
+    assert plain(compose("train", overrides))["algo"]["distillation_fraction"] == fraction

@@ -21,6 +21,7 @@ FLOORS = [
         "racing.observations",
         "racing.renamed_keys",
         "racing.processes",
+        "racing.resolvers",
     ],
     ["racing.config", "racing.figures", "racing.onnx_files", "racing.sim", "racing.algos"],
     ["racing.tracks", "racing.runs"],

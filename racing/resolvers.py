@@ -1,0 +1,16 @@
+"""What files of conf/ may say in ${racing.NAME:...}, beside OmegaConf's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def by_line(optimal: Any, other: Any, *, _root_: Any) -> Any:
+    """`optimal` where the policy observes the line of the optimal lap, which its teacher drives; else `other`.
+
+    There a student can do all that the driver does. Elsewhere, as where it sees by a camera, or others to race against,
+    it learns more by itself from some point on.
+    """
+    env = _root_.get("env") or {}
+    sees = str(env.get("_target_")).endswith(".SensorsTask") and env.get("preview")
+    return optimal if sees and env.get("line") in ("best", "optimal") else other
