@@ -123,7 +123,7 @@ def test_a_signal_saves_and_leaves_with_75_and_the_same_command_continues(
     assert said[-1] == (
         f"racing train: {run.name} stopped at step {step:,} on {name}, checkpoint saved; run the same command to resume"
     )
-    assert said[:-1] == [f"{name}: will checkpoint after this update and exit"]
+    assert said[:-1] == [f"{run.name}: 24,576 steps on cpu", f"{name}: will checkpoint after this update and exit"]
     assert 0 < step < TOTAL
     assert run.status == "STOPPED"
     assert max(line["step"] for line in recorded(run, "metrics")) == step
@@ -147,9 +147,10 @@ def test_a_signal_saves_and_leaves_with_75_and_the_same_command_continues(
 def test_a_second_interrupt_leaves_at_once(calm: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     capsys.readouterr()
     assert train_until(9000, tmp_path, *PPO, signals=[signal.SIGINT, signal.SIGINT]) == 130
-    said = capsys.readouterr().err.splitlines()
+    begun, *said = capsys.readouterr().err.splitlines()
     assert said == ["SIGINT: will checkpoint after this update and exit", "racing: interrupted"]
     run = only_run(tmp_path)
+    assert begun == f"{run.name}: 24,576 steps on cpu"
     assert run.status == "KILLED"
     assert checkpoints_of(run) == ["000004096", "000008192"]
     assert goes_on(run) == 0
@@ -366,7 +367,8 @@ def test_other_code_or_machine_is_told(
 
 def test_the_same_code_and_machine_are_not_told(stopped: RunDirectory, capsys: pytest.CaptureFixture[str]):
     assert goes_on(stopped) == 0
-    assert capsys.readouterr().err.splitlines() == [f"{stopped.name}: resuming from step 14,336"]
+    begun = f"{stopped.name}: 24,576 steps on cpu"
+    assert capsys.readouterr().err.splitlines() == [f"{stopped.name}: resuming from step 14,336", begun]
     assert not [line for line in recorded(stopped, "tags") if "racing.continued_with" in line["values"]]
 
 
