@@ -152,7 +152,7 @@ class AwsSpotBackend(Backend):
         if state == "shutting-down" and not job.folder.result:
             return JobInfo(JobState.RUNNING if job.folder.started else JobState.PENDING, f"{where}, is shut down")
         why = (found or {}).get("StateReason", {})
-        taken = "Spot" in str(why.get("Code") or "")  # Server.SpotInstanceTermination
+        taken = str(why.get("Code") or "").startswith("Server.")  # .SpotInstanceTermination, .InternalError
         Launches(job).end(name, str((found or {}).get("StateTransitionReason") or ""), taken=taken)
         told = str(job.folder.exit_status.get("reason") or why.get("Message") or "nobody said why")
         if not job.folder.started and not job.ended and Launches(job).in_vain >= MOST_IN_VAIN:
