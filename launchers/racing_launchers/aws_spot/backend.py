@@ -25,7 +25,7 @@ from racing_launchers.aws_spot.settings import KEYS, check_values
 from racing_launchers.backend import Backend, JobInfo, JobState
 from racing_launchers.job import JobStatus
 from racing_launchers.remote.sync import fetch_job
-from racing_launchers.remote.tracks import files_of_config
+from racing_launchers.remote.tracks import files_of_config, tracks_of_command
 from racing_launchers.sweep import Job, Sweep
 
 MOST_IN_VAIN = 2  # instances in a row that could not be set up
@@ -52,10 +52,11 @@ class AwsSpotBackend(Backend):
 
     def check(self, jobs: Sequence[Mapping[str, Any]], commands: Sequence[Sequence[str]] = ()) -> None:
         """See Backend: credentials, stack, bucket, types, subnets, quota, rights, secrets, tracks."""
-        refuse_what_cannot_be(jobs, commands)
+        refuse_what_cannot_be(jobs, commands, self.settings["env"])
         cloud = self.cloud
         check_account(cloud.aws, lambda: cloud.stack, self.settings, lambda: cloud.subnets, jobs)
-        cloud.tracks_there([spec for config in jobs for spec in files_of_config(config)])
+        tracks = [spec for config in jobs for spec in files_of_config(config)]
+        cloud.tracks_there(tracks + [spec for arguments in commands for spec in tracks_of_command(arguments)])
         cloud.dry_run()
 
     def plan(self, count: int) -> list[str]:

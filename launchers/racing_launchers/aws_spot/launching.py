@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from racing.config import plain
 from racing.files import read_json
 from racing_launchers.aws_spot.account import identity
 from racing_launchers.aws_spot.account.bucket import partition_of
@@ -33,6 +32,7 @@ from racing_launchers.aws_spot.account.objects import BucketFiles, Objects
 from racing_launchers.aws_spot.account.prices import Prices, listed_prices, live_prices
 from racing_launchers.aws_spot.account.stack import Stack, read_stack
 from racing_launchers.aws_spot.code import archive
+from racing_launchers.aws_spot.inputs import Inputs, Sent, files_of_payload, lately
 from racing_launchers.aws_spot.instance.user_data import encoded, user_data
 from racing_launchers.aws_spot.launches import Launches
 from racing_launchers.aws_spot.place import Place
@@ -41,7 +41,7 @@ from racing_launchers.backend import begin_attempt
 from racing_launchers.job import JobStatus
 from racing_launchers.payload import HydraJob, Payload
 from racing_launchers.remote.needs import extra_packages
-from racing_launchers.remote.tracks import files_of_config, required
+from racing_launchers.remote.tracks import required, track_specs
 from racing_launchers.sweep import Job, Sweep
 from racing_launchers.worker import payload_content, read_payload
 
@@ -100,25 +100,32 @@ class Launching:
         more = extra_packages([payload.config for payload in payloads if isinstance(payload, HydraJob)])
         content, digest = archive([*self.settings["packages"], *more])
         code = f"code/{digest}.tar.gz"
-        if not any(file.path == code for file in self.objects.list(code)):
+        if not lately(self.objects, code):
             self.objects.write(code, content)
+        inputs = Inputs(self.objects)
         for job, payload in zip(jobs, payloads, strict=True):
-            tracks = self.tracks_there(track_specs(payload))
-            self._write_attempt(sweep, job, tracks, {"code": code, "code_sha256": digest})
+            self._write_attempt(sweep, job, payload, inputs, {"code": code, "code_sha256": digest})
 
-    def _write_attempt(
-        self, sweep: Sweep, job: Job, tracks: dict[str, dict[str, Any]], code: Mapping[str, str]
-    ) -> None:
-        """Bring to the bucket what the next attempt shall do, and note it. tracks: that it needs there."""
-        number, call = job.folder.attempts + 1, secrets.token_hex(8)
-        before = job.folder.attempt.get("handle", {}).get("place")
+    def _place_for(self, sweep: Sweep, job: Job, payload: Payload, inputs: Inputs) -> tuple[Place, Sent]:
+        """Where the next attempt at a job works, and what was brought there of this machine."""
+        number, before = job.folder.attempts + 1, job.folder.attempt.get("handle", {})
         again = number > int(job.folder.spec.get("first_attempt", number))
-        goes_on = before and (again or job.folder.runs)  # else nothing that an earlier attempt has left counts
-        name = before if goes_on else f"{sweep.name}-{secrets.token_hex(4)}/{job.number}"
-        place = Place(self.objects, name)
-        place.make()
+        goes_on = "place" in before and (again or job.folder.runs)
+        # What an earlier attempt of the same command was given stays what it is, whatever has become of it here.
+        given = again or goes_on
+        sent = before.get("inputs", {}) if given else inputs.bring(files_of_payload(payload, self.settings["env"]))
+        place = Place(self.objects, before["place"] if goes_on else f"{sweep.name}-{secrets.token_hex(4)}/{job.number}")
+        place.make({} if goes_on else inputs.place(place, sent))
         self.objects.remove(place.cancel_key)
-        payload = payload_content(job.folder)
+        return place, sent
+
+    def _write_attempt(self, sweep: Sweep, job: Job, payload: Payload, inputs: Inputs, code: Mapping[str, str]) -> None:
+        """Bring to the bucket what the next attempt shall do, and note it."""
+        number, call = job.folder.attempts + 1, secrets.token_hex(8)
+        tracks = self.tracks_there(track_specs(payload))
+        place, sent = self._place_for(sweep, job, payload, inputs)
+        name = place.name
+        content = payload_content(job.folder)
         spec = Spec(
             sweep=sweep.name,
             number=job.number,
@@ -127,7 +134,7 @@ class Launching:
             place=name,
             job=job.folder.spec,
             payload=f"code/{name}/{number}.pkl",
-            payload_sha256=hashlib.sha256(payload).hexdigest(),
+            payload_sha256=hashlib.sha256(content).hexdigest(),
             tracks=tracks,
             tracks_folder=TRACKS if tracks else "",
             timeout_s=self.timeout_s,
@@ -137,9 +144,10 @@ class Launching:
             secrets={str(key): str(value) for key, value in self.settings["secrets"].items()},
         )
         key = f"code/{name}/{number}.json"
-        self.objects.write(spec.payload, payload)
+        self.objects.write(spec.payload, content)
         self.objects.write(key, spec.text())
         about = {"spec": key, "spec_sha256": hashlib.sha256(spec.text()).hexdigest(), "tracks": bool(tracks), **code}
+        about |= {"inputs": sent} if sent else {}
         begin_attempt(job, self.launcher, {"call": call, "place": name, "bucket": self.stack.bucket, **about})
 
     def place_of(self, job: Job) -> Place | None:
@@ -271,10 +279,3 @@ class Launching:
     def instances(self, **which: Any) -> Iterable[Mapping[str, Any]]:
         """See racing_launchers.aws_spot.account.fleet.instances."""
         return instances(self.aws.client("ec2"), **which)
-
-
-def track_specs(payload: Payload) -> list[str]:
-    """The tracks of a job that do not travel with the code, as its configuration names them."""
-    if isinstance(payload, HydraJob) and "track" in payload.config:
-        return files_of_config({"track": plain(payload.config.track)})
-    return []

@@ -3,6 +3,7 @@
     code/<sha256>.tar.gz                    code, and the packages it needs (code.py)
     code/<place>/<attempt>.json, .pkl       what an attempt shall do: its spec, its payload
     code/<place>/cancel                     it shall stop
+    code/files/<sha256>                     what jobs need of the machine that submits them (inputs.py)
     runs/<place>/latest.json                the commit: attempt, instance, and every file with size, sha256, version
     runs/<place>/runs/..., sweeps/...       the files, as they lie in an outputs folder
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,10 +91,13 @@ class Place:
         self.latest_key = f"runs/{name}/{LATEST}"
         self.cancel_key = f"code/{name}/{CANCEL}"
 
-    def make(self) -> None:
-        """Begin it, if it is not there: an instance only ever writes over what it has found."""
+    def make(self, files: Mapping[str, Entry] | None = None) -> None:
+        """Begin it, if it is not there: an instance only ever writes over what it has found.
+
+        files: that lie there already, as the job's first ones.
+        """
         try:
-            self.objects.write(self.latest_key, Commit().text(), if_absent=True)
+            self.objects.write(self.latest_key, Commit(files=dict(files or {})).text(), if_absent=True)
         except Conflict:
             return
 
