@@ -67,7 +67,8 @@ class Launches:
     def _last_heard(self, launch: Mapping[str, Any]) -> float:
         """When the instance was last known to work [s since 1970]: its own note, else now."""
         for used in usage_of(self.job.folder.path):
-            if used.get("attempt") == launch["attempt"] and float(used["until"]) >= launch["at"]:
+            its = used.get("instance", launch["instance"]) == launch["instance"]
+            if its and used.get("attempt") == launch["attempt"] and float(used["until"]) >= launch["at"]:
                 return min(time.time(), float(used["until"]) + SPARE)
         return time.time()
 

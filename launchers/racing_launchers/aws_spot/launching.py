@@ -6,11 +6,13 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from racing.errors import require
 from racing.files import read_json
-from racing_launchers.aws_spot.account import identity
+from racing_launchers.aws_spot.account import group, identity
 from racing_launchers.aws_spot.account.bucket import partition_of
 from racing_launchers.aws_spot.account.client import Aws, answered, code_of
 from racing_launchers.aws_spot.account.fleet import (
@@ -33,9 +35,10 @@ from racing_launchers.aws_spot.account.prices import Prices, listed_prices, live
 from racing_launchers.aws_spot.account.stack import Stack, read_stack
 from racing_launchers.aws_spot.code import archive
 from racing_launchers.aws_spot.inputs import Inputs, Sent, files_of_payload, lately
-from racing_launchers.aws_spot.instance.user_data import encoded, user_data
+from racing_launchers.aws_spot.instance.user_data import SPARE, encoded, user_data
 from racing_launchers.aws_spot.launches import Launches
 from racing_launchers.aws_spot.place import Place
+from racing_launchers.aws_spot.settings import GROUP
 from racing_launchers.aws_spot.spec import Spec
 from racing_launchers.backend import begin_attempt
 from racing_launchers.job import JobStatus
@@ -52,10 +55,10 @@ FLEET = "fleet"  # fleet.json: when the next try is, and why the last one was in
 class Launching:
     """The account, as the settings of a launcher name it."""
 
-    def __init__(self, settings: Mapping[str, Any], launcher: str) -> None:
+    def __init__(self, settings: Mapping[str, Any], launcher: str, max_resubmits: int) -> None:
         """settings: conf/launcher/aws_spot.yaml, checked; AWS is not asked. launcher: its name."""
-        self.settings, self.launcher = settings, launcher
-        self.timeout_s = 60.0 * settings["timeout_min"]
+        self.settings, self.launcher, self.max_resubmits = settings, launcher, max_resubmits
+        self.timeout_s = 60.0 * float(settings["timeout_min"])
 
     @cached_property
     def aws(self) -> Aws:
@@ -125,7 +128,8 @@ class Launching:
         tracks = self.tracks_there(track_specs(payload))
         place, sent = self._place_for(sweep, job, payload, inputs)
         name = place.name
-        content = payload_content(job.folder)
+        content, before = payload_content(job.folder), job.folder.attempt.get("handle", {}).get("group", "")
+        own = f"{identity.role_name(self.stack.name, name)}-{number}" if self.settings["supervise"] == GROUP else ""
         spec = Spec(
             sweep=sweep.name,
             number=job.number,
@@ -140,6 +144,8 @@ class Launching:
             timeout_s=self.timeout_s,
             upload_every_s=self.settings["upload_every"],
             leave_on_rebalance=self.settings["leave_on_rebalance"],
+            group=own,
+            max_instances=self.max_resubmits + 1,
             env={str(key): str(value) for key, value in self.settings["env"].items()},
             secrets={str(key): str(value) for key, value in self.settings["secrets"].items()},
         )
@@ -147,7 +153,7 @@ class Launching:
         self.objects.write(spec.payload, content)
         self.objects.write(key, spec.text())
         about = {"spec": key, "spec_sha256": hashlib.sha256(spec.text()).hexdigest(), "tracks": bool(tracks), **code}
-        about |= {"inputs": sent} if sent else {}
+        about |= ({"inputs": sent} if sent else {}) | ({"group": own, "group_before": before} if own else {})
         begin_attempt(job, self.launcher, {"call": call, "place": name, "bucket": self.stack.bucket, **about})
 
     def place_of(self, job: Job) -> Place | None:
@@ -162,13 +168,14 @@ class Launching:
     def launch(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """Ask for the instances of jobs that have none and whose time has come, as far as limits allow."""
         waiting = [job for job in jobs if job.ended is None and Launches(job).current is None]
+        waiting = [job for job in waiting if not self.tried(job).get("group")]  # which looks after it
         ready = [job for job in waiting if not job.cancel_requested and self._next_try(job) <= time.time()]
         if not ready:
             return
         cost, most = self.settings["max_cost"], self.settings["max_instances"] or len(sweep.jobs)
         free = most - sum(1 for job in sweep.jobs if (one := Launches(job).current) and one["ended"] is None)
         for job in ready[: max(0, free)]:
-            spent = sum(Launches(one).cost() for one in sweep.jobs)
+            spent = self._spent(sweep)
             if cost is not None and spent >= cost:
                 rule = f"launcher.max_cost={cost:g} USD is reached, the sweep has cost {spent:.2f}"
                 job.end(JobStatus.REFUSED, f"{rule}; raise it and run the same command")
@@ -176,6 +183,27 @@ class Launching:
             refusal = self._launch_one(sweep, job)
             if refusal is not None and refusal.lack is not Lack.PROPAGATION:
                 break  # what one is refused the next will be, too
+
+    def _spent(self, sweep: Sweep) -> float:
+        """[USD]"""
+        return sum(Launches(one).cost() for one in sweep.jobs)
+
+    def lifetime(self, sweep: Sweep) -> float:
+        """[s] after which AWS ends the group of a job: all its attempts, and no more than its share of max_cost.
+
+        A spot instance never costs more than the full price. Raises InputError where that is not known.
+        """
+        longest = (self.timeout_s + 60.0 * SPARE) * (self.max_resubmits + 1)
+        cost, kinds = self.settings["max_cost"], self.settings["instance_types"]
+        if cost is None:
+            return longest
+        dearest = self.prices.dearest(kinds, on_demand=True)
+        rule = f"launcher.max_cost needs the price of {', '.join(kinds)} where launcher.supervise={GROUP}"
+        require(dearest is not None, f"{rule}; conf/launcher/prices/aws.yaml lists others")
+        assert dearest is not None
+        left = sum(1 for job in sweep.jobs if not job.ended)
+        share = (float(cost) - self._spent(sweep)) / max(1, left)
+        return min(longest, share / dearest * 3600)
 
     def _next_try(self, job: Job) -> float:
         return float(self.tried(job).get("next", 0.0))
@@ -197,19 +225,23 @@ class Launching:
             bucket=self.stack.bucket,
             region=self.aws.region,
             boot_log=f"runs/{handle['place']}/boot-{number}.log",
+            group=handle.get("group", ""),
             **{key: handle[key] for key in ("spec", "spec_sha256", "code", "code_sha256")},
         )
         tags = {PROJECT: self.stack.name, SWEEP: sweep.name, JOB: str(job.number), CALL: handle["call"]}
         tags["Name"] = f"racing {sweep.name} {job.number}"
-        if known:  # whoever asked before may have died before it noted the answer
+        if known and not handle.get("group"):  # whoever asked before may have died before it noted the answer
             found = self._find(handle["call"])
             if found is not None:
                 self._note(job, found)
                 return None
         job.folder.write(FLEET, number, {"tries": tries, "asked": True, "why": "an instance is asked for"})
-        profile = self._role(handle["place"], tracks=bool(handle.get("tracks")))
+        profile = self._role(handle["place"], tracks=bool(handle.get("tracks")), group=handle.get("group", ""))
         wanted = self._request(f"{handle['call']}-{tries}", profile, encoded(script), tags, on_demand=False)
-        answer = launch(self.aws.client("ec2"), wanted)
+        answer = self._ask(sweep, job, wanted)
+        if answer is None:
+            job.folder.write(FLEET, number, {"tries": tries, "group": handle["group"]})
+            return None
         if isinstance(answer, Refusal) and self.settings["on_demand"] and answer.lack in (Lack.CAPACITY, Lack.QUOTA):
             wanted = self._request(f"{handle['call']}-{tries}", profile, encoded(script), tags, on_demand=True)
             answer = launch(self.aws.client("ec2"), wanted)
@@ -219,6 +251,17 @@ class Launching:
         wait = pause(answer.lack, tries)
         job.folder.write(FLEET, number, {"tries": tries, "next": time.time() + wait, "why": answer.why})
         return answer
+
+    def _ask(self, sweep: Sweep, job: Job, wanted: FleetRequest) -> Launched | Refusal | None:
+        """Ask for an instance, or for a group that launches them: then None, unless that is refused."""
+        handle, ec2 = job.folder.attempt["handle"], self.aws.client("ec2")
+        if not handle.get("group"):
+            return launch(ec2, wanted)
+        scaling = self.aws.client("autoscaling")
+        if handle.get("group_before"):
+            group.remove(scaling, ec2, handle["group_before"])
+        until = datetime.fromtimestamp(time.time() + self.lifetime(sweep), UTC).replace(microsecond=0)
+        return group.start(scaling, ec2, handle["group"], wanted, until)
 
     def _request(
         self, token: str, profile: str, script: str, tags: Mapping[str, str], *, on_demand: bool
@@ -236,13 +279,14 @@ class Launching:
             on_demand=on_demand,
         )
 
-    def _role(self, place: str, *, tracks: bool) -> str:
+    def _role(self, place: str, *, tracks: bool, group: str) -> str:
         """Make the job's own role; returns the name of its profile."""
         policy = identity.job_policy(
             self.stack.bucket,
             place,
             TRACKS if tracks else "",
             self.settings["secrets"],
+            group,
             partition=partition_of(self.aws),
             region=self.aws.region,
             account=self.aws.account,

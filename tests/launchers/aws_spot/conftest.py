@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.launchers.aws_spot import account
+from tests.launchers.aws_spot.instances import account
 from tests.launchers.aws_spot.instances.host import Host, hindrance
 
 EXPIRED = (

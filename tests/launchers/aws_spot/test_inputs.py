@@ -19,7 +19,7 @@ from racing_launchers.aws_spot.account.objects import Objects
 from racing_launchers.aws_spot.inputs import Inputs, files_needed, lately
 from racing_launchers.aws_spot.place import Place, Writer
 from tests.launchers.aws_spot.instances.host import Host, wait
-from tests.launchers.aws_spot.interruptions import AWS
+from tests.launchers.aws_spot.instances.interruptions import AWS
 from tests.support.processes import tags, train_command
 
 SMALL = ["debug=fast", "env=mlp", "algo.n_steps=16", "algo.total_timesteps=2048", "eval.every_steps=0"]

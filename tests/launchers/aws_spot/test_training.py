@@ -13,7 +13,7 @@ from racing.runs.directory import RunDirectory
 from racing_launchers.aws_spot.account.objects import Objects
 from racing_launchers.sweep import all_sweeps
 from tests.launchers.aws_spot.instances.host import Host, wait
-from tests.launchers.aws_spot.interruptions import AWS, committed_steps, ended
+from tests.launchers.aws_spot.instances.interruptions import AWS, committed_steps, ended
 from tests.support.mlflow_server import Copy
 from tests.support.processes import points, run_of, state_bytes, tags, train_command
 

@@ -15,7 +15,7 @@ from tests.launchers.aws_spot.instances.host import Host, Machine, wait
 AWS = ["launcher=aws_spot", "launcher.poll_interval_s=0.5", "launcher.upload_every=0.3"]
 AWS += ["launcher.instance_types=[g5.xlarge,g4dn.xlarge]"]
 NOTICE, REBALANCE, CUT, CUT_AFTER_NOTICE = "notice", "rebalance", "power cut", "power cut after a notice"
-WEIGHTS = {NOTICE: 4, REBALANCE: 2, CUT: 4, CUT_AFTER_NOTICE: 2}
+ROUND = [NOTICE, CUT, REBALANCE, NOTICE, CUT, CUT_AFTER_NOTICE]  # how often each comes
 
 
 def newest(objects: Objects) -> Snapshot | None:
@@ -43,6 +43,8 @@ class Trouble:
         """total: steps of the training. count: times that an instance is taken away."""
         self.host, self.objects, self.total, self.count = host, objects, total, count
         self.random = random.Random(seed)
+        self.kinds = (ROUND * count)[:count]
+        self.random.shuffle(self.kinds)
         self.done: Counter[str] = Counter()
 
     def cause(self, command: subprocess.Popen[bytes]) -> None:
@@ -57,7 +59,7 @@ class Trouble:
             else:
                 self._wait_for_step(machine, self.total * (number + self.random.uniform(0.1, 0.5)) / self.count)
             if not machine.ending:
-                self._take_away(machine)
+                self._take_away(machine, self.kinds[number])
 
     def _wait_for_step(self, machine: Machine, step: float) -> None:
         """Until this instance has brought the training there, or further where the one before had done so."""
@@ -65,11 +67,10 @@ class Trouble:
         wait(lambda: machine.ending or committed_steps(self.objects) >= max(step, before + 1), "it gets on", 600)
         time.sleep(self.random.uniform(0, 0.5))
 
-    def _take_away(self, machine: Machine) -> None:
+    def _take_away(self, machine: Machine, kind: str) -> None:
         snapshot = newest(self.objects)
         began = snapshot is not None and snapshot.commit.instance == machine.id
         when = "at work" if began else "while setting up"
-        kind = self.random.choices([*WEIGHTS], [*WEIGHTS.values()])[0]
         step = committed_steps(self.objects)
         if kind == REBALANCE:
             machine.metadata.values["events/recommendations/rebalance"] = '{"noticeTime": "2026-01-01T00:00:00Z"}'

@@ -11,6 +11,8 @@ from typing import Any
 import boto3
 import pytest
 import requests
+from moto.core.types import Base64EncodedString
+from moto.ec2.models.launch_templates import LaunchTemplateVersion
 
 from racing_launchers.aws_spot.account.bucket import ensure
 from racing_launchers.aws_spot.account.client import Aws
@@ -55,6 +57,12 @@ def enter(url: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
         patch.setenv(name, value)
     # moto takes a policy's "deny without TLS" for "deny": it does not look at conditions.
     patch.setattr("racing_launchers.aws_spot.account.bucket.tls_only", harmless)
+    # moto launches no instance by a launch template that has user data: it takes them for what it decodes itself.
+    patch.setattr(LaunchTemplateVersion, "user_data", property(lambda version: encoded(version.data.get("UserData"))))
+
+
+def encoded(text: Any) -> Any:
+    return Base64EncodedString(text) if isinstance(text, str) else text
 
 
 def harmless(name: str, partition: str) -> dict[str, Any]:
