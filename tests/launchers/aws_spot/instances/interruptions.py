@@ -50,7 +50,7 @@ class Trouble:
     def cause(self, command: subprocess.Popen[bytes]) -> None:
         """Do it, all the while the command that waits for the training goes on."""
         for number in range(self.count):
-            wait(lambda number=number: len(self.host.machines) > number or ended(command), "the next instance", 300)
+            wait(lambda number=number: len(self.host.machines) > number or ended(command), "the next instance")
             if ended(command):
                 return
             machine = list(self.host.machines.values())[number]
@@ -80,7 +80,7 @@ class Trouble:
             time.sleep(self.random.uniform(0, 4))
         if kind in (CUT, CUT_AFTER_NOTICE) and not machine.ending:
             self.host.cut_power(machine)
-        wait(lambda: machine.ending, "the instance has ended", 300)
+        wait(lambda: machine.ending, "the instance has ended")
         self.done[f"{kind}, {when}"] += 1
         print(f"{sum(self.done.values())} of {self.count}: {kind}, {when}, step {step:,} of {self.total:,}", flush=True)
 
