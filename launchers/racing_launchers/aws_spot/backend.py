@@ -65,6 +65,8 @@ class AwsSpotBackend(Backend):
         check_account(cloud.aws, lambda: cloud.stack, self.settings, lambda: cloud.subnets, jobs)
         tracks = [spec for config in jobs for spec in files_of_config(config)]
         cloud.tracks_there(tracks + [spec for arguments in commands for spec in tracks_of_command(arguments)])
+        if self._supervised:
+            cloud.lifetime(0.0, len(jobs) + len(commands))
         cloud.dry_run()
 
     def plan(self, count: int) -> list[str]:

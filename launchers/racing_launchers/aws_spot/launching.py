@@ -49,6 +49,7 @@ from racing_launchers.sweep import Job, Sweep
 from racing_launchers.worker import payload_content, read_payload
 
 TRACKS = "tracks"  # folder of the bucket: racing tracks push ... --to s3://BUCKET/tracks
+SHORTEST_LIFE = 600.0  # [s] of a group: what an instance needs to begin
 FLEET = "fleet"  # fleet.json: when the next try is, and why the last one was in vain
 
 
@@ -188,10 +189,13 @@ class Launching:
         """[USD]"""
         return sum(Launches(one).cost() for one in sweep.jobs)
 
-    def lifetime(self, sweep: Sweep) -> float:
+    def lifetime(self, spent: float, jobs: int) -> float:
         """[s] after which AWS ends the group of a job: all its attempts, and no more than its share of max_cost.
 
-        A spot instance never costs more than the full price. Raises InputError where that is not known.
+        A spot instance never costs more than the full price. Raises InputError where that is not known, or too little
+        is left.
+
+        spent: [USD] by the sweep. jobs: that have not ended.
         """
         longest = (self.timeout_s + 60.0 * SPARE) * (self.max_resubmits + 1)
         cost, kinds = self.settings["max_cost"], self.settings["instance_types"]
@@ -201,9 +205,11 @@ class Launching:
         rule = f"launcher.max_cost needs the price of {', '.join(kinds)} where launcher.supervise={GROUP}"
         require(dearest is not None, f"{rule}; conf/launcher/prices/aws.yaml lists others")
         assert dearest is not None
-        left = sum(1 for job in sweep.jobs if not job.ended)
-        share = (float(cost) - self._spent(sweep)) / max(1, left)
-        return min(longest, share / dearest * 3600)
+        share = (float(cost) - spent) / max(1, jobs) / dearest * 3600
+        minutes = max(0.0, share) / 60
+        rule = f"launcher.max_cost={cost:g} USD leaves each of {jobs} jobs {minutes:.0f} min at the full price"
+        require(share >= SHORTEST_LIFE, f"{rule}; raise it, or submit fewer jobs")
+        return min(longest, share)
 
     def _next_try(self, job: Job) -> float:
         return float(self.tried(job).get("next", 0.0))
@@ -260,8 +266,9 @@ class Launching:
         scaling = self.aws.client("autoscaling")
         if handle.get("group_before"):
             group.remove(scaling, ec2, handle["group_before"])
-        until = datetime.fromtimestamp(time.time() + self.lifetime(sweep), UTC).replace(microsecond=0)
-        return group.start(scaling, ec2, handle["group"], wanted, until)
+        left = sum(1 for one in sweep.jobs if not one.ended)
+        until = datetime.fromtimestamp(time.time() + self.lifetime(self._spent(sweep), left), UTC)
+        return group.start(scaling, ec2, handle["group"], wanted, until.replace(microsecond=0))
 
     def _request(
         self, token: str, profile: str, script: str, tags: Mapping[str, str], *, on_demand: bool

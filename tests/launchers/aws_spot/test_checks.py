@@ -62,6 +62,10 @@ NOT_THERE = [
         ["+launcher.secrets.A=secretsmanager:none"],
         "launcher.secrets.A=secretsmanager:none is not in this region;",
     ),
+    (
+        ["launcher.supervise=asg", "launcher.max_cost=0.03", "seed=1,2"],
+        "launcher.max_cost=0.03 USD leaves each of 2 jobs 5 min at the full price; raise it, or submit fewer jobs",
+    ),
     (["track=file", "track.file=[nowhere.png]"], "nowhere.png"),
 ]
 

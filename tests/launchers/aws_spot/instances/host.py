@@ -219,7 +219,7 @@ def hindrance() -> str:
     return f"needs the right to make namespaces ({done.stderr.strip()})" if done.returncode else ""
 
 
-def wait(condition: Any, what: str, seconds: float = 120.0) -> None:
+def wait(condition: Any, what: str, seconds: float = 300.0) -> None:
     """Until something holds."""
     deadline = time.monotonic() + seconds
     while not condition():
