@@ -49,7 +49,7 @@ from racing_launchers.sweep import Job, Sweep
 from racing_launchers.worker import payload_content, read_payload
 
 TRACKS = "tracks"  # folder of the bucket: racing tracks push ... --to s3://BUCKET/tracks
-SHORTEST_LIFE = 600.0  # [s] of a group: what an instance needs to begin
+SHORTEST_LIFE, LONGEST_LIFE = 600.0, 360 * 86_400.0  # [s] of a group: what an instance needs to begin; AWS's limit
 FLEET = "fleet"  # fleet.json: when the next try is, and why the last one was in vain
 
 
@@ -197,7 +197,7 @@ class Launching:
 
         spent: [USD] by the sweep. jobs: that have not ended.
         """
-        longest = (self.timeout_s + 60.0 * SPARE) * (self.max_resubmits + 1)
+        longest = min(LONGEST_LIFE, (self.timeout_s + 60.0 * SPARE) * (self.max_resubmits + 1))
         cost, kinds = self.settings["max_cost"], self.settings["instance_types"]
         if cost is None:
             return longest

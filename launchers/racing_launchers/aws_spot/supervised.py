@@ -112,10 +112,12 @@ class Groups:
                 launches.add(instance=found["InstanceId"], price=price, **where)
 
     def cancel(self, job: Job, *, at_once: bool) -> None:
-        """Have it launch nothing more once nothing runs that could save its state, or at once."""
-        current = Launches(job).current
-        if self._asked(job) and (at_once or current is None or current["ended"]):
-            group.end(self._scaling, group_of(job))
+        """Have it launch nothing more where nothing runs that would save its state, or at once."""
+        if not self._asked(job):
+            return
+        own = group.describe(self._scaling, [group_of(job)]).get(group_of(job))
+        if own is not None and (at_once or not own.instances):
+            group.end(self._scaling, own.name)
 
     def remove(self, job: Job) -> None:
         """Remove the group of a job whose attempt has ended, all of whose files are here."""
