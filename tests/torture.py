@@ -1,7 +1,7 @@
 """Hundreds of kills, and what came of them.
 
-python -m tests.torture [KILLS]         `make torture`: trainings here are killed
-python -m tests.torture cloud [TIMES]   `make torture ARGS=cloud`: their instances are taken away
+python -m tests.torture [KILLS]   `make torture`: trainings here are killed
+python -m tests.torture cloud [TIMES] [SETTING=VALUE ...]   `make torture ARGS=cloud`: their instances are taken away
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ def torture(name: str, arguments: list[str], total: int, kills: int) -> None:
     print(f"{name}: {where}; {time.monotonic() - began:.0f} s; state, journal and MLflow equal the calm run's")
 
 
-def torture_cloud(name: str, arguments: list[str], total: int, times: int) -> None:
-    """Print how often the instance of a training was taken away, and whether it ended as one here that was not."""
+def torture_cloud(name: str, arguments: list[str], total: int, times: int, settings: list[str]) -> None:
+    """Print how often the instance of a training was taken away, and whether it ended as one here that was not.
+
+    settings: of the launcher.
+    """
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="racing-torture-", ignore_cleanup_errors=True) as folder,
@@ -51,7 +54,7 @@ def torture_cloud(name: str, arguments: list[str], total: int, times: int) -> No
         subprocess.run(train_command(calm, arguments), check=True, capture_output=True)
         with Host(account.client("ec2"), url, Path(folder) / "host") as host:
             trouble = Trouble(host, objects, total, times, seed=times)
-            command = train_command(home, [*arguments, *AWS, f"launcher.max_resubmits={times + 5}"])
+            command = train_command(home, [*arguments, *AWS, f"launcher.max_resubmits={times + 5}", *settings])
             said = Path(folder) / "said.txt"
             with said.open("wb") as log:
                 process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -67,13 +70,15 @@ def torture_cloud(name: str, arguments: list[str], total: int, times: int) -> No
 
 if __name__ == "__main__":
     fork_client.install(f"racing-torture-{os.getpid()}", start=True)
-    in_cloud = sys.argv[1:2] == ["cloud"]
-    given = sys.argv[2 if in_cloud else 1 :]
-    count = int(given[0]) if given else 20 if in_cloud else 200
+    given = sys.argv[1:]
+    in_cloud = given[:1] == ["cloud"]
+    numbers, settings = [int(text) for text in given if text.isdigit()], [text for text in given if "=" in text]
+    count = numbers[0] if numbers else 20 if in_cloud else 200
     ppo = round(0.7 * count)
+    sac = count - ppo
     if in_cloud:
-        torture_cloud("ppo", [*PPO, f"algo.total_timesteps={24_576 * ppo}"], 24_576 * ppo, ppo)
-        torture_cloud("sac", [*SAC, f"algo.total_timesteps={1600 * (count - ppo)}"], 1600 * (count - ppo), count - ppo)
+        torture_cloud("ppo", [*PPO, f"algo.total_timesteps={24_576 * ppo}"], 24_576 * ppo, ppo, settings)
+        torture_cloud("sac", [*SAC, f"algo.total_timesteps={1600 * sac}"], 1600 * sac, sac, settings)
         sys.exit()
     torture("ppo", [*PPO, f"algo.total_timesteps={8192 * ppo}"], 8192 * ppo, ppo)
-    torture("sac", [*SAC, f"algo.total_timesteps={480 * (count - ppo)}"], 480 * (count - ppo), count - ppo)
+    torture("sac", [*SAC, f"algo.total_timesteps={480 * sac}"], 480 * sac, sac)
