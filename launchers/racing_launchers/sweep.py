@@ -23,7 +23,7 @@ from racing.config import hint
 from racing.errors import InputError, is_file, require
 from racing.files import read_json, write_json
 from racing.policies.foreign_code import refuse_foreign_code
-from racing.renamed_keys import upgraded_group
+from racing.renamed_keys import upgraded
 from racing.runs.journal import LATEST
 from racing.runs.lock import FileLock
 from racing.runs.paths import where
@@ -105,7 +105,7 @@ class Sweep:
     @property
     def launcher(self) -> dict[str, Any]:
         """Configuration of the launcher; what earlier versions wrote, with today's names."""
-        launcher: dict[str, Any] = upgraded_group("launcher", self.manifest["launcher"])
+        launcher: dict[str, Any] = upgraded({"launcher": self.manifest["launcher"]})["launcher"]
         launcher.pop("job", None)
         target = re.sub(r"^launchers\.", "racing_launchers.", str(launcher.get("_target_")))
         refuse_foreign_code({"launcher": launcher | {"_target_": target}}, f"sweep {self.name}", ("launcher",))

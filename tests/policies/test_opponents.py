@@ -32,7 +32,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, RunDir
     runs = []
     for seed in (0, 1):
         outputs = tmp_path_factory.mktemp("pool")
-        settings = ["env=mlp_preview", "env.line=centre", "env.motion=[yaw_rate,steering,slip,acceleration,line_offset]"]
+        settings = [
+            "env=mlp_preview",
+            "env.line=centre",
+            "env.motion=[yaw_rate,steering,slip,acceleration,line_offset]",
+        ]
         settings += ["algo.total_timesteps=512", f"seed={seed}", f"name=old{seed}"]
         assert train(outputs, *TINY, *settings) == 0
         runs.append(only_run(outputs))

@@ -2,7 +2,7 @@
 
 python -m tests.support.fork_server ADDRESS WHAT PADDING. fork_client.py starts it, one for a whole run of pytest, and
 talks to it. It ends when the last process of pytest that asked for it is gone. WHAT it has imported: `all`, or what
-`others` wrote, for those that run another copy of our code: containers, checkouts.
+`others` wrote, for those that run another copy of our code: containers, instances, checkouts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OTHERS = [
     *("modal._container_entrypoint", "hydra._internal.hydra", "cloudpickle", "numpy", "scipy.interpolate"),
     *("scipy.ndimage", "scipy.sparse", "scipy.spatial", "numba", "cv2", "PIL.Image", "contourpy", "gymnasium"),
     *("torch", "stable_baselines3", "onnx", "onnxruntime", "starlette.applications", "matplotlib.figure"),
-    *("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "submitit"),
+    *("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "submitit", "boto3.session"),
 ]
 TINY = [
     *("debug=fast", "eval.episodes=2", "eval.every_steps=0", "tracking=none"),

@@ -35,8 +35,13 @@ def same_code() -> bool:
 def main(address: str, command: list[str]) -> None:
     if not same_code():
         os.execv(command[0], command)
+    stand_for(address, command)
+
+
+def stand_for(address: str, command: list[str], mounts: str | None = None) -> None:
+    """Have the command done by a fork, and end as it ends. mounts: see `fork_server.go_inside`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # they wait until there is somebody who gets them
-    server = ask(address, command[1:], str(Path.cwd()), os.environ, [0, 1, 2], bound=True)
+    server = ask(address, command[1:], str(Path.cwd()), os.environ, [0, 1, 2], bound=True, mounts=mounts)
     pid = answer(server)
 
     def pass_on(number: int, _: object) -> None:

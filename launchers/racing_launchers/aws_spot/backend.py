@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from racing.errors import InputError
@@ -21,11 +22,12 @@ from racing_launchers.aws_spot.checks import check_account, refuse_what_cannot_b
 from racing_launchers.aws_spot.launches import Launches
 from racing_launchers.aws_spot.launching import Launching
 from racing_launchers.aws_spot.place import Snapshot
-from racing_launchers.aws_spot.settings import KEYS, check_values
+from racing_launchers.aws_spot.settings import GROUP, KEYS, check_values
+from racing_launchers.aws_spot.supervised import Groups
 from racing_launchers.backend import Backend, JobInfo, JobState
 from racing_launchers.job import JobStatus
 from racing_launchers.remote.sync import fetch_job
-from racing_launchers.remote.tracks import files_of_config
+from racing_launchers.remote.tracks import files_of_config, tracks_of_command
 from racing_launchers.sweep import Job, Sweep
 
 MOST_IN_VAIN = 2  # instances in a row that could not be set up
@@ -44,18 +46,27 @@ class AwsSpotBackend(Backend):
         self.settings = {key: keys.pop(key) for key in KEYS}
         super().__init__(**keys)
         check_values(self.settings)
-        self.cloud = Launching(self.settings, self.name)
+        self.cloud = Launching(self.settings, self.name, self.max_resubmits)
+        self.groups = Groups(self.cloud)
         self._away = False  # AWS did not answer the last poll
         self._seen: dict[int, str] = {}  # job -> ETag of the commit that was fetched last
+
+    @property
+    def _supervised(self) -> bool:
+        """Whether AWS itself launches lost instances again."""
+        return bool(self.settings["supervise"] == GROUP)
 
     # before anything is submitted
 
     def check(self, jobs: Sequence[Mapping[str, Any]], commands: Sequence[Sequence[str]] = ()) -> None:
         """See Backend: credentials, stack, bucket, types, subnets, quota, rights, secrets, tracks."""
-        refuse_what_cannot_be(jobs, commands)
+        refuse_what_cannot_be(jobs, commands, self.settings["env"])
         cloud = self.cloud
         check_account(cloud.aws, lambda: cloud.stack, self.settings, lambda: cloud.subnets, jobs)
-        cloud.tracks_there([spec for config in jobs for spec in files_of_config(config)])
+        tracks = [spec for config in jobs for spec in files_of_config(config)]
+        cloud.tracks_there(tracks + [spec for arguments in commands for spec in tracks_of_command(arguments)])
+        if self._supervised:
+            cloud.lifetime(0.0, len(jobs) + len(commands))
         cloud.dry_run()
 
     def plan(self, count: int) -> list[str]:
@@ -82,6 +93,8 @@ class AwsSpotBackend(Backend):
                 f"further attempts; {prices.source}"
             )
         cost = settings["max_cost"]
+        if self._supervised:
+            lines.append("AWS itself launches lost instances again (launcher.supervise=asg), until their time is over")
         lines.append(f"nothing is launched beyond {cost:,.2f} USD" if cost else "launcher.max_cost=USD sets a limit")
         if self.dry_run:
             lines += self._described()
@@ -124,6 +137,8 @@ class AwsSpotBackend(Backend):
                 self.cloud.launch(sweep, jobs)
             except InputError as error:  # those that have an instance are looked after all the same
                 refused = error
+        if self._supervised:
+            return self.groups.infos(jobs, str(refused or ""), partial(self._give_up, silent=False))
         current = {job.number: Launches(job).current for job in jobs}
         ids = [one["instance"] for one in current.values() if one is not None]
         if refused is not None and not ids:
@@ -152,16 +167,18 @@ class AwsSpotBackend(Backend):
         if state == "shutting-down" and not job.folder.result:
             return JobInfo(JobState.RUNNING if job.folder.started else JobState.PENDING, f"{where}, is shut down")
         why = (found or {}).get("StateReason", {})
-        taken = "Spot" in str(why.get("Code") or "")  # Server.SpotInstanceTermination
+        taken = str(why.get("Code") or "").startswith("Server.")  # .SpotInstanceTermination, .InternalError
         Launches(job).end(name, str((found or {}).get("StateTransitionReason") or ""), taken=taken)
         told = str(job.folder.exit_status.get("reason") or why.get("Message") or "nobody said why")
         if not job.folder.started and not job.ended and Launches(job).in_vain >= MOST_IN_VAIN:
             self._give_up(job)
         return JobInfo(JobState.LOST, f"its instance {where} is {state}: {told}")
 
-    def _give_up(self, job: Job) -> None:
-        """End a job whose instances cannot be set up: the next one could not, either."""
+    def _give_up(self, job: Job, *, silent: bool = True) -> None:
+        """End a job whose instances cannot be set up: the next one could not, either. silent: also if none said why."""
         lines = [line.strip() for line in self._boot_log(job) if line.strip()]
+        if not (lines or silent):
+            return
         said = f": {' | '.join(lines[-2:])[-300:]}" if lines else ", and has said nothing"
         job.end(JobStatus.FAILED, f"its instance could not be set up{said}; racing jobs logs shows all of it")
 
@@ -175,7 +192,10 @@ class AwsSpotBackend(Backend):
             asked = read_json(job.folder.path / "cancel_requested.json")
             first = float(asked["at"]) if asked.get("attempt") == job.folder.attempts else time.time()
             job.folder.write("cancel_requested", job.folder.attempts, {"at": first})
-            if launched is not None and time.time() - first > KILL_AFTER:
+            late = time.time() - first > KILL_AFTER
+            if self._supervised:
+                self.groups.cancel(job, at_once=late)
+            elif launched is not None and late:
                 with answered(f"the end of {launched['instance']}"):
                     self.cloud.aws.client("ec2").terminate_instances(InstanceIds=[launched["instance"]])
 
@@ -191,6 +211,8 @@ class AwsSpotBackend(Backend):
         self._seen[job.number] = found[1]
         if not (last and job.ended):
             return
+        if self._supervised:
+            self.groups.remove(job)
         launched = Launches(job).current
         if launched is not None:  # it ends itself: nobody looks at it any more
             Launches(job).end(launched["instance"], "")

@@ -13,25 +13,26 @@ from racing_launchers.aws_spot.account.fleet import quota_of, quota_words
 from racing_launchers.aws_spot.account.prices import listed_prices
 from racing_launchers.aws_spot.account.secrets import check_there
 from racing_launchers.aws_spot.account.stack import Stack
+from racing_launchers.aws_spot.inputs import files_needed
 from racing_launchers.backend import insists_on_gpu
-from racing_launchers.remote.needs import RUN_ID, needs_own_files, runs_of_jobs
+from racing_launchers.remote.needs import needs_own_files
 
 ARCHITECTURE = "x86_64"  # of the packages, and of the stack's image
 
 
-def refuse_what_cannot_be(jobs: Sequence[Mapping[str, Any]], commands: Sequence[Sequence[str]]) -> None:
-    """Raise InputError for jobs that would find something missing on an instance. See Backend.check."""
-    rule = "launcher=aws_spot takes trainings, an instance does not have the runs that a verb is about"
-    require(not commands, f"{rule}; give the command with launcher=local, or launcher=modal")
+def refuse_what_cannot_be(
+    jobs: Sequence[Mapping[str, Any]], commands: Sequence[Sequence[str]], env: Mapping[str, Any]
+) -> None:
+    """Raise InputError for jobs that would find something missing on an instance. See Backend.check.
+
+    env: launcher.env.
+    """
     rule = "--config-dir is not on an instance, where phases, a search or a teacher would need it"
     require(not any(map(needs_own_files, jobs)), f"{rule}; use another launcher, or put the files into conf/")
     searching = [config for config in jobs if config.get("tuning")]
     rule = f"tuning.workers={len(searching)} share a study, and instances share no disk"
     require(len(searching) < 2, f"{rule}; tuning.workers=1, or launcher=modal or slurm")
-    for key, spec, _, tracked in runs_of_jobs(jobs):
-        of_mlflow = spec.startswith("models:/") or RUN_ID.fullmatch(spec.partition("#")[0]) is not None
-        rule = f"{key}={spec} must be a run of an MLflow server that an instance reaches (tracking.uri)"
-        require(of_mlflow and tracked, f"{rule}; runs of this machine are not there: use launcher=local or slurm")
+    files_needed(jobs, commands, env)
 
 
 def check_account(

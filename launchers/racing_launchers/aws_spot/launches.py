@@ -42,7 +42,7 @@ class Launches:
         write_json(self.path, {"launches": [*known, {"call": call, "at": time.time(), "ended": None, **about}]})
 
     def end(self, instance: str, reason: str, *, taken: bool = False) -> None:
-        """Note that an instance is gone. reason: AWS's, which may say when. taken: AWS wanted it back."""
+        """Note that an instance is gone. reason: AWS's, which may say when. taken: AWS ended it, not it itself."""
         found = ENDED.search(reason)
         known = self.all
         for one in known:
@@ -56,7 +56,7 @@ class Launches:
 
     @property
     def in_vain(self) -> int:
-        """How many instances in a row, up to now, have ended before the job began, though AWS did not want them."""
+        """How many instances in a row, up to now, have ended before the job began, though AWS did not end them."""
         count = 0
         for one in reversed(self.all):
             if not one.get("in_vain"):
@@ -67,7 +67,8 @@ class Launches:
     def _last_heard(self, launch: Mapping[str, Any]) -> float:
         """When the instance was last known to work [s since 1970]: its own note, else now."""
         for used in usage_of(self.job.folder.path):
-            if used.get("attempt") == launch["attempt"] and float(used["until"]) >= launch["at"]:
+            its = used.get("instance", launch["instance"]) == launch["instance"]
+            if its and used.get("attempt") == launch["attempt"] and float(used["until"]) >= launch["at"]:
                 return min(time.time(), float(used["until"]) + SPARE)
         return time.time()
 

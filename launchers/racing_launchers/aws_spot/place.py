@@ -3,6 +3,7 @@
     code/<sha256>.tar.gz                    code, and the packages it needs (code.py)
     code/<place>/<attempt>.json, .pkl       what an attempt shall do: its spec, its payload
     code/<place>/cancel                     it shall stop
+    code/files/<sha256>                     what jobs need of the machine that submits them (inputs.py)
     runs/<place>/latest.json                the commit: attempt, instance, and every file with size, sha256, version
     runs/<place>/runs/..., sweeps/...       the files, as they lie in an outputs folder
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,17 +50,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class Commit:
-    """What a job has, at one instant. nonce: tells it from every other commit."""
+    """What a job has, at one instant.
+
+    nonce: tells it from every other commit. passed: instances that had this attempt before, and have it no more.
+    """
 
     attempt: int = 0
     instance: str = ""
     files: dict[str, Entry] = field(default_factory=dict)
     nonce: str = ""
+    passed: tuple[str, ...] = ()
 
     def text(self) -> bytes:
         """As latest.json holds it."""
         files = {path: [e.size, e.changed, e.sha256, e.version] for path, e in sorted(self.files.items())}
         about = {"format": FORMAT, "attempt": self.attempt, "instance": self.instance, "nonce": self.nonce}
+        about |= {"passed": list(self.passed)}
         return json.dumps(about | {"files": files}).encode()
 
 
@@ -72,7 +79,8 @@ def read_commit(text: bytes, where: str) -> Commit:
             str(path): Entry(int(size), int(changed), str(sha256), str(version))
             for path, (size, changed, sha256, version) in about["files"].items()
         }
-        commit = Commit(int(about["attempt"]), str(about["instance"]), files, str(about["nonce"]))
+        passed = tuple(map(str, about.get("passed", [])))
+        commit = Commit(int(about["attempt"]), str(about["instance"]), files, str(about["nonce"]), passed)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{where} is damaged ({error!r}); bring an earlier version of it back") from error
     for path in commit.files:
@@ -89,10 +97,13 @@ class Place:
         self.latest_key = f"runs/{name}/{LATEST}"
         self.cancel_key = f"code/{name}/{CANCEL}"
 
-    def make(self) -> None:
-        """Begin it, if it is not there: an instance only ever writes over what it has found."""
+    def make(self, files: Mapping[str, Entry] | None = None) -> None:
+        """Begin it, if it is not there: an instance only ever writes over what it has found.
+
+        files: that lie there already, as the job's first ones.
+        """
         try:
-            self.objects.write(self.latest_key, Commit().text(), if_absent=True)
+            self.objects.write(self.latest_key, Commit(files=dict(files or {})).text(), if_absent=True)
         except Conflict:
             return
 
@@ -163,17 +174,23 @@ class Snapshot:
 class Writer:
     """What an instance may do at a place while the job is its own."""
 
-    def __init__(self, place: Place, attempt: int, instance: str) -> None:
-        """Take the job over. Raises Fenced where a later attempt, or another instance of this one, has it."""
+    def __init__(self, place: Place, attempt: int, instance: str, *, succeeds: bool = False) -> None:
+        """Take the job over. Raises Fenced where a later attempt, or another instance of this one, has it.
+
+        succeeds: an attempt has one instance after the other, and each takes it from the one before.
+        """
         self.place, self.attempt, self.instance = place, attempt, instance
+        self.passed: tuple[str, ...] = ()
         for tries_left in reversed(range(TRIES)):
             found = place.latest()
             if found is None:
                 raise Fenced(f"{place.name} was never made")
             self.found, self._etag = found
-            another = self.found.attempt == attempt and self.found.instance != instance
-            if self.found.attempt > attempt or another:
+            same = self.found.attempt == attempt
+            another = same and self.found.instance != instance
+            if self.found.attempt > attempt or (another and not succeeds) or (same and instance in self.found.passed):
                 raise Fenced(f"attempt {self.found.attempt} on {self.found.instance} has the job")
+            self.passed = (*self.found.passed, *([self.found.instance] if another else [])) if same else ()
             try:
                 self.commit(self.found.files)
                 return
@@ -188,7 +205,7 @@ class Writer:
 
     def commit(self, files: dict[str, Entry]) -> None:
         """These are the job's files now. Raises Fenced if the job is another's."""
-        commit = Commit(self.attempt, self.instance, files, secrets.token_hex(8))
+        commit = Commit(self.attempt, self.instance, files, secrets.token_hex(8), self.passed)
         try:
             self._etag = self.place.objects.write(self.place.latest_key, commit.text(), if_match=self._etag).etag
         except Conflict as error:

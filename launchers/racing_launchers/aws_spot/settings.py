@@ -20,7 +20,11 @@ NUMBERS = {  # key: lowest, highest, whole numbers only, unit
 SWITCHES = ("on_demand", "leave_on_rebalance")
 LISTS, TABLES = ("packages", "setup"), ("secrets", "env")
 OPTIONAL = ("max_instances", "max_cost")  # null is fine
-KEYS = (*NUMBERS, *SWITCHES, *LISTS, *TABLES, "stack", "region", "profile", "instance_types", "subnets", "image")
+KEYS = (
+    *(*NUMBERS, *SWITCHES, *LISTS, *TABLES, "stack", "region", "profile", "instance_types", "subnets", "image"),
+    "supervise",
+)
+WATCHER, GROUP = "watcher", "asg"  # who launches the instance of a job again: launcher.supervise
 FORMS = {  # what AWS calls things
     "instance_types": (re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+"), "names of instance types, such as [g6.xlarge]"),
     "subnets": (re.compile(r"subnet-[0-9a-f]{8,17}"), "ids of subnets, [subnet-...], or null"),
@@ -47,6 +51,12 @@ def check_values(values: Mapping[str, Any]) -> None:
         fits = values[key] is None or (isinstance(values[key], str) and values[key] != "")
         require(fits, f"launcher.{key} must be a name, got {values[key]!r}; null is that of the environment")
     require_stack_name("launcher.stack", values["stack"])
+    who = values["supervise"]
+    rule = f"launcher.supervise must be {WATCHER} or {GROUP}, got {who!r}"
+    require(who in (WATCHER, GROUP), f"{rule}; {WATCHER} is usual")
+    for key in ("on_demand", "max_instances") if who == GROUP else ():
+        rule = f"launcher.{key} needs somebody who watches, launcher.supervise={GROUP} is for when nobody does"
+        require(not values[key], f"{rule}; leave one of them away")
     check_form(values["secrets"], values["env"])
     for key, (form, what) in FORMS.items():
         value = values[key]

@@ -17,6 +17,8 @@ class Spec:
     tracks: see racing_launchers.remote.tracks.required. tracks_folder: where they lie in the bucket.
     timeout_s, upload_every_s: [s]
     leave_on_rebalance: leave when AWS says that the instance may be taken away soon.
+    group: the Auto Scaling group that launches its instances, one after the other; '' where each attempt has one.
+    max_instances: that it may have then.
     env: variables of the job. secrets: more of them, and what they are called in SSM or Secrets Manager.
     """
 
@@ -33,6 +35,8 @@ class Spec:
     timeout_s: float = 0.0
     upload_every_s: float = 30.0
     leave_on_rebalance: bool = True
+    group: str = ""
+    max_instances: int = 1
     env: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
 

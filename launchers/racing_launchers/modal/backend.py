@@ -16,20 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from racing.config import parse_override, plain
 from racing.errors import InputError, require, require_number
-from racing.files import quoted_paths
-from racing.runs.directory import find_run
 from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
 from racing_launchers.modal.app import ResourceRequest, check_parts, describe, make_app
 from racing_launchers.modal.gpus import Prices, listed_prices, live_prices, normalize
 from racing_launchers.modal.needs import check_needs
 from racing_launchers.modal.volume import Volume, answered, brief, library
 from racing_launchers.modal.worker import RemoteJobSpec
-from racing_launchers.payload import CommandJob, HydraJob
+from racing_launchers.payload import HydraJob
 from racing_launchers.remote.needs import extra_packages, needs_own_files
 from racing_launchers.remote.sync import fetch_job, fetch_log
-from racing_launchers.remote.tracks import files_of_config, required
+from racing_launchers.remote.tracks import files_of_config, required, track_specs, tracks_of_command
 from racing_launchers.remote.usage import usage_of
 from racing_launchers.sweep import CANCEL_FILE, Job, Sweep
 from racing_launchers.worker import payload_content, read_payload
@@ -139,8 +136,8 @@ class ModalBackend(Backend):
 
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend."""
-        specs = {job.number: track_specs(job) for job in jobs}
         payloads = [read_payload(job.folder) for job in jobs]  # jobs may be submitted again by another process
+        specs = {job.number: track_specs(payload) for job, payload in zip(jobs, payloads, strict=True)}
         self._with_packages([payload.config for payload in payloads if isinstance(payload, HydraJob)])
         tracks = self._tracks([spec for job_specs in specs.values() for spec in job_specs])
         with tempfile.TemporaryDirectory(prefix="racing-modal-") as scratch, answered("the app"):
@@ -290,31 +287,3 @@ def container_of(job: Job) -> str:
     """Where a job runs, for people."""
     used = usage_of(job.folder.path)
     return f"{used[-1]['gpu'] or 'no GPU'}, container {len(used)}" if used else "running"
-
-
-def track_specs(job: Job) -> list[str]:
-    """The tracks of a job that do not travel with the code, as its configuration or its arguments name them."""
-    payload = read_payload(job.folder)
-    if isinstance(payload, HydraJob):
-        config = payload.config
-        return files_of_config({"track": plain(config.track)}) if "track" in config else []
-    return tracks_of_command(payload.arguments) if isinstance(payload, CommandJob) else []
-
-
-def tracks_of_command(arguments: Sequence[str]) -> list[str]:
-    """The tracks of a verb, given its arguments, that do not travel with the code."""
-    from racing.tracks.catalog import shipped
-
-    given = {key: value for key, _, value in (argument.partition("=") for argument in arguments[1:])}
-    if given.get("track", "null") != "null":
-        parsed = parse_override(f"track={quoted_paths(given['track']) or given['track']}")
-        named = given["track"] if parsed is None else parsed.value()
-        return [str(name) for name in (named if isinstance(named, list) else [named]) if str(name) not in shipped()]
-    return [spec for spec in tracks_of_run(given) if Path(spec).exists()]  # elsewhere the volume's own run decides
-
-
-def tracks_of_run(given: Mapping[str, str]) -> list[str]:
-    """The tracks of the run that a command is about, where that run is here, too."""
-    with contextlib.suppress(InputError, KeyError):
-        return files_of_config(find_run(given["run"], Path(given["paths.outputs"])).config)
-    return []

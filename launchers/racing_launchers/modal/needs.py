@@ -6,7 +6,7 @@ All of it is known here: what is missing is said before anything is started or c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from racing.runs.directory import RUNS, find_run
 from racing.runs.paths import IN_RUN
 from racing_launchers.modal.app import ResourceRequest, passed_on
 from racing_launchers.modal.volume import Volume
-from racing_launchers.remote.needs import RUN_ID, is_reached, runs_of_jobs
+from racing_launchers.remote.needs import RUN_ID, is_reached, runs_of_commands, runs_of_jobs
 
 _STEP = re.compile(r"(?P<run>.+)@(?P<what>policy|\d+)")  # see racing.policies.init_from
 
@@ -51,17 +51,9 @@ def check_needs(
 
         rule = f"tuning.storage={storage} is a file, which containers do not share; leave it null, or write {MODAL}NAME"
         require(str(storage).startswith(MODAL), rule)
-    for key, spec, outputs, tracked in [*runs_of_jobs(jobs), *_of_commands(commands)]:
+    for key, spec, outputs, tracked in [*runs_of_jobs(jobs), *runs_of_commands(commands)]:
         reached = tracked or "MLFLOW_TRACKING_URI" in {**resources.env, **passed_on(resources.env_passthrough)}
         _require_run(key, spec, outputs, Place(resources, volume()), tracked=reached)
-
-
-def _of_commands(commands: Sequence[Sequence[str]]) -> Iterator[tuple[str, str, Path, bool]]:
-    for verb, *arguments in commands:
-        given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
-        needs_none = "run" not in given and given.get("driver", "policy") != "policy"
-        if verb in ("evaluate", "export") and not needs_none:
-            yield "run", given.get("run", "latest").strip("'\""), Path(given.get("paths.outputs", "outputs")), False
 
 
 def _require_run(key: str, spec: str, outputs: Path, place: Place, *, tracked: bool) -> None:

@@ -50,6 +50,15 @@ def runs_of_jobs(jobs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, 
         yield from ((key, spec, outputs, reached) for key, spec in runs)
 
 
+def runs_of_commands(commands: Sequence[Sequence[str]]) -> Iterator[tuple[str, str, Path, bool]]:
+    """As `runs_of_jobs`, of verbs, given their arguments."""
+    for verb, *arguments in commands:
+        given = {key: value for key, _, value in (argument.partition("=") for argument in arguments)}
+        needs_none = "run" not in given and given.get("driver", "policy") != "policy"
+        if verb in ("evaluate", "export") and not needs_none:
+            yield "run", given.get("run", "latest").strip("'\""), Path(given.get("paths.outputs", "outputs")), False
+
+
 def is_reached(uri: Any) -> bool:
     """Whether another machine reaches that MLflow store."""
     return str(uri).startswith(("http://", "https://")) and not is_loopback(str(uri))

@@ -8,6 +8,7 @@ The circuits that ship travel with the code and are not among them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -15,8 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from racing.config import parse_override, plain
 from racing.errors import InputError, require
-from racing.files import atomic_path, is_file_name
+from racing.files import atomic_path, is_file_name, quoted_paths
+from racing.runs.directory import find_run
+from racing_launchers.payload import CommandJob, HydraJob, Payload
 from racing_launchers.remote.files import RemoteFile, RemoteFiles, WritableFiles
 
 MANIFEST = "manifest.json"
@@ -131,6 +135,33 @@ def files_of_config(config: Mapping[str, Any]) -> list[str]:
     given = track.get("file") if "load_tracks" in str(track.get("_target_")) else None
     several = [given] if isinstance(given, str) else list(given or [])
     return [str(spec) for spec in several if str(spec) not in shipped()]
+
+
+def track_specs(payload: Payload) -> list[str]:
+    """The tracks of a job that do not travel with the code, as its configuration or its arguments name them."""
+    if isinstance(payload, HydraJob):
+        config = payload.config
+        return files_of_config({"track": plain(config.track)}) if "track" in config else []
+    return tracks_of_command(payload.arguments) if isinstance(payload, CommandJob) else []
+
+
+def tracks_of_command(arguments: Sequence[str]) -> list[str]:
+    """The tracks of a verb, given its arguments, that do not travel with the code."""
+    from racing.tracks.catalog import shipped
+
+    given = {key: value for key, _, value in (argument.partition("=") for argument in arguments[1:])}
+    if given.get("track", "null") != "null":
+        parsed = parse_override(f"track={quoted_paths(given['track']) or given['track']}")
+        named = given["track"] if parsed is None else parsed.value()
+        return [str(name) for name in (named if isinstance(named, list) else [named]) if str(name) not in shipped()]
+    return [spec for spec in tracks_of_run(given) if Path(spec).exists()]  # elsewhere the run that is there decides
+
+
+def tracks_of_run(given: Mapping[str, str]) -> list[str]:
+    """The tracks of the run that a command is about, where that run is here, too."""
+    with contextlib.suppress(InputError, KeyError):
+        return files_of_config(find_run(given["run"], Path(given["paths.outputs"])).config)
+    return []
 
 
 def required(specs: Sequence[str], volume: RemoteFiles) -> dict[str, dict[str, Any]]:

@@ -95,7 +95,7 @@ def spot_roles(aws: Aws) -> None:
     """
     from botocore.exceptions import ClientError
 
-    for service in ("spot.amazonaws.com", "ec2fleet.amazonaws.com"):
+    for service in ("spot.amazonaws.com", "ec2fleet.amazonaws.com", "autoscaling.amazonaws.com"):
         with suppress(InputError), answered("spot instances"):
             try:
                 aws.client("iam").create_service_linked_role(AWSServiceName=service)

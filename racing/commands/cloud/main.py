@@ -13,8 +13,9 @@ from typing import Any
 from racing.commands.cloud import find
 from racing.commands.options import action_options
 from racing.errors import ExitCode, InputError, require, require_number
-from racing_launchers.aws_spot.account import bucket, identity, policy, stack
+from racing_launchers.aws_spot.account import bucket, group, identity, policy, stack
 from racing_launchers.aws_spot.account.client import Aws
+from racing_launchers.aws_spot.account.fleet import JOB, SWEEP
 from racing_launchers.aws_spot.account.objects import Objects, require_bucket_name
 from racing_launchers.aws_spot.checks import check_quota, instance_kinds
 from racing_launchers.sweep import Sweep
@@ -165,6 +166,10 @@ def show_instances(request: Request) -> int:
         print(f"    {row.sweep} job {row.job}; {hint}")
     total = sum(row.price or 0.0 for row in rows)
     print(f"{counted(len(rows))} of {request.name} in {request.aws.region}, {total:.2f} $/h")
+    for found in group.groups_of(request.aws.client("autoscaling"), request.name):
+        sweep, job = found.tags.get(SWEEP, "?"), found.tags.get(JOB, "?")
+        state = "launches its instance again when it is lost" if found.wanted else "has ended"
+        print(f"group {found.name} of {sweep} job {job} {state}")
     roles = identity.roles_of(request.aws.client("iam"), request.name)
     print(f"{len(roles)} roles of jobs that go on, or that nobody has collected; racing cloud down removes them")
     return ExitCode.DONE
@@ -202,9 +207,17 @@ def down(request: Request) -> int:
     aws, name = request.aws, request.name
     at_work = find.instances(aws, name)
     own = request.bucket
-    rule = f"{name} still has {counted(len(at_work))} at work"
-    free = not at_work or request.options["force"]
+    scaling = aws.client("autoscaling")
+    groups = group.groups_of(scaling, name)
+    launching = [found for found in groups if found.wanted]
+    more = f", and {len(launching)} groups that launch them again" if launching else ""
+    rule = f"{name} still has {counted(len(at_work))} at work{more}"
+    free = not (at_work or launching) or request.options["force"]
     require(free, f"{rule}; racing jobs cancel SWEEP, or racing cloud down {name} force=true")
+    for found in groups:  # first: they would launch others
+        group.remove(scaling, aws.client("ec2"), found.name)
+    if groups:
+        print(f"removed {len(groups)} groups")
     if at_work:
         find.terminate(aws, [one.id for one in at_work])
         print(f"ended {counted(len(at_work))}")

@@ -18,8 +18,8 @@ from racing_launchers.aws_spot.launches import Launches
 from racing_launchers.aws_spot.place import Place, Writer
 from racing_launchers.sweep import Job, Sweep
 from racing_launchers.watch import report_failures
-from tests.launchers.aws_spot.conftest import IMAGE
 from tests.launchers.aws_spot.driving import run
+from tests.launchers.aws_spot.instances.account import IMAGE
 from tests.launchers.aws_spot.instances.host import Host, wait
 from tests.launchers.payloads import Act, endings
 

@@ -62,6 +62,10 @@ NOT_THERE = [
         ["+launcher.secrets.A=secretsmanager:none"],
         "launcher.secrets.A=secretsmanager:none is not in this region;",
     ),
+    (
+        ["launcher.supervise=asg", "launcher.max_cost=0.03", "seed=1,2"],
+        "launcher.max_cost=0.03 USD leaves each of 2 jobs 5 min at the full price; raise it, or submit fewer jobs",
+    ),
     (["track=file", "track.file=[nowhere.png]"], "nowhere.png"),
 ]
 
@@ -183,14 +187,13 @@ def test_a_dry_run_tells_all_and_starts_nothing(
 
 
 def test_what_would_be_missing_on_an_instance():
-    with pytest.raises(InputError, match="launcher=aws_spot takes trainings"):
-        refuse_what_cannot_be([], [["evaluate", "run=x"]])
     with pytest.raises(InputError, match=r"tuning.workers=2 share a study, and instances share no disk"):
-        refuse_what_cannot_be([{"tuning": {"workers": 2}}] * 2, [])
-    refuse_what_cannot_be([{"tuning": {"workers": 1}}], [])
-    config = {"paths": {"outputs": "out"}, "init_from": "c-12345678", "tracking": {"uri": "http://tracker:5000"}}
-    with pytest.raises(InputError, match="init_from=c-12345678 must be a run of an MLflow server that an instance"):
-        refuse_what_cannot_be([config], [])
-    refuse_what_cannot_be([config | {"init_from": "models:/kart@champion"}], [])
-    with pytest.raises(InputError, match="init_from=models:/kart@champion must be a run of an MLflow server"):
-        refuse_what_cannot_be([config | {"init_from": "models:/kart@champion", "tracking": {"uri": None}}], [])
+        refuse_what_cannot_be([{"tuning": {"workers": 2}}] * 2, [], {})
+    refuse_what_cannot_be([{"tuning": {"workers": 1}}], [], {})
+    config = {"paths": {"outputs": "out"}, "init_from": "c-12345678", "tracking": {"uri": None}}
+    with pytest.raises(InputError, match="init_from=c-12345678 must be a run of out, or of an MLflow server that an"):
+        refuse_what_cannot_be([config], [], {})
+    refuse_what_cannot_be([config | {"tracking": {"uri": "http://tracker:5000"}}], [], {})
+    with pytest.raises(InputError, match="init_from=models:/kart@champion must be a run of out, or of an"):
+        refuse_what_cannot_be([config | {"init_from": "models:/kart@champion"}], [], {})
+    refuse_what_cannot_be([config | {"init_from": "models:/kart@champion"}], [], {"MLFLOW_TRACKING_URI": "http://t"})

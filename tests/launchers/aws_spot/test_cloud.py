@@ -15,7 +15,8 @@ from racing.errors import InputError
 from racing_launchers.aws_spot.account import bucket
 from racing_launchers.aws_spot.account.client import Aws
 from racing_launchers.aws_spot.account.stack import read_stack
-from tests.launchers.aws_spot.conftest import EXPIRED, IMAGE, REGION
+from tests.launchers.aws_spot.conftest import EXPIRED
+from tests.launchers.aws_spot.instances.account import IMAGE, REGION
 
 OWN = f"racing-123456789012-{REGION}"  # moto's account
 

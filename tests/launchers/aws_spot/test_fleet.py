@@ -299,21 +299,26 @@ def test_an_instance_that_aws_does_not_know_everywhere_yet_is_not_lost(
     assert "is not known to AWS: nobody said why" in info.detail
 
 
+@pytest.mark.parametrize(
+    ("code", "in_vain"),
+    [("Server.SpotInstanceTermination", 0), ("Server.InternalError", 0), ("Client.InstanceInitiatedShutdown", 1)],
+)
 def test_an_instance_that_aws_took_before_the_job_began_is_no_failure(
-    fleets: FleetService, tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch
+    code: str, in_vain: int, fleets: FleetService, tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch
 ):
     sweep, jobs = submitted(tmp_path)
     launch = Launches(jobs[0])
     client("ec2").terminate_instances(InstanceIds=[launch.all[0]["instance"]])
     backend = make_backend(sweep.launcher)
     instances = backend.cloud.instances
-    taken = {"Code": "Server.SpotInstanceTermination", "Message": "Server.SpotInstanceTermination"}
+    taken = {"Code": code, "Message": code}
     monkeypatch.setattr(
         backend.cloud, "instances", lambda **which: [{**one, "StateReason": taken} for one in instances(**which)]
     )
     info = backend.poll(sweep, jobs)[0]
-    assert (info.state, info.detail[-30:]) == (JobState.LOST, "Server.SpotInstanceTermination"[-30:])
-    assert launch.in_vain == 0
+    assert info.state == JobState.LOST
+    assert info.detail.endswith(code)
+    assert launch.in_vain == in_vain
 
 
 @pytest.mark.parametrize(

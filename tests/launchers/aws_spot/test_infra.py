@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,9 +104,38 @@ def listed(statement: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 def test_the_template_is_sound():
     path = REPOSITORY / "infra/cloudformation.yaml"
-    command = [str(Path(sys.executable).with_name("cfn-lint")), str(path)]  # moto brings it
+    command = [str(Path(sys.executable).with_name("cfn-lint")), str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def terraform_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """terraform_command("fmt", ...): Terraform, or OpenTofu, in a copy of its files."""
+    tool = shutil.which("tofu") or shutil.which("terraform")
+    if tool is None:
+        pytest.skip("needs OpenTofu or Terraform: https://opentofu.org/docs/intro/install")
+    folder = shutil.copytree(TERRAFORM, tmp_path / "terraform", ignore=shutil.ignore_patterns(".terraform*"))
+    environment = os.environ | {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([tool, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def test_terraform_formats_it_so(terraform_command: Callable[..., subprocess.CompletedProcess[str]]):
+    done = terraform_command("fmt", "-check", "-diff")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_terraform_finds_it_valid(terraform_command: Callable[..., subprocess.CompletedProcess[str]]):
+    done = terraform_command("init", "-backend=false", "-input=false", "-no-color")
+    if "provider" in done.stderr and done.returncode:
+        pytest.skip("needs the provider hashicorp/aws, which Terraform loads from its registry")
+    assert done.returncode == 0, done.stderr
+    done = terraform_command("validate", "-no-color")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_boundary_is_the_same(cloudformation: dict[str, Any], terraform: dict[str, Any]):

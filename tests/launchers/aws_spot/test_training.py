@@ -3,79 +3,53 @@
 from __future__ import annotations
 
 import json
-import threading
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from racing.cli import main
 from racing.runs.directory import RunDirectory
 from racing_launchers.aws_spot.account.objects import Objects
-from racing_launchers.aws_spot.place import Place
 from racing_launchers.sweep import all_sweeps
 from tests.launchers.aws_spot.instances.host import Host, wait
+from tests.launchers.aws_spot.instances.interruptions import AWS, committed_steps, ended
+from tests.launchers.sweeping import SHORT, TOTAL
 from tests.support.mlflow_server import Copy
-from tests.support.processes import points, run_of, state_bytes, tags
+from tests.support.processes import points, run_of, state_bytes, tags, train_command
 
 pytestmark = pytest.mark.slow
 
-TOTAL = 163_840  # ten seconds: an instance looks for notices every two
-PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=16", f"algo.total_timesteps={TOTAL}", "seed=1"]
-PPO += ["checkpoint.every=8192", "eval.every_steps=0"]
-AWS = ["launcher=aws_spot", "launcher.poll_interval_s=0.5", "launcher.upload_every=0.3"]
-AWS += ["launcher.instance_types=[g5.xlarge,g4dn.xlarge]"]
-
-
-def committed_steps(objects: Objects) -> int:
-    """How far the journal is that the newest commit has."""
-    for file in objects.list("runs/"):
-        if file.path.endswith("/latest.json"):
-            place = Place(objects, file.path.removeprefix("runs/").removesuffix("/latest.json"))
-            snapshot = place.snapshot()
-            for found in snapshot.files("runs") if snapshot else []:
-                if found.path.endswith("journal.jsonl"):
-                    lines = (snapshot.read(found.path) or b"").splitlines()
-                    return max((json.loads(one)["step"] for one in lines if b'"kind":"metrics"' in one), default=0)
-    return 0
+PPO = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "seed=1"]  # as `calm`
 
 
 def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
-    host: Host, stack: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: Host, stack: str, client: Any, calm: RunDirectory, tmp_path: Path
 ):
     """The same bits as on this machine; MLflow has all of it, too."""
-    monkeypatch.chdir(tmp_path)
-    calm, home = tmp_path / "calm", tmp_path / "home"
-    assert main(["train", *PPO, "tracking=none", f"paths.outputs={calm}"]) == 0
-    expected, run = run_of(calm, PPO), run_of(home, PPO)
+    home = tmp_path / "home"
+    run = run_of(home, PPO)
     objects = Objects(client("s3"), stack)
-    problems: list[BaseException] = []
-
-    def disturb() -> None:
-        try:
-            wait(lambda: committed_steps(objects) > 8192, "it trains")
-            host.alive[0].metadata.notice()
-            wait(lambda: len(host.machines) == 2, "another instance was launched")
-            saved = committed_steps(objects)
-            wait(lambda: committed_steps(objects) > saved + 8192, "it goes on")
-            host.cut_power(host.alive[0])
-        except BaseException as error:
-            problems.append(error)
-
-    trouble = threading.Thread(target=disturb)
-    trouble.start()
-    assert main(["train", *PPO, *AWS, f"paths.outputs={home}"]) == 0
-    trouble.join()
-    assert problems == []
+    command = subprocess.Popen(train_command(home, [*PPO, *AWS]), cwd=tmp_path)
+    try:
+        wait(lambda: committed_steps(objects) > 8192 or ended(command), "it trains")
+        host.alive[0].metadata.notice()
+        wait(lambda: len(host.machines) == 2, "another instance was launched")
+        saved = committed_steps(objects)
+        wait(lambda: committed_steps(objects) > saved + 8192, "it goes on")
+        host.cut_power(host.alive[0])
+        assert command.wait() == 0
+    finally:
+        command.kill()
     wait(lambda: not host.alive, "the last has ended itself")
     assert [machine.ending for machine in host.machines.values()] == ["off", "power cut", "off"]
 
     assert run.status == "FINISHED"
-    assert tags(run)["racing.final_sha256"] == tags(expected)["racing.final_sha256"]
-    assert state_bytes(run, TOTAL) == state_bytes(expected, TOTAL)
-    assert points(run) == points(expected)
-    assert (run.path / "export/policy.onnx").read_bytes() == (expected.path / "export/policy.onnx").read_bytes()
-    about, here = (json.loads((one.path / "provenance.json").read_text()) for one in (run, expected))
+    assert tags(run)["racing.final_sha256"] == tags(calm)["racing.final_sha256"]
+    assert state_bytes(run, TOTAL) == state_bytes(calm, TOTAL)
+    assert points(run) == points(calm)
+    assert (run.path / "export/policy.onnx").read_bytes() == (calm.path / "export/policy.onnx").read_bytes()
+    about, here = (json.loads((one.path / "provenance.json").read_text()) for one in (run, calm))
     assert {key: about[key] for key in ("commit", "packages")} == {key: here[key] for key in ("commit", "packages")}
 
     (sweep,) = all_sweeps(home)

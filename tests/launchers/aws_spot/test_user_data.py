@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from racing.errors import InputError
 from racing_launchers.aws_spot.instance.metadata import Metadata
 from racing_launchers.aws_spot.instance.user_data import LARGEST, user_data
+from tests.launchers.aws_spot.instances.account import IMAGE
 from tests.launchers.aws_spot.instances.metadata import Service, credentials
+from tests.test_shell_scripts import shell_problems
 
 VALUES = {
     "bucket": "my-bucket",
@@ -28,6 +30,7 @@ VALUES = {
     "code": "code/c.tar.gz",
     "code_sha256": "1" * 64,
     "boot_log": "runs/s-1/0/boot-1.log",
+    "group": "",
 }
 
 
@@ -72,7 +75,10 @@ def test_it_reads_and_writes_objects(call: Any, client: Any, aws: str, tmp_path:
     assert call("get", "none", endpoint=aws).returncode != 0
 
 
-@pytest.mark.parametrize(("method", "body"), [("GET", b""), ("PUT", b"text")])
+END = b"Action=SetDesiredCapacity&AutoScalingGroupName=racing-s-1&DesiredCapacity=0&Version=2011-01-01"
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", b""), ("PUT", b"text"), ("POST", END)])
 def test_it_signs_as_botocore_does(method: str, body: bytes, call: Any, tmp_path: Path):
     """moto takes any signature: so what is sent is compared."""
     import socket
@@ -90,23 +96,39 @@ def test_it_signs_as_botocore_does(method: str, body: bytes, call: Any, tmp_path
     thread = threading.Thread(target=answer)
     thread.start()
     (tmp_path / "log").write_bytes(body)
-    arguments = ["get", "code/a b+c.json"] if method == "GET" else ["put", "code/a b+c.json", str(tmp_path / "log")]
-    assert call(*arguments, endpoint=f"http://127.0.0.1:{port}").returncode == 0
+    key = "code/a b+c.json"
+    commands = {"GET": ["get", key], "PUT": ["put", key, str(tmp_path / "log")], "POST": ["end", "racing-s-1"]}
+    assert call(*commands[method], endpoint=f"http://127.0.0.1:{port}").returncode == 0
     thread.join()
     listening.close()
-    first, *lines = heard[0].partition("\r\n\r\n")[0].splitlines()
+    about, _, sent_body = heard[0].partition("\r\n\r\n")
+    assert sent_body.encode() in (body, b"")  # it may come by itself
+    first, *lines = about.splitlines()
     sent = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     assert first.split()[0] == method
     url = f"http://127.0.0.1:{port}{first.split()[1]}"
     keys = credentials()
     known = Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["Token"])
-    auth = S3SigV4Auth(known, "s3", "us-east-1")
+    auth = SigV4Auth(known, "autoscaling", "us-east-1") if method == "POST" else S3SigV4Auth(known, "s3", "us-east-1")
     kept = ("x-amz-content-sha256", "x-amz-date", "x-amz-security-token")
     request = AWSRequest(method, url, headers={name: sent[name] for name in kept}, data=body)
     request.context["timestamp"] = sent["x-amz-date"]
     text = auth.string_to_sign(request, auth.canonical_request(request))
     assert sent["authorization"].rpartition("Signature=")[2] == auth.signature(text, request)
     assert sent["authorization"].partition("Credential=")[2].startswith(f"{keys['AccessKeyId']}/")
+
+
+def test_it_ends_its_group(call: Any, client: Any, stack: str, aws: str):
+    image = {"ImageId": IMAGE, "InstanceType": "c7i.xlarge"}
+    client("ec2").create_launch_template(LaunchTemplateName="plain", LaunchTemplateData=image)
+    zones = {"AvailabilityZones": ["us-east-1a"], "LaunchTemplate": {"LaunchTemplateName": "plain", "Version": "1"}}
+    scaling = client("autoscaling")
+    for name in ("mine", "other"):
+        scaling.create_auto_scaling_group(AutoScalingGroupName=name, MinSize=0, MaxSize=1, DesiredCapacity=1, **zones)
+    done = call("end", "mine", endpoint=aws)
+    assert done.returncode == 0, done.stderr
+    found = {one["AutoScalingGroupName"]: one for one in scaling.describe_auto_scaling_groups()["AutoScalingGroups"]}
+    assert {name: one["DesiredCapacity"] for name, one in found.items()} == {"mine": 0, "other": 1}
 
 
 def test_notices(service: Service, monkeypatch: pytest.MonkeyPatch):
@@ -147,9 +169,8 @@ def test_a_script_that_is_too_long_is_refused():
 
 def test_shell_and_unit_are_sound(tmp_path: Path):
     """As far as tools for that are here."""
-    (tmp_path / "user_data").write_text(script("true"))
-    done = subprocess.run(["bash", "-n", str(tmp_path / "user_data")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "user_data").write_text(script("true", "echo 'a' \"$HOME\" && false"))
+    assert shell_problems(tmp_path / "user_data") == ""
     if shutil.which("systemd-analyze"):
         unit = re.search(r"racing-job\.service <<'UNIT'\n(.*?)\nUNIT\n", script(), re.DOTALL)
         assert unit is not None

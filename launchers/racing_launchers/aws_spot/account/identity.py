@@ -36,9 +36,21 @@ def trust() -> dict[str, Any]:
 
 
 def job_policy(
-    bucket: str, place: str, tracks: str, secrets: Mapping[str, str], *, partition: str, region: str, account: str
+    bucket: str,
+    place: str,
+    tracks: str,
+    secrets: Mapping[str, str],
+    group: str = "",
+    *,
+    partition: str,
+    region: str,
+    account: str,
 ) -> dict[str, Any]:
-    """What the instance of one job may do. tracks: folder of the bucket; '' where it needs none."""
+    """What the instance of one job may do.
+
+    tracks: folder of the bucket; '' where it needs none.
+    group: Auto Scaling group that it ends, which has at most one instance whatever is desired; '' where there is none.
+    """
     arn = f"arn:{partition}:s3:::{bucket}"
     read = [f"{arn}/code/*", f"{arn}/runs/{place}/*", *([f"{arn}/{tracks}/*"] if tracks else [])]
     prefixes = ["code/*", f"runs/{place}/*"]
@@ -68,6 +80,10 @@ def job_policy(
         resources = [f"{base}:{name}-??????" for name in others]
         action = ["secretsmanager:GetSecretValue"]
         statements.append({"Sid": "Secrets", "Effect": "Allow", "Action": action, "Resource": resources})
+    if group:
+        resources = [f"arn:{place_of.format('autoscaling')}:autoScalingGroup:*:autoScalingGroupName/{group}"]
+        action = ["autoscaling:SetDesiredCapacity"]
+        statements.append({"Sid": "EndGroup", "Effect": "Allow", "Action": action, "Resource": resources})
     return {"Version": "2012-10-17", "Statement": statements}
 
 

@@ -102,6 +102,21 @@ class Objects:
                 raise
         return Written(answer["ETag"], str(answer.get("VersionId") or ""))
 
+    def copy(self, source: str, key: str) -> Written:
+        """Copy an object, inside of S3. Raises InputError where there is none."""
+        from botocore.exceptions import ClientError
+
+        with answered(f"s3://{self.bucket}/{source}"):
+            try:
+                answer = self.client.copy_object(
+                    Bucket=self.bucket, Key=key, CopySource={"Bucket": self.bucket, "Key": source}
+                )
+            except ClientError as error:
+                if code_of(error) in ABSENT:
+                    raise InputError(f"s3://{self.bucket}/{source} is missing; submit the job again") from error
+                raise
+        return Written(answer["CopyObjectResult"]["ETag"], str(answer.get("VersionId") or ""))
+
     def remove(self, key: str) -> None:
         """Delete an object, if it is there."""
         with answered(f"s3://{self.bucket}/{key}"):

@@ -8,7 +8,14 @@ from typing import Any
 from racing_launchers.aws_spot.account.fleet import PROJECT
 from racing_launchers.aws_spot.account.identity import PATH
 
-LOOK = ("Instances", "InstanceTypes", "Subnets", "Images", "SpotPriceHistory")
+GROUP_ACTIONS = (
+    *("CreateAutoScalingGroup", "DeleteAutoScalingGroup", "SetDesiredCapacity", "PutScheduledUpdateGroupAction"),
+    "CreateOrUpdateTags",
+)
+LOOK = (
+    *("Instances", "InstanceTypes", "Subnets", "Images", "SpotPriceHistory"),
+    *("LaunchTemplates", "LaunchTemplateVersions"),
+)
 
 
 def allow(
@@ -34,13 +41,31 @@ def launch_policy(stack: str, bucket: str, *, partition: str, region: str, accou
         allow(
             "TagWhatIsLaunched",
             ["ec2:CreateTags"],
-            [f"{ec2}:instance/*", f"{ec2}:volume/*", f"{ec2}:fleet/*"],
-            {"StringEquals": {"ec2:CreateAction": ["CreateFleet", "RunInstances"]}},
+            [f"{ec2}:{name}/*" for name in ("instance", "volume", "fleet", "launch-template")],
+            {"StringEquals": {"ec2:CreateAction": ["CreateFleet", "RunInstances", "CreateLaunchTemplate"]}},
         ),
         allow(
             "EndOurs",
             ["ec2:TerminateInstances"],
             [f"{ec2}:instance/*"],
+            {"StringEquals": {f"aws:ResourceTag/{PROJECT}": stack}},
+        ),
+        allow("LookAtGroups", ["autoscaling:DescribeAutoScalingGroups"], "*"),
+        allow(
+            "GroupsOfJobs",  # launcher.supervise=asg
+            [f"autoscaling:{name}" for name in GROUP_ACTIONS],
+            [f"arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{stack}-*"],
+        ),
+        allow(
+            "MakeTheirTemplates",
+            ["ec2:CreateLaunchTemplate"],
+            [f"{ec2}:launch-template/*"],
+            {"StringEquals": {f"aws:RequestTag/{PROJECT}": stack}},
+        ),
+        allow(
+            "EndTheirTemplates",
+            ["ec2:DeleteLaunchTemplate"],
+            [f"{ec2}:launch-template/*"],
             {"StringEquals": {f"aws:ResourceTag/{PROJECT}": stack}},
         ),
         allow(
@@ -79,7 +104,7 @@ def setup_policy(stack: str, bucket: str, *, partition: str, region: str, accoun
         *("BucketVersioning", "BucketPublicAccessBlock", "BucketOwnershipControls", "EncryptionConfiguration"),
         *("LifecycleConfiguration", "BucketPolicy", "BucketTagging"),
     )
-    spot = [f"{iam}:role/aws-service-role/{name}.amazonaws.com/*" for name in ("spot", "ec2fleet")]
+    spot = [f"{iam}:role/aws-service-role/{name}.amazonaws.com/*" for name in ("spot", "ec2fleet", "autoscaling")]
     statements = [
         allow("Stack", [f"cloudformation:{name}" for name in cloudformation], [stack_arn]),
         allow("Look", [f"ec2:Describe{name}" for name in look], "*"),
@@ -89,7 +114,7 @@ def setup_policy(stack: str, bucket: str, *, partition: str, region: str, accoun
             [f"iam:{name}" for name in (*policy, "ListPolicyVersions")],
             [f"{iam}:policy{PATH}{stack}-job-boundary"],
         ),
-        allow("LookAtRoles", ["iam:ListRoles"], "*"),
+        allow("LookAtRoles", ["iam:ListRoles", "autoscaling:DescribeAutoScalingGroups"], "*"),
         allow("SpotItself", ["iam:CreateServiceLinkedRole"], spot),
         allow("Image", ["ssm:GetParameter"], [f"arn:{partition}:ssm:{region}::parameter/aws/service/*"]),
         allow(

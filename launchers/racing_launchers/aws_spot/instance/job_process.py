@@ -1,6 +1,8 @@
 """The process on an instance that does the job.
 
-python -m racing_launchers.aws_spot.instance.job_process FOLDER ATTEMPT
+python -m racing_launchers.aws_spot.instance.job_process FOLDER ATTEMPT [STOPPED]
+
+STOPPED: name of the file that tells that it was stopped, in place of result.json: another instance goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 
 from racing.files import read_json
 from racing.processes import print_any_text
-from racing_launchers.job import JobFolder
+from racing_launchers.job import JobFolder, JobStatus
 from racing_launchers.payload import Payload
 from racing_launchers.remote.tracks import provide
 from racing_launchers.worker import PAYLOAD, load_payload, run
@@ -47,7 +49,8 @@ def main() -> int:
         return InstancePayload(load_payload(path.read_bytes(), path, paths=False), folder)
 
     result = run(folder, attempt, read)
-    folder.write("result", attempt, result)
+    stopped = sys.argv[3:] if result["status"] == JobStatus.STOPPED else []
+    folder.write(stopped[0] if stopped else "result", attempt, result)
     return int(result["exit_code"])
 
 

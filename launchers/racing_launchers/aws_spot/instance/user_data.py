@@ -24,7 +24,7 @@ def user_data(*, setup: Sequence[str], timeout_s: float, **values: str) -> str:
 
     setup: shell lines before the job.
     timeout_s: [s] of the attempt.
-    values: bucket, region, spec, spec_sha256, code, code_sha256, boot_log.
+    values: bucket, region, spec, spec_sha256, code, code_sha256, boot_log, group.
     """
     text = TEMPLATE.read_text()
     known = {name.upper(): value for name, value in values.items()}

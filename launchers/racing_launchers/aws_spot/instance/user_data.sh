@@ -4,7 +4,7 @@ set -Eeuo pipefail
 exec > >(tee -a /var/log/racing.log) 2>&1
 shutdown -h +@MAX_MIN@ "racing: launcher.timeout_min is over" || true # dead man's switch, whatever happens below
 export BUCKET='@BUCKET@' SPEC='@SPEC@' SPEC_SHA256='@SPEC_SHA256@' CODE='@CODE@' CODE_SHA256='@CODE_SHA256@'
-export AWS_DEFAULT_REGION='@REGION@' BOOT_LOG='@BOOT_LOG@' HOME=/root
+export AWS_DEFAULT_REGION='@REGION@' BOOT_LOG='@BOOT_LOG@' GROUP='@GROUP@' HOME=/root
 root=/opt/racing
 mkdir -p $root/code /etc/racing
 
@@ -24,43 +24,52 @@ def meta(path):
     return open_url(ask, timeout=5).read().decode()
 
 
-def s3(method, key, body=b""):
+def ask(service, method, path, body=b""):
     """Signature version 4, as https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html"""
     role = meta("iam/security-credentials/").split()[0]
     keys = json.loads(meta("iam/security-credentials/" + role))
     region, now = os.environ["AWS_DEFAULT_REGION"], datetime.datetime.now(datetime.timezone.utc)
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    end = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or f"https://s3.{region}.{domain}"
-    path = urllib.parse.quote(f"/{os.environ['BUCKET']}/{key}")
+    own, given = os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}"), os.environ.get("AWS_ENDPOINT_URL")
+    end = own or given or f"https://{service}.{region}.{domain}"
+    path = urllib.parse.quote(path)
     stamp, payload = now.strftime("%Y%m%dT%H%M%SZ"), hashlib.sha256(body).hexdigest()
     head = {"host": urllib.parse.urlsplit(end).netloc, "x-amz-content-sha256": payload, "x-amz-date": stamp}
     head["x-amz-security-token"] = keys["Token"]
     names = ";".join(sorted(head))
     lines = "".join(f"{name}:{head[name]}\n" for name in sorted(head))
     request = hashlib.sha256("\n".join([method, path, "", lines, names, payload]).encode()).hexdigest()
-    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     sign = lambda key, text: hmac.new(key, text.encode(), "sha256").digest()
     key = ("AWS4" + keys["SecretAccessKey"]).encode()
     for part in scope.split("/"):
         key = sign(key, part)
     signature = sign(key, "\n".join(["AWS4-HMAC-SHA256", stamp, scope, request])).hex()
     who = f"AWS4-HMAC-SHA256 Credential={keys['AccessKeyId']}/{scope}, SignedHeaders={names}, Signature={signature}"
-    head |= {"authorization": who, "content-type": "application/octet-stream"}
-    ask = urllib.request.Request(end + path, method=method, headers=head, data=body if method == "PUT" else None)
+    kind = "application/x-www-form-urlencoded" if method == "POST" else "application/octet-stream"
+    head |= {"authorization": who, "content-type": kind}
+    ask = urllib.request.Request(end + path, method=method, headers=head, data=None if method == "GET" else body)
     return open_url(ask, timeout=300).read()
 
 
-if sys.argv[1] == "meta":
-    print(meta(sys.argv[2]))
-elif sys.argv[1] == "get":
-    sys.stdout.buffer.write(s3("GET", sys.argv[2]))
+what, name = sys.argv[1:3]
+if what == "meta":
+    print(meta(name))
+elif what == "get":
+    sys.stdout.buffer.write(ask("s3", "GET", f"/{os.environ['BUCKET']}/{name}"))
+elif what == "end":  # an Auto Scaling group
+    wish = {"Action": "SetDesiredCapacity", "AutoScalingGroupName": name, "DesiredCapacity": 0, "Version": "2011-01-01"}
+    ask("autoscaling", "POST", "/", urllib.parse.urlencode(wish).encode())
 else:
-    s3("PUT", sys.argv[2], open(sys.argv[3], "rb").read()[-100_000:])
+    ask("s3", "PUT", f"/{os.environ['BUCKET']}/{name}", open(sys.argv[3], "rb").read()[-100_000:])
 PYTHON
 
 failed() { # tell who submitted it why, and end
   echo "racing: the instance could not be set up, line $1"
   trap - ERR
+  if [ -n "$GROUP" ] && python3 $root/s3.py get "$BOOT_LOG" >/dev/null 2>&1; then
+    python3 $root/s3.py end "$GROUP" || true # the one before could not, either: no other is launched
+  fi
   python3 $root/s3.py put "$BOOT_LOG" /var/log/racing.log || true
   shutdown -h now
   exit 1
@@ -89,6 +98,7 @@ INSTANCE_ID=$instance
 INSTANCE_TYPE=$kind
 AWS_DEFAULT_REGION=$AWS_DEFAULT_REGION
 BOOT_LOG=$BOOT_LOG
+GROUP=$GROUP
 PYTHONPATH=$root/code
 RACING_CACHE=$root/cache
 RACING_ROOT=$root
@@ -116,7 +126,7 @@ RestartSec=5
 TimeoutStopSec=110
 KillMode=mixed
 KillSignal=SIGTERM
-ExecStopPost=+/bin/sh -c 'case "$EXIT_STATUS" in 0|3|75) shutdown -h now;; *) python3 /opt/racing/s3.py put "$BOOT_LOG" /var/log/racing.log;; esac'
+ExecStopPost=+/bin/sh -c 'case "$EXIT_STATUS" in 0|3|75) shutdown -h now;; *) python3 /opt/racing/s3.py put "$BOOT_LOG" /var/log/racing.log; echo >>/opt/racing/failed; if [ -n "$GROUP" ] && [ "$(wc -l </opt/racing/failed)" -ge 3 ]; then python3 /opt/racing/s3.py end "$GROUP"; fi;; esac'
 StandardOutput=append:/var/log/racing.log
 StandardError=inherit
 

@@ -25,9 +25,10 @@ from types import FrameType
 from typing import Any
 
 from racing.errors import ExitCode, InputError, require
-from racing.files import write_json
+from racing.files import read_json, write_json
 from racing.processes import python
 from racing_launchers.aws_spot.account.client import Aws, answered
+from racing_launchers.aws_spot.account.group import end
 from racing_launchers.aws_spot.account.objects import Objects
 from racing_launchers.aws_spot.account.secrets import read as read_secrets
 from racing_launchers.aws_spot.instance.metadata import Metadata
@@ -39,6 +40,8 @@ from racing_launchers.job import WRITTEN_THERE, JobFolder, JobStatus
 from racing_launchers.sweep import CANCEL_FILE
 
 FENCED = 3
+CANCELLED = "cancelled"
+STOPPED_HERE = ".stopped"  # what the job says where another instance goes on: hidden, it is not uploaded
 WATCH_EVERY = 2.0  # [s] between two looks at notices, of the two minutes that they leave
 UPLOAD_TIME = 35.0  # [s] before the instance is gone in which the last files are uploaded
 PATIENCE = 90.0  # [s] that a job has to save its state where nobody says how long there is
@@ -76,7 +79,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         try:
-            writer = Writer(self.place, self.spec.attempt, self.instance)
+            writer = Writer(self.place, self.spec.attempt, self.instance, succeeds=bool(self.spec.group))
             again = writer.found.instance == self.instance and self.outputs.is_dir()
             if not again:  # else we were started again, and this disk is newer than the bucket
                 Snapshot(self.place, writer.found).restore(self.outputs)
@@ -84,9 +87,11 @@ class Worker:
             self._prepare()
             uploads.commit()
             threading.Thread(target=self._watch, daemon=True).start()
-            code = self._work(uploads)
+            code = self._work(uploads) if len(writer.passed) < self.spec.max_instances else self._too_many(writer)
             self._record_usage()
             uploads.commit()
+            if self.folder.result:
+                self._end_group()
             return code
         except Fenced as fenced:
             self._kill()
@@ -106,6 +111,18 @@ class Worker:
         write_json(path / "job.json", {**spec.job, "tags": {**spec.job.get("tags", {}), **tags}})
         self.folder.log.touch()
         self._record_usage()
+
+    def _too_many(self, writer: Writer) -> int:
+        """The job has had all the instances that it may have."""
+        if not self.folder.result:
+            rule = f"{len(writer.passed)} instances were taken away (launcher.max_resubmits)"
+            self._write_result(JobStatus.FAILED, f"{rule}; raise it and run the same command", {})
+        return ExitCode.DONE
+
+    def _end_group(self) -> None:
+        """The job has ended: nobody shall launch an instance for it any more."""
+        if self.spec.group:
+            end(self.aws.client("autoscaling"), self.spec.group)
 
     def _work(self, uploads: Uploads) -> int:
         """Start the job and look after it until it has ended."""
@@ -133,8 +150,10 @@ class Worker:
         payload = self.folder.path / "job.pkl"
         payload.write_bytes(self._checked(self.spec.payload, self.spec.payload_sha256))
         write_json(self.folder.path / "tracks.json", {"tracks": self._tracks()})
+        (self.folder.path / f"{STOPPED_HERE}.json").unlink(missing_ok=True)
         command = python(
-            "-m", "racing_launchers.aws_spot.instance.job_process", str(self.folder.path), str(self.spec.attempt)
+            *("-m", "racing_launchers.aws_spot.instance.job_process", str(self.folder.path), str(self.spec.attempt)),
+            *([STOPPED_HERE] if self.spec.group else []),
         )
         environment = {**os.environ, **self.spec.env, **secrets}
         with self.folder.log.open("ab") as log:
@@ -163,7 +182,8 @@ class Worker:
 
     def _ended(self, code: int) -> int:
         """Note how the process ended; returns what this one leaves with."""
-        result, attempt = self.folder.result, self.spec.attempt
+        attempt = self.spec.attempt
+        result = self.folder.result or read_json(self.folder.path / f"{STOPPED_HERE}.json")
         if code < 0:
             name = signal.Signals(-code).name
             reason = f"killed by {name}" + (": out of memory, or by hand" if name == "SIGKILL" and not self.why else "")
@@ -171,12 +191,15 @@ class Worker:
             reason = f"left with exit code {code}"
         late = self.why.startswith(TIME_LIMIT)
         self.folder.write("exit", attempt, {"exit_code": code, "reason": f"{self.why}, {reason}" if late else reason})
-        if self.why and result.get("status") in (None, JobStatus.STOPPED):
+        stopped = self.why and result.get("status") in (None, JobStatus.STOPPED)
+        if stopped and self.spec.group and self.why != CANCELLED:
+            return ExitCode.STOPPED  # the group's next instance goes on: the attempt has not ended
+        if stopped:
             error = str(result.get("error") or f"{reason} before its state was saved")
             self._write_result(JobStatus.STOPPED, error if late else f"{self.why}: {error}", result)
             return ExitCode.STOPPED
-        if not result:
-            self._write_result(JobStatus.FAILED, reason, {})
+        if not self.folder.result:
+            self._write_result(JobStatus(result.get("status", JobStatus.FAILED)), reason, result)
         return ExitCode.DONE
 
     def _write_result(self, status: JobStatus, error: str, result: dict[str, Any]) -> None:
@@ -206,7 +229,7 @@ class Worker:
             with suppress(InputError):  # S3 does not answer just now
                 if self.objects.read(self.place.cancel_key) is not None:
                     (self.folder.path / CANCEL_FILE).touch()
-                    self._stop("cancelled")
+                    self._stop(CANCELLED)
 
     def _stop(self, why: str, until: float = 0.0) -> None:
         """Ask the job to save its state. until: see Notice."""
@@ -242,6 +265,7 @@ class Worker:
         usage = self.folder.path / "usage"
         usage.mkdir(exist_ok=True)
         used = {"type": self.kind, "began": self._began, "until": time.time(), "attempt": self.spec.attempt}
+        used |= {"instance": self.instance}
         write_json(usage / f"{self.instance}.json", used)
 
 

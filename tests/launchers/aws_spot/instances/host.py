@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -18,22 +19,30 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
 
 from racing.sim.kernels.kernel import cache_directory
 from tests.launchers.aws_spot.instances.inside import relay
 from tests.launchers.aws_spot.instances.metadata import Service
-from tests.support.fork_client import RealPopen
+from tests.support import fork_client
 
 HERE = Path(__file__).parent
+TAKEN, ITSELF = "Server.SpotInstanceTermination", "Client.InstanceInitiatedShutdown"  # why instances end
+STAND_IN = HERE / "start.py"
 OWN = ("/opt", "/etc/racing", "/etc/systemd/system", "/var/log")  # folders that each instance has for itself
+BYTECODE = "instances-bytecode"  # in the folder for temporary files: all instances have the same code
 BLINKERS = """
 import os, sys
 # The checkout is installed where the tests run: an instance has its own copy of the code only.
 sys.path[:] = [
     path for path in sys.path
-    if path == "/opt/racing/code" or not os.path.isfile(f"{path}/racing/__init__.py")
-    and not os.path.isdir(f"{path}/racing_launchers")
+    if path == "/opt/racing/code" or not os.path.isfile(f"{{path}}/racing/__init__.py")
+    and not os.path.isdir(f"{{path}}/racing_launchers")
 ]
+sys.executable = "/opt/racing/venv/bin/python"
+sys.pycache_prefix = {bytecode!r}
+os.environ |= {settings!r}
 """
 UV = """#!/bin/bash
 # The packages of an instance are those of the tests: nothing is downloaded.
@@ -42,12 +51,15 @@ echo "$@" >>{folder}/uv.log
 if [ "$1" = venv ]; then
   place="${{@: -1}}"
   mkdir -p "$place/bin"
-  start='#!/bin/sh\\nexport PYTHONPATH="$PYTHONPATH:%s"\\nexec %s "$@"\\n'
-  printf "$start" {folder}/blinkers {python} >"$place/bin/python"
-  chmod +x "$place/bin/python"
+  cp {folder}/python "$place/bin/python"
 else
   cp "${{@: -1}}" {folder}/requirements.txt
 fi
+"""
+PYTHON = """#!/bin/sh
+export PYTHONPATH="$PYTHONPATH:{folder}/blinkers"
+case " $* " in *" -m "*) exec {start} "$@" ;; esac
+exec {python} "$@"
 """
 SHUTDOWN = """#!/bin/bash
 [ "$1" = -h ]
@@ -73,7 +85,8 @@ class Machine:
     def pid_of(self, module: str) -> int:
         """The process that runs a module inside, as this machine numbers it."""
         inside = psutil.Process(self.process.pid).children(recursive=True)
-        return next(one.pid for one in inside if module in one.cmdline())
+        commands = [(one.pid, one.cmdline()) for one in inside]
+        return next(pid for pid, command in commands if module in command and str(STAND_IN) not in command)
 
 
 class Host:
@@ -108,7 +121,13 @@ class Host:
         """Nobody is told."""
         machine.ending = "power cut"
         self._kill(machine)
+        self._terminate(machine, TAKEN)
+
+    def _terminate(self, machine: Machine, why: str) -> None:
+        """why: moto knows only that a user may do it."""
         self.ec2.terminate_instances(InstanceIds=[machine.id])
+        instance = ec2_backends[DEFAULT_ACCOUNT_ID][self.ec2.meta.region_name].get_instance(machine.id)
+        instance.state_reason.code = instance.state_reason.message = why
 
     def _serve(self) -> None:
         try:
@@ -116,7 +135,7 @@ class Host:
                 for machine in self.alive:
                     if machine.process.poll() is not None:
                         machine.ending = "off" if (machine.folder / "off").exists() else "crashed"
-                        self.ec2.terminate_instances(InstanceIds=[machine.id])  # the template says so
+                        self._terminate(machine, ITSELF)  # the template says so
                 filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
                 for reservation in self.ec2.describe_instances(Filters=filters)["Reservations"]:
                     for instance in reservation["Instances"]:
@@ -129,44 +148,53 @@ class Host:
         id = instance["InstanceId"]
         asked = self.ec2.describe_instance_attribute(InstanceId=id, Attribute="userData")
         folder = self.folder / id
-        tools = folder / "bin"
-        tools.mkdir(parents=True)
+        (folder / "bin").mkdir(parents=True)
         (folder / "user_data").write_bytes(base64.b64decode(asked["UserData"]["Value"]))
         for name in OWN:
             (folder / name.strip("/")).mkdir(parents=True, exist_ok=True)
-        if cache_directory().is_dir():  # an image whose kernels are compiled
-            shutil.copytree(cache_directory(), folder / "opt/racing/cache" / cache_directory().name)
-        (folder / "blinkers").mkdir()
-        (folder / "blinkers/sitecustomize.py").write_text(BLINKERS)
-        systemctl = f'#!/bin/sh\nexec {sys.executable} -I {HERE / "systemd.py"} {folder} "$@"\n'
-        scripts = {"systemctl": systemctl, "uv": UV.format(folder=folder, python=sys.executable)}
-        for name, text in (scripts | {"shutdown": SHUTDOWN.format(folder=folder)}).items():
-            (tools / name).write_text(text)
-            (tools / name).chmod(0o755)
+        tags_of = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
         metadata = Service(folder / "imds.sock", id, instance["InstanceType"], "role-of-the-job")
         _forward(folder / "aws.sock", self.url)
-        script = [
+        self.machines[id] = Machine(id, folder, metadata, self._start(folder), tags_of)
+
+    def _start(self, folder: Path) -> subprocess.Popen[Any]:
+        """Write what it has in place of systemd, uv and Python, and start its first process."""
+        kept = {name: value for name, value in os.environ.items() if name.startswith(fork_client.READ_AT_IMPORT)}
+        warm = subprocess.Popen is fork_client.ForkingPopen and fork_client.same_settings(kept)
+        if not warm and cache_directory().is_dir():  # an image whose kernels are compiled
+            shutil.copytree(cache_directory(), folder / "opt/racing/cache" / cache_directory().name)
+        bytecode = str(Path(tempfile.gettempdir()) / BYTECODE)
+        (folder / "blinkers").mkdir()
+        (folder / "blinkers/sitecustomize.py").write_text(
+            BLINKERS.format(bytecode=bytecode, settings=kept if warm else {})
+        )
+        stand_in = f"{sys.executable} -I -S {STAND_IN} /opt/racing/venv/bin/python" if warm else sys.executable
+        texts = {
+            "python": PYTHON.format(folder=folder, start=stand_in, python=sys.executable),
+            "bin/systemctl": f'#!/bin/sh\nexec {sys.executable} -I {HERE / "systemd.py"} {folder} "$@"\n',
+            "bin/uv": UV.format(folder=folder),
+            "bin/shutdown": SHUTDOWN.format(folder=folder),
+        }
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
+        mounts = [
             f"mkdir -p {name} && mount --bind {shlex.quote(str(folder / name.strip('/')))} {name}" for name in OWN
         ]
-        script.append(f"exec {sys.executable} -I {HERE / 'inside.py'} {shlex.quote(str(folder))}")
+        command = [sys.executable, str(HERE / "inside.py"), str(folder)]
         environment = {
-            "PATH": f"{tools}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": f"{folder / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
             "OMP_NUM_THREADS": "1",
             "AWS_ENDPOINT_URL": "http://127.0.0.1:9000",
         }
         with (folder / "console.log").open("ab") as log:
-            process = RealPopen(
-                ["unshare", "-m", "-p", "-n", "--fork", "--mount-proc", "--kill-child", "sh", "-ec", "\n".join(script)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                start_new_session=True,
-            )
-        tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
-        self.machines[id] = Machine(id, folder, metadata, process, tags)
+            options = {"env": environment, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": "/"}
+            options["start_new_session"] = True
+            if warm:
+                return fork_client.Container([*command, "warm"], "\n".join(mounts), **options)
+            mounts.append(f"exec {shlex.join([command[0], '-I', *command[1:]])}")
+            return fork_client.RealPopen(["unshare", "-m", "sh", "-ec", "\n".join(mounts)], **options)
 
     def _kill(self, machine: Machine) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -191,7 +219,7 @@ def hindrance() -> str:
     return f"needs the right to make namespaces ({done.stderr.strip()})" if done.returncode else ""
 
 
-def wait(condition: Any, what: str, seconds: float = 120.0) -> None:
+def wait(condition: Any, what: str, seconds: float = 300.0) -> None:
     """Until something holds."""
     deadline = time.monotonic() + seconds
     while not condition():

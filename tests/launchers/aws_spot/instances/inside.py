@@ -1,11 +1,14 @@
-"""The first process in an instance: python inside.py FOLDER. Network, then the user data; ends when it is shut down.
+"""The first process in an instance: python inside.py FOLDER [warm]. Network, user data; ends when it is shut down.
 
-FOLDER holds imds.sock, aws.sock, user_data; the instance leaves console.log, off, dead-man there.
+FOLDER holds imds.sock, aws.sock, user_data; the instance leaves console.log, off, dead-man there. warm: this process is
+a fork that has everything imported, and serves forks itself: Python in the instance begins in them (start.py).
 """
 
 import contextlib
+import ctypes
 import fcntl
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -16,6 +19,8 @@ from collections.abc import Callable
 from functools import partial
 
 ADDRESSES = {("169.254.169.254", 80): "imds.sock", ("127.0.0.1", 9000): "aws.sock"}
+ADDRESS = "racing-instance"  # of its server of forks; each network has its own
+CLONE_NEWPID, CLONE_NEWNET, PR_SET_PDEATHSIG = 0x20000000, 0x40000000, 1
 SIOCSIFADDR, SIOCSIFNETMASK, SIOCGIFFLAGS, SIOCSIFFLAGS, UP = 0x8916, 0x891C, 0x8913, 0x8914, 1
 
 
@@ -58,11 +63,54 @@ def to_unix(path: str) -> socket.socket:
     return outer
 
 
-def main(folder: str) -> None:
-    configure("lo", None)
-    configure("lo:0", "169.254.169.254")
+def leave_this_machine() -> None:
+    """From here on be the first of processes of its own, in a network of its own; this one waits, and ends with it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWPID | CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    first = os.fork()
+    if first:
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) & 0xFF)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if libc.mount(b"proc", b"/proc", b"proc", 0, None) != 0:
+        raise OSError(ctypes.get_errno(), "mount /proc")
+
+
+def beside(work: Callable[[], object]) -> None:
+    """Do it in a process of its own."""
+    if not os.fork():
+        try:
+            work()
+        finally:
+            os._exit(1)
+
+
+def carry(folder: str) -> None:
+    """Bring what comes to the addresses outside."""
     for address, name in ADDRESSES.items():
         relay(socket.create_server(address), partial(to_unix, f"{folder}/{name}"))
+    threading.Event().wait()
+
+
+def serve_forks(listener: socket.socket) -> None:
+    sys.path.insert(0, os.path.abspath(f"{__file__}/../../../../.."))  # noqa: PTH100
+    from tests.support.fork_server import ForkServer
+
+    del sys.path[0]
+    ForkServer(listener).serve()
+
+
+def main(folder: str, *options: str) -> None:
+    leave_this_machine()
+    configure("lo", None)
+    configure("lo:0", "169.254.169.254")
+    beside(partial(carry, folder))
+    if "warm" in options:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(f"\0{ADDRESS}")
+        listener.listen(64)
+        beside(partial(serve_forks, listener))
+        listener.close()
     with open(f"{folder}/console.log", "ab") as log:  # noqa: PTH123
         subprocess.Popen(["bash", f"{folder}/user_data"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     while not os.path.exists(f"{folder}/off"):  # noqa: PTH110
@@ -70,7 +118,8 @@ def main(folder: str) -> None:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.05)
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
