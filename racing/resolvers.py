@@ -14,3 +14,12 @@ def by_line(optimal: Any, other: Any, *, _root_: Any) -> Any:
     env = _root_.get("env") or {}
     sees = str(env.get("_target_")).endswith(".SensorsTask") and env.get("preview")
     return optimal if sees and env.get("line") in ("best", "optimal") else other
+
+
+def by_teacher(driver: Any, other: Any, *, _root_: Any) -> Any:
+    """`driver` where a policy is to imitate the driver of the optimal lap, so that it observes what that one goes by.
+
+    Else `other`: who learns alone was measured with that.
+    """
+    algo = _root_.get("algo") or {}
+    return driver if str(algo.get("teacher")).partition("@")[0] == "driver" else other

@@ -64,7 +64,7 @@ LONGEST = {
     "launchers/test_local.py": 30,
     "test_current_folder.py": 29,
     "launchers/modal/test_box.py": 28,
-    "test_notebooks.py": 50,
+    "tracking/test_notebooks.py": 50,
     "commands/test_evaluate.py": 27,
     "commands/test_bad_input.py": 27,
     "test_docs.py": 25,

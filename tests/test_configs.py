@@ -204,18 +204,29 @@ def test_composed_once_or_anew_it_is_the_same(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "fraction"),
+    ("overrides", "line", "fraction"),
     [
-        ([], 1.0),
-        (["env.line=optimal"], 1.0),
-        (["env.line=reference"], 0.7),
-        (["env.preview=0"], 0.7),
-        (["env=mlp"], 0.7),
-        (["env=race", "env.line=best"], 0.7),
-        (["env=vision"], 0.7),
-        (["env=lateral"], 0.7),
-        (["algo.distillation_fraction=0.2"], 0.2),
+        ([], "best", 1.0),
+        (["algo.teacher=driver@optimal"], "best", 1.0),
+        (["env.line=optimal"], "optimal", 1.0),
+        (["env.line=reference"], "reference", 0.7),
+        (["env.preview=0"], "best", 0.7),
+        (["algo.teacher=a-run-1a2b3c4d"], "reference", 0.7),
+        (["algo.teacher=null"], "reference", 0.7),
+        (["env=mlp"], "centre", 0.7),
+        (["env=race"], "reference", 0.7),
+        (["env=race", "env.line=best"], "best", 0.7),
+        (["env=vision"], "best", 0.7),
+        (["env=lateral"], None, 0.7),
+        (["algo.distillation_fraction=0.2"], "best", 0.2),
+        (["algo=sac"], "reference", None),
+        (["algo=cmaes"], "reference", None),
     ],
 )
-def test_a_driver_is_imitated_to_the_end_where_the_policy_sees_its_line(overrides: list[str], fraction: float):
-    assert plain(compose("train", overrides))["algo"]["distillation_fraction"] == fraction
+def test_a_driver_is_imitated_to_the_end_where_the_policy_sees_its_line(
+    overrides: list[str], line: str | None, fraction: float | None
+):
+    cfg = plain(compose("train", overrides))
+    assert (cfg["env"].get("line"), cfg["algo"].get("distillation_fraction")) == (line, fraction)
+        line in ("best", "optimal") and "env=race" not in overrides
+    )
