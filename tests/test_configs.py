@@ -228,5 +228,3 @@ def test_a_driver_is_imitated_to_the_end_where_the_policy_sees_its_line(
 ):
     cfg = plain(compose("train", overrides))
     assert (cfg["env"].get("line"), cfg["algo"].get("distillation_fraction")) == (line, fraction)
-        line in ("best", "optimal") and "env=race" not in overrides
-    )
