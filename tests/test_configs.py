@@ -206,9 +206,9 @@ def test_composed_once_or_anew_it_is_the_same(tmp_path: Path):
 @pytest.mark.parametrize(
     ("overrides", "line", "fraction"),
     [
-        ([], "best", 1.0),
-        (["algo.teacher=driver@optimal"], "best", 1.0),
-        (["env.line=optimal"], "optimal", 1.0),
+        ([], "best", 0.8),
+        (["algo.teacher=driver@optimal"], "best", 0.8),
+        (["env.line=optimal"], "optimal", 0.8),
         (["env.line=reference"], "reference", 0.7),
         (["env.preview=0"], "best", 0.7),
         (["algo.teacher=a-run-1a2b3c4d"], "reference", 0.7),
@@ -223,7 +223,7 @@ def test_composed_once_or_anew_it_is_the_same(tmp_path: Path):
         (["algo=cmaes"], "reference", None),
     ],
 )
-def test_a_driver_is_imitated_to_the_end_where_the_policy_sees_its_line(
+def test_a_driver_is_imitated_for_longer_where_the_policy_sees_its_line(
     overrides: list[str], line: str | None, fraction: float | None
 ):
     cfg = plain(compose("train", overrides))
