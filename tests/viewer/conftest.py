@@ -123,11 +123,11 @@ class Play:
         self.process.stdout.close()  # type: ignore[union-attr]
 
 
-def connected(play: Play, **headers: str) -> Any:
-    """A connection as a page has it, by another program."""
+def connected(play: Play, query: str = "", **headers: str) -> Any:
+    """A connection as a page has it, by another program. query: of its address."""
     from websockets.sync.client import connect
 
-    address = f"ws://127.0.0.1:{play.port}/racing/link"
+    address = f"ws://127.0.0.1:{play.port}/racing/link{query}"
     return connect(address, origin=headers.get("origin"), max_size=None, proxy=None, open_timeout=60, close_timeout=5)
 
 

@@ -7,6 +7,7 @@ import io
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
+from racing.runs.directory import open_run
+from tests.support.drivers import group
 from tests.viewer.conftest import Play, greeting
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -220,6 +224,28 @@ def test_a_lap_by_gamepad_is_recorded_with_the_simulators_time(page: Page, play:
     laps = [float(row[f"lap_{k}_s"]) for row in rows for k in (1, 2, 3) if row.get(f"lap_{k}_s")]
     assert min(abs(lap - done["cars"][2]["last_lap"]) for lap in laps) < 1e-4
     assert list((play.outputs / "drives").rglob("best_lap.npz"))
+
+
+def test_the_page_of_runs_follows_a_training_and_opens_it(page: Page, play: Play, policies: list[Path], ring: Path):
+    track = {"_target_": "racing.tracks.catalog.load_tracks", "file": str(ring)}
+    config = {"name": "young", "env": group("env/mlp"), "track": track, "vehicle": group("vehicle/kart")}
+    browser = page.browser
+    with open_run(play.outputs, "young", config, [], {}) as run:
+        run.journal.metrics(100, {"validation/finish_rate": 0.5, "validation/lap_ratio": 1.3})
+        shutil.copy(policies[1], run.paths.policy_onnx)
+        browser.find_element(By.LINK_TEXT, "runs").click()
+        shown = WebDriverWait(browser, PATIENCE).until(lambda _: browser.find_elements(By.LINK_TEXT, run.name))
+        run.journal.metrics(200, {"validation/finish_rate": 0.75, "validation/lap_ratio": 1.2})
+        line = browser.find_element(By.CSS_SELECTOR, ".rr-runs tbody tr")
+        WebDriverWait(browser, PATIENCE).until(lambda _: line.text.split()[:3] == [run.name, "running", "200"])
+        assert "75 %" in line.text
+        assert len(line.find_elements(By.CSS_SELECTOR, "svg path[d*=L]")) == 2
+        shown[0].click()
+        opened = page.until(lambda state: state["time"] > 0.2, "it does not drive")
+        assert [car["name"] for car in opened["cars"]] == [run.name]
+    assert page.errors() == []
+    browser.get(play.address)
+    page.until(lambda state: len(state["cars"]) == 2, "the first page is another one")
 
 
 def test_each_page_has_a_world_of_its_own_and_leaves_none_behind(page: Page, play: Play):

@@ -15,6 +15,7 @@ export const TEMPLATE = `
     <button @click="drive(!driving)" :aria-pressed="driving" title="take the wheel (E)">drive</button>
     <button @click="setUnits" title="units (U)" style="min-width: 4.2em">{{ units }}</button>
     <button @click="setTheme" title="light or dark (T)" style="min-width: 3.6em">{{ theme }}</button>
+    <a class="rr-button" href="/runs" title="all runs, and the quickest laps">runs</a>
     <button @click="help = true" title="keys (H)" aria-label="help">?</button>
   </header>
   <main class="rv-main">
