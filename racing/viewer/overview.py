@@ -187,14 +187,20 @@ def track_label(name: str, *, turned: bool) -> str:
 
 def listed_run(outputs: Path, name: str) -> RunDirectory | None:
     """The run directory under `outputs` that is called exactly so; None: there is none, whatever else `name` means."""
-    if not is_file_name(name) or Path(name).suffix in POLICY_FILES:
+    if not _is_plain(name):
         return None
     return next((run for run in all_runs(outputs) if run.name == name), None)
 
 
 def _opens(run: RunDirectory) -> bool:
     """Whether there is something to watch: a policy, or a checkpoint of a training that goes on."""
-    return run.paths.policy_onnx.is_file() or any(run.paths.checkpoints.glob(f"*/{MARKER}"))
+    there = run.paths.policy_onnx.is_file() or any(run.paths.checkpoints.glob(f"*/{MARKER}"))
+    return there and _is_plain(run.name)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a directory's name means its run and nothing else, such as RUN@AGENT or a file."""
+    return is_file_name(name) and Path(name).suffix not in POLICY_FILES
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -146,21 +146,20 @@ def test_only_the_name_of_a_run_names_one(tmp_path: Path, begin: Callable[..., R
     found = listed_run(tmp_path, name)
     assert found is not None
     assert found.name == name
-    file = tmp_path / "runs" / "run.onnx"
-    (tmp_path / "runs" / name).rename(file)
-    for other in (
-        "",
-        ".",
-        "..",
-        "latest",
-        "here",
-        f"../runs/{name}",
-        str(file),
-        "run.onnx",
-        f"{name}@a",
-        "models:/a@b",
-    ):
+    for other in ("", ".", "..", "latest", "here", f"../runs/{name}", str(found.path), f"{name}@a", "models:/a@b"):
         assert listed_run(tmp_path, other) is None, other
+
+
+@pytest.mark.parametrize("name", ["run.onnx", "run.zip", "run@half"])
+def test_a_directory_whose_name_means_something_else_is_not_opened(
+    name: str, tmp_path: Path, begin: Callable[..., RunDirectory]
+):
+    with begin("here") as run:
+        run.paths.policy_onnx.write_bytes(b"")
+    run.path.rename(run.path.with_name(name))
+    (row,) = Overview(tmp_path).facts()["runs"]
+    assert (row["name"], row["opens"]) == (name, False)
+    assert listed_run(tmp_path, name) is None
 
 
 def test_without_a_run_the_page_of_runs_is_there_alone(tmp_path: Path, begin: Callable[..., RunDirectory]):
