@@ -274,10 +274,21 @@ class DrivePaths:
     outputs: Path
     place: str
 
+    @classmethod
+    def of_all(cls, outputs: Path) -> list[DrivePaths]:
+        """Find all places where somebody has driven a lap."""
+        best = sorted(cls(outputs, "*").folder.parent.glob(f"*/{cls(outputs, '').best_lap.name}"))
+        return [cls(outputs, path.parent.name) for path in best]
+
     @property
     def folder(self) -> Path:
         """Folder of all drives there."""
         return self.outputs / "drives" / self.place
+
+    @property
+    def facts(self) -> Path:
+        """Which circuit and vehicle that is, in words."""
+        return self.folder / "place.json"
 
     @property
     def best_lap(self) -> Path:

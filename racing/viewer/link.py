@@ -9,34 +9,45 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from racing.errors import InputError
 from racing.evaluation.evaluate import Diverged
 from racing.viewer.car import LapDone
 from racing.viewer.drivers import HUMAN
 from racing.viewer.messages import command_of, senses_message, state_message
 from racing.viewer.records import Records
 from racing.viewer.session import Session
-from racing.viewer.stage import MOST_PAGES, Stage
+from racing.viewer.stage import Stage
+from racing.viewer.stages import MOST_PAGES, Stages
 
 FASTEST = 1 / 40  # [s] between two messages, however fast time goes
 FULL = 4000  # WebSocket close code of ours: too many pages
 
 
-async def serve(socket: WebSocket, stage: Stage) -> None:
-    """Drive for one page until it goes away; then nothing of it is left but what was recorded."""
+async def serve(socket: WebSocket, stages: Stages, name: str | None = None) -> None:
+    """Drive for one page until it goes away; then nothing of it is left but what was recorded. name: of its run."""
     await socket.accept()
-    if stage.pages >= MOST_PAGES:
+    if stages.pages >= MOST_PAGES:
         await socket.close(FULL, f"{MOST_PAGES} pages are open; close one")
         return
-    stage.pages += 1
-    link = None
+    stages.pages += 1
     try:
-        session, records = await asyncio.to_thread(stage.session)
-        link = Link(socket, stage, session, records)
-        await link.run()
+        async with stages.opened(name) as stage:
+            await _drive(socket, stage, stages)
+    except InputError as error:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it has gone away meanwhile
+            await socket.send_text(json.dumps({"event": "refused", "text": str(error)}))  # a page asks no more then
+            await socket.close()
     finally:
-        stage.pages -= 1
-        if link is not None:
-            await link.record(at_end=True)
+        stages.pages -= 1
+
+
+async def _drive(socket: WebSocket, stage: Stage, stages: Stages) -> None:
+    session, records = await asyncio.to_thread(stage.session)
+    link = Link(socket, stage, session, records)
+    try:
+        await link.run(stages.pages)
+    finally:
+        await link.record(at_end=True)
 
 
 class Link:
@@ -49,9 +60,12 @@ class Link:
         self._writing: asyncio.Task[Any] | None = None
         self._said, self._heard = "", len(stage.news)  # of problems; of news
 
-    async def run(self) -> None:
-        """Until the page goes away."""
-        await self._tell(self._stage.greeting(self._session))
+    async def run(self, pages: int) -> None:
+        """Until the page goes away. pages: how many are open."""
+        try:
+            await self._tell(self._stage.greeting(self._session, pages))
+        except WebSocketDisconnect:  # while its worlds were made
+            return
         self._session.pause(False)  # time begins now
         tasks = [asyncio.create_task(part) for part in (self._listen(), self._drive())]
         try:

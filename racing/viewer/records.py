@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from racing.evaluation.files import FILES
 from racing.evaluation.result import Evaluation
-from racing.files import atomic_path
+from racing.files import atomic_path, write_json
 from racing.runs.paths import DrivePaths
 from racing.tracks.lap_files import lap_path, read_lap
 from racing.viewer.car import Episode
 from racing.viewer.drivers import Place
 from racing.viewer.lap_trace import LapTrace
+from racing.viewer.overview import track_label
 
 LAPS, TELEMETRY, SHEET = FILES[:3]
 
@@ -32,6 +34,9 @@ class Records:
     def __init__(self, outputs: Path, place: Place) -> None:
         vehicle = place.vehicle
         identity = lap_path("driven", 1, place.track, astuple(vehicle)).stem[:8]
+        turned = bool(place.track.source.get("reverse"))
+        self._facts: dict[str, Any] = {"track": track_label(place.track.name, turned=turned), "vehicle": vehicle.name}
+        self._facts["reference_s"] = place.reference_s
         self._paths = DrivePaths(outputs, f"{_plain(place.track.name)}-{_plain(vehicle.name)}-{identity}")
         self._folder: Path | None = None
         self.problem = ""
@@ -52,6 +57,7 @@ class Records:
         if before is None or lap.time_s < before.time_s:
             try:
                 self._paths.folder.mkdir(parents=True, exist_ok=True)
+                write_json(self._paths.facts, self._facts)
                 with atomic_path(self._paths.best_lap) as temporary:
                     np.savez_compressed(temporary, **{field.name: getattr(lap, field.name) for field in fields(lap)})
             except OSError as error:

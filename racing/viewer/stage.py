@@ -1,4 +1,4 @@
-"""What all pages of a server share: who can drive where. Each page gets a session of its own."""
+"""Who can drive where, as several pages share it. Each page gets a session of its own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from racing.viewer.lap_trace import LapTrace, trace_of_reference
 from racing.viewer.records import Records
 from racing.viewer.session import RATES, Session
 
-MOST_PAGES = 8  # at a time: each has worlds of its own
-
 
 @dataclass
 class Stage:
     """drivers: all but the person, who can always take a wheel. conditions: env.conditions of the first of them.
 
-    pages: how many are open. outputs: where drives are recorded. news: lines that all pages are told; it grows.
+    outputs: where drives are recorded. news: lines that all pages are told; it grows.
     """
 
     place: Place
@@ -30,7 +28,6 @@ class Stage:
     outputs: Path
     conditions: Any = None
     news: list[str] = field(default_factory=list)
-    pages: int = 0
     trace: LapTrace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,8 +41,8 @@ class Stage:
         drivers = [*self.drivers, human_driver(self.place, self._env, hands)]
         return Session(drivers, self.place, self.trace, hands=hands, best=records.best_lap()), records
 
-    def greeting(self, session: Session) -> dict[str, Any]:
-        """What a page is told first."""
+    def greeting(self, session: Session, pages: int) -> dict[str, Any]:
+        """What a page is told first. pages: how many are open."""
         cars = [
             {"number": car.number, "name": car.driver.name, "kind": car.driver.kind, "period": car.task.world.step_dt}
             for car in session.cars
@@ -58,5 +55,5 @@ class Stage:
             "rates": RATES,
             "tick": session.tick,
             "best": None if best is None else round(best.time_s, 4),
-            "pages": self.pages,
+            "pages": pages,
         }

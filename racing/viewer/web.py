@@ -10,15 +10,17 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, WebSocket
+from fastapi.responses import JSONResponse, RedirectResponse
 from nicegui import core, ui
 from nicegui.element import Element
 from nicegui.elements import scene
 
 from racing.viewer.guard import MOST_MESSAGE, Guard
 from racing.viewer.link import serve
-from racing.viewer.stage import Stage
+from racing.viewer.stages import Stages
 
-LINK = "/racing/link"
+LINK, RUNS = "/racing/link", "/racing/runs"
+RUNS_PAGE = "/runs"
 THREE = scene.__name__  # its import tells NiceGUI where the page finds three.js
 STYLE = Path(__file__).parent / "page" / "style.css"
 PATIENCE = 30.0  # [s] without a sign of life, after which NiceGUI has a page load itself again
@@ -26,23 +28,39 @@ GRACE = 3  # [s] that pages have to go away, when the server ends
 
 
 class CircuitView(Element, component="page/view.js", esm={"racing-viewer": "page"}):
-    """All that the page shows; it runs in the browser."""
+    """All that the page on which cars drive shows; it runs in the browser."""
 
 
-def application(stage: Stage, host: str, token: str | None) -> Guard:
+class RunsView(Element, component="page/runs.js", esm={"racing-viewer": "page"}):
+    """Runs and the quickest laps, likewise."""
+
+
+def application(stages: Stages, host: str, token: str | None) -> Guard:
     """The ASGI application; there can be one in a process, which is how NiceGUI is made."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.websocket(LINK)
     async def link(connection: WebSocket) -> None:
-        await serve(connection, stage)
+        await serve(connection, stages, connection.query_params.get("run"))
 
-    title = f"racing: {stage.place.track.name}"
+    @app.get(RUNS)
+    async def runs() -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(stages.overview.facts))
+
+    title = "racing" if stages.first is None else f"racing: {stages.first.place.track.name}"
 
     @ui.page("/", title=title)
-    def page() -> None:
+    def page(run: str | None = None) -> RedirectResponse | None:
+        if run is None and stages.first is None:
+            return RedirectResponse(RUNS_PAGE)
         ui.add_css(STYLE)
         CircuitView()
+        return None
+
+    @ui.page(RUNS_PAGE, title="racing: runs")
+    def overview() -> None:
+        ui.add_css(STYLE)
+        RunsView()
 
     core.app.config.socket_io_js_transports = ["websocket"]
     fresh = "no-cache"  # a page of an earlier version would misread what is sent
@@ -51,10 +69,10 @@ def application(stage: Stage, host: str, token: str | None) -> Guard:
     return Guard(app, host, token)
 
 
-def run(stage: Stage, listening: socket.socket, host: str, token: str | None, open_at: str | None) -> None:
+def run(stages: Stages, listening: socket.socket, host: str, token: str | None, open_at: str | None) -> None:
     """Serve until a signal ends it. listening: bound. open_at: address that a browser is asked to show; None: none."""
     settings: dict[str, Any] = {"ws_max_size": MOST_MESSAGE, "ws_max_queue": 32, "timeout_graceful_shutdown": GRACE}
-    config = uvicorn.Config(application(stage, host, token), log_level="error", lifespan="on", **settings)
+    config = uvicorn.Config(application(stages, host, token), log_level="error", lifespan="on", **settings)
     server = uvicorn.Server(config)
 
     async def main() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
 
 from racing.config import compose_run
 from racing.evaluation.evaluate import Policy
@@ -22,7 +28,10 @@ from racing.sim.vehicle import Vehicle
 from racing.tracks.reference_lap import reference_lap
 from racing.viewer.drivers import Driver, Place
 from racing.viewer.lap_trace import LapTrace, trace_of_reference
+from tests.support.browser import opened
 from tests.support.drivers import group
+
+PATIENCE = 60.0  # [s]
 
 
 @pytest.fixture(scope="session")
@@ -123,11 +132,11 @@ class Play:
         self.process.stdout.close()  # type: ignore[union-attr]
 
 
-def connected(play: Play, **headers: str) -> Any:
-    """A connection as a page has it, by another program."""
+def connected(play: Play, query: str = "", **headers: str) -> Any:
+    """A connection as a page has it, by another program. query: of its address."""
     from websockets.sync.client import connect
 
-    address = f"ws://127.0.0.1:{play.port}/racing/link"
+    address = f"ws://127.0.0.1:{play.port}/racing/link{query}"
     return connect(address, origin=headers.get("origin"), max_size=None, proxy=None, open_timeout=60, close_timeout=5)
 
 
@@ -158,3 +167,65 @@ def play(policies: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iter
     server = Play(tmp_path_factory.mktemp("outputs"), f"run=[{policies[0]},{policies[1]}]")
     yield server
     server.kill()
+
+
+class Page:
+    """What the page shows, and what can be done there."""
+
+    def __init__(self, browser: webdriver.Chrome) -> None:
+        self.browser = browser
+
+    def state(self) -> dict[str, Any]:
+        return self.browser.execute_script("return window.racing ? window.racing.state() : {}") or {}
+
+    def until(self, what: Callable[[dict[str, Any]], Any], why: str) -> dict[str, Any]:
+        """The state, as soon as it is as wanted."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            state = self.state()
+            if state.get("connected") and state["cars"] and what(state):
+                return state
+            time.sleep(0.05)
+        raise AssertionError(f"{why}; last: {self.state()}")
+
+    def car(self, name: str) -> dict[str, Any]:
+        return next(car for car in self.state()["cars"] if car["name"] == name)
+
+    def press(self, *keys: str) -> None:
+        ActionChains(self.browser).send_keys(*keys).perform()
+
+    def errors(self) -> list[str]:
+        return [line["message"] for line in self.browser.get_log("browser") if line["level"] == "SEVERE"]
+
+    def pixels(self) -> Any:
+        """(H, W, 3) of what is drawn in three dimensions."""
+        png = self.browser.find_element(By.CSS_SELECTOR, "canvas[aria-label^='the circuit']").screenshot_as_png
+        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """One for all tests; few pixels, for they are drawn by a CPU."""
+    with opened(tmp_path_factory.mktemp("browser"), "820,640", gl=True) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def window(browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    """Its window, which shows no page when others count those that are open."""
+    yield browser
+    browser.get("about:blank")
+
+
+@pytest.fixture
+def page(window: webdriver.Chrome, play: Play) -> Iterator[Page]:
+    """Loaded, and as it was before it was ever used."""
+    if window.current_url != play.address:
+        window.get(play.address)
+    there = Page(window)
+    there.until(lambda state: state["frames"] > 3, "no picture was drawn")
+    yield there
+    assert there.errors() == []
+    if there.state().get("driving"):
+        there.press("e")
+        there.until(lambda state: not state["driving"], "it still drives")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import torch as th
 from omegaconf import OmegaConf
 
+from racing.commands.play import follow
 from racing.commands.play.follow import Follower
 from racing.commands.play.options import parse
 from racing.commands.play.stage import make_stage, unfinished
@@ -75,6 +78,24 @@ def test_the_newest_checkpoint_drives_and_each_after_it(training: Training):
     stage = make_stage(parse([f"run={name}", f"paths.outputs={outputs}"]) or {})
     assert [driver.name for driver in stage.drivers] == [name]
     assert stage.place.track.name == "oval"
+
+
+@pytest.mark.slow
+def test_nobody_looks_after_a_run_that_no_page_shows_any_more(training: Training, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(follow, "OFTEN", 0.01)
+    training.save(4096)
+    before = set(threading.enumerate())
+    follower = Follower(training.run, print, trust=False)
+    policy = follower.policy(trust=False)
+    follower.keep_looking()
+    (looking,) = set(threading.enumerate()) - before
+    del follower
+    looking.join(0.2)
+    assert looking.is_alive()  # the policy drives
+    del policy
+    gc.collect()
+    looking.join(60)
+    assert not looking.is_alive()
 
 
 @pytest.mark.slow

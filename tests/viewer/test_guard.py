@@ -18,7 +18,7 @@ import requests
 from racing.cli import main
 from racing.errors import InputError
 from racing.viewer.guard import COOKIE, MOST_BURST, MOST_MESSAGE, Guard, require_token
-from racing.viewer.stage import MOST_PAGES
+from racing.viewer.stages import MOST_PAGES
 from tests.viewer.conftest import Play, connected, greeting
 
 TOKEN = "long-and-secret"
@@ -240,6 +240,10 @@ def test_no_file_is_reached_and_nothing_foreign_answered(play: Play):
         assert not answer.startswith(b"HTTP/1.1 200"), path
     assert requests.get(play.address, headers={"Host": "evil.example"}, timeout=60).status_code == 403
     assert requests.get(play.address, headers={"Origin": "http://evil.example"}, timeout=60).status_code == 403
+    assert requests.get(f"{play.address}racing/runs", headers={"Host": "evil.example"}, timeout=60).status_code == 403
+    assert requests.get(f"{play.address}racing/runs", timeout=60).json().keys() == {"runs", "boards", "more"}
+    with connected(play, query="?run=../../etc/passwd") as other:
+        assert json.loads(other.recv(timeout=60))["event"] == "refused"
     assert requests.post(play.address, data=b"x" * 100, timeout=60).status_code == 403
     with pytest.raises(Exception, match="403"), connected(play, origin="http://evil.example"):
         pass

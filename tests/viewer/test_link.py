@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from racing.errors import InputError
 from racing.tracks.reference_lap import reference_lap
 from racing.viewer.drivers import Driver, Place
 from racing.viewer.link import serve
-from racing.viewer.stage import MOST_PAGES, Stage
+from racing.viewer.overview import Overview
+from racing.viewer.stage import Stage
+from racing.viewer.stages import MOST_PAGES, Stages
 from tests.viewer.conftest import keeps_to_the_middle
 
 PATIENCE = 60.0  # [s]
@@ -33,7 +37,7 @@ class Socket:
     async def accept(self) -> None:
         pass
 
-    async def close(self, code: int, reason: str) -> None:
+    async def close(self, code: int = 1000, reason: str = "") -> None:
         self.closed = code
 
     async def receive(self) -> dict[str, Any]:
@@ -62,12 +66,22 @@ def stage(place: Place, driver: Make, tmp_path: Path) -> Stage:
     return Stage(place, [driver()], reference_lap(place.track, place.vehicle), tmp_path)
 
 
-def visit(stage: Stage, does: Callable[[Socket], Any]) -> Socket:
-    """A page that does this, and goes away."""
+@pytest.fixture
+def stages(stage: Stage, tmp_path: Path) -> Stages:
+    def make(name: str) -> Stage:
+        if name != "a-run":
+            raise InputError("it is none of those at /runs")
+        return replace(stage)
+
+    return Stages(stage, make, Overview(tmp_path))
+
+
+def visit(stages: Stages, does: Callable[[Socket], Any], name: str | None = None) -> Socket:
+    """A page that does this, and goes away. name: of the run that it wants to see."""
 
     async def both() -> Socket:
         socket = Socket()
-        serving = asyncio.create_task(serve(socket, stage))  # type: ignore[arg-type]
+        serving = asyncio.create_task(serve(socket, stages, name))  # type: ignore[arg-type]
         await socket.until(lambda: socket.states or serving.done())
         await does(socket)
         socket.leave()
@@ -77,14 +91,14 @@ def visit(stage: Stage, does: Callable[[Socket], Any]) -> Socket:
     return asyncio.run(both())
 
 
-def test_a_page_is_told_what_there_is_and_then_how_cars_are(stage: Stage):
+def test_a_page_is_told_what_there_is_and_then_how_cars_are(stages: Stages, stage: Stage):
     async def looks(socket: Socket) -> None:
-        assert stage.pages == 1
+        assert stages.pages == 1
         await socket.until(lambda: len(socket.states) > 3)
         stage.news.append("something new")
         await socket.until(lambda: len(socket.told) > 1)
 
-    socket = visit(stage, looks)
+    socket = visit(stages, looks)
     hello, news = socket.told
     assert [car["name"] for car in hello["cars"]] == ["middle", "human"]
     assert hello["circuit"]["name"] == "wavy"
@@ -93,10 +107,10 @@ def test_a_page_is_told_what_there_is_and_then_how_cars_are(stage: Stage):
     times = [state[1] for state in socket.states]
     assert times == sorted(times)
     assert times[-1] > times[0]
-    assert stage.pages == 0
+    assert stages.pages == 0
 
 
-def test_a_page_does_what_it_is_asked_while_time_stands(stage: Stage):
+def test_a_page_does_what_it_is_asked_while_time_stands(stages: Stages):
     async def asks(socket: Socket) -> None:
         socket.say("pause", on=True)
         await socket.until(lambda: socket.states[-1][4] == 1)
@@ -109,23 +123,23 @@ def test_a_page_does_what_it_is_asked_while_time_stands(stage: Stage):
         assert states[-1][1] == then
         assert states[-1][2] == 4
 
-    visit(stage, asks)
+    visit(stages, asks)
 
 
-def test_what_a_person_drives_is_written_when_the_page_goes_away(stage: Stage, tmp_path: Path):
+def test_what_a_person_drives_is_written_when_the_page_goes_away(stages: Stages, tmp_path: Path):
     async def drives(socket: Socket) -> None:
         socket.say("drive", on=True)
         socket.say("rate", rate=16)
         socket.say("hands", steer=0.0, throttle=1.0, keys=False)
         await socket.until(lambda: socket.states[-1][5] == 1 and socket.states[-1][1] > 3)
 
-    visit(stage, drives)
+    visit(stages, drives)
     (laps,) = (tmp_path / "drives").rglob("laps.csv")
     assert "human" in laps.read_text()
     assert laps.with_name("telemetry.parquet").is_file()
 
 
-def test_a_policy_that_breaks_stops_time_and_is_named(stage: Stage, driver: Make):
+def test_a_policy_that_breaks_stops_time_and_is_named(stages: Stages, stage: Stage, driver: Make):
     calls = []
 
     def breaks(seen: Any) -> Any:
@@ -137,16 +151,40 @@ def test_a_policy_that_breaks_stops_time_and_is_named(stage: Stage, driver: Make
     async def waits(socket: Socket) -> None:
         await socket.until(lambda: len(socket.told) > 1 and socket.states[-1][4] == 1)
 
-    socket = visit(stage, waits)
+    socket = visit(stages, waits)
     assert socket.told[1]["event"] == "problem"
     assert "policy broken" in socket.told[1]["text"]
 
 
-def test_one_page_too_many_is_turned_away(stage: Stage):
-    stage.pages = MOST_PAGES
+def test_one_page_too_many_is_turned_away(stages: Stages):
+    stages.pages = MOST_PAGES
 
     async def nothing(socket: Socket) -> None:
         assert socket.closed == 4000
 
-    assert visit(stage, nothing).states == []
-    assert stage.pages == MOST_PAGES
+    assert visit(stages, nothing).states == []
+    assert stages.pages == MOST_PAGES
+
+
+def test_a_run_is_there_as_long_as_a_page_shows_it(stages: Stages, stage: Stage):
+    async def looks(socket: Socket) -> None:
+        (made, count) = stages._open["a-run"]
+        assert count == 1
+        assert made is not stage
+        async with stages.opened("a-run") as other:
+            assert other is made
+        assert "a-run" in stages._open
+
+    assert visit(stages, looks, "a-run").told[0]["event"] == "hello"
+    assert stages._open == {}
+
+
+def test_what_no_run_is_called_is_refused(stages: Stages):
+    async def nothing(socket: Socket) -> None:
+        assert socket.closed == 1000
+
+    socket = visit(stages, nothing, "../a-run")
+    assert socket.told == [{"event": "refused", "text": "it is none of those at /runs"}]
+    assert stages.pages == 0
+    stages.first = None
+    assert visit(stages, nothing).told == [{"event": "refused", "text": "no run was named; choose one at /runs"}]

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import csv
-import io
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.viewer.conftest import Play, greeting
+from racing.runs.directory import open_run
+from tests.support.browser import needs_browser
+from tests.support.drivers import group
+from tests.viewer.conftest import PATIENCE, Page, Play, greeting
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-ALONE = "headless=new no-sandbox no-first-run disable-background-networking disable-component-update disable-sync"
-WITHOUT_GPU = "use-gl=angle use-angle=swiftshader enable-unsafe-swiftshader"
-PATIENCE = 60.0  # [s]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium is not here: .ci/packages installs it"),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 # A gamepad that holds the middle of the ring at about 9 m/s.
 GAMEPAD = """
 const mine = () => window.racing.state().cars.find((car) => car.name === "human");
@@ -41,71 +33,6 @@ navigator.getGamepads = () => {
 """
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in (
-        *ALONE.split(),
-        *WITHOUT_GPU.split(),
-        "window-size=820,640",
-    ):  # few pixels: they are drawn by a CPU
-        options.add_argument(f"--{argument}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield driver
-    driver.quit()
-
-
-class Page:
-    """What the page shows, and what can be done there."""
-
-    def __init__(self, browser: webdriver.Chrome) -> None:
-        self.browser = browser
-
-    def state(self) -> dict[str, Any]:
-        return self.browser.execute_script("return window.racing ? window.racing.state() : {}") or {}
-
-    def until(self, what: Callable[[dict[str, Any]], Any], why: str) -> dict[str, Any]:
-        """The state, as soon as it is as wanted."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            state = self.state()
-            if state.get("connected") and state["cars"] and what(state):
-                return state
-            time.sleep(0.05)
-        raise AssertionError(f"{why}; last: {self.state()}")
-
-    def car(self, name: str) -> dict[str, Any]:
-        return next(car for car in self.state()["cars"] if car["name"] == name)
-
-    def press(self, *keys: str) -> None:
-        ActionChains(self.browser).send_keys(*keys).perform()
-
-    def errors(self) -> list[str]:
-        return [line["message"] for line in self.browser.get_log("browser") if line["level"] == "SEVERE"]
-
-
-@pytest.fixture
-def page(browser: webdriver.Chrome, play: Play) -> Iterator[Page]:
-    """Loaded, and as it was before it was ever used."""
-    if not browser.current_url.startswith(play.address):
-        browser.get(play.address)
-    there = Page(browser)
-    there.until(lambda state: state["frames"] > 3, "no picture was drawn")
-    yield there
-    assert there.errors() == []
-    if there.state()["driving"]:
-        there.press("e")
-        there.until(lambda state: not state["driving"], "it still drives")
-
-
-def pixels(page: Page) -> Any:
-    png = page.browser.find_element(By.CSS_SELECTOR, ".rv-view canvas").screenshot_as_png
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
-
-
 def test_cars_move_in_a_picture_that_is_not_black(page: Page):
     before = page.until(lambda state: state["time"] > 0.5, "time stands")
     assert [car["name"] for car in before["cars"]] == ["quick", "calm"]
@@ -114,7 +41,7 @@ def test_cars_move_in_a_picture_that_is_not_black(page: Page):
         assert np.hypot(car["x"] - then["x"], car["y"] - then["y"]) > 2
         assert 3 < car["v"] < 12
     assert after["messages"] > before["messages"] + 5
-    picture = pixels(page)
+    picture = page.pixels()
     assert picture.std() > 20
     red, green, blue = picture.reshape(-1, 3).T
     painted = (blue > red + 50) & (blue > green + 20) & (red < 70)  # #0072b2 in light and shade
@@ -220,6 +147,28 @@ def test_a_lap_by_gamepad_is_recorded_with_the_simulators_time(page: Page, play:
     laps = [float(row[f"lap_{k}_s"]) for row in rows for k in (1, 2, 3) if row.get(f"lap_{k}_s")]
     assert min(abs(lap - done["cars"][2]["last_lap"]) for lap in laps) < 1e-4
     assert list((play.outputs / "drives").rglob("best_lap.npz"))
+
+
+def test_the_page_of_runs_follows_a_training_and_opens_it(page: Page, play: Play, policies: list[Path], ring: Path):
+    track = {"_target_": "racing.tracks.catalog.load_tracks", "file": str(ring)}
+    config = {"name": "young", "env": group("env/mlp"), "track": track, "vehicle": group("vehicle/kart")}
+    browser = page.browser
+    with open_run(play.outputs, "young", config, [], {}) as run:
+        run.journal.metrics(100, {"validation/finish_rate": 0.5, "validation/lap_ratio": 1.3})
+        shutil.copy(policies[1], run.paths.policy_onnx)
+        browser.find_element(By.LINK_TEXT, "runs").click()
+        shown = WebDriverWait(browser, PATIENCE).until(lambda _: browser.find_elements(By.LINK_TEXT, run.name))
+        run.journal.metrics(200, {"validation/finish_rate": 0.75, "validation/lap_ratio": 1.2})
+        line = browser.find_element(By.CSS_SELECTOR, ".rr-runs tbody tr")
+        WebDriverWait(browser, PATIENCE).until(lambda _: line.text.split()[:3] == [run.name, "running", "200"])
+        assert "75 %" in line.text
+        assert len(line.find_elements(By.CSS_SELECTOR, "svg path[d*=L]")) == 2
+        shown[0].click()
+        opened = page.until(lambda state: state["time"] > 0.2, "it does not drive")
+        assert [car["name"] for car in opened["cars"]] == [run.name]
+    assert page.errors() == []
+    browser.get(play.address)
+    page.until(lambda state: len(state["cars"]) == 2, "the first page is another one")
 
 
 def test_each_page_has_a_world_of_its_own_and_leaves_none_behind(page: Page, play: Play):

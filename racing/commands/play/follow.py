@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -71,14 +72,15 @@ class Follower:
         return True
 
     def keep_looking(self) -> None:
-        """`look` every OFTEN seconds, for as long as this process lives."""
+        """`look` every OFTEN seconds, for as long as somebody drives as this one says."""
+        found, waiting = weakref.ref(self), threading.Event()
 
         def looking() -> None:
-            while True:
+            while (follower := found()) is not None:
+                follower.look()
+                del follower
                 waiting.wait(OFTEN)
-                self.look()
 
-        waiting = threading.Event()
         threading.Thread(target=looking, daemon=True, name=f"follow {self.run.name}").start()
 
     def _newest(self) -> Checkpoint | None:

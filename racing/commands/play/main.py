@@ -20,13 +20,13 @@ def main(argv: Sequence[str]) -> int:
         return ExitCode.DONE
     listening = _listen(options["host"], options["port"])  # before anything that takes long
     try:
-        from racing.commands.play.stage import make_stage
+        from racing.commands.play.stage import make_stages
         from racing.viewer.web import run  # of an extra, which may be missing
 
-        stage = make_stage(options)
+        stages = make_stages(options)
         address = _address(options, listening.getsockname()[1])
         print(f"{address}  (Ctrl-C ends it)", flush=True)
-        run(stage, listening, options["host"], options["token"], address if _opens(options) else None)
+        run(stages, listening, options["host"], options["token"], address if _opens(options) else None)
     except KeyboardInterrupt:
         pass
     finally:

@@ -16,12 +16,32 @@ from racing.evaluation.evaluate import Diverged
 from racing.policies.loading import LoadedPolicy, load_policy, tracks_and_vehicle
 from racing.policies.scored import is_scored_policy
 from racing.runs.checkpoints import Checkpoints
-from racing.runs.directory import RunDirectory
+from racing.runs.directory import RunDirectory, all_runs
 from racing.tracking.run_record import local_run
 from racing.tracks.catalog import load_track
 from racing.tracks.reference_lap import reference_lap
 from racing.viewer.drivers import Driver, Place, optimal_driver, policy_driver
+from racing.viewer.overview import Overview, listed_run
 from racing.viewer.stage import Stage
+from racing.viewer.stages import Stages
+
+OWN = {"driver": DRIVERS[0], "track": None, "reverse": False, "scale": 1.0, "vehicle": None, "trust": False}
+
+
+def make_stages(options: Mapping[str, Any]) -> Stages:
+    """All that the server shows. Without a run on this disk, where none was named, the page of runs alone.
+
+    Raises InputError as `make_stage`.
+    """
+    outputs = Path(options["paths"]["outputs"])
+    nothing = options["driver"] == DRIVERS[0] and options["run"] == LATEST and not all_runs(outputs)
+
+    def make(name: str) -> Stage:
+        run = listed_run(outputs, name)
+        require(run is not None, f"run {name[:40]!r} is none of those at /runs; choose one there")
+        return make_stage({**options, **OWN, "run": name})
+
+    return Stages(None if nothing else make_stage(options), make, Overview(outputs))
 
 
 def make_stage(options: Mapping[str, Any]) -> Stage:

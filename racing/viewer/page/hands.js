@@ -12,6 +12,7 @@ export class Hands {
     this.link = link;
     this.pressed = new Set();
     this.touch = null;
+    this.headset = null;
     this.said = "";
     this.when = 0;
     this.source = "keys";
@@ -50,12 +51,20 @@ export class Hands {
     this.send();
   }
 
+  // Of a headset: x from -1 (left) to 1 (right), pedal from -1 to 1; null: it was taken off.
+  controllers(values) {
+    this.headset = values;
+    if (values) this.send();
+    else if (this.source === "vr") this.source = "keys";
+  }
+
   wanted() {
     const pad = [...(navigator.getGamepads?.() ?? [])].find((one) => one?.connected);
     const of = (name) => (this.pressed.has(name) ? 1 : 0);
     if (this.pressed.size) {
       return { steer: of("left") - of("right"), throttle: of("slower") ? -1 : of("faster"), keys: true, source: "keys" };
     }
+    if (this.headset && (this.source === "vr" || this.headset.some(Boolean))) return { steer: -this.headset[0], throttle: this.headset[1], keys: false, source: "vr" };
     if (this.touch) return { steer: -this.touch[0], throttle: this.touch[1], keys: false, source: "touch" };
     if (pad) {
       const axis = this.clear(pad.axes[0] ?? 0);

@@ -26,8 +26,8 @@ export class Link {
     this.socket.binaryType = "arraybuffer";
     this.socket.onmessage = (message) => this.receive(message.data);
     this.socket.onclose = (event) => {
-      this.on.connected(false, event.code === 4000 ? event.reason : "");
-      if (!this.closed) this.retry = setTimeout(() => this.connect(), RETRY);
+      this.on.connected(false, this.refused ?? (event.code === 4000 ? event.reason : ""));
+      if (!this.closed && !this.refused) this.retry = setTimeout(() => this.connect(), RETRY);
     };
   }
 
@@ -49,7 +49,8 @@ export class Link {
         this.cars.clear();
         this.on.connected(true, "");
         this.on.hello(facts);
-      } else this.on.event(facts);
+      } else if (facts.event === "refused") this.refused = facts.text; // to ask again would change nothing
+      else this.on.event(facts);
       return;
     }
     const kind = new Float32Array(data, 0, 1)[0];

@@ -13,8 +13,10 @@ export const TEMPLATE = `
     </select>
     <button @click="restart(null)" title="all cars to the start line (R); elsewhere: click on the map">restart</button>
     <button @click="drive(!driving)" :aria-pressed="driving" title="take the wheel (E)">drive</button>
+    <button v-if="vrOffered" @click="setVR" :aria-pressed="vrOn" title="the cockpit in a headset">{{ vrOn ? "leave VR" : "enter VR" }}</button>
     <button @click="setUnits" title="units (U)" style="min-width: 4.2em">{{ units }}</button>
     <button @click="setTheme" title="light or dark (T)" style="min-width: 3.6em">{{ theme }}</button>
+    <a class="rr-button" href="/runs" title="all runs, and the quickest laps">runs</a>
     <button @click="help = true" title="keys (H)" aria-label="help">?</button>
   </header>
   <main class="rv-main">

@@ -7,6 +7,7 @@ import { Link } from "racing-viewer/link.js";
 import { COLOURS, HUMAN, makeCar } from "racing-viewer/models.js";
 import { Channels, drawPicture, drawSenses, Map2D } from "racing-viewer/plots.js";
 import { TEMPLATE } from "racing-viewer/template.js";
+import { offersVR, VR } from "racing-viewer/vr.js";
 
 const GHOSTS = [["reference lap", "#ffffff"], ["best lap driven here", "#f0e442"]];
 const SLOW_FRAME = 45; // [ms] on average, above which the picture gets coarser
@@ -20,7 +21,7 @@ export default {
       facts: null, cars: [], cameras: CAMERAS, rates: [1], rate: 1, paused: false, driving: false, connected: false,
       camera: kept("camera", "chase"), units: kept("units", "km/h"), senses: kept("senses", "off") === "on",
       theme: kept("theme", matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"),
-      watched: 0, help: false, ghosts: [true, true], touch: matchMedia("(pointer: coarse)").matches, source: "keys", hasPicture: false,
+      watched: 0, help: false, ghosts: [true, true], touch: matchMedia("(pointer: coarse)").matches, source: "keys", hasPicture: false, vrOffered: false, vrOn: false,
     };
   },
   computed: {
@@ -43,17 +44,21 @@ export default {
     });
     this.hands = new Hands(this.link);
     this.onKey = (event) => this.key(event);
-    this.onHide = () => document.hidden && this.driving && !this.paused && this.link.say("pause", { on: true });
+    this.onHide = () => document.hidden && !this.vrOn && this.away();
+    this.away = () => this.driving && !this.paused && this.link.say("pause", { on: true });
     window.addEventListener("keydown", this.onKey);
     document.addEventListener("visibilitychange", this.onHide);
     this.alive = true;
     this.last = performance.now();
     const loop = () => {
       if (!this.alive) return;
-      this.frame();
+      if (!this.vrOn) this.frame(); // else the headset says when
       requestAnimationFrame(loop);
     };
     requestAnimationFrame(loop);
+    this.onHeadset = async () => (this.vrOffered = this.renderer !== null && (await offersVR()));
+    navigator.xr?.addEventListener?.("devicechange", this.onHeadset);
+    this.onHeadset();
     window.racing = { state: () => this.told() };
   },
   unmounted() {
@@ -62,6 +67,8 @@ export default {
     this.hands.close();
     window.removeEventListener("keydown", this.onKey);
     document.removeEventListener("visibilitychange", this.onHide);
+    navigator.xr?.removeEventListener?.("devicechange", this.onHeadset);
+    this.vr?.dispose();
     this.renderer?.dispose();
   },
   methods: {
@@ -178,12 +185,20 @@ export default {
         model.group.visible = one !== null;
         if (one) model.show(one, this.paused ? 0 : seconds * this.rate);
       });
-      for (const part of this.models.get(this.watched).helmet) part.visible = this.camera !== "cockpit";
+      for (const part of this.models.get(this.watched).helmet) part.visible = this.camera !== "cockpit" && !this.vrOn;
       this.draw(pose, seconds);
-      if (this.frames++ % 3 === 0) this.write(pose);
+      if (this.frames++ % 3 === 0 && !this.vrOn) this.write(pose);
     },
     draw(pose, seconds) {
       if (!this.renderer) return;
+      this.sun.target.position.set(pose.x, pose.y, 0);
+      this.sun.position.set(pose.x - this.reach * 1.2, pose.y + this.reach * 0.8, this.reach * 2);
+      if (this.vrOn) {
+        const state = this.link.cars.get(this.watched).now;
+        const speed = `${(pose.v * this.scale).toFixed(0)} ${this.units}`;
+        this.vr.draw(this.scene, pose, this.eyes.size, [speed, `${clock(state.clock)}  ${signed(state.behind_reference)}`]);
+        return;
+      }
       const { clientWidth: width, clientHeight: height } = this.$refs.view;
       if (this.size !== `${width}x${height}x${this.ratio}`) {
         this.size = `${width}x${height}x${this.ratio}`;
@@ -193,13 +208,11 @@ export default {
         this.eyes.camera.updateProjectionMatrix();
       }
       this.eyes.aim(pose, seconds);
-      this.sun.target.position.set(pose.x, pose.y, 0);
-      this.sun.position.set(pose.x - this.reach * 1.2, pose.y + this.reach * 0.8, this.reach * 2);
       this.renderer.render(this.scene, this.eyes.camera);
     },
     adapt(passed) {
       // Machines that draw slowly get fewer pixels, then no shadows.
-      if (this.paused || document.hidden || passed > 1000) return;
+      if (this.paused || this.vrOn || document.hidden || passed > 1000) return;
       this.mean = 0.95 * (this.mean ?? 20) + 0.05 * passed;
       this.since = (this.since ?? 0) + 1;
       if (this.mean < SLOW_FRAME || this.since < 12 || !this.renderer) return;
@@ -264,6 +277,25 @@ export default {
     pause() { this.link.say("pause", { on: !this.paused }); },
     restart(along) { this.link.say("restart", { along }); },
     drive(on) { this.link.say("drive", { on }); },
+    async setVR() {
+      if (this.vrOn) return this.vr.leave();
+      const { near, far } = this.eyes.camera;
+      this.vr?.dispose();
+      this.vr = Vue.markRaw(new VR(this.renderer, this.hands, near, far, {
+        frame: () => this.frame(),
+        away: () => this.away(),
+        ended: () => [this.vrOn, this.size] = [false, ""],
+        take: () => this.drive(!this.driving),
+        restart: () => this.restart(null),
+      }));
+      try {
+        await this.vr.enter();
+        this.vrOn = true;
+      } catch (error) {
+        await this.vr.leave();
+        this.note(`The headset was not to be had: ${error.message}`, 6000);
+      }
+    },
     watch(number) {
       this.watched = number;
       this.channels = new Channels();
@@ -311,7 +343,7 @@ export default {
       const { head, messages, senses } = this.link;
       const cars = this.cars.filter((car) => this.link.cars.has(car.number)).map((car) => ({ ...this.link.cars.get(car.number).now, name: car.name, number: car.number, colour: car.colour }));
       return { ...head, connected: this.connected, cars, watched: this.watched, camera: this.camera, units: this.units, theme: this.theme, source: this.source,
-        messages, frames: this.frames, ghosts: this.link.ghosts.length, pages: this.facts?.pages, news: this.news ?? null, best: this.facts?.best, track: this.facts?.circuit.name,
+        messages, frames: this.frames, vr: this.vr?.told() ?? null, ghosts: this.link.ghosts.length, pages: this.facts?.pages, news: this.news ?? null, best: this.facts?.best, track: this.facts?.circuit.name,
         senses: senses && { car: senses.car, rays: senses.rays.length, preview: senses.preview.length, picture: senses.picture && [senses.picture.height, senses.picture.width] } };
     },
   },

@@ -17,19 +17,23 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.support.mlflow_server import PATIENCE
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-ALONE = "headless=new no-sandbox disable-gpu no-first-run disable-background-networking disable-component-update"
+ALONE = "headless=new no-sandbox no-first-run disable-background-networking disable-component-update disable-sync"
+WITH_GL = "use-gl=angle use-angle=swiftshader enable-unsafe-swiftshader"  # three dimensions, by the CPU
 needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium is not here: .ci/packages installs it")
 
 
 @contextlib.contextmanager
-def opened(profile: Path, size: str = "1500,1000") -> Iterator[webdriver.Chrome]:
-    """A browser that logs what pages say and what they ask of the network. profile: an empty folder."""
+def opened(profile: Path, size: str = "1500,1000", *, gl: bool = False) -> Iterator[webdriver.Chrome]:
+    """A browser that logs what pages say and what they ask of the network. profile: an empty folder.
+
+    gl: it draws in three dimensions, and does not log the network.
+    """
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    for argument in (*ALONE.split(), "disable-sync", f"window-size={size}"):
+    for argument in (*ALONE.split(), *(WITH_GL if gl else "disable-gpu").split(), f"window-size={size}"):
         options.add_argument(f"--{argument}")
     options.add_argument(f"--user-data-dir={profile}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"} | ({} if gl else {"performance": "ALL"}))
     driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
     try:
         yield driver
