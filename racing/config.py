@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from racing.errors import InputError, input_error, is_folder, require
 from racing.files import quoted_paths
 from racing.renamed_keys import key_of, renamed
-from racing.resolvers import by_line, by_teacher
+from racing.resolvers import RESOLVERS
 
 PACKAGE = Path(__file__).resolve().parent
 PRIMARY = "train"  # conf/train.yaml: Hydra's primary configuration
@@ -86,7 +86,7 @@ def default_choices() -> dict[str, str | None]:
 
 def register_resolvers() -> None:
     """Make `${racing.sweep:...}` and the others known to OmegaConf."""
-    for name, resolver in {"sweep": sweep_name, "by_line": by_line, "by_teacher": by_teacher}.items():
+    for name, resolver in {**RESOLVERS, "sweep": sweep_name}.items():
         OmegaConf.register_new_resolver(f"racing.{name}", resolver, replace=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -23,3 +24,6 @@ def by_teacher(driver: Any, other: Any, *, _root_: Any) -> Any:
     """
     algo = _root_.get("algo") or {}
     return driver if str(algo.get("teacher")).partition("@")[0] == "driver" else other
+
+
+RESOLVERS: dict[str, Callable[..., Any]] = {"by_line": by_line, "by_teacher": by_teacher}
