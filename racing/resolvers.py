@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from omegaconf import OmegaConf
+
 
 def by_line(optimal: Any, other: Any, *, _root_: Any) -> Any:
     """`optimal` where the policy observes the line of the optimal lap, which its teacher drives; else `other`.
@@ -23,7 +25,8 @@ def by_teacher(driver: Any, other: Any, *, _root_: Any) -> Any:
     Else `other`: who learns alone was measured with that.
     """
     algo = _root_.get("algo") or {}
-    return driver if str(algo.get("teacher")).partition("@")[0] == "driver" else other
+    chosen = driver if str(algo.get("teacher")).partition("@")[0] == "driver" else other
+    return OmegaConf.create(chosen) if isinstance(chosen, list) else chosen  # OmegaConf.resolve takes no plain one
 
 
 RESOLVERS: dict[str, Callable[..., Any]] = {"by_line": by_line, "by_teacher": by_teacher}

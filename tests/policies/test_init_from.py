@@ -217,17 +217,19 @@ def test_what_names_no_weights_is_refused(spec: str, parent: RunDirectory, outpu
     assert remedy in line[line.index(rule) :]
 
 
+SENSES = "yaw_rate,steering,slip,acceleration,line_offset,speed_error"
+SAC = f"algo=sac env.line=best env.motion=[{SENSES}]"
 OTHERS = {
-    "env=mlp": ("has observations of shape (38,), this run (10,)", "choose the env that it was trained with"),
+    "env=mlp": ("has observations of shape (39,), this run (10,)", "choose the env that it was trained with"),
     "algo.net_arch=[32,32]": ("of shape (64, ", "choose the algo and algo.net_arch that it was trained with"),
     "algo.net_arch=[64]": ("this run none", "choose the algo and algo.net_arch that it was trained with"),
-    "algo=sac": ("of shape none, this run (", "choose the algo and algo.net_arch that it was trained with"),
+    SAC: ("of shape none, this run (", "choose the algo and algo.net_arch that it was trained with"),
 }
 
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_weights_that_do_not_fit_are_refused_with_both_shapes(other: str, parent: RunDirectory, outputs: Path, capsys):
-    line = refused(capsys, outputs, f"init_from={parent.name}", other)
+    line = refused(capsys, outputs, f"init_from={parent.name}", *other.split())
     rule, remedy = OTHERS[other]
     assert rule in line
     assert line.endswith(remedy)

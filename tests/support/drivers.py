@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from racing.config import build, compose, conf_directory
+from racing.config import build, compose, conf_directory, register_resolvers
 from racing.envs.sensors import SensorsTask
 from racing.envs.vec_env import RacingVecEnv
 from racing.runs.directory import RunDirectory, open_run
@@ -20,8 +20,11 @@ PREVIEW = 8
 
 
 def group(name: str, **changes: Any) -> dict[str, Any]:
-    """A file of conf/ as plain data."""
-    return dict(OmegaConf.to_container(OmegaConf.load(conf_directory() / f"{name}.yaml"))) | changes
+    """A file of conf/ as plain data; values of `racing.by_...` as without any other group."""
+    register_resolvers()
+    found = OmegaConf.load(conf_directory() / f"{name}.yaml")
+    plain = OmegaConf.to_container(found)
+    return {key: found[key] if "${racing.by_" in str(value) else value for key, value in plain.items()} | changes
 
 
 def follow(world: World, pace: float) -> np.ndarray:

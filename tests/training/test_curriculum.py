@@ -110,8 +110,8 @@ def test_a_phase_takes_a_track_by_its_path(tmp_path: Path):
 @pytest.mark.parametrize(
     ("second", "says"),
     [
-        ("env=mlp", "has observations of shape (38,), this run (10,); choose the env"),
-        ("algo.net_arch=[32,32]", "of shape (64, 38), this run (32, 38); choose the algo and algo.net_arch"),
+        ("env=mlp", "has observations of shape (39,), this run (10,); choose the env"),
+        ("algo.net_arch=[32,32]", "of shape (64, 39), this run (32, 39); choose the algo and algo.net_arch"),
     ],
 )
 def test_a_phase_that_cannot_begin_from_the_one_before_is_refused_at_once(
