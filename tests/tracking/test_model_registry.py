@@ -206,7 +206,7 @@ def test_list_show_and_artifacts_of_a_server(drivable, server, tmp_path, capsys)
     assert main(["runs", "show", first.mlflow["run_id"], uri, place, "format=json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["directory"], shown["config"]["seed"], shown["results"]["eval/lap_ratio"]) == (None, 0, 1.25)
-    assert main(["runs", "show", first.mlflow["run_id"], uri, place]) == 0
+    assert main(["runs", "show", first.mlflow["run_id"], uri, place, "format=full"]) == 0
     assert "eval/lap_ratio" in capsys.readouterr().out
     assert main(["runs", "artifacts", first.name, f"paths.outputs={outputs}", "format=json"]) == 0
     sizes = {row["path"]: (row["here"], row["mlflow"]) for row in json.loads(capsys.readouterr().out)}
