@@ -327,7 +327,8 @@ def test_a_single_learner_races_against_opponents_or_alone(make):
 @pytest.mark.parametrize("changes", [[], ["env.rays=19", "env.preview=3"], ["env.motion=[slip,steering]"]])
 @pytest.mark.parametrize("group", ["mlp", "race", "race_vision"])
 def test_the_values_of_the_sensors_alone_are_counted_without_a_task(oval: Track, kart: Vehicle, group: str, changes):
-    env: Any = OmegaConf.to_container(compose("train", [f"env={group}", "++env.line=centre", *changes]).env)
+    cfg = compose("train", [f"env={group}", "++env.line=centre", *changes])
+    env: Any = OmegaConf.to_container(cfg.env, resolve=True)
     task = together(env, [oval], kart, races=1, cars=2, rules={})
     assert sensors_alone(env) == getattr(task, "size_alone", 0)
     assert (sensors_alone(env) > 0) == (group != "race_vision")

@@ -194,7 +194,7 @@ def test_a_campaign(box: Box, capsys: pytest.CaptureFixture[str]):
         assert ask(f"{url}/campaigns/{name}")[0] == 404
 
     with listening() as listener:
-        overrides = {"mode": "brief", "games": 2, "webhook": f"{listener.url}/hook"}
+        overrides = {"mode": "longer", "games": 2, "webhook": f"{listener.url}/hook"}
         body = {"campaign": "duel", "overrides": overrides}
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda _: ask(f"{url}/campaigns", body), range(4)))
@@ -217,10 +217,10 @@ def test_a_campaign(box: Box, capsys: pytest.CaptureFixture[str]):
     assert [content["status"] for content in before] == ["stopped"]
     assert [c.ending for c in box.containers.all.values() if c.function.name == "job"] == ["preempted", ""]
     assert (last["state"], last["error"]) == ("DONE", None), last
-    assert last["entries"] == [{"name": "brief", "state": "DONE", "step": 32768, "total": 32768}]
+    assert last["entries"] == [{"name": "longer", "state": "DONE", "step": 131072, "total": 131072}]
     assert any(entry["state"] == "RUNNING" for state in states for entry in state["entries"])
     assert (told["campaign"], told["status"], told["summary"]) == (last["campaign"], "done", last["value"])
-    assert set(last["value"]["ratings"]) == {"brief", "line@0.85"}
+    assert set(last["value"]["ratings"]) == {"longer", "line@0.85"}
     assert ask(f"{url}/runs/{begun['id']}")[0] == 404
 
     volume = box.volumes.path("racing-runs")
@@ -228,12 +228,12 @@ def test_a_campaign(box: Box, capsys: pytest.CaptureFixture[str]):
     (deployed,) = volume.glob("policies/*/*/manifest.json")
     assert json.loads(deployed.read_text())["campaign"] == last["campaign"]
     assert not list(volume.glob("mlflow.db*"))
-    status, again = ask(f"{url}/campaigns", {"campaign": "duel", "overrides": {"mode": "brief", "games": 2}})
+    status, again = ask(f"{url}/campaigns", {"campaign": "duel", "overrides": {"mode": "longer", "games": 2}})
     assert status == 200
     wait_until(lambda: ask(f"{url}/campaigns/{again['id']}")[1]["state"] == "DONE", "it has ended")
     log = (volume / "sweeps" / again["id"].partition(".")[0] / "jobs/0/log.txt").read_text()
     assert "1 entry trained before" in log
-    (run,) = volume.glob("runs/brief-*")
+    (run,) = volume.glob("runs/longer-*")
     assert "resuming from step" in (volume / "campaigns" / last["campaign"] / "jobs/0/log.txt").read_text()
     assert (run / "export/policy.onnx").is_file()
     assert "matches and drives alone are kept" in log
