@@ -234,7 +234,7 @@ def test_a_campaign(box: Box, capsys: pytest.CaptureFixture[str]):
     log = (volume / "sweeps" / again["id"].partition(".")[0] / "jobs/0/log.txt").read_text()
     assert "1 entry trained before" in log
     (run,) = volume.glob("runs/longer-*")
-    assert "resuming from step" in (volume / "campaigns" / last["campaign"] / "jobs/0/log.txt").read_text()
+    assert "resuming from step" in (volume / "campaigns" / last["campaign"] / "jobs/1/log.txt").read_text()
     assert (run / "export/policy.onnx").is_file()
     assert "matches and drives alone are kept" in log
     assert "already deployed" in log
