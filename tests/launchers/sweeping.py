@@ -8,7 +8,7 @@ from pathlib import Path
 
 SHORT = ["debug=fast", "eval.episodes=2", "name=s", "algo.n_steps=16", "eval.every_steps=0"]
 SHORT += ["tracking.close_timeout=600"]  # on a busy machine MLflow alone takes a minute to import
-TOTAL = 98_304
+TOTAL = 262_144
 LONG = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "tracking=none"]
 
 
