@@ -216,7 +216,7 @@ def test_composed_once_or_anew_it_is_the_same(tmp_path: Path):
         (["env=mlp"], "centre", 0.7),
         (["env=race"], "reference", 0.7),
         (["env=race", "env.line=best"], "best", 0.7),
-        (["env=vision"], "best", 0.7),
+        (["env=vision"], "reference", 0.7),
         (["env=lateral"], None, 0.7),
         (["algo.distillation_fraction=0.2"], "best", 0.2),
         (["algo=sac"], "reference", None),
