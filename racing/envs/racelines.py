@@ -16,6 +16,7 @@ from racing.sim.vehicle import Vehicle
 
 if TYPE_CHECKING:
     from racing.tracks.optimal_lap.lap import OptimalLap
+    from racing.tracks.reference_lap import ReferenceLap
 
 LINES = ("centre", "reference", "optimal", "best")  # best: optimal where that can be had, else reference
 
@@ -32,7 +33,7 @@ def lines_of(line: str, tracks: Sequence[Track], vehicle: Vehicle) -> list[Racel
     Raises InputError where `optimal` cannot be had. `best` is the line of the reference lap there, which stderr tells,
     and for vehicles without tyres.
     """
-    from racing.tracks.optimal_lap.lap import known_optimal_lap  # solvers, only where the line is wanted
+    from racing.tracks.optimal_lap.lap import NotSolved, known_optimal_lap, optimal_lap  # solvers, only where wanted
     from racing.tracks.reference_lap import raceline_of, reference_lap
 
     optimal = line == "optimal" or (line == "best" and vehicle.model != "kinematic")
@@ -42,33 +43,21 @@ def lines_of(line: str, tracks: Sequence[Track], vehicle: Vehicle) -> list[Racel
         print(f"solving for the optimal lap of {which}, which is kept; some seconds each", file=sys.stderr, flush=True)
     found, without, why = [], [], ""
     for track in tracks:
-        lap, problem = _optimal(track, vehicle, must=line == "optimal") if optimal else (None, "")
-        if problem:
+        lap: OptimalLap | ReferenceLap
+        try:
+            lap = optimal_lap(track, vehicle) if optimal else reference_lap(track, vehicle)
+        except (ModuleNotFoundError, NotSolved) as error:
+            why = missing_package(error) or str(error)
+            if line == "optimal":
+                rule = f"line=optimal must be a lap that is solved for, {track.name}: {why}"
+                raise InputError(f"{rule}; take reference") from error
             without.append(track.name)
-            why = problem
-        reference = reference_lap(track, vehicle) if lap is None else lap
-        found.append(raceline_of(track, reference.points, reference.speed))
+            lap = reference_lap(track, vehicle)
+        found.append(raceline_of(track, lap.points, lap.speed))
     if without:
         rule = f"warning: no optimal lap of {_some(without)}, {why}"
         warn_once(f"{rule}; env.line=best is the line of the reference lap there")
     return found
-
-
-def _optimal(track: Track, vehicle: Vehicle, *, must: bool) -> tuple[OptimalLap | None, str]:
-    """The optimal lap, or None and why it cannot be had; raises that if there `must` be one."""
-    from racing.tracks.optimal_lap.lap import NotSolved, optimal_lap
-
-    try:
-        return optimal_lap(track, vehicle), ""
-    except ModuleNotFoundError as error:
-        if must:
-            raise
-        return None, missing_package(error) or str(error)
-    except NotSolved as error:
-        rule = f"line=optimal must be a lap that is solved for, {track.name}: {error}; take reference"
-        if must:
-            raise InputError(rule) from error
-        return None, str(error)
 
 
 def _some(names: Sequence[str]) -> str:
