@@ -259,22 +259,16 @@ def _driven(
 def _policy(options: Mapping[str, Any], outputs: Path) -> LoadedPolicy:
     """The policy that drives, or whose place a driver takes; without a run that of an untrained one."""
     from racing.policies.loading import LoadedPolicy, load_policy
+    from racing.policies.scored import task_of
 
     if options["driver"] == POLICY or options["run"] != LATEST:
         policy = load_policy(str(options["run"]), outputs, options["backend"], trust=options["trust"])
     else:
         config = compose_run([f"env={options['env'] or 'mlp'}"])
         policy = LoadedPolicy(name="driver", backend="none", shapes={}, predict=lambda _: _, config=config)
-    _check_driver(policy, options)
-    return in_conditions(with_settings(policy, options), options)
-
-
-def _check_driver(policy: LoadedPolicy, options: Mapping[str, Any]) -> None:
-    """Raise InputError unless the policy's environment offers the driver."""
-    from racing.policies.scored import task_of
-
     if options["driver"] != POLICY:
         require_driver(task_of(policy), options["driver"], [POLICY])
+    return in_conditions(with_settings(policy, options), options)
 
 
 def _place(policy: LoadedPolicy, options: Mapping[str, Any]) -> tuple[list[Track], Vehicle]:

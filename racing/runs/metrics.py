@@ -13,6 +13,7 @@ SMOOTHNESS = ("steering_change", "steering_spectrum")  # less is smoother
 RACE = ("race/overtake_rate", "race/clean_rate", "race/success_rate", "race/grid_finish_rate")  # of env=race
 VALIDATION = (*LAPS, "off_track_m", *RACE)  # what a journal keeps of the evaluations on the way
 
+NOTE_TAG = "mlflow.note.content"  # a tag: what MLflow shows on top of a run's page
 AGENTS = "agents/"  # begins the names of their metrics
 
 # What earlier versions called a metric -> its name now. A name ending in / stands for all that begin with it.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from racing.runs.metrics import NOTE_TAG
 from racing.runs.status import RunStatus
 from racing.tracking.client import KIND_TAG, Store
 from racing.tracking.store import ADDRESS, connect, embedded_uri, open_client, resolve_uri
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 COMPARISON_TAG = "racing.comparison"  # name of its folder; without JOURNAL_TAG it is no training
-NOTE_TAG = "mlflow.note.content"  # what MLflow shows on top of a run's page
 
 
 def log_comparison(

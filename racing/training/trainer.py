@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from racing.errors import InputError, JobsFailed, Stopped
 from racing.runs.directory import RunDirectory, open_run, run_path
 from racing.runs.meta import write_meta
+from racing.runs.metrics import NOTE_TAG
 from racing.runs.paths import where
 from racing.runs.provenance import collect, facts
 from racing.tracking.sender import Sender
@@ -98,7 +99,7 @@ def _learn(session: Session, stop: StopFlag, tags: Mapping[str, str]) -> None:
     with _ending_recorded(session.run, stop):
         session.run.journal.tags(tags)
         summary = learn(session)
-        session.run.journal.tags({"mlflow.note.content": description(session, summary)})
+        session.run.journal.tags({NOTE_TAG: description(session, summary)})
         write_meta(session.run, "FINISHED", summary)
         session.run.finish(summary)
 
