@@ -46,6 +46,7 @@ ROOMS = {  # room -> theme, on each floor from left to right
     "racing.tracks": "the simulated world",
     "racing.sim": "the simulated world",
     "racing.config": "foundation",
+    "racing.naming": "foundation",
     "racing.algos": "training and evaluation",
 }
 PER_LINE = 0.0036  # [inch^2] area of a room per line of code, less where a floor would be too wide

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from racing.errors import InputError, input_error, is_folder, require
 from racing.files import quoted_paths
+from racing.naming import CONFIG_NAME, SEARCH_PATH, SOURCES, run_name, sweep_name
 from racing.renamed_keys import key_of, renamed
 from racing.resolvers import RESOLVERS
 
 PACKAGE = Path(__file__).resolve().parent
 PRIMARY = "train"  # conf/train.yaml: Hydra's primary configuration
 NOT_GROUPS = ("verbs", "campaign", "launcher/prices")  # folders of conf/ of which nothing is chosen
-# Hydra's overrides that say where a configuration is composed from. They are part of a run's recorded overrides.
-SOURCES = SEARCH_PATH, CONFIG_NAME = "hydra.searchpath", "hydra.job.config_name"
-# Overrides that make no other sweep: where and how its jobs run, and how many of the same kind.
-NOT_SWEEP = ("hardware", "launcher", "tracking", "paths", "checkpoint", "fresh", "trust", "hydra")
-MORE = ("tuning.n_trials", "tuning.workers", "tuning.worker")
 TEXTS = ("name", "tuning.study", "track.file")  # keys whose value is a text, also where it looks like a number
-MAX_DEFAULT_NAME = 100  # characters of a run's name that was made up
 
 
 def conf_directory() -> Path:
@@ -90,31 +84,6 @@ def register_resolvers() -> None:
         OmegaConf.register_new_resolver(f"racing.{name}", resolver, replace=True)
 
 
-def sweep_name(overrides: Sequence[str], hydra: Sequence[str] = (), params: Mapping[Any, Any] | None = None) -> str:
-    """Name of a sweep's folder, `<name>-<hash8>`: the same where the same is swept, wherever its jobs run.
-
-    overrides: of the task, as typed. hydra: those of Hydra itself, of which the sources of the configuration count.
-    params: axes that a file names, or `hydra.sweeper.params` on the command line.
-    """
-    axes = [f"{key}={value}" for key, value in (params or {}).items()]
-    sources = [str(override) for override in hydra if key_of(str(override)) in SOURCES]
-    defining = [override for override in what_counts([*overrides, *axes]) if key_of(override) not in MORE]
-    given = {key_of(override): override.partition("=")[2].strip("'\"") for override in defining}
-    name = slug(given.get("name") or given.get("experiment") or "")
-    defining += sorted(sources)
-    return f"{name[:40] or 'sweep'}-{hashlib.sha256(chr(0).join(defining).encode()).hexdigest()[:8]}"
-
-
-def slug(text: str) -> str:
-    """`text` as a part of a file's name: letters, digits and _-. only, no dot or dash at its beginning."""
-    return re.sub(r"[^A-Za-z0-9_.\-]+", "_", text).lstrip("._-")
-
-
-def what_counts(overrides: Sequence[str]) -> list[str]:
-    """The overrides, sorted, that say what a job computes, not where and how it runs."""
-    return sorted(str(override) for override in overrides if key_of(str(override)).split(".")[0] not in NOT_SWEEP)
-
-
 def compose(name: str, overrides: Sequence[str], folder: str = "", *, hydra_too: bool = False) -> DictConfig:
     """Compose conf/<folder>/<name>.yaml with Hydra overrides. Raises InputError with one line for what Hydra refuses.
 
@@ -132,7 +101,7 @@ def compose(name: str, overrides: Sequence[str], folder: str = "", *, hydra_too:
         try:
             return hydra.compose(name, written, return_hydra_config=hydra_too)
         except Exception as error:
-            raise InputError(explain(error, directories, sweeps=False)) from error
+            raise InputError(explain(error, directories, name if folder else "*", sweeps=False)) from error
 
 
 @contextlib.contextmanager
@@ -186,28 +155,6 @@ def composed_from(given: Any) -> list[str]:
     given: Hydra's own record, `hydra.overrides` of the job's configuration.
     """
     return [*(override for override in given.hydra if key_of(override) in SOURCES), *given.task]
-
-
-def run_name(cfg: DictConfig, chosen: Any) -> Any:
-    """The name of a run: the one it was given, else its experiment, or its environment, track and algorithm.
-
-    chosen: what Hydra chose, group -> name. What was given is not checked here; a number or truth value is its text.
-    """
-    given = cfg.get("name")
-    if given is not None:
-        return word(given)
-    track = chosen.get("track")
-    if track == "file":
-        track = slug(Path(str(cfg.track.file)).stem).strip("._-") or "track"
-    parts = [part for part in (chosen.get("env"), track, chosen.get("algo")) if part != "_none"]
-    return slug(str(chosen.get("experiment") or "-".join(map(str, parts))))[:MAX_DEFAULT_NAME]
-
-
-def word(value: Any) -> Any:
-    """The text of a number or truth value, as YAML writes it; anything else as it is."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int | float) else value
 
 
 def for_hydra(override: str, directories: Sequence[Path]) -> list[str]:
@@ -278,10 +225,16 @@ def parse_override(text: str) -> Any:
         return None
 
 
-def explain(error: BaseException, directories: Sequence[Path] | None = None, *, sweeps: bool = True) -> str:
+def explain(
+    error: BaseException,
+    directories: Sequence[Path] | None = None,
+    primary: str = "*",
+    *,
+    sweeps: bool = True,
+) -> str:
     """Hydra's and OmegaConf's complaint about an override or a config file as one line: value, rule, remedy.
 
-    directories: where was looked, for suggestions; default conf/ alone.
+    directories, primary: where was looked, for suggestions, see `known_keys`.
     sweeps: several values may be swept, as by racing train.
     """
     text = str(error)
@@ -293,7 +246,7 @@ def explain(error: BaseException, directories: Sequence[Path] | None = None, *, 
     unknown = re.search(r"Could not (?:override|delete(?: from config\.)?) '([^'=]+)", text)
     unknown = unknown or re.search(r"full_key: (\S+)", text)
     if unknown and ("Could not" in text or "not in struct" in text):
-        return f"unknown key {unknown[1]!r}; {key_hint(unknown[1], directories)}"
+        return f"unknown key {unknown[1]!r}; {key_hint(unknown[1], directories, primary)}"
     several = re.search(r"Ambiguous value for argument '(.*)'", text)
     if several:
         key = several[1].partition("=")[0]
@@ -304,10 +257,14 @@ def explain(error: BaseException, directories: Sequence[Path] | None = None, *, 
     if sweep:
         remedy = "add -m to run each of its values" if sweeps else "give the command for each of its values"
         return f"{sweep[1]!r} is a sweep; {remedy}"
-    primary = re.search(r"Cannot find primary config '(.*?)'", text)
-    if primary:
-        rule = f"unknown configuration --config-name={primary[1]}"
+    other = re.search(r"Cannot find primary config '(.*?)'", text)
+    if other:
+        rule = f"unknown configuration --config-name={other[1]}"
         return f"{rule}; the usual one is {PRIMARY}, others are files of a folder that --config-dir names"
+    number = re.search(r"invalid literal for int\(\) .*: '(.*)'|Error merging override (.*\.\d+=.*)", text)
+    if number:
+        rule = f"{number[1] or number[2]!r} must be the number of an element that the list has"
+        return f"{rule}; or write the list whole, key=[1,2]"
     if hasattr(error, "override"):  # Hydra could not parse it
         return f"{str(error.override)!r} must be key=value; write lists as key=[1,2], special characters as key='a=b'"
     target = re.search(r"Error locating target '([^']*)'", text)
@@ -323,12 +280,17 @@ def hint(wrong: str, known: Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"choose one of: {', '.join(known) or '(there are none yet)'}"
 
 
-def key_hint(wrong: str, directories: Sequence[Path] | None = None) -> str:
-    """What to write instead of the dotted key `wrong`: the nearest key there is, or those beside it."""
+def key_hint(wrong: str, directories: Sequence[Path] | None = None, primary: str = "*") -> str:
+    """What to write instead of the dotted key `wrong`: the nearest key there is, or those beside it.
+
+    directories, primary: see `known_keys`.
+    """
     new = renamed(wrong)
     if new is not None:
         return f"it is called {new} now"
-    keys = known_keys(directories)
+    keys = known_keys(directories, primary)
+    if primary != "*" and wrong in known_keys():
+        return f"it is one of racing {PRIMARY}; the keys here: {', '.join(key for key in keys if '.' not in key)}"
     place, _, name = wrong.rpartition(".")
     beside = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == place]
     near = difflib.get_close_matches(name, beside, 1)
@@ -342,11 +304,14 @@ def key_hint(wrong: str, directories: Sequence[Path] | None = None) -> str:
     return none if not beside else f"the keys of {place or 'the configuration'}: {', '.join(beside)}"
 
 
-def known_keys(directories: Sequence[Path] | None = None) -> list[str]:
-    """Dotted names of all keys that the files in these folders hold, for suggestions; default conf/ alone."""
+def known_keys(directories: Sequence[Path] | None = None, primary: str = "*") -> list[str]:
+    """Dotted names of all keys that the files in these folders hold, for suggestions; default conf/ alone.
+
+    primary: which file counts of those that are in no group, of conf/verbs that of one verb; *: each.
+    """
     keys: set[str] = set()
     for root in [conf_directory()] if directories is None else directories:
-        for path in [*root.glob("*.yaml"), *root.glob("*/*.yaml")]:
+        for path in [*root.glob(f"{primary}.yaml"), *root.glob("*/*.yaml")]:
             group = path.relative_to(root).parent.as_posix()
             if group in NOT_GROUPS:
                 continue

@@ -22,6 +22,7 @@ FLOORS = [
         "racing.renamed_keys",
         "racing.processes",
     ],
+    ["racing.naming"],
     ["racing.config", "racing.figures", "racing.onnx_files", "racing.sim", "racing.algos"],
     ["racing.tracks", "racing.runs"],
     ["racing.envs", "racing.tracking"],

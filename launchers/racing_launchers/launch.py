@@ -12,9 +12,10 @@ from typing import Any
 
 from omegaconf import OmegaConf, open_dict
 
-from racing.config import composed_from, what_counts
+from racing.config import composed_from
 from racing.errors import InputError, JobsFailed, require
 from racing.files import write_json
+from racing.naming import what_counts
 from racing_launchers.backend import Backend, JobState
 from racing_launchers.job import JobStatus
 from racing_launchers.payload import CommandJob, HydraJob, Payload, computed

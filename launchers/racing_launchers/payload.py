@@ -18,8 +18,8 @@ from hydra.core.utils import JobStatus as HydraStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from racing.config import MORE
 from racing.errors import InputError, Stopped
+from racing.naming import MORE
 from racing.processes import STOP_SIGNALS, import_path, python, run_child
 from racing.runs.directory import find_run
 from racing.runs.identity import config_hash

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from racing.config import run_name
+from racing.naming import run_name
 from racing.training.build import check_buildable
 from racing.training.checks import checked
 from racing.training.sizes import on_machine_with

@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from racing.config import choices, compose, config_directories, hint, plain, what_counts
+from racing.config import choices, compose, config_directories, hint, plain
 from racing.errors import InputError, input_group, read_group, require, require_number
 from racing.files import is_file_name, read_json, write_json
 from racing.league.contenders import canonical, pace_of
 from racing.league.rules import STARTS, require_games
+from racing.naming import what_counts
 from racing.renamed_keys import key_of
 from racing.runs.identity import flatten
 

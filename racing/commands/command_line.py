@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from racing.config import (
-    CONFIG_NAME,
     PRIMARY,
-    SEARCH_PATH,
     added_directories,
     config_directories,
     config_name,
@@ -19,6 +17,7 @@ from racing.config import (
     searchpath,
 )
 from racing.errors import require
+from racing.naming import CONFIG_NAME, SEARCH_PATH
 from racing.renamed_keys import key_of
 
 # Options of Hydra -> the values that they take: None for none, () for any.

@@ -22,9 +22,9 @@ from racing.config import (
     default_choices,
     explain,
     register_resolvers,
-    run_name,
 )
 from racing.errors import ExitCode, InputError
+from racing.naming import run_name
 from racing.runs.metrics import SCORE
 
 HELP = """usage: racing train [group=choice ...] [key=value ...] [options]
@@ -97,9 +97,11 @@ def run_hydra(task: Callable[[DictConfig], float | None], argv: Sequence[str]) -
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise InputError(explain(error, config_directories(argv))) from error
     except ValueError as error:
-        if not str(error).startswith("Config group override"):
+        if str(error).startswith("Config group override"):
+            raise InputError(f"{error}; ~group takes one away") from error
+        if "omegaconf" not in str(traceback.extract_tb(error.__traceback__)[-1].filename) or not _is_of_hydra(error):
             raise
-        raise InputError(f"{error}; ~group takes one away") from error
+        raise InputError(explain(error, config_directories(argv))) from error
     except _Refused as refused:
         raise refused.error from None
     except SystemExit as left:  # Hydra has printed what was asked for, or what it misses

@@ -8,9 +8,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from racing.config import key_hint, keys_of, plain, word
+from racing.config import key_hint, keys_of, plain
 from racing.errors import InputError, require, require_number
 from racing.evaluation.seeds import MAX_TASK_SEED
+from racing.naming import word
 from racing.renamed_keys import renamed
 from racing.runs.identity import flatten
 from racing.runs.paths import require_name

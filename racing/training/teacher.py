@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from racing.config import SEARCH_PATH, compose_run
+from racing.config import compose_run
+from racing.naming import SEARCH_PATH
 from racing.renamed_keys import key_of
 from racing.runs.directory import RunDirectory
 from racing.training.build import check_buildable

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from racing.config import compose, plain, word
+from racing.config import compose, plain
 from racing.errors import InputError, require, require_number
 from racing.evaluation.evaluators import scored
+from racing.naming import word
 from racing.renamed_keys import key_of
 from racing.runs.identity import differing_keys, identity, listing
 from racing.runs.paths import require_name

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from racing.cli import main
 from racing.commands import command_line
 from racing.commands.train import groups
-from racing.config import choices, conf_directory, default_choices, for_hydra, sweep_name
+from racing.config import choices, conf_directory, default_choices, for_hydra
+from racing.naming import sweep_name
 from racing.runs.directory import all_runs
 from racing.tracks.formats.native import write_native
 from racing.tracks.generator import generate

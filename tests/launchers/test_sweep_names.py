@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from racing.cli import main
-from racing.config import as_text, run_name, slug
+from racing.config import as_text
+from racing.naming import run_name, slug
 from racing_launchers.job import JobFolder
 from racing_launchers.sweep import axes_of, label_of
 from racing_launchers.sweep_record import NO_BEST, best

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from racing.config import SEARCH_PATH
+from racing.naming import SEARCH_PATH
 from racing.policies import is_driver
 from racing.renamed_keys import key_of
 from racing.tracking.sinks.configured import wanted_sinks

@@ -9,8 +9,9 @@ from typing import Any
 
 from racing.commands import command_line
 from racing.commands.options import action_options, verb_options
-from racing.config import SEARCH_PATH, hint, searchpath
+from racing.config import hint, searchpath
 from racing.errors import ExitCode, require
+from racing.naming import SEARCH_PATH
 from racing.renamed_keys import key_of
 
 EXAMPLES = """usage: racing campaign campaign=NAME [key=value ...] [--config-dir FOLDER]

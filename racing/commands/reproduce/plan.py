@@ -11,8 +11,6 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from racing.config import (
-    SEARCH_PATH,
-    SOURCES,
     added_directories,
     build,
     choices,
@@ -23,6 +21,7 @@ from racing.config import (
     plain,
 )
 from racing.errors import InputError, require
+from racing.naming import SEARCH_PATH, SOURCES
 from racing.policies.foreign_code import TARGETS, refuse_foreign_code
 from racing.renamed_keys import key_of, upgraded_overrides
 from racing.runs.directory import RUNS, RunDirectory
