@@ -87,6 +87,7 @@ ADDED_KEYS: dict[str, tuple[str, Any]] = {
     "env.reward.tyre_wear": ("steering_change", 0.0),
     "env.randomize": ("rays", dict.fromkeys(VARIED)),
     **{f"env.randomize.{name}": ("blur", None) for name in VARIED},
+    "eval.confirmations": ("target_finish_rate", 0),
     "launcher.supervise": ("leave_on_rebalance", "watcher"),
     "track.columns": ("half_width", None),
 }

@@ -16,7 +16,7 @@ def by_line(optimal: Any, other: Any, *, _root_: Any) -> Any:
     """
     env = _root_.get("env") or {}
     sees = str(env.get("_target_")).endswith(".SensorsTask") and env.get("preview")
-    return optimal if sees and env.get("line") in ("best", "optimal") else other
+    return _node(optimal if sees and env.get("line") in ("best", "optimal") else other)
 
 
 def by_teacher(driver: Any, other: Any, *, _root_: Any) -> Any:
@@ -25,8 +25,11 @@ def by_teacher(driver: Any, other: Any, *, _root_: Any) -> Any:
     Else `other`: who learns alone was measured with that.
     """
     algo = _root_.get("algo") or {}
-    chosen = driver if str(algo.get("teacher")).partition("@")[0] == "driver" else other
-    return OmegaConf.create(chosen) if isinstance(chosen, list) else chosen  # OmegaConf.resolve takes no plain one
+    return _node(driver if str(algo.get("teacher")).partition("@")[0] == "driver" else other)
+
+
+def _node(chosen: Any) -> Any:
+    return OmegaConf.create(chosen) if isinstance(chosen, list) else chosen  # OmegaConf.resolve takes no plain list
 
 
 RESOLVERS: dict[str, Callable[..., Any]] = {"by_line": by_line, "by_teacher": by_teacher}

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch as th
 
-# A vector environment as it stands -> (N, A) float32 actions in [-1, 1] that the teacher would take there.
-Teacher = Callable[[Any], npt.NDArray[np.float32]]
+# A vector environment as it stands, and the share of the imitation that is over, [0, 1] -> (N, A) float32 actions in
+# [-1, 1] that the teacher would take there.
+Teacher = Callable[[Any, float], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Imitation:
 
     def labels(self, progress: float, env: Any) -> npt.NDArray[np.float32] | None:
         """(N, A) the teacher's actions in `env` as it stands; None when the imitation does not count any more."""
-        return self.teacher(env) if self.weight(progress) else None
+        weight = self.weight(progress)
+        return self.teacher(env, 1.0 - weight) if weight else None
 
     def targets(self, progress: float, teacher_actions: th.Tensor | None) -> ImitationTargets | None:
         """Of a rollout; None when the imitation does not count any more.

@@ -24,6 +24,7 @@ F = npt.NDArray[np.float32]
 MOST_PACES = 6  # different ones of line followers: each is planned
 MOST_SOLVED = 3  # circuits whose optimal laps are solved for; each may take a minute, once
 LEAST_PACE = 0.3  # of the optimal lap's speed
+CALM = 0.1  # share of an imitation in which the driver's first reach holds: students finish laps after seconds
 # Of the intelligent driver model (Treiber, Hennecke and Helbing 2000, doi 10.1103/PhysRevE.62.1805).
 HEADWAY = 0.25  # [s] to the car ahead
 STANDSTILL = 0.5  # [car lengths] to it, when both stand
@@ -39,7 +40,7 @@ class OptimalDriving:
     MOST_SOLVED tracks. facts: which laps it drives.
     """
 
-    def __init__(self, task: Any, pace: float, reach: float | None) -> None:
+    def __init__(self, task: Any, pace: float, reach: tuple[float, float] | None) -> None:
         """pace: share of the lap's speed. reach: see HasDrivers; [car's widths].
 
         Raises InputError for vehicles without tyres.
@@ -56,11 +57,13 @@ class OptimalDriving:
         say, solve = partial(print, file=sys.stderr), not teaches or len(task.tracks) <= MOST_SOLVED
         driver = best_driver(task.tracks, vehicle, repeat, pace, say, solve=solve)
         self.facts: Mapping[str, str] = driver.facts
-        self._task, self._actions = task, driver.actions if reach is None else partial(driver.advice, reach=reach)
+        self._task, self._driver, self._reach = task, driver, reach
 
-    def __call__(self) -> F:
-        """(N, 2) actions."""
-        return self._actions(self._task.cars)
+    def __call__(self, taught: float = 0.0) -> F:
+        """See Driver; (N, 2)."""
+        if self._reach is None:
+            return self._driver.actions(self._task.cars)
+        return self._driver.advice(self._task.cars, self._reach[taught >= CALM])
 
 
 class HasOptimalDriver:
@@ -69,7 +72,7 @@ class HasOptimalDriver:
     driver_names: ClassVar[tuple[str, ...]] = ("optimal",)
     driver_settings: ClassVar[Mapping[str, Any]] = {}
 
-    def driver(self, name: str, *, pace: float = 1.0, reach: float | None = None) -> OptimalDriving:
+    def driver(self, name: str, *, pace: float = 1.0, reach: tuple[float, float] | None = None) -> OptimalDriving:
         """See HasDrivers."""
         require_driver(self, name)
         return OptimalDriving(self, pace, reach)

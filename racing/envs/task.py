@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -128,11 +128,15 @@ class DrivingTask(Protocol):
         ...
 
 
-Driver = Callable[[], F]
-"""Whoever drives the cars of a task without having learnt: call it for actions (N, A) in the present state.
+class Driver(Protocol):
+    """Whoever drives the cars of a task without having learnt.
 
-It may have `facts`, texts by name, of what machines may differ in.
-"""
+    It may have `facts`, texts by name, of what machines may differ in.
+    """
+
+    def __call__(self, taught: float = 0.0) -> F:
+        """Actions (N, A) in the present state. taught: share of a student's imitation that is over, [0, 1]."""
+        ...
 
 
 class HasDrivers(Protocol):
@@ -145,12 +149,12 @@ class HasDrivers(Protocol):
     driver_names: ClassVar[tuple[str, ...]]
     driver_settings: ClassVar[Mapping[str, Any]]
 
-    def driver(self, name: str, *, pace: float = 1.0, reach: float | None = None) -> Driver:
+    def driver(self, name: str, *, pace: float = 1.0, reach: tuple[float, float] | None = None) -> Driver:
         """One of `driver_names`, asked for before the first `reset`.
 
         pace: share of what it can drive, where it knows of one. reach: None where it drives; else it says what a
         student is to do that drives, by what the cars do now alone, and this is how far from its plan that one may be
-        to be told the whole pace, where it knows of one.
+        to be told the whole pace, where it knows of one: at first, and later.
         Raises InputError for other names, and where it cannot drive.
         """
         ...

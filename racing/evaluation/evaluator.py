@@ -35,6 +35,7 @@ class Evaluator(ABC):
     place: what the environment's constructor is told of where is driven, beside cars, seed and threads.
     tracks: all that are driven, in training and evaluations.
     validation: names in the summary of what is recorded of the evaluations on the way.
+    confirming: seeds of the starts that a policy which would be the best one has to drive, too.
     milestones: names of what a training can reach for the first time.
     shown: files that a summary names, with their names there, in the order in which they are printed.
     """
@@ -42,6 +43,7 @@ class Evaluator(ABC):
     place: Mapping[str, Any]
     tracks: Sequence[Track]
     validation: Sequence[str]
+    confirming: Sequence[int] = ()
     milestones: Sequence[str]
     shown: ClassVar[dict[str, str]]
 
@@ -53,7 +55,8 @@ class Evaluator(ABC):
     def evaluate(self, policy: Policy, seeds: int, *, telemetry: bool) -> Result:
         """Drive a policy from starts that training never has.
 
-        seeds: VALIDATION_SEEDS or TEST_SEEDS of racing.evaluation.seeds. telemetry: keep what is drawn and written.
+        seeds: VALIDATION_SEEDS or TEST_SEEDS of racing.evaluation.seeds, or one of `confirming`.
+        telemetry: keep what is drawn and written.
         """
 
     @abstractmethod

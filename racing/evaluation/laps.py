@@ -19,6 +19,7 @@ from racing.evaluation.race.driving import policy_entrant
 from racing.evaluation.race.suites import Place, among_others
 from racing.evaluation.replay.replay import REPLAY
 from racing.evaluation.result import Evaluation, flat_metrics
+from racing.evaluation.seeds import CONFIRMING_SEEDS
 from racing.runs.metrics import VALIDATION
 from racing.runs.provenance import track_sha256
 from racing.sim.track import Track
@@ -54,6 +55,8 @@ class LapEvaluator(Evaluator):
         self._env, self._rules, self._seed, self._threads = config["env"], config["eval"], config["seed"], threads
         self.tracks: list[Track] = build(config["track"])
         self.vehicle: Vehicle = build(config["vehicle"])
+        if not has_others(self._env):  # whose suites take long, and are more drives than one
+            self.confirming = CONFIRMING_SEEDS[: self._rules["confirmations"]]
         train_tracks, self.eval_tracks = split_tracks(self.tracks, self._rules["holdout_tracks"])
         self.place = {"tracks": train_tracks, "vehicle": self.vehicle}
         self.references = [reference_lap(track, self.vehicle).time_s for track in self.eval_tracks]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,7 +44,7 @@ class DriverTeacher:
 
     spec: str
     pace: float
-    reach: float
+    reach: tuple[float, float]
 
     def teach(self, env: Any) -> Any:
         """See Teacher."""
@@ -64,9 +64,9 @@ class Told:
         """driver: of the environment that it is called with."""
         self._driver, self.facts = driver, getattr(driver, "facts", {})
 
-    def __call__(self, env: Any) -> Any:
-        """(N, A) actions."""
-        return self._driver()
+    def __call__(self, env: Any, taught: float) -> Any:
+        """See racing.algos.distillation.Teacher."""
+        return self._driver(taught)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class PolicyTeacher:
         remedy = f"it observes {self.observation}; train it with these sensors"
         require(self.observation == str((size,)), f"{rule}, {remedy}")
         model = load_model(self.path, trust=self.trust)
-        return lambda env: np.asarray(model.predict(env.privileged, deterministic=True)[0], np.float32)
+        return lambda env, taught: np.asarray(model.predict(env.privileged, deterministic=True)[0], np.float32)
 
 
 def _config_of(policy: Path) -> dict[str, Any]:
@@ -111,10 +111,14 @@ def find_teacher(
     Raises InputError where the teacher is none or its sensors mean something else than the student's.
     """
     spec, pace, reach = algo["teacher"], algo.get("teacher_pace", 1.0), algo.get("teacher_reach", 0.15)
+    ends = reach if isinstance(reach, Sequence) and not isinstance(reach, str) else (reach, reach)
+    rule = f"algo.teacher_reach must be a number, or [at first, later], got {reach}"
+    require(len(ends) == 2, f"{rule}; write [0.05,0.3]")
     require_number("algo.teacher_pace", pace, 0.3, 1.0, remedy="it is a share of the optimal lap's speed")
-    require_number("algo.teacher_reach", reach, 0.01, 1.0, remedy="it is so many car's widths off the driver's plan")
+    for end in ends:
+        require_number("algo.teacher_reach", end, 0.01, 1.0, remedy="it is so many car's widths off the driver's plan")
     if is_driver(spec):
-        return DriverTeacher(spec=spec, pace=pace, reach=reach)
+        return DriverTeacher(spec=spec, pace=pace, reach=(ends[0], ends[1]))
     found = find_initial_weights(spec, outputs, uri, key="algo.teacher", trust=trust)
     rule = f"algo.teacher={spec} must be a finished run or a policy.zip"
     require(found.path.suffix == ".zip", f"{rule}, it is a checkpoint; name the run")

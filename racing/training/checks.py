@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from racing.config import key_hint, keys_of, plain
 from racing.errors import InputError, require, require_number
-from racing.evaluation.seeds import MAX_TASK_SEED
+from racing.evaluation.seeds import CONFIRMING_SEEDS, MAX_TASK_SEED
 from racing.naming import word
 from racing.renamed_keys import renamed
 from racing.runs.identity import flatten
@@ -51,6 +51,7 @@ def check(config: Mapping[str, Any]) -> None:
     for key, low, high in (("episodes", 1, 100_000), ("laps", 1, 1000), ("every_steps", 0, 1 << 40)):
         require_number(f"eval.{key}", evaluation[key], low, high, whole=True)
     require_number("eval.holdout_tracks", evaluation["holdout_tracks"], 0, 10_000, whole=True)
+    require_number("eval.confirmations", evaluation["confirmations"], 0, len(CONFIRMING_SEEDS), whole=True)
     for key in ("start_fraction", "target_finish_rate"):
         require_number(f"eval.{key}", evaluation[key], 0, 1, remedy="it is a share")
     check_sizes(config)

@@ -16,7 +16,7 @@ from racing.algos.extractors import use_float32
 from racing.algos.state import weights_sha256
 from racing.envs.race import RaceTask
 from racing.evaluation.evaluator import Result
-from racing.evaluation.seeds import TEST_SEEDS, VALIDATION_SEEDS
+from racing.evaluation.seeds import TEST_SEEDS
 from racing.policies.export import describe, export_policy, record_observations
 from racing.policies.init_from import shape_text
 from racing.policies.snapshots import SnapshotCallback
@@ -62,7 +62,7 @@ def prepare(
     evaluations = EvaluationCallback(
         run.journal,
         progress,
-        lambda learner: evaluate_policy(experiment, learner, VALIDATION_SEEDS, telemetry=cfg.eval.video),
+        lambda learner, seeds: evaluate_policy(experiment, learner, seeds, telemetry=cfg.eval.video),
         experiment.evaluator,
         cfg.eval,
         total_steps=cfg.algo.total_timesteps,
@@ -179,7 +179,7 @@ def take_best_policies(session: Session) -> None:
 
 
 def evaluate_policy(experiment: Experiment, learner: BatchAlgorithm, seeds: int, *, telemetry: bool) -> Result:
-    """Drive a learner's policy as it is from starts that training never has. seeds: VALIDATION_SEEDS or TEST_SEEDS."""
+    """Drive a learner's policy as it is from starts that training never has. seeds: see Evaluator.evaluate."""
     return experiment.evaluator.evaluate(greedy(learner), seeds, telemetry=telemetry)
 
 

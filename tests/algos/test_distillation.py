@@ -30,9 +30,11 @@ class Teacher:
 
     def __init__(self) -> None:
         self.asked: list[np.ndarray] = []
+        self.taught: list[float] = []
 
-    def __call__(self, env: Any) -> np.ndarray:
+    def __call__(self, env: Any, taught: float) -> np.ndarray:
         self.asked.append(env.privileged)
+        self.taught.append(taught)
         return self.actions(env.privileged)
 
     def actions(self, privileged: np.ndarray) -> np.ndarray:
@@ -78,8 +80,10 @@ def test_the_teacher_labels_each_step_once_and_not_at_all_in_the_end(student):
     np.testing.assert_array_equal(buffer.teacher_actions.reshape(-1, 2), teacher.actions(np.concatenate(teacher.asked)))
     model = student(teacher=teacher, distillation_fraction=0.5)
     teacher.asked.clear()
+    teacher.taught.clear()
     model.learn(4 * STEPS * NUM_ENVS)  # the weight is 1 and 0.5 while the first two rollouts are driven, then 0
     assert len(teacher.asked) == 2 * STEPS
+    assert teacher.taught == [0.0] * STEPS + [0.5] * STEPS
     assert model.rollout_buffer.teacher_actions is None
 
 

@@ -172,7 +172,7 @@ class LateralTask:
         controller: Controller = Mpc(self._mpc) if name == "mpc" else REFERENCES[name]()
         self._own = controller
 
-        def follow() -> F:
+        def follow(taught: float = 0.0) -> F:
             command = controller.command(self.world)
             actions = np.clip((command - self._from()) / self.action_scale, -1.0, 1.0)
             return actions.astype(np.float32)[:, None]

@@ -113,7 +113,7 @@ def test_what_the_log_commanded_is_not_told():
 def test_what_a_driver_tells_a_student_is_within_its_actions(action: str):
     """Imitated to the letter, it drives as the controller does, where its commands change slowly enough."""
     task = make(part=Part.TEST, action=action, action_scale=4.0)
-    drive = task.driver(task.driver_names[0], reach=0.15)
+    drive = task.driver(task.driver_names[0], reach=(0.15, 0.15))
     task.reset()
     step = None
     while step is None or not step.truncated.all():
