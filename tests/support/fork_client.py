@@ -1,7 +1,7 @@
 """Starts our Python programs as forks of a warm process: without the seconds in which torch and MLflow are imported.
 
 While it is installed, `subprocess.Popen([sys.executable, "-m", MODULE, ...])` forks (MODULES, and tests.*), in tests,
-in what they call, and in the forks themselves (a trainer's sender, a sweep's workers). All else is the same: arguments,
+in what they call, and in the forks themselves (a trainer's sender, a sweep's workers, the programs of a notebook). All else is the same: arguments,
 environment, directory, streams, signals, exit codes. A test that is about the start itself is marked `cold`.
 """
 
@@ -26,6 +26,7 @@ from tests.support.fork_server import LENGTH, PADDING, answer, ask, reach
 MODULES = (
     *("racing", "racing.tracking.sender", "mlflow"),
     *("racing_launchers.worker", "racing_launchers.collector", "racing_launchers.local.supervisor"),
+    "ipykernel_launcher",
 )
 READ_AT_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "TORCH_", "LD_")  # begin of variables' names
 RealPopen = subprocess.Popen
