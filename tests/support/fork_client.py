@@ -1,8 +1,9 @@
 """Starts our Python programs as forks of a warm process: without the seconds in which torch and MLflow are imported.
 
-While it is installed, `subprocess.Popen([sys.executable, "-m", MODULE, ...])` forks (MODULES, and tests.*), in tests,
-in what they call, and in the forks themselves (a trainer's sender, a sweep's workers, the programs of a notebook). All else is the same: arguments,
-environment, directory, streams, signals, exit codes. A test that is about the start itself is marked `cold`.
+While it is installed, `subprocess.Popen([sys.executable, "-m", MODULE, ...])` forks (MODULES, KERNEL, tests.*), in
+tests, in what they call, and in the forks themselves (a trainer's sender, a sweep's workers, what a notebook starts).
+All else is the same: arguments, environment, directory, streams, signals, exit codes. A test that is about the start
+itself is marked `cold`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from tests.support.fork_server import LENGTH, PADDING, answer, ask, reach
 MODULES = (
     *("racing", "racing.tracking.sender", "mlflow"),
     *("racing_launchers.worker", "racing_launchers.collector", "racing_launchers.local.supervisor"),
-    "ipykernel_launcher",
 )
+KERNEL = "ipykernel_launcher"  # of a notebook
 READ_AT_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "TORCH_", "LD_")  # begin of variables' names
 RealPopen = subprocess.Popen
 
@@ -141,7 +142,7 @@ def forkable(args: Any, *rest: Any) -> list[str] | None:
         return None
     command = [os.fspath(part) for part in args]
     program = command[2:] if command[1:2] == ["-P"] else command[1:]
-    modules = program[:1] == ["-m"] and (program[1] in MODULES or program[1].startswith("tests."))
+    modules = program[:1] == ["-m"] and (program[1] in (*MODULES, KERNEL) or program[1].startswith("tests."))
     script = _scripts and program[0].endswith(".py")
     return command[1:] if command[0] == sys.executable and (modules or script) else None
 

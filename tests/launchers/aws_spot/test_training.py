@@ -14,21 +14,21 @@ from racing_launchers.aws_spot.account.objects import Objects
 from racing_launchers.sweep import all_sweeps
 from tests.launchers.aws_spot.instances.host import Host, wait
 from tests.launchers.aws_spot.instances.interruptions import AWS, committed_steps, ended
-from tests.launchers.sweeping import SHORT, TOTAL
+from tests.launchers.sweeping import SHORT
 from tests.support.mlflow_server import Copy
 from tests.support.processes import points, run_of, state_bytes, tags, train_command
+from tests.support.signals import trained_run
 
 pytestmark = pytest.mark.slow
 
-PPO = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "seed=1"]  # as `calm`
+TOTAL = 262_144  # it must not be over before its instances are taken away
+PPO = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "seed=1"]
 
 
-def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
-    host: Host, stack: str, client: Any, calm: RunDirectory, tmp_path: Path
-):
+def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(host: Host, stack: str, client: Any, tmp_path: Path):
     """The same bits as on this machine; MLflow has all of it, too."""
     home = tmp_path / "home"
-    run = run_of(home, PPO)
+    run, calm = run_of(home, PPO), trained_run(tmp_path / "calm", *PPO)
     objects = Objects(client("s3"), stack)
     command = subprocess.Popen(train_command(home, [*PPO, *AWS]), cwd=tmp_path)
     try:
