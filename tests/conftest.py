@@ -78,14 +78,16 @@ LONGEST = {
 }
 
 
-def pytest_configure() -> None:
-    """Programs are forked from a warm process, one for all processes of pytest-xdist; stores are copies of one.
+def pytest_configure(config: pytest.Config) -> None:
+    """Programs are forked from a warm process, as are the processes of pytest-xdist; stores are copies of one.
 
     Pictures are blank, the same choices composed once, circuits read once.
     """
     gc.disable()  # until all is collected, see pytest_collection_finish
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
-    fork_client.install(os.environ.get("PYTEST_XDIST_TESTRUNUID", f"racing-tests-{os.getpid()}"), start=True)
+    address = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"racing-tests-{os.getpid()}"
+    config.option.testrunuid = address  # those that pytest-xdist starts are told it in that variable
+    fork_client.install(address, start=True)
     store_template.install()
     blank_pictures.install()
     composed_once.install()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 SHORT = ["debug=fast", "eval.episodes=2", "name=s", "algo.n_steps=16", "eval.every_steps=0"]
 SHORT += ["tracking.close_timeout=600"]  # on a busy machine MLflow alone takes a minute to import
-TOTAL = 262_144
+TOTAL = 49_152
 LONG = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "tracking=none"]
 
 
@@ -27,7 +27,8 @@ LEARNT = [
     "eval.episodes=2",
     "name=s",
     "track=oval",
-    "algo.total_timesteps=114688",
-    "eval.every_steps=40960",
+    "algo.n_steps=16",
+    "algo.total_timesteps=32768",
 ]
-LEARNT += ["eval.start_fraction=0.2", "seed=1,2", "algo.learning_rate=1e-3,3e-3"]
+LEARNT += ["algo.total_timesteps=32768", "eval.every_steps=16384", "eval.start_fraction=0.2"]
+LEARNT += ["seed=1,2", "algo.learning_rate=1e-3,3e-3"]

@@ -1,8 +1,10 @@
 """Starts our Python programs as forks of a warm process: without the seconds in which torch and MLflow are imported.
 
-While it is installed, `subprocess.Popen([sys.executable, "-m", MODULE, ...])` forks (MODULES, and tests.*), in tests,
-in what they call, and in the forks themselves (a trainer's sender, a sweep's workers). All else is the same: arguments,
-environment, directory, streams, signals, exit codes. A test that is about the start itself is marked `cold`.
+While it is installed, `subprocess.Popen([sys.executable, "-m", MODULE, ...])` forks (MODULES, KERNEL, tests.*), in
+tests, in what they call, and in the forks themselves (a trainer's sender, a sweep's workers, what a notebook starts),
+and so do the processes of pytest-xdist.
+All else is the same: arguments, environment, directory, streams, signals, exit codes. A test that is about the start
+itself is marked `cold`.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ from typing import Any
 import racing
 from racing.tracking.store import ENVIRONMENT as MLFLOW_ENVIRONMENT
 from tests.support.fork_server import LENGTH, PADDING, answer, ask, reach
+from tests.support.pytest_worker import BOOTSTRAP
 
 MODULES = (
     *("racing", "racing.tracking.sender", "mlflow"),
     *("racing_launchers.worker", "racing_launchers.collector", "racing_launchers.local.supervisor"),
 )
+KERNEL = "ipykernel_launcher"  # of a notebook
+WORKER = ["-u", "-m", "tests.support.pytest_worker"]  # of pytest-xdist
 READ_AT_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "TORCH_", "LD_")  # begin of variables' names
 RealPopen = subprocess.Popen
 
@@ -139,8 +144,10 @@ def forkable(args: Any, *rest: Any) -> list[str] | None:
     if isinstance(args, str | bytes | os.PathLike) or executable or other or pass_fds:
         return None
     command = [os.fspath(part) for part in args]
+    if command == [sys.executable, "-u", "-c", BOOTSTRAP]:
+        return WORKER
     program = command[2:] if command[1:2] == ["-P"] else command[1:]
-    modules = program[:1] == ["-m"] and (program[1] in MODULES or program[1].startswith("tests."))
+    modules = program[:1] == ["-m"] and (program[1] in (*MODULES, KERNEL) or program[1].startswith("tests."))
     script = _scripts and program[0].endswith(".py")
     return command[1:] if command[0] == sys.executable and (modules or script) else None
 

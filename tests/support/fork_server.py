@@ -225,6 +225,9 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
             from tests.support import fork_client
 
             fork_client.install(request["address"])
+            from tests.support import held
+
+            held.install()
     else:
         go_inside(request["mounts"], given)
     if script:

@@ -29,8 +29,8 @@ pytestmark = pytest.mark.slow
 FACTS = {"commit": "27066771d6c9", "package torch": "2.0"}
 CODE = {"commit": "27066771d6c9", "dirty": False, "untracked": [], "diff": ""}
 TOTAL = 24_576  # twelve updates
-PPO = ["name=c", "algo.n_steps=16", f"algo.total_timesteps={TOTAL}", "checkpoint.every=4096"]
-PPO += ["eval.every_steps=8192", "eval.start_fraction=0"]
+PPO = ["name=c", "track=mini", "algo.n_steps=16", f"algo.total_timesteps={TOTAL}", "checkpoint.every=4096"]
+PPO += ["eval.every_steps=8192", "eval.start_fraction=0", "algo.n_epochs=2"]
 SAC_TOTAL = 1280
 SAC = [
     "name=c",

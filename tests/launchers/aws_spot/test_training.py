@@ -15,6 +15,7 @@ from racing_launchers.sweep import all_sweeps
 from tests.launchers.aws_spot.instances.host import Host, wait
 from tests.launchers.aws_spot.instances.interruptions import AWS, committed_steps, ended
 from tests.launchers.sweeping import SHORT, TOTAL
+from tests.support.held import held
 from tests.support.mlflow_server import Copy
 from tests.support.processes import points, run_of, state_bytes, tags, train_command
 
@@ -30,17 +31,21 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     home = tmp_path / "home"
     run = run_of(home, PPO)
     objects = Objects(client("s3"), stack)
-    command = subprocess.Popen(train_command(home, [*PPO, *AWS]), cwd=tmp_path)
-    try:
-        wait(lambda: committed_steps(objects) > 8192 or ended(command), "it trains")
-        host.alive[0].metadata.notice()
-        wait(lambda: len(host.machines) == 2, "another instance was launched")
-        saved = committed_steps(objects)
-        wait(lambda: committed_steps(objects) > saved + 8192, "it goes on")
-        host.cut_power(host.alive[0])
-        assert command.wait() == 0
-    finally:
-        command.kill()
+    first, second = tmp_path / "first", tmp_path / "second"
+    with held({14_000: first, 30_000: second}):
+        command = subprocess.Popen(train_command(home, [*PPO, *AWS]), cwd=tmp_path)
+        try:
+            wait(lambda: committed_steps(objects) > 8192 or ended(command), "it trains")
+            host.alive[0].metadata.notice()
+            wait(lambda: len(host.machines) == 2, "another instance was launched")
+            first.touch()
+            saved = committed_steps(objects)
+            wait(lambda: committed_steps(objects) > saved + 8192, "it goes on")
+            host.cut_power(host.alive[0])
+            second.touch()
+            assert command.wait() == 0
+        finally:
+            command.kill()
     wait(lambda: not host.alive, "the last has ended itself")
     assert [machine.ending for machine in host.machines.values()] == ["off", "power cut", "off"]
 

@@ -18,6 +18,7 @@ from racing_launchers.modal import requests, service
 from tests.campaigns.listener import listening
 from tests.launchers.modal_box import Box
 from tests.launchers.modal_box.web import PROXY_TOKEN
+from tests.support.held import held
 from tests.support.mlflow_server import wait_until
 
 KEYS = {"Modal-Key": PROXY_TOKEN[0], "Modal-Secret": PROXY_TOKEN[1]}
@@ -179,7 +180,7 @@ def test_deployed(box: Box, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.slow
-def test_a_campaign(box: Box, capsys: pytest.CaptureFixture[str]):
+def test_a_campaign(box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """One entry, from training to deployment, in containers, as one is taken away; then all again: it finds it done."""
     assert service.main(["gpu=null", "cpu=2", "timeout_min=60", "commit_every=0.5"]) == 0
     url = capsys.readouterr().out.strip()
@@ -193,8 +194,8 @@ def test_a_campaign(box: Box, capsys: pytest.CaptureFixture[str]):
     for name in ("none", "campaign-00000000.fc-none", "web-00000000.fc-none"):
         assert ask(f"{url}/campaigns/{name}")[0] == 404
 
-    with listening() as listener:
-        overrides = {"mode": "longer", "games": 2, "webhook": f"{listener.url}/hook"}
+    with listening() as listener, held({10_000: tmp_path / "goes on"}):
+        overrides = {"mode": "brief", "games": 2, "webhook": f"{listener.url}/hook"}
         body = {"campaign": "duel", "overrides": overrides}
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda _: ask(f"{url}/campaigns", body), range(4)))
@@ -211,16 +212,18 @@ def test_a_campaign(box: Box, capsys: pytest.CaptureFixture[str]):
         wait_until(lambda: any((entry["step"] or 0) > 4096 for entry in asked()["entries"]), "it trains")
         (working,) = [container for container in box.containers.alive if container.function.name == "job"]
         box.containers.preempt(working.id)
+        wait_until(lambda: working.process.poll() is not None, "it has left")
+        (tmp_path / "goes on").touch()
         wait_until(lambda: asked()["state"] != "RUNNING", "it has ended")
         *before, told = [content for _, _, content in listener.requests]
     last = states[-1]
     assert [content["status"] for content in before] == ["stopped"]
     assert [c.ending for c in box.containers.all.values() if c.function.name == "job"] == ["preempted", ""]
     assert (last["state"], last["error"]) == ("DONE", None), last
-    assert last["entries"] == [{"name": "longer", "state": "DONE", "step": 131072, "total": 131072}]
+    assert last["entries"] == [{"name": "brief", "state": "DONE", "step": 32768, "total": 32768}]
     assert any(entry["state"] == "RUNNING" for state in states for entry in state["entries"])
     assert (told["campaign"], told["status"], told["summary"]) == (last["campaign"], "done", last["value"])
-    assert set(last["value"]["ratings"]) == {"longer", "line@0.85"}
+    assert set(last["value"]["ratings"]) == {"brief", "line@0.85"}
     assert ask(f"{url}/runs/{begun['id']}")[0] == 404
 
     volume = box.volumes.path("racing-runs")
@@ -228,13 +231,13 @@ def test_a_campaign(box: Box, capsys: pytest.CaptureFixture[str]):
     (deployed,) = volume.glob("policies/*/*/manifest.json")
     assert json.loads(deployed.read_text())["campaign"] == last["campaign"]
     assert not list(volume.glob("mlflow.db*"))
-    status, again = ask(f"{url}/campaigns", {"campaign": "duel", "overrides": {"mode": "longer", "games": 2}})
+    status, again = ask(f"{url}/campaigns", {"campaign": "duel", "overrides": {"mode": "brief", "games": 2}})
     assert status == 200
     wait_until(lambda: ask(f"{url}/campaigns/{again['id']}")[1]["state"] == "DONE", "it has ended")
     log = (volume / "sweeps" / again["id"].partition(".")[0] / "jobs/0/log.txt").read_text()
     assert "1 entry trained before" in log
-    (run,) = volume.glob("runs/longer-*")
-    assert "resuming from step" in (volume / "campaigns" / last["campaign"] / "jobs/1/log.txt").read_text()
+    (run,) = volume.glob("runs/brief-*")
+    assert "resuming from step" in (volume / "campaigns" / last["campaign"] / "jobs/0/log.txt").read_text()
     assert (run / "export/policy.onnx").is_file()
     assert "matches and drives alone are kept" in log
     assert "already deployed" in log

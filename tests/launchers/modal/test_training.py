@@ -15,12 +15,13 @@ from racing.runs.directory import RunDirectory
 from racing.tracks.catalog import shipped
 from racing_launchers.sweep import all_sweeps
 from tests.launchers.modal_box import Box
+from tests.support.held import held
 from tests.support.mlflow_server import Copy, wait_until
 from tests.support.processes import points, run_of, state_bytes, tags
 
 pytestmark = pytest.mark.slow
 
-TOTAL = 61_440
+TOTAL = 32_768
 PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=16", f"algo.total_timesteps={TOTAL}", "seed=1"]
 PPO += ["checkpoint.every=4096", "eval.every_steps=0", "track=file", "track.file=maps/mine"]
 MODAL = ["launcher=modal", "launcher.poll_interval_s=1", "launcher.commit_every=0.3", "launcher.gpu=[A10,T4]"]
@@ -65,14 +66,18 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
         wait_until(lambda: "racing-runs" in box.volumes.named and steps_of(journal()) > 4096, "it trains")
         box.containers.preempt(box.containers.alive[0].id)
         wait_until(lambda: containers_at_work() == 2, "another container has begun")
+        first.touch()
         saved = steps_of(journal())
         wait_until(lambda: steps_of(journal()) > saved + 4096, "it goes on")
         box.containers.lose(box.containers.alive[0].id)
+        second.touch()
 
+    first, second = tmp_path / "first", tmp_path / "second"
     trouble = threading.Thread(target=disturb)
-    trouble.start()
-    assert main(train) == 0
-    trouble.join()
+    with held({10_000: first, 20_000: second}):
+        trouble.start()
+        assert main(train) == 0
+        trouble.join()
     assert [container.ending for container in box.containers.all.values()] == ["preempted", "lost", ""]
     assert len(box.requests("FunctionMap")) == 1
 

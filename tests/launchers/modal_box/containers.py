@@ -23,7 +23,7 @@ from modal_proto import api_pb2
 from tests.conftest import REPOSITORY
 from tests.launchers.modal_box.calls import Function, Input, Result
 from tests.launchers.modal_box.volumes import Copy, commit, private_copy
-from tests.support import fork_client
+from tests.support import fork_client, held
 
 if TYPE_CHECKING:
     from tests.launchers.modal_box.server import Box
@@ -188,7 +188,7 @@ class Containers:
         return place
 
     def _environment(self, container: Container, code: Path) -> dict[str, str]:
-        kept = ("PATH", "LANG", "HOME", "RACING_CACHE", "TMPDIR", *fork_client.READ_AT_IMPORT)
+        kept = ("PATH", "LANG", "HOME", "RACING_CACHE", "TMPDIR", held.VARIABLE, *fork_client.READ_AT_IMPORT)
         environment = {name: value for name, value in os.environ.items() if name.startswith(kept)}
         tools = container.folder / "bin"
         tools.mkdir()
@@ -217,7 +217,7 @@ class Containers:
         hidden = [str(REPOSITORY), str(REPOSITORY / "launchers")]
         folder = container.folder / "blinkers"
         folder.mkdir()
-        code = f"import sys\nsys.path[:] = [path for path in sys.path if path not in {hidden!r}]\n"
+        code = f"import sys\nsys.path[:] = [path for path in sys.path if path not in {hidden!r}]\n{held.IN_SITE}"
         (folder / "sitecustomize.py").write_text(code)
         return folder
 

@@ -25,7 +25,7 @@ from moto.ec2.models import ec2_backends
 from racing.sim.kernels.kernel import cache_directory
 from tests.launchers.aws_spot.instances.inside import relay
 from tests.launchers.aws_spot.instances.metadata import Service
-from tests.support import fork_client
+from tests.support import fork_client, held
 
 HERE = Path(__file__).parent
 TAKEN, ITSELF = "Server.SpotInstanceTermination", "Client.InstanceInitiatedShutdown"  # why instances end
@@ -43,7 +43,7 @@ sys.path[:] = [
 sys.executable = "/opt/racing/venv/bin/python"
 sys.pycache_prefix = {bytecode!r}
 os.environ |= {settings!r}
-"""
+{held}"""
 UV = """#!/bin/bash
 # The packages of an instance are those of the tests: nothing is downloaded.
 set -e
@@ -166,7 +166,7 @@ class Host:
         bytecode = str(Path(tempfile.gettempdir()) / BYTECODE)
         (folder / "blinkers").mkdir()
         (folder / "blinkers/sitecustomize.py").write_text(
-            BLINKERS.format(bytecode=bytecode, settings=kept if warm else {})
+            BLINKERS.format(bytecode=bytecode, settings=kept if warm else {}, held=held.IN_SITE)
         )
         stand_in = f"{sys.executable} -I -S {STAND_IN} /opt/racing/venv/bin/python" if warm else sys.executable
         texts = {
@@ -187,6 +187,7 @@ class Host:
             "LANG": "C.UTF-8",
             "OMP_NUM_THREADS": "1",
             "AWS_ENDPOINT_URL": "http://127.0.0.1:9000",
+            **{name: value for name, value in os.environ.items() if name == held.VARIABLE},
         }
         with (folder / "console.log").open("ab") as log:
             options = {"env": environment, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": "/"}

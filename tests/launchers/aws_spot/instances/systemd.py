@@ -23,7 +23,7 @@ def run(folder: str, name: str) -> None:
     unit = Unit(strict=False, interpolation=None)
     unit.read(f"{UNITS}/{name}")
     service, limits = unit["Service"], unit["Unit"]
-    known = ("AWS_ENDPOINT_URL", "PATH", "LANG", "OMP_")  # the first stands for the network of AWS
+    known = ("AWS_ENDPOINT_URL", "PATH", "LANG", "OMP_", "RACING_TESTS_")  # the first stands for the network of AWS
     environment = {key: value for key, value in os.environ.items() if key.startswith(known)}
     with open(service["EnvironmentFile"]) as file:  # noqa: PTH123
         environment |= dict(line.rstrip("\n").split("=", 1) for line in file if "=" in line)

@@ -1,0 +1,8 @@
+"""python -m tests.support.pytest_worker: what pytest-xdist starts a worker with, `python -c BOOTSTRAP`, as a module."""
+
+import sys
+
+BOOTSTRAP = "import sys;exec(eval(sys.stdin.readline()))"  # execnet's
+
+if __name__ == "__main__":
+    exec(eval(sys.stdin.readline()))
