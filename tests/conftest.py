@@ -47,6 +47,7 @@ LONGEST = {
     "launchers/aws_spot/test_checks.py": 45,
     "launchers/aws_spot/test_fleet.py": 45,
     "launchers/aws_spot/test_cloud.py": 25,
+    "launchers/aws_spot/test_hydra_suite.py": 20,
     "campaigns/test_deployment.py": 45,
     "training/test_train.py": 56,
     "viewer/test_page.py": 45,
