@@ -63,6 +63,7 @@ LONGEST = {
     "test_hostile_arguments.py": 31,
     "campaigns/test_validation.py": 30,
     "launchers/test_local.py": 30,
+    "launchers/test_lateral.py": 30,
     "test_current_folder.py": 29,
     "launchers/modal/test_box.py": 28,
     "tracking/test_notebooks.py": 50,
