@@ -2,6 +2,7 @@
 
 python -m tests.torture [KILLS]   `make torture`: trainings here are killed
 python -m tests.torture cloud [TIMES] [SETTING=VALUE ...]   `make torture ARGS=cloud`: their instances are taken away
+python -m tests.torture boot [SCENARIO ...]   `make torture ARGS=boot`: instances boot with systemd, as root
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import pytest
 
 from racing_launchers.aws_spot.account.objects import Objects
 from tests.launchers.aws_spot.instances import account
+from tests.launchers.aws_spot.instances.booted import BootingHost, no_boot
+from tests.launchers.aws_spot.instances.boots import Boots
 from tests.launchers.aws_spot.instances.host import Host
 from tests.launchers.aws_spot.instances.interruptions import AWS, Trouble
 from tests.support import fork_client
@@ -68,9 +71,31 @@ def torture_cloud(name: str, arguments: list[str], total: int, times: int, setti
     print(f"{name}: {what}; {time.monotonic() - began:.0f} s; state, journal and MLflow equal those of a calm run here")
 
 
+def torture_boot(chosen: list[str]) -> None:
+    """Print what systemd makes of the unit of an instance. chosen: words of the scenarios; none: all of them."""
+    if why := no_boot():
+        sys.exit(f"make torture ARGS=boot {why}")
+    with (
+        tempfile.TemporaryDirectory(prefix="racing-boot-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+        account.serve() as url,
+    ):
+        account.enter(url, Path(folder), patch)
+        account.make_stack(patch)
+        with BootingHost(account.client("ec2"), url, Path(folder) / "host") as host:
+            for what, scenario in Boots(host, Path(folder)).scenarios().items():
+                if not chosen or any(word in what for word in chosen):
+                    began = time.monotonic()
+                    said = scenario()
+                    print(f"{what}: {said}; {time.monotonic() - began:.0f} s", flush=True)
+
+
 if __name__ == "__main__":
     fork_client.install(f"racing-torture-{os.getpid()}", start=True)
     given = sys.argv[1:]
+    if given[:1] == ["boot"]:
+        torture_boot(given[1:])
+        sys.exit()
     in_cloud = given[:1] == ["cloud"]
     numbers, settings = [int(text) for text in given if text.isdigit()], [text for text in given if "=" in text]
     count = numbers[0] if numbers else 20 if in_cloud else 200

@@ -21,7 +21,7 @@ from racing.envs.lateral.default_model import feed_forward
 from racing.envs.lateral.kernels import gather_inputs
 from racing.envs.lateral.observation import LEAD, believed_steer
 from racing.envs.lateral.rules import CONTEXT, CONTROL_START, COST_END, MOST_CHANGE, MOST_STEER, encode, step_costs
-from racing.envs.lateral.world import CHUNK, LateralWorld
+from racing.envs.lateral.world import LateralWorld
 from racing.errors import require, require_number
 
 F = npt.NDArray[np.float64]
@@ -138,9 +138,9 @@ class Mpc:
         route = self._route(world, first, CONTEXT + rows)
         seen = encode(world.lataccel[:, first : world.now])
         number, out = np.repeat(np.arange(cars), plans), np.empty((cars * plans, rows))
-        asked = steer.reshape(-1, rows)
-        for start in range(0, len(number), CHUNK):  # more do not fit into the caches
-            part = slice(start, start + CHUNK)
+        asked, chunk = steer.reshape(-1, rows), world.dynamics.chunk
+        for start in range(0, len(number), chunk):
+            part = slice(start, start + chunk)
             who = number[part]
             commands = np.concatenate([driven[who], asked[part]], axis=1)
             tokens = np.concatenate([seen[who], np.zeros((len(who), rows), np.int64)], axis=1)

@@ -26,7 +26,6 @@ from racing.envs.lateral.rules import (
 
 Array = npt.NDArray[Any]
 
-CHUNK = 64  # cars that the dynamics are run for at once: more do not fit into the caches
 STATE = ("steer", "lataccel", "chosen", "episode")
 
 
@@ -52,7 +51,7 @@ class LateralWorld:
         fixed: bool = False,
         threads: int = 1,
     ) -> None:
-        """cars: N. first_car: number of the first car in a larger batch. threads: batches of CHUNK cars at a time."""
+        """cars: N. first_car: number of the first car in a larger batch. threads: batches of cars at a time."""
         self.routes, self.dynamics, self.fixed = routes, dynamics, fixed
         self._seed, self._first, self._distinct = seed, first_car, max(cars, 1)
         self._first_car, self._threads = first_car, threads
@@ -61,7 +60,8 @@ class LateralWorld:
         self.chosen, self.episode = np.zeros(cars, np.int64), np.full(cars, -1, np.int64)
         self._uniforms = np.empty((cars, STEPS))
         self.now, self.end = COST_END, COST_END
-        self._chunks = [slice(k, min(k + CHUNK, cars)) for k in range(0, cars, CHUNK)]
+        chunk = dynamics.chunk
+        self._chunks = [slice(k, min(k + chunk, cars)) for k in range(0, cars, chunk)]
         workers = min(threads, len(self._chunks))
         self._pool = ThreadPoolExecutor(workers, "racing-lateral") if workers > 1 else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -81,5 +82,60 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / "sums.onnx"
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=7), path)
         return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def transformer() -> Callable[..., bytes]:
+    """transformer(heads=4): a model whose tensors are named as those of tinyphysics' last block; random weights."""
+
+    def make(heads: int = 4) -> bytes:
+        rng = np.random.default_rng(0)
+        nodes, weights = [], []
+
+        def const(name: str, value: np.ndarray | list) -> str:
+            weights.append(numpy_helper.from_array(np.asarray(value), name))
+            return name
+
+        def weight(name: str, *shape: int) -> str:
+            return const(name, rng.normal(0, 0.2, shape).astype(np.float32))
+
+        def node(kind: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
+            nodes.append(helper.make_node(kind, inputs, list(outputs), **attributes))
+            return outputs[0]
+
+        at, width = "/h.3/attn/", 128 // heads
+        split = [f"{at}Split_output_{k}" for k in range(3)]
+        told = node("Gather", [weight("words", 1024, 128), "tokens"], "told")
+        before = node("Add", [told, node("MatMul", ["states", weight("seen", 4, 128)], "felt")], "/h.2/Add_1_output_0")
+        node("Split", [node("MatMul", [before, weight("qkv", 128, 384)], "all")], *split, axis=2)
+        shape = const("shape", np.array([0, 20, heads, width], np.int64))
+        query, key, value = (
+            node("Transpose", [node("Reshape", [split[part], shape], f"{at}Reshape{name}_output_0")], way, perm=order)
+            for part, name, way, order in (
+                (0, "_1", "q", (0, 2, 1, 3)),
+                (1, "", "k", (0, 2, 3, 1)),
+                (2, "_2", "v", (0, 2, 1, 3)),
+            )
+        )
+        seen = node("Mul", [node("MatMul", [query, key], "qk"), const("scale", np.float32(0.17))], "scaled")
+        later = const("later", np.triu(np.ones((1, 1, 20, 20), np.int64), 1))
+        mask = node("Cast", [later], f"{at}Cast_2_output_0", to=TensorProto.BOOL)
+        kept = node("Where", [mask, const("never", np.float32(-np.inf)), seen], f"{at}Where_output_0")
+        mixed = node("MatMul", [node("Softmax", [kept], "shares", axis=-1), value], "mixed")
+        turned = node("Transpose", [mixed], "turned", perm=(0, 2, 1, 3))
+        joined = node("Reshape", [turned, const("flat", np.array([0, 20, 128], np.int64))], f"{at}Reshape_3_output_0")
+        moved = node("MatMul", [joined, weight("project", 128, 128)], f"{at}c_proj/MatMul_output_0")
+        after = node("Add", [before, moved], "/h.3/Add_output_0")
+        node("MatMul", [after, weight("head", 128, 1024)], "output")
+        inputs = [
+            helper.make_tensor_value_info("states", TensorProto.FLOAT, ["b", 20, 4]),
+            helper.make_tensor_value_info("tokens", TensorProto.INT64, ["b", 20]),
+        ]
+        outputs = [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["b", 20, 1024])]
+        graph = helper.make_graph(nodes, "transformer", inputs, outputs, weights)
+        opset = helper.make_opsetid("", 14)
+        return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=7).SerializeToString())
 
     return make

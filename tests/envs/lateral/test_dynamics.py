@@ -14,9 +14,10 @@ from onnx import TensorProto
 
 from racing.cli import main
 from racing.envs.lateral.default_model import default_model
-from racing.envs.lateral.dynamics import Dynamics, probe_inputs, run, trimmed_session
-from racing.envs.lateral.kernels import sample_rows
-from racing.envs.lateral.rules import BINS
+from racing.envs.lateral.dynamics import Dynamics, gives, probe_inputs, run
+from racing.envs.lateral.kernels import expect_rows, sample_rows
+from racing.envs.lateral.rules import BINS, TEMPERATURE
+from racing.envs.lateral.trimming import last_row_sessions
 from racing.errors import InputError
 from racing.onnx_files import session_of
 
@@ -74,16 +75,37 @@ def test_the_ends_of_sampling():
     assert out[0] == 3
 
 
-def test_the_trimmed_model_gives_the_same_bits_and_so_does_any_batch(default: Dynamics):
-    assert default.trimmed
-    whole, last = session_of(default_model(), "default"), trimmed_session(default_model())
+@pytest.mark.parametrize(("name", "cuts"), [("default", 1), ("transformer", 2)])
+def test_a_trimmed_model_gives_the_same_bits_and_so_does_any_batch(
+    name: str, cuts: int, transformer: Callable[..., bytes]
+):
+    content = default_model() if name == "default" else transformer()
+    whole, trimmed = session_of(content, name), list(last_row_sessions(content))
+    assert len(trimmed) == cuts
     states, tokens = probe_inputs(65)
     expected = run(whole, states, tokens)[:, -1]
     for size in (1, 2, 13, 64, 65):
         parts = [slice(k, k + size) for k in range(0, 65, size)]
-        for session in (whole, last):
+        for session in (whole, *trimmed):
             rows = np.concatenate([run(session, states[p], tokens[p])[:, -1] for p in parts])
             assert rows.tobytes() == expected.tobytes()
+
+
+def test_a_model_of_other_sizes_is_cut_where_that_gives_the_same(transformer: Callable[..., bytes], tmp_path: Path):
+    """The first cut knows into how many heads tinyphysics divides what it attends to."""
+    (tmp_path / "mine.onnx").write_bytes(transformer(heads=8))
+    mine, probe = Dynamics(str(tmp_path / "mine.onnx")), probe_inputs()
+    expected = run(session_of(transformer(heads=8), "mine"), *probe)[:, -1]
+    assert [gives(session, probe, expected) for session in last_row_sessions(transformer(heads=8))] == [True]
+    assert mine.trimmed
+    assert mine.chunk < Dynamics().chunk  # it is not small
+    assert mine.expect(*probe).tobytes() == expect(expected).tobytes()
+
+
+def expect(logits: np.ndarray) -> np.ndarray:
+    means = np.empty(len(logits))
+    expect_rows(logits, BINS, TEMPERATURE, means)
+    return means
 
 
 def test_a_model_whose_rows_mix_later_is_not_trimmed(tmp_path: Path):

@@ -20,6 +20,8 @@ from tests.envs.lateral.conftest import make_routes
 class Recorder:
     """Dynamics that keep what they are fed, and answer with one token."""
 
+    chunk = 64
+
     def __init__(self, token: int) -> None:
         self.token, self.fed = token, []
 

@@ -32,6 +32,7 @@ TAKEN, ITSELF = "Server.SpotInstanceTermination", "Client.InstanceInitiatedShutd
 STAND_IN = HERE / "start.py"
 OWN = ("/opt", "/etc/racing", "/etc/systemd/system", "/var/log")  # folders that each instance has for itself
 BYTECODE = "instances-bytecode"  # in the folder for temporary files: all instances have the same code
+SETTINGS = {"OMP_NUM_THREADS": "1", "AWS_ENDPOINT_URL": "http://127.0.0.1:9000"}  # the second: the network of AWS
 BLINKERS = """
 import os, sys
 # The checkout is installed where the tests run: an instance has its own copy of the code only.
@@ -60,6 +61,9 @@ PYTHON = """#!/bin/sh
 export PYTHONPATH="$PYTHONPATH:{folder}/blinkers"
 case " $* " in *" -m "*) exec {start} "$@" ;; esac
 exec {python} "$@"
+"""
+SYSTEMCTL = """#!/bin/sh
+exec {python} -I {here}/systemd.py {folder} "$@"
 """
 SHUTDOWN = """#!/bin/bash
 [ "$1" = -h ]
@@ -158,37 +162,18 @@ class Host:
         self.machines[id] = Machine(id, folder, metadata, self._start(folder), tags_of)
 
     def _start(self, folder: Path) -> subprocess.Popen[Any]:
-        """Write what it has in place of systemd, uv and Python, and start its first process."""
+        """Start its first process."""
         kept = {name: value for name, value in os.environ.items() if name.startswith(fork_client.READ_AT_IMPORT)}
         warm = subprocess.Popen is fork_client.ForkingPopen and fork_client.same_settings(kept)
-        if not warm and cache_directory().is_dir():  # an image whose kernels are compiled
-            shutil.copytree(cache_directory(), folder / "opt/racing/cache" / cache_directory().name)
-        bytecode = str(Path(tempfile.gettempdir()) / BYTECODE)
-        (folder / "blinkers").mkdir()
-        (folder / "blinkers/sitecustomize.py").write_text(
-            BLINKERS.format(bytecode=bytecode, settings=kept if warm else {}, held=held.IN_SITE)
-        )
-        stand_in = f"{sys.executable} -I -S {STAND_IN} /opt/racing/venv/bin/python" if warm else sys.executable
-        texts = {
-            "python": PYTHON.format(folder=folder, start=stand_in, python=sys.executable),
-            "bin/systemctl": f'#!/bin/sh\nexec {sys.executable} -I {HERE / "systemd.py"} {folder} "$@"\n',
-            "bin/uv": UV.format(folder=folder),
-            "bin/shutdown": SHUTDOWN.format(folder=folder),
-        }
-        for name, text in texts.items():
-            (folder / name).write_text(text)
-            (folder / name).chmod(0o755)
+        furnish(folder, kept if warm else None)
+        for name, text in {"systemctl": SYSTEMCTL, "shutdown": SHUTDOWN}.items():
+            write_program(folder / "bin" / name, text.format(folder=folder, python=sys.executable, here=HERE))
         mounts = [
             f"mkdir -p {name} && mount --bind {shlex.quote(str(folder / name.strip('/')))} {name}" for name in OWN
         ]
         command = [sys.executable, str(HERE / "inside.py"), str(folder)]
-        environment = {
-            "PATH": f"{folder / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
-            "LANG": "C.UTF-8",
-            "OMP_NUM_THREADS": "1",
-            "AWS_ENDPOINT_URL": "http://127.0.0.1:9000",
-            **{name: value for name, value in os.environ.items() if name == held.VARIABLE},
-        }
+        environment = {"PATH": f"{folder / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **SETTINGS}
+        environment |= {name: value for name, value in os.environ.items() if name == held.VARIABLE}
         with (folder / "console.log").open("ab") as log:
             options = {"env": environment, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "cwd": "/"}
             options["start_new_session"] = True
@@ -201,6 +186,26 @@ class Host:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(machine.process.pid, signal.SIGKILL)
         machine.process.wait()
+
+
+def furnish(folder: Path, warm: dict[str, str] | None) -> None:
+    """Write what an instance has in place of Python and uv. warm: settings of Pythons that are forks; None: none is."""
+    if warm is None and cache_directory().is_dir():  # an image whose kernels are compiled
+        shutil.copytree(cache_directory(), folder / "opt/racing/cache" / cache_directory().name)
+    bytecode = str(Path(tempfile.gettempdir()) / BYTECODE)
+    (folder / "blinkers").mkdir()
+    (folder / "blinkers/sitecustomize.py").write_text(
+        BLINKERS.format(bytecode=bytecode, settings=warm or {}, held=held.IN_SITE)
+    )
+    stand_in = f"{sys.executable} -I -S {STAND_IN} /opt/racing/venv/bin/python"
+    start = sys.executable if warm is None else stand_in
+    write_program(folder / "python", PYTHON.format(folder=folder, start=start, python=sys.executable))
+    write_program(folder / "bin/uv", UV.format(folder=folder))
+
+
+def write_program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
 
 
 def _forward(path: Path, url: str) -> None:

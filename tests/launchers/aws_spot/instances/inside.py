@@ -85,10 +85,19 @@ def beside(work: Callable[[], object]) -> None:
             os._exit(1)
 
 
-def carry(folder: str) -> None:
-    """Bring what comes to the addresses outside."""
+def bring_network_up() -> None:
+    configure("lo", None)
+    configure("lo:0", "169.254.169.254")
+
+
+def connect_to_aws(folder: str) -> None:
+    """Bring what comes to the addresses outside, as long as this process lives."""
     for address, name in ADDRESSES.items():
         relay(socket.create_server(address), partial(to_unix, f"{folder}/{name}"))
+
+
+def carry(folder: str) -> None:
+    connect_to_aws(folder)
     threading.Event().wait()
 
 
@@ -102,8 +111,7 @@ def serve_forks(listener: socket.socket) -> None:
 
 def main(folder: str, *options: str) -> None:
     leave_this_machine()
-    configure("lo", None)
-    configure("lo:0", "169.254.169.254")
+    bring_network_up()
     beside(partial(carry, folder))
     if "warm" in options:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
