@@ -33,7 +33,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from racing.config import build, choices, conf_directory, hint, key_hint, plain
-from racing.errors import require, require_number
+from racing.errors import InputError, require, require_number
 from racing.files import write_json
 from racing.renamed_keys import RENAMED_KEYS
 from racing_launchers.sweep import Job, Sweep
@@ -47,6 +47,10 @@ class JobState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     LOST = "lost"  # nobody works on it any more: it has left a result, or never will
+
+
+class NoAnswer(InputError):
+    """The place does not answer just now, or not us. Its jobs are where they were; who waits for them asks again."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class Backend(ABC):
 
     @abstractmethod
     def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
-        """By number, where the last attempts of these jobs are."""
+        """By number, where the last attempts of these jobs are. Raises NoAnswer while that cannot be told."""
 
     @abstractmethod
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:

@@ -89,21 +89,21 @@ def show_list(outputs: Path) -> int:
     return ExitCode.DONE
 
 
-def poll(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> dict[int, JobInfo]:
-    """What the backend knows; where it does not answer, that is printed, and the jobs' folders are all there is."""
+def poll(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> dict[int, JobInfo] | None:
+    """What the backend knows; None where it does not answer: that is printed, the jobs' folders are all there is."""
     unfinished = [job for job in jobs if job.folder.attempts and job.ended is None]
     try:
         return backend.poll(sweep, unfinished) if unfinished else {}
     except InputError as error:
         print(error, file=sys.stderr)
-        return {}
+        return None
 
 
 def status(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
     """Print how far the jobs are."""
     from rich.console import Console
 
-    infos = poll(sweep, backend, jobs)
+    infos = poll(sweep, backend, jobs) or {}
     for job in jobs:
         if job.number in infos:
             backend.fetch_results(sweep, job)
@@ -120,8 +120,8 @@ def logs(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str,
     shown = dict.fromkeys((job.number for job in jobs), 0)
     while True:
         infos = poll(sweep, backend, jobs) if options["follow"] else {}
-        ended = all(info.state == JobState.LOST for info in infos.values())
-        for job in jobs:
+        ended = infos is not None and all(info.state == JobState.LOST for info in infos.values())
+        for job in jobs if infos is not None else ():
             lines = list(backend.log(sweep, job))
             for line in lines[shown[job.number] :]:
                 print(line if len(jobs) == 1 else f"{job.number}: {line}")

@@ -15,6 +15,7 @@ from typing import Any
 
 from racing.errors import InputError, require
 from racing.files import atomic_path, is_inside
+from racing_launchers.backend import NoAnswer
 from racing_launchers.remote.files import RemoteFile
 
 SCHEME = "modal://"
@@ -102,6 +103,7 @@ def library() -> Any:
 def answered(what: str) -> Iterator[None]:
     """Turn what Modal's client raises for a wrong token, a server out of reach, a missing thing, into InputError."""
     modal = library()
+    from grpclib.exceptions import StreamTerminatedError
     from modal import exception
 
     try:
@@ -119,7 +121,10 @@ def answered(what: str) -> Iterator[None]:
         raise InputError(f"{what} is not on Modal ({brief(error)}); {remedy}") from error
     except (exception.InvalidError, exception.ResourceExhaustedError) as error:
         raise InputError(f"Modal refused {what}: {brief(error)}; see https://modal.com/docs") from error
-    except (exception.ServiceError, exception.ConnectionError, exception.InternalError, ConnectionError) as error:
+    except (
+        *(exception.ServiceError, exception.ConnectionError, exception.InternalError),
+        *(ConnectionError, socket.gaierror, StreamTerminatedError),
+    ) as error:
         raise unreachable(modal.config.config["server_url"], brief(error)) from error
 
 
@@ -152,9 +157,9 @@ def reachable(addresses: str) -> None:
     raise unreachable(addresses, str(problem))
 
 
-def unreachable(addresses: str, why: str) -> InputError:
+def unreachable(addresses: str, why: str) -> NoAnswer:
     """Nobody answers there."""
-    return InputError(f"Modal at {addresses} cannot be reached ({why}); check the network, or MODAL_SERVER_URL")
+    return NoAnswer(f"Modal at {addresses} cannot be reached ({why}); check the network, or MODAL_SERVER_URL")
 
 
 def brief(error: BaseException) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tempfile
 from collections.abc import Collection
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from racing.errors import require
@@ -104,8 +104,10 @@ def _new_lines(volume: RemoteFiles, run: str, part: Path, here: Path) -> tuple[b
         require(not RunDirectory(here).in_use, f"{rule}; wait for it, or give one of them another name=")
         move_aside(here)
         return b"", now
-    same = len(known if now.startswith(known) else os.path.commonprefix([known, now]))
-    kept = now[: now.rfind(b"\n", 0, same) + 1]
+    if now.startswith(known):
+        return known, now[len(known) :]
+    pairs = zip(known.splitlines(keepends=True), now.splitlines(keepends=True), strict=False)
+    kept = b"".join(line for line, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     return kept, now[len(kept) :]
 
 

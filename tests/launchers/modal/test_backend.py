@@ -262,6 +262,29 @@ def test_a_dry_run_tells_all_and_sends_nothing(box: Box, tmp_path: Path, capsys:
     assert box.requests("VolumeGetOrCreate") == []
 
 
+def test_the_server_goes_away_for_a_while_and_the_command_goes_on_waiting(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    said: list[str] = []
+
+    def outage() -> None:
+        there = lambda: "racing-runs" in box.volumes.named  # noqa: E731
+        wait_until(lambda: there() and begun(box, Sweep(tmp_path / "sweeps/acts").job(0)), "it has begun")
+        (port,) = free_ports(1)
+        monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:{port}")
+        wait_until(lambda: said.append(capsys.readouterr().err) or "cannot be reached" in "".join(said), "it is told")
+        monkeypatch.setenv("MODAL_SERVER_URL", box.url)
+        wait_until(lambda: said.append(capsys.readouterr().err) or "answers again" in "".join(said), "it is told")
+        box.containers.preempt(box.containers.alive[0].id)
+
+    trouble = threading.Thread(target=outage)
+    trouble.start()
+    _, jobs = run(tmp_path, [Act("last", then="work")])
+    trouble.join()
+    assert endings(jobs) == ["DONE"]
+    assert "the jobs go on, asked again until it answers" in "".join(said)
+
+
 def test_the_server_goes_away_while_a_sweep_is_watched(box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Jobs go on; what is asked of the server meanwhile is refused in one line."""
     _, jobs = run(tmp_path, [Act("last")], "wait=false")

@@ -117,7 +117,7 @@ def test_another_run_of_that_name_is_moved_aside(home: Home):
 
 
 def test_a_run_that_lost_its_last_lines_with_its_machine_is_the_same_run(home: Home):
-    """The next machine measures them again, at another time: the journal is that of the volume, MLflow has each once."""
+    """The next machine measures them again, at another time; the journal is the volume's, MLflow has each once."""
     told = [START, line(1, kind="metrics", step=1, values={"loss": 0.5})]
     lost = [line(2, kind="tags", values={"gpu": "A10"}), line(3, kind="metrics", step=2, values={"loss": 0.25, "a": 1})]
     home.leave({f"{RUN}/journal.jsonl": b"".join([*told, *lost])})
