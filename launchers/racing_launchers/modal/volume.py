@@ -15,8 +15,10 @@ from typing import Any
 
 from racing.errors import InputError, require
 from racing.files import atomic_path, is_inside
+from racing.runs.directory import RUNS
 from racing_launchers.backend import NoAnswer
 from racing_launchers.remote.files import RemoteFile
+from racing_launchers.sweep import PLACES
 
 SCHEME = "modal://"
 CONNECT_TIMEOUT = 5.0  # [s] for the server to take a connection; Modal's own client tries for a minute
@@ -58,6 +60,15 @@ class Volume:
                     name = entry.path.lstrip("/")
                     require(is_inside(name), f"{name[:80]!r} leads out of volume {self.name!r}; remove it there")
                     found.append(RemoteFile(name, int(entry.size), int(entry.mtime)))
+        return found
+
+    def parts(self) -> dict[str, list[RemoteFile]]:
+        """See JobFiles: runs, and folders of sweeps."""
+        found: dict[str, list[RemoteFile]] = {}
+        for file in self.files():
+            kind, _, inside = file.path.partition("/")
+            if kind in (RUNS, *PLACES) and "/" in inside:
+                found.setdefault(f"{kind}/{inside.partition('/')[0]}", []).append(file)
         return found
 
     def read(self, path: str) -> bytes | None:
