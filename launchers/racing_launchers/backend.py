@@ -70,6 +70,7 @@ class Backend(ABC):
 
     shared = True  # workers write to the disk that we read
     grace = 5.0  # [s] after which a job that nobody works on, and that left no result, is lost
+    start_s = 0.0  # that a job typically takes to begin [s]
     stops_with_us = False  # Ctrl-C in the terminal that waits also stops the jobs
 
     def __init__(
@@ -132,8 +133,16 @@ class Backend(ABC):
         path = job.folder.log
         return path.read_text(errors="replace").splitlines() if path.exists() else []
 
+    def price_text(self, hours: float) -> str | None:
+        """What so many hours of jobs probably cost, in words; None where nothing is paid, or nobody knows."""
+        return None
+
+    def page(self, sweep: Sweep) -> str | None:
+        """Address of a page on which the place shows the sweep."""
+        return None
+
     def results(self, sweep: Sweep) -> dict[str, float]:
-        """Figures of the whole sweep, to be recorded, such as its cost."""
+        """Figures of the whole sweep, to be recorded: `cost_usd` and `..._hours` where something is paid."""
         return {}
 
     def close(self) -> None:

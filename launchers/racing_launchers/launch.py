@@ -16,6 +16,7 @@ from racing.config import composed_from, what_counts
 from racing.errors import InputError, JobsFailed, require
 from racing.files import write_json
 from racing_launchers.backend import Backend, JobState
+from racing_launchers.estimate import typical_lines
 from racing_launchers.job import JobStatus
 from racing_launchers.payload import CommandJob, HydraJob, Payload, computed
 from racing_launchers.signature import manifest_signature
@@ -117,6 +118,8 @@ def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], 
     configs = [payload.config for payload in payloads if isinstance(payload, HydraJob)]
     backend.check(configs, [payload.arguments for payload in payloads if isinstance(payload, CommandJob)])
     show_plan(sweep, backend, planned_jobs, decisions)
+    for line in typical_lines(to_submit, request.outputs, backend) if request.checked else ():
+        print(f"  {line}", file=sys.stderr)
     if backend.dry_run:
         print("launcher.dry_run: nothing was submitted")
         return []
@@ -127,6 +130,9 @@ def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], 
         with sweep_run:
             sweep_run.begin()
             backend.submit(sweep, [sweep.job(planned.number) for planned in to_submit])
+            page = backend.page(sweep)
+            if page and to_submit:
+                print(f"page     {page}")
             if not backend.wait:
                 hint = f"racing jobs status | logs | collect | cancel {sweep.named}"
                 print(f"submitted {jobs_text(len(to_submit))}; {hint}")

@@ -11,7 +11,7 @@ from racing.training.stop_flag import StopFlag
 from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState, NoAnswer
 from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep, jobs_text
-from racing_launchers.sweep_record import SweepRun, show_results
+from racing_launchers.sweep_record import SweepRun, show_cost, show_results
 from racing_launchers.table import View
 
 SAME = "run the same command to resume"
@@ -100,9 +100,11 @@ def watch(sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepR
                 view.print_line(f"{stop.signal}: {jobs_text(len(watcher.unfinished))} asked to save their state")
                 watcher.cancel()
             _sleep(outage.pause_s, stop)
-    sweep_run.end(jobs, backend.results(sweep), stopped=bool(stop.signal))
+    figures = backend.results(sweep)
+    sweep_run.end(jobs, figures, stopped=bool(stop.signal))
     if sweep_run.wanted:
         show_results(sweep, jobs)
+    show_cost(figures)
     if stop.signal and any(job.ended != JobStatus.DONE for job in jobs):
         left = sum(job.ended != JobStatus.DONE for job in jobs)
         raise Stopped(f"{sweep.name} stopped on {stop.signal}, {left} of {jobs_text(len(jobs))} left; {SAME}")

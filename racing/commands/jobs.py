@@ -14,7 +14,7 @@ from racing.errors import ExitCode, InputError, require
 from racing_launchers.backend import Backend, JobInfo, JobState, make_backend
 from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep, all_sweeps, find_sweep, jobs_text
-from racing_launchers.sweep_record import SweepRun, show_results
+from racing_launchers.sweep_record import SweepRun, show_cost, show_results
 from racing_launchers.table import jobs_table, status_of, summary_line
 from racing_launchers.watch import SAME, SweepWatcher, cancel_jobs, report_failures, watch
 
@@ -112,6 +112,9 @@ def status(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[st
     Console(width=width).print(jobs_table(sweep, jobs, infos, title=summary_line(sweep, statuses)))
     watched = f"watched by {sweep.lock.owner}" if sweep.lock.held else "nobody waits for it"
     print(f"launcher {backend.name}, {watched}; {sweep.path}")
+    show_cost(backend.results(sweep))
+    if page := backend.page(sweep):
+        print(f"page     {page}")
     return ExitCode.DONE
 
 
@@ -145,6 +148,7 @@ def collect(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[s
                 sweep_run.resend()
                 if sweep_run.wanted:
                     show_results(sweep, jobs)
+                show_cost(backend.results(sweep))
             else:
                 sweep_run.begin()
                 (watch if options["wait"] else _once)(sweep, backend, begun, sweep_run)
@@ -172,9 +176,11 @@ def _once(sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepR
         print(f"{summary_line(sweep, statuses)}; run the command again later, or with wait=true")
         return
     stopped = all(job.ended == JobStatus.DONE or job.cancel_requested for job in jobs)
-    sweep_run.end(jobs, backend.results(sweep), stopped=stopped)
+    figures = backend.results(sweep)
+    sweep_run.end(jobs, figures, stopped=stopped)
     if sweep_run.wanted:
         show_results(sweep, jobs)
+    show_cost(figures)
 
 
 def cancel(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:

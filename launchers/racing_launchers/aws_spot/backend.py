@@ -40,6 +40,7 @@ class AwsSpotBackend(Backend):
 
     shared = False
     grace = 5.0
+    start_s = 300.0
 
     def __init__(self, **keys: Any) -> None:
         """Raises InputError for values off range; AWS is not asked."""
@@ -98,6 +99,11 @@ class AwsSpotBackend(Backend):
         if self.dry_run:
             lines += self._described()
         return lines
+
+    def price_text(self, hours: float) -> str | None:
+        """See Backend: at today's spot prices."""
+        hourly = self.cloud.prices.dearest(self.settings["instance_types"], on_demand=False)
+        return None if hourly is None else f"{hours * hourly:,.2f} USD"
 
     def _described(self) -> list[str]:
         """Lines about what would be sent, for a dry run."""

@@ -102,6 +102,10 @@ class SlurmBackend(Backend):
         each = f"each {resources['cpus_per_task']} cores{memory}{gpus} for {resources['timeout_min']} min"
         return [f"{where}: {each}, at most {hours:,.1f} core hours before one is requeued", *self.notes]
 
+    def price_text(self, hours: float) -> str | None:
+        """See Backend: in hours of cores, of which many clusters keep accounts."""
+        return f"{hours * self.resources['cpus_per_task']:,.1f} core hours"
+
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend. A job does nothing before its id is noted in its folder."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -144,13 +145,18 @@ def test_submitted_and_left_a_sweep_is_looked_after_from_elsewhere(
     box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     sweep, jobs = run(tmp_path, [Act("work"), Act("last"), Act("last")], "wait=false", "max_containers=2")
-    assert "racing jobs status | logs | collect | cancel acts" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "racing jobs status | logs | collect | cancel acts" in said
+    assert f"page     {sweep.manifest['modal']['page']}\n" in said
     assert sweep.manifest["modal"]["app"].startswith("ap-")
     wait_until(lambda: begun(box, jobs[1]), "the second has begun")
     assert jobs_verb(tmp_path, "cancel", "job=1") == 0
     wait_until(lambda: begun(box, jobs[2]), "the third has begun")
     jobs_verb(tmp_path, "status")
-    assert "waiting for a container" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "waiting for a container" not in said
+    assert re.search(r"^cost     \d+\.\d\d USD for \d+\.\d\d container hours$", said, re.MULTILINE)
+    assert "page     http" in said
     assert jobs_verb(tmp_path, "cancel") == 0
     command = [sys.executable, "-m", "racing", "jobs", "collect", "acts", "wait=true", f"paths.outputs={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
