@@ -15,7 +15,7 @@ from racing.errors import InputError, require
 from racing.files import merge
 from racing.runs.checkpoints import Checkpoints
 from racing.runs.directory import RUNS, RunDirectory, find_run
-from racing.runs.paths import IN_RUN
+from racing.runs.paths import IN_RUN, where
 from racing.tracking.fetch import staging
 from racing_launchers.job import JobStatus
 from racing_launchers.remote.addresses import S3, open_jobs, open_runs, open_tracks
@@ -106,7 +106,7 @@ def push(spec: str, address: str, outputs: Path) -> int:
     place = f"{RUNS}/{run.name}"
     there = volume.read(f"{place}/{IN_RUN.journal}") or b""
     rule = f"{place} on {volume.address} is another run, or has gone on there"
-    remedy = f"racing runs fetch {run.name} --from {volume.address}"
+    remedy = f"racing runs fetch {run.name} --from {volume.address}{where(outputs)}"
     require(run.paths.journal.read_bytes().startswith(there), f"{rule}; look at it: {remedy}")
     last = str(IN_RUN.journal)  # it says that the others are there
     volume.put({f"{place}/{name}": path for name, path in files.items() if name != last})
@@ -144,7 +144,7 @@ def _missing_here(disk: JobFiles, files: Sequence[RemoteFile], outputs: Path) ->
     for name in sorted({file.path.split("/")[1] for file in files if file.path.startswith(f"{RUNS}/")}):
         run = RunDirectory(outputs / RUNS / name)
         if not run.exists:
-            return f"not here; racing runs fetch {name} --from {disk.address}"
+            return f"not here; racing runs fetch {name} --from {disk.address}{where(outputs)}"
         if run.damage is not None or not run.finished:
             return f"{name} is not finished here; the command that trains it goes on from there"
         journal = f"{RUNS}/{name}/{IN_RUN.journal}"

@@ -95,7 +95,9 @@ def test_what_is_whole_here_is_deleted_there_and_nothing_else(
     (run.path / "export/policy.onnx").write_bytes(b"policy")
     assert runs(tmp_path, "prune", "--from", VOLUME) == 0
     said = capsys.readouterr().out
-    assert f"kept     runs/other-1: not here; racing runs fetch other-1 --from {VOLUME}" in said
+    assert (
+        f"kept     runs/other-1: not here; racing runs fetch other-1 --from {VOLUME} paths.outputs={tmp_path}\n" in said
+    )
     assert "kept     sweeps/t: sweeps/t is not here, or not all of its jobs are done" in said
     assert said.splitlines()[-1].startswith(f"{VOLUME}: 2 folders deleted (")
     assert there(box) == {"runs/other-1/journal.jsonl", "sweeps/t/jobs/0/log.txt", ".kernels/k.tar"}
