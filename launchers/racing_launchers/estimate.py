@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from racing.runs.directory import RUNS, whole_runs
 from racing.training.progress_bar import clock
 from racing_launchers.backend import Backend
-from racing_launchers.payload import HydraJob
-
-if TYPE_CHECKING:
-    from racing_launchers.launch import PlannedJob
 
 NEWEST = 100  # runs that are looked at
 LEAST_S = 5.0  # of learning: shorter ones have mostly compiled
@@ -31,17 +27,19 @@ class PastRate(NamedTuple):
     run: str
 
 
-def typical_lines(planned_jobs: Sequence[PlannedJob], outputs: Path, backend: Backend) -> list[str]:
-    """Lines about what these jobs will probably take: trainings whose steps are known. Empty where nothing is paid."""
-    if not planned_jobs or backend.price_text(1.0) is None:
+def typical_lines(jobs: Sequence[tuple[Mapping[str, Any], int | None]], outputs: Path, backend: Backend) -> list[str]:
+    """Lines about what jobs will probably take, given their configurations and steps. Empty where nothing is paid.
+
+    What has no steps is none of the trainings that are known from before.
+    """
+    if not jobs or backend.price_text(1.0) is None:
         return []
     known, used, seconds = past_rates(outputs, backend.name), set(), []
-    for planned in planned_jobs:
-        config = planned.payload.config if isinstance(planned.payload, HydraJob) else {}
+    for config, steps in jobs:
         found = known.get(kind_of(config))
-        if planned.steps is None or found is None:
+        if steps is None or found is None:
             return [f"what it typically costs is told once runs of these kinds are in {outputs / RUNS}"]
-        seconds.append(backend.start_s + planned.steps / found.rate)
+        seconds.append(backend.start_s + steps / found.rate)
         used.add(found)
     slowest = min(used, key=lambda found: found.rate)
     where = f"on {backend.name}" if slowest.there else "on this machine"
