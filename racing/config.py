@@ -250,8 +250,8 @@ def explain(
     several = re.search(r"Ambiguous value for argument '(.*)'", text)
     if several:
         key = several[1].partition("=")[0]
-        remedy = f"write {key}=[...] where a list is taken"
-        more = f"add -m to run each of them, or {remedy}" if sweeps else f"{remedy}, else give the command for each"
+        more = "give the command once for each of them"
+        more = f"add -m to run each of them, or write {key}=[...] where a list is taken" if sweeps else more
         return f"{several[1]!r} has several values; {more}"
     sweep = re.search(r"Sweep parameters '(.*)' requires --multirun", text)
     if sweep:

@@ -1,5 +1,6 @@
 """docs/adding.md works as written; configuration.md and the picture of the architecture are up to date; links work."""
 
+import importlib
 import importlib.util
 import os
 import re
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from racing.cli import main
 from racing.runs.identity import flatten
 from tests.conftest import REPOSITORY
 from tests.support import fork_client
@@ -105,6 +107,25 @@ def test_links_and_pictures_exist(page):
         if heading:
             headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
             assert heading in [re.sub(r"[^a-z0-9 _-]", "", text.lower()).replace(" ", "-") for text in headings], link
+
+
+@pytest.mark.slow
+def test_lines_of_other_tools_are_translated_to_lines_that_are_taken(capsys):
+    """Each composes, or is read; nothing is run."""
+    text = (REPOSITORY / "docs/migrating.md").read_text()
+    block = text.partition("\n## Whole lines\n")[2].partition("```sh\n")[2].partition("```")[0]
+    lines = [shlex.split(line) for line in block.splitlines() if line.startswith("racing ")]
+    assert len(lines) == block.count("\n\n") + 1 > 10
+    for _, verb, *arguments in lines:
+        if verb == "train":
+            shown = [argument for argument in arguments if argument != "-m"]
+            single = [argument.partition(",")[0] if argument.startswith("seed=0") else argument for argument in shown]
+            assert main(["train", *single, "--cfg", "job"]) == 0, capsys.readouterr().err
+            continue
+        module = importlib.import_module(f"racing.commands.{verb}")
+        module = importlib.import_module(f"racing.commands.{verb}.main") if hasattr(module, "__path__") else module
+        if verb != "ui":
+            assert module.parse(arguments), verb
 
 
 def section(title: str) -> str:

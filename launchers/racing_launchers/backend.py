@@ -33,7 +33,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from racing.config import build, choices, conf_directory, hint, key_hint, plain
-from racing.errors import require, require_number
+from racing.errors import InputError, require, require_number
 from racing.files import write_json
 from racing.renamed_keys import RENAMED_KEYS
 from racing_launchers.sweep import Job, Sweep
@@ -47,6 +47,10 @@ class JobState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     LOST = "lost"  # nobody works on it any more: it has left a result, or never will
+
+
+class NoAnswer(InputError):
+    """The place does not answer just now, or not us. Its jobs are where they were; who waits for them asks again."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Backend(ABC):
 
     shared = True  # workers write to the disk that we read
     grace = 5.0  # [s] after which a job that nobody works on, and that left no result, is lost
+    start_s = 0.0  # that a job typically takes to begin [s]
     stops_with_us = False  # Ctrl-C in the terminal that waits also stops the jobs
 
     def __init__(
@@ -113,7 +118,7 @@ class Backend(ABC):
 
     @abstractmethod
     def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
-        """By number, where the last attempts of these jobs are."""
+        """By number, where the last attempts of these jobs are. Raises NoAnswer while that cannot be told."""
 
     @abstractmethod
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
@@ -128,8 +133,16 @@ class Backend(ABC):
         path = job.folder.log
         return path.read_text(errors="replace").splitlines() if path.exists() else []
 
+    def price_text(self, hours: float) -> str | None:
+        """What so many hours of jobs probably cost, in words; None where nothing is paid, or nobody knows."""
+        return None
+
+    def page(self, sweep: Sweep) -> str | None:
+        """Address of a page on which the place shows the sweep."""
+        return None
+
     def results(self, sweep: Sweep) -> dict[str, float]:
-        """Figures of the whole sweep, to be recorded, such as its cost."""
+        """Figures of the whole sweep, to be recorded: `cost_usd` and `..._hours` where something is paid."""
         return {}
 
     def close(self) -> None:

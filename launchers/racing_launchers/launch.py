@@ -17,6 +17,7 @@ from racing.errors import InputError, JobsFailed, require
 from racing.files import write_json
 from racing.naming import what_counts
 from racing_launchers.backend import Backend, JobState
+from racing_launchers.estimate import typical_lines
 from racing_launchers.job import JobStatus
 from racing_launchers.payload import CommandJob, HydraJob, Payload, computed
 from racing_launchers.signature import manifest_signature
@@ -118,6 +119,9 @@ def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], 
     configs = [payload.config for payload in payloads if isinstance(payload, HydraJob)]
     backend.check(configs, [payload.arguments for payload in payloads if isinstance(payload, CommandJob)])
     show_plan(sweep, backend, planned_jobs, decisions)
+    jobs_and_steps = [(p.payload.config, p.steps) for p in to_submit if isinstance(p.payload, HydraJob)]
+    for line in typical_lines(jobs_and_steps, request.outputs, backend):
+        print(f"  {line}", file=sys.stderr)
     if backend.dry_run:
         print("launcher.dry_run: nothing was submitted")
         return []
@@ -128,6 +132,9 @@ def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], 
         with sweep_run:
             sweep_run.begin()
             backend.submit(sweep, [sweep.job(planned.number) for planned in to_submit])
+            page = backend.page(sweep)
+            if page and to_submit:
+                print(f"page     {page}")
             if not backend.wait:
                 hint = f"racing jobs status | logs | collect | cancel {sweep.named}"
                 print(f"submitted {jobs_text(len(to_submit))}; {hint}")

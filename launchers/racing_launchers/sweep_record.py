@@ -216,6 +216,15 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
+def show_cost(figures: Mapping[str, float]) -> None:
+    """Print what the jobs of a sweep have cost so far, where something is paid. figures: see Backend.results."""
+    hours = next(
+        (f" for {value:,.2f} {name.replace('_', ' ')}" for name, value in figures.items() if "hours" in name), ""
+    )
+    if "cost_usd" in figures:
+        print(f"cost     {figures['cost_usd']:,.2f} USD{hours}")
+
+
 def show_results(sweep: Sweep, jobs: Sequence[Job]) -> None:
     """Print what the jobs of racing reached, and which was best."""
     from rich.console import Console

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from racing.errors import JobsFailed, Stopped
 from racing.training.stop_flag import StopFlag
-from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState
+from racing_launchers.backend import TIME_LIMIT, Backend, JobInfo, JobState, NoAnswer
 from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep, jobs_text
-from racing_launchers.sweep_record import SweepRun, show_results
+from racing_launchers.sweep_record import SweepRun, show_cost, show_results
 from racing_launchers.table import View
 
 SAME = "run the same command to resume"
+PATIENCE_S = 1800.0  # for a place that does not answer; its jobs go on
+LONGEST_PAUSE_S = 60.0  # between two questions to it
 
 
 class SweepWatcher:
@@ -50,15 +53,17 @@ class SweepWatcher:
     def _finish(self, job: Job) -> None:
         """Fetch all that a job has left whose attempt has ended, note it, and submit it again if it may go on."""
         self.backend.fetch_results(self.sweep, job, last=True)
-        self.unfinished.remove(job)
-        self._lost_since.pop(job.number, None)
-        error = job.folder.result.get("error")
-        self.sweep_run.event("job ended", job=job.number, attempt=job.folder.attempts, status=job.ended, error=error)
-        if self._may_go_on(job):
+        ended = {"attempt": job.folder.attempts, "status": job.ended, "error": job.folder.result.get("error")}
+        again = self._may_go_on(job)
+        if again:  # before anything is noted: where nobody answers it is tried again
             self.sweep.require_ours()
             self.backend.submit(self.sweep, [job])
+        self._lost_since.pop(job.number, None)
+        self.sweep_run.event("job ended", job=job.number, **ended)
+        if again:
             self.sweep_run.event("job resubmitted", job=job.number, attempt=job.folder.attempts)
-            self.unfinished.append(job)
+        else:
+            self.unfinished.remove(job)
 
     def _may_go_on(self, job: Job) -> bool:
         """Whether it is submitted again: its machine was lost or taken away, and launcher.max_resubmits allows that."""
@@ -74,13 +79,16 @@ class SweepWatcher:
 def watch(sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepRun) -> None:
     """Look after jobs until all have ended; the sweep's run gets its end. Raises Stopped after Ctrl-C.
 
-    Where the jobs belong to this terminal they are stopped with it, else they go on.
+    Where the jobs belong to this terminal they are stopped with it, else they go on; so they do when the place has not
+    answered for PATIENCE_S: Stopped is raised then, too.
     """
     watcher = SweepWatcher(sweep, backend, jobs, sweep_run)
     with StopFlag() as stop, View(sweep) as view:
         cancelled = False
+        outage = Outage(watcher, view)
         while True:
-            watcher.poll()
+            with outage.survived():
+                watcher.poll()
             view.show(watcher.jobs, watcher.infos)
             if not watcher.unfinished:
                 break
@@ -91,13 +99,46 @@ def watch(sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepR
                 cancelled = True
                 view.print_line(f"{stop.signal}: {jobs_text(len(watcher.unfinished))} asked to save their state")
                 watcher.cancel()
-            _sleep(backend.poll_interval_s, stop)
-    sweep_run.end(jobs, backend.results(sweep), stopped=bool(stop.signal))
+            _sleep(outage.pause_s, stop)
+    figures = backend.results(sweep)
+    sweep_run.end(jobs, figures, stopped=bool(stop.signal))
     if sweep_run.wanted:
         show_results(sweep, jobs)
+    show_cost(figures)
     if stop.signal and any(job.ended != JobStatus.DONE for job in jobs):
         left = sum(job.ended != JobStatus.DONE for job in jobs)
         raise Stopped(f"{sweep.name} stopped on {stop.signal}, {left} of {jobs_text(len(jobs))} left; {SAME}")
+
+
+class Outage:
+    """Has the watcher of a sweep survive that the place of its jobs does not answer for a while."""
+
+    def __init__(self, watcher: SweepWatcher, view: View) -> None:
+        """view: where it is told."""
+        self._watcher, self._view = watcher, view
+        self._began = 0.0  # time.monotonic(); 0: it answers
+        self.pause_s = watcher.backend.poll_interval_s  # until the next question
+
+    @contextlib.contextmanager
+    def survived(self) -> Iterator[None]:
+        """While the body asks. Raises Stopped where nobody has answered for PATIENCE_S."""
+        backend, sweep = self._watcher.backend, self._watcher.sweep
+        try:
+            yield
+        except NoAnswer as error:
+            if not self._began:
+                self._began = time.monotonic()
+                self._view.print_line(f"{error}; the jobs go on, asked again until it answers")
+            self.pause_s = min(max(2 * self.pause_s, backend.poll_interval_s), LONGEST_PAUSE_S)
+            if time.monotonic() - self._began > PATIENCE_S:
+                left = f"{backend.name} has not answered for {PATIENCE_S / 60:g} min ({error})"
+                count = jobs_text(len(self._watcher.unfinished))
+                hint = f"{count} left there; when it answers: racing jobs collect {sweep.named} wait=true"
+                raise Stopped(f"{left}; {hint}") from error
+            return
+        if self._began:
+            self._view.print_line(f"{backend.name} answers again")
+        self._began, self.pause_s = 0.0, backend.poll_interval_s
 
 
 def _sleep(seconds: float, stop: StopFlag) -> None:

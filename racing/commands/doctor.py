@@ -18,6 +18,7 @@ from pathlib import Path
 from racing.commands.options import key_values
 from racing.config import choices
 from racing.processes import python, usable_cores
+from racing.runs.paths import where
 from racing.runs.provenance import cpu_model, direct_dependencies, version
 
 HELP = """usage: racing doctor [paths.outputs=outputs]
@@ -161,7 +162,7 @@ def store(database: Path) -> Finding:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             runs = connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
     except sqlite3.Error as error:
-        remedy = f"move {database} away, then: racing runs sync all"
+        remedy = f"move {database} away, then: racing runs sync all{where(database.parent)}"
         return Finding("MLflow store", False, f"{database}: {error}", remedy, required=True)
     return Finding("MLflow store", True, f"{runs} runs in {database.resolve()}")
 

@@ -24,7 +24,7 @@ from racing.config import choices, compose_run
 from racing.envs.task import require_driver
 from racing.errors import InputError, is_number, require, require_number
 from racing.evaluation.files import write_files
-from racing.runs.metrics import LAPS
+from racing.evaluation.tables import episode_line, print_several, print_table
 from racing.runs.paths import IN_RUN
 from racing.training.sizes import check_evaluation_size
 
@@ -42,7 +42,7 @@ Drive a trained policy from unseen starts and report its laps.
 examples:
   racing evaluate                                        the newest run, 100 starts on its own track
   racing evaluate run=my-run-1a2b3c4d episodes=20        a run by name (or directory, or MLflow run id)
-  racing evaluate run=[first,second]                     several runs, one after another
+  racing evaluate run=first,second track=oval,technical  several runs, each on several tracks, and a table of all
   racing evaluate run=policy.onnx                        an exported file; needs neither the run nor torch
   racing evaluate track=maps/esp.yaml vehicle=f1tenth    somewhere else, with another car
   racing evaluate track=[oval,technical] format=json     several tracks; JSON on stdout and nothing else
@@ -56,25 +56,9 @@ examples:
   racing evaluate env=race run=[first,second]            against each other: win shares, overtakes, contacts
 """
 LATEST = "latest"  # run= that nobody named
+LISTS = ("run", "track", "sweep", "values")  # keys of which several values are driven
 FORMATS = ("table", "json", "csv")
 MAX_EPISODES = 100_000
-ROWS = {  # of the table -> digits
-    "finish_rate": 3,
-    "lap_time_s": 2,
-    "lap_ratio": 3,
-    "limit_ratio": 3,
-    "off_track_m": 1,
-    "max_lateral_g": 2,
-    "mean_speed": 2,
-    "steering_change": 3,
-    "steering_spectrum": 4,
-    "mean_lap_s": 2,  # this and those below: where something changes while cars drive
-    "degradation_s": 3,
-    "tyre_wear": 2,
-    "fuel_kg": 2,
-    "damage": 2,
-    "reward": 2,
-}
 # How `track` is read, see racing.tracks.catalog.load_tracks -> what means as it is.
 READING: dict[str, Any] = {
     "scale": 1.0,
@@ -100,11 +84,12 @@ def main(argv: Sequence[str]) -> int:
     from racing.policies.scored import is_scored_policy
 
     own = [evaluator_for(p, o) if is_scored_policy(p) else None for o, p in zip(chosen, policies, strict=True)]
-    for of_one, policy, evaluator in zip(chosen, policies, own, strict=True):
-        if evaluator is None:
-            evaluate(of_one, policy)
-        else:
-            evaluate_scores(of_one, policy, evaluator)
+    results = [
+        (p.name, evaluate(o, p) if evaluator is None else evaluate_scores(o, p, evaluator))
+        for o, p, evaluator in zip(chosen, policies, own, strict=True)
+    ]
+    if len(results) > 1 and options["format"] == "table":
+        print_several(results)
     return 0
 
 
@@ -135,7 +120,7 @@ def race(options: Mapping[str, Any]) -> None:
 
 def parse(argv: Sequence[str]) -> dict[str, Any] | None:
     """The options of conf/verbs/evaluate.yaml, checked; None after printing help. Raises InputError."""
-    options = verb_options("evaluate", argv, EXAMPLES)
+    options = verb_options("evaluate", argv, EXAMPLES, lists=LISTS)
     if options is not None:
         check(options)
     return options
@@ -210,8 +195,8 @@ def check(options: Mapping[str, Any]) -> None:
         require(not own, f"{name}={options[name]} must come with track=...; the run's own track keeps its settings")
 
 
-def evaluate(options: Mapping[str, Any], policy: LoadedPolicy) -> None:
-    """Drive, report, write files. Raises InputError for a policy that cannot drive here."""
+def evaluate(options: Mapping[str, Any], policy: LoadedPolicy) -> Mapping[str, Any]:
+    """Drive, report, write files; returns averages. Raises InputError for a policy that cannot drive here."""
     from racing.tracks.reference_lap import reference_lap
 
     tracks, vehicle = _place(policy, options)
@@ -224,7 +209,7 @@ def evaluate(options: Mapping[str, Any], policy: LoadedPolicy) -> None:
         sweeps = evaluate_sweeps(options, lambda randomize: drive({**given, **randomize})[1])
         folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
         report_sweeps(sweeps, options, policy.name, folder)
-        return
+        return sweeps[0].summaries[0]
     task, result = _driven(policy, *place, options, given)
     folder = output_folder(policy, [track.name for track in tracks], vehicle.name, options)
     best = result.best_episode()
@@ -232,6 +217,7 @@ def evaluate(options: Mapping[str, Any], policy: LoadedPolicy) -> None:
     driven = task if options["video"] else None
     files = write_files(result, folder, policy.name, tracks[number], laps[number], driven)
     report(result, options, policy.name, files)
+    return result.summary
 
 
 def _driven(
@@ -353,45 +339,3 @@ def report(result: Any, options: Mapping[str, Any], policy: str, files: Sequence
         print_table(result.summary, policy)
         for path in files:
             print(path)
-
-
-def episode_line(episode: Mapping[str, Any]) -> str:
-    """One episode as a line of fixed columns."""
-    lap = f"{episode['lap_time_s']:8.2f} s" if episode["lap_time_s"] is not None else "       - s"
-    return (
-        f"{episode['episode']:5d}  {episode['track']:<14}  reward {episode['reward']:8.2f}"
-        f"  steps {episode['steps']:6d}  gates {episode['gates']:4d}  laps {episode['laps']:2d}"
-        f"  lap {lap}  {episode['ended']}"
-    )
-
-
-def print_table(summary: Mapping[str, Any], policy: str) -> None:
-    """The averages with their 95 % intervals, as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    heading = f"{policy}: {summary['episodes']} starts, {summary['vehicle']} ({summary['tyre_model']} tyres)"
-    table = Table("", "mean", "95 % interval", "best", title=heading, title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-
-    def add(label: str, values: Mapping[str, Any], key: str, digits: int) -> None:
-        ends = [values.get(f"{key}_{end}") for end in ("low", "high", "best")]
-        low, high, best = ("" if end is None else f"{end:.{digits}f}" for end in ends)
-        mean = "-" if values[key] is None else f"{values[key]:.{digits}f}"
-        table.add_row(label, mean, f"{low} .. {high}" if low else "", best)
-
-    for key, digits in ROWS.items():
-        if key in summary:
-            add(key, summary, key, digits)
-    for term, value in summary["reward_terms"].items():
-        if value:
-            add(f"  {term}", {term: value}, term, 2)
-    for name, values in summary.get("per_track", {}).items():
-        table.add_section()
-        for key in LAPS:
-            add(f"{name} {key}", values, key, ROWS[key])
-    console = Console(soft_wrap=True)
-    console.print(table)
-    endings = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in summary["endings"].items())
-    print(f"endings: {endings}")

@@ -36,8 +36,8 @@ def evaluator_for(policy: LoadedPolicy, options: Mapping[str, Any]) -> ScoreEval
     return score_evaluator(policy, episodes, driven=options["driver"] != POLICY)
 
 
-def evaluate_scores(options: Mapping[str, Any], policy: LoadedPolicy, evaluator: ScoreEvaluator) -> None:
-    """Drive, report, write files."""
+def evaluate_scores(options: Mapping[str, Any], policy: LoadedPolicy, evaluator: ScoreEvaluator) -> Mapping[str, Any]:
+    """Drive, report, write files; returns averages."""
     from racing.evaluation.evaluate import Diverged
     from racing.evaluation.seeds import TEST_SEEDS
 
@@ -51,6 +51,7 @@ def evaluate_scores(options: Mapping[str, Any], policy: LoadedPolicy, evaluator:
         raise InputError(f"policy {policy.name}: {error}") from error
     files = evaluator.write(result, output_folder(policy, options, result), name)
     report(result, evaluator, options, name, files)
+    return result.summary
 
 
 def blindly(driver: Driver) -> Policy:

@@ -14,7 +14,7 @@ from racing.errors import ExitCode, InputError, require
 from racing_launchers.backend import Backend, JobInfo, JobState, make_backend
 from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep, all_sweeps, find_sweep, jobs_text
-from racing_launchers.sweep_record import SweepRun, show_results
+from racing_launchers.sweep_record import SweepRun, show_cost, show_results
 from racing_launchers.table import jobs_table, status_of, summary_line
 from racing_launchers.watch import SAME, SweepWatcher, cancel_jobs, report_failures, watch
 
@@ -89,21 +89,21 @@ def show_list(outputs: Path) -> int:
     return ExitCode.DONE
 
 
-def poll(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> dict[int, JobInfo]:
-    """What the backend knows; where it does not answer, that is printed, and the jobs' folders are all there is."""
+def poll(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> dict[int, JobInfo] | None:
+    """What the backend knows; None where it does not answer: that is printed, the jobs' folders are all there is."""
     unfinished = [job for job in jobs if job.folder.attempts and job.ended is None]
     try:
         return backend.poll(sweep, unfinished) if unfinished else {}
     except InputError as error:
         print(error, file=sys.stderr)
-        return {}
+        return None
 
 
 def status(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:
     """Print how far the jobs are."""
     from rich.console import Console
 
-    infos = poll(sweep, backend, jobs)
+    infos = poll(sweep, backend, jobs) or {}
     for job in jobs:
         if job.number in infos:
             backend.fetch_results(sweep, job)
@@ -112,6 +112,9 @@ def status(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[st
     Console(width=width).print(jobs_table(sweep, jobs, infos, title=summary_line(sweep, statuses)))
     watched = f"watched by {sweep.lock.owner}" if sweep.lock.held else "nobody waits for it"
     print(f"launcher {backend.name}, {watched}; {sweep.path}")
+    show_cost(backend.results(sweep))
+    if page := backend.page(sweep):
+        print(f"page     {page}")
     return ExitCode.DONE
 
 
@@ -120,8 +123,8 @@ def logs(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str,
     shown = dict.fromkeys((job.number for job in jobs), 0)
     while True:
         infos = poll(sweep, backend, jobs) if options["follow"] else {}
-        ended = all(info.state == JobState.LOST for info in infos.values())
-        for job in jobs:
+        ended = infos is not None and all(info.state == JobState.LOST for info in infos.values())
+        for job in jobs if infos is not None else ():
             lines = list(backend.log(sweep, job))
             for line in lines[shown[job.number] :]:
                 print(line if len(jobs) == 1 else f"{job.number}: {line}")
@@ -145,6 +148,7 @@ def collect(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[s
                 sweep_run.resend()
                 if sweep_run.wanted:
                     show_results(sweep, jobs)
+                show_cost(backend.results(sweep))
             else:
                 sweep_run.begin()
                 (watch if options["wait"] else _once)(sweep, backend, begun, sweep_run)
@@ -172,9 +176,11 @@ def _once(sweep: Sweep, backend: Backend, jobs: Sequence[Job], sweep_run: SweepR
         print(f"{summary_line(sweep, statuses)}; run the command again later, or with wait=true")
         return
     stopped = all(job.ended == JobStatus.DONE or job.cancel_requested for job in jobs)
-    sweep_run.end(jobs, backend.results(sweep), stopped=stopped)
+    figures = backend.results(sweep)
+    sweep_run.end(jobs, figures, stopped=stopped)
     if sweep_run.wanted:
         show_results(sweep, jobs)
+    show_cost(figures)
 
 
 def cancel(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[str, Any]) -> int:

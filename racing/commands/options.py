@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from racing.config import compose, conf_directory, hint, plain
+from racing.config import compose, conf_directory, hint, parse_override, plain
 from racing.errors import InputError, require
 from racing.files import quoted_paths
 
@@ -69,9 +69,19 @@ def with_quoted_paths(argument: str) -> str:
     return argument if paths is None else f"{key}={paths}"
 
 
-def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any] | None:
+def with_list(argument: str, lists: Sequence[str]) -> str:
+    """Write `key=a,b` as the list that is meant, where `key` is one of `lists`."""
+    key, _, value = argument.partition("=")
+    if key not in lists or "," not in value:
+        return argument
+    parsed = parse_override(argument)
+    return f"{key}=[{value}]" if parsed is not None and parsed.is_sweep_override() else argument
+
+
+def verb_options(verb: str, argv: Sequence[str], examples: str, *, lists: Sequence[str] = ()) -> dict[str, Any] | None:
     """conf/verbs/<verb>.yaml with `argv` as Hydra overrides; None after printing the help that was asked for.
 
+    lists: keys of which several values, separated by commas, are a list, beside those that are one by default.
     Raises InputError for unknown keys, also where Hydra would take them (+key=value).
     """
     if any(argument in ("-h", "--help") for argument in argv):
@@ -83,7 +93,9 @@ def verb_options(verb: str, argv: Sequence[str], examples: str) -> dict[str, Any
         require(known, f"unrecognized argument {argument!r}; write key=value, see racing {verb} --help")
         plain_key = argument[:1].isalpha() and "=" in argument
         require(plain_key, f"{argument!r} must be key=value with a key of `racing {verb} --help`")
-    options = plain(compose(verb, [with_quoted_paths(argument) for argument in argv], folder="verbs"))
+    several = [*lists, *(key for key, value in usual_options(verb).items() if isinstance(value, list))]
+    written = [with_list(with_quoted_paths(argument), several) for argument in argv]
+    options = plain(compose(verb, written, folder="verbs"))
     whole = isinstance(options["paths"], dict) and isinstance(options["paths"]["outputs"], str)
     require(whole, f"paths.outputs must be a folder, got {options['paths']!r}; give paths.outputs=FOLDER")
     return options

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -136,6 +136,15 @@ class _Refused(BaseException):
         self.error = error
 
 
+def notes_on(cfg: DictConfig, chosen: Mapping[str, str | None]) -> list[str]:
+    """What is worth saying of the choices, by group, when a training begins."""
+    algo, fit = chosen.get("algo"), f"{chosen.get('algo')}_cnn"
+    if "frame_stack" not in cfg.env or fit not in choices("algo"):
+        return []
+    rule = f"note: env={chosen.get('env')} observes frames, and the settings of algo={algo} are for sensors"
+    return [f"{rule}; algo={fit} has those for frames"]
+
+
 def _job(cfg: DictConfig) -> float | None:
     """What Hydra runs for each job: name the run after its choices, then train, phase by phase if it has phases."""
     from hydra.core.hydra_config import HydraConfig
@@ -162,6 +171,7 @@ def _job(cfg: DictConfig) -> float | None:
             multirun = HydraConfig.get().mode == RunMode.MULTIRUN
             return work(cfg, overrides, Path(HydraConfig.get().sweep.dir).resolve() if multirun else None, observer)
         train = train_with_teacher if cfg.phases is None else train_phases
+        observer.notes = notes_on(cfg, HydraConfig.get().runtime.choices)
         run = train(cfg, overrides, observer=observer)
     except InputError as error:
         raise _Refused(error) from error

@@ -13,6 +13,7 @@ from racing.errors import require
 from racing.processes import python
 from racing.runs.directory import whole_runs
 from racing.runs.metrics import HEADLINE
+from racing.runs.paths import where
 
 VIEW = "racing"  # a state of MLflow's table of runs, as its button Share keeps them: a tag of the experiment
 COLUMNS = [f"metrics.`eval/{name}`" for name in HEADLINE]
@@ -33,7 +34,9 @@ def main(argv: Sequence[str]) -> int:
         print(HELP)
         return 0
     port, outputs = parse(argv)
-    require(_free(port), f"port {port} is taken, the page needs a free one; use `racing ui port={port + 1}`")
+    require(
+        _free(port), f"port {port} is taken, the page needs a free one; use `racing ui port={port + 1}{where(outputs)}`"
+    )
     command, environment, page = server(port, outputs)
     print(f"http://localhost:{port}{page}  shows the runs in {outputs.resolve()}  (Ctrl-C ends it)", flush=True)
     os.execve(command[0], command, environment)  # signals reach the server itself
@@ -48,7 +51,7 @@ def parse(argv: Sequence[str]) -> tuple[int, Path]:
     outputs = Path(values["paths.outputs"])
     require(
         outputs.is_dir(),
-        f"paths.outputs={outputs} must be a folder with runs; train one first: racing train debug=fast",
+        f"paths.outputs={outputs} must be a folder with runs; train one first: racing train debug=fast{where(outputs)}",
     )
     return int(number), outputs
 

@@ -102,9 +102,9 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     episodes, finished; finish_rate (Wilson interval); lap_time_s, lap_ratio and limit_ratio (mean over the episodes
     that have a flying lap, Student's t) and their best; off_track_rate, off_track_m (mean over all episodes, see
-    `evaluate`), max_lateral_g (greatest), mean_speed, SMOOTHNESS (means), reward (mean, t), reward_terms
-    (means); endings (count by name); the means of racing.evaluation.stint.MEANS where something changes while cars
-    drive; per_track: the same for each track, if there are several.
+    `evaluate`), max_lateral_g (greatest), mean_speed, mean_steps, mean_gates, SMOOTHNESS (means), reward (mean, t),
+    reward_terms (means); endings (count by name); the means of racing.evaluation.stint.MEANS where something changes
+    while cars drive; per_track: the same for each track, if there are several.
     """
     count, finished = len(episodes), sum(episode["finished"] for episode in episodes)
     out: dict[str, Any] = {"episodes": count, "finished": finished, "finish_rate": finished / count}
@@ -117,6 +117,8 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     out["max_lateral_g"] = max(episode["max_lateral_g"] for episode in episodes)
     for name in ("mean_speed", *SMOOTHNESS):
         out[name] = float(np.mean([episode[name] for episode in episodes]))
+    for name in ("steps", "gates"):
+        out[f"mean_{name}"] = float(np.mean([episode[name] for episode in episodes]))
     out |= named_mean("reward", [episode["reward"] for episode in episodes])
     out["reward_terms"] = {
         name: float(np.mean([episode["reward_terms"][name] for episode in episodes]))

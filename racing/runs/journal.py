@@ -40,6 +40,7 @@ MAX_NAME = 250  # [characters] MLflow's limit for the name of a metric, paramete
 _NAME = re.compile(r"[A-Za-z0-9_.:\- ]+(/[A-Za-z0-9_.:\- ]+)*")  # MLflow's alphabet; as a path it must be normal
 _TAIL = 1 << 16  # [bytes] read at a time when looking for the last newline
 _LOOKS = (1 << 16, 1 << 20, 1 << 26)  # [bytes] from the end, in which the last `start` or `end` is looked for
+ENDING = 4096  # [bytes] before a position, by which a journal is told from another one
 MOST_LINE = 32 << 20  # [bytes] a longer line is none of ours
 LATEST = 253_402_300_799_999  # [ms] the end of the year 9999
 
@@ -136,9 +137,34 @@ def read_cursor(path: Path) -> int:
     return offset
 
 
-def write_cursor(path: Path, offset: int) -> None:
-    """Note in the cursor file `path` that a tracker has the first `offset` bytes of a journal."""
-    write_atomic(path, json.dumps({"offset": offset}) + "\n")
+def fitting_cursor(path: Path, journal: Path) -> int:
+    """As `read_cursor`; 0 where another journal, or an older one, was put in the place of the one that it speaks of."""
+    offset, ending = read_cursor(path), read_json(path).get("ending")
+    fits = offset <= journal.stat().st_size and ending in (None, _sha256(read_before(journal, offset)))
+    return offset if fits else 0
+
+
+def write_cursor(path: Path, offset: int, before: bytes | None = None) -> None:
+    """Note in the cursor file `path` that a tracker has the first `offset` bytes of a journal.
+
+    before: as `read_before` gives it, by which that journal is known again.
+    """
+    write_atomic(path, json.dumps({"offset": offset} | ({"ending": _sha256(before)} if before else {})) + "\n")
+
+
+def read_before(path: Path, position: int) -> bytes:
+    """Read the last ENDING bytes of a journal before byte `position`: what tells it from another one."""
+    with open_regular(path) as file:
+        return _before(file.fileno(), position)
+
+
+def _before(fd: int, position: int) -> bytes:
+    begin = max(0, position - ENDING)
+    return os.pread(fd, position - begin, begin)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def utc_text(milliseconds: int) -> str:
@@ -185,9 +211,8 @@ class Journal:
         return self._size
 
     def ending_at(self, position: int) -> str:
-        """Return the sha256 of the last 4 KiB before byte `position`; another one: the journal was cut or changed."""
-        begin = max(0, position - 4096)
-        return hashlib.sha256(os.pread(self._fd, position - begin, begin)).hexdigest()
+        """Return the sha256 of what stands before byte `position`; another one: the journal was cut or changed."""
+        return _sha256(_before(self._fd, position))
 
     def replay_from(self, position: int) -> None:
         """Continue from a checkpoint made at `position`: what is measured again is not recorded twice.

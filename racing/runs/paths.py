@@ -4,6 +4,7 @@
       config.yaml overrides.yaml provenance.json diff.patch     what began the run
       journal.jsonl  journal.cursor  journal.rejected.jsonl     the record; how far MLflow has it; what MLflow refused
       mlflow.json  summary.json  <directory>.meta.json          its copy in MLflow; its result; the run on one page
+      result.png                                                a copy of the reported evaluation's picture
       run.lock  sender.lock  sender.log                         who trains, who sends
       checkpoints/<step>/  replay/                              saved states
       evaluations/<step>/  export/policy.{onnx,zip}             results
@@ -116,6 +117,11 @@ class RunPaths:
     def meta(self) -> Path:
         """The run on one page."""
         return self.folder / f"{self.folder.name}.meta.json"
+
+    @property
+    def picture(self) -> Path:
+        """A copy of the picture of what is reported, such as the best lap: in every run, and in MLflow, one path."""
+        return self.folder / "result.png"
 
     @property
     def lock(self) -> Path:

@@ -2,6 +2,9 @@
 
 MLflow's stores drop a metric point that they already have (same name, step, value and time), so a delivery that was cut
 off is simply repeated from the cursor: the last byte of the journal that is known to have arrived.
+
+A journal may lose its end: with a machine in a cloud goes what it has written since its files were last saved, and the
+next one measures the same again, at another time. What MLflow has of that is left out (`_Measured`).
 """
 
 from __future__ import annotations
@@ -18,7 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from racing.files import write_atomic
 from racing.runs.directory import RunDirectory
-from racing.runs.journal import Line, first_record, read_journal, write_cursor
+from racing.runs.journal import (
+    ENDING,
+    Line,
+    first_record,
+    fitting_cursor,
+    metric_points,
+    read_before,
+    read_journal,
+    write_cursor,
+)
 from racing.runs.lock import FileLock
 from racing.runs.meta import complete_meta
 from racing.runs.paths import where
@@ -52,7 +64,8 @@ class Delivery:
         self._client: MlflowClient | None = None
         self._agents: AgentRuns | None = None
         self._experiment_id = ""
-        self._offset = 0
+        self._offset, self._before = 0, b""
+        self._measured = _Measured()
 
     @property
     def _journal(self) -> Path:
@@ -62,26 +75,35 @@ class Delivery:
         """Send what comes next and move the cursor; False if nothing is left. Raises Unreachable, Refused."""
         try:
             return self._deliver()
+        except Unreachable:
+            if self._measured:  # what was taken from it was not sent
+                self._client = None
+            raise
         except OSError as error:  # of our own files: a full disk, above all
             raise Unreachable(f"{error.filename or self.run.path}: {error.strerror}") from error
 
     def _deliver(self) -> bool:
-        if self._client is None:
+        if self._client is None or self._replaced():
             self._guard(self._connect, otherwise=Refused)
         points: list[tuple[Line, str, Any]] = []
-        end = self._offset
+        end, before = self._offset, self._before
+        read = before
         for line in read_journal(self._journal, self._offset):
+            before = (before + line.raw)[-ENDING:]
             if (line.record or {}).get("kind") in BATCH:
                 points += self._points(line)
             elif end == self._offset:
-                self._special(line)
-                self._move(line.end)
+                if not self._replaced():
+                    self._special(line)
+                    self._move(line.end, before)
                 return True
             else:
                 break  # what stands before this line goes first
-            end = line.end
+            end, read = line.end, before
             if len(points) >= WINDOW:
                 break
+        if self._replaced():  # while it was read
+            return True
         for kind, size in BATCH.items():
             chosen = [(line, entity) for line, of, entity in points if of == kind]
             for begin in range(0, len(chosen), size):
@@ -90,8 +112,12 @@ class Delivery:
                 self._send_to_agents(chosen)
         if end == self._offset:
             return False
-        self._move(end)
+        self._move(end, read)
         return True
+
+    def _replaced(self) -> bool:
+        """Whether another journal was put in the place of the one that was read so far."""
+        return self._before != read_before(self._journal, self._offset)
 
     def mark_killed(self) -> None:
         """Record in MLflow that the run's process ended without an `end`. Raises Unreachable, Refused."""
@@ -114,8 +140,9 @@ class Delivery:
             known = {"uri": self.uri, "experiment_id": self._experiment_id, "run_id": run_id}
             write_atomic(self.run.paths.mlflow, json.dumps(known) + "\n")
         self.run_id, self._experiment_id = known["run_id"], known["experiment_id"]
-        sent = self.run.sent
-        self._offset = sent if sent <= self._journal.stat().st_size else 0  # an older journal was restored
+        self._offset = fitting_cursor(self.run.paths.cursor, self._journal)
+        self._before = read_before(self._journal, self._offset)
+        self._measured = _Measured.of(client, self.run_id, self._journal, self._offset)
         self._client = client
         self._agents = AgentRuns(client, self._experiment_id, self.run_id, self._journal_id())
 
@@ -144,7 +171,8 @@ class Delivery:
             kind, ts, values = record["kind"], int(record["ts"]), dict(record["values"])
             if kind == "metrics":
                 step = int(record["step"])
-                return [(line, kind, Metric(name, float(value), ts, step)) for name, value in values.items()]
+                new = {name: value for name, value in values.items() if not self._measured.take(step, name, ts)}
+                return [(line, kind, Metric(name, float(value), ts, step)) for name, value in new.items()]
             entity = Param if kind == "params" else RunTag
             return [(line, kind, entity(name, self._short(kind, name, str(value)))) for name, value in values.items()]
         except (Unreachable, Refused):
@@ -309,12 +337,63 @@ class Delivery:
             file.write(json.dumps(entry) + "\n")
         self.sent["rejected"] += 1
 
-    def _move(self, offset: int) -> None:
-        """Note that all up to `offset` arrived; a power cut must not leave a cursor that is ahead of the journal."""
+    def _move(self, offset: int, before: bytes) -> None:
+        """Note that all up to `offset` arrived; a power cut must not leave a cursor that is ahead of the journal.
+
+        before: what was read before it, ENDING bytes of it.
+        """
         with self._journal.open("rb") as file:
             os.fsync(file.fileno())
-        write_cursor(self.run.paths.cursor, offset)
-        self._offset = offset
+        write_cursor(self.run.paths.cursor, offset, before)
+        self._offset, self._before = offset, before
+
+
+class _Measured:
+    """Points that MLflow has of a run and that stand nowhere before the cursor: when each was measured."""
+
+    def __init__(self) -> None:
+        """None."""
+        self._times: dict[tuple[int, str], list[int]] = {}
+
+    @classmethod
+    def of(cls, client: MlflowClient, run_id: str, journal: Path, offset: int) -> _Measured:
+        """Ask MLflow. Only metrics of which it has a later step than stands before `offset` are looked at closely."""
+        found, last = cls(), {point.key: point.step for point in client.get_run(run_id).data._metric_objs}
+        if not last:
+            return found
+        known: Counter[tuple[int, str]] = Counter()
+        for line in read_journal(journal):
+            if line.end > offset:
+                break
+            known.update((step, name) for step, name, _ in metric_points(line))
+        newest: dict[str, int] = {}
+        for step, name in known:
+            newest[name] = max(step, newest.get(name, step))
+        for name in (name for name, step in last.items() if name not in newest or step > newest[name]):
+            for point in client.get_metric_history(run_id, name):
+                if known[point.step, name] > 0:
+                    known[point.step, name] -= 1
+                else:
+                    found._times.setdefault((point.step, name), []).append(point.timestamp)
+        return found
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._times)
+
+    def take(self, step: int, name: str, time: int) -> bool:
+        """Whether MLflow has a point already that was measured at another time [UTC ms]; it counts once.
+
+        One of the same time is sent again: an agent's run may lack it.
+        """
+        times = self._times.get((step, name))
+        if not times:
+            return False
+        if time in times:
+            times.remove(time)
+            return False
+        times.pop()
+        return True
 
 
 def rejected(run: RunDirectory) -> Iterator[dict[str, Any]]:

@@ -105,7 +105,7 @@ def locate(spec: str, outputs: Path, uri: str | None = None) -> RunDirectory | t
         if here is not None:
             return here
     store = store or Store(uri, outputs)
-    return store, store.run(spec) if by_id else _by_name(store, spec)
+    return store, store.run(spec) if by_id else _by_name(store, spec, outputs)
 
 
 def local_record(run: RunDirectory) -> RunRecord:
@@ -158,7 +158,7 @@ def _here(spec: str, outputs: Path, *, must: bool) -> RunDirectory | None:
         raise InputError(f"run {spec[:50]!r}... must be a run, {error.strerror}; {remedy}") from error
 
 
-def _by_name(store: Store, spec: str) -> Run:
+def _by_name(store: Store, spec: str, outputs: Path) -> Run:
     """Find the newest run of that name, or of any for `latest`."""
     name = spec.replace("'", "")
     if spec == "latest":
@@ -167,7 +167,10 @@ def _by_name(store: Store, spec: str) -> Run:
         by_tag = store.runs(f"tags.`{NAME_TAG}` = '{name}'", limit=1)
         found = by_tag or store.runs(f"attributes.run_name = '{name}'", limit=1)
     rule = "must be a run directory, its name, an MLflow run id, or latest"
-    require(bool(found), f"run {spec!r} {rule}; there is none here or in {store.uri}: see `racing runs list`")
+    require(
+        bool(found),
+        f"run {spec!r} {rule}; there is none here or in {store.uri}: see `racing runs list{where(outputs)}`",
+    )
     return found[0]
 
 

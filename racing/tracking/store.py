@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import getproxies
 
 from racing.errors import require
 from racing.files import atomic_path, remove_leftovers
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 # Other databases: through a server, which keeps the password.
 SCHEMES = ("http://", "https://", "sqlite:///", "sqlite+pysqlite:///", "databricks://")
 ADDRESS = "MLFLOW_TRACKING_URI"  # variable, also of MLflow itself
+PROBE_S = 2.0  # for a server to take a connection, before a training begins
 
 # MLflow reads these when it is imported or at each request.
 ENVIRONMENT = {
@@ -77,6 +80,23 @@ def resolve_uri(uri: str | None, outputs: Path) -> str:
     known = "must begin with http://, https:// or sqlite:///; use null for the embedded store"
     require(uri == "databricks" or uri.startswith(SCHEMES), f"tracking.uri {uri!r} {known}")
     return sqlite_uri(sqlite_file(uri)) if uri.startswith("sqlite") and "%" in uri else uri
+
+
+def silent(uri: str) -> str | None:
+    """Say why the server at `uri` takes no connection within PROBE_S; None where it does, or where that is not asked.
+
+    Nothing is asked where `uri` is no server, nor through a proxy.
+    """
+    address = urlsplit(uri)
+    proxies = getproxies()
+    if address.scheme not in ("http", "https") or address.scheme in proxies or "all" in proxies:
+        return None
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname or "", port), PROBE_S).close()
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
 
 
 def environment(outputs: Path) -> dict[str, str]:

@@ -143,8 +143,31 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
+def locate_all(spec: str) -> list[Path]:
+    """As `locate`; of a folder, all tracks in it, or where none is, all in its folders. Raises InputError for none."""
+    path = Path(spec).expanduser()
+    if spec in available() or not _is_folder(path):
+        return [locate(spec)]
+    inside = [folder for folder in sorted(path.iterdir()) if _is_folder(folder)]
+    found = _tracks_in(path) or [track for folder in inside for track in _tracks_in(folder)]
+    return found or [_in_folder(path)]
+
+
 def _in_folder(folder: Path) -> Path:
-    """Find the one track of a folder: a ROS map, else a picture with or without gates, else a CSV."""
+    """Find the one track of a folder."""
+    found = _tracks_in(folder)
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:8])
+        raise InputError(f"folder {folder} holds {len(found)} tracks: {names}; give the path of one")
+    if found:
+        return found[0]
+    raise InputError(
+        f"folder {folder} holds no track; expected a picture with {GATES_FILE}, a ROS map .yaml, or a .csv"
+    )
+
+
+def _tracks_in(folder: Path) -> list[Path]:
+    """Find the tracks of a folder: ROS maps, else pictures with or without gates, else CSVs."""
     files = sorted(p for p in folder.iterdir() if p.is_file())
     maps = [p for p in files if p.suffix.lower() in MAPS]
     pictures = [p for p in files if p.suffix.lower() in PICTURES and not p.stem.endswith(SUFFIX)]
@@ -153,16 +176,7 @@ def _in_folder(folder: Path) -> Path:
     gates = gates_file(folder)
     if gates is not None:
         maps, pictures = [], [_picture(folder, name, pictures, gates) for name in read_entries(gates)]
-    for kind in (maps, pictures, tables, others):
-        if len(kind) > 1:
-            raise InputError(
-                f"folder {folder} holds {len(kind)} tracks: {', '.join(p.name for p in kind[:8])}; give the path of one"
-            )
-        if kind:
-            return kind[0]
-    raise InputError(
-        f"folder {folder} holds no track; expected a picture with {GATES_FILE}, a ROS map .yaml, or a .csv"
-    )
+    return next((kind for kind in (maps, pictures, tables, others) if kind), [])
 
 
 def _picture(folder: Path, name: str, pictures: Sequence[Path], gates: Path) -> Path:

@@ -19,6 +19,7 @@ from racing.tracks.geometry import smooth_closed
 Array = npt.NDArray[np.float64]
 
 PACE = 0.75  # share of the quasi-steady-state speed on the centreline
+SLOWER = (1.0, 0.8, 0.6)  # factors on it, tried in turn: a road that is driven slowly is a road
 LOOK_AHEAD = 0.25  # [s] look-ahead time of pure pursuit ...
 NEAREST_AIM = 1.5  # [wheelbases] ... and its least look-ahead distance
 SETTLE = 1.0  # [road widths] over which the curvature is smoothed
@@ -42,9 +43,21 @@ class Drive:
 def drive_round(tracks: Sequence[Track], vehicle: Vehicle) -> list[Drive]:
     """Drive one lap from a standing start on each track, in one batch, by pure pursuit of the centreline.
 
-    The target speed is PACE times the quasi-steady-state speed profile (racing.sim.speed_profile).
+    The target speed is PACE times the quasi-steady-state speed profile (racing.sim.speed_profile); where the lap is not
+    completed, slower ones follow.
     """
-    speeds = [_speeds(track, vehicle) for track in tracks]
+    drives: dict[int, Drive] = {}
+    for factor in SLOWER:
+        left = [k for k in range(len(tracks)) if k not in drives or not drives[k].completed]
+        for k, drive in zip(left, _drive([tracks[k] for k in left], vehicle, factor * PACE), strict=True):
+            drives[k] = drive if drive.completed or k not in drives else drives[k]  # else as the first one ended
+    return [drives[k] for k in range(len(tracks))]
+
+
+def _drive(tracks: Sequence[Track], vehicle: Vehicle, pace: float) -> list[Drive]:
+    if not tracks:
+        return []
+    speeds = [_speeds(track, vehicle, pace) for track in tracks]
     limit = max(float((t.spacing / s).sum()) for t, s in zip(tracks, speeds, strict=True)) / SLOWEST + 10.0
     episodes = EpisodeConfig(
         random_start=False,
@@ -76,10 +89,10 @@ def drive_round(tracks: Sequence[Track], vehicle: Vehicle) -> list[Drive]:
     return [r or Drive(False, Ending.TIME_LIMIT.label, None, int(at[k])) for k, r in enumerate(results)]
 
 
-def _speeds(track: Track, vehicle: Vehicle) -> Array:
+def _speeds(track: Track, vehicle: Vehicle, pace: float) -> Array:
     steps = SETTLE * float(track.left.mean() + track.right.mean()) / track.spacing
     bend = np.maximum(np.abs(track.curvature), np.abs(smooth_closed(track.curvature, steps / 2, keep_size=False)))
-    return PACE * speed_profile(bend, track.spacing, vehicle, grip_along(track, track.points))
+    return pace * speed_profile(bend, track.spacing, vehicle, grip_along(track, track.points))
 
 
 def _commands(

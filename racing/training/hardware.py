@@ -20,6 +20,12 @@ class Hardware:
     torch_threads: int
     sim_threads: int
 
+    @property
+    def where(self) -> str:
+        """For people: ` on cpu (no gpu here)`, ` on cuda (NVIDIA H200)`."""
+        why = self.reason.removeprefix(f"{self.device}").removeprefix("; ")
+        return f" on {self.device} ({why})" if why else f" on {self.device}"
+
     def facts(self) -> dict[str, str]:
         """What of it can change the bits of a result (the simulator's threads cannot)."""
         return {"device": f"{self.device} ({self.reason})", "torch threads": str(self.torch_threads)}

@@ -20,6 +20,7 @@ class TrainingObserver:
     def __init__(self, tags: Mapping[str, str] | None = None) -> None:
         """tags: of the run in MLflow."""
         self._tags = dict(tags or {})
+        self.notes: list[str] = []  # lines for people, printed when the training begins
 
     def tags(self) -> Mapping[str, str]:
         """Tags that the run gets in MLflow, beside its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from racing.algos.state import weights_sha256
 from racing.envs.race import RaceTask
 from racing.evaluation.evaluator import Result
 from racing.evaluation.seeds import TEST_SEEDS
+from racing.files import atomic_path
 from racing.policies.export import describe, export_policy, record_observations
 from racing.policies.init_from import shape_text
 from racing.policies.snapshots import SnapshotCallback
@@ -58,7 +60,7 @@ def prepare(
     Raises InputError if what is there cannot be resumed.
     """
     cfg, model = experiment.config.tree, experiment.model
-    progress = ProgressBar(cfg.algo.total_timesteps, run.name, where=f" on {experiment.hardware.device}")
+    progress = ProgressBar(cfg.algo.total_timesteps, run.name, where=experiment.hardware.where)
     evaluations = EvaluationCallback(
         run.journal,
         progress,
@@ -250,4 +252,10 @@ def _write_evaluation(session: Session, result: Result, agent: str) -> dict[str,
     for path in files:
         run.journal.artifact(path, str(IN_RUN.evaluation(step, agent)))
     names = experiment.evaluator.shown
-    return {names[path.name]: str(path) for path in files if path.name in names}
+    shown = {names[path.name]: path for path in files if path.name in names}
+    picture = next((path for path in shown.values() if path.suffix == run.paths.picture.suffix), None)
+    if picture is not None and not agent:
+        with atomic_path(run.paths.picture) as temporary:
+            shutil.copyfile(picture, temporary)
+        run.journal.artifact(run.paths.picture)
+    return {name: str(path) for name, path in shown.items()}

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -17,6 +18,7 @@ from racing.runs.metrics import NOTE_TAG
 from racing.runs.paths import where
 from racing.runs.provenance import collect, facts
 from racing.tracking.sender import Sender
+from racing.tracking.store import resolve_uri, silent
 from racing.training.build import Experiment, build_experiment
 from racing.training.observer import TrainingObserver
 from racing.training.resolve import resolve
@@ -63,6 +65,9 @@ def train(
         with contextlib.nullcontext(stop) if stop else StopFlag() as stop:
             session = _prepare(run, experiment, observer, stop, facts(provenance) | experiment.facts)
             tags = {**run_tags(experiment, provenance), **observer.tags()}
+            for note in observer.notes:
+                print(note, file=sys.stderr, flush=True)
+            warn_of_silence(run, values["tracking"], config.outputs)
             sender = Sender.start(run, values["tracking"])
             with sender.attending(values["tracking"]["close_timeout"]):
                 _learn(session, stop, tags)
@@ -127,6 +132,15 @@ def _ending_recorded(run: RunDirectory, stop: StopFlag) -> Iterator[None]:
             write_meta(run, "FAILED", {})
         run.journal.end("FAILED", failure)
         raise
+
+
+def warn_of_silence(run: RunDirectory, tracking: Mapping[str, Any], outputs: Path) -> None:
+    """Say now, and not only at the end, where the MLflow server that is to get the record does not answer."""
+    uri = resolve_uri(tracking["uri"], outputs) if tracking["enabled"] else ""
+    why = silent(uri) if uri else None
+    if why:
+        later = f"the record is sent when it does, or by racing runs sync {run.name}{where(outputs)}"
+        print(f"warning: MLflow at {uri} does not answer ({why}); {later}", file=sys.stderr, flush=True)
 
 
 def run_tags(experiment: Experiment, provenance: Mapping[str, Any]) -> dict[str, str]:

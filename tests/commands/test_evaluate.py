@@ -15,10 +15,11 @@ import pytest
 from stable_baselines3 import PPO
 
 from racing.cli import main
-from racing.commands.evaluate import episode_line, output_folder, parse
+from racing.commands.evaluate import output_folder, parse
 from racing.errors import InputError
 from racing.evaluation.evaluate import evaluate
 from racing.evaluation.seeds import TEST_SEEDS
+from racing.evaluation.tables import episode_line
 from racing.policies.foreign_code import refuse_foreign_code
 from racing.policies.loading import evaluation_task_for, load_policy, tracks_and_vehicle
 from racing.runs.directory import RunDirectory, find_run, open_run
@@ -446,15 +447,31 @@ def test_evaluations_of_different_settings_lie_beside_each_other(run: RunDirecto
     assert all(name.startswith("5-tracks-") for name in many)
 
 
+def test_several_runs_on_several_tracks_end_in_one_table(
+    run: RunDirectory, bare: Path, outputs: Path, capsys: pytest.CaptureFixture[str]
+):
+    capsys.readouterr()
+    where = ["track=oval,technical", "episodes=4", "telemetry=false", f"paths.outputs={outputs}"]
+    assert main(["evaluate", f"run={run.name},{bare}", *where]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    rows = [line.split("│") for line in lines[lines.index("all") :] if "│" in line]
+    cells = [[cell.strip() for cell in row[1:-1]] for row in rows]
+    assert [row[:2] for row in cells] == [[n, t] for n in (run.name, "driver") for t in ("all", "oval", "technical")]
+    finished = [float(row[2]) for row in cells]
+    assert finished[:3] == finished[3:]
+    assert finished[0] == pytest.approx((finished[1] + finished[2]) / 2)
+    assert finished[1] == 1.0  # the driver of the oval
+
+
 def test_several_runs_are_driven_one_after_another(
     run: RunDirectory, bare: Path, outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     common = ["episodes=2", "format=json", f"paths.outputs={outputs}"]
     capsys.readouterr()
-    assert main(["evaluate", f"run={run.name},{bare}", *common]) == 2
-    advice = capsys.readouterr().err
-    assert "has several values; write run=[...] where a list is taken, else give the command for each" in advice
-    assert main(["evaluate", f"run=[{run.name},{bare}]", *common]) == 0
+    assert main(["evaluate", "laps=1,2", *common]) == 2
+    assert "'laps=1,2' has several values; give the command once for each of them" in capsys.readouterr().err
+    assert parse([f"run={run.name},{bare}"]) == parse([f"run=[{run.name},{bare}]"])
+    assert main(["evaluate", f"run={run.name},{bare}", *common]) == 0
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["policy"] for one in said] == [run.name, "driver"]
     assert said[0]["episodes"] == said[1]["episodes"]

@@ -237,7 +237,7 @@ BAD = [
     (
         ["seed=1,2"],
         "'seed=1,2' has several values",
-        "write seed=[...] where a list is taken, else give the command for each",
+        "give the command once for each of them",
     ),
     (["hydra.verbose=true"], "'hydra.verbose=true' cannot be changed here", "leave it away"),
     (["algo.nenvs=3"], "unknown key 'algo.nenvs'", "did you mean algo.n_envs?"),

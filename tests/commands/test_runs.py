@@ -38,7 +38,7 @@ def test_list_shows_every_run_newest_first(begin, tmp_path, capsys):
 
 def test_list_of_nothing_says_how_to_begin(tmp_path, capsys):
     assert main(["runs", "list", f"paths.outputs={tmp_path}"]) == 0
-    assert "racing train" in capsys.readouterr().out
+    assert f"racing train debug=fast paths.outputs={tmp_path}\n" in capsys.readouterr().out
 
 
 def test_show_prints_results_settings_and_what_is_delivered(begin, tmp_path, capsys):
@@ -48,7 +48,8 @@ def test_show_prints_results_settings_and_what_is_delivered(begin, tmp_path, cap
     out = capsys.readouterr().out
     assert re.search(r"train/loss +0.5\n", out)
     assert "0% of the journal" in out
-    assert out.splitlines()[-1] == f"everything: racing runs show {run.name} format=full"
+    place = f"paths.outputs={tmp_path / 'outputs'}"
+    assert out.splitlines()[-1] == f"everything: racing runs show {run.name} format=full {place}"
     main(["runs", "show", run.name, "format=full", f"paths.outputs={tmp_path / 'outputs'}"])
     assert re.search(r"seed +3\n", capsys.readouterr().out)
     (run.path / "journal.cursor").write_text(json.dumps({"offset": run.journal.position}))

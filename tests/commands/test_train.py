@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from racing.cli import main
 from racing.commands import command_line
-from racing.commands.train import groups
-from racing.config import choices, conf_directory, default_choices, for_hydra
+from racing.commands.train import groups, notes_on
+from racing.config import choices, compose_run, conf_directory, default_choices, for_hydra
 from racing.naming import sweep_name
 from racing.runs.directory import all_runs
 from racing.tracks.formats.native import write_native
@@ -159,6 +159,17 @@ def test_what_hydra_refuses_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert complaint in said(capsys, *arguments.split(), code=2)
     assert not list(tmp_path.iterdir())
+
+
+def test_who_sees_by_the_settings_of_who_does_not_is_told_so(folder: Path) -> None:
+    def noted(**chosen: str) -> list[str]:
+        return notes_on(OmegaConf.create(compose_run([f"{group}={name}" for group, name in chosen.items()])), chosen)
+
+    assert noted(env="vision", algo="ppo_cnn") == noted(env="mlp", algo="ppo") == noted(env="lateral", algo="sac") == []
+    for env, algo in (("vision", "ppo"), ("race_vision", "sac")):
+        (note,) = noted(env=env, algo=algo)
+        assert note.startswith(f"note: env={env} observes frames")
+        assert note.endswith(f"; algo={algo}_cnn has those for frames")
 
 
 def test_a_package_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

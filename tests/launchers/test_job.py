@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from racing.errors import ExitCode, JobsFailed
+from racing.errors import ExitCode, JobsFailed, Stopped
 from racing.files import write_json
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
-from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt, make_backend
+from racing_launchers import watch as watching
+from racing_launchers.backend import Backend, JobInfo, JobState, NoAnswer, begin_attempt, make_backend
 from racing_launchers.job import JobFolder, JobObserver, JobStatus
 from racing_launchers.job_progress import Progress
 from racing_launchers.local import backend as local_backend
@@ -28,7 +29,7 @@ from racing_launchers.slurm import job as slurm_job
 from racing_launchers.slurm.backend import slurm_log
 from racing_launchers.sweep import Job, Sweep
 from racing_launchers.table import jobs_table
-from racing_launchers.watch import SweepWatcher, report_failures
+from racing_launchers.watch import SweepWatcher, report_failures, watch
 from tests.launchers.payloads import Act, local, run
 
 
@@ -135,6 +136,64 @@ def test_before_a_job_counts_as_lost_all_that_it_has_left_is_fetched(
     watcher.poll()
     assert watcher.unfinished == []
     assert [job.ended for job in submitted.jobs] == [ended, ended]
+
+
+class Away(Distant):
+    """It does not answer so many times: when it is asked where jobs are, and then when one is submitted again."""
+
+    name, stops_with_us, poll_interval_s = "away", False, 0.01
+
+    def __init__(self, polls: int, submissions: int = 0) -> None:
+        super().__init__(JobStatus.LOST)
+        self.polls, self.submissions, self.max_resubmits = polls, submissions, bool(submissions)
+
+    def poll(self, sweep: Sweep, jobs: Any) -> dict[int, JobInfo]:
+        self.polls -= 1
+        if self.polls >= 0:
+            raise NoAnswer("nobody is at home")
+        return super().poll(sweep, jobs)
+
+    def submit(self, sweep: Sweep, jobs: Any) -> None:
+        self.submissions -= 1
+        if self.submissions >= 0:
+            raise NoAnswer("nobody is at home")
+        for job in jobs:
+            begin_attempt(job, self.name)
+
+    def fetch_results(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
+        if last and not job.ended:
+            job.end(JobStatus.DONE if job.folder.attempts > 1 else JobStatus.LOST, "")
+
+
+def recorded() -> Any:
+    """A sweep's run that keeps names of events and is complete."""
+    events: list[str] = []
+    run = SimpleNamespace(events=events, wanted=False, count=lambda _: None, end=lambda *_, **__: None)
+    run.event = lambda name, **_: events.append(name)
+    return run
+
+
+def test_a_place_that_does_not_answer_for_a_while_is_asked_again(
+    submitted: Sweep, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(Sweep, "require_ours", lambda _: None)
+    run = recorded()
+    watch(submitted, Away(3, submissions=2), submitted.jobs, run)
+    assert [job.ended for job in submitted.jobs] == [JobStatus.DONE, JobStatus.DONE]
+    assert [job.folder.attempts for job in submitted.jobs] == [2, 2]
+    assert run.events == ["job ended", "job resubmitted", "job ended", "job resubmitted", "job ended", "job ended"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "home" in line or "answers" in line]
+    assert lines[0] == "nobody is at home; the jobs go on, asked again until it answers"
+    assert lines.count("away answers again") == lines.count(lines[0])
+
+
+def test_a_place_that_never_answers_leaves_the_command_that_collects(submitted: Sweep, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watching, "PATIENCE_S", 0.05)
+    with pytest.raises(Stopped) as told:
+        watch(submitted, Away(1000), submitted.jobs, recorded())
+    assert "away has not answered for " in str(told.value)
+    assert str(told.value).endswith(f"when it answers: racing jobs collect {submitted.named} wait=true")
+    assert [job.ended for job in submitted.jobs] == [None, None]
 
 
 def test_a_supervisor_is_replaced_that_is_gone_when_it_should_have_begun(

@@ -1,9 +1,10 @@
-"""conf/launcher: what every launcher has, what launchers of other programs and verbs are given, renamed keys."""
+"""conf/launcher: what every launcher has, what launchers of other programs and verbs are given; what jobs will cost."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -12,7 +13,9 @@ from racing.cli import main
 from racing.commands import submit
 from racing.config import choices, compose, plain
 from racing.errors import InputError
+from racing.runs.directory import open_run
 from racing_launchers.backend import is_loopback, launcher_config, make_backend
+from racing_launchers.estimate import typical_lines
 from racing_launchers.hydra_jobs import PATIENCE, _counted
 from racing_launchers.launch import Decision, PlannedJob, show_plan
 from racing_launchers.payload import CommandJob
@@ -20,6 +23,8 @@ from racing_launchers.sweep import Sweep
 from racing_launchers.watch import _sleep
 
 BASE = {"wait": True, "max_resubmits": 0, "poll_interval_s": 1.0, "upload_from": "auto", "dry_run": False}
+KART = {"env": {"_target_": "a.Sensors"}, "algo": {"_target_": "b.ppo", "net_arch": [64, 64], "total_timesteps": 1_000}}
+SEEN = {"env": {"_target_": "a.Vision", "width": 84}, "algo": KART["algo"]}
 
 
 @pytest.mark.parametrize("name", choices("launcher"))
@@ -231,3 +236,35 @@ def test_where_the_disk_is_another_one_its_backend_says_what_is_missing(
         main(["evaluate", "run=NOSUCH", "launcher=modal", f"paths.outputs={tmp_path}"])
     assert main(["evaluate", "run=NOSUCH", "laps=0", "launcher=modal", f"paths.outputs={tmp_path}"]) == 2
     assert "laps must be a whole number" in capsys.readouterr().err
+
+
+def trained(outputs: Path, name: str, config: dict[str, Any], launcher: str, **summary: float) -> str:
+    """A finished run; its name."""
+    whole = config | {"name": name, "launcher": {"name": launcher}}
+    with open_run(outputs, name, whole, [], {}) as run:
+        run.finish({"finish_rate": 1.0, **summary})
+    return run.name
+
+
+def test_jobs_typically_take_what_the_longest_run_of_their_kind_took_there_else_here(tmp_path: Path):
+    slurm = make_backend(launcher_config("slurm", ["cpus_per_task=3"]))
+    jobs = [(KART, 3_600_000), (KART, 7_200_000)]
+    assert typical_lines(jobs, tmp_path, slurm) == [
+        f"what it typically costs is told once runs of these kinds are in {tmp_path / 'runs'}"
+    ]
+    trained(tmp_path, "short", KART, "slurm", steps=4096, learning_s=1.0)  # has mostly compiled
+    trained(tmp_path, "seen", SEEN, "slurm", steps=1_000_000, learning_s=1000.0)
+    here = trained(tmp_path, "here", KART, "local", steps=1_000_000, learning_s=800.0, eval_time_s=200.0)
+    # 1,000 steps/s: one hour and two, of three cores.
+    told = (
+        f"typically about 9.0 core hours: 2:00:00 for the longest job, at 1,000 steps/s as {here} had on this machine"
+    )
+    assert typical_lines(jobs, tmp_path, slurm) == [told]
+    there = trained(tmp_path, "there", KART, "slurm", steps=500_000, learning_s=250.0)
+    told = f"typically about 4.5 core hours: 1:00:00 for the longest job, at 2,000 steps/s as {there} had on slurm"
+    assert typical_lines(jobs, tmp_path, slurm) == [told]
+    assert typical_lines([], tmp_path, slurm) == []
+
+
+def test_where_nothing_is_paid_nothing_is_told(tmp_path: Path):
+    assert typical_lines([(KART, 1000)], tmp_path, make_backend(launcher_config("local", []))) == []

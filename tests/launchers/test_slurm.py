@@ -13,7 +13,7 @@ import pytest
 from racing.cli import main
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory
-from racing_launchers.backend import JobInfo, JobState, begin_attempt, launcher_config, make_backend
+from racing_launchers.backend import JobInfo, JobState, NoAnswer, begin_attempt, launcher_config, make_backend
 from racing_launchers.launch import LaunchRequest, PlannedJob, launch
 from racing_launchers.slurm.queue_watcher import QueueEntry, poll_queue
 from racing_launchers.sweep import Job, Sweep
@@ -233,9 +233,8 @@ def test_while_slurm_does_not_answer_jobs_are_where_they_were(tmp_path: Path, mo
     )
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     backend = make_backend(slurm())
-    info = backend.poll(Sweep(tmp_path), [job])[0]
-    assert info.state == JobState.PENDING
-    assert info.detail.startswith("unknown: squeue: ")
+    with pytest.raises(NoAnswer, match=r"SLURM does not answer, squeue: "):
+        backend.poll(Sweep(tmp_path), [job])
     with pytest.raises(InputError, match="give the command again"):
         backend.cancel(Sweep(tmp_path), [job])
 

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -154,6 +155,27 @@ def test_an_older_journal_that_was_restored_is_sent_from_its_beginning(begin, co
     assert not list(rejected(run))
     assert run.sent == len(older)
     assert copy_of(run).points("loss") == {(1, 1.0): 1, (2, 2.0): 1}
+
+
+def test_what_is_measured_again_because_a_machine_was_lost_with_its_last_lines_arrives_once(begin, copy_of):
+    run = begin()
+    run.journal.metrics(1, {"loss": 1.0})
+    assert sync(run) == 0
+    saved = {path: path.read_bytes() for path in (run.paths.journal, run.paths.cursor, run.paths.mlflow)}
+    run.journal.metrics(2, {"loss": 2.0})
+    run.journal.metrics(3, {"loss": 3.0, "speed": 9.0})
+    assert sync(run) == 0
+    run.close()
+    for path, content in saved.items():  # as they lie on the disk from which the next machine goes on
+        path.write_bytes(content)
+    time.sleep(0.002)  # the same is measured at another time
+    again = begin()
+    for step in (2, 3, 4):
+        again.journal.metrics(step, {"loss": float(step), "speed": 9.0})
+    again.finish({"a": 1})
+    assert sync(again) == 0
+    assert copy_of(again).points("loss") == {(step, float(step)): 1 for step in (1, 2, 3, 4)}
+    assert copy_of(again).points("speed") == {(step, 9.0): 1 for step in (2, 3, 4)}
 
 
 def test_what_was_sent_is_counted(begin):

@@ -7,7 +7,7 @@ import pytest
 
 from racing.errors import InputError
 from racing.tracks import generated
-from racing.tracks.catalog import generated_tracks
+from racing.tracks.catalog import generated_tracks, load_track
 from racing.tracks.generator import CLEAR, STRICT, STYLES, drawing, generate
 from racing.tracks.geometry import closest_approach, crossings, curvature
 from racing.tracks.measure import difficulty
@@ -141,6 +141,8 @@ def test_the_reference_controller_goes_round_and_says_where_it_does_not(kart, f1
     )
     small = generate(1, "tight", 120.0, 2.0)
     assert drive_round([small], f1tenth)[0].completed
+    brisk = load_track("speedway", scale=0.714)  # whose last bends the usual pace is too fast for
+    assert drive_round([brisk, tracks[0]], kart)[0].completed
     monkeypatch.setattr("racing.tracks.reference_driver.PACE", 3.0)  # too fast for any bend
     (stuck,) = drive_round(tracks[2:3], kart)
     assert not stuck.completed

@@ -123,7 +123,10 @@ def test_a_signal_saves_and_leaves_with_75_and_the_same_command_continues(
     assert said[-1] == (
         f"racing train: {run.name} stopped at step {step:,} on {name}, checkpoint saved; run the same command to resume"
     )
-    assert said[:-1] == [f"{run.name}: 24,576 steps on cpu", f"{name}: will checkpoint after this update and exit"]
+    assert said[:-1] == [
+        f"{run.name}: 24,576 steps on cpu (no gpu here)",
+        f"{name}: will checkpoint after this update and exit",
+    ]
     assert 0 < step < TOTAL
     assert run.status == "STOPPED"
     assert max(line["step"] for line in recorded(run, "metrics")) == step
@@ -150,7 +153,7 @@ def test_a_second_interrupt_leaves_at_once(calm: RunDirectory, tmp_path: Path, c
     begun, *said = capsys.readouterr().err.splitlines()
     assert said == ["SIGINT: will checkpoint after this update and exit", "racing: interrupted"]
     run = only_run(tmp_path)
-    assert begun == f"{run.name}: 24,576 steps on cpu"
+    assert begun == f"{run.name}: 24,576 steps on cpu (no gpu here)"
     assert run.status == "KILLED"
     assert checkpoints_of(run) == ["000004096", "000008192"]
     assert goes_on(run) == 0
@@ -367,7 +370,7 @@ def test_other_code_or_machine_is_told(
 
 def test_the_same_code_and_machine_are_not_told(stopped: RunDirectory, capsys: pytest.CaptureFixture[str]):
     assert goes_on(stopped) == 0
-    begun = f"{stopped.name}: 24,576 steps on cpu"
+    begun = f"{stopped.name}: 24,576 steps on cpu (no gpu here)"
     assert capsys.readouterr().err.splitlines() == [f"{stopped.name}: resuming from step 14,336", begun]
     assert not [line for line in recorded(stopped, "tags") if "racing.continued_with" in line["values"]]
 

@@ -40,6 +40,16 @@ def test_asking_for_a_gpu_that_is_not_there_falls_back_with_a_warning(monkeypatc
     assert capsys.readouterr().err == WARNING  # once in a process
 
 
+def test_people_are_told_in_a_few_words(monkeypatch: pytest.MonkeyPatch):
+    def told(*overrides: str, gpu: str = "") -> str:
+        chosen(monkeypatch, *overrides, gpu=gpu)
+        return choose(compose_run(overrides)["hardware"]).where
+
+    assert told("hardware=auto", gpu="H200") == " on cuda (H200)"
+    assert told("hardware=auto") == " on cpu (no gpu here)"
+    assert told("hardware=cpu") == " on cpu"
+
+
 @pytest.mark.parametrize("name", ["auto", "gpu"])
 def test_without_fallback_it_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match="must be usable without fallback, torch sees no CUDA device; install"):

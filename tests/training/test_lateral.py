@@ -76,6 +76,7 @@ def test_the_summary_and_what_is_recorded(trained: RunDirectory):
         "worst.png",
         "policy.onnx",
     }
+    assert (trained.path / "result.png").read_bytes() == Path(summary["cost_picture"]).read_bytes()
     lines = [line.record for line in read_journal(trained.path / "journal.jsonl")]
     tags = {k: v for line in lines if line["kind"] == "tags" for k, v in line["values"].items()}
     assert (tags["racing.dynamics"], tags["racing.routes"]) == ("default", "generated")

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 ARGUMENTS = ["debug=fast", "seed=3", "algo.total_timesteps=8192"]  # two updates
 UNHURRIED = ["tracking.close_timeout=600"]  # on a busy machine MLflow alone takes a minute to import
 FILES = {"config.yaml", "overrides.yaml", "provenance.json", "summary.json", "journal.jsonl", "mlflow.json"}
+FILES |= {"result.png"}
 PICTURES = {"laps.csv", "telemetry.parquet", "telemetry.csv", "lap.png", "lap_channels.png", "replay.html"}
 
 
@@ -89,6 +90,7 @@ def test_the_run_directory_is_complete(run: RunDirectory):
     assert {path.name for path in (run.path / "export").iterdir()} == {"policy.zip", "policy.onnx"}
     evaluated = run.path / "evaluations" / "000008192"
     assert {path.name for path in evaluated.iterdir()} == PICTURES
+    assert (run.path / "result.png").read_bytes() == (evaluated / "lap.png").read_bytes()
     assert all(path.stat().st_size > 10_000 for path in evaluated.glob("*.png"))  # something is drawn on them
     assert not list(run.path.rglob("*.tmp*"))
     assert run.config["algo"]["total_timesteps"] == 8192
@@ -142,6 +144,7 @@ def test_mlflow_has_the_tags_that_a_run_is_found_by(run: RunDirectory, copy: Cop
 
 def test_mlflow_has_the_files(copy: Copy):
     assert copy.files() >= {"config.yaml", "overrides.yaml", "provenance.json", "summary.json", "export", "evaluations"}
+    assert "result.png" in copy.files()
     assert copy.files("export") == {"export/policy.onnx", "export/policy.zip"}
     folder = "evaluations/000008192"
     assert copy.files(folder) == {f"{folder}/{name}" for name in PICTURES}

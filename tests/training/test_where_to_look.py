@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import sys
 from types import SimpleNamespace
 
 import pytest
 
 from racing.training.summary_table import own_command, where_to_look
+from racing.training.trainer import warn_of_silence
 
 
 def run_with(address=None, *, enabled=True, **mlflow):
@@ -21,6 +23,21 @@ def test_of_a_server_it_is_the_page_of_the_run(tmp_path):
     assert where_to_look(run, tmp_path) == f"{uri}/#/experiments/3/runs/abc"
     assert where_to_look(run_with(f"{uri}/"), tmp_path) == uri  # it has not answered yet
     assert where_to_look(run_with("databricks"), tmp_path) == "databricks"
+
+
+def test_of_a_server_that_does_not_answer_it_is_said_when_the_training_begins(tmp_path, capsys):
+    run = SimpleNamespace(name="kart-1a2b3c4d")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        warn_of_silence(run, {"enabled": True, "uri": uri}, tmp_path)
+        warn_of_silence(run, {"enabled": True, "uri": None}, tmp_path)
+    assert capsys.readouterr().err == ""
+    warn_of_silence(run, {"enabled": False, "uri": uri}, tmp_path)
+    assert capsys.readouterr().err == ""
+    warn_of_silence(run, {"enabled": True, "uri": uri}, tmp_path)
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: MLflow at {uri} does not answer (Connection refused); ")
+    assert said.endswith(f"or by racing runs sync kart-1a2b3c4d paths.outputs={tmp_path}\n")
 
 
 def test_without_tracking_there_is_nothing_to_see(tmp_path):

@@ -24,7 +24,7 @@ from racing_launchers.aws_spot.launching import Launching
 from racing_launchers.aws_spot.place import Snapshot
 from racing_launchers.aws_spot.settings import GROUP, KEYS, check_values
 from racing_launchers.aws_spot.supervised import Groups
-from racing_launchers.backend import Backend, JobInfo, JobState
+from racing_launchers.backend import Backend, JobInfo, JobState, NoAnswer
 from racing_launchers.job import JobStatus
 from racing_launchers.remote.sync import fetch_job
 from racing_launchers.remote.tracks import files_of_config, tracks_of_command
@@ -40,6 +40,7 @@ class AwsSpotBackend(Backend):
 
     shared = False
     grace = 5.0
+    start_s = 300.0
 
     def __init__(self, **keys: Any) -> None:
         """Raises InputError for values off range; AWS is not asked."""
@@ -48,7 +49,6 @@ class AwsSpotBackend(Backend):
         check_values(self.settings)
         self.cloud = Launching(self.settings, self.name, self.max_resubmits)
         self.groups = Groups(self.cloud)
-        self._away = False  # AWS did not answer the last poll
         self._seen: dict[int, str] = {}  # job -> ETag of the commit that was fetched last
 
     @property
@@ -100,6 +100,11 @@ class AwsSpotBackend(Backend):
             lines += self._described()
         return lines
 
+    def price_text(self, hours: float) -> str | None:
+        """See Backend: at today's spot prices."""
+        hourly = self.cloud.prices.dearest(self.settings["instance_types"], on_demand=False)
+        return None if hourly is None else f"{hours * hourly:,.2f} USD"
+
     def _described(self) -> list[str]:
         """Lines about what would be sent, for a dry run."""
         stack, names = self.cloud.stack, sorted({*self.settings["secrets"], *self.settings["env"]})
@@ -119,16 +124,12 @@ class AwsSpotBackend(Backend):
     def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
         """See Backend. Who holds the sweep's lock also asks for the instances that jobs still wait for.
 
-        While AWS does not answer, or takes the credentials no longer, jobs are believed to be where they were.
+        Raises NoAnswer also where AWS takes the credentials no longer: signed in again, one goes on.
         """
         try:
-            infos = self._poll(sweep, jobs)
-            self._away = False
+            return self._poll(sweep, jobs)
         except InputError as error:
-            self._away = True
-            where = {job.number: JobState.RUNNING if job.folder.started else JobState.PENDING for job in jobs}
-            infos = {number: JobInfo(state, f"unknown: {error}") for number, state in where.items()}
-        return infos
+            raise NoAnswer(str(error)) from error
 
     def _poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
         refused: InputError | None = None
@@ -202,7 +203,7 @@ class AwsSpotBackend(Backend):
     def fetch_results(self, sweep: Sweep, job: Job, *, last: bool = False) -> None:
         """See Backend."""
         place = self.cloud.place_of(job)
-        if place is None or (self._away and not last):
+        if place is None:
             return
         found = place.latest()
         if found is None or (not last and self._seen.get(job.number) == found[1]):

@@ -18,7 +18,7 @@ class BucketRuns:
 
     def __init__(self, objects: Objects) -> None:
         """Reads every job's commit."""
-        self.name, self.address = objects.bucket, f"s3://{objects.bucket}"
+        self.name, self.address, self._objects = objects.bucket, f"s3://{objects.bucket}", objects
         self._owner: dict[str, Snapshot] = {}
         made = [file for file in objects.list(RUNS) if file.path.endswith(f"/{LATEST}")]
         for file in sorted(made, key=lambda file: file.changed):  # of two jobs with the same run the later one counts
@@ -31,6 +31,18 @@ class BucketRuns:
         snapshots = {id(snapshot): snapshot for snapshot in self._owner.values()}.values()
         found = [(snapshot, file) for snapshot in snapshots for file in snapshot.files(folder)]
         return [file for snapshot, file in found if self._owner[file.path] is snapshot]
+
+    def parts(self) -> dict[str, list[RemoteFile]]:
+        """See JobFiles: the places of jobs. A file of which a later job has another one is that job's."""
+        found: dict[str, list[RemoteFile]] = {}
+        for file in self.files():
+            found.setdefault(f"{RUNS}{self._owner[file.path].place.name}", []).append(file)
+        return found
+
+    def remove(self, path: str) -> None:
+        """See JobFiles. The bucket keeps earlier versions for some days."""
+        for file in self._objects.list(f"{path}/"):
+            self._objects.remove(file.path)
 
     def read(self, path: str) -> bytes | None:
         """See RemoteFiles."""
@@ -52,6 +64,13 @@ def open_runs(address: str) -> RemoteFiles:
     files = BucketFiles(objects, folder) if snapshot is None else snapshot
     require(bool(files.files()), f"{address} is empty or not there; racing runs artifacts --from s3://{bucket}")
     return files
+
+
+def open_jobs(address: str) -> BucketRuns:
+    """What all jobs have left at `s3://bucket`. Raises InputError for one with a folder."""
+    bucket, folder = split_address(address)
+    require(not folder, f"{address} must be a whole bucket, s3://{bucket}; its jobs' places are looked at one by one")
+    return BucketRuns(Objects(Aws().client("s3"), bucket))
 
 
 def open_tracks(address: str) -> BucketFiles:

@@ -16,7 +16,7 @@ from racing.errors import InputError, require
 from racing.files import is_there
 from racing.runs.checkpoints import Checkpoints
 from racing.runs.directory import RUNS, RunDirectory, find_run
-from racing.runs.paths import IN_RUN
+from racing.runs.paths import IN_RUN, where
 from racing_launchers.aws_spot.account.objects import Objects
 from racing_launchers.aws_spot.place import Entry, Place
 from racing_launchers.payload import CommandJob, HydraJob, Payload
@@ -62,7 +62,7 @@ def _of_run(key: str, spec: str, outputs: Path, *, tracked: bool, changes: bool)
         rule = f"{key}={spec} lies outside of {outputs / RUNS}, where an instance finds it"
         require(RUN_ID.fullmatch(name) is not None or not is_there(name), f"{rule}; name the run that it is of")
         rule = f"{key}={spec} must be a run of {outputs}, or of an MLflow server that an instance reaches"
-        require(tracked, f"{rule}; racing runs list, or tracking.uri=http://...")
+        require(tracked, f"{rule}; racing runs list{where(outputs)}, or tracking.uri=http://...")
         return {}
     home = (outputs / RUNS).resolve()
     rule = f"{key}={spec} lies outside of {home}, where an instance finds it"

@@ -53,6 +53,7 @@ class ModalBackend(Backend):
 
     shared = False
     grace = 2.0  # results are on the volume before a call ends
+    start_s = 60.0
 
     def __init__(self, **keys: Any) -> None:
         """Raises InputError for values off range, and for GPUs that Modal does not offer."""
@@ -117,6 +118,17 @@ class ModalBackend(Backend):
         if self.dry_run:
             lines += describe(resources, Path())
         return lines
+
+    def price_text(self, hours: float) -> str | None:
+        """See Backend: with the GPU that is asked for first."""
+        resources = self.resources
+        first = next(iter(resources.gpu), "")
+        second = self.prices.second(first, resources.cpu, resources.memory)
+        return f"{3600 * hours * second:,.2f} USD"
+
+    def page(self, sweep: Sweep) -> str | None:
+        """See Backend."""
+        return str((sweep.manifest.get("modal") or {}).get("page") or "") or None
 
     @property
     def prices(self) -> Prices:

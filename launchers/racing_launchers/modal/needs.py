@@ -13,7 +13,7 @@ from typing import Any
 from racing.errors import InputError, require
 from racing.files import is_there
 from racing.runs.directory import RUNS, find_run
-from racing.runs.paths import IN_RUN
+from racing.runs.paths import IN_RUN, where
 from racing_launchers.modal.app import ResourceRequest, passed_on
 from racing_launchers.modal.volume import Volume
 from racing_launchers.remote.needs import RUN_ID, is_reached, runs_of_commands, runs_of_jobs
@@ -89,5 +89,6 @@ def _require_run(key: str, spec: str, outputs: Path, place: Place, *, tracked: b
         return
     require(run is not None, f"{key}={spec} is neither here nor on {there}; racing runs artifacts --from {there}")
     assert run is not None
-    bring = f"modal volume put {place.name} {run.path} {RUNS}/{name}"
+    wanted = spec if step and step["what"].isdigit() else name
+    bring = f"racing runs push {wanted} --to {there}{where(outputs)}"
     raise InputError(f"{key}={spec} lies on this machine only, a container does not see it; bring it there: {bring}")

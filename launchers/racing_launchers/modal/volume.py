@@ -15,7 +15,10 @@ from typing import Any
 
 from racing.errors import InputError, require
 from racing.files import atomic_path, is_inside
+from racing.runs.directory import RUNS
+from racing_launchers.backend import NoAnswer
 from racing_launchers.remote.files import RemoteFile
+from racing_launchers.sweep import PLACES
 
 SCHEME = "modal://"
 CONNECT_TIMEOUT = 5.0  # [s] for the server to take a connection; Modal's own client tries for a minute
@@ -57,6 +60,15 @@ class Volume:
                     name = entry.path.lstrip("/")
                     require(is_inside(name), f"{name[:80]!r} leads out of volume {self.name!r}; remove it there")
                     found.append(RemoteFile(name, int(entry.size), int(entry.mtime)))
+        return found
+
+    def parts(self) -> dict[str, list[RemoteFile]]:
+        """See JobFiles: runs, and folders of sweeps."""
+        found: dict[str, list[RemoteFile]] = {}
+        for file in self.files():
+            kind, _, inside = file.path.partition("/")
+            if kind in (RUNS, *PLACES) and "/" in inside:
+                found.setdefault(f"{kind}/{inside.partition('/')[0]}", []).append(file)
         return found
 
     def read(self, path: str) -> bytes | None:
@@ -102,6 +114,7 @@ def library() -> Any:
 def answered(what: str) -> Iterator[None]:
     """Turn what Modal's client raises for a wrong token, a server out of reach, a missing thing, into InputError."""
     modal = library()
+    from grpclib.exceptions import StreamTerminatedError
     from modal import exception
 
     try:
@@ -119,7 +132,10 @@ def answered(what: str) -> Iterator[None]:
         raise InputError(f"{what} is not on Modal ({brief(error)}); {remedy}") from error
     except (exception.InvalidError, exception.ResourceExhaustedError) as error:
         raise InputError(f"Modal refused {what}: {brief(error)}; see https://modal.com/docs") from error
-    except (exception.ServiceError, exception.ConnectionError, exception.InternalError, ConnectionError) as error:
+    except (
+        *(exception.ServiceError, exception.ConnectionError, exception.InternalError),
+        *(ConnectionError, socket.gaierror, StreamTerminatedError),
+    ) as error:
         raise unreachable(modal.config.config["server_url"], brief(error)) from error
 
 
@@ -152,9 +168,9 @@ def reachable(addresses: str) -> None:
     raise unreachable(addresses, str(problem))
 
 
-def unreachable(addresses: str, why: str) -> InputError:
+def unreachable(addresses: str, why: str) -> NoAnswer:
     """Nobody answers there."""
-    return InputError(f"Modal at {addresses} cannot be reached ({why}); check the network, or MODAL_SERVER_URL")
+    return NoAnswer(f"Modal at {addresses} cannot be reached ({why}); check the network, or MODAL_SERVER_URL")
 
 
 def brief(error: BaseException) -> str:

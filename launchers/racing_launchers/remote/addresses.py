@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from racing.errors import InputError
-from racing_launchers.remote.files import RemoteFiles, WritableFiles
+from racing_launchers.remote.files import JobFiles, RemoteFiles, WritableFiles
 
 MODAL, S3 = "modal://", "s3://"
 
@@ -14,6 +14,18 @@ def open_runs(address: str) -> RemoteFiles:
         from racing_launchers.aws_spot import browse
 
         return browse.open_runs(address)
+    _require_modal(address)
+    from racing_launchers.modal.volume import Volume, volume_name
+
+    return Volume(volume_name(address))
+
+
+def open_jobs(address: str) -> JobFiles:
+    """All that jobs have left there, to be removed in parts. Raises InputError as `open_runs`."""
+    if address.startswith(S3):
+        from racing_launchers.aws_spot import browse
+
+        return browse.open_jobs(address)
     _require_modal(address)
     from racing_launchers.modal.volume import Volume, volume_name
 

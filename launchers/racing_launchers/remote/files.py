@@ -38,6 +38,16 @@ class RemoteFiles(Protocol):
         """Copy a file to `place`, which is replaced once all of it is here; False if it is gone meanwhile."""
 
 
+class JobFiles(RemoteFiles, Protocol):
+    """What jobs have left: an outputs folder, in parts each of which is removed as a whole."""
+
+    def parts(self) -> dict[str, list[RemoteFile]]:
+        """The files of each part, by its name."""
+
+    def remove(self, path: str) -> None:
+        """Delete a part."""
+
+
 class WritableFiles(RemoteFiles, Protocol):
     """Files that can be changed from here, too."""
 

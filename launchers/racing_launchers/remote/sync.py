@@ -6,6 +6,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Collection
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from racing.errors import require
@@ -70,7 +71,7 @@ def _fetch_run(volume: RemoteFiles, sweep: Sweep, run: str, *, last: bool) -> No
     here = sweep.outputs / run
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=_made(here.parent)) as folder:
         part = Path(folder) / JOURNAL
-        new = _new_lines(volume, run, part, here)
+        kept, new = _new_lines(volume, run, part, here)
         files = {PurePosixPath(file.path).relative_to(run).as_posix(): file for file in volume.files(run)}
         ours = () if sweep.workers_upload else OURS
         files = {name: file for name, file in files.items() if not hidden(name) and name not in (*ours, JOURNAL)}
@@ -81,27 +82,41 @@ def _fetch_run(volume: RemoteFiles, sweep: Sweep, run: str, *, last: bool) -> No
             if last or name in DOCUMENTS or f"{name}/".startswith(named):
                 _fetch_file(volume, files[name], here / name)
         if new:
-            _put(part, here / JOURNAL, new)
+            _put(part, here / JOURNAL, kept + new)
 
 
-def _new_lines(volume: RemoteFiles, run: str, part: Path, here: Path) -> bytes:
-    """Fetch the journal to `part`; returns what it has beyond ours. Ours only grows.
+def _new_lines(volume: RemoteFiles, run: str, part: Path, here: Path) -> tuple[bytes, bytes]:
+    """Fetch the journal to `part`; returns what stays of ours, and the lines that come after it.
 
-    One that has another beginning is that of another run: ours is moved aside first.
+    Mostly ours grows. But a machine that is lost may take its last lines with it, which we have fetched; the next one
+    measures the same again, so they are replaced (racing.tracking.mlflow_sink leaves out what MLflow has already).
+    A journal with another id is that of another run: ours is moved aside first.
     """
     place = here / JOURNAL
     file = next(iter(volume.files(f"{run}/{JOURNAL}")), None)
     if file is None or _same(file, place) or not volume.fetch(file, part):
-        return b""
-    known, now = _whole_lines(place), part.read_bytes()
-    if now.startswith(known):
-        return now[len(known) :]
-    if not known.startswith(now[: now.rfind(b"\n") + 1]):
+        return b"", b""
+    known, now = _whole_lines(place), _whole_lines(part)
+    if known.startswith(now):
+        return b"", b""  # ours is newer than what we were given
+    if known and _id(known) != _id(now):
         rule = f"{here} is in use here, and on {volume.address} there is another run of that name"
         require(not RunDirectory(here).in_use, f"{rule}; wait for it, or give one of them another name=")
         move_aside(here)
-        return now
-    return b""  # ours is newer than what we were given
+        return b"", now
+    if now.startswith(known):
+        return known, now[len(known) :]
+    pairs = zip(known.splitlines(keepends=True), now.splitlines(keepends=True), strict=False)
+    kept = b"".join(line for line, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return kept, now[len(kept) :]
+
+
+def _id(journal: bytes) -> str:
+    """What tells the run of a journal from others; its first line where that does not say it."""
+    first = journal.partition(b"\n")[0]
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(first)["id"])
+    return first.decode(errors="replace")
 
 
 def _whole_lines(journal: Path) -> bytes:
@@ -121,9 +136,8 @@ def _backed(lines: bytes, files: Collection[str]) -> bytes:
     return lines
 
 
-def _put(part: Path, place: Path, new: bytes) -> None:
-    """Put the journal in place: what we had, and `new`. `part`: as it was fetched."""
-    wanted = _whole_lines(place) + new
+def _put(part: Path, place: Path, wanted: bytes) -> None:
+    """Put the journal in place. `part`: as it was fetched."""
     if part.read_bytes() != wanted:  # its time stays another than on the volume: it is looked at again
         part.write_bytes(wanted)
     merge(part, place)

@@ -70,24 +70,26 @@ def read_manifest(volume: RemoteFiles) -> dict[str, Files]:
 
 
 def push(volume: WritableFiles, specs: Sequence[str], name: str | None = None) -> dict[str, str]:
-    """Bring tracks, names or paths, to a volume; returns what was done to each, by name. name: for a single one.
+    """Bring tracks, names, paths or folders of several, to a volume; returns what was done to each, by name.
 
-    Raises InputError for a track that cannot be raced on, before anything is sent.
+    name: for a single one. Raises InputError for a track that cannot be raced on, or two of one name, before anything
+    is sent.
     """
-    from racing.tracks.catalog import TABLES, load_track, locate
+    from racing.tracks.catalog import TABLES, load_track, locate_all
 
-    require(name is None or len(specs) == 1, "--name is for one track; push the others by themselves")
+    paths = [path for spec in specs for path in locate_all(spec)]
+    require(name is None or len(paths) == 1, "--name is for one track; push the others by themselves")
     manifest = read_manifest(volume)
     sent: dict[str, Path | bytes] = {}
     done: dict[str, str] = {}
-    for spec in specs:
-        path = locate(spec)
+    for path in paths:
         if path.suffix.lower() not in TABLES:  # a table may need to be told its width
             load_track(path)
         own = name or name_of(path)
         require(is_file_name(own, dots=False), f"--name {own!r} must be letters, digits, _ and -; choose another")
         files = track_files(path)
         new = hashes(files)
+        require(own not in done, f"{path} is the second track called {own}; push it by itself, with --name")
         done[own] = "is the same there" if manifest.get(own) == new else "replaced" if own in manifest else "sent"
         if done[own] != "is the same there":
             sent |= {f"{own}/{file.name}": file for file in files}

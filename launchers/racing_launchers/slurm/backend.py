@@ -16,7 +16,7 @@ from racing.config import hint
 from racing.errors import InputError, require, require_number
 from racing.files import read_json
 from racing.processes import import_path, python
-from racing_launchers.backend import Backend, JobInfo, JobState, begin_attempt, insists_on_gpu
+from racing_launchers.backend import Backend, JobInfo, JobState, NoAnswer, begin_attempt, insists_on_gpu
 from racing_launchers.slurm.job import SlurmJob
 from racing_launchers.slurm.queue_watcher import QueueEntry, Unanswered, command, largest_array, partitions, poll_queue
 from racing_launchers.sweep import Job, Sweep
@@ -102,6 +102,10 @@ class SlurmBackend(Backend):
         each = f"each {resources['cpus_per_task']} cores{memory}{gpus} for {resources['timeout_min']} min"
         return [f"{where}: {each}, at most {hours:,.1f} core hours before one is requeued", *self.notes]
 
+    def price_text(self, hours: float) -> str | None:
+        """See Backend: in hours of cores, of which many clusters keep accounts."""
+        return f"{hours * self.resources['cpus_per_task']:,.1f} core hours"
+
     def submit(self, sweep: Sweep, jobs: Sequence[Job]) -> None:
         """See Backend. A job does nothing before its id is noted in its folder."""
         try:
@@ -114,13 +118,12 @@ class SlurmBackend(Backend):
                 begin_attempt(job, self.name, {"slurm": id})
 
     def poll(self, sweep: Sweep, jobs: Sequence[Job]) -> dict[int, JobInfo]:
-        """See Backend. While SLURM does not answer, jobs are believed to be where they were."""
+        """See Backend."""
         ids = {job.number: id_of(job) for job in jobs}
         try:
             found = poll_queue([id for id in ids.values() if id])
         except Unanswered as error:
-            where = {job.number: JobState.RUNNING if job.folder.started else JobState.PENDING for job in jobs}
-            return {number: JobInfo(state, f"unknown: {error}") for number, state in where.items()}
+            raise NoAnswer(f"SLURM does not answer, {error}") from error
         return {job.number: self._info(sweep, job, found.get(ids[job.number] or "")) for job in jobs}
 
     def cancel(self, sweep: Sweep, jobs: Sequence[Job]) -> None:

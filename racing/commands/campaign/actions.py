@@ -9,6 +9,7 @@ from racing.campaigns.plan import all_campaigns, find_campaign, recorded
 from racing.campaigns.results import known_results
 from racing.campaigns.training import trained_entries
 from racing.errors import ExitCode, InputError, require
+from racing.runs.paths import where
 
 
 def show_list(outputs: Path) -> int:
@@ -30,7 +31,7 @@ def show(spec: str, outputs: Path) -> int:
     """Print what validation has found. Raises InputError where it has not."""
     path = find_campaign(spec, outputs)
     summary = path / "validation" / "summary.txt"
-    remedy = f"racing campaign campaign={recorded(path, outputs).choice}"
+    remedy = f"racing campaign campaign={recorded(path, outputs).choice}{where(outputs)}"
     require(summary.is_file(), f"campaign {path.name} is not validated yet; {remedy}")
     print(summary.read_text(), end="")
     print(path)

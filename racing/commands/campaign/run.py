@@ -156,7 +156,8 @@ def validate_and_record(order: Order) -> None:
                 print(f"{only} is not the best entry of its track: it is not deployed")
             changed = deploy_and_note(campaign, chosen, trained, validated, order.policies) or changed
         if changed and not record(campaign, known_results(campaign), known_deployment(campaign)):
-            print(f"{campaign.name}: upload to mlflow incomplete: racing jobs collect {campaign.name}")
+            later = f"racing jobs collect {campaign.name}{where(campaign.outputs)}"
+            print(f"{campaign.name}: upload to mlflow incomplete: {later}")
         print(campaign.results)
     finally:
         lock.release()

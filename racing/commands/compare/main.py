@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> dict[str, Any] | None:
     """The options of conf/verbs/compare.yaml, checked; None after printing help. Raises InputError."""
-    options = verb_options("compare", argv, EXAMPLES)
+    options = verb_options("compare", argv, EXAMPLES, lists=["run"])
     if options is not None:
         check(options)
     return options

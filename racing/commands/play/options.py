@@ -31,7 +31,7 @@ MOST_RUNS = 8
 
 def parse(argv: Sequence[str]) -> dict[str, Any] | None:
     """The options of conf/verbs/play.yaml, checked; None after printing help. Raises InputError."""
-    options = verb_options("play", argv, EXAMPLES)
+    options = verb_options("play", argv, EXAMPLES, lists=["run"])
     if options is None:
         return None
     require(

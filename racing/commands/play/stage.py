@@ -17,6 +17,7 @@ from racing.policies.loading import LoadedPolicy, load_policy, tracks_and_vehicl
 from racing.policies.scored import is_scored_policy
 from racing.runs.checkpoints import Checkpoints
 from racing.runs.directory import RunDirectory, all_runs
+from racing.runs.paths import where
 from racing.tracking.run_record import local_run
 from racing.tracks.catalog import load_track
 from racing.tracks.reference_lap import reference_lap
@@ -70,7 +71,7 @@ def _policies(options: Mapping[str, Any], say: Callable[[str], None]) -> list[Lo
     policies = [_policy(str(run), outputs, options, say) for run in runs_of(options)]
     for policy in policies:
         rule = f"racing play shows cars on circuits, policy {policy.name} (env=lateral) drives none"
-        require(not is_scored_policy(policy), f"{rule}; use racing evaluate run={policy.name}")
+        require(not is_scored_policy(policy), f"{rule}; use racing evaluate run={policy.name}{where(outputs)}")
     return policies
 
 

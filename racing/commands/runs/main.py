@@ -15,7 +15,7 @@ from racing.runs.status import RunStatus
 from racing.tracking.fetch import is_fetched
 from racing.tracking.run_record import find_record
 
-EXAMPLES = """usage: racing runs list | show | artifacts | fetch | sync | prune | promote  [RUN] [key=value ...]
+EXAMPLES = """usage: racing runs list | show | artifacts | fetch | push | sync | prune | promote  [RUN] [key=value ...]
 
 What was trained, here and in MLflow. RUN is short for run=RUN.
 
@@ -28,6 +28,8 @@ examples:
   racing runs artifacts --from modal://VOLUME     what lies on a volume of Modal; with RUN only that
   racing runs fetch RUN --from modal://VOLUME     the same for copying; path= alone names any file or folder there
   racing runs fetch RUN --from s3://BUCKET        the same for jobs on AWS; s3://BUCKET/runs/SWEEP/N is one job's place
+  racing runs push RUN --to modal://VOLUME        from this machine to Modal, for jobs that begin from it; RUN@STEP, too
+  racing runs prune --from modal://VOLUME         delete there what is finished and whole here; dry=true only says what
   racing runs sync latest                         upload what MLflow lacks to the store that the run was made with
   racing runs sync all tracking.uri=http://HOST:5000
   racing runs prune run=latest keep_last=1        delete checkpoints; dry=true only says which
@@ -38,8 +40,9 @@ KEYS = {  # action -> keys that it takes besides paths.outputs
     "show": ("run", "format", "tracking.uri"),
     "artifacts": ("run", "format", "tracking.uri", "from", "path"),
     "fetch": ("run", "path", "to", "tracking.uri", "from"),
+    "push": ("run", "to"),
     "sync": ("run", "tracking.uri"),
-    "prune": ("run", "keep_last", "milestones", "remote", "dry"),
+    "prune": ("run", "keep_last", "milestones", "remote", "dry", "from"),
     "promote": ("run", "name", "alias", "tracking.uri"),
 }
 TEXTS = ("run", "path", "to", "name", "alias", "from")
@@ -52,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     action, run, outputs = options["action"], options["run"], Path(options["paths"]["outputs"])
     uri, as_json = options["tracking"]["uri"], options["format"] == "json"
-    if options["from"] is not None:
+    if options["from"] is not None or action == "push":
         return on_volume(options, outputs, as_json=as_json)
     from racing.commands.runs import files, show
 
@@ -73,10 +76,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def on_volume(options: Mapping[str, Any], outputs: Path, *, as_json: bool) -> int:
-    """Show or fetch the files of runs where jobs have left them; returns the exit code."""
+    """Show, fetch, push or delete files of runs where jobs work; returns the exit code."""
     from racing.commands.runs import remote
 
     address, run, path = options["from"], options["run"] if options["chosen"] else None, options["path"]
+    if options["action"] == "push":
+        return remote.push(options["run"], options["to"], outputs)
+    if options["action"] == "prune":
+        return remote.prune(address, run, outputs, dry=options["dry"])
     if options["action"] == "artifacts":
         return remote.artifacts(address, run, path, as_json=as_json)
     return remote.fetch(address, run, path, options["to"], outputs)
@@ -92,22 +99,28 @@ def parse(argv: Sequence[str]) -> dict[str, Any] | None:
         return None
     options, given = parsed
     action = options["action"]
-    for key in ("run", "name") if action == "promote" else ("run",) if action == "prune" else ():
-        require(key in given, f"{action} needs {key}=...; say which")
-    check(options)
     volume = options["from"] is not None
+    needed = {"promote": ("run", "name"), "prune": () if volume else ("run",), "push": ("run", "to")}
+    for key in needed.get(action, ()):
+        require(key in given, f"{action} needs {key}=...; say which")
+    for key in ("keep_last", "milestones", "remote") if volume else ():
+        require(key not in given, f"{key} is for checkpoints of a run that is here; drop it, or from=")
+    check(options)
     require(volume or action != "artifacts" or options["path"] is None, "path= of artifacts needs from=; drop it")
     return options | {"chosen": "run" in given}
 
 
 def with_from(argv: Sequence[str]) -> list[str]:
-    """Write `--from ADDRESS` among the arguments as from=ADDRESS."""
+    """Write `--from ADDRESS`, `--to ADDRESS` among the arguments as from=ADDRESS, to=ADDRESS."""
     arguments = list(argv)
-    if "--from" in arguments[:-1]:
-        at = arguments.index("--from")
-        address = arguments.pop(at + 1)
-        arguments[at:] = [*arguments[at + 1 :], f"from={address}"]  # last: what may stand without a key stays first
-    return [argument.removeprefix("--") if argument.startswith("--from=") else argument for argument in arguments]
+    for flag in ("--from", "--to"):
+        if flag in arguments[:-1]:
+            at = arguments.index(flag)
+            address = arguments.pop(at + 1)
+            # last: what may stand without a key stays first
+            arguments[at:] = [*arguments[at + 1 :], f"{flag.removeprefix('--')}={address}"]
+    flagged = ("--from=", "--to=")
+    return [argument.removeprefix("--") if argument.startswith(flagged) else argument for argument in arguments]
 
 
 def quoted(argument: str) -> str:

@@ -14,6 +14,7 @@ from racing.runs.directory import RunDirectory, all_runs
 from racing.runs.identity import flatten
 from racing.runs.journal import newest_metrics, utc_text
 from racing.runs.metrics import HEADLINE, SCORE
+from racing.runs.paths import where
 from racing.tracking.address import masked
 from racing.tracking.run_record import RunRecord
 
@@ -47,7 +48,7 @@ def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -
         return 0
     if not rows:
         place = f"in {uri}" if uri else f"under {outputs / 'runs'}"
-        print(f"no runs {place}; train one: racing train debug=fast")
+        print(f"no runs {place}; train one: racing train debug=fast{where(outputs)}")
         return 0
     from rich.console import Console
     from rich.table import Table
@@ -123,7 +124,8 @@ def show(record: RunRecord, how: str = "table") -> int:
         _section("config", flatten(record.config))
         return 0
     _section("results", short(record.summary or values))
-    print(f"everything: racing runs show {record.name} format=full")
+    place = where(record.directory.paths.outputs) if record.directory else ""
+    print(f"everything: racing runs show {record.name} format=full{place}")
     return 0
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from racing.cli import main
+from racing.runs.directory import open_run
 from racing_launchers.aws_spot.account.objects import Objects
 from racing_launchers.aws_spot.instance.uploads import Uploads
 from racing_launchers.aws_spot.place import Place, Writer
@@ -47,6 +49,27 @@ def test_all_that_lies_there_is_listed(runs: str, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "d-22222222" in said
     assert "c-11111111" not in said
+
+
+def test_what_is_whole_here_is_deleted_there(
+    runs: str, tmp_path: Path, client: Any, capsys: pytest.CaptureFixture[str]
+):
+    here = ["--from", f"s3://{runs}", f"paths.outputs={tmp_path}"]
+    with open_run(tmp_path, "kart", {"name": "kart"}, [], {}) as run:
+        run.finish({"finish_rate": 1.0})
+    place = Place(Objects(client("s3"), runs), "s-aa-bb/2")
+    place.make()
+    shutil.copytree(tmp_path / "runs", tmp_path / "copy/runs")
+    Uploads(Writer(place, 1, "i-2"), tmp_path / "copy", {}).commit()
+    assert main(["runs", "prune", *here]) == 0
+    said = capsys.readouterr().out
+    assert "kept     runs/s-aa-bb/0: not here; racing runs fetch c-11111111" in said
+    assert "deleted  runs/s-aa-bb/2\n" in said
+    assert main(["runs", "artifacts", "--from", f"s3://{runs}"]) == 0
+    said = capsys.readouterr().out
+    assert run.name not in said
+    assert "d-22222222" in said
+    assert main(["runs", "prune", "--from", f"s3://{runs}/runs/s-aa-bb/0", f"paths.outputs={tmp_path}"]) == 2
 
 
 def test_a_run_is_fetched_whole(runs: str, tmp_path: Path, client: Any, capsys: pytest.CaptureFixture[str]):

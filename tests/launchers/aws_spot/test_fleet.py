@@ -16,7 +16,7 @@ from racing.files import read_json, write_json
 from racing_launchers.aws_spot.account.fleet import FleetRequest, Lack, lack_of, pause, quota_of
 from racing_launchers.aws_spot.account.prices import Prices, listed_prices
 from racing_launchers.aws_spot.launches import Launches
-from racing_launchers.backend import JobState, make_backend
+from racing_launchers.backend import JobState, NoAnswer, make_backend
 from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.aws_spot.driving import run
@@ -183,8 +183,8 @@ def test_a_job_that_is_refused_while_others_run_does_not_hide_how_they_are(
     first, second = polled(sweep, jobs)
     assert "is terminated" in first
     assert second.startswith("AWS refused an instance: The subnet ID 'subnet-1' does not exist (Invalid")
-    (said,) = polled(sweep, jobs[1:])  # nobody else is there who could be looked after
-    assert said.startswith("unknown: AWS refused an instance: The subnet ID 'subnet-1' does not exist (Invalid")
+    with pytest.raises(NoAnswer, match=r"^AWS refused an instance: The subnet ID 'subnet-1' does not exist \(Invalid"):
+        polled(sweep, jobs[1:])  # nobody else is there who could be looked after
 
 
 def test_a_role_that_is_not_known_everywhere_yet_is_tried_again_soon(fleets: FleetService, tmp_path: Path):
@@ -274,10 +274,8 @@ def test_while_aws_does_not_answer_jobs_are_where_they_were(
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setattr("racing_launchers.aws_spot.account.client.ATTEMPTS", 1)
     backend = make_backend(sweep.launcher)
-    info = backend.poll(sweep, jobs)[0]
-    assert info.state == JobState.PENDING
-    assert info.detail.startswith("unknown: AWS cannot be reached for ")
-    backend.fetch_results(sweep, jobs[0])  # asks nobody
+    with pytest.raises(NoAnswer, match="AWS cannot be reached for "):
+        backend.poll(sweep, jobs)
     with pytest.raises(InputError, match="AWS cannot be reached"):
         backend.cancel(sweep, jobs)
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -144,13 +145,18 @@ def test_submitted_and_left_a_sweep_is_looked_after_from_elsewhere(
     box: Box, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     sweep, jobs = run(tmp_path, [Act("work"), Act("last"), Act("last")], "wait=false", "max_containers=2")
-    assert "racing jobs status | logs | collect | cancel acts" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "racing jobs status | logs | collect | cancel acts" in said
+    assert f"page     {sweep.manifest['modal']['page']}\n" in said
     assert sweep.manifest["modal"]["app"].startswith("ap-")
     wait_until(lambda: begun(box, jobs[1]), "the second has begun")
     assert jobs_verb(tmp_path, "cancel", "job=1") == 0
     wait_until(lambda: begun(box, jobs[2]), "the third has begun")
     jobs_verb(tmp_path, "status")
-    assert "waiting for a container" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "waiting for a container" not in said
+    assert re.search(r"^cost     \d+\.\d\d USD for \d+\.\d\d container hours$", said, re.MULTILINE)
+    assert "page     http" in said
     assert jobs_verb(tmp_path, "cancel") == 0
     command = [sys.executable, "-m", "racing", "jobs", "collect", "acts", "wait=true", f"paths.outputs={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -260,6 +266,29 @@ def test_a_dry_run_tells_all_and_sends_nothing(box: Box, tmp_path: Path, capsys:
     assert "volumes racing-runs at /runs" in said.err
     assert box.started() == []
     assert box.requests("VolumeGetOrCreate") == []
+
+
+def test_the_server_goes_away_for_a_while_and_the_command_goes_on_waiting(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    said: list[str] = []
+
+    def outage() -> None:
+        there = lambda: "racing-runs" in box.volumes.named  # noqa: E731
+        wait_until(lambda: there() and begun(box, Sweep(tmp_path / "sweeps/acts").job(0)), "it has begun")
+        (port,) = free_ports(1)
+        monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:{port}")
+        wait_until(lambda: said.append(capsys.readouterr().err) or "cannot be reached" in "".join(said), "it is told")
+        monkeypatch.setenv("MODAL_SERVER_URL", box.url)
+        wait_until(lambda: said.append(capsys.readouterr().err) or "answers again" in "".join(said), "it is told")
+        box.containers.preempt(box.containers.alive[0].id)
+
+    trouble = threading.Thread(target=outage)
+    trouble.start()
+    _, jobs = run(tmp_path, [Act("last", then="work")])
+    trouble.join()
+    assert endings(jobs) == ["DONE"]
+    assert "the jobs go on, asked again until it answers" in "".join(said)
 
 
 def test_the_server_goes_away_while_a_sweep_is_watched(box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -54,7 +54,7 @@ def refused(arguments: list[str], outputs: Path, capsys: pytest.CaptureFixture[s
 def test_a_run_of_this_machine_is_refused_until_it_is_on_the_volume(
     box: Box, outputs: Path, run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ):
-    bring = f"bring it there: modal volume put racing-runs {run.path} runs/{run.name}"
+    bring = f"bring it there: racing runs push {run.name} --to modal://racing-runs paths.outputs={outputs}"
     whole = [
         f"phases={{a: ['seed=1', 'init_from={run.name}']}}",
         f"init_from={run.name}@policy",

@@ -160,6 +160,9 @@ def test_deployed(box: Box, capsys: pytest.CaptureFixture[str]):
     assert len(box.containers.all) == 1
     assert box.requests("FunctionMap") == []
 
+    box.volumes.write(
+        "racing-runs", {"runs/w-1/journal.jsonl": b'{"ts":1,"kind":"metrics","step":9,"values":{"a":1}}\n'}
+    )
     status, begun = ask(f"{url}/train", {"overrides": {"debug": "fast", "eval.episodes": 2, "seed": 5, "name": "w"}})
     assert status == 200
     states: list[dict[str, Any]] = []
@@ -172,6 +175,8 @@ def test_deployed(box: Box, capsys: pytest.CaptureFixture[str]):
     last = states[-1]
     assert (last["state"], last["error"], last["step"], last["total"]) == ("DONE", None, 4096, 4096)
     assert last["run"].startswith("w-")
+    assert states[0]["step"] is None  # its own run is not opened yet; the one that lies there is another's
+    assert {state["run"] for state in states} <= {"", last["run"]}
     assert ask(f"{url}/runs/{begun['id'][:-1]}")[0] == 404
     assert (box.volumes.path("racing-runs") / "runs" / last["run"] / "export/policy.onnx").is_file()
     assert not list(box.volumes.path("racing-runs").glob("mlflow.db*"))

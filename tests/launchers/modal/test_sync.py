@@ -11,12 +11,16 @@ import pytest
 from racing.errors import InputError
 from racing.files import write_json
 from racing.runs.checkpoints import Checkpoints
+from racing.runs.directory import RunDirectory
+from racing.tracking.mlflow_sink import Delivery
+from racing.tracking.store import embedded_uri
 from racing_launchers.job import JobFolder
 from racing_launchers.modal.volume import Volume, volume_name
 from racing_launchers.modal.worker import set_aside_ahead
 from racing_launchers.remote.sync import fetch_job
 from racing_launchers.sweep import Job, Sweep
 from tests.launchers.modal_box import Box
+from tests.support.mlflow_server import Copy
 
 RUN, JOB = "runs/c-1", "sweeps/s/jobs/0"
 START = b'{"ts":1,"kind":"journal","id":"a"}\n'
@@ -110,6 +114,37 @@ def test_another_run_of_that_name_is_moved_aside(home: Home):
     assert (home.run / "journal.jsonl").read_bytes() == START
     assert (home.run.with_name("c-1.1") / "note").read_text() == "mine"
     assert not (home.run / "note").exists()
+
+
+def test_a_run_that_lost_its_last_lines_with_its_machine_is_the_same_run(home: Home):
+    """The next machine measures them again, at another time; the journal is the volume's, MLflow has each once."""
+    told = [START, line(1, kind="metrics", step=1, values={"loss": 0.5})]
+    lost = [line(2, kind="tags", values={"gpu": "A10"}), line(3, kind="metrics", step=2, values={"loss": 0.25, "a": 1})]
+    home.leave({f"{RUN}/journal.jsonl": b"".join([*told, *lost])})
+    home.fetch()
+    uri = embedded_uri(home.sweep.outputs)
+    delivery = Delivery(RunDirectory(home.run), uri, "racing")
+    while delivery.deliver():
+        pass
+    again = line(9, kind="start") + line(10, kind="tags", values={"gpu": "T4"})
+    again += line(11, kind="metrics", step=2, values={"loss": 0.25}) + line(12, kind="metrics", step=2, values={"a": 1})
+    home.leave({f"{RUN}/journal.jsonl": b"".join(told) + again})
+    home.fetch()
+    assert (home.run / "journal.jsonl").read_bytes() == b"".join(told) + again
+    while delivery.deliver():  # the one that is at work
+        pass
+    further = line(13, kind="metrics", step=3, values={"loss": 0.125}) + line(14, kind="end", status="FINISHED")
+    home.leave({f"{RUN}/journal.jsonl": b"".join(told) + again + further})
+    home.fetch(last=True)
+    other = Delivery(RunDirectory(home.run), uri, "racing")
+    while other.deliver():
+        pass
+    copy = Copy(RunDirectory(home.run))
+    assert copy.points("loss") == {(1, 0.5): 1, (2, 0.25): 1, (3, 0.125): 1}
+    assert copy.points("a") == {(2, 1.0): 1}
+    assert (copy.tags["gpu"], copy.status) == ("T4", "FINISHED")
+    assert not home.run.with_name("c-1.1").exists()
+    assert not RunDirectory(home.run).paths.rejected.exists()
 
 
 def test_another_attempts_files_are_not_taken(home: Home):

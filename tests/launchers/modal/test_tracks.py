@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -60,6 +61,28 @@ def test_pushed_listed_pulled(here: Path, box: Box, capsys: pytest.CaptureFixtur
     assert main(["tracks", "pull", "oval2", *TO, "--out", "elsewhere"]) == 2
     assert "is not what was pushed" in capsys.readouterr().err
     assert not Path("elsewhere/oval2").exists()
+
+
+def test_a_folder_of_several_is_pushed_at_once(here: Path, box: Box, capsys: pytest.CaptureFixture[str]):
+    """Pictures with one file of gates; then folders of a track each."""
+    together = Path("together")
+    together.mkdir()
+    entries = {}
+    for name in ("oval", "circuit"):
+        shutil.copy(shipped()[name] / f"{name}.png", together)
+        entries |= json.loads((shipped()[name] / "checkpoints.json").read_text())
+    (together / "checkpoints.json").write_text(json.dumps(entries))
+    assert main(["tracks", "push", "together", *TO]) == 0
+    assert sorted(line.partition(":")[0] for line in capsys.readouterr().out.splitlines()) == ["circuit", "oval"]
+    assert main(["tracks", "pull", *TO, "--out", "pulled"]) == 0
+    assert load_track("pulled/circuit/circuit.png").length == pytest.approx(load_track("circuit").length)
+    needed = required(["together/oval.png"], Volume("racing-tracks"))
+    assert needed["together/oval.png"]["name"] == "oval"
+    capsys.readouterr()
+    assert main(["tracks", "push", "tracks", *TO]) == 0
+    assert capsys.readouterr().out == "oval2: sent, modal://racing-tracks/oval2\n"
+    assert main(["tracks", "push", "tracks", "maps/oval2", *TO]) == 2
+    assert "is the second track called oval2; push it by itself, with --name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 from racing.config import hint
 from racing.errors import InputError, require
+from racing_launchers.backend import NoAnswer
 
 INSTALL = "pip install 'racing[aws]', in a checkout '.[aws]'"
 CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60  # [s]
@@ -107,9 +108,7 @@ def answered(what: str) -> Iterator[None]:
     except (exceptions.TokenRetrievalError, exceptions.SSOError, exceptions.CredentialRetrievalError) as error:
         raise InputError(f"AWS credentials cannot be had ({said(error)}); {SIGN_IN}") from error
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        raise InputError(
-            f"AWS cannot be reached for {what} ({said(error)}); check the network and the region"
-        ) from error
+        raise NoAnswer(f"AWS cannot be reached for {what} ({said(error)}); check the network and the region") from error
     except exceptions.ClientError as error:
         raise InputError(explained(error, what)) from error
 
