@@ -16,9 +16,9 @@ from racing.evaluation.result import Evaluation
 from racing.files import atomic_path, write_json
 from racing.runs.paths import DrivePaths
 from racing.tracks.lap_files import lap_path, read_lap
-from racing.viewer.car import Episode
-from racing.viewer.drivers import Place
-from racing.viewer.lap_trace import LapTrace
+from racing.viewer.cars.car import Episode
+from racing.viewer.cars.drivers import Place
+from racing.viewer.cars.lap_trace import LapTrace
 from racing.viewer.overview import track_label
 
 LAPS, TELEMETRY, SHEET = FILES[:3]
