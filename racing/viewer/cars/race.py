@@ -74,6 +74,18 @@ class Contact:
 
 
 @dataclass(frozen=True)
+class CarOver:
+    """The race is over for a car. home: it has driven all laps."""
+
+    car: int
+    home: bool
+
+    def message(self) -> dict[str, Any]:
+        """See racing.viewer.session.Event."""
+        return {"event": "over", **vars(self)}
+
+
+@dataclass(frozen=True)
 class RaceOver:
     """All cars are out or home. results: as they finished; number and name of a car, position, time_s, ended, ..."""
 
@@ -213,8 +225,10 @@ class RaceSession(CarSession):
             if lap:
                 self.events.append(lap)
                 self._fresh = self._fresh or car.kind == HUMAN
-            if final[car.number]["ended"] != Ending.RUNNING:
-                car.dashboard.ended = Ending(int(final[car.number]["ended"]))
+            ended = Ending(int(final[car.number]["ended"]))
+            if ended != Ending.RUNNING:
+                car.dashboard.ended = ended
+                self.events.append(CarOver(car.number, ended == Ending.LAPS_DONE))
         self.events += contacts(races.recorder.contacts[known:])
         if races.recorder.done.all():
             self.events.append(RaceOver(self._results()))

@@ -55,7 +55,7 @@ export const TEMPLATE = `
         </div>
       </section>
       <section v-if="results.length" class="rv-card">
-        <h2>Result of the last race <span>{{ race.laps }} laps</span></h2>
+        <h2>Result of the last race <span>{{ race.laps === 1 ? "one lap" : race.laps + " laps" }}</span></h2>
         <table class="rv-results"><tbody>
           <tr v-for="row in results" :key="row.number"><td>{{ row.position }}</td><td><i :style="{ background: row.colour }"></i> {{ row.name }}</td><td>{{ row.time }}</td><td>{{ row.touched }}</td></tr>
         </tbody></table>

@@ -155,6 +155,11 @@ export default {
       if (event.event === "problem") this.note(event.text, 20000);
       if (event.event === "news") this.note((this.news = event.text), 5000);
       if (event.event === "contact") this.touched(event);
+      if (event.event === "over") {
+        const car = this.cars.find((one) => one.number === event.car);
+        if (car) Object.assign(car, event.home ? { gap: "home" } : { gap: "out", position: 0 });
+        if (car?.kind === "human" && !event.home) this.note("You are out until the race is over; R begins another one", 6000);
+      }
       if (event.event === "race") this.over(event.results);
       if (event.event === "lap") {
         const car = this.cars.find((one) => one.number === event.car);
@@ -189,7 +194,7 @@ export default {
       if (!this.link.cars.has(this.watched) && this.link.cars.size) this.watch([...this.link.cars.keys()][0]);
       const state = this.link.cars.get(this.watched)?.now;
       if (state) {
-        if (this.seenEpisode === `${this.watched}:${state.episode - 1}` && state.ended && state.ended !== STOOD) this.note(ENDINGS[state.ended] ?? "", 2500);
+        if (this.seenEpisode === `${this.watched}:${state.episode - 1}` && state.ended && state.ended !== STOOD && !this.race) this.note(ENDINGS[state.ended] ?? "", 2500);
         this.seenEpisode = `${this.watched}:${state.episode}`;
         this.channels.add(state);
       }
@@ -276,7 +281,7 @@ export default {
       say("delta", signed(behind));
       this.$refs.delta.className = `rv-delta ${behind > 0 ? "late" : behind < 0 ? "ahead" : ""}`;
       say("deltaOf", Number.isFinite(state.behind_best) ? "to best lap" : "to reference");
-      say("lap", this.race ? `lap ${Math.min(state.lap, this.race.laps) || "-"} of ${this.race.laps}, P${state.position}` : `lap ${state.lap || "-"}`);
+      say("lap", this.race ? `P${state.position}, lap ${Math.min(state.lap, this.race.laps) || "-"}/${this.race.laps}` : `lap ${state.lap || "-"}`);
       bar(this.$refs.steer, -state.steering_command, "#fff");
       bar(this.$refs.pedal, state.throttle_command, state.throttle_command >= 0 ? "#56b4e9" : "#e69f00");
       const texts = { last: clock(state.last_lap), best: clock(state.best_lap), reference: clock(this.facts.circuit.reference),
@@ -287,7 +292,7 @@ export default {
       say("late", `late: time runs at ${(this.link.head.rate * this.link.head.share).toFixed(2)}x`);
       for (const car of this.cars) {
         const one = this.link.cars.get(car.number)?.now;
-        const shown = one ? { last: clock(one.last_lap), best: clock(one.best_lap), gap: one.position > 1 ? signed(one.gap) : "", position: one.position } : this.race ? { gap: "out" } : { last: "", best: "" };
+        const shown = one ? { last: clock(one.last_lap), best: clock(one.best_lap), gap: one.position > 1 ? signed(one.gap) : "", position: one.position } : this.race ? {} : { last: "", best: "" };
         for (const [name, value] of Object.entries(shown)) if (car[name] !== value) car[name] = value;
       }
       const colours = this.colours();
