@@ -104,7 +104,29 @@ export const TEMPLATE = `
         <dt>V, U, T</dt><dd>senses, units, light or dark</dd>
         <dt v-if="!race">map</dt><dd v-if="!race">Tab to it, arrows, Enter: restart there</dd>
       </dl>
-      <button @click="help = false">close</button>
+      <button @click="help = false">close</button> <button @click="help = false; setUp()">set up a wheel</button>
     </div>
   </div>
+  <dialog class="rv-dialog" ref="wheel" aria-labelledby="rv-wheel-title" @close="setUpEnded">
+    <b id="rv-wheel-title">Set up a wheel or gamepad</b>
+    <template v-if="!wheel.id">
+      <p role="status">None is seen yet. Plug it in, and press one of its buttons.</p>
+      <div class="rv-choices"><button @click="$refs.wheel.close()">cancel</button></div>
+    </template>
+    <template v-else-if="!wheel.done">
+      <p><small>{{ wheel.id }}</small></p>
+      <p aria-live="polite"><b>{{ wheel.step + 1 }} of {{ wheel.steps }}:</b> {{ wheel.asked }}</p>
+      <p class="rv-seen">{{ wheel.found }}</p>
+      <div class="rv-meter rv-seen-bar" aria-hidden="true"><i ref="wheelBar"></i></div>
+      <div class="rv-choices"><button ref="wheelNext" :aria-disabled="!wheel.complete" @click="setUpNext">next</button><button v-if="wheel.kept" @click="setUpForget">forget the old setting</button><button @click="$refs.wheel.close()">cancel</button></div>
+    </template>
+    <template v-else>
+      <p><small>{{ wheel.id }}</small></p>
+      <label class="rv-slide">dead zone {{ Math.round(100 * wheel.deadZone) }} % <input ref="wheelZone" type="range" min="0" max="0.3" step="0.01" v-model.number="wheel.deadZone" /></label>
+      <p>Try it: steering, throttle and brake</p>
+      <div class="rv-meter rv-seen-bar" role="img" aria-label="steering"><i ref="wheelSteer"></i></div>
+      <div class="rv-meter rv-seen-bar" role="img" aria-label="throttle and brake"><i ref="wheelPedals"></i></div>
+      <div class="rv-choices"><button @click="setUpSave">save</button><button @click="setUp">again</button><button @click="$refs.wheel.close()">cancel</button></div>
+    </template>
+  </dialog>
 </div>`;

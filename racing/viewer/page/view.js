@@ -1,5 +1,6 @@
 // The page: the circuit in three dimensions, what the cars do, and all that can be asked for.
 import { THREE } from "nicegui-scene";
+import { Calibration, keep, label, read, settingOf, STEPS } from "racing-viewer/calibration.js";
 import { CAMERAS, Cameras } from "racing-viewer/cameras.js";
 import { makeCircuit } from "racing-viewer/circuit.js";
 import { COLOURS, HUMAN } from "racing-viewer/colours.js";
@@ -25,6 +26,7 @@ export default {
       camera: kept("camera", "chase"), units: kept("units", "km/h"), senses: kept("senses", "off") === "on",
       theme: kept("theme", matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"),
       watched: 0, help: false, ghosts: [true, true], touch: matchMedia("(pointer: coarse)").matches, source: "keys", hasPicture: false, vrOffered: false, vrOn: false,
+      wheel: { id: "", steps: STEPS.length }, // that is being set up
       race: null, contacts: [], results: [], // of a race: its laps; its last contacts; how the one before ended
     };
   },
@@ -204,7 +206,7 @@ export default {
       this.hands.active = on;
       const human = this.cars.find((car) => car.kind === "human");
       if (human) this.watch(on ? human.number : 0);
-      if (on) this.note("Arrows or W A S D; a gamepad; fingers", 4000);
+      if (on) this.note("Arrows or W A S D; a gamepad or wheel, which C sets up; fingers", 4000);
     },
     frame() {
       const now = performance.now();
@@ -212,6 +214,7 @@ export default {
       this.adapt(now - this.last);
       this.last = now;
       this.hands.send();
+      if (this.$refs.wheel?.open) this.settingUp();
       if (this.source !== this.hands.source) this.source = this.hands.source;
       if (this.noteUntil < now && this.$refs.note) this.$refs.note.classList.remove("shown");
       const pose = this.link.pose(this.watched);
@@ -342,6 +345,55 @@ export default {
         this.note(`The headset was not to be had: ${error.message}`, 6000);
       }
     },
+    setUp() {
+      if (this.driving && !this.paused) this.link.say("pause", { on: true });
+      this.calibration = null;
+      this.wheel = { id: "", steps: STEPS.length };
+      if (!this.$refs.wheel.open) this.$refs.wheel.showModal();
+    },
+    // With each picture, for gamepads are asked, they don't tell.
+    settingUp() {
+      const pad = this.hands.pad();
+      if (!pad || (this.calibration && this.calibration.id !== pad.id)) {
+        if (this.wheel.id) this.setUp(); // it was pulled out
+        if (!pad) return;
+      }
+      this.calibration ??= Vue.markRaw(new Calibration(pad));
+      const { calibration } = this;
+      const another = this.wheel.id !== pad.id || this.wheel.done !== calibration.done; // part of the dialog
+      calibration.sample(pad);
+      const { found, now, step, done } = calibration;
+      const told = { id: pad.id, step, done, asked: STEPS[step]?.[1] ?? "", complete: calibration.complete, kept: this.wheel.kept ?? settingOf(pad.id) !== null,
+        found: found === null ? "nothing moves yet" : `${label(pad, found)}: ${now[found].toFixed(2)}`, deadZone: this.wheel.deadZone ?? calibration.setting.deadZone };
+      for (const [name, value] of Object.entries(told)) if (this.wheel[name] !== value) this.wheel[name] = value;
+      if (another) this.$nextTick(() => (done ? this.$refs.wheelZone : this.$refs.wheelNext)?.focus());
+      if (!done) {
+        if (this.$refs.wheelBar) bar(this.$refs.wheelBar, found === null ? 0 : limited(now[found]), "var(--accent)");
+        return;
+      }
+      const { steer, pedals } = read(pad, { ...calibration.setting, deadZone: this.wheel.deadZone });
+      if (!this.$refs.wheelSteer) return;
+      bar(this.$refs.wheelSteer, -steer, "var(--accent)");
+      bar(this.$refs.wheelPedals, pedals, pedals >= 0 ? "#56b4e9" : "#e69f00");
+    },
+    setUpNext() {
+      if (!this.calibration?.complete) return;
+      this.calibration.next(this.hands.pad());
+    },
+    setUpSave() {
+      keep(this.wheel.id, { ...this.calibration.setting, deadZone: this.wheel.deadZone });
+      this.$refs.wheel.close();
+      this.note("The wheel is set up", 3000);
+    },
+    setUpForget() {
+      keep(this.wheel.id, null);
+      this.$refs.wheel.close();
+      this.note("The setting is forgotten", 3000);
+    },
+    setUpEnded() {
+      this.calibration = null;
+      this.hands.forget();
+    },
     watch(number) {
       this.watched = number;
       this.channels = new Channels();
@@ -370,12 +422,13 @@ export default {
       this.hands.finger(this.fingers.steer || this.fingers.pedal ? [this.fingers.steer, this.fingers.pedal] : null);
     },
     key(event) {
+      if (this.$refs.wheel.open) return; // a dialog has the keys
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
       const index = CAMERAS[Number(event.key) - 1];
       const order = this.rates.indexOf(this.rate);
       const others = [...this.link.cars.keys()];
       const meaning = {
-        r: () => this.restart(null), e: () => this.drive(!this.driving), u: () => this.setUnits(), t: () => this.setTheme(), v: () => this.setSenses(),
+        r: () => this.restart(null), e: () => this.drive(!this.driving), u: () => this.setUnits(), t: () => this.setTheme(), v: () => this.setSenses(), c: () => this.setUp(),
         h: () => (this.help = !this.help), "?": () => (this.help = !this.help), Escape: () => (this.help = false), p: () => this.pause(),
         "+": () => this.setRate(this.rates[Math.min(this.rates.length - 1, order + 1)]), "-": () => this.setRate(this.rates[Math.max(0, order - 1)]),
         n: () => this.watch(others[(others.indexOf(this.watched) + 1) % others.length]),
@@ -389,7 +442,7 @@ export default {
     told() {
       const { head, messages, senses } = this.link;
       const cars = this.cars.filter((car) => this.link.cars.has(car.number)).map((car) => ({ ...this.link.cars.get(car.number).now, name: car.name, number: car.number, colour: car.colour }));
-      return { ...head, connected: this.connected, contacts: this.contacts.map((one) => one.text), results: this.results, cars, watched: this.watched, camera: this.camera, units: this.units, theme: this.theme, source: this.source,
+      return { ...head, connected: this.connected, wheel: this.$refs.wheel.open ? { ...this.wheel } : null, contacts: this.contacts.map((one) => one.text), results: this.results, cars, watched: this.watched, camera: this.camera, units: this.units, theme: this.theme, source: this.source,
         messages, frames: this.frames, vr: this.vr?.told() ?? null, ghosts: this.link.ghosts.length, pages: this.facts?.pages, news: this.news ?? null, best: this.facts?.best, track: this.facts?.circuit.name,
         senses: senses && { car: senses.car, rays: senses.rays.length, preview: senses.preview.length, picture: senses.picture && [senses.picture.height, senses.picture.width] } };
     },
