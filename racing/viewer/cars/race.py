@@ -130,8 +130,8 @@ class Racer:
 class RaceSession(CarSession):
     """Races of one field, one after another: each is as long as `Grid.laps`, and starts in a grid that goes round.
 
-    The first one is the first race that `racing evaluate env=race` drives from a standing grid with the same entrants
-    and seed, bit for bit. With the person, who decides as often as everybody, there is one car more.
+    The first one is, bit for bit, what racing.evaluation.race.driving.drive_races drives in the world of `Grid.task`.
+    With the person, who decides as often as everybody, there is one car more.
     """
 
     def __init__(
