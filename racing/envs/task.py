@@ -199,18 +199,42 @@ class ScoredTask(DrivingTask, Protocol):
 
     costs: what is reported of episodes; by the mean of the first one policies are ranked. reference_names: of what
     policies are compared with. telemetry_units: of the columns of `telemetry`, by name. episode_name: of the fact that
-    says which episode it was. observation_names, action_names, units (of both, by name): what an exported policy says
-    of itself. world: has step_dt [s], and restart_all(), after which the next `reset` starts every car's first episode.
+    says which episode it was. panels: columns of `telemetry` that are drawn in one panel, for each. ahead: steps of the
+    plan that a driver sees. observation_names, action_names, units (of both, by name): what an exported policy says of
+    itself. world: has step_dt [s], and restart_all(), after which the next `reset` starts every car's first episode.
     """
 
     costs: ClassVar[tuple[Cost, ...]]
     reference_names: ClassVar[tuple[str, ...]]
     telemetry_units: ClassVar[Mapping[str, str]]
     episode_name: ClassVar[str]
+    panels: ClassVar[tuple[tuple[str, ...], ...]]
+    ahead: ClassVar[int]
     observation_names: ClassVar[tuple[str, ...]]
     action_names: ClassVar[tuple[str, ...]]
     units: ClassVar[Mapping[str, str]]
     world: Any
+
+    @property
+    def episode_names(self) -> Sequence[str]:
+        """Of the fixed episodes, in their order."""
+        ...
+
+    def begin(self, number: int) -> Any:
+        """Start the fixed episode of that number, with every car; returns the observation (N, ...)."""
+        ...
+
+    def planned(self, i: int) -> dict[str, npt.NDArray[Any]]:
+        """Columns of `telemetry` that are known from the start on, (steps + ahead,): of the episode of car i."""
+        ...
+
+    def so_far(self, i: int) -> dict[str, npt.NDArray[Any]]:
+        """The other columns, of the steps that car i has driven in its episode."""
+        ...
+
+    def costs_so_far(self, i: int) -> dict[str, float]:
+        """What these steps cost, by cost: what the episode would if it ended here; empty where that has no meaning."""
+        ...
 
     def facts(self) -> dict[str, str]:
         """What is driven, by name: parts of the summary, and tags of the run."""

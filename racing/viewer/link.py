@@ -11,10 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from racing.errors import InputError
 from racing.evaluation.evaluate import Diverged
-from racing.viewer.car import LapDone
-from racing.viewer.drivers import HUMAN
-from racing.viewer.messages import command_of, senses_message, state_message
-from racing.viewer.records import Records
+from racing.viewer.messages import command_of
 from racing.viewer.session import Session
 from racing.viewer.stage import Stage
 from racing.viewer.stages import MOST_PAGES, Stages
@@ -42,20 +39,18 @@ async def serve(socket: WebSocket, stages: Stages, name: str | None = None) -> N
 
 
 async def _drive(socket: WebSocket, stage: Stage, stages: Stages) -> None:
-    session, records = await asyncio.to_thread(stage.session)
-    link = Link(socket, stage, session, records)
+    link = Link(socket, stage, await asyncio.to_thread(stage.session))
     try:
         await link.run(stages.pages)
     finally:
-        await link.record(at_end=True)
+        await link.keep(at_end=True)
 
 
 class Link:
     """A page and its session."""
 
-    def __init__(self, socket: WebSocket, stage: Stage, session: Session, records: Records) -> None:
-        self._socket, self._stage, self._session, self._records = socket, stage, session, records
-        self._watched, self._looks = 0, False
+    def __init__(self, socket: WebSocket, stage: Stage, session: Session) -> None:
+        self._socket, self._stage, self._session = socket, stage, session
         self._changed = asyncio.Event()
         self._writing: asyncio.Task[Any] | None = None
         self._said, self._heard = "", len(stage.news)  # of problems; of news
@@ -63,7 +58,7 @@ class Link:
     async def run(self, pages: int) -> None:
         """Until the page goes away. pages: how many are open."""
         try:
-            await self._tell(self._stage.greeting(self._session, pages))
+            await self._tell(self._stage.hello(self._session, pages))
         except WebSocketDisconnect:  # while its worlds were made
             return
         self._session.pause(False)  # time begins now
@@ -84,45 +79,28 @@ class Link:
                 return
             command = command_of(message.get("text"))
             if command is not None:
-                await self._do(*command)
+                self._session.do(*command)
                 self._changed.set()
-
-    async def _do(self, name: str, values: dict[str, Any]) -> None:
-        session = self._session
-        match name:
-            case "pause":
-                session.pause(values["on"])
-            case "rate":
-                session.set_rate(values["rate"])
-            case "restart":
-                along = values["along"]
-                session.restart(None if along is None else along % self._stage.place.track.length)
-            case "drive":
-                session.drive(values["on"])
-                if not values["on"]:
-                    await self.record()
-            case "hands":
-                session.hands.ask(values["steer"], values["throttle"], keys=values["keys"])
-            case "watch" if values["car"] < len(session.cars):
-                self._watched, self._looks = values["car"], values["senses"]
 
     async def _drive(self) -> None:
         session, sent = self._session, -1
         while True:
             try:
-                laps = session.advance()
+                events = session.advance()
             except Diverged as error:
                 session.pause(True)
                 await self._tell({"event": "problem", "text": str(error)})
-                laps = []
-            for lap in laps:
-                await self._lap(lap)
+                events = []
+            for event in events:
+                await self._tell(event.message())
+            await self.keep()
             if session.ticks != sent or self._changed.is_set():
                 self._changed.clear()
                 sent = session.ticks
-                await self._send()
-            if self._records.problem != self._said:
-                self._said = self._records.problem
+                for message in session.messages():
+                    await self._socket.send_bytes(message)
+            if session.problem != self._said:
+                self._said = session.problem
                 await self._tell({"event": "problem", "text": self._said})
             for text in self._stage.news[self._heard :]:
                 self._heard += 1
@@ -130,35 +108,17 @@ class Link:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), max(session.wait, FASTEST if session.rate > 1 else 0.002))
 
-    async def _send(self) -> None:
-        session, watched = self._session, self._watched
-        human = session.human
-        best = human.timing.best if human else None
-        ghosts = [self._stage.trace, *([] if best is None else [best])]
-        await self._socket.send_bytes(state_message(session, ghosts, watched))
-        if self._looks and session.cars[watched] in session.active:
-            await self._socket.send_bytes(senses_message(watched, session.cars[watched].senses()))
-
-    async def _lap(self, lap: LapDone) -> None:
-        car = self._session.cars[lap.car]
-        await self._tell({"event": "lap", "car": lap.car, "time": lap.time_s, "best": lap.best})
-        if car.driver.kind == HUMAN:
-            if lap.best and car.timing.best is not None:
-                await asyncio.to_thread(self._records.keep_best, car.timing.best)
-            await self.record()
-
-    async def record(self, *, at_end: bool = False) -> None:
-        """Write what the person has driven; in the middle of a drive without waiting for the disk."""
-        human = self._session.human
-        if human is None:
-            return
-        if self._writing is not None and (at_end or self._writing.done()):
+    async def keep(self, *, at_end: bool = False) -> None:
+        """Write what is to be kept; in the middle of a drive without waiting for the disk."""
+        if self._writing is not None:
+            if not (at_end or self._writing.done()):
+                return  # the next time
             await self._writing
             self._writing = None
-        if self._writing is None:
-            write = asyncio.to_thread(self._records.write, human.driven(), human.task.world.step_dt)
-            self._writing = asyncio.create_task(write)
-        if at_end:
+        write = self._session.unkept(at_end=at_end)
+        if write is not None:
+            self._writing = asyncio.create_task(asyncio.to_thread(write))
+        if at_end and self._writing is not None:
             await self._writing
 
     async def _tell(self, what: dict[str, Any]) -> None:

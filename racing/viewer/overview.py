@@ -21,7 +21,7 @@ from racing.runs.metrics import SCORE, current_name
 from racing.runs.paths import DrivePaths
 from racing.runs.status import RunStatus
 from racing.tracks.lap_files import read_lap
-from racing.viewer.lap_trace import LapTrace
+from racing.viewer.cars.lap_trace import LapTrace
 
 MOST_RUNS = 100  # the newest ones
 MOST_LAPS = 10  # of runs on a circuit in a vehicle, the quickest ones
@@ -96,7 +96,7 @@ def _row(run: RunDirectory) -> dict[str, Any]:
         "rate": _number(values.get("time/fps")),
         **results,
         "course": course,
-        "opens": _opens(run) and results[SCORE] is None,  # what is scored drives no circuit
+        "opens": _opens(run),
     }
 
 

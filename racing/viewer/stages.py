@@ -8,19 +8,33 @@ from collections.abc import AsyncIterator, Callable
 
 from racing.errors import InputError
 from racing.viewer.overview import Overview
-from racing.viewer.stage import Stage
+from racing.viewer.stage import Stage, View
 
 MOST_PAGES = 8  # at a time: each has worlds of its own
 
 
 class Stages:
-    """first: on the page that names no run; None: there is none. make: that of a run, by name; raises InputError."""
+    """first: on the page that names no run; None: there is none. make, view: those of a run, by name.
 
-    def __init__(self, first: Stage | None, make: Callable[[str], Stage], overview: Overview) -> None:
+    Both raise InputError for what is none.
+    """
+
+    def __init__(
+        self, first: Stage | None, make: Callable[[str], Stage], view: Callable[[str], View], overview: Overview
+    ) -> None:
         self.first, self.overview = first, overview
         self.pages = 0  # that are open
-        self._make, self._lock = make, asyncio.Lock()
+        self._make, self._view, self._lock = make, view, asyncio.Lock()
         self._open: dict[str, tuple[Stage, int]] = {}  # by name: it, and how many pages have it
+
+    def view(self, name: str | None) -> View:
+        """Which page shows a run, None: the first stage. Of what is none any page: it is told so there."""
+        if name is None:
+            return View.CARS if self.first is None else self.first.view
+        try:
+            return self._view(name)
+        except InputError:
+            return View.CARS
 
     @contextlib.asynccontextmanager
     async def opened(self, name: str | None) -> AsyncIterator[Stage]:

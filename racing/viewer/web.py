@@ -17,6 +17,7 @@ from nicegui.elements import scene
 
 from racing.viewer.guard import MOST_MESSAGE, Guard
 from racing.viewer.link import serve
+from racing.viewer.stage import View
 from racing.viewer.stages import Stages
 
 LINK, RUNS = "/racing/link", "/racing/runs"
@@ -27,12 +28,19 @@ PATIENCE = 30.0  # [s] without a sign of life, after which NiceGUI has a page lo
 GRACE = 3  # [s] that pages have to go away, when the server ends
 
 
-class CircuitView(Element, component="page/view.js", esm={"racing-viewer": "page"}):
+class CarsView(Element, component="page/view.js", esm={"racing-viewer": "page"}):
     """All that the page on which cars drive shows; it runs in the browser."""
+
+
+class ScoresView(Element, component="page/scores.js", esm={"racing-viewer": "page"}):
+    """Channels of episodes that say themselves what they cost, likewise."""
 
 
 class RunsView(Element, component="page/runs.js", esm={"racing-viewer": "page"}):
     """Runs and the quickest laps, likewise."""
+
+
+VIEWS = {View.CARS: CarsView, View.SCORES: ScoresView}
 
 
 def application(stages: Stages, host: str, token: str | None) -> Guard:
@@ -47,14 +55,15 @@ def application(stages: Stages, host: str, token: str | None) -> Guard:
     async def runs() -> JSONResponse:
         return JSONResponse(await asyncio.to_thread(stages.overview.facts))
 
-    title = "racing" if stages.first is None else f"racing: {stages.first.place.track.name}"
+    title = "racing" if stages.first is None else f"racing: {stages.first.title}"
 
     @ui.page("/", title=title)
-    def page(run: str | None = None) -> RedirectResponse | None:
+    async def page(run: str | None = None) -> RedirectResponse | None:
         if run is None and stages.first is None:
             return RedirectResponse(RUNS_PAGE)
+        view = VIEWS[await asyncio.to_thread(stages.view, run)]
         ui.add_css(STYLE)
-        CircuitView()
+        view()
         return None
 
     @ui.page(RUNS_PAGE, title="racing: runs")

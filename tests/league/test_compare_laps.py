@@ -14,12 +14,18 @@ from mlflow import MlflowClient
 
 from racing.cli import main
 from racing.commands.compare import drivers
+from racing.config import load_group
 from racing.runs.directory import RunDirectory
 from racing.runs.paths import ComparisonPaths
 from racing.sim.vehicle import Vehicle
 from racing.tracking.store import embedded_uri
 from racing.tracks.catalog import load_track
-from tests.support.drivers import group, linear_driver, make_run
+from racing.tracks.reference_lap import reference_lap
+from racing.viewer.cars.alone import AloneSession
+from racing.viewer.cars.drivers import Hands, Place, human_driver, human_env
+from racing.viewer.cars.lap_trace import trace_of_reference
+from racing.viewer.cars.records import Records, drives_at
+from tests.support.drivers import follow, group, linear_driver, make_run
 
 pytestmark = pytest.mark.slow
 
@@ -153,6 +159,42 @@ def test_the_optimal_driver_and_a_file_take_part(
     assert recorded["lap_time_s"] == pytest.approx(mine["lap_time_s"], rel=0.01)
     assert again["gap_s"] == 0
     assert "configurations differ" not in out  # there is only one
+
+
+def drive_by_hand(outputs: Path, seconds: float) -> list[Path]:
+    """What a person does on the oval at 14 m/s, by an axis, and what is left of it."""
+    track, kart = load_track("oval"), load_group("vehicle", "kart")
+    lap = reference_lap(track, kart)
+    place = Place(track=track, vehicle=kart, reference_s=lap.time_s)
+    hands, records = Hands(), Records(outputs, place)
+    person = human_driver(place, human_env(None), hands)
+    session = AloneSession([person], place, trace_of_reference(track, lap), hands=hands, records=records)
+    session.drive(True)
+    for _ in range(round(seconds / session.tick)):
+        steer, throttle = follow(session.cars[0].task.world, 14.0)[0].tolist()
+        hands.ask(steer, throttle, keys=False)
+        session.try_out()
+    write = session.unkept(at_end=True)
+    assert write is not None
+    write()
+    return drives_at(outputs, track, kart)
+
+
+def test_a_person_takes_part(compare: Compare, racers: list[RunDirectory], tmp_path: Path):
+    nobody = "run: human:latest must be a drive on oval with kart, there is none"
+    assert nobody in refused(compare, racers[1], "human:latest")
+    (short,) = drive_by_hand(tmp_path, 20)
+    said = refused(compare, racers[1], "human:latest")
+    assert "run: human must have a complete lap on oval, it has none in 1 drives" in said
+    (drive, _) = sorted(drive_by_hand(tmp_path, 90), key=lambda path: path == short)
+    shutil.move(short.parent, short.parent.with_name(f"99990101T000000-{short.parent.name[-4:]}"))  # a newer one
+    assert compare(racers[1], "human:latest", drive, options=("episodes=1",))[0] == 0
+    mine, person, file = results(tmp_path)["drivers"]
+    assert (person["name"], person["lap_from"]) == ("human", f"the drive {drive.parent.name}")
+    assert person["lap_time_s"] == pytest.approx(load_track("oval").length / 14, rel=0.05)
+    assert mine["lap_time_s"] < person["lap_time_s"] == file["lap_time_s"]
+    assert "human:monday must be human:latest" in refused(compare, racers[1], "human:monday")
+    assert "human:latest races nobody" in refused(compare, racers[1], "human:latest", options=("match=true",))
 
 
 def test_the_result_goes_to_mlflow_once(compare: Compare, racers: list[RunDirectory], tmp_path: Path):

@@ -26,8 +26,8 @@ from racing.evaluation.evaluate import Policy
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.reference_lap import reference_lap
-from racing.viewer.drivers import Driver, Place
-from racing.viewer.lap_trace import LapTrace, trace_of_reference
+from racing.viewer.cars.drivers import Driver, Place
+from racing.viewer.cars.lap_trace import LapTrace, trace_of_reference
 from tests.support.browser import opened
 from tests.support.drivers import group
 
@@ -80,18 +80,23 @@ def policy_file(path: Path, track: Path, speed: float) -> Path:
     for column, entries in enumerate(WEIGHTS.values()):
         for row, value in entries.items():
             weights[row, column] = value
-    bias = np.array([0.0, 3 * speed / 35], np.float32)
-    constants = [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")]
-    seen = helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["N", 10])
-    done = helper.make_tensor_value_info("action", TensorProto.FLOAT, ["N", 2])
-    node = helper.make_node("Gemm", ["observation", "weights", "bias"], ["action"])
-    graph = helper.make_graph([node], "policy", [seen], [done], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     remembered = {
         "env": group("env/mlp"),
         "track": {"_target_": "racing.tracks.catalog.load_tracks", "file": str(track)},
         "vehicle": group("vehicle/kart"),
     }
+    return linear_file(path, weights, [0.0, 3 * speed / 35], remembered)
+
+
+def linear_file(path: Path, weights: Any, bias: Any, remembered: dict[str, Any]) -> Path:
+    """The policy observation @ weights + bias as an ONNX file. remembered: groups of its configuration."""
+    numbers = {"weights": weights, "bias": bias}
+    constants = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in numbers.items()]
+    seen = helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["N", weights.shape[0]])
+    done = helper.make_tensor_value_info("action", TensorProto.FLOAT, ["N", weights.shape[1]])
+    node = helper.make_node("Gemm", ["observation", "weights", "bias"], ["action"])
+    graph = helper.make_graph([node], "policy", [seen], [done], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     for name, content in remembered.items():
         model.metadata_props.add(key=name, value=json.dumps(content))
     save(model, path)
@@ -183,7 +188,7 @@ class Page:
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             state = self.state()
-            if state.get("connected") and state["cars"] and what(state):
+            if state.get("connected") and (state.get("cars") or state.get("drivers")) and what(state):
                 return state
             time.sleep(0.05)
         raise AssertionError(f"{why}; last: {self.state()}")

@@ -14,10 +14,11 @@ import pytest
 
 from racing.errors import InputError
 from racing.tracks.reference_lap import reference_lap
-from racing.viewer.drivers import Driver, Place
+from racing.viewer.cars.drivers import Driver, Place
+from racing.viewer.cars.stage import AloneStage
 from racing.viewer.link import serve
 from racing.viewer.overview import Overview
-from racing.viewer.stage import Stage
+from racing.viewer.stage import View
 from racing.viewer.stages import MOST_PAGES, Stages
 from tests.viewer.conftest import keeps_to_the_middle
 
@@ -62,18 +63,18 @@ class Socket:
 
 
 @pytest.fixture
-def stage(place: Place, driver: Make, tmp_path: Path) -> Stage:
-    return Stage(place, [driver()], reference_lap(place.track, place.vehicle), tmp_path)
+def stage(place: Place, driver: Make, tmp_path: Path) -> AloneStage:
+    return AloneStage(place, reference_lap(place.track, place.vehicle), tmp_path, [driver()])
 
 
 @pytest.fixture
-def stages(stage: Stage, tmp_path: Path) -> Stages:
-    def make(name: str) -> Stage:
+def stages(stage: AloneStage, tmp_path: Path) -> Stages:
+    def make(name: str) -> AloneStage:
         if name != "a-run":
             raise InputError("it is none of those at /runs")
         return replace(stage)
 
-    return Stages(stage, make, Overview(tmp_path))
+    return Stages(stage, make, lambda name: View.CARS, Overview(tmp_path))
 
 
 def visit(stages: Stages, does: Callable[[Socket], Any], name: str | None = None) -> Socket:
@@ -91,7 +92,7 @@ def visit(stages: Stages, does: Callable[[Socket], Any], name: str | None = None
     return asyncio.run(both())
 
 
-def test_a_page_is_told_what_there_is_and_then_how_cars_are(stages: Stages, stage: Stage):
+def test_a_page_is_told_what_there_is_and_then_how_cars_are(stages: Stages, stage: AloneStage):
     async def looks(socket: Socket) -> None:
         assert stages.pages == 1
         await socket.until(lambda: len(socket.states) > 3)
@@ -139,7 +140,7 @@ def test_what_a_person_drives_is_written_when_the_page_goes_away(stages: Stages,
     assert laps.with_name("telemetry.parquet").is_file()
 
 
-def test_a_policy_that_breaks_stops_time_and_is_named(stages: Stages, stage: Stage, driver: Make):
+def test_a_policy_that_breaks_stops_time_and_is_named(stages: Stages, stage: AloneStage, driver: Make):
     calls = []
 
     def breaks(seen: Any) -> Any:
@@ -166,7 +167,7 @@ def test_one_page_too_many_is_turned_away(stages: Stages):
     assert stages.pages == MOST_PAGES
 
 
-def test_a_run_is_there_as_long_as_a_page_shows_it(stages: Stages, stage: Stage):
+def test_a_run_is_there_as_long_as_a_page_shows_it(stages: Stages, stage: AloneStage):
     async def looks(socket: Socket) -> None:
         (made, count) = stages._open["a-run"]
         assert count == 1

@@ -16,10 +16,10 @@ from racing.commands.play.stage import make_stages
 from racing.errors import InputError
 from racing.runs.directory import RunDirectory, open_run
 from racing.viewer import overview
-from racing.viewer.drivers import Place
-from racing.viewer.lap_trace import LapTrace
+from racing.viewer.cars.drivers import Place
+from racing.viewer.cars.lap_trace import LapTrace
+from racing.viewer.cars.records import Records
 from racing.viewer.overview import MOST_LAPS, Overview, leaderboards, listed_run, read_course
-from racing.viewer.records import Records
 
 SUMMARY = {"tracks": ["wavy"], "vehicle": "kart", "finish_rate": 0.75, "lap_time_s": 21.0, "lap_ratio": 1.05}
 

@@ -15,14 +15,17 @@ import pytest
 
 from racing.evaluation.evaluate import Diverged, evaluate
 from racing.sim.records import Ending
-from racing.viewer.car import STATE
-from racing.viewer.drivers import Driver, Hands, Place, human_driver, human_env
-from racing.viewer.lap_trace import LapTrace
-from racing.viewer.messages import command_of, senses_message, state_message
-from racing.viewer.records import LAPS, SHEET, TELEMETRY, Records
-from racing.viewer.session import RATES, Session
+from racing.viewer.cars.alone import AloneSession
+from racing.viewer.cars.dashboard import STATE
+from racing.viewer.cars.drivers import Driver, Hands, Place, human_driver, human_env
+from racing.viewer.cars.lap_trace import LapTrace
+from racing.viewer.cars.messages import senses_message
+from racing.viewer.cars.records import LAPS, SHEET, TELEMETRY, Records
+from racing.viewer.messages import command_of
+from racing.viewer.session import RATES
 from tests.viewer.conftest import keeps_to_the_middle
 
+Sessions = Callable[..., AloneSession]
 Make = Callable[..., Driver]
 
 
@@ -43,14 +46,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def session(clock: Clock, place: Place, reference: LapTrace) -> Callable[..., Session]:
-    def make(*drivers: Driver, **options: Any) -> Session:
-        return Session(drivers, place, reference, clock=clock, **options)
+def session(clock: Clock, place: Place, reference: LapTrace) -> Sessions:
+    def make(*drivers: Driver, **options: Any) -> AloneSession:
+        return AloneSession(drivers, place, reference, clock=clock, **options)
 
     return make
 
 
-def pass_time(session: Session, clock: Clock, seconds: float, pieces_per_second: int = 60) -> list[Any]:
+def pass_time(session: AloneSession, clock: Clock, seconds: float, pieces_per_second: int = 60) -> list[Any]:
     """So much time in many pieces; returns the laps."""
     laps = []
     for _ in range(round(seconds * pieces_per_second)):
@@ -59,7 +62,7 @@ def pass_time(session: Session, clock: Clock, seconds: float, pieces_per_second:
     return laps
 
 
-def now(session: Session, number: int = 0) -> dict[str, float]:
+def now(session: AloneSession, number: int = 0) -> dict[str, float]:
     return dict(zip(STATE, session.cars[number].state().tolist(), strict=True))
 
 
@@ -68,7 +71,7 @@ def digest(rows: Any) -> str:
 
 
 def test_a_minute_of_play_is_a_minute_of_an_evaluation_bit_for_bit(
-    session: Callable[..., Session], clock: Clock, place: Place, driver: Make
+    session: Sessions, clock: Clock, place: Place, driver: Make
 ):
     playing = session(driver(), driver("other", lambda seen: keeps_to_the_middle(seen) * 0.9), keep=True)
     pass_time(playing, clock, 20)
@@ -113,7 +116,7 @@ def _first_minute(task: Any, rows: int) -> Any:
     return np.concatenate(recorded[0].rows)
 
 
-def test_a_late_machine_slows_time_and_leaves_nothing_out(session: Callable[..., Session], clock: Clock, driver: Make):
+def test_a_late_machine_slows_time_and_leaves_nothing_out(session: Sessions, clock: Clock, driver: Make):
     playing = session(driver(), keep=True)
     clock.work = 0.2  # [s] that a look at the clock takes: one step of 0.1 s in each call
     for _ in range(40):
@@ -125,7 +128,7 @@ def test_a_late_machine_slows_time_and_leaves_nothing_out(session: Callable[...,
     assert playing.share == 1.0
 
 
-def test_time_goes_at_the_rate_that_is_asked_for(session: Callable[..., Session], clock: Clock, driver: Make):
+def test_time_goes_at_the_rate_that_is_asked_for(session: Sessions, clock: Clock, driver: Make):
     for rate in RATES:
         playing = session(driver())
         playing.set_rate(rate)
@@ -134,7 +137,7 @@ def test_time_goes_at_the_rate_that_is_asked_for(session: Callable[..., Session]
         assert playing.share == 1.0
 
 
-def test_a_gap_of_an_hour_is_not_driven_afterwards(session: Callable[..., Session], clock: Clock, driver: Make):
+def test_a_gap_of_an_hour_is_not_driven_afterwards(session: Sessions, clock: Clock, driver: Make):
     playing = session(driver())
     pass_time(playing, clock, 1)
     before = playing.ticks
@@ -147,7 +150,7 @@ def test_a_gap_of_an_hour_is_not_driven_afterwards(session: Callable[..., Sessio
     assert playing.ticks - before <= 11
 
 
-def test_each_decides_in_its_own_period(session: Callable[..., Session], clock: Clock, driver: Make):
+def test_each_decides_in_its_own_period(session: Sessions, clock: Clock, driver: Make):
     calls: dict[str, int] = {"often": 0, "seldom": 0}
 
     def counted(name: str) -> Any:
@@ -166,7 +169,7 @@ def test_each_decides_in_its_own_period(session: Callable[..., Session], clock: 
     assert calls["seldom"] == calls["often"] // 3
 
 
-def test_all_start_again_at_a_place(session: Callable[..., Session], clock: Clock, place: Place, driver: Make):
+def test_all_start_again_at_a_place(session: Sessions, clock: Clock, place: Place, driver: Make):
     playing = session(driver(), driver("other", action_repeat=1))
     pass_time(playing, clock, 3)
     playing.restart(250.0)
@@ -186,9 +189,7 @@ def test_all_start_again_at_a_place(session: Callable[..., Session], clock: Cloc
     )
 
 
-def test_laps_sectors_and_deltas_are_the_simulators(
-    session: Callable[..., Session], clock: Clock, place: Place, driver: Make
-):
+def test_laps_sectors_and_deltas_are_the_simulators(session: Sessions, clock: Clock, place: Place, driver: Make):
     playing = session(driver())
     playing.restart(None)
     playing.set_rate(16.0)
@@ -209,7 +210,7 @@ def test_laps_sectors_and_deltas_are_the_simulators(
     )
 
 
-def test_a_lap_is_found_again_in_its_trace(session: Callable[..., Session], clock: Clock, driver: Make):
+def test_a_lap_is_found_again_in_its_trace(session: Sessions, clock: Clock, driver: Make):
     playing = session(driver())
     playing.restart(None)
     playing.set_rate(16.0)
@@ -218,23 +219,23 @@ def test_a_lap_is_found_again_in_its_trace(session: Callable[..., Session], cloc
     assert best is not None
     x, y, *_ = best.pose(best.start, 0.25 * best.time_s)
     car = playing.cars[0]
-    distance = np.hypot(car._track.points[:, 0] - x, car._track.points[:, 1] - y)
+    distance = np.hypot(car.dashboard.track.points[:, 0] - x, car.dashboard.track.points[:, 1] - y)
     assert distance.min() < 6  # on the road
-    s = int(distance.argmin()) * car._track.spacing
+    s = int(distance.argmin()) * car.dashboard.track.spacing
     assert best.at(s) == pytest.approx(0.25 * best.time_s, rel=0.05)
     assert best.duration(100.0, 100.0 + best.length / 2) + best.duration(
         100.0 + best.length / 2, 100.0
     ) == pytest.approx(best.time_s)
 
 
-def test_who_gives_no_numbers_is_named(session: Callable[..., Session], clock: Clock, driver: Make):
+def test_who_gives_no_numbers_is_named(session: Sessions, clock: Clock, driver: Make):
     playing = session(driver("broken", lambda seen: np.full((1, 2), np.nan, np.float32)))
     clock.now += 1
     with pytest.raises(Diverged, match="policy broken: its actions are not numbers"):
         playing.advance()
 
 
-def test_a_car_senses_what_its_policy_sees(session: Callable[..., Session], clock: Clock, place: Place, driver: Make):
+def test_a_car_senses_what_its_policy_sees(session: Sessions, clock: Clock, place: Place, driver: Make):
     playing = session(driver("looks", lambda seen: keeps_to_the_middle(seen), preview=3, preview_spacing=10.0))
     pass_time(playing, clock, 2)
     senses = playing.cars[0].senses()
@@ -265,7 +266,7 @@ def test_keys_turn_the_wheel_no_faster_than_hands(place: Place):
 
 
 @pytest.fixture
-def person(session: Callable[..., Session], place: Place, driver: Make) -> Session:
+def person(session: Sessions, place: Place, driver: Make) -> AloneSession:
     """At the wheel beside a policy."""
     hands = Hands()
     playing = session(driver(), human_driver(place, human_env(None), hands), hands=hands)
@@ -274,7 +275,7 @@ def person(session: Callable[..., Session], place: Place, driver: Make) -> Sessi
 
 
 def test_a_person_drives_by_the_same_physics_and_is_recorded(
-    person: Session, clock: Clock, place: Place, tmp_path: Path
+    person: AloneSession, clock: Clock, place: Place, tmp_path: Path
 ):
     human = person.human
     assert human is not None
@@ -325,7 +326,7 @@ def test_a_slower_lap_replaces_no_best_one_and_a_damaged_one_is_none(tmp_path: P
 
 
 def test_a_disk_that_takes_nothing_is_said_and_driving_goes_on(
-    person: Session, clock: Clock, tmp_path: Path, place: Place
+    person: AloneSession, clock: Clock, tmp_path: Path, place: Place
 ):
     (tmp_path / "drives").write_text("a file")
     person.hands.ask(0.0, 1.0, keys=False)
@@ -335,7 +336,7 @@ def test_a_disk_that_takes_nothing_is_said_and_driving_goes_on(
     assert "not recorded" in records.problem
 
 
-def test_who_leaves_the_road_goes_on_there_from_standing(person: Session, clock: Clock):
+def test_who_leaves_the_road_goes_on_there_from_standing(person: AloneSession, clock: Clock):
     human = person.human
     assert human is not None
     person.hands.ask(1.0, 1.0, keys=False)
@@ -343,16 +344,14 @@ def test_who_leaves_the_road_goes_on_there_from_standing(person: Session, clock:
     while human.task.cars[0]["episode"] == before:
         place = float(human.task.cars[0]["s"])
         pass_time(person, clock, 0.1)
-    assert human.ended == Ending.OFF_TRACK
+    assert human.dashboard.ended == Ending.OFF_TRACK
     there = now(person, human.number)
     assert there["v"] < 1.0
-    assert abs((there["s"] - place + 100) % human._track.length - 100) < 10
+    assert abs((there["s"] - place + 100) % human.dashboard.track.length - 100) < 10
     assert [episode.facts["ended"] for episode in human.episodes] == ["off_track"]
 
 
-def test_nobody_drives_a_car_that_nobody_is_in(
-    session: Callable[..., Session], clock: Clock, place: Place, driver: Make
-):
+def test_nobody_drives_a_car_that_nobody_is_in(session: Sessions, clock: Clock, place: Place, driver: Make):
     hands = Hands()
     playing = session(driver(), human_driver(place, human_env(None), hands), hands=hands)
     pass_time(playing, clock, 2)
@@ -361,7 +360,7 @@ def test_nobody_drives_a_car_that_nobody_is_in(
     assert playing.human.driven() == []
     playing.drive(True)
     assert len(playing.state()) == 2
-    message = np.frombuffer(state_message(playing, [], 0), np.float32)
+    message = np.frombuffer(playing.messages()[0], np.float32)
     assert message[[0, 5, 6, 7, 8]].tolist() == [1, 1, 2, len(STATE), 0]
     assert message[9:11].tolist() == [0, 1]
 
@@ -378,6 +377,7 @@ def test_nobody_drives_a_car_that_nobody_is_in(
         '{"do": "restart", "along": 12.5}',
         '{"do": "hands", "steer": -1, "throttle": 0.5, "keys": false}',
         '{"do": "watch", "car": 0, "senses": true}',
+        '{"do": "episode", "number": 3}',
     ],
 )
 def test_commands_are_understood(text: str):
@@ -412,6 +412,7 @@ def test_commands_are_understood(text: str):
         '{"do": "hands", "steer": {}, "throttle": 0, "keys": true}',
         '{"do": "watch", "car": -1, "senses": true}',
         '{"do": "watch", "car": 1.0, "senses": true}',
+        '{"do": "episode", "number": -1}',
         '{"do": "__class__", "on": true}',
         "[" * 500,
         '{"do": "pause", "on": true}' + " " * 1000,

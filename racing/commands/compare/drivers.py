@@ -1,4 +1,4 @@
-"""Who takes part in a comparison of laps: runs, files, the optimal driver; and the lap that each is compared by."""
+"""Who takes part in a comparison of laps: runs, files, people, the optimal driver; the lap that each is compared by."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from racing.evaluation.seeds import TEST_SEEDS
 from racing.policies.loading import LoadedPolicy, evaluation_task_for, load_policy, tracks_and_vehicle
 from racing.policies.scored import is_scored_policy
 from racing.processes import usable_cores
-from racing.runs.paths import RunPaths
+from racing.runs.paths import RunPaths, where
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.reference_lap import reference_lap
 
-OPTIMAL = "optimal"
+OPTIMAL, PERSON = "optimal", "human:latest"  # the newest drive of a person, of racing play
 TELEMETRY = FILES[1]
 FILE = Path(TELEMETRY).suffix
+HUMAN = "human"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +53,8 @@ class Place:
 def find_drivers(specs: Sequence[str], options: Mapping[str, Any]) -> tuple[list[Driver], Place]:
     """The drivers that `specs` mean, in their order, and where they drive.
 
-    specs: what `load_policy` takes, `optimal`, or a telemetry file; at least one is a policy. options: of
-    conf/verbs/compare.yaml. A run's lap is that of its final evaluation; whoever has none on this track drives now.
+    specs: what `load_policy` takes, `optimal`, `human:latest`, or a telemetry file; at least one is a policy. options:
+    of conf/verbs/compare.yaml. A run's lap is that of its final evaluation; whoever has none on this track drives now.
     Raises InputError for what is none, for drivers of different tracks or cars, and for those without a complete lap.
     """
     outputs = Path(options["paths"]["outputs"])
@@ -72,7 +73,8 @@ def find_drivers(specs: Sequence[str], options: Mapping[str, Any]) -> tuple[list
         lap, source = _driven(spec, own, place, options)
         if lap is None:
             none = f"run: {name} must have a complete lap on {place.track.name}, it has none in {source}"
-            raise InputError(f"{none}; train it longer, or leave it out")
+            remedy = "drive two laps in a row" if spec == PERSON else "train it longer"
+            raise InputError(f"{none}; {remedy}, or leave it out")
         again = 1 + sum(driver.name.partition(" #")[0] == name for driver in drivers)
         name = f"{name} #{again}" if again > 1 else name
         config = {} if own is None else own.config
@@ -86,17 +88,35 @@ def _driven(spec: str, policy: LoadedPolicy | None, place: Place, options: Mappi
         return _recorded(policy, place) or _now(policy, place, options)
     if spec == OPTIMAL:
         return _now(None, place, options)
+    if spec == PERSON:
+        return _by_hand(place, Path(options["paths"]["outputs"]))
     lap, count = best_recorded(Path(spec).expanduser(), place.track)
     return lap, f"{count} drives in the file"
 
 
+def _by_hand(place: Place, outputs: Path) -> tuple[Lap | None, str]:
+    """The best lap of the newest drive there that has one. Raises InputError where nobody has driven."""
+    from racing.viewer.cars.records import drives_at
+
+    drives = drives_at(outputs, place.track, place.vehicle)
+    none = f"run: {PERSON} must be a drive on {place.track.name} with {place.vehicle.name}, there is none"
+    require(len(drives) > 0, f"{none}{where(outputs)}; drive one: racing play, then E")
+    for path in drives:
+        lap, _ = best_recorded(path, place.track)
+        if lap is not None:
+            return lap, f"the drive {path.parent.name}"
+    return None, f"{len(drives)} drives, but for the first one of each"
+
+
 def _is_other(spec: str) -> bool:
     """Whether it means a driver without a policy."""
-    return spec == OPTIMAL or spec.endswith(FILE)
+    return spec in (OPTIMAL, PERSON) or spec.endswith(FILE)
 
 
 def _name(spec: str) -> str:
     """Name of a driver without a policy: of an evaluation's telemetry that of the run and the evaluation."""
+    if spec == PERSON:
+        return HUMAN
     path = Path(spec).expanduser().absolute()
     if path.name != TELEMETRY:
         return path.stem

@@ -17,6 +17,7 @@ Compare drivers: their best laps over distance, or, with match=true, how they ra
 examples:
   racing compare run=[first,second]                              best laps: where is time won, and how
   racing compare run=[first,optimal]                             against a controller at the physical limit
+  racing compare run=[latest,human:latest]                       against your newest drive (racing play, then E)
   racing compare run=[a.onnx,b.onnx,drive.parquet] track=oval    files, and telemetry of a drive
   racing compare run=[first,second] log=true                     and put the result into MLflow
   racing compare run=[first,second] match=true                   two runs, and a line follower that sets the scale
@@ -68,7 +69,9 @@ def check(options: Mapping[str, Any]) -> None:
     require(few, f"run must name at most {MOST} drivers, got {len(runs)}; compare fewer, or let them race: match=true")
     line = next((run for run in runs if run.startswith("line@")), None)
     require(options["match"] or line is None, f"{line} only races; write match=true, or compare with optimal")
-    for name in ("optimal",) if options["match"] else ():
+    person = next((run for run in runs if run.startswith("human:")), "human:latest")
+    require(person == "human:latest", f"{person} must be human:latest, the newest drive; or name its telemetry.parquet")
+    for name in ("optimal", "human:latest") if options["match"] else ():
         require(name not in runs, f"{name} races nobody; leave match=true away, or name line@1")
     if games != SEQUENTIAL:
         require_games("games", games)

@@ -1,32 +1,31 @@
-"""Who drives on the page of `racing play`, and where: found, read and tried once before it opens."""
+"""What the page of `racing play` shows: found, read and tried once before it opens."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from racing.commands.play.options import DRIVERS, LATEST, runs_of
-from racing.commands.tracks.inspect import vehicle_for
+from racing.commands.play.cars import alone_stage, race_stage
+from racing.commands.play.options import HUMAN, LATEST, POLICY, RACE, runs_of
 from racing.config import compose_run
+from racing.envs.task import is_scored, require_driver
 from racing.errors import InputError, require
 from racing.evaluation.evaluate import Diverged
-from racing.policies.loading import LoadedPolicy, load_policy, tracks_and_vehicle
-from racing.policies.scored import is_scored_policy
+from racing.evaluation.evaluators import scored
+from racing.policies.foreign_code import refuse_foreign_code
+from racing.policies.loading import LoadedPolicy, load_policy
+from racing.policies.scored import is_scored_policy, task_of
 from racing.runs.checkpoints import Checkpoints
 from racing.runs.directory import RunDirectory, all_runs
-from racing.runs.paths import where
 from racing.tracking.run_record import local_run
-from racing.tracks.catalog import load_track
-from racing.tracks.reference_lap import reference_lap
-from racing.viewer.drivers import Driver, Place, optimal_driver, policy_driver
 from racing.viewer.overview import Overview, listed_run
-from racing.viewer.stage import Stage
+from racing.viewer.scores.stage import ScoreStage, scored_driver, scored_policy
+from racing.viewer.stage import Stage, View
 from racing.viewer.stages import Stages
 
-OWN = {"driver": DRIVERS[0], "track": None, "reverse": False, "scale": 1.0, "vehicle": None, "trust": False}
+OWN = {"driver": POLICY, "track": None, "reverse": False, "scale": 1.0, "vehicle": None, "trust": False, "env": None}
+CARS_ONLY = {"track": None, "vehicle": None, "reverse": False, "scale": 1.0, "seed": 0}  # what others leave as it is
 
 
 def make_stages(options: Mapping[str, Any]) -> Stages:
@@ -35,43 +34,57 @@ def make_stages(options: Mapping[str, Any]) -> Stages:
     Raises InputError as `make_stage`.
     """
     outputs = Path(options["paths"]["outputs"])
-    nothing = options["driver"] == DRIVERS[0] and options["run"] == LATEST and not all_runs(outputs)
+    nothing = options["driver"] == POLICY and options["run"] == LATEST and not all_runs(outputs)
+
+    def found(name: str) -> RunDirectory:
+        run = listed_run(outputs, name)
+        if run is None:
+            raise InputError(f"run {name[:40]!r} is none of those at /runs; choose one there")
+        return run
 
     def make(name: str) -> Stage:
-        run = listed_run(outputs, name)
-        require(run is not None, f"run {name[:40]!r} is none of those at /runs; choose one there")
-        return make_stage({**options, **OWN, "run": name})
+        return make_stage({**options, **OWN, "run": found(name).name})
 
-    return Stages(None if nothing else make_stage(options), make, Overview(outputs))
+    def view(name: str) -> View:
+        config = found(name).config
+        refuse_foreign_code(config, f"run {name}")
+        return View.SCORES if "env" in config and scored(config["env"]) else View.CARS
+
+    return Stages(None if nothing else make_stage(options), make, view, Overview(outputs))
 
 
 def make_stage(options: Mapping[str, Any]) -> Stage:
-    """Who drives where. Raises InputError for what cannot be found, or does not drive laps."""
+    """What is driven, and who drives. Raises InputError for what cannot be found, or does not fit."""
     news: list[str] = []
-    policies = _policies(options, news.append)
-    track, vehicle = _where(policies, options)
-    reference = reference_lap(track, vehicle)
-    place = Place(track=track, vehicle=vehicle, reference_s=reference.time_s, seed=options["seed"])
-    conditions = policies[0].config["env"].get("conditions") if policies else None
-    drivers = _drivers(policies, place, options)
-    stage = Stage(place, drivers, reference, Path(options["paths"]["outputs"]), conditions, news)
+    if options["env"] == RACE:
+        stage: Stage = race_stage(options, news)
+    else:
+        policies = _policies(options, news.append)
+        of_one = task_of(policies[0])
+        others = [POLICY] if is_scored(of_one) else [POLICY, HUMAN]
+        require_driver(of_one, options["driver"], others)
+        stage = _score_stage(policies, options, news) if is_scored(of_one) else alone_stage(policies, options, news)
     try:
-        for car in stage.session()[0].cars:  # what does not fit is said now; kernels are compiled or loaded
-            car.step()
+        stage.session().try_out()  # what does not fit is said now; kernels are compiled or loaded
     except Diverged as error:
         raise InputError(f"{error}; lower its learning rate") from error
     return stage
 
 
 def _policies(options: Mapping[str, Any], say: Callable[[str], None]) -> list[LoadedPolicy]:
-    """Those that `run` names; of the other drivers the first one says where it is, if it is named."""
-    if options["driver"] != DRIVERS[0] and options["run"] == LATEST:
-        return []
+    """Those that `run` names; of drivers that need none, without a run, an untrained one that says where they drive.
+
+    All of them drive on circuits, or none.
+    """
+    if options["driver"] != POLICY and options["run"] == LATEST:
+        config = compose_run([f"env={options['env'] or 'mlp'}"])
+        return [LoadedPolicy(name="driver", backend="none", shapes={}, predict=lambda _: _, config=config)]
     outputs = Path(options["paths"]["outputs"])
     policies = [_policy(str(run), outputs, options, say) for run in runs_of(options)]
-    for policy in policies:
-        rule = f"racing play shows cars on circuits, policy {policy.name} (env=lateral) drives none"
-        require(not is_scored_policy(policy), f"{rule}; use racing evaluate run={policy.name}{where(outputs)}")
+    kinds = [is_scored_policy(policy) for policy in policies]
+    for policy, kind in zip(policies, kinds, strict=True):
+        rule = f"run: {policy.name} and {policies[0].name} must both drive circuits, or neither"
+        require(kind == kinds[0], f"{rule}; show them on two pages")
     return policies
 
 
@@ -99,24 +112,20 @@ def unfinished(spec: str, outputs: Path) -> RunDirectory | None:
     return run if waits and Checkpoints(run.path).all() else None
 
 
-def _where(policies: Sequence[LoadedPolicy], options: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The track and the vehicle."""
-    reading = {"reverse": options["reverse"], "scale": options["scale"]}
-    if not policies:
-        track = load_track(options["track"] or "circuit", **reading)
-        return track, vehicle_for(options["vehicle"], track)
-    tracks, vehicle = tracks_and_vehicle(policies[0], options["track"], options["vehicle"], **reading)
-    return tracks[0], vehicle
-
-
-def _drivers(policies: Sequence[LoadedPolicy], place: Place, options: Mapping[str, Any]) -> list[Driver]:
-    if options["driver"] == "human":
-        return []
-    if options["driver"] == "policy":
-        return [policy_driver(policy, place) for policy in policies]
-    from racing.tracks.optimal_lap.driver import best_driver
-
-    env = policies[0].config["env"] if policies else compose_run(["env=mlp"])["env"]
-    repeat = env.get("action_repeat", 2)
-    say = partial(print, file=sys.stderr)
-    return [optimal_driver(best_driver([place.track], place.vehicle, repeat, options["pace"], say), place, env)]
+def _score_stage(policies: list[LoadedPolicy], options: Mapping[str, Any], news: list[str]) -> ScoreStage:
+    """Policies beside each other, or one driver of the first one's environment."""
+    for name, usual in CARS_ONLY.items():
+        rule = f"{name}={options[name]} is of cars on tracks, {policies[0].name} drives none"
+        require(options[name] == usual, f"{rule}; leave it away")
+    require(options["pace"] == 1 or options["driver"] != POLICY, f"pace={options['pace']} must come with driver=")
+    if options["driver"] == POLICY:
+        drivers = [scored_policy(policy) for policy in policies]
+    else:
+        drivers = [scored_driver(options["driver"], policies[0], options["pace"])]
+    stage = ScoreStage(", ".join(driver.name for driver in drivers), drivers, news=news)
+    first, *rest = (car.task.facts() | {"episodes": str(car.task.episode_names)} for car in stage.session().cars)
+    for driver, facts in zip(drivers[1:], rest, strict=True):
+        differs = next((name for name in first if facts[name] != first[name]), None)
+        rule = f"run: {driver.name} and {drivers[0].name} must drive the same, their {differs} differ"
+        require(differs is None, f"{rule}; show them on two pages")
+    return stage

@@ -18,7 +18,7 @@ from racing.envs.lateral.observation import BOUND, NAMES, believed_steer, observ
 from racing.envs.lateral.pictures import routes_picture
 from racing.envs.lateral.rendering import picture_of
 from racing.envs.lateral.routes.sets import GENERATED, route_set
-from racing.envs.lateral.rules import CONTROL_START, MOST_STEER, STEP_S, costs, step_costs
+from racing.envs.lateral.rules import CONTROL_START, COST_END, MOST_STEER, PLAN, STEP_S, costs, step_costs
 from racing.envs.lateral.world import LateralWorld
 from racing.envs.rewards import checked_weights
 from racing.envs.task import Cost, Driver, Part, StepResult, require_driver
@@ -75,6 +75,8 @@ class LateralTask:
         "v": "m/s",
         "a": "m/s^2",
     }
+    panels = (("target", "lataccel"), ("steer",), ("roll_lataccel",), ("v",))
+    ahead = PLAN
     units: ClassVar[dict[str, str]] = {
         "observation": "scaled by hand to about [-1, 1], see racing.envs.lateral.observation.observe",
         "action": "[-1, 1], steering right positive; times env.action_scale it is added to the last command (delta), "
@@ -232,6 +234,34 @@ class LateralTask:
             "rows": dict(zip(self.telemetry_units, columns, strict=True)),
             "costs": costs(target, lataccel),
         }
+
+    @property
+    def episode_names(self) -> Sequence[str]:
+        """See ScoredTask: routes."""
+        return self.world.routes.names
+
+    def begin(self, number: int) -> F:
+        """See ScoredTask: the route of that number, with the challenge's noise."""
+        self.world.restart_all(number, 1)
+        return self.reset()[0]
+
+    def planned(self, i: int) -> dict[str, npt.NDArray[Any]]:
+        """See ScoredTask: all that the route says."""
+        plan = self.world.routes.plans[self.world.chosen[i], CONTROL_START : COST_END + PLAN]
+        return dict(zip(("target", "roll_lataccel", "v", "a"), plan.T, strict=True))
+
+    def so_far(self, i: int) -> dict[str, npt.NDArray[Any]]:
+        """See ScoredTask."""
+        rows = slice(CONTROL_START, self.world.now)
+        return {"lataccel": self.world.lataccel[i, rows].copy(), "steer": self.world.steer[i, rows].copy()}
+
+    def costs_so_far(self, i: int) -> dict[str, float]:
+        """See ScoredTask; there are none before the second step."""
+        rows = slice(CONTROL_START, self.world.now)
+        if self.world.now < CONTROL_START + 2:
+            return {}
+        target = self.world.routes.plans[self.world.chosen[i], rows, 0]
+        return {name: float(value) for name, value in costs(target, self.world.lataccel[i, rows]).items()}
 
     def last_episode(self, i: int) -> dict[str, Any]:
         """Facts of the episode that car i ended in the last step: its route and costs."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from racing.envs.drivers import LineFollowers
 from racing.envs.race import together
 from racing.envs.sensors import SensorsTask, evaluation_episodes
+from racing.envs.task import StepResult
 from racing.envs.vision import VisionTask
 from racing.evaluation.evaluate import PATIENCE, Diverged
 from racing.evaluation.telemetry import COLUMNS, CONDITION_COLUMNS, row_of
@@ -169,25 +170,46 @@ def drive_races(
     watch: is told after each step how many cars drove; what it raises ends the races.
     Raises Diverged for actions that are NaN or infinite.
     """
-    task.world.restart_all()
-    observation, _ = task.reset()
-    drives = [entrant.make(task, np.flatnonzero(who.ravel() == k)) for k, entrant in enumerate(entrants)]
-    recorder = RaceRecorder(task, who)
-    while not recorder.done.all():
+    races = Races(task, entrants, who)
+    while not races.recorder.done.all():
+        driving = int((~races.recorder.done).sum())
+        races.step()
+        if watch is not None:
+            watch(driving)
+    return races.recorder.log()
+
+
+class Races:
+    """Races of a task, driven step by step from their start on."""
+
+    def __init__(self, task: Task, entrants: Sequence[Entrant], who: Array) -> None:
+        """The task's first races. who: (R, C) numbers of `entrants`."""
+        task.world.restart_all()
+        self.task, self._who = task, who
+        self.observation: Any = task.reset()[0]
+        self._drives = [entrant.make(task, np.flatnonzero(who.ravel() == k)) for k, entrant in enumerate(entrants)]
+        self.recorder = RaceRecorder(task, who)
+
+    def again(self, *, over: bool) -> None:
+        """The next races. over: the present ones are, which has begun the next ones."""
+        if not over:
+            self.observation = self.task.reset()[0]
+        self.recorder = RaceRecorder(self.task, self._who)
+
+    def step(self) -> StepResult:
+        """Drive one step. Raises Diverged for actions that are NaN or infinite."""
+        task, recorder = self.task, self.recorder
         actions = np.zeros((task.num_cars, 2), np.float32)
-        for k, drive in enumerate(drives):
-            mine = np.flatnonzero((who.ravel() == k) & ~recorder.done.ravel())
+        for k, drive in enumerate(self._drives):
+            mine = np.flatnonzero((self._who.ravel() == k) & ~recorder.done.ravel())
             if len(mine):
-                actions[mine] = drive(mine, observation)
+                actions[mine] = drive(mine, self.observation)
         if not np.isfinite(actions).all():
             raise Diverged("an entrant's actions are not numbers (NaN): its training diverged; leave it out")
         step = task.step_batch(np.clip(actions, -1.0, 1.0))
-        observation = step.observation
-        driving = int((~recorder.done).sum())
+        self.observation = step.observation
         recorder.add(step.terms)
-        if watch is not None:
-            watch(driving)
-    return recorder.log()
+        return step
 
 
 class RaceRecorder:
@@ -198,11 +220,11 @@ class RaceRecorder:
         world, shape = task.world, who.shape
         self.task, self.who, self.done = task, who, np.zeros(shape, bool)
         self._steps, self._near, self._ended = (np.zeros(shape, int) for _ in range(3))
-        self._time, self._driven = np.full(shape, np.inf), np.zeros(shape)
+        self.time, self._driven = np.full(shape, np.inf), np.zeros(shape)
         self._known = np.zeros(shape, int)  # laps
         self._touching = np.zeros(shape, int)  # bit per slot
         self._laps: list[list[list[float]]] = [[[] for _ in range(shape[1])] for _ in range(shape[0])]
-        self._contacts: list[tuple[Any, ...]] = []
+        self.contacts: list[tuple[Any, ...]] = []  # CONTACT
         self._place = np.argsort(np.argsort(-world.traffic["distance"], axis=1), axis=1)
         self._distance = [_kept(world.traffic["distance"], self.done)]
         self._telemetry = [_kept(_rows(task, task.cars, world.traffic, world.conditions), self.done)]
@@ -228,7 +250,7 @@ class RaceRecorder:
         over = racing & (final["ended"] != Ending.RUNNING)
         self._ended[over], self._driven[over] = final["ended"][over], final["progress"][over]
         home = over & (final["ended"] == Ending.LAPS_DONE)
-        self._time[home] = (final["lap_started"] + _stood(world))[home]
+        self.time[home] = (final["lap_started"] + _stood(world))[home]
         self.done |= over
 
     def _touch(self, race: int, car: int, there: Any, traffic: Array) -> None:
@@ -246,7 +268,7 @@ class RaceRecorder:
             closing, blame = min(here["closing"], its["closing"]), here["blame"]
             if len(partners) > 1 and int(its["contact_with"]).bit_count() == 1:
                 blame = min(blame, 1 - its["blame"]) if closing > 0 else 0.0
-            self._contacts.append((len(self._distance) - 1, race, car, other, there["x"], there["y"], closing, blame))
+            self.contacts.append((len(self._distance) - 1, race, car, other, there["x"], there["y"], closing, blame))
 
     def log(self) -> RaceLog:
         """All that was noted."""
@@ -257,12 +279,12 @@ class RaceRecorder:
             distance=np.stack(self._distance),
             telemetry=np.stack(self._telemetry),
             ended=self._ended,
-            time=self._time,
+            time=self.time,
             laps=self._laps,
             driven=self._driven,
             steps=self._steps,
             near=self._near,
-            contacts=np.array(self._contacts, CONTACT),
+            contacts=np.array(self.contacts, CONTACT),
             drawn=self._drawn,
             step_dt=world.step_dt,
             length=self.task.vehicle.length,

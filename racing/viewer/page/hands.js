@@ -1,5 +1,7 @@
 // What a person does at the wheel: keys, a gamepad or wheel, fingers. Steering left and throttle are positive.
 
+import { read, settingOf } from "racing-viewer/calibration.js";
+
 const KEYS = {
   ArrowLeft: ["left"], KeyA: ["left"], ArrowRight: ["right"], KeyD: ["right"],
   ArrowUp: ["faster"], KeyW: ["faster"], ArrowDown: ["slower"], KeyS: ["slower"],
@@ -34,7 +36,7 @@ export class Hands {
 
   key(event, pressed) {
     const meaning = KEYS[event.code];
-    if (!meaning || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!meaning || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("dialog")) return;
     if (!this.active) {
       this.pressed.delete(meaning[0]);
       return;
@@ -58,8 +60,26 @@ export class Hands {
     else if (this.source === "vr") this.source = "keys";
   }
 
+  // The first gamepad or wheel that is there.
+  pad() {
+    return [...(navigator.getGamepads?.() ?? [])].find((one) => one?.connected) ?? null;
+  }
+
+  // Left stick and triggers, or both axes of a stick, where nothing else was set up.
+  usual(pad) {
+    const pedals = pad.buttons.length > 7 ? (pad.buttons[7].value || 0) - (pad.buttons[6].value || 0) : -this.clear(pad.axes[1] ?? 0);
+    return { steer: -this.clear(pad.axes[0] ?? 0), pedals };
+  }
+
+  settingFor(pad) {
+    if (this.known?.id !== pad.id) this.known = { id: pad.id, setting: settingOf(pad.id) }; // not read with each picture
+    return this.known.setting;
+  }
+
+  forget() { this.known = null; } // it was set up anew
+
   wanted() {
-    const pad = [...(navigator.getGamepads?.() ?? [])].find((one) => one?.connected);
+    const pad = this.pad();
     const of = (name) => (this.pressed.has(name) ? 1 : 0);
     if (this.pressed.size) {
       return { steer: of("left") - of("right"), throttle: of("slower") ? -1 : of("faster"), keys: true, source: "keys" };
@@ -67,9 +87,9 @@ export class Hands {
     if (this.headset && (this.source === "vr" || this.headset.some(Boolean))) return { steer: -this.headset[0], throttle: this.headset[1], keys: false, source: "vr" };
     if (this.touch) return { steer: -this.touch[0], throttle: this.touch[1], keys: false, source: "touch" };
     if (pad) {
-      const axis = this.clear(pad.axes[0] ?? 0);
-      const pedals = pad.buttons.length > 7 ? (pad.buttons[7].value || 0) - (pad.buttons[6].value || 0) : -this.clear(pad.axes[1] ?? 0);
-      if (this.source === "gamepad" || axis || pedals) return { steer: -axis, throttle: pedals, keys: false, source: "gamepad" };
+      const setting = this.settingFor(pad);
+      const { steer, pedals } = setting ? read(pad, setting) : this.usual(pad);
+      if (this.source === "gamepad" || steer || pedals) return { steer, throttle: pedals, keys: false, source: "gamepad" };
     }
     return { steer: 0, throttle: 0, keys: this.source === "keys", source: this.source };
   }

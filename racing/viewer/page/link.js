@@ -1,66 +1,31 @@
-// The connection to the session: commands go out, states come in, poses between the last two are interpolated.
+// The connection to cars: states come in, poses between the last two are interpolated.
+import { AFTER, Connection } from "racing-viewer/connection.js";
 
-const HEADER = 9; // floats before the cars' numbers, see racing/viewer/messages.py
+const HEADER = AFTER + 3; // floats before the cars' numbers, see racing/viewer/cars/messages.py
 const FIELDS =
   "time x y yaw steer v steering_command throttle_command longitudinal_g lateral_g s lateral heading_error lap clock last_lap best_lap " +
-  "behind_reference behind_best sector_1 sector_2 sector_3 episode ended";
-export const STATE = FIELDS.split(" "); // racing.viewer.car.STATE
-const RETRY = 1000; // [ms]
+  "behind_reference behind_best sector_1 sector_2 sector_3 episode ended position gap touches";
+export const STATE = FIELDS.split(" "); // racing.viewer.cars.dashboard.STATE
 
-export class Link {
-  // on: {hello(facts), event(facts), state(header), connected(yes)}
+export class Link extends Connection {
   constructor(on) {
-    this.on = on;
+    super(on);
     this.cars = new Map(); // number -> {before, now, arrived}
     this.ghosts = [];
-    this.head = { time: 0, rate: 1, share: 1, paused: false, driving: false };
     this.senses = null;
-    this.messages = 0;
-    this.closed = false;
-    this.connect();
   }
 
-  connect() {
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    this.socket = new WebSocket(`${scheme}://${location.host}/racing/link${location.search}`);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onmessage = (message) => this.receive(message.data);
-    this.socket.onclose = (event) => {
-      this.on.connected(false, this.refused ?? (event.code === 4000 ? event.reason : ""));
-      if (!this.closed && !this.refused) this.retry = setTimeout(() => this.connect(), RETRY);
-    };
-  }
+  greeted() { this.cars.clear(); }
 
-  close() {
-    this.closed = true;
-    clearTimeout(this.retry);
-    this.socket.close();
-  }
-
-  say(what, values) {
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ do: what, ...values }));
-  }
-
-  receive(data) {
-    this.messages += 1;
-    if (typeof data === "string") {
-      const facts = JSON.parse(data);
-      if (facts.event === "hello") {
-        this.cars.clear();
-        this.on.connected(true, "");
-        this.on.hello(facts);
-      } else if (facts.event === "refused") this.refused = facts.text; // to ask again would change nothing
-      else this.on.event(facts);
-      return;
-    }
-    const kind = new Float32Array(data, 0, 1)[0];
-    if (kind === 1) this.takeState(new Float32Array(data));
+  take(kind, values, data) {
+    if (kind === 1) this.takeState(values);
     else if (kind === 2) this.takeSenses(data);
+    return kind === 1;
   }
 
   takeState(values) {
-    const [, time, rate, share, paused, driving, count, size, ghosts] = values;
-    this.head = { time, rate, share, paused: paused > 0, driving: driving > 0 };
+    this.takeHead(values);
+    const [count, size, ghosts] = values.subarray(AFTER, HEADER);
     const numbers = values.subarray(HEADER, HEADER + count);
     const there = new Set(numbers);
     for (const number of this.cars.keys()) if (!there.has(number)) this.cars.delete(number);
@@ -85,7 +50,6 @@ export class Link {
       const passed = old[k] ? performance.now() - old[k].arrived : 50;
       return { before, now, arrived: performance.now(), lasts: Math.min(200, Math.max(10, passed)) };
     });
-    this.on.state(this.head);
   }
 
   takeSenses(data) {

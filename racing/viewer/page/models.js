@@ -1,9 +1,6 @@
 // The cars: built as a kart of 1.9 m x 1.4 m, stretched to the vehicle's size. x forward, y left, z up; the ground is z = 0.
 import { THREE } from "nicegui-scene";
-
-// Okabe and Ito's colours, which people with any colour vision tell apart.
-export const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#f0e442", "#999999"];
-export const HUMAN = "#d55e00";
+import { HUMAN } from "racing-viewer/colours.js";
 
 const LENGTH = 1.9;
 const WIDTH = 1.4;
@@ -99,4 +96,13 @@ export function makeCar(vehicle, colour, ghost) {
       for (const look of [paint, dark, tyre, light]) look.dispose();
     },
   };
+}
+
+// A ring on the road, where cars have touched.
+export function makeMark(vehicle) {
+  const size = vehicle.length;
+  const look = new THREE.MeshBasicMaterial({ color: HUMAN, transparent: true, opacity: 0.85, depthWrite: false, side: THREE.DoubleSide });
+  const ring = new THREE.Mesh(new THREE.RingGeometry(0.75 * size, size, 32), look);
+  ring.position.z = 0.05 * size;
+  return ring;
 }

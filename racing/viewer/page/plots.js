@@ -35,7 +35,8 @@ export class Map2D {
     return ([x, y]) => [left + (x - this.low[0]) * scale, height - top - (y - this.low[1]) * scale];
   }
 
-  draw(colours, cars, watched) {
+  // marks: of contacts, {x, y}.
+  draw(colours, cars, watched, marks = []) {
     const { context, width, height } = prepared(this.canvas);
     const at = this.frame(width, height);
     const { points } = this.facts;
@@ -67,6 +68,13 @@ export class Map2D {
       context.fill();
       context.lineWidth = car.number === watched ? 2.5 : 1;
       context.strokeStyle = car.number === watched ? colours.ink : colours.paper;
+      context.stroke();
+    }
+    for (const mark of marks) {
+      context.strokeStyle = colours.brake;
+      context.lineWidth = 2.5;
+      context.beginPath();
+      context.arc(...at([mark.x, mark.y]), 9, 0, 7);
       context.stroke();
     }
     if (this.cursor !== null) {

@@ -1,15 +1,19 @@
 // The page: the circuit in three dimensions, what the cars do, and all that can be asked for.
 import { THREE } from "nicegui-scene";
+import { Calibration, keep, label, read, settingOf, STEPS } from "racing-viewer/calibration.js";
 import { CAMERAS, Cameras } from "racing-viewer/cameras.js";
 import { makeCircuit } from "racing-viewer/circuit.js";
+import { COLOURS, HUMAN } from "racing-viewer/colours.js";
 import { Hands } from "racing-viewer/hands.js";
 import { Link } from "racing-viewer/link.js";
-import { COLOURS, HUMAN, makeCar } from "racing-viewer/models.js";
+import { makeCar, makeMark } from "racing-viewer/models.js";
 import { Channels, drawPicture, drawSenses, Map2D } from "racing-viewer/plots.js";
 import { TEMPLATE } from "racing-viewer/template.js";
 import { offersVR, VR } from "racing-viewer/vr.js";
 
 const GHOSTS = [["reference lap", "#ffffff"], ["best lap driven here", "#f0e442"]];
+const SHOWN_CONTACTS = 4;
+const MARKED = 4000; // [ms] for which a contact is marked
 const SLOW_FRAME = 45; // [ms] on average, above which the picture gets coarser
 const THEMES = { light: ["#bcd3e2", "#d9e6ee", "#8aa595", 1], dark: ["#1a2533", "#2b3b4d", "#26343d", 0.42] }; // sky, haze, hills, light
 const kept = (name, usual) => localStorage.getItem(`racing.${name}`) ?? usual;
@@ -22,10 +26,16 @@ export default {
       camera: kept("camera", "chase"), units: kept("units", "km/h"), senses: kept("senses", "off") === "on",
       theme: kept("theme", matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"),
       watched: 0, help: false, ghosts: [true, true], touch: matchMedia("(pointer: coarse)").matches, source: "keys", hasPicture: false, vrOffered: false, vrOn: false,
+      wheel: { id: "", steps: STEPS.length }, // that is being set up
+      race: null, contacts: [], results: [], // of a race: its laps; its last contacts; how the one before ended
     };
   },
   computed: {
     scale() { return this.units === "km/h" ? 3.6 : 1; },
+    listed() {
+      const there = this.cars.filter((car) => car.kind !== "human" || this.driving);
+      return this.race ? there.sort((a, b) => (a.position || 99) - (b.position || 99)) : there;
+    },
     latency() { return this.cars.find((car) => car.kind === "human")?.period ?? 0; }, // [s] from what is done to what it does
   },
   mounted() {
@@ -34,6 +44,7 @@ export default {
     this.channels = new Channels();
     this.models = new Map();
     this.ghostModels = [];
+    this.marks = []; // of contacts
     this.noteUntil = 0;
     this.renderer = this.makeRenderer();
     this.link = new Link({
@@ -88,12 +99,16 @@ export default {
       const before = this.facts;
       this.facts = facts;
       if (this.driving) this.driven(false); // in the session that was lost
-      this.cars = facts.cars.map((car, k) => ({ ...car, colour: car.kind === "human" ? HUMAN : COLOURS[k % COLOURS.length], last: "", best: "" }));
+      this.cars = facts.cars.map((car, k) => ({ ...car, colour: car.kind === "human" ? HUMAN : COLOURS[k % COLOURS.length], last: "", best: "", gap: "", position: 0 }));
+      this.race = facts.laps ? { laps: facts.laps } : null;
+      [this.contacts, this.results] = [[], []];
       this.rates = facts.rates;
       if (this.watched >= this.cars.length) this.watched = 0;
       this.channels = new Channels();
       for (const model of [...this.models.values(), ...this.ghostModels]) this.scene?.remove(model.group);
       this.models.clear();
+      for (const { mark } of this.marks) this.scene?.remove(mark);
+      this.marks = [];
       if (!before || JSON.stringify(before.circuit) !== JSON.stringify(facts.circuit)) this.build(facts.circuit);
       const { vehicle } = facts.circuit;
       for (const car of this.cars) this.models.set(car.number, makeCar(vehicle, car.colour, false));
@@ -141,10 +156,38 @@ export default {
     heard(event) {
       if (event.event === "problem") this.note(event.text, 20000);
       if (event.event === "news") this.note((this.news = event.text), 5000);
+      if (event.event === "contact") this.touched(event);
+      if (event.event === "over") {
+        const car = this.cars.find((one) => one.number === event.car);
+        if (car) Object.assign(car, event.home ? { gap: "home" } : { gap: "out", position: 0 });
+        if (car?.kind === "human" && !event.home) this.note("You are out until the race is over; R begins another one", 6000);
+      }
+      if (event.event === "race") this.over(event.results);
       if (event.event === "lap") {
         const car = this.cars.find((one) => one.number === event.car);
         if (car && car.number === this.watched) this.note(`${car.name}: ${clock(event.time)}${event.best ? ", the best one" : ""}`, 4000);
       }
+    },
+    touched(contact) {
+      const [first, second] = contact.cars.map((number) => this.cars.find((car) => car.number === number));
+      const name = (car) => (car.kind === "human" ? "you" : car.name);
+      const blamed = contact.blame[0] > contact.blame[1] ? first : contact.blame[1] > contact.blame[0] ? second : null;
+      const text = `${name(first)} and ${name(second)}, ${(contact.closing * this.scale).toFixed(1)} ${this.units}${blamed ? `, blame: ${name(blamed)}` : ""}`;
+      this.contacts = [{ id: (this.noted = (this.noted ?? 0) + 1), text }, ...this.contacts].slice(0, SHOWN_CONTACTS);
+      const mark = makeMark(this.facts.circuit.vehicle);
+      mark.position.set(contact.x, contact.y, mark.position.z);
+      this.scene?.add(mark);
+      this.marks.push({ x: contact.x, y: contact.y, mark, until: performance.now() + MARKED });
+    },
+    over(results) {
+      this.results = results.map((row) => ({
+        ...row,
+        name: row.number === this.cars.length - 1 ? "you" : row.name,
+        colour: this.cars.find((car) => car.number === row.number)?.colour,
+        time: row.time_s === null ? (ENDINGS[ENDED.indexOf(row.ended)] ?? row.ended) : clock(row.time_s),
+        touched: row.contacts === 1 ? "1 contact" : `${row.contacts} contacts`,
+      }));
+      this.note(`The race is over: ${this.results[0].name} won. The next one begins`, 6000);
     },
     took(head) {
       this.paused = head.paused;
@@ -153,7 +196,7 @@ export default {
       if (!this.link.cars.has(this.watched) && this.link.cars.size) this.watch([...this.link.cars.keys()][0]);
       const state = this.link.cars.get(this.watched)?.now;
       if (state) {
-        if (this.seenEpisode === `${this.watched}:${state.episode - 1}` && state.ended && state.ended !== STOOD) this.note(ENDINGS[state.ended] ?? "", 2500);
+        if (this.seenEpisode === `${this.watched}:${state.episode - 1}` && state.ended && state.ended !== STOOD && !this.race) this.note(ENDINGS[state.ended] ?? "", 2500);
         this.seenEpisode = `${this.watched}:${state.episode}`;
         this.channels.add(state);
       }
@@ -163,7 +206,7 @@ export default {
       this.hands.active = on;
       const human = this.cars.find((car) => car.kind === "human");
       if (human) this.watch(on ? human.number : 0);
-      if (on) this.note("Arrows or W A S D; a gamepad; fingers", 4000);
+      if (on) this.note("Arrows or W A S D; a gamepad or wheel, which C sets up; fingers", 4000);
     },
     frame() {
       const now = performance.now();
@@ -171,6 +214,7 @@ export default {
       this.adapt(now - this.last);
       this.last = now;
       this.hands.send();
+      if (this.$refs.wheel?.open) this.settingUp();
       if (this.source !== this.hands.source) this.source = this.hands.source;
       if (this.noteUntil < now && this.$refs.note) this.$refs.note.classList.remove("shown");
       const pose = this.link.pose(this.watched);
@@ -184,6 +228,11 @@ export default {
         const one = this.ghosts[k] ? this.link.ghostPose(k) : null;
         model.group.visible = one !== null;
         if (one) model.show(one, this.paused ? 0 : seconds * this.rate);
+      });
+      this.marks = this.marks.filter(({ mark, until }) => {
+        if (until > now) return true;
+        this.scene.remove(mark);
+        return false;
       });
       for (const part of this.models.get(this.watched).helmet) part.visible = this.camera !== "cockpit" && !this.vrOn;
       this.draw(pose, seconds);
@@ -235,7 +284,7 @@ export default {
       say("delta", signed(behind));
       this.$refs.delta.className = `rv-delta ${behind > 0 ? "late" : behind < 0 ? "ahead" : ""}`;
       say("deltaOf", Number.isFinite(state.behind_best) ? "to best lap" : "to reference");
-      say("lap", `lap ${state.lap || "-"}`);
+      say("lap", this.race ? `P${state.position}, lap ${Math.min(state.lap, this.race.laps) || "-"}/${this.race.laps}` : `lap ${state.lap || "-"}`);
       bar(this.$refs.steer, -state.steering_command, "#fff");
       bar(this.$refs.pedal, state.throttle_command, state.throttle_command >= 0 ? "#56b4e9" : "#e69f00");
       const texts = { last: clock(state.last_lap), best: clock(state.best_lap), reference: clock(this.facts.circuit.reference),
@@ -246,12 +295,12 @@ export default {
       say("late", `late: time runs at ${(this.link.head.rate * this.link.head.share).toFixed(2)}x`);
       for (const car of this.cars) {
         const one = this.link.cars.get(car.number)?.now;
-        const [last, best] = one ? [clock(one.last_lap), clock(one.best_lap)] : ["", ""];
-        if (car.last !== last || car.best !== best) Object.assign(car, { last, best });
+        const shown = one ? { last: clock(one.last_lap), best: clock(one.best_lap), gap: one.position > 1 ? signed(one.gap) : "", position: one.position } : this.race ? {} : { last: "", best: "" };
+        for (const [name, value] of Object.entries(shown)) if (car[name] !== value) car[name] = value;
       }
       const colours = this.colours();
       const there = this.cars.filter((car) => this.link.cars.has(car.number)).map((car) => ({ ...this.link.pose(car.number), ...car }));
-      this.map.draw(colours, there, this.watched);
+      this.map.draw(colours, there, this.watched, this.marks);
       this.channels.draw(this.$refs.channels, colours, { scale: this.scale, unit: this.units, top: vehicle.max_speed });
       this.channels.drawForces(this.$refs.forces, colours, vehicle.friction);
       if (!this.senses) return;
@@ -296,6 +345,55 @@ export default {
         this.note(`The headset was not to be had: ${error.message}`, 6000);
       }
     },
+    setUp() {
+      if (this.driving && !this.paused) this.link.say("pause", { on: true });
+      this.calibration = null;
+      this.wheel = { id: "", steps: STEPS.length };
+      if (!this.$refs.wheel.open) this.$refs.wheel.showModal();
+    },
+    // With each picture, for gamepads are asked, they don't tell.
+    settingUp() {
+      const pad = this.hands.pad();
+      if (!pad || (this.calibration && this.calibration.id !== pad.id)) {
+        if (this.wheel.id) this.setUp(); // it was pulled out
+        if (!pad) return;
+      }
+      this.calibration ??= Vue.markRaw(new Calibration(pad));
+      const { calibration } = this;
+      const another = this.wheel.id !== pad.id || this.wheel.done !== calibration.done; // part of the dialog
+      calibration.sample(pad);
+      const { found, now, step, done } = calibration;
+      const told = { id: pad.id, step, done, asked: STEPS[step]?.[1] ?? "", complete: calibration.complete, kept: this.wheel.kept ?? settingOf(pad.id) !== null,
+        found: found === null ? "nothing moves yet" : `${label(pad, found)}: ${now[found].toFixed(2)}`, deadZone: this.wheel.deadZone ?? calibration.setting.deadZone };
+      for (const [name, value] of Object.entries(told)) if (this.wheel[name] !== value) this.wheel[name] = value;
+      if (another) this.$nextTick(() => (done ? this.$refs.wheelZone : this.$refs.wheelNext)?.focus());
+      if (!done) {
+        if (this.$refs.wheelBar) bar(this.$refs.wheelBar, found === null ? 0 : limited(now[found]), "var(--accent)");
+        return;
+      }
+      const { steer, pedals } = read(pad, { ...calibration.setting, deadZone: this.wheel.deadZone });
+      if (!this.$refs.wheelSteer) return;
+      bar(this.$refs.wheelSteer, -steer, "var(--accent)");
+      bar(this.$refs.wheelPedals, pedals, pedals >= 0 ? "#56b4e9" : "#e69f00");
+    },
+    setUpNext() {
+      if (!this.calibration?.complete) return;
+      this.calibration.next(this.hands.pad());
+    },
+    setUpSave() {
+      keep(this.wheel.id, { ...this.calibration.setting, deadZone: this.wheel.deadZone });
+      this.$refs.wheel.close();
+      this.note("The wheel is set up", 3000);
+    },
+    setUpForget() {
+      keep(this.wheel.id, null);
+      this.$refs.wheel.close();
+      this.note("The setting is forgotten", 3000);
+    },
+    setUpEnded() {
+      this.calibration = null;
+      this.hands.forget();
+    },
     watch(number) {
       this.watched = number;
       this.channels = new Channels();
@@ -303,8 +401,9 @@ export default {
       this.tellWatch();
     },
     tellWatch() { this.link.say("watch", { car: this.watched, senses: this.senses }); },
-    clickMap(event) { this.restart(this.map.placeAt(event.offsetX, event.offsetY)); },
+    clickMap(event) { if (!this.race) this.restart(this.map.placeAt(event.offsetX, event.offsetY)); },
     keyMap(event) {
+      if (this.race) return;
       const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
       if (steps && !this.driving) this.map.move(steps);
       else if (event.key === "Enter" && this.map.cursor !== null) this.restart(this.facts.circuit.s[this.map.cursor]);
@@ -323,12 +422,13 @@ export default {
       this.hands.finger(this.fingers.steer || this.fingers.pedal ? [this.fingers.steer, this.fingers.pedal] : null);
     },
     key(event) {
+      if (this.$refs.wheel.open) return; // a dialog has the keys
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
       const index = CAMERAS[Number(event.key) - 1];
       const order = this.rates.indexOf(this.rate);
       const others = [...this.link.cars.keys()];
       const meaning = {
-        r: () => this.restart(null), e: () => this.drive(!this.driving), u: () => this.setUnits(), t: () => this.setTheme(), v: () => this.setSenses(),
+        r: () => this.restart(null), e: () => this.drive(!this.driving), u: () => this.setUnits(), t: () => this.setTheme(), v: () => this.setSenses(), c: () => this.setUp(),
         h: () => (this.help = !this.help), "?": () => (this.help = !this.help), Escape: () => (this.help = false), p: () => this.pause(),
         "+": () => this.setRate(this.rates[Math.min(this.rates.length - 1, order + 1)]), "-": () => this.setRate(this.rates[Math.max(0, order - 1)]),
         n: () => this.watch(others[(others.indexOf(this.watched) + 1) % others.length]),
@@ -342,7 +442,7 @@ export default {
     told() {
       const { head, messages, senses } = this.link;
       const cars = this.cars.filter((car) => this.link.cars.has(car.number)).map((car) => ({ ...this.link.cars.get(car.number).now, name: car.name, number: car.number, colour: car.colour }));
-      return { ...head, connected: this.connected, cars, watched: this.watched, camera: this.camera, units: this.units, theme: this.theme, source: this.source,
+      return { ...head, connected: this.connected, wheel: this.$refs.wheel.open ? { ...this.wheel } : null, contacts: this.contacts.map((one) => one.text), results: this.results, cars, watched: this.watched, camera: this.camera, units: this.units, theme: this.theme, source: this.source,
         messages, frames: this.frames, vr: this.vr?.told() ?? null, ghosts: this.link.ghosts.length, pages: this.facts?.pages, news: this.news ?? null, best: this.facts?.best, track: this.facts?.circuit.name,
         senses: senses && { car: senses.car, rays: senses.rays.length, preview: senses.preview.length, picture: senses.picture && [senses.picture.height, senses.picture.width] } };
     },
@@ -351,6 +451,7 @@ export default {
 
 const ENDINGS = { 1: "off the road", 2: "all laps done", 3: "out of time", 5: "wrong way", 6: "retired" };
 const STOOD = 4;
+const ENDED = ["running", "off_track", "laps_done", "time_limit", "stalled", "wrong_way", "retired"]; // racing.sim.records.Ending
 const limited = (value) => Math.max(-1, Math.min(1, value));
 const signed = (value) => (Number.isFinite(value) ? `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)} s` : "–");
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from racing.viewer.lap_trace import LapTrace
+from racing.viewer.cars.lap_trace import LapTrace
 
 SECTORS = 3  # equal lengths of the centreline, counted from the start line
 

@@ -1,4 +1,4 @@
-"""Who can drive on the page: policies, the driver of the optimal lap, a person. Each has a world of its own."""
+"""Who can drive on the page: policies, drivers that tasks offer, a person. Each has a world of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from racing.evaluation.seeds import TEST_SEEDS
 from racing.policies.loading import LoadedPolicy, evaluation_task_for
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
-from racing.tracks.optimal_lap.driver import OptimalDriver
 
 F = npt.NDArray[np.float32]
 HUMAN = "human"
@@ -48,7 +47,7 @@ class Driver:
     """Who drives. task: makes the environment. wheel: takes it over, and gives what drives it from then on."""
 
     name: str
-    kind: str  # policy | optimal | human
+    kind: str  # policy | driver | human
     task: Callable[[], Task]
     wheel: Callable[[Task], Policy]
 
@@ -62,23 +61,17 @@ def policy_driver(policy: LoadedPolicy, place: Place) -> Driver:
     return Driver(name=policy.name, kind="policy", task=make, wheel=lambda task: policy.predict)
 
 
-def optimal_driver(driver: OptimalDriver, place: Place, env: Mapping[str, Any]) -> Driver:
-    """The controller at the physical limit. driver: several pages share it, each with what it remembers of its car."""
-    nothing = driver.get_state()
+def task_driver(name: str, pace: float, place: Place, env: Mapping[str, Any]) -> Driver:
+    """A driver that the environment of a config group `env` offers (racing.envs.task.HasDrivers).
+
+    pace: share of what it can drive.
+    """
 
     def wheel(task: Task) -> Policy:
-        memory = nothing
+        drive = task.driver(name, pace=pace)
+        return lambda _: drive()
 
-        def drive(_: Any) -> F:
-            nonlocal memory
-            driver.set_state(memory)
-            actions = driver.actions(task.cars)
-            memory = driver.get_state()
-            return actions
-
-        return drive
-
-    return Driver(name="optimal", kind="optimal", task=lambda: place.task(env), wheel=wheel)
+    return Driver(name=name, kind="driver", task=lambda: place.task(env), wheel=wheel)
 
 
 def human_env(conditions: Mapping[str, Any] | None) -> dict[str, Any]:

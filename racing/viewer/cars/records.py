@@ -15,10 +15,12 @@ from racing.evaluation.files import FILES
 from racing.evaluation.result import Evaluation
 from racing.files import atomic_path, write_json
 from racing.runs.paths import DrivePaths
+from racing.sim.track import Track
+from racing.sim.vehicle import Vehicle
 from racing.tracks.lap_files import lap_path, read_lap
-from racing.viewer.car import Episode
-from racing.viewer.drivers import Place
-from racing.viewer.lap_trace import LapTrace
+from racing.viewer.cars.car import Episode
+from racing.viewer.cars.drivers import Place
+from racing.viewer.cars.lap_trace import LapTrace
 from racing.viewer.overview import track_label
 
 LAPS, TELEMETRY, SHEET = FILES[:3]
@@ -32,12 +34,10 @@ class Records:
     """
 
     def __init__(self, outputs: Path, place: Place) -> None:
-        vehicle = place.vehicle
-        identity = lap_path("driven", 1, place.track, astuple(vehicle)).stem[:8]
         turned = bool(place.track.source.get("reverse"))
-        self._facts: dict[str, Any] = {"track": track_label(place.track.name, turned=turned), "vehicle": vehicle.name}
-        self._facts["reference_s"] = place.reference_s
-        self._paths = DrivePaths(outputs, f"{_plain(place.track.name)}-{_plain(vehicle.name)}-{identity}")
+        self._facts: dict[str, Any] = {"track": track_label(place.track.name, turned=turned)}
+        self._facts |= {"vehicle": place.vehicle.name, "reference_s": place.reference_s}
+        self._paths = paths_at(outputs, place.track, place.vehicle)
         self._folder: Path | None = None
         self.problem = ""
 
@@ -86,6 +86,17 @@ class Records:
             return None
         self._folder = folder
         return folder
+
+
+def paths_at(outputs: Path, track: Track, vehicle: Vehicle) -> DrivePaths:
+    """Where that lies which people have driven on a track in a vehicle."""
+    identity = lap_path("driven", 1, track, astuple(vehicle)).stem[:8]
+    return DrivePaths(outputs, f"{_plain(track.name)}-{_plain(vehicle.name)}-{identity}")
+
+
+def drives_at(outputs: Path, track: Track, vehicle: Vehicle) -> list[Path]:
+    """The telemetry of each drive there, the newest first."""
+    return sorted(paths_at(outputs, track, vehicle).folder.glob(f"*/{TELEMETRY}"), reverse=True)
 
 
 def _plain(name: str) -> str:

@@ -1,0 +1,1 @@
+"""Cars on circuits: each in a world of its own, or several in a race."""

@@ -1,0 +1,1 @@
+"""Episodes that say themselves what they cost: drivers beside each other, as channels over time."""
