@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import boto3
 import pytest
 import requests
+from botocore.loaders import JSONFileLoader
 from moto.core.types import Base64EncodedString
+from moto.ec2.models import amis
 from moto.ec2.models.launch_templates import LaunchTemplateVersion
 
 from racing_launchers.aws_spot.account.bucket import ensure
@@ -41,6 +44,7 @@ def serve() -> Iterator[str]:
 
 def enter(url: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Be a user of an empty account, which boto3 finds. folder: without settings of AWS's own tools."""
+    be_quick(patch)
     requests.post(f"{url}/moto-api/reset")
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         patch.delenv(name, raising=False)
@@ -59,6 +63,19 @@ def enter(url: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr("racing_launchers.aws_spot.account.bucket.tls_only", harmless)
     # moto launches no instance by a launch template that has user data: it takes them for what it decodes itself.
     patch.setattr(LaunchTemplateVersion, "user_data", property(lambda version: encoded(version.data.get("UserData"))))
+
+
+def be_quick(patch: pytest.MonkeyPatch) -> None:
+    """A new account of moto has thousands of images, a new session of boto3 reads megabytes: neither anew each time."""
+    patch.setattr(amis, "AMIS", [image for image in amis.AMIS if image["ami_id"] == IMAGE])
+    patch.setenv("MOTO_AMIS_PATH", "")  # no more of them by region
+    patch.setattr(JSONFileLoader, "load_file", lambda _, path: read_once(path))
+
+
+@functools.cache
+def read_once(path: str, real: Any = JSONFileLoader.load_file) -> Any:
+    """What describes a service, which nobody changes."""
+    return real(JSONFileLoader(), path)
 
 
 def encoded(text: Any) -> Any:
