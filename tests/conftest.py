@@ -59,7 +59,7 @@ LONGEST = {
     "launchers/test_sweep_names.py": 38,
     "launchers/modal/test_hydra_suite.py": 37,
     "commands/test_reproduce.py": 36,
-    "launchers/test_hydra_suite_slurm.py": 33,
+    "launchers/slurm/test_hydra_suite.py": 33,
     "test_hostile_arguments.py": 31,
     "campaigns/test_validation.py": 30,
     "launchers/test_local.py": 30,
