@@ -242,7 +242,8 @@ def show_results(sweep: Sweep, jobs: Sequence[Job]) -> None:
         return
     table = Table(title=sweep.name, title_justify="left", box=None, pad_edge=False)
     for name in ("job", "", *(COLUMNS.get(name, name.replace("_", " ")) for name in names), "steps", "min", "run"):
-        table.add_column(name, justify="left" if name in ("", "run") else "right", no_wrap=name != "")
+        left, folds = name in ("", "run"), name == ""  # what varies is never cut
+        table.add_column(name, justify="left" if left else "right", no_wrap=not folds, overflow="fold")
     for row in rows:
         lap = [
             "" if row[name] is None else f"{row[name]:.{digits}f}" for name, digits in DIGITS.items() if name in names

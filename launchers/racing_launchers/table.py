@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -25,6 +26,12 @@ COLORS = {  # others: red
     JobStatus.DONE: "green",
     JobStatus.STOPPED: "yellow",
 }
+COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
+    *(("job", "right"), (" ", "left"), ("state", "left"), ("steps", "right"), ("steps/s", "right")),
+    *(("lap", "right"), ("left", "right"), ("", "left")),
+)
+LEFT_AWAY = (4, 5, 6, 3)  # of them, in this order, in a narrow terminal
+LEAST_DETAIL = 16  # characters that the last one has in a line
 PLAIN_EVERY = 10.0  # [s] between two plain lines
 MAX_ROWS = 40  # jobs that a live table shows; the others are counted
 
@@ -37,22 +44,37 @@ def status_of(job: Job, info: JobInfo | None = None) -> JobStatus:
     return JobStatus.RUNNING if running else JobStatus.WAITING
 
 
-def jobs_table(sweep: Sweep, jobs: Sequence[Job], infos: Mapping[int, JobInfo], *, title: str = "") -> Table:
-    """One row for each job: what varies, how far it is, where it runs or why it failed."""
-    table = Table(title=title or sweep.name, title_justify="left", box=None, pad_edge=False)
-    for name, justify in (("job", "right"), ("", "left"), ("state", "left"), ("steps", "right"), ("steps/s", "right")):
-        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
-    for name in ("lap", "left"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+def jobs_table(
+    sweep: Sweep, jobs: Sequence[Job], infos: Mapping[int, JobInfo], *, title: str = "", width: int | None = None
+) -> Table:
+    """One row for each job: what varies, how far it is, where it runs or why it failed.
+
+    width: of the terminal [columns]; where not all fit in, some columns are left away. None: it is wide enough.
+    """
+    rows = []
     for job in jobs:
         status = status_of(job, infos.get(job.number))
-        color = COLORS.get(status, "red")
+        state = f"[{COLORS.get(status, 'red')}]{status.lower()}"
         cells = progress_cells(progress_of(job, sweep.outputs), status)
-        table.add_row(
-            str(job.number), escape(job.label), f"[{color}]{status.lower()}", *cells, escape(detail(job, infos))
-        )
-    return table
+        rows.append([str(job.number), escape(job.label), state, *cells, escape(detail(job, infos))])
+    title, left_away = title or sweep.name, list(LEFT_AWAY)
+    narrow = [[*row[:-1], row[-1][:LEAST_DETAIL]] for row in rows]  # that much of it, the rest folds
+    shown = list(range(len(COLUMNS)))
+    while left_away and width is not None and _table("", narrow, shown)[1] > width:
+        shown.remove(left_away.pop(0))
+    return _table(title, rows, shown)[0]
+
+
+def _table(title: str, rows: Sequence[Sequence[str]], shown: Sequence[int]) -> tuple[Table, int]:
+    """A table of some of the COLUMNS, and how wide it would like to be."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name, justify in (COLUMNS[number] for number in shown):
+        last = COLUMNS[shown[-1]] == (name, justify)
+        table.add_column(name, justify=justify, no_wrap=not last, overflow="fold" if last else "ellipsis")
+    for row in rows:
+        table.add_row(*(row[number] for number in shown))
+    console = Console(width=10_000)
+    return table, console.measure(table).maximum
 
 
 def progress_cells(progress: Progress, status: JobStatus) -> list[str]:
@@ -110,9 +132,8 @@ class View:
         if self._live:
             lively = sorted(jobs, key=lambda job: (statuses[job.number].ended, job.number))[:MAX_ROWS]
             shown = sorted(lively, key=lambda job: job.number)
-            self._live.update(
-                jobs_table(self.sweep, shown, infos, title=summary_line(self.sweep, statuses)), refresh=True
-            )
+            title, width = summary_line(self.sweep, statuses), self.console.width
+            self._live.update(jobs_table(self.sweep, shown, infos, title=title, width=width), refresh=True)
             return
         for job in jobs:
             status = statuses[job.number]

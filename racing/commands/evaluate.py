@@ -88,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
         (p.name, evaluate(o, p) if evaluator is None else evaluate_scores(o, p, evaluator))
         for o, p, evaluator in zip(chosen, policies, own, strict=True)
     ]
-    if len(results) > 1 and options["format"] == "table":
+    if len(results) > 1 and options["format"] == "table" and not swept_parameters(options):
         print_several(results)
     return 0
 

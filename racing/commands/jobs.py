@@ -108,8 +108,8 @@ def status(sweep: Sweep, backend: Backend, jobs: Sequence[Job], options: dict[st
         if job.number in infos:
             backend.fetch_results(sweep, job)
     statuses = {job.number: status_of(job, infos.get(job.number)) for job in jobs}
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width).print(jobs_table(sweep, jobs, infos, title=summary_line(sweep, statuses)))
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(jobs_table(sweep, jobs, infos, title=summary_line(sweep, statuses), width=console.width))
     watched = f"watched by {sweep.lock.owner}" if sweep.lock.held else "nobody waits for it"
     print(f"launcher {backend.name}, {watched}; {sweep.path}")
     show_cost(backend.results(sweep))

@@ -36,6 +36,23 @@ def test_list_shows_every_run_newest_first(begin, tmp_path, capsys):
     assert lines[2].split()[:6] == [done.name, "FINISHED", "2,000", "0.97", "61.5", "1.25"]
 
 
+@pytest.mark.parametrize(("width", "typed", "run_id"), [(150, True, True), (115, True, False), (55, False, False)])
+def test_in_a_narrow_terminal_list_leaves_columns_away_and_cuts_no_name(
+    width, typed, run_id, begin, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    run = begin(0)
+    run.finish({"finish_rate": 0.97, "lap_time_s": 61.5})
+    (run.path / "mlflow.json").write_text(json.dumps({"uri": "u", "experiment_id": "1", "run_id": "a" * 32}))
+    assert main(["runs", "list", f"paths.outputs={tmp_path / 'outputs'}"]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{run.name}  FINISHED  0 ")
+    assert len(line) <= width
+    assert ("seed=0" in line, "typed" in head) == (typed, typed)
+    assert ("a" * 32 in line) == run_id
+
+
 def test_list_of_nothing_says_how_to_begin(tmp_path, capsys):
     assert main(["runs", "list", f"paths.outputs={tmp_path}"]) == 0
     assert f"racing train debug=fast paths.outputs={tmp_path}\n" in capsys.readouterr().out

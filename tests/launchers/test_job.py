@@ -229,6 +229,25 @@ def test_a_job_has_one_line_however_narrow_the_terminal_is(submitted: Sweep):
     assert [line.split()[0] for line in lines] == ["0", "1"]
 
 
+def test_in_a_narrow_terminal_columns_are_left_away_and_reasons_stay_readable(submitted: Sweep):
+    submitted.job(1).end(JobStatus.LOST, "its machine is gone, and nobody knows why")
+
+    def lines(width: int) -> list[str]:
+        text = io.StringIO()
+        Console(file=text, width=width).print(jobs_table(submitted, submitted.jobs, {}, width=width))
+        return text.getvalue().splitlines()
+
+    assert "steps/s" in lines(160)[1]
+    _, head, first, second, *rest = lines(66)
+    assert "steps/s" not in head
+    assert submitted.jobs[0].label in first
+    assert submitted.jobs[1].label in second
+    column = second.index("its machine")
+    folded = " ".join([second[column:].strip(), *(line[column:].strip() for line in rest)])
+    assert folded == "its machine is gone, and nobody knows why"
+    assert len(rest) <= 3
+
+
 def test_slurms_own_log_of_a_job_is_named_by_the_id_of_its_last_attempt(submitted: Sweep):
     job = submitted.job(1)
     assert slurm_log(submitted, job) is None

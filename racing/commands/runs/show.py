@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from racing.errors import InputError
-from racing.runs.directory import RunDirectory, all_runs
-from racing.runs.identity import flatten
+from racing.reading import read_regular
+from racing.renamed_keys import key_of
+from racing.runs.directory import MOST_DOCUMENT, RunDirectory, all_runs
+from racing.runs.identity import NOT_IDENTITY, flatten
 from racing.runs.journal import newest_metrics, utc_text
 from racing.runs.metrics import HEADLINE, SCORE
 from racing.runs.paths import where
@@ -20,9 +24,12 @@ from racing.tracking.run_record import RunRecord
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+    from rich.table import Table
 
 TAIL = 1 << 20  # [bytes] of a journal that a table reads: hours of training, milliseconds of reading
 DAMAGED = "DAMAGED"  # instead of a status
+MOST_TYPED = 40  # characters of what was typed for a run that a table shows; format=json has all
+LEFT_AWAY = ("MLflow run", "limit ratio", "started (UTC)", "lap ratio", "typed")  # in this order, in a narrow terminal
 LABELS = {
     "finish_rate": "finish rate",
     "lap_time_s": "lap [s]",
@@ -51,20 +58,47 @@ def list_runs(outputs: Path, uri: str | None = None, *, as_json: bool = False) -
         print(f"no runs {place}; train one: racing train debug=fast{where(outputs)}")
         return 0
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    names = [name for name in HEADLINE if name != SCORE or any(row[SCORE] is not None for row in rows)]
-    for column in ("name", "status", "steps", *(LABELS[name] for name in names), "started (UTC)", "MLflow run"):
-        table.add_column(column, overflow="fold")  # names and ids are there to be copied: never cut
-    for row in rows:
-        results = [number(row[name]) for name in names]
-        steps, started = f"{row['steps']:,}", (row["started"] or "-")[:16].replace("T", " ")
-        table.add_row(row["name"], row["status"], steps, *results, started, row["run_id"] or "-")
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
+    unbounded = console.options.update(width=10_000)
+    cells = [_cells(row) for row in rows]
+    left_away = [LABELS[SCORE]] if all(row[SCORE] is None for row in rows) else []
+    table = _table(cells, left_away)
+    for column in LEFT_AWAY:
+        if console.measure(table, options=unbounded).maximum <= console.width:
+            break
+        left_away.append(column)
+        table = _table(cells, left_away)
+    console.print(table)
     for problem in filter(None, (row.get("damage") for row in rows)):
         print(problem)
     return 0
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of a run by the column that they stand in."""
+    return {
+        "name": row["name"],
+        "status": row["status"],
+        "steps": f"{row['steps']:,}",
+        **{LABELS[name]: number(row[name]) for name in HEADLINE},
+        "started (UTC)": (row["started"] or "-")[:16].replace("T", " "),
+        "typed": textwrap.shorten(" ".join(row.get("overrides") or []), MOST_TYPED, placeholder=" ...") or "-",
+        "MLflow run": row["run_id"] or "-",
+    }
+
+
+def _table(cells: Sequence[Mapping[str, str]], left_away: Sequence[str]) -> Table:
+    """Columns of these cells but for those that are left away; nothing is cut: names and ids are there to be copied."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    columns = [name for name in cells[0] if name not in left_away]
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in cells:
+        table.add_row(*(row[name] for name in columns))
+    return table
 
 
 def _local_row(run: RunDirectory) -> dict[str, Any]:
@@ -79,7 +113,18 @@ def _local_row(run: RunDirectory) -> dict[str, Any]:
     step, values = newest_metrics(run.paths.journal, TAIL)
     results = {name: summary.get(name, values.get(f"eval/{name}")) for name in HEADLINE}
     identity = {"name": run.name, "status": status, "steps": step or 0}
-    return identity | results | {"started": utc_text(started), "run_id": mlflow.get("run_id")}
+    more = {"started": utc_text(started), "run_id": mlflow.get("run_id"), "overrides": _typed(run)}
+    return identity | results | more
+
+
+def _typed(run: RunDirectory) -> list[str]:
+    """What was typed for a run of what makes it another one than its neighbours; nothing where that cannot be read."""
+    try:
+        found = yaml.safe_load(read_regular(run.paths.overrides, MOST_DOCUMENT))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    texts = [str(text) for text in found] if isinstance(found, list) else []
+    return [text for text in texts if key_of(text).partition(".")[0] not in (*NOT_IDENTITY, "name")]
 
 
 def _remote_row(run: Run) -> dict[str, Any]:
