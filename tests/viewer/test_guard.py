@@ -279,7 +279,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(play: Play, capsys: pytest.Cap
         ("driver=nobody", "driver must be one of policy, human, optimal"),
         ("env=lateral", "env must be null or race"),
         ("laps=5", "laps=5 must come with env=race"),
-        ("env=race driver=optimal", "driver must be policy or human with env=race"),
+        ("env=race driver=optimal", "driver=optimal must be left away with env=race"),
         ("env=race run=[line@2]", "line@2 must have a pace in [0.3, 1]"),
         ("driver=human track=nowhere", "neither a known track nor a file"),
         ("driver=human track=[oval,mini]", "track must be one name"),

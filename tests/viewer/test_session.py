@@ -13,12 +13,16 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from racing.config import compose_run
 from racing.evaluation.evaluate import Diverged, evaluate
 from racing.sim.records import Ending
+from racing.sim.vehicle import Vehicle
+from racing.tracks.catalog import load_track
+from racing.tracks.reference_lap import reference_lap
 from racing.viewer.cars.alone import AloneSession
 from racing.viewer.cars.dashboard import STATE
-from racing.viewer.cars.drivers import Driver, Hands, Place, human_driver, human_env
-from racing.viewer.cars.lap_trace import LapTrace
+from racing.viewer.cars.drivers import Driver, Hands, Place, human_driver, human_env, task_driver
+from racing.viewer.cars.lap_trace import LapTrace, trace_of_reference
 from racing.viewer.cars.messages import senses_message
 from racing.viewer.cars.records import LAPS, SHEET, TELEMETRY, Records
 from racing.viewer.messages import command_of
@@ -263,6 +267,24 @@ def test_keys_turn_the_wheel_no_faster_than_hands(place: Place):
     assert hands.action(0.05)[0] == pytest.approx([-0.4, 0.25])
     hands.ask(7.0, -9.0, keys=False)
     assert hands.action(0.05)[0] == pytest.approx([1.0, -1.0])
+
+
+def test_a_driver_of_the_environment_drives_as_in_an_evaluation(clock: Clock, kart: Vehicle):
+    track = load_track("oval")
+    lap = reference_lap(track, kart)
+    place, env = Place(track=track, vehicle=kart, reference_s=lap.time_s), compose_run(["env=mlp"])["env"]
+    driver = task_driver("optimal", 0.8, place, env)
+    one, other = (AloneSession([driver], place, trace_of_reference(track, lap), clock=clock) for _ in range(2))
+    task = place.task(env)
+    drive = task.driver("optimal", pace=0.8)
+    task.reset()
+    for number in range(120):  # what one page's driver remembers is not another's
+        task.step_batch(np.clip(drive(), -1, 1))
+        one.try_out()
+        if number % 2:
+            other.try_out()
+    assert one.cars[0].task.cars.tobytes() == task.cars.tobytes()
+    assert other.cars[0].task.cars["steps"].tolist() == [60]
 
 
 @pytest.fixture

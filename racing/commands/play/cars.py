@@ -9,7 +9,6 @@ from typing import Any
 from racing.commands.play.options import HUMAN, POLICY, runs_of
 from racing.commands.tracks.inspect import vehicle_for
 from racing.config import compose_run
-from racing.errors import require
 from racing.evaluation.race.driving import line_entrant
 from racing.evaluation.race.suites import CARS
 from racing.league.contenders import canonical, find_contenders, pace_of
@@ -56,8 +55,6 @@ def race_stage(options: Mapping[str, Any], news: list[str]) -> RaceStage:
     specs, outputs = [str(run) for run in runs_of(options)], Path(options["paths"]["outputs"])
     reading = {"reverse": options["reverse"], "scale": options["scale"]}
     track = None if options["track"] is None else load_track(options["track"], **reading)
-    own = options["vehicle"] is None
-    require(own, f"vehicle={options['vehicle']} must be left away with env=race; the policies' own is driven")
     paces = [pace_of(spec) for spec in specs]
     if all(pace is not None for pace in paces):
         track = track or load_track("circuit")

@@ -81,9 +81,13 @@ def check_env(options: Mapping[str, Any], runs: Sequence[Any]) -> None:
     for name, usual in (("cars", None), ("laps", usual_options("play")["laps"])):
         fits = racing or options[name] == usual
         require(fits, f"{name}={options[name]} must come with env=race; leave it away, or let them race")
-    if racing:
-        rule = f"driver must be policy or human with env=race, got {options['driver']}"
-        require(options["driver"] in (POLICY, HUMAN), f"{rule}; name line@PACE in run, a line follower")
+    for name, usual, remedy in (
+        ("driver", POLICY, "name line@PACE in run, a line follower; E joins"),
+        ("backend", usual_options("play")["backend"], "races are driven by ONNX files"),
+        ("vehicle", None, "the policies' own is driven"),
+    ):
+        rule = f"{name}={options[name]} must be left away with env=race"
+        require(not racing or options[name] == usual, f"{rule}; {remedy}")
 
 
 def runs_of(options: Mapping[str, Any]) -> list[Any]:
