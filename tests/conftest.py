@@ -25,7 +25,8 @@ import pytest
 from racing.config import load_group
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
-from tests.support import blank_pictures, composed_once, fork_client, store_template, tracks_once
+from tests.support import fork_client
+from tests.support.made_once import blank_pictures, composed_once, store_template, tracks_once
 
 pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -28,7 +28,7 @@ from racing.renamed_keys import renamed, upgraded
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing_launchers.backend import make_backend
-from tests.support.composed_once import really_composed
+from tests.support.made_once.composed_once import really_composed
 
 FILES = [path.relative_to(conf_directory()) for path in sorted(conf_directory().rglob("*.yaml"))]
 GROUPS = sorted({path.parent.as_posix() for path in FILES} - {".", *NOT_GROUPS})
@@ -180,7 +180,7 @@ def test_the_primary_file_stays_short():
 
 
 def test_composed_once_or_anew_it_is_the_same(tmp_path: Path):
-    """All tests rely on it: tests/support/composed_once.py."""
+    """All tests rely on it: tests/support/made_once/composed_once.py."""
     (tmp_path / "experiment").mkdir()
     own = tmp_path / "experiment" / "mine.yaml"
 

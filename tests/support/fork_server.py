@@ -68,7 +68,7 @@ def warm_up() -> None:
     import racing.commands
     import racing_launchers
     from racing.cli import main
-    from tests.support import blank_pictures, composed_once, store_template, tracks_once
+    from tests.support.made_once import blank_pictures, composed_once, store_template, tracks_once
 
     sqlalchemy.orm.configure_mappers()
     for package in (racing.commands, racing_launchers):

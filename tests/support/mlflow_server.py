@@ -14,7 +14,7 @@ import pytest
 from racing.runs.directory import open_run
 from racing.tracking.sender import Sender
 from racing.tracking.store import ENVIRONMENT
-from tests.support.store_template import copy_tables
+from tests.support.made_once.store_template import copy_tables
 
 TRACKING = {"enabled": True, "uri": None, "experiment": "racing"}
 PATIENCE = 120  # [s] a loaded machine may need it; nothing here waits that long otherwise

@@ -3,16 +3,14 @@
 See inside.py, which is both and systemd, too.
 """
 
+import runpy
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from inside import bring_network_up, connect_to_aws
-
-bring_network_up()
-connect_to_aws(sys.argv[1])
+inside = runpy.run_path(str(Path(__file__).with_name("inside.py")))
+inside["bring_network_up"]()
+inside["connect_to_aws"](sys.argv[1])
 subprocess.run(["bash", f"{sys.argv[1]}/user_data"])
 threading.Event().wait()
