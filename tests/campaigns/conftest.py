@@ -49,17 +49,46 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def matches(trained: Path) -> Path:
+    """All matches between its entries, and their drives alone."""
+    folder = trained / "validated"
+    lock = FileLock(trained / "test.lock")
+    lock.acquire(wait=True)
+    try:
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            copy_campaign(trained, folder)
+            said = ["campaign=tiny", "--config-dir", str(trained / "conf"), f"paths.outputs={folder / 'outputs'}"]
+            assert main(["campaign", *said, "mode=validate", "sequential=true", "tracking=none"]) == 0
+            (folder / "done").touch()
+    finally:
+        lock.release()
+    return folder / "outputs/matches"
+
+
+def copy_campaign(trained: Path, folder: Path) -> None:
+    """Into another folder; runs are those of all."""
+    shutil.copytree(trained / "outputs/campaigns", folder / "outputs/campaigns")
+    (folder / "outputs/runs").mkdir()
+    for run in (trained / "outputs/runs").iterdir():
+        (folder / "outputs/runs" / run.name).symlink_to(run)
+    manifest = folder_of(folder) / "sweep.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"outputs": str(folder / "outputs")}))
+
+
 @pytest.fixture
 def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with a copy of the campaign that is trained; runs are those of all."""
-    shutil.copytree(trained / "outputs/campaigns", tmp_path / "outputs/campaigns")
-    (tmp_path / "outputs/runs").mkdir()
-    for run in (trained / "outputs/runs").iterdir():
-        (tmp_path / "outputs/runs" / run.name).symlink_to(run)
-    manifest = folder_of(tmp_path) / "sweep.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"outputs": str(tmp_path / "outputs")}))
+    """The current folder, with a copy of the campaign that is trained."""
+    copy_campaign(trained, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def validated(place: Path, matches: Path) -> None:
+    """The matches of its entries are driven."""
+    shutil.copytree(matches, place / "outputs/matches")
 
 
 @pytest.fixture

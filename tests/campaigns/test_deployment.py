@@ -19,6 +19,7 @@ from racing.cli import main
 from racing.errors import InputError
 from racing.policies.loading import load_policy
 from tests.campaigns.conftest import Command, change_policy, folder_of, policy_of, texts
+from tests.support.fork_client import scripts_too
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +71,7 @@ def test_winners_are_deployed_and_drive(campaign: Command, place: Path, capsys: 
     assert texts(place / "policies") | texts(folder_of(place) / "validation") == before
 
 
+@pytest.mark.usefixtures("validated")
 def test_without_deploy_nothing_is_written(campaign: Command, place: Path):
     assert campaign("deploy=false")[0] == 0
     assert campaign("mode=validate")[0] == 0
@@ -80,6 +82,7 @@ def test_without_deploy_nothing_is_written(campaign: Command, place: Path):
     assert not (place / "policies").exists()
 
 
+@pytest.mark.usefixtures("validated")
 def test_a_challenger_that_is_no_better_is_refused(campaign: Command, place: Path):
     """The same network in another file: half of all games."""
     assert campaign("campaign.model=null")[0] == 0
@@ -94,6 +97,7 @@ def test_a_challenger_that_is_no_better_is_refused(campaign: Command, place: Pat
     assert (told["verdict"], told["figures"]["win_share"], told["note"]) == ("refused", 0.5, None)
 
 
+@pytest.mark.usefixtures("validated")
 def test_the_one_before_is_kept(campaign: Command, place: Path, passes: None):
     assert campaign("campaign.model=null")[0] == 0
     folder = specialist(place)
@@ -151,8 +155,11 @@ def test_interrupted_at_any_step_the_files_are_whole(place: Path, tmp_path: Path
         target.mkdir(parents=True)
         for name, content in old.items():
             (target / name).write_bytes(content)
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), tmp_path, policy, *STEPS]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    script = tmp_path / "killed.py"
+    script.write_text(textwrap.dedent(KILLED))
+    command = [sys.executable, str(script), str(tmp_path), str(policy), *STEPS]
+    with scripts_too():
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
     codes = dict(line.split() for line in done.stdout.splitlines())
     assert set(codes) == set(STEPS)
     assert codes["1"] == str(-signal.SIGKILL)
@@ -168,13 +175,15 @@ def test_interrupted_at_any_step_the_files_are_whole(place: Path, tmp_path: Path
         else:
             assert found == old
     assert ends == {False, True}
-    again = textwrap.dedent(KILLED).replace("calls == step", "False")
-    subprocess.run([sys.executable, "-c", again, tmp_path, policy, *STEPS], check=True, capture_output=True)
+    script.write_text(textwrap.dedent(KILLED).replace("calls == step", "False"))
+    with scripts_too():
+        subprocess.run(command, check=True, capture_output=True)
     for step in STEPS:
         assert (tmp_path / step / "one" / "policy.onnx").read_bytes() == policy.read_bytes()
         assert [path.name for path in (tmp_path / step).iterdir()] == ["one"]
 
 
+@pytest.mark.usefixtures("validated")
 def test_a_file_that_was_changed_is_no_policy(campaign: Command, place: Path):
     assert campaign("campaign.model=null")[0] == 0
     folder = specialist(place)
@@ -185,6 +194,7 @@ def test_a_file_that_was_changed_is_no_policy(campaign: Command, place: Path):
     assert load_policy(str(folder), place).sha256 == manifest(folder)["sha256"]
 
 
+@pytest.mark.usefixtures("validated")
 def test_a_place_that_cannot_be_written_is_wrong_input(campaign: Command, place: Path):
     (place / "taken").write_text("a file")
     code, _, err = campaign("policies=taken", "campaign.model=null")
@@ -194,6 +204,7 @@ def test_a_place_that_cannot_be_written_is_wrong_input(campaign: Command, place:
     assert (place / "taken").read_text() == "a file"
 
 
+@pytest.mark.usefixtures("validated")
 def test_the_registrys_champion_moves_with_the_files(campaign: Command, place: Path, passes: None):
     """The embedded store of the outputs where it was trained knows the runs."""
     from mlflow import MlflowClient

@@ -75,13 +75,8 @@ def test_all_is_driven_once_and_written_down(campaign: Command, place: Path, dri
     assert len(driven) == MATCHES
 
 
-def test_side_by_side_or_one_after_another_it_is_the_same(campaign: Command, place: Path):
-    assert campaign("mode=validate", "sequential=true")[0] == 0
-    first, kept = results(place), texts(place / "outputs/matches")
-    for path in (place / "outputs/matches").iterdir():
-        path.unlink()
-    for path in (folder_of(place) / "validation").iterdir():
-        path.unlink()
+def test_side_by_side_or_one_after_another_it_is_the_same(campaign: Command, place: Path, matches: Path):
+    first, kept = results(matches.parents[1]), texts(matches)
     trap = place / "multiprocessing.py"  # what lies in the current folder is nobody's module
     trap.write_text("1 / 0\n")
     code, out, _ = campaign("mode=validate", "sequential=false", "campaign.validation.tracks=[oval,karting]")
@@ -113,10 +108,11 @@ def test_killed_after_some_matches_it_drives_the_others(
     assert {name: (matches / name).stat().st_mtime_ns for name in kept} == kept
 
 
+@pytest.mark.usefixtures("validated")
 def test_of_a_changed_policy_only_its_own_are_driven(campaign: Command, place: Path, driven: list[str]):
     """Two matches on each track, and itself alone."""
     assert campaign("mode=validate", "sequential=true")[0] == 0
-    driven.clear()
+    assert driven == []
     change_policy(place, "second")
     assert campaign("mode=validate", "sequential=true")[0] == 0
     assert len(driven) == 2 * (2 + 1)

@@ -26,30 +26,31 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 def drive(cars):
     rows = [cars.reset()]
     for action in np.random.default_rng(0).uniform(-0.3, 0.6, (40, 2, 2)).astype(np.float32):
-        observations, rewards, ended, infos = cars.step(action)
+        observations, rewards, ended, infos = cars.step(action[: cars.num_envs])
         rows += [observations, rewards, ended, *(info["terminal_observation"] for info in infos if "episode" in info)]
     return np.concatenate([np.ravel(row) for row in rows])
 
 if __name__ == "__main__":
     short = {"track": "oval", "episodes": {"time_limit": 2.0, "time_limit_min": 2.0}}
-    wanted = drive(make_vec_env("racing:racing/Sensors-v0", 2, seed=3, env_kwargs=short, vec_env_cls=DummyVecEnv))
-    for method, name in zip(sys.argv[1::2], sys.argv[2::2]):
+    for method, name, number in zip(sys.argv[1::3], sys.argv[2::3], map(int, sys.argv[3::3])):
+        here = make_vec_env("racing:racing/Sensors-v0", number, seed=3, env_kwargs=short, vec_env_cls=DummyVecEnv)
         if name.startswith("racing/"):
             import racing
         options = {"vec_env_cls": SubprocVecEnv, "vec_env_kwargs": {"start_method": method}}
-        cars = make_vec_env(name, 2, seed=3, env_kwargs=short, **options)
-        np.testing.assert_array_equal(drive(cars), wanted)
+        cars = make_vec_env(name, number, seed=3, env_kwargs=short, **options)
+        np.testing.assert_array_equal(drive(cars), drive(here))
         PPO("MlpPolicy", cars, n_steps=16, batch_size=16, n_epochs=1).learn(32)
         cars.close()
-        print(method, name, "learnt")
+        print(method, name, number, "learnt")
 """
 
 
 @pytest.mark.slow
 @pytest.mark.cold  # processes that know nothing but what they import
 def test_processes_of_stable_baselines3_drive_what_one_process_drives(tmp_path: Path):
-    """One program, since those that it starts begin with nothing of its: each of the ways to start them."""
-    ways = ["spawn racing:racing/Sensors-v0", "forkserver racing:racing/Sensors-v0", "forkserver racing/Sensors-v0"]
+    """One program, since those that it starts begin with nothing of its: each of the ways to start them, once two."""
+    ways = ["spawn racing:racing/Sensors-v0 2", "forkserver racing:racing/Sensors-v0 1"]
+    ways += ["forkserver racing/Sensors-v0 1"]
     script = tmp_path / "learn.py"
     script.write_text(SCRIPT)
     command = [sys.executable, script, *(part for way in ways for part in way.split())]
