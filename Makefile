@@ -50,7 +50,7 @@ lock: .venv/installed-dev ## renew the locks: the newest versions that pyproject
 audit: .venv/installed-dev ## fail on a known vulnerability in the locked packages
 	@$(BIN)/python .ci/audit
 
-infra: .venv/checkov ## look for what is unsafe in infra/, with checkov in an environment of its own: a minute, 300 MB
+infra: .venv/checkov ## look for what is unsafe in infra/, with checkov in an environment of its own: minutes, 300 MB
 	@.venv/checkov/bin/checkov --directory infra --skip-download --compact --quiet
 
 clean: ## remove .venv and what tools left behind; outputs/ stays
