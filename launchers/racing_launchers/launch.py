@@ -120,7 +120,7 @@ def _launch(sweep: Sweep, backend: Backend, planned_jobs: Sequence[PlannedJob], 
     backend.check(configs, [payload.arguments for payload in payloads if isinstance(payload, CommandJob)])
     show_plan(sweep, backend, planned_jobs, decisions)
     jobs_and_steps = [(p.payload.config, p.steps) for p in to_submit if isinstance(p.payload, HydraJob)]
-    for line in typical_lines(jobs_and_steps, request.outputs, backend):
+    for line in typical_lines(jobs_and_steps, request.outputs, backend) if request.checked else ():
         print(f"  {line}", file=sys.stderr)
     if backend.dry_run:
         print("launcher.dry_run: nothing was submitted")
