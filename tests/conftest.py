@@ -51,6 +51,7 @@ LONGEST = {
     "training/test_train.py": 56,
     "viewer/test_page.py": 45,
     "viewer/test_guard.py": 25,
+    "viewer/test_race.py": 25,
     "commands/test_train.py": 43,
     "tracking/test_sinks.py": 43,
     "launchers/modal/test_training.py": 41,
