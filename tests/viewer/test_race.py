@@ -89,6 +89,16 @@ def test_positions_and_gaps_are_those_of_the_road(race: RaceSession):
     assert second["gap"] == pytest.approx(gap / leader["v"], rel=0.25)
 
 
+def test_a_new_race_begins_at_once_where_it_is_asked_for(race: RaceSession):
+    before = {name: car["position"] for name, car in rows(race).items()}
+    until(race, lambda: race.ticks * race.tick > 3)
+    race.do("restart", {"along": 100.0})  # races start where they start
+    there = rows(race)
+    assert {car["v"] for car in there.values()} == {0.0}
+    assert {name: car["position"] for name, car in there.items()} != before
+    assert [car["time"] for car in there.values()] == pytest.approx([race.time] * 3)
+
+
 def test_who_joins_races_and_touches_and_is_recorded(race: RaceSession, grid: Grid, tmp_path: Path):
     human = race.human
     assert human is not None
@@ -104,6 +114,10 @@ def test_who_joins_races_and_touches_and_is_recorded(race: RaceSession, grid: Gr
     contact = next(event for event in events if isinstance(event, Contact) and 3 in event.cars)
     assert rows(race)["human"]["touches"] == 1
     assert np.hypot(contact.x - rows(race)["human"]["x"], contact.y - rows(race)["human"]["y"]) < 5
+    race.human.timing.keep(race.reference)  # as if it were a lap of the person's
+    write = race.unkept(at_end=True)
+    assert write is not None
+    write()
     race.do("drive", {"on": False})
     write = race.unkept()
     assert write is not None
