@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 from racing.config import compose_run
 from racing.evaluation.race.driving import drive_races, line_entrant, order_of
@@ -153,9 +156,9 @@ def test_a_contact_is_told_once_for_two_cars():
 
 @pytest.mark.slow
 @needs_browser
-def test_the_page_shows_a_race_and_who_joins_it(page: Page, ring: Path, tmp_path: Path):
+def test_the_page_shows_a_race_and_who_joins_it(window: webdriver.Chrome, ring: Path, tmp_path: Path):
     server = Play(tmp_path, "env=race", "run=[line@0.5,line@0.7]", f"track={ring}", "laps=1")
-    browser = page.browser
+    browser, page = window, Page(window)
     try:
         browser.get(server.address)
         state = page.until(lambda state: state["frames"] > 3 and state["time"] > 1, "no picture was drawn")
@@ -163,6 +166,11 @@ def test_the_page_shows_a_race_and_who_joins_it(page: Page, ring: Path, tmp_path
         assert sorted(car["position"] for car in state["cars"]) == [1, 2]
         page.press("e")
         page.until(lambda state: state["driving"] and len(state["cars"]) == 3, "nobody joined")
+        ActionChains(browser).key_down(Keys.ARROW_UP).key_down(Keys.ARROW_RIGHT).perform()
+        page.until(lambda state: len(state["cars"]) == 2 and state["watched"] != 2, "it is still on the road")
+        ActionChains(browser).key_up(Keys.ARROW_UP).key_up(Keys.ARROW_RIGHT).perform()
+        page.press("r")
+        page.until(lambda state: len(state["cars"]) == 3 and state["watched"] == 2, "it is not in the next race")
         page.press("e")
         page.until(lambda state: not state["driving"] and len(state["cars"]) == 2, "nobody left")
         for _ in range(4):
