@@ -45,6 +45,8 @@ LONGEST = {
     "launchers/modal/test_service.py": 75,
     "tracking/test_sinks.py": 75,
     "viewer/test_page.py": 73,
+    "viewer/test_scores.py": 30,
+    "viewer/test_race.py": 30,
     "campaigns/test_validation.py": 65,
     "tracks/test_reference_lap.py": 65,
     "launchers/aws_spot/test_backend.py": 60,

@@ -46,12 +46,12 @@ TESTS: dict[str, tuple[list[str], ...]] = {
         ["tests/training/test_continue.py", "tests/commands/test_runs.py", "tests/commands/test_damaged_runs.py"],
     ),
     "racing/tracking": (["tests/tracking", *FAST], ["tests/tracking", *SLOW]),
-    "launchers/racing_launchers/slurm": (["tests/launchers/test_slurm.py"],),
+    "launchers/racing_launchers/slurm": (["tests/launchers/slurm/test_slurm.py"],),
     "launchers/racing_launchers/local": (["tests/launchers/test_local.py"], ["tests/launchers/test_sweep.py"]),
     "launchers/racing_launchers": (
         ["tests/launchers", "--ignore=tests/launchers/modal", *FAST],
         ["tests/launchers/test_local.py", "tests/launchers/test_sweep_names.py"],
-        ["tests/launchers/test_sweep.py", "tests/launchers/test_slurm.py"],
+        ["tests/launchers/test_sweep.py", "tests/launchers/slurm/test_slurm.py"],
     ),
 }
 AREAS = ("racing/sim", "racing/envs", "racing/runs", "racing/tracking", "launchers/racing_launchers")  # equal shares

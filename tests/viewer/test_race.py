@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 from racing.config import compose_run
 from racing.evaluation.race.driving import drive_races, line_entrant, order_of
@@ -89,6 +92,16 @@ def test_positions_and_gaps_are_those_of_the_road(race: RaceSession):
     assert second["gap"] == pytest.approx(gap / leader["v"], rel=0.25)
 
 
+def test_a_new_race_begins_at_once_where_it_is_asked_for(race: RaceSession):
+    before = {name: car["position"] for name, car in rows(race).items()}
+    until(race, lambda: race.ticks * race.tick > 3)
+    race.do("restart", {"along": 100.0})  # races start where they start
+    there = rows(race)
+    assert {car["v"] for car in there.values()} == {0.0}
+    assert {name: car["position"] for name, car in there.items()} != before
+    assert [car["time"] for car in there.values()] == pytest.approx([race.time] * 3)
+
+
 def test_who_joins_races_and_touches_and_is_recorded(race: RaceSession, grid: Grid, tmp_path: Path):
     human = race.human
     assert human is not None
@@ -104,6 +117,10 @@ def test_who_joins_races_and_touches_and_is_recorded(race: RaceSession, grid: Gr
     contact = next(event for event in events if isinstance(event, Contact) and 3 in event.cars)
     assert rows(race)["human"]["touches"] == 1
     assert np.hypot(contact.x - rows(race)["human"]["x"], contact.y - rows(race)["human"]["y"]) < 5
+    race.human.timing.keep(race.reference)  # as if it were a lap of the person's
+    write = race.unkept(at_end=True)
+    assert write is not None
+    write()
     race.do("drive", {"on": False})
     write = race.unkept()
     assert write is not None
@@ -139,9 +156,9 @@ def test_a_contact_is_told_once_for_two_cars():
 
 @pytest.mark.slow
 @needs_browser
-def test_the_page_shows_a_race_and_who_joins_it(page: Page, ring: Path, tmp_path: Path):
+def test_the_page_shows_a_race_and_who_joins_it(window: webdriver.Chrome, ring: Path, tmp_path: Path):
     server = Play(tmp_path, "env=race", "run=[line@0.5,line@0.7]", f"track={ring}", "laps=1")
-    browser = page.browser
+    browser, page = window, Page(window)
     try:
         browser.get(server.address)
         state = page.until(lambda state: state["frames"] > 3 and state["time"] > 1, "no picture was drawn")
@@ -149,6 +166,11 @@ def test_the_page_shows_a_race_and_who_joins_it(page: Page, ring: Path, tmp_path
         assert sorted(car["position"] for car in state["cars"]) == [1, 2]
         page.press("e")
         page.until(lambda state: state["driving"] and len(state["cars"]) == 3, "nobody joined")
+        ActionChains(browser).key_down(Keys.ARROW_UP).key_down(Keys.ARROW_RIGHT).perform()
+        page.until(lambda state: len(state["cars"]) == 2 and state["watched"] != 2, "it is still on the road")
+        ActionChains(browser).key_up(Keys.ARROW_UP).key_up(Keys.ARROW_RIGHT).perform()
+        page.press("r")
+        page.until(lambda state: len(state["cars"]) == 3 and state["watched"] == 2, "it is not in the next race")
         page.press("e")
         page.until(lambda state: not state["driving"] and len(state["cars"]) == 2, "nobody left")
         for _ in range(4):

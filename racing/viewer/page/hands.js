@@ -72,7 +72,7 @@ export class Hands {
   }
 
   settingFor(pad) {
-    if (this.known?.id !== pad.id) this.known = { id: pad.id, setting: settingOf(pad.id) }; // not read with each picture
+    if (!this.known || this.known.id !== pad.id) this.known = { id: pad.id, setting: settingOf(pad.id) }; // not read with each picture
     return this.known.setting;
   }
 

@@ -45,6 +45,7 @@ export default {
     this.models = new Map();
     this.ghostModels = [];
     this.marks = []; // of contacts
+    this.unseated = false; // whether the race is over for the person
     this.noteUntil = 0;
     this.renderer = this.makeRenderer();
     this.link = new Link({
@@ -160,6 +161,7 @@ export default {
       if (event.event === "over") {
         const car = this.cars.find((one) => one.number === event.car);
         if (car) Object.assign(car, event.home ? { gap: "home" } : { gap: "out", position: 0 });
+        this.unseated = this.unseated || car?.kind === "human";
         if (car?.kind === "human" && !event.home) this.note("You are out until the race is over; R begins another one", 6000);
       }
       if (event.event === "race") this.over(event.results);
@@ -193,6 +195,11 @@ export default {
       this.paused = head.paused;
       if (this.driving !== head.driving) this.driven(head.driving);
       this.rate = head.rate;
+      const human = this.cars.find((car) => car.kind === "human");
+      if (this.unseated && human && this.link.cars.has(human.number)) {
+        this.unseated = false; // the next race
+        if (this.driving) this.watch(human.number);
+      }
       if (!this.link.cars.has(this.watched) && this.link.cars.size) this.watch([...this.link.cars.keys()][0]);
       const state = this.link.cars.get(this.watched)?.now;
       if (state) {
