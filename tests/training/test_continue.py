@@ -397,11 +397,11 @@ def test_a_disk_that_fills_up_fails_the_run_which_goes_on_when_there_is_space(
     calm: RunDirectory,
     capsys: pytest.CaptureFixture[str],
 ):
-    """1 MiB: some checkpoints fit."""
+    """1 MiB: one checkpoint fits."""
     arguments = [*PPO, "checkpoint.every=2048", "checkpoint.keep_last=99"]
     fill(small_disk / "rest")
     with (small_disk / "rest").open("r+b") as file:
-        file.truncate(file.seek(0, 2) - (700 << 10))
+        file.truncate(file.seek(0, 2) - (960 << 10))
     with pytest.raises(OSError, match=r"checkpoints/0000\d+: No space left on device; the checkpoints before it are"):
         train(small_disk, *arguments)
     run = only_run(small_disk)
