@@ -21,7 +21,7 @@ from racing_launchers.collector import SweepDelivery
 from racing_launchers.job import JobStatus
 from racing_launchers.sweep import Job, Sweep, all_sweeps
 from tests.launchers.sweeping import LONG, SHORT, TOTAL, command, train
-from tests.support.held import held
+from tests.support.forks.held import held
 from tests.support.mlflow_server import Copy, wait_until
 from tests.support.processes import points, state_bytes
 

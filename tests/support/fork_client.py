@@ -24,14 +24,14 @@ from typing import Any
 import racing
 from racing.tracking.store import ENVIRONMENT as MLFLOW_ENVIRONMENT
 from tests.support.fork_server import LENGTH, PADDING, answer, ask, reach
-from tests.support.pytest_worker import BOOTSTRAP
+from tests.support.forks.pytest_worker import BOOTSTRAP
 
 MODULES = (
     *("racing", "racing.tracking.sender", "mlflow"),
     *("racing_launchers.worker", "racing_launchers.collector", "racing_launchers.local.supervisor"),
 )
 KERNEL = "ipykernel_launcher"  # of a notebook
-WORKER = ["-u", "-m", "tests.support.pytest_worker"]  # of pytest-xdist
+WORKER = ["-u", "-m", "tests.support.forks.pytest_worker"]  # of pytest-xdist
 READ_AT_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "TORCH_", "LD_")  # begin of variables' names
 RealPopen = subprocess.Popen
 

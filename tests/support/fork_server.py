@@ -225,7 +225,7 @@ def become(request: dict[str, Any], fds: list[int], parent: int) -> NoReturn:
             from tests.support import fork_client
 
             fork_client.install(request["address"])
-            from tests.support import held
+            from tests.support.forks import held
 
             held.install()
     else:

@@ -15,7 +15,7 @@ from racing_launchers.sweep import all_sweeps
 from tests.launchers.aws_spot.instances.host import Host, wait
 from tests.launchers.aws_spot.instances.interruptions import AWS, committed_steps, ended
 from tests.launchers.sweeping import SHORT, TOTAL
-from tests.support.held import held
+from tests.support.forks.held import held
 from tests.support.mlflow_server import Copy
 from tests.support.processes import points, run_of, state_bytes, tags, train_command
 

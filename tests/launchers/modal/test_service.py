@@ -18,7 +18,7 @@ from racing_launchers.modal import requests, service
 from tests.campaigns.listener import listening
 from tests.launchers.modal_box import Box
 from tests.launchers.modal_box.web import PROXY_TOKEN
-from tests.support.held import held
+from tests.support.forks.held import held
 from tests.support.mlflow_server import wait_until
 
 KEYS = {"Modal-Key": PROXY_TOKEN[0], "Modal-Secret": PROXY_TOKEN[1]}

@@ -15,7 +15,7 @@ from racing.runs.directory import RunDirectory
 from racing.tracks.catalog import shipped
 from racing_launchers.sweep import all_sweeps
 from tests.launchers.modal_box import Box
-from tests.support.held import held
+from tests.support.forks.held import held
 from tests.support.mlflow_server import Copy, wait_until
 from tests.support.processes import points, run_of, state_bytes, tags
 

@@ -23,7 +23,8 @@ from modal_proto import api_pb2
 from tests.conftest import REPOSITORY
 from tests.launchers.modal_box.calls import Function, Input, Result
 from tests.launchers.modal_box.volumes import Copy, commit, private_copy
-from tests.support import fork_client, held
+from tests.support import fork_client
+from tests.support.forks import held
 
 if TYPE_CHECKING:
     from tests.launchers.modal_box.server import Box

@@ -25,7 +25,8 @@ from moto.ec2.models import ec2_backends
 from racing.sim.kernels.kernel import cache_directory
 from tests.launchers.aws_spot.instances.inside import relay
 from tests.launchers.aws_spot.instances.metadata import Service
-from tests.support import fork_client, held
+from tests.support import fork_client
+from tests.support.forks import held
 
 HERE = Path(__file__).parent
 TAKEN, ITSELF = "Server.SpotInstanceTermination", "Client.InstanceInitiatedShutdown"  # why instances end

@@ -1,4 +1,4 @@
-"""python -m tests.support.pytest_worker: what pytest-xdist starts a worker with, `python -c BOOTSTRAP`, as a module."""
+"""What pytest-xdist starts a worker with, `python -c BOOTSTRAP`, as a module, which can be forked."""
 
 import sys
 
