@@ -1,18 +1,18 @@
 // The page: the circuit in three dimensions, what the cars do, and all that can be asked for.
 import { THREE } from "nicegui-scene";
-import { STEPS } from "racing-viewer/calibration.js";
+import { STEPS } from "racing-viewer/hands/calibration.js";
 import { CAMERAS, Cameras } from "racing-viewer/cameras.js";
 import { makeCircuit } from "racing-viewer/circuit.js";
 import { COLOURS, HUMAN } from "racing-viewer/colours.js";
 import { bar, clock, limited, signed } from "racing-viewer/figures.js";
-import { Hands } from "racing-viewer/hands.js";
+import { Hands } from "racing-viewer/hands/hands.js";
 import { Link } from "racing-viewer/link.js";
 import { makeCar } from "racing-viewer/models.js";
 import { Channels, drawPicture, drawSenses, Map2D } from "racing-viewer/plots.js";
 import { ENDINGS, RACE, STOOD } from "racing-viewer/race.js";
 import { TEMPLATE } from "racing-viewer/template.js";
 import { offersVR, VR } from "racing-viewer/vr.js";
-import { WHEEL } from "racing-viewer/wheel.js";
+import { WHEEL } from "racing-viewer/hands/wheel.js";
 
 const GHOSTS = [["reference lap", "#ffffff"], ["best lap driven here", "#f0e442"]];
 const SLOW_FRAME = 45; // [ms] on average, above which the picture gets coarser

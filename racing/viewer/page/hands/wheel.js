@@ -1,5 +1,5 @@
 // The dialog in which a wheel or gamepad is set up: methods of view.js.
-import { Calibration, keep, label, read, settingOf, STEPS } from "racing-viewer/calibration.js";
+import { Calibration, keep, label, read, settingOf, STEPS } from "racing-viewer/hands/calibration.js";
 import { bar, limited } from "racing-viewer/figures.js";
 
 export const WHEEL = {
