@@ -32,7 +32,7 @@ class CarsView(Element, component="page/view.js", esm={"racing-viewer": "page"})
     """All that the page on which cars drive shows; it runs in the browser."""
 
 
-class ScoresView(Element, component="page/scores.js", esm={"racing-viewer": "page"}):
+class ScoresView(Element, component="page/scores/scores.js", esm={"racing-viewer": "page"}):
     """Channels of episodes that say themselves what they cost, likewise."""
 
 

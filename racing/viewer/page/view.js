@@ -1,19 +1,20 @@
 // The page: the circuit in three dimensions, what the cars do, and all that can be asked for.
 import { THREE } from "nicegui-scene";
-import { Calibration, keep, label, read, settingOf, STEPS } from "racing-viewer/calibration.js";
+import { STEPS } from "racing-viewer/hands/calibration.js";
 import { CAMERAS, Cameras } from "racing-viewer/cameras.js";
 import { makeCircuit } from "racing-viewer/circuit.js";
 import { COLOURS, HUMAN } from "racing-viewer/colours.js";
-import { Hands } from "racing-viewer/hands.js";
+import { bar, clock, limited, signed } from "racing-viewer/figures.js";
+import { Hands } from "racing-viewer/hands/hands.js";
 import { Link } from "racing-viewer/link.js";
-import { makeCar, makeMark } from "racing-viewer/models.js";
+import { makeCar } from "racing-viewer/models.js";
 import { Channels, drawPicture, drawSenses, Map2D } from "racing-viewer/plots.js";
+import { ENDINGS, RACE, STOOD } from "racing-viewer/race.js";
 import { TEMPLATE } from "racing-viewer/template.js";
 import { offersVR, VR } from "racing-viewer/vr.js";
+import { WHEEL } from "racing-viewer/hands/wheel.js";
 
 const GHOSTS = [["reference lap", "#ffffff"], ["best lap driven here", "#f0e442"]];
-const SHOWN_CONTACTS = 4;
-const MARKED = 4000; // [ms] for which a contact is marked
 const SLOW_FRAME = 45; // [ms] on average, above which the picture gets coarser
 const THEMES = { light: ["#bcd3e2", "#d9e6ee", "#8aa595", 1], dark: ["#1a2533", "#2b3b4d", "#26343d", 0.42] }; // sky, haze, hills, light
 const kept = (name, usual) => localStorage.getItem(`racing.${name}`) ?? usual;
@@ -84,6 +85,8 @@ export default {
     this.renderer?.dispose();
   },
   methods: {
+    ...RACE,
+    ...WHEEL,
     makeRenderer() {
       try {
         const renderer = new THREE.WebGLRenderer({ canvas: this.$refs.canvas, antialias: true, preserveDrawingBuffer: false });
@@ -158,38 +161,12 @@ export default {
       if (event.event === "problem") this.note(event.text, 20000);
       if (event.event === "news") this.note((this.news = event.text), 5000);
       if (event.event === "contact") this.touched(event);
-      if (event.event === "over") {
-        const car = this.cars.find((one) => one.number === event.car);
-        if (car) Object.assign(car, event.home ? { gap: "home" } : { gap: "out", position: 0 });
-        this.unseated = this.unseated || car?.kind === "human";
-        if (car?.kind === "human" && !event.home) this.note("You are out until the race is over; R begins another one", 6000);
-      }
+      if (event.event === "over") this.overFor(event);
       if (event.event === "race") this.over(event.results);
       if (event.event === "lap") {
         const car = this.cars.find((one) => one.number === event.car);
         if (car && car.number === this.watched) this.note(`${car.name}: ${clock(event.time)}${event.best ? ", the best one" : ""}`, 4000);
       }
-    },
-    touched(contact) {
-      const [first, second] = contact.cars.map((number) => this.cars.find((car) => car.number === number));
-      const name = (car) => (car.kind === "human" ? "you" : car.name);
-      const blamed = contact.blame[0] > contact.blame[1] ? first : contact.blame[1] > contact.blame[0] ? second : null;
-      const text = `${name(first)} and ${name(second)}, ${(contact.closing * this.scale).toFixed(1)} ${this.units}${blamed ? `, blame: ${name(blamed)}` : ""}`;
-      this.contacts = [{ id: (this.noted = (this.noted ?? 0) + 1), text }, ...this.contacts].slice(0, SHOWN_CONTACTS);
-      const mark = makeMark(this.facts.circuit.vehicle);
-      mark.position.set(contact.x, contact.y, mark.position.z);
-      this.scene?.add(mark);
-      this.marks.push({ x: contact.x, y: contact.y, mark, until: performance.now() + MARKED });
-    },
-    over(results) {
-      this.results = results.map((row) => ({
-        ...row,
-        name: row.number === this.cars.length - 1 ? "you" : row.name,
-        colour: this.cars.find((car) => car.number === row.number)?.colour,
-        time: row.time_s === null ? (ENDINGS[ENDED.indexOf(row.ended)] ?? row.ended) : clock(row.time_s),
-        touched: row.contacts === 1 ? "1 contact" : `${row.contacts} contacts`,
-      }));
-      this.note(`The race is over: ${this.results[0].name} won. The next one begins`, 6000);
     },
     took(head) {
       this.paused = head.paused;
@@ -352,55 +329,6 @@ export default {
         this.note(`The headset was not to be had: ${error.message}`, 6000);
       }
     },
-    setUp() {
-      if (this.driving && !this.paused) this.link.say("pause", { on: true });
-      this.calibration = null;
-      this.wheel = { id: "", steps: STEPS.length };
-      if (!this.$refs.wheel.open) this.$refs.wheel.showModal();
-    },
-    // With each picture, for gamepads are asked, they don't tell.
-    settingUp() {
-      const pad = this.hands.pad();
-      if (!pad || (this.calibration && this.calibration.id !== pad.id)) {
-        if (this.wheel.id) this.setUp(); // it was pulled out
-        if (!pad) return;
-      }
-      this.calibration ??= Vue.markRaw(new Calibration(pad));
-      const { calibration } = this;
-      const another = this.wheel.id !== pad.id || this.wheel.done !== calibration.done; // part of the dialog
-      calibration.sample(pad);
-      const { found, now, step, done } = calibration;
-      const told = { id: pad.id, step, done, asked: STEPS[step]?.[1] ?? "", complete: calibration.complete, kept: this.wheel.kept ?? settingOf(pad.id) !== null,
-        found: found === null ? "nothing moves yet" : `${label(pad, found)}: ${now[found].toFixed(2)}`, deadZone: this.wheel.deadZone ?? calibration.setting.deadZone };
-      for (const [name, value] of Object.entries(told)) if (this.wheel[name] !== value) this.wheel[name] = value;
-      if (another) this.$nextTick(() => (done ? this.$refs.wheelZone : this.$refs.wheelNext)?.focus());
-      if (!done) {
-        if (this.$refs.wheelBar) bar(this.$refs.wheelBar, found === null ? 0 : limited(now[found]), "var(--accent)");
-        return;
-      }
-      const { steer, pedals } = read(pad, { ...calibration.setting, deadZone: this.wheel.deadZone });
-      if (!this.$refs.wheelSteer) return;
-      bar(this.$refs.wheelSteer, -steer, "var(--accent)");
-      bar(this.$refs.wheelPedals, pedals, pedals >= 0 ? "#56b4e9" : "#e69f00");
-    },
-    setUpNext() {
-      if (!this.calibration?.complete) return;
-      this.calibration.next(this.hands.pad());
-    },
-    setUpSave() {
-      keep(this.wheel.id, { ...this.calibration.setting, deadZone: this.wheel.deadZone });
-      this.$refs.wheel.close();
-      this.note("The wheel is set up", 3000);
-    },
-    setUpForget() {
-      keep(this.wheel.id, null);
-      this.$refs.wheel.close();
-      this.note("The setting is forgotten", 3000);
-    },
-    setUpEnded() {
-      this.calibration = null;
-      this.hands.forget();
-    },
     watch(number) {
       this.watched = number;
       this.channels = new Channels();
@@ -455,21 +383,3 @@ export default {
     },
   },
 };
-
-const ENDINGS = { 1: "off the road", 2: "all laps done", 3: "out of time", 5: "wrong way", 6: "retired" };
-const STOOD = 4;
-const ENDED = ["running", "off_track", "laps_done", "time_limit", "stalled", "wrong_way", "retired"]; // racing.sim.records.Ending
-const limited = (value) => Math.max(-1, Math.min(1, value));
-const signed = (value) => (Number.isFinite(value) ? `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)} s` : "–");
-
-function clock(seconds) {
-  if (!Number.isFinite(seconds)) return "–";
-  const minutes = Math.floor(seconds / 60);
-  return `${minutes}:${(seconds - 60 * minutes).toFixed(2).padStart(5, "0")}`;
-}
-
-function bar(element, value, colour) {
-  element.style.width = `${50 * Math.abs(value)}%`;
-  element.style.left = `${value < 0 ? 50 - 50 * Math.abs(value) : 50}%`;
-  element.style.background = colour;
-}

@@ -1,6 +1,6 @@
 // What a person does at the wheel: keys, a gamepad or wheel, fingers. Steering left and throttle are positive.
 
-import { read, settingOf } from "racing-viewer/calibration.js";
+import { read, settingOf } from "racing-viewer/hands/calibration.js";
 
 const KEYS = {
   ArrowLeft: ["left"], KeyA: ["left"], ArrowRight: ["right"], KeyD: ["right"],

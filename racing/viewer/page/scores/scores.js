@@ -1,7 +1,7 @@
 // The page of episodes that say themselves what they cost: drivers beside each other, as channels over time.
 import { AFTER, Connection } from "racing-viewer/connection.js";
 import { COLOURS } from "racing-viewer/colours.js";
-import { drawPanels, written } from "racing-viewer/panels.js";
+import { drawPanels, written } from "racing-viewer/scores/panels.js";
 
 const kept = (name, usual) => localStorage.getItem(`racing.${name}`) ?? usual;
 const BACK = 10; // [s] of the past that are shown, where not all is
