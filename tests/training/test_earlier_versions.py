@@ -20,7 +20,7 @@ from tests.conftest import REPOSITORY
 
 EARLIER = REPOSITORY / "tests/data/earlier_run/earlier-a3f56ccd"
 COMMAND = ["train", "debug=fast", "algo=ppo_scratch", "name=earlier", "env=mlp", "track=oval"]
-COMMAND += ["algo.n_envs=4", "algo.n_steps=64"]
+COMMAND += ["algo.n_envs=4", "algo.n_steps=64", "eval.confirmations=0"]  # as it was without being said
 COMMAND += ["algo.batch_size=64", "algo.net_arch=[8,8]", "hardware=cpu", "tracking=none", "checkpoint.every=1024"]
 
 
