@@ -66,14 +66,14 @@ def aws_spot(request: pytest.FixtureRequest, folder: Path) -> Iterator[list[str]
 
 
 @pytest.mark.parametrize("launcher", [local, slurm, modal, aws_spot], ids=lambda launcher: launcher.__name__)
-def test_the_same_bits_as_here(
+def test_the_same_bits(
     launcher: Callable[..., AbstractContextManager[list[str]]],
     alone: RunDirectory,
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ):
     home = tmp_path / "home"
-    with launcher(request, tmp_path / "there") as settings:
+    with launcher(request, tmp_path / "t") as settings:
         assert main(["train", *SMALL, f"launcher={launcher.__name__}", *settings, f"paths.outputs={home}"]) == 0
     run = run_of(home, SMALL)
     assert run.status == "FINISHED"

@@ -98,6 +98,8 @@ class Host:
     """A context manager: while it is entered, instances of moto that have user data run."""
 
     def __init__(self, ec2: Any, url: str, folder: Path) -> None:
+        longest = len(f"{folder}/i-0123456789abcdef0/imds.sock")
+        assert longest < 108, f"{folder}: sockets of instances have names of at most 107 characters; shorten it"
         self.ec2, self.url, self.folder = ec2, url, folder
         self.machines: dict[str, Machine] = {}
         self._ended = threading.Event()
