@@ -129,6 +129,7 @@ def run(folder: JobFolder, attempt: int, read: Callable[[], Payload]) -> dict[st
             traceback.print_exc()
     if error:
         print(error, file=sys.stderr, flush=True)
+    sys.stdout.flush()  # before the result is there: who finds that brings the log home, and looks no more
     ended = {"ended_ms": time.time_ns() // 1_000_000, "exit_code": code}
     status = STATUS.get(code, JobStatus.FAILED).value  # plain: it travels
     return facts | ended | {"status": status, "error": error, "value": value, "runs": folder.runs}

@@ -20,6 +20,7 @@ from racing.files import write_json
 from racing.runs.directory import RunDirectory
 from racing.runs.lock import FileLock
 from racing_launchers import watch as watching
+from racing_launchers import worker
 from racing_launchers.backend import Backend, JobInfo, JobState, NoAnswer, begin_attempt, make_backend
 from racing_launchers.job import JobFolder, JobObserver, JobStatus
 from racing_launchers.job_progress import Progress
@@ -276,3 +277,13 @@ def test_a_signal_that_no_training_hears_is_obeyed_at_once(
         for number, handler in known.items():
             signal.signal(number, handler)
     assert (len(asked), left, submitted.job(0).ended) == (requeued, [ExitCode.STOPPED], status)
+
+
+def test_what_it_prints_is_in_its_log_before_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Who finds the result brings the log home, and looks no more; the process may not have left then."""
+    folder, log = JobFolder(tmp_path / "job"), tmp_path / "log.txt"
+    folder.path.mkdir()
+    with log.open("w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        result = worker.run(folder, 1, lambda: Act("work"))
+        assert (result["status"], log.read_text()) == (JobStatus.DONE.value, "I work\n")
