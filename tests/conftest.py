@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import signal
 import sys
@@ -98,6 +99,22 @@ def pytest_configure(config: pytest.Config) -> None:
     blank_pictures.install()
     composed_once.install()
     tracks_once.install()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_logged() -> Iterator[None]:
+    """Applications of Hydra, and others, let the root logger write to streams that end with the test they ran in."""
+
+    def forget() -> None:
+        root = logging.getLogger()
+        for handler in root.handlers[:]:
+            if type(handler) is logging.StreamHandler:  # pytest's own are of other classes
+                root.removeHandler(handler)
+        root.setLevel(logging.WARNING)
+
+    forget()
+    yield
+    forget()
 
 
 @pytest.fixture(autouse=True)
