@@ -4,7 +4,7 @@ MLflow's stores drop a metric point that they already have (same name, step, val
 off is simply repeated from the cursor: the last byte of the journal that is known to have arrived.
 
 A journal may lose its end: with a machine in a cloud goes what it has written since its files were last saved, and the
-next one measures the same again, at another time. What MLflow has of that is left out (`_Measured`).
+next one measures the same again, at another time. What MLflow has of that is left out (racing.tracking.measured).
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from racing.runs.journal import (
     Line,
     first_record,
     fitting_cursor,
-    metric_points,
     read_before,
     read_journal,
     write_cursor,
@@ -37,6 +36,7 @@ from racing.runs.paths import where
 from racing.runs.status import RunStatus
 from racing.tracking.agent_runs import AgentRuns, by_agent
 from racing.tracking.errors import Refused, Unreachable, classify, http_status
+from racing.tracking.measured import Measured
 from racing.tracking.store import connect
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Delivery:
         self._agents: AgentRuns | None = None
         self._experiment_id = ""
         self._offset, self._before = 0, b""
-        self._measured = _Measured()
+        self._measured = Measured()
 
     @property
     def _journal(self) -> Path:
@@ -142,7 +142,7 @@ class Delivery:
         self.run_id, self._experiment_id = known["run_id"], known["experiment_id"]
         self._offset = fitting_cursor(self.run.paths.cursor, self._journal)
         self._before = read_before(self._journal, self._offset)
-        self._measured = _Measured.of(client, self.run_id, self._journal, self._offset)
+        self._measured = Measured.of(client, self.run_id, self._journal, self._offset)
         self._client = client
         self._agents = AgentRuns(client, self._experiment_id, self.run_id, self._journal_id())
 
@@ -346,54 +346,6 @@ class Delivery:
             os.fsync(file.fileno())
         write_cursor(self.run.paths.cursor, offset, before)
         self._offset, self._before = offset, before
-
-
-class _Measured:
-    """Points that MLflow has of a run and that stand nowhere before the cursor: when each was measured."""
-
-    def __init__(self) -> None:
-        """None."""
-        self._times: dict[tuple[int, str], list[int]] = {}
-
-    @classmethod
-    def of(cls, client: MlflowClient, run_id: str, journal: Path, offset: int) -> _Measured:
-        """Ask MLflow. Only metrics of which it has a later step than stands before `offset` are looked at closely."""
-        found, last = cls(), {point.key: point.step for point in client.get_run(run_id).data._metric_objs}
-        if not last:
-            return found
-        known: Counter[tuple[int, str]] = Counter()
-        for line in read_journal(journal):
-            if line.end > offset:
-                break
-            known.update((step, name) for step, name, _ in metric_points(line))
-        newest: dict[str, int] = {}
-        for step, name in known:
-            newest[name] = max(step, newest.get(name, step))
-        for name in (name for name, step in last.items() if name not in newest or step > newest[name]):
-            for point in client.get_metric_history(run_id, name):
-                if known[point.step, name] > 0:
-                    known[point.step, name] -= 1
-                else:
-                    found._times.setdefault((point.step, name), []).append(point.timestamp)
-        return found
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self._times)
-
-    def take(self, step: int, name: str, time: int) -> bool:
-        """Whether MLflow has a point already that was measured at another time [UTC ms]; it counts once.
-
-        One of the same time is sent again: an agent's run may lack it.
-        """
-        times = self._times.get((step, name))
-        if not times:
-            return False
-        if time in times:
-            times.remove(time)
-            return False
-        times.pop()
-        return True
 
 
 def rejected(run: RunDirectory) -> Iterator[dict[str, Any]]:
