@@ -1,1 +1,1 @@
-"""The page on which one watches policies drive, and drives against them."""
+"""Policies drive on a page, people against them."""
