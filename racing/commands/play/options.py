@@ -27,7 +27,7 @@ examples:
   racing play run=my-run-1a2b3c4d                   one that is being trained: its newest checkpoint, and each after it
   racing play open=false port=8800                  print the address only
   racing play host=0.0.0.0 token=long-and-secret    for other machines, whose address must hold the token
-  racing play host=0.0.0.0 token=... ssl=true       over https: for headsets, phones and gamepads in the network
+  racing play host=0.0.0.0 token=... ssl=true       over https: for headsets and phones in the network
   ssh -L 8765:localhost:8765 HOST racing play open=false     on another machine
 """
 POLICY, HUMAN = "policy", "human"  # driver= that is none of the environment's
