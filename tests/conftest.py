@@ -81,6 +81,7 @@ LONGEST = {
     "test_docs.py": 25,
     "viewer/test_guard.py": 25,
     "viewer/test_vr.py": 25,
+    "viewer/test_ssl.py": 15,
     "tracking/test_sender.py": 22,
 }
 

@@ -67,6 +67,7 @@ VERBS = [
     "play open=false port=0 driver=human track={}",
     "play open=false port={}",
     "play open=false port=0 host={} token=long-and-secret",
+    "play open=false port=0 driver=human ssl=[{},{}]",
 ]
 VALUES = {
     "outside": "../../../../escaped/here",

@@ -21,7 +21,7 @@ EXTRAS = {
     "limit": {"casadi"},
     "pettingzoo": {"pettingzoo"},
     "tensorboard": {"tensorboard"},
-    "viewer": {"fastapi", "nicegui", "uvicorn"},
+    "viewer": {"cryptography", "fastapi", "nicegui", "uvicorn"},
     "wandb": {"wandb"},
 }  # its packages, imported where needed
 # Run, not imported.

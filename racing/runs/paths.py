@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from racing.errors import InputError, require
-from racing.files import is_file_name
+from racing.files import cache_root, is_file_name
 
 OUTPUTS = "outputs"  # as conf/paths/default.yaml has it
 MAX_NAME = 128  # characters: with a hash, a suffix and the ending of a temporary file it stays a file's name
@@ -304,6 +304,11 @@ class DrivePaths:
     def drive(self, name: str) -> Path:
         """Return the folder of one drive: tables and telemetry as those of an evaluation."""
         return self.folder / name
+
+
+def certificate_path() -> Path:
+    """Return the file of the certificate, with its key, that `racing play ssl=true` makes: one for all outputs."""
+    return cache_root() / "play.pem"
 
 
 IN_RUN = RunPaths(Path())  # paths relative to the run directory, as the journal and MLflow name them

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,15 +12,15 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from racing.errors import require
+from racing.viewer.addresses import EVERYWHERE, LOOPBACK, is_address
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-EVERYWHERE = ("0.0.0.0", "::", "")
 COOKIE = "racing_token"
+SECURE_COOKIE = "__Host-racing_token"  # over https; of another name, for it cannot be replaced over http
 LEAST_TOKEN = 8  # letters
 MOST_MESSAGE = 1 << 14  # [bytes] of a page's message; NiceGUI's own are below a thousand
 MOST_RATE, MOST_BURST = 120.0, 240.0  # [1/s] messages of one connection; that come at once
@@ -44,9 +43,12 @@ def require_token(host: str, token: Any) -> None:
 class Guard:
     """An ASGI application before another: refuses foreign hosts, foreign origins, strangers, and floods."""
 
-    def __init__(self, app: Any, host: str, token: str | None) -> None:
-        """host: that the server listens on. token: that the address of the page must have; None: none is needed."""
-        self.app, self._token = app, token
+    def __init__(self, app: Any, host: str, token: str | None, *, secure: bool = False) -> None:
+        """host: that the server listens on. token: that the address of the page must have; None: none is needed.
+
+        secure: it is spoken to over https, and so are its own pages.
+        """
+        self.app, self._token, self._secure = app, token, secure
         self._any_address = host in EVERYWHERE
         self._names = {*LOOPBACK, host.lower(), *({socket.gethostname().lower()} if self._any_address else ())}
 
@@ -70,11 +72,12 @@ class Guard:
         if not self._is_ours(headers.get("host", "")):
             return "this name is not the page's; use the address that racing play printed"
         origin = headers.get("origin")
-        if origin is not None and re.sub(r"^https?://", "", origin) != headers["host"]:
+        ours = "https" if self._secure else "https?"
+        if origin is not None and re.sub(f"^{ours}://", "", origin) != headers["host"]:
             return "another page may not use this one"
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
             return "the page takes no such request"
-        if self._token is not None and not (self._knows(_asked(scope)) or self._knows(_kept(headers))):
+        if self._token is not None and not (self._knows(_asked(scope)) or self._knows(_kept(headers, self._cookie))):
             return "the address must end with ?token=... as racing play printed it"
         return None
 
@@ -84,7 +87,11 @@ class Guard:
         if found is None:
             return False
         name = (found[1] or found[2]).lower()
-        return name in self._names or (self._any_address and _is_address(name))
+        return name in self._names or (self._any_address and is_address(name))
+
+    @property
+    def _cookie(self) -> str:
+        return SECURE_COOKIE if self._secure else COOKIE
 
     def _knows(self, token: str) -> bool:
         return hmac.compare_digest(token.encode(), str(self._token).encode())
@@ -93,7 +100,8 @@ class Guard:
         """Who has come with the token is known by a cookie from then on: what the page loads has no query."""
         if self._token is None or not self._knows(_asked(scope)):
             return send
-        cookie = f"{COOKIE}={self._token}; HttpOnly; SameSite=Strict; Path=/".encode()
+        secure = "; Secure" if self._secure else ""  # browsers never send it over http then
+        cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/{secure}".encode()
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -108,20 +116,12 @@ def _asked(scope: Scope) -> str:
     return parse_qs(query.decode("latin-1")).get("token", [""])[0]
 
 
-def _kept(headers: MutableMapping[str, str]) -> str:
+def _kept(headers: MutableMapping[str, str], name: str) -> str:
     try:
         jar = SimpleCookie(headers.get("cookie", ""))
     except CookieError:
         return ""
-    return str(jar[COOKIE].value) if COOKIE in jar else ""
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return str(jar[name].value) if name in jar else ""
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, why: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,8 @@ class RunsView(Element, component="page/runs.js", esm={"racing-viewer": "page"})
 VIEWS = {View.CARS: CarsView, View.SCORES: ScoresView}
 
 
-def application(stages: Stages, host: str, token: str | None) -> Guard:
-    """The ASGI application; there can be one in a process, which is how NiceGUI is made."""
+def application(stages: Stages, host: str, token: str | None, *, secure: bool) -> Guard:
+    """The ASGI application; there can be one in a process, which is how NiceGUI is made. secure: over https."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.websocket(LINK)
@@ -75,13 +76,27 @@ def application(stages: Stages, host: str, token: str | None) -> Guard:
     fresh = "no-cache"  # a page of an earlier version would misread what is sent
     look: dict[str, Any] = {"title": title, "dark": None, "tailwind": False, "show_welcome_message": False}
     ui.run_with(app, **look, reconnect_timeout=PATIENCE, cache_control_directives=fresh)
-    return Guard(app, host, token)
+    return Guard(app, host, token, secure=secure)
 
 
-def run(stages: Stages, listening: socket.socket, host: str, token: str | None, open_at: str | None) -> None:
-    """Serve until a signal ends it. listening: bound. open_at: address that a browser is asked to show; None: none."""
+def run(
+    stages: Stages,
+    listening: socket.socket,
+    host: str,
+    token: str | None,
+    tls: ssl.SSLContext | None,
+    open_at: str | None,
+) -> None:
+    """Serve until a signal ends it.
+
+    listening: bound. tls: with the server's certificate; None: over http. open_at: address that a browser is asked to
+    show; None: none.
+    """
     settings: dict[str, Any] = {"ws_max_size": MOST_MESSAGE, "ws_max_queue": 32, "timeout_graceful_shutdown": GRACE}
-    config = uvicorn.Config(application(stages, host, token), log_level="error", lifespan="on", **settings)
+    if tls is not None:
+        settings["ssl_context_factory"] = lambda config, usual: tls
+    app = application(stages, host, token, secure=tls is not None)
+    config = uvicorn.Config(app, log_level="error", lifespan="on", **settings)
     server = uvicorn.Server(config)
 
     async def main() -> None:

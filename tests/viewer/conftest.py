@@ -106,8 +106,8 @@ def linear_file(path: Path, weights: Any, bias: Any, remembered: dict[str, Any])
 class Play:
     """`racing play` in a process of its own."""
 
-    def __init__(self, outputs: Path, *arguments: str) -> None:
-        self.outputs, self.arguments = outputs, arguments
+    def __init__(self, outputs: Path, *arguments: str, **environment: str) -> None:
+        self.outputs, self.arguments, self.environment = outputs, arguments, environment
         self.port = 0
         self.start()
 
@@ -120,11 +120,11 @@ class Play:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=environment,
+            env=environment | self.environment,
         )
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            found = re.match(r"(http://[\w.]+:(\d+)/)", line)
+            found = re.match(r"(https?://[\w.-]+:(\d+)/)", line)
             if found:
                 self.address, self.port = found[1], int(found[2])
                 return

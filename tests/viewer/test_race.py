@@ -146,6 +146,28 @@ def aim(race: RaceSession) -> float:
     return float(np.clip(2 * np.arctan2(left[near], max(ahead[near], 0.1)), -1, 1))
 
 
+@pytest.mark.parametrize(
+    ("changes", "shape"), [([], (84, 84, 3)), (["env.grayscale=true", "env.frame_stack=4"], (84, 84, 1))]
+)
+def test_in_a_race_by_camera_each_car_shows_its_newest_picture(
+    changes: list[str], shape: tuple[int, ...], place: Place, reference: LapTrace
+):
+    env = compose_run(["env=race_vision", *changes])["env"]
+    entrants = [line_entrant(pace) for pace in (0.9, 0.5)]
+    grid = Grid(entrants=entrants, names=["quick", "slow"], env=env, laps=1, cars=2)
+    session = RaceSession(grid, place, reference)
+    for _ in range(5):
+        session.try_out()
+    stacked = session.races.observation["vision"]
+    shown = [car.senses().picture for car in session.cars[:2]]
+    for slot, picture in enumerate(shown):
+        assert picture is not None
+        assert picture.shape == shape
+        assert (picture == stacked[slot][..., -shape[2] :]).all()
+        assert picture.std() > 10
+    assert (shown[0] != shown[1]).mean() > 0.05
+
+
 def test_a_contact_is_told_once_for_two_cars():
     noted = [(7, 0, 1, 2, 3.0, 4.0, 2.5, 0.8), (7, 0, 2, 1, 3.5, 4.5, 2.5, 0.2), (7, 0, 0, 2, 9.0, 9.0, 1.0, 1.0)]
     assert contacts(noted) == [

@@ -6,11 +6,15 @@ import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from racing.commands.play.options import parse
 from racing.errors import ExitCode, InputError
-from racing.viewer.guard import LOOPBACK
+from racing.viewer.addresses import EVERYWHERE, names_of
+
+if TYPE_CHECKING:
+    from racing.viewer.certificate import Certificate  # of an extra, which may be missing
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,10 +27,12 @@ def main(argv: Sequence[str]) -> int:
         from racing.commands.play.stage import make_stages
         from racing.viewer.web import run  # of an extra, which may be missing
 
+        certificate = _certificate(options)
         stages = make_stages(options)
-        address = _address(options, listening.getsockname()[1])
-        print(f"{address}  (Ctrl-C ends it)", flush=True)
-        run(stages, listening, options["host"], options["token"], address if _opens(options) else None)
+        first, *others = _addresses(options, listening.getsockname()[1])
+        print("\n".join([f"{first}  (Ctrl-C ends it)", *others, *_about(certificate)]), flush=True)
+        tls = None if certificate is None else certificate.context
+        run(stages, listening, options["host"], options["token"], tls, first if _opens(options) else None)
     except KeyboardInterrupt:
         pass
     finally:
@@ -50,11 +56,32 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _address(options: Mapping[str, Any], port: int) -> str:
-    host = options["host"]
-    name = host if host in LOOPBACK[:2] else socket.gethostname() if host in ("0.0.0.0", "::") else host
-    name = f"[{name}]" if ":" in name else name
-    return f"http://{name}:{port}/" + (f"?token={options['token']}" if options["token"] else "")
+def _certificate(options: Mapping[str, Any]) -> Certificate | None:
+    """What `ssl` says; None: the page is served over http. Raises InputError."""
+    if options["ssl"] is False:
+        return None
+    from racing.viewer.certificate import given_certificate, own_certificate  # of the extra
+
+    if options["ssl"] is True:
+        return own_certificate(options["host"])
+    chain, key = options["ssl"]
+    return given_certificate(Path(chain).expanduser(), Path(key).expanduser())
+
+
+def _about(certificate: Certificate | None) -> list[str]:
+    """What is to be known of it."""
+    if certificate is None:
+        return []
+    own = ", made here: browsers warn of it, go on if they show the same" if certificate.own else ""
+    return [f"certificate (SHA-256) {certificate.fingerprint}{own}"]
+
+
+def _addresses(options: Mapping[str, Any], port: int) -> list[str]:
+    """Of the page: by this machine's name, then by its addresses, for those who cannot look the name up."""
+    host, scheme = options["host"], "http" if options["ssl"] is False else "https"
+    query = f"?token={options['token']}" if options["token"] else ""
+    names = [name for name in names_of(host) if ":" not in name] if host in EVERYWHERE else [host]
+    return [f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}/{query}" for name in names]
 
 
 def _opens(options: Mapping[str, Any]) -> bool:

@@ -27,6 +27,7 @@ examples:
   racing play run=my-run-1a2b3c4d                   one that is being trained: its newest checkpoint, and each after it
   racing play open=false port=8800                  print the address only
   racing play host=0.0.0.0 token=long-and-secret    for other machines, whose address must hold the token
+  racing play host=0.0.0.0 token=... ssl=true       over https: for headsets and phones in the network
   ssh -L 8765:localhost:8765 HOST racing play open=false     on another machine
 """
 POLICY, HUMAN = "policy", "human"  # driver= that is none of the environment's
@@ -37,7 +38,7 @@ MOST_RUNS = 8
 
 def parse(argv: Sequence[str]) -> dict[str, Any] | None:
     """The options of conf/verbs/play.yaml, checked; None after printing help. Raises InputError."""
-    options = verb_options("play", argv, EXAMPLES, lists=["run"])
+    options = verb_options("play", argv, EXAMPLES, lists=["run", "ssl"])
     if options is None:
         return None
     require(isinstance(options["driver"], str), f"driver must be a name, got {options['driver']!r}; see --help")
@@ -53,6 +54,10 @@ def parse(argv: Sequence[str]) -> dict[str, Any] | None:
         require(value is None or isinstance(value, str), f"{name} must be one name or path, got {value!r}; name one")
     require(isinstance(options["host"], str), f"host must be an address, got {options['host']!r}; 127.0.0.1 is usual")
     require_token(options["host"], options["token"])
+    pair = options["ssl"]
+    files = isinstance(pair, list) and len(pair) == 2 and all(isinstance(file, str) for file in pair)
+    rule = f"ssl must be true, false or [CERT.pem,KEY.pem], got {pair!r}"
+    require(isinstance(pair, bool) or files, f"{rule}; true makes a certificate")
     runs = runs_of(options)
     fits = 1 <= len(runs) <= MOST_RUNS and not any(run is None or isinstance(run, dict | list) for run in runs)
     require(
