@@ -42,6 +42,7 @@ HUGE = 1 << 21  # [bytes] of a huge page: one entry in the table instead of 512
 MADV_COLLAPSE = 25  # of Linux 6.1: put what lies there into huge pages
 PADDING = " " * 8192  # last argument of the server's command line; see show_command
 CLONE_NEWNS = 0x20000  # unshare: mounts of one's own
+PR_SET_PDEATHSIG = 1  # prctl: choose the signal that a process gets when its parent dies
 OTHERS = [
     *("modal._container_entrypoint", "hydra._internal.hydra", "cloudpickle", "numpy", "scipy.interpolate"),
     *("scipy.ndimage", "scipy.sparse", "scipy.spatial", "numba", "cv2", "PIL.Image", "contourpy", "gymnasium"),
@@ -165,6 +166,8 @@ class ForkServer:
             with contextlib.suppress(OSError):
                 client.sendall(NUMBER.pack(os.getpid()))
             self._forget()
+            if request["bound"]:
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # where there is no server, nobody ends it
             become(request, fds, pid)
         for fd in fds:
             os.close(fd)
