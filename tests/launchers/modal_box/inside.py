@@ -7,13 +7,14 @@ import os
 import runpy
 import socket
 import sys
+from pathlib import Path
 
 LEASE = bytes(4)  # a request without a length, see fork_server
 
 
 def serve_forks(listener: socket.socket) -> None:
     os.setsid()  # what kills the container lets it end by itself: its forks end with it
-    sys.path.insert(0, os.path.abspath(f"{__file__}/../../../.."))  # noqa: PTH100
+    sys.path.insert(0, str(Path(__file__).parents[3]))
     from tests.support.fork_server import ForkServer
 
     del sys.path[0]
@@ -39,6 +40,6 @@ def begin_server(address: str) -> socket.socket:
 
 
 if __name__ == "__main__":
-    sys.path[sys.path.index(os.path.dirname(os.path.abspath(__file__)))] = os.getcwd()  # noqa: PTH
+    sys.path[sys.path.index(str(Path(__file__).parent))] = str(Path.cwd())
     lease = begin_server(sys.argv.pop())
     runpy.run_module("modal._container_entrypoint", run_name="__main__", alter_sys=True)

@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.support.fork_stub import stand_for  # noqa: E402
+from tests.support.fork_stub import stand_for
 
 stand_for(sys.argv[1], sys.argv[2:], mounts="")

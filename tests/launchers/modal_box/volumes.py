@@ -160,9 +160,10 @@ class Volumes:
     async def VolumeGetFile2(self, request: Any, task: str) -> Any:
         volume = self.all[request.volume_id]
         place = inside(volume.path, request.path)
-        if not place.is_file():
-            raise GRPCError(Status.NOT_FOUND, f"{request.path}: No such file or directory")
-        content = await asyncio.to_thread(place.read_bytes)
+        try:
+            content = await asyncio.to_thread(place.read_bytes)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):  # perhaps it went since it was listed
+            raise GRPCError(Status.NOT_FOUND, f"{request.path}: No such file or directory") from None
         end = min(len(content), request.start + request.len) if request.len else len(content)
         urls = []
         for start in range(request.start, end, BLOCK):
