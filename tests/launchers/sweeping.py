@@ -8,8 +8,8 @@ from pathlib import Path
 
 SHORT = ["debug=fast", "eval.episodes=2", "name=s", "algo.n_steps=16", "eval.every_steps=0"]
 SHORT += ["tracking.close_timeout=600"]  # on a busy machine MLflow alone takes a minute to import
-TOTAL = 49_152
-LONG = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "tracking=none"]
+TOTAL = 24_576
+LONG = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=4096", "tracking=none"]
 
 
 def command(outputs: Path, *arguments: str) -> list[str]:
