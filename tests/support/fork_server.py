@@ -65,6 +65,7 @@ def warm_up() -> None:
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # its tables are what is configured below
     import sqlalchemy.orm
     import uvicorn  # noqa: F401
+    import wandb  # noqa: F401
 
     import racing.commands
     import racing_launchers
