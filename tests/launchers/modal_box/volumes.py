@@ -15,6 +15,8 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
+from tests.launchers.modal_box.registry import known_file
+
 if TYPE_CHECKING:
     from tests.launchers.modal_box.server import Box
 
@@ -105,7 +107,7 @@ class Volumes:
         volume = self.all[request.volume_id]
         self._refuse(volume, [file.filename for file in request.files], request.disallow_overwrite_existing_files)
         for file in request.files:
-            content = self.box.web.content(file.sha256_hex).read_bytes()
+            content = known_file(file.sha256_hex).read_bytes()
             await asyncio.to_thread(put, volume, inside(volume.path, file.filename), content)
         return Empty()
 
