@@ -27,7 +27,7 @@ from racing.config import load_group
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
 from tests.support import fork_client
-from tests.support.made_once import blank_pictures, composed_once, store_template, tracks_once
+from tests.support.made_once import blank_pictures, code_once, composed_once, store_template, tracks_once
 
 pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -88,7 +88,7 @@ LONGEST = {
 def pytest_configure(config: pytest.Config) -> None:
     """Programs are forked from a warm process, as are the processes of pytest-xdist; stores are copies of one.
 
-    Pictures are blank, the same choices composed once, circuits read once.
+    Pictures are blank, the same choices composed once, circuits read once, git asked once.
     """
     gc.disable()  # until all is collected, see pytest_collection_finish
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
@@ -97,6 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
     fork_client.install(address, start=True)
     store_template.install()
     blank_pictures.install()
+    code_once.install()
     composed_once.install()
     tracks_once.install()
 

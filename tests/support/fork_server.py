@@ -70,7 +70,7 @@ def warm_up() -> None:
     import racing.commands
     import racing_launchers
     from racing.cli import main
-    from tests.support.made_once import blank_pictures, composed_once, store_template, tracks_once
+    from tests.support.made_once import blank_pictures, code_once, composed_once, store_template, tracks_once
 
     sqlalchemy.orm.configure_mappers()
     for package in (racing.commands, racing_launchers):
@@ -80,6 +80,7 @@ def warm_up() -> None:
     handlers, level = logging.root.handlers[:], logging.root.level
     store_template.install()
     blank_pictures.install()
+    code_once.install()
     composed_once.install()
     tracks_once.install()
     with tempfile.TemporaryDirectory(prefix="racing-warm-") as folder:
