@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -95,6 +96,9 @@ def pytest_configure(config: pytest.Config) -> None:
     address = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"racing-tests-{os.getpid()}"
     config.option.testrunuid = address  # those that pytest-xdist starts are told it in that variable
     fork_client.install(address, start=True)
+    if getattr(config.option, "numprocesses", None) and config.args_source is config.ArgsSource.TESTPATHS:
+        # Of all tests some need it: it warms up while there is a core to spare.
+        threading.Thread(target=fork_client.warm_server, args=("others",), daemon=True).start()
     store_template.install()
     blank_pictures.install()
     code_once.install()
