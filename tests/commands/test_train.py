@@ -41,7 +41,7 @@ def jobs(capsys: pytest.CaptureFixture[str], tmp_path: Path, *arguments: str) ->
     """What varies in each job of a sweep, which is not run."""
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preflight, "check_buildable", lambda *_, **__: None)  # tests/launchers/test_launcher_config.py
+        patch.setattr(preflight, "check_buildable", lambda *_, **__: None)  # see tests/launchers/test_sweep.py
         assert main(["train", *arguments, "launcher.dry_run=true", f"paths.outputs={tmp_path}"]) == 0
     lines = capsys.readouterr().err.splitlines()
     return [line.split(maxsplit=1)[1].removesuffix("new").strip() for line in lines[1:] if line.endswith("  new")]

@@ -46,7 +46,7 @@ def plan(capsys: pytest.CaptureFixture[str], outputs: Path, *arguments: str) -> 
     """The name of a sweep, and what varies in its jobs; nothing is run."""
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preflight, "check_buildable", lambda *_, **__: None)  # see test_launcher_config.py
+        patch.setattr(preflight, "check_buildable", lambda *_, **__: None)  # see test_sweep.py
         assert main(["train", *FAST, *arguments, "launcher.dry_run=true", f"paths.outputs={outputs}"]) == 0
     first, *lines = dropwhile(lambda line: " on local" not in line, capsys.readouterr().err.splitlines())
     assert not outputs.exists()
