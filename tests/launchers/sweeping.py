@@ -28,7 +28,7 @@ LEARNT = [
     "name=s",
     "track=oval",
     "algo.n_steps=16",
-    "algo.total_timesteps=32768",
+    "algo.total_timesteps=24576",
 ]
-LEARNT += ["algo.total_timesteps=32768", "eval.every_steps=16384", "eval.start_fraction=0.2"]
+LEARNT += ["eval.every_steps=16384", "eval.start_fraction=0.2"]
 LEARNT += ["seed=1,2", "algo.learning_rate=1e-3,3e-3"]
