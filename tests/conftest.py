@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -27,7 +28,7 @@ from racing.config import load_group
 from racing.sim.track import Track, build_track
 from racing.sim.vehicle import Vehicle
 from tests.support import fork_client
-from tests.support.made_once import blank_pictures, composed_once, store_template, tracks_once
+from tests.support.made_once import blank_pictures, code_once, composed_once, store_template, tracks_once
 
 pytest_plugins = ["tests.support.mlflow_server"]
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -35,69 +36,86 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # [s] that the longest files take, five at a time on two cores, roughly: it decides which start first, and where.
 LONGEST = {
-    "launchers/slurm/test_slurm.py": 165,
-    "commands/test_bench.py": 100,
-    "training/test_continue.py": 85,
-    "launchers/modal/test_backend.py": 85,
-    "training/test_train.py": 85,
-    "training/test_resume.py": 80,
+    "launchers/slurm/test_slurm.py": 150,
+    "training/test_resume.py": 95,
+    "commands/test_bench.py": 85,
+    "launchers/modal/test_backend.py": 80,
     "launchers/test_sweep.py": 75,
-    "campaigns/test_deployment.py": 75,
-    "launchers/modal/test_service.py": 75,
-    "tracking/test_sinks.py": 75,
-    "viewer/test_page.py": 73,
-    "viewer/test_scores.py": 30,
-    "viewer/test_race.py": 30,
-    "campaigns/test_validation.py": 65,
-    "tracks/test_reference_lap.py": 65,
-    "launchers/aws_spot/test_backend.py": 60,
-    "commands/test_train.py": 60,
-    "launchers/aws_spot/test_training.py": 55,
-    "test_hostile_arguments.py": 55,
-    "launchers/modal/test_training.py": 50,
+    "campaigns/test_deployment.py": 70,
+    "training/test_train.py": 60,
+    "campaigns/test_validation.py": 60,
+    "training/test_continue.py": 60,
+    "tracks/test_reference_lap.py": 60,
+    "training/test_lateral.py": 55,
+    "launchers/modal/test_hydra_suite.py": 55,
+    "launchers/modal/test_training.py": 55,
+    "commands/test_reproduce.py": 55,
+    "test_docs.py": 55,
+    "launchers/aws_spot/test_training.py": 50,
+    "test_current_folder.py": 50,
+    "commands/test_evaluate.py": 50,
     "tracking/test_notebooks.py": 50,
-    "launchers/slurm/test_hydra_suite.py": 48,
-    "launchers/aws_spot/test_hydra_suite.py": 20,
-    "launchers/test_lateral.py": 25,
-    "commands/test_reproduce.py": 48,
-    "launchers/aws_spot/test_supervised.py": 45,
+    "envs/test_other_programs.py": 50,
+    "launchers/modal/test_service.py": 45,
+    "tracking/test_sender.py": 45,
+    "algos/test_state.py": 45,
+    "launchers/aws_spot/test_backend.py": 45,
     "launchers/aws_spot/test_inputs.py": 45,
-    "launchers/test_sweep_names.py": 45,
-    "training/test_curriculum.py": 45,
-    "launchers/modal/test_hydra_suite.py": 45,
-    "envs/test_other_programs.py": 42,
-    "league/test_compare.py": 40,
-    "tuning/test_worker.py": 40,
+    "launchers/slurm/test_hydra_suite.py": 42,
     "tracks/optimal_lap/test_optimal_lap.py": 40,
-    "tracks/test_painted.py": 38,
-    "commands/test_bad_input.py": 35,
-    "launchers/test_local.py": 30,
-    "launchers/aws_spot/test_checks.py": 30,
-    "launchers/aws_spot/test_fleet.py": 30,
-    "launchers/test_ui.py": 30,
-    "test_current_folder.py": 29,
+    "test_hostile_arguments.py": 40,
+    "tuning/test_worker.py": 40,
+    "commands/test_train.py": 40,
+    "launchers/aws_spot/test_fleet.py": 38,
+    "tracks/test_painted.py": 36,
+    "commands/test_bad_input.py": 36,
+    "tracking/test_sinks.py": 35,
+    "viewer/test_page.py": 35,
+    "launchers/aws_spot/test_supervised.py": 35,
+    "training/test_curriculum.py": 33,
+    "launchers/test_local.py": 33,
+    "launchers/test_lateral.py": 33,
+    "league/test_compare.py": 30,
+    "launchers/test_sweep_names.py": 28,
+    "tracking/test_model_registry.py": 28,
+    "launchers/test_hydra_suite.py": 28,
+    "policies/test_init_from.py": 28,
     "launchers/modal/test_box.py": 28,
-    "commands/test_evaluate.py": 27,
-    "test_docs.py": 25,
-    "viewer/test_guard.py": 25,
-    "viewer/test_vr.py": 25,
+    "training/test_agents.py": 25,
+    "launchers/aws_spot/test_checks.py": 24,
+    "tuning/test_parts.py": 22,
+    "tuning/test_workers.py": 22,
+    "evaluation/test_plots.py": 22,
+    "tracking/test_sick_servers.py": 22,
+    "training/test_train_vision.py": 20,
+    "viewer/test_wheel.py": 18,
+    "launchers/test_ui.py": 18,
+    "viewer/test_scores.py": 18,
+    "viewer/test_race.py": 18,
+    "viewer/test_vr.py": 18,
+    "commands/test_runs.py": 18,
+    "viewer/test_guard.py": 16,
     "viewer/test_ssl.py": 15,
-    "tracking/test_sender.py": 22,
+    "launchers/aws_spot/test_hydra_suite.py": 15,
 }
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Programs are forked from a warm process, as are the processes of pytest-xdist; stores are copies of one.
 
-    Pictures are blank, the same choices composed once, circuits read once.
+    Pictures are blank, the same choices composed once, circuits read once, git asked once.
     """
     gc.disable()  # until all is collected, see pytest_collection_finish
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and all they start
     address = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"racing-tests-{os.getpid()}"
     config.option.testrunuid = address  # those that pytest-xdist starts are told it in that variable
     fork_client.install(address, start=True)
+    if getattr(config.option, "numprocesses", None) and config.args_source is config.ArgsSource.TESTPATHS:
+        # Of all tests some need it: it warms up while there is a core to spare.
+        threading.Thread(target=fork_client.warm_server, args=("others",), daemon=True).start()
     store_template.install()
     blank_pictures.install()
+    code_once.install()
     composed_once.install()
     tracks_once.install()
 

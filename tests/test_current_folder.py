@@ -16,6 +16,8 @@ from racing.runs.directory import all_runs
 from racing.tracking import sender
 from racing_launchers.local import backend
 from tests.conftest import REPOSITORY
+from tests.support.fork_client import real_processes
+from tests.support.made_once.store_template import copy_tables
 from tests.support.mlflow_server import wait_until
 
 pytestmark = pytest.mark.slow
@@ -45,10 +47,13 @@ def test_children_do_not_import_from_it(trap: Path):
     assert not (trap / "imported").exists()
 
 
-@pytest.mark.cold
 def test_a_sweep_and_its_senders_run_beside_it(trap: Path):
+    """In real processes; the tables of their store are there."""
+    (trap / "outputs").mkdir()
+    copy_tables(trap / "outputs/mlflow.db")
     arguments = ["-m", "seed=1", *TINY, "tracking=mlflow", f"paths.outputs={trap / 'outputs'}"]
-    assert main(["train", *arguments]) == 0
+    with real_processes():
+        assert main(["train", *arguments]) == 0
     assert not (trap / "imported").exists()
     (run,) = all_runs(trap / "outputs")
     wait_until(lambda: run.mlflow.get("run_id"), "the sender has begun the run in MLflow")

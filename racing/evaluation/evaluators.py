@@ -27,5 +27,6 @@ def scored(env: Mapping[str, Any]) -> bool:
 
 
 def kind_of_task(env: Mapping[str, Any]) -> Any:
-    """The class of the tasks that a config group `env` makes."""
-    return build({**env, "_partial_": True}).func
+    """The class of the tasks that a config group `env` makes. What else the group says takes Hydra ten milliseconds."""
+    named = {key: value for key, value in env.items() if key == "_target_"}
+    return build({**named, "_partial_": True}).func

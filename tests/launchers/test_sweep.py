@@ -53,11 +53,11 @@ def check_equal(run: RunDirectory, calm: RunDirectory) -> None:
 
 
 def test_a_killed_worker_loses_only_itself_and_is_continued_to_the_same_bits(calm: RunDirectory, tmp_path: Path):
-    with held({14_000: tmp_path / "goes on"}):
+    with held({7_000: tmp_path / "goes on"}):
         process = subprocess.Popen(command(tmp_path, "-m", "seed=1,2", *LONG), stderr=subprocess.PIPE, text=True)
         wait_until(lambda: all_sweeps(tmp_path), "the sweep is there")
         sweep = only_sweep(tmp_path)
-        wait_until(lambda: steps(sweep.job(0), tmp_path) > 12_000, "the first job has learnt a while")
+        wait_until(lambda: steps(sweep.job(0), tmp_path) > 6_000, "the first job has learnt a while")
         os.kill(sweep.job(0).folder.started["pid"], signal.SIGKILL)
     (tmp_path / "goes on").touch()
     told = process.communicate(timeout=300)[1].splitlines()
@@ -66,9 +66,9 @@ def test_a_killed_worker_loses_only_itself_and_is_continued_to_the_same_bits(cal
     assert any(line.startswith("  0 seed=1: lost, killed by SIGKILL") and "log.txt" in line for line in told)
     other = run_of(sweep, 1).summary
     # Again: the second job is kept. The first is killed once more, and continued by itself.
-    with held({30_000: tmp_path / "goes on again"}):
+    with held({15_000: tmp_path / "goes on again"}):
         process = subprocess.Popen(command(tmp_path, "-m", "seed=1,2", *LONG, "launcher.max_resubmits=1"))
-        wait_until(lambda: steps(sweep.job(0), tmp_path) > 28_000, "the first job has learnt more")
+        wait_until(lambda: steps(sweep.job(0), tmp_path) > 14_000, "the first job has learnt more")
         os.kill(sweep.job(0).folder.started["pid"], signal.SIGKILL)
     (tmp_path / "goes on again").touch()
     assert process.wait(timeout=300) == 0
@@ -79,11 +79,11 @@ def test_a_killed_worker_loses_only_itself_and_is_continued_to_the_same_bits(cal
 
 def test_ctrl_c_stops_all_jobs_with_their_state_saved(calm: RunDirectory, tmp_path: Path):
     sweep_of = [*LONG, "launcher.n_jobs=1", "seed=1,2"]
-    with held({14_000: tmp_path / "never"}):
+    with held({7_000: tmp_path / "never"}):
         process = subprocess.Popen(command(tmp_path, "-m", *sweep_of), stderr=subprocess.PIPE, text=True)
         wait_until(lambda: all_sweeps(tmp_path), "the sweep is there")
         sweep = only_sweep(tmp_path)
-        wait_until(lambda: steps(sweep.job(0), tmp_path) > 12_000, "the first job has learnt a while")
+        wait_until(lambda: steps(sweep.job(0), tmp_path) > 6_000, "the first job has learnt a while")
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=300)[1]
     assert process.returncode == 75
@@ -169,12 +169,12 @@ def test_collected_again_nothing_changes(finished: Sweep):
 
 def test_where_workers_reach_no_store_the_collector_completes_it(tmp_path: Path):
     """The process that waits is killed; another one collects, twice."""
-    arguments = ["-m", "seed=1,2", *SHORT, "algo.total_timesteps=16384", "launcher.upload_from=collector"]
-    with held({10_000: tmp_path / "left"}):
+    arguments = ["-m", "seed=1,2", *SHORT, "algo.total_timesteps=8192", "launcher.upload_from=collector"]
+    with held({5_000: tmp_path / "left"}):
         process = subprocess.Popen(command(tmp_path, *arguments))
         wait_until(lambda: all_sweeps(tmp_path), "the sweep is there")
         sweep = only_sweep(tmp_path)
-        wait_until(lambda: steps(sweep.job(0), tmp_path) > 8000, "the first job has learnt a while")
+        wait_until(lambda: steps(sweep.job(0), tmp_path) > 4000, "the first job has learnt a while")
     process.kill()
     process.wait()
     (tmp_path / "left").touch()

@@ -40,7 +40,7 @@ def test_one_that_sees_pictures_drives_as_the_learner_did(eight: Track, kart: Ve
     np.testing.assert_allclose(np.clip(reviver(model)(weights_of(model))(seen), -1, 1), then, atol=1e-5)
 
 
-LEAGUE = [*TINY, "env=race", "env.line=centre", "env.cars=2", "name=racer", "algo.total_timesteps=12800"]
+LEAGUE = [*TINY, "env=race", "track=oval", "env.line=centre", "env.cars=2", "name=racer", "algo.total_timesteps=12800"]
 LEAGUE += ["env.mix.alone=0", "env.mix.line=0", "env.mix.self=0", "env.mix.pool=1", "checkpoint.every=512"]
 LEAGUE += ["env.league.choice=even", "env.league.snapshots=0.3", "env.league.joins_above=0"]
 

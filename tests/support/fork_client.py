@@ -1,6 +1,6 @@
 """Starts our Python programs as forks of a warm process: without the seconds in which torch and MLflow are imported.
 
-While it is installed, `subprocess.Popen([sys.executable, "-m", MODULE, ...])` forks (MODULES, KERNEL, tests.*), in
+While it is installed, `subprocess.Popen([sys.executable, "-m", MODULE, ...])` forks (MODULES, OTHERS, tests.*), in
 tests, in what they call, and in the forks themselves (a trainer's sender, a sweep's workers, what a notebook starts),
 and so do the processes of pytest-xdist.
 All else is the same: arguments, environment, directory, streams, signals, exit codes. A test that is about the start
@@ -30,7 +30,7 @@ MODULES = (
     *("racing", "racing.tracking.sender", "mlflow"),
     *("racing_launchers.worker", "racing_launchers.collector", "racing_launchers.local.supervisor"),
 )
-KERNEL = "ipykernel_launcher"  # of a notebook
+OTHERS = ("ipykernel_launcher", "uvicorn")  # what notebooks, and `mlflow server`, start
 WORKER = ["-u", "-m", "tests.support.forks.pytest_worker"]  # of pytest-xdist
 READ_AT_IMPORT = ("OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "TORCH_", "LD_")  # begin of variables' names
 RealPopen = subprocess.Popen
@@ -103,7 +103,7 @@ class ForkingPopen(subprocess.Popen[Any]):
         child_ends = [pipes[0], pipes[3], pipes[5]]
         fds = [number if end == -1 else end for number, end in enumerate(child_ends)]
         where, variables = str(Path(cwd or ".").absolute()), os.environ if env is None else env
-        bound = rest[1] is not None
+        bound = rest[1] is not None or "uvicorn" in program  # which is in the group of `mlflow server`
         self._status = ask(server, program, where, variables, fds, bound=bound, mounts=self.mounts)
         self.pid = answer(self._status)
         self._child_created = True
@@ -147,7 +147,7 @@ def forkable(args: Any, *rest: Any) -> list[str] | None:
     if command == [sys.executable, "-u", "-c", BOOTSTRAP]:
         return WORKER
     program = command[2:] if command[1:2] == ["-P"] else command[1:]
-    modules = program[:1] == ["-m"] and (program[1] in (*MODULES, KERNEL) or program[1].startswith("tests."))
+    modules = program[:1] == ["-m"] and (program[1] in (*MODULES, *OTHERS) or program[1].startswith("tests."))
     script = _scripts and program[0].endswith(".py")
     return command[1:] if command[0] == sys.executable and (modules or script) else None
 

@@ -42,6 +42,7 @@ HUGE = 1 << 21  # [bytes] of a huge page: one entry in the table instead of 512
 MADV_COLLAPSE = 25  # of Linux 6.1: put what lies there into huge pages
 PADDING = " " * 8192  # last argument of the server's command line; see show_command
 CLONE_NEWNS = 0x20000  # unshare: mounts of one's own
+PR_SET_PDEATHSIG = 1  # prctl: choose the signal that a process gets when its parent dies
 OTHERS = [
     *("modal._container_entrypoint", "hydra._internal.hydra", "cloudpickle", "numpy", "scipy.interpolate"),
     *("scipy.ndimage", "scipy.sparse", "scipy.spatial", "numba", "cv2", "PIL.Image", "contourpy", "gymnasium"),
@@ -64,11 +65,12 @@ def warm_up() -> None:
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # its tables are what is configured below
     import sqlalchemy.orm
     import uvicorn  # noqa: F401
+    import wandb  # noqa: F401
 
     import racing.commands
     import racing_launchers
     from racing.cli import main
-    from tests.support.made_once import blank_pictures, composed_once, store_template, tracks_once
+    from tests.support.made_once import blank_pictures, code_once, composed_once, store_template, tracks_once
 
     sqlalchemy.orm.configure_mappers()
     for package in (racing.commands, racing_launchers):
@@ -78,6 +80,7 @@ def warm_up() -> None:
     handlers, level = logging.root.handlers[:], logging.root.level
     store_template.install()
     blank_pictures.install()
+    code_once.install()
     composed_once.install()
     tracks_once.install()
     with tempfile.TemporaryDirectory(prefix="racing-warm-") as folder:
@@ -165,6 +168,8 @@ class ForkServer:
             with contextlib.suppress(OSError):
                 client.sendall(NUMBER.pack(os.getpid()))
             self._forget()
+            if request["bound"]:
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # where there is no server, nobody ends it
             become(request, fds, pid)
         for fd in fds:
             os.close(fd)

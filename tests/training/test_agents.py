@@ -21,9 +21,10 @@ pytestmark = pytest.mark.slow
 
 TOTAL = 1280
 AGENTS = [
-    *("name=c", "algo=masac", "env=race", "env.cars=2", "env.mix={alone:1,self:3,line:0,pool:0}"),
+    *("name=c", "algo=masac", "env=race", "track=oval", "env.cars=2", "env.mix={alone:1,self:3,line:0,pool:0}"),
     *(f"algo.total_timesteps={TOTAL}", "checkpoint.every=256", "eval.every_steps=512", "eval.start_fraction=0"),
     *("algo.n_envs=16", "algo.learning_starts=160", "algo.buffer_size=320", "algo.batch_size=64"),
+    "algo.gradient_steps=1",
     "algo.agents={bold:{},calm:{gamma:0.9,reward:{contact:-5}}}",
 ]
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 FACTS = {"commit": "27066771d6c9", "package torch": "2.0"}
 CODE = {"commit": "27066771d6c9", "dirty": False, "untracked": [], "diff": ""}
-TOTAL = 24_576  # twelve updates
+TOTAL = 20_480  # ten updates
 PPO = ["name=c", "track=mini", "algo.n_steps=16", f"algo.total_timesteps={TOTAL}", "checkpoint.every=4096"]
 PPO += ["eval.every_steps=8192", "eval.start_fraction=0", "algo.n_epochs=2"]
 SAC_TOTAL = 1280
@@ -124,7 +124,7 @@ def test_a_signal_saves_and_leaves_with_75_and_the_same_command_continues(
         f"racing train: {run.name} stopped at step {step:,} on {name}, checkpoint saved; run the same command to resume"
     )
     assert said[:-1] == [
-        f"{run.name}: 24,576 steps on cpu (no gpu here)",
+        f"{run.name}: {TOTAL:,} steps on cpu (no gpu here)",
         f"{name}: will checkpoint after this update and exit",
     ]
     assert 0 < step < TOTAL
@@ -153,7 +153,7 @@ def test_a_second_interrupt_leaves_at_once(calm: RunDirectory, tmp_path: Path, c
     begun, *said = capsys.readouterr().err.splitlines()
     assert said == ["SIGINT: will checkpoint after this update and exit", "racing: interrupted"]
     run = only_run(tmp_path)
-    assert begun == f"{run.name}: 24,576 steps on cpu (no gpu here)"
+    assert begun == f"{run.name}: {TOTAL:,} steps on cpu (no gpu here)"
     assert run.status == "KILLED"
     assert checkpoints_of(run) == ["000004096", "000008192"]
     assert goes_on(run) == 0
@@ -370,7 +370,7 @@ def test_other_code_or_machine_is_told(
 
 def test_the_same_code_and_machine_are_not_told(stopped: RunDirectory, capsys: pytest.CaptureFixture[str]):
     assert goes_on(stopped) == 0
-    begun = f"{stopped.name}: 24,576 steps on cpu (no gpu here)"
+    begun = f"{stopped.name}: {TOTAL:,} steps on cpu (no gpu here)"
     assert capsys.readouterr().err.splitlines() == [f"{stopped.name}: resuming from step 14,336", begun]
     assert not [line for line in recorded(stopped, "tags") if "racing.continued_with" in line["values"]]
 

@@ -16,8 +16,8 @@ from tests.support.faults import KINDS
 from tests.support.mlflow_server import Copy
 from tests.support.processes import PATIENCE, Killer, points, run_of, state_bytes, train_command
 
-PPO = ["debug=fast", "algo.total_timesteps=81920", "checkpoint.every=4096"]
-PPO += ["eval.every_steps=40960", "eval.start_fraction=0", "algo.n_steps=16", "algo.n_epochs=2"]  # short updates
+PPO = ["debug=fast", "algo.total_timesteps=49152", "checkpoint.every=4096"]
+PPO += ["eval.every_steps=24576", "eval.start_fraction=0", "algo.n_steps=16", "algo.n_epochs=2"]  # short updates
 PPO += ["env.randomize.mass=[0.8,1.2]", "env.randomize.command_delay=[0,0.3]", "env.randomize.throttle_lag=[0,0.2]"]
 PPO += ["env.randomize.ray_noise=[0,0.1]"]  # what a checkpoint must hold beside the cars
 SAC = ["debug=fast", "algo=sac", "env=mlp", "algo.total_timesteps=2560", "checkpoint.every=256"]
@@ -66,7 +66,7 @@ def without_clock(run: RunDirectory) -> dict:
 
 # Arguments, steps, kills, seed: a few kills, of each kind for ppo, with its sender and without, and while it starts; of
 # all but the last for the others. `make torture` does hundreds.
-TRAININGS = [(PPO, 81_920, 9, 104), (SAC, 2560, 5, 104), (CMAES, 49_152, 4, 2)]
+TRAININGS = [(PPO, 49_152, 7, 380), (SAC, 2560, 5, 104), (CMAES, 49_152, 4, 2)]
 
 
 @pytest.mark.slow

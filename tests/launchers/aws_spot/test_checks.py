@@ -11,6 +11,7 @@ import pytest
 
 from racing.cli import main
 from racing.errors import InputError
+from racing_launchers import preflight
 from racing_launchers.aws_spot.checks import refuse_what_cannot_be
 from racing_launchers.backend import launcher_config, make_backend
 from tests.launchers.aws_spot.conftest import EXPIRED
@@ -20,8 +21,11 @@ TRAIN = ["train", "launcher=aws_spot", "debug=fast", "tracking=none", "launcher.
 
 
 @pytest.fixture
-def refused(tmp_path: Path, client: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """refused(SETTING, ...): the one line that a command which is refused says."""
+def refused(
+    tmp_path: Path, client: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """refused(SETTING, ...): the one line that a command which is refused says; its job is not built before."""
+    monkeypatch.setattr(preflight, "check_buildable", lambda *_, **__: None)  # see tests/launchers/test_sweep.py
 
     def run(*arguments: str) -> str:
         capsys.readouterr()

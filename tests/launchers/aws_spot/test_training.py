@@ -21,7 +21,7 @@ from tests.support.processes import points, run_of, state_bytes, tags, train_com
 
 pytestmark = pytest.mark.slow
 
-PPO = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=8192", "seed=1"]  # as `calm`
+PPO = [*SHORT, f"algo.total_timesteps={TOTAL}", "checkpoint.every=4096", "seed=1"]  # as `calm`
 
 
 def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
@@ -32,15 +32,15 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
     run = run_of(home, PPO)
     objects = Objects(client("s3"), stack)
     first, second = tmp_path / "first", tmp_path / "second"
-    with held({14_000: first, 30_000: second}):
+    with held({7_000: first, 15_000: second}):
         command = subprocess.Popen(train_command(home, [*PPO, *AWS]), cwd=tmp_path)
         try:
-            wait(lambda: committed_steps(objects) > 8192 or ended(command), "it trains")
+            wait(lambda: committed_steps(objects) > 4096 or ended(command), "it trains")
             host.alive[0].metadata.notice()
             wait(lambda: len(host.machines) == 2, "another instance was launched")
             first.touch()
             saved = committed_steps(objects)
-            wait(lambda: committed_steps(objects) > saved + 8192, "it goes on")
+            wait(lambda: committed_steps(objects) > saved + 4096, "it goes on")
             host.cut_power(host.alive[0])
             second.touch()
             assert command.wait() == 0

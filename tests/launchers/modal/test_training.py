@@ -21,7 +21,7 @@ from tests.support.processes import points, run_of, state_bytes, tags
 
 pytestmark = pytest.mark.slow
 
-TOTAL = 32_768
+TOTAL = 24_576
 PPO = ["debug=fast", "eval.episodes=2", "name=c", "algo.n_steps=16", f"algo.total_timesteps={TOTAL}", "seed=1"]
 PPO += ["checkpoint.every=4096", "eval.every_steps=0", "track=file", "track.file=maps/mine"]
 MODAL = ["launcher=modal", "launcher.poll_interval_s=1", "launcher.commit_every=0.3", "launcher.gpu=[A10,T4]"]
@@ -74,7 +74,7 @@ def test_taken_away_and_lost_it_ends_as_if_nothing_had_happened(
 
     first, second = tmp_path / "first", tmp_path / "second"
     trouble = threading.Thread(target=disturb)
-    with held({10_000: first, 20_000: second}):
+    with held({7_000: first, 15_000: second}):
         trouble.start()
         assert main(train) == 0
         trouble.join()

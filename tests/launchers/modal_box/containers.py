@@ -1,4 +1,7 @@
-"""Containers: processes that run the entrypoint of Modal itself, with volumes where their function wants them."""
+"""Containers: processes that run the entrypoint of Modal itself, with volumes where their function wants them.
+
+They are forks, as are the Pythons that their jobs start (inside.py, start.py).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +26,7 @@ from modal_proto import api_pb2
 
 from tests.conftest import REPOSITORY
 from tests.launchers.modal_box.calls import Function, Input, Result
+from tests.launchers.modal_box.registry import known_file
 from tests.launchers.modal_box.volumes import Copy, commit, private_copy
 from tests.support import fork_client
 from tests.support.forks import held
@@ -29,6 +34,11 @@ from tests.support.forks import held
 if TYPE_CHECKING:
     from tests.launchers.modal_box.server import Box
 
+HERE = Path(__file__).parent
+PYTHON = """#!/bin/sh
+case " $* " in *" -m racing"*) exec {python} -I -S {here}/start.py {address} {python} "$@" ;; esac
+exec {python} "$@"
+"""
 IDLE = 30.0  # [s] that a container which takes several inputs waits for the next
 NAMES = {
     "A100": "A100-SXM4-40GB",
@@ -160,9 +170,18 @@ class Containers:
         (folder / "arguments").write_bytes(arguments.SerializeToString())
         options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "cwd": folder / "root", "start_new_session": True}
         options["env"] = self._environment(container, code)
+        warm = subprocess.Popen is fork_client.ForkingPopen and fork_client.same_settings(options["env"])
+        python = sys.executable
+        if warm:
+            address = f"racing-container-{uuid.uuid4().hex}"
+            command = [sys.executable, str(HERE / "inside.py"), address]
+            python = str(folder / "bin/python")
+            Path(python).write_text(PYTHON.format(python=sys.executable, here=HERE, address=address))
+            Path(python).chmod(0o755)
+        self._blinkers(container, python)
         with (folder / "log.txt").open("wb") as log:
             options |= {"stdout": log, "stderr": log}
-            if subprocess.Popen is fork_client.ForkingPopen and fork_client.same_settings(options["env"]):
+            if warm:
                 container.process = fork_client.Container(command, "\n".join(script), **options)
             else:
                 script.append(f"exec {shlex.join(command)}")
@@ -181,7 +200,7 @@ class Containers:
             for name, sha256 in files.items():
                 target = part / name.lstrip("/")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.box.web.content(sha256), target)
+                shutil.copyfile(known_file(sha256), target)
             try:
                 part.rename(place)
             except OSError:  # another box was faster
@@ -202,7 +221,7 @@ class Containers:
             environment |= self.box.registry.secrets[secret]
         return environment | {
             "PATH": f"{tools}:{environment.get('PATH', '')}",
-            "PYTHONPATH": os.pathsep.join([str(code / "root"), str(self._blinkers(container))]),
+            "PYTHONPATH": os.pathsep.join([str(code / "root"), str(container.folder / "blinkers")]),
             "MODAL_CONTAINER_ARGUMENTS_PATH": str(container.folder / "arguments"),
             "MODAL_SERVER_URL": self.box.url,
             "MODAL_TASK_ID": container.id,
@@ -213,14 +232,17 @@ class Containers:
             "MODAL_CONFIG_PATH": str(self.box.folder / "no-settings.toml"),
         }
 
-    def _blinkers(self, container: Container) -> Path:
-        """A folder with a module that Python imports at its start: the checkout, which is installed, is not seen."""
+    def _blinkers(self, container: Container, python: str) -> None:
+        """A folder with a module that Python imports at its start: the checkout, which is installed, is not seen.
+
+        python: what starts another one.
+        """
         hidden = [str(REPOSITORY), str(REPOSITORY / "launchers")]
         folder = container.folder / "blinkers"
         folder.mkdir()
-        code = f"import sys\nsys.path[:] = [path for path in sys.path if path not in {hidden!r}]\n{held.IN_SITE}"
+        code = f"import sys\nsys.path[:] = [path for path in sys.path if path not in {hidden!r}]\n"
+        code += f"sys.executable = {python!r}\n{held.IN_SITE}"
         (folder / "sitecustomize.py").write_text(code)
-        return folder
 
     # what containers say
 

@@ -15,6 +15,8 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2
 
+from tests.launchers.modal_box.registry import known_file
+
 if TYPE_CHECKING:
     from tests.launchers.modal_box.server import Box
 
@@ -105,7 +107,7 @@ class Volumes:
         volume = self.all[request.volume_id]
         self._refuse(volume, [file.filename for file in request.files], request.disallow_overwrite_existing_files)
         for file in request.files:
-            content = self.box.web.content(file.sha256_hex).read_bytes()
+            content = known_file(file.sha256_hex).read_bytes()
             await asyncio.to_thread(put, volume, inside(volume.path, file.filename), content)
         return Empty()
 
@@ -160,9 +162,10 @@ class Volumes:
     async def VolumeGetFile2(self, request: Any, task: str) -> Any:
         volume = self.all[request.volume_id]
         place = inside(volume.path, request.path)
-        if not place.is_file():
-            raise GRPCError(Status.NOT_FOUND, f"{request.path}: No such file or directory")
-        content = await asyncio.to_thread(place.read_bytes)
+        try:
+            content = await asyncio.to_thread(place.read_bytes)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):  # perhaps it went since it was listed
+            raise GRPCError(Status.NOT_FOUND, f"{request.path}: No such file or directory") from None
         end = min(len(content), request.start + request.len) if request.len else len(content)
         urls = []
         for start in range(request.start, end, BLOCK):

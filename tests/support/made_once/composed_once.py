@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from racing.config import conf_directory
 
-MOST = 64  # of the results that are kept
+MOST = 512  # of the results that are kept
 
 load = OmegaConf.load
 create_defaults_list = loader.create_defaults_list
