@@ -1,4 +1,4 @@
-"""What a car observes of the others of its race: a block of seven numbers for each of the nearest ones."""
+"""What a car observes of the others of its race: a block of numbers for each of the nearest ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from racing.errors import require_number
+from racing.errors import require, require_number
 from racing.sim.kernels.kernel import kernel
 from racing.sim.localisation import shortest
 from racing.sim.race.config import MOST_CARS
@@ -15,19 +15,24 @@ from racing.sim.race.traffic import is_met
 from racing.sim.world import World
 
 VALUES = ("gap", "ahead", "left", "speed_ahead", "speed_left", "lateral", "present")
+MOTION = ("acceleration", "speed_error")  # how it will go on, with `motion`
+PLAIN = len(VALUES)
 BEHIND = 0.5  # of the window: so far back others are observed
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObservedOpponents:
-    """How many of the nearest opponents a car observes.
+    """How many of the nearest opponents a car observes, and what of each.
 
     ahead, behind: at most so many in front of it, within the race's window, and behind it, within half of that.
+    motion: whether VALUES are followed by MOTION: acceleration along the car / greatest braking; speed / that of the
+    line where the opponent is, less 1.
     Raises InputError for values out of range.
     """
 
     ahead: int = 0
     behind: int = 0
+    motion: bool = False
 
     def __post_init__(self) -> None:
         """Refuse more than there can be."""
@@ -35,26 +40,34 @@ class ObservedOpponents:
             require_number(
                 name, getattr(self, name), 0, MOST_CARS - 1, whole=True, remedy="2 ahead and 1 behind are usual"
             )
+        rule = f"motion must be true or false, got {self.motion!r}; choose one"
+        require(isinstance(self.motion, bool), rule)
 
     @property
     def names(self) -> list[str]:
         """Names of the observation values, in order."""
         who = [f"ahead_{k + 1}" for k in range(self.ahead)] + [f"behind_{k + 1}" for k in range(self.behind)]
-        return [f"{opponent}_{value}" for opponent in who for value in VALUES]
+        return [f"{opponent}_{value}" for opponent in who for value in self.values]
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of the values of each opponent."""
+        return (*VALUES, *MOTION) if self.motion else VALUES
 
 
 def observe_opponents(world: World, observed: ObservedOpponents, chosen: Any, final: bool, out: Any) -> None:
-    """Fill out (n, 7 * (ahead + behind)), a view, for the cars `chosen` (n,) of the world.
+    """Fill out (n, V * (ahead + behind)), a view, for the cars `chosen` (n,) of the world; V values of each opponent.
 
-    final: as it was before restarts, not as it is now. An opponent that is not there is seven zeros.
+    final: as it was before restarts, not as it is now. An opponent that is not there is zeros.
     """
     if world.cars_per_race == 1:
         out[:] = 0
         return
     cars, traffic = (world.final_cars, world.final_traffic) if final else (world.cars, world.traffic)
-    window = np.float32(world.window)
-    scale = np.array([window, BEHIND * window, 4 / world.vehicle.max_speed, 1 / (2 * world.vehicle.reference_width)])
-    args = (world.cars_per_race, observed.ahead, observed.behind, scale.astype(np.float32), world.track_table)
+    window, car = np.float32(world.window), world.vehicle
+    scale = (window, BEHIND * window, 4 / car.max_speed, 1 / (2 * car.reference_width), 1 / car.max_brake)
+    size = (world.cars_per_race, observed.ahead, observed.behind, len(observed.values))
+    args = (*size, np.array(scale, np.float32), world.track_table)
     _block(np.asarray(chosen, np.int64), cars.reshape(-1), traffic.reshape(-1), *args, out)
 
 
@@ -66,11 +79,15 @@ def _block(
     count: int,
     ahead: int,
     behind: int,
+    width: int,
     scale: Any,
     tracks: Any,
     out: Any,
 ) -> None:
-    """Fill out (n, 7 * (ahead + behind)). scale: windows ahead, behind [m]; for relative speeds, lateral gaps."""
+    """Fill out (n, width * (ahead + behind)).
+
+    scale: windows ahead, behind [m]; for relative speeds, lateral gaps, accelerations.
+    """
     gaps = np.empty(count, np.float32)
     order = np.empty(count, np.int64)
     for row in range(len(chosen)):
@@ -96,10 +113,10 @@ def _block(
         for n in range(met):
             gap, other = gaps[n], cars[order[n]]
             if gap >= 0 and before < ahead and gap <= scale[0]:
-                column = 7 * before
+                column = width * before
                 before += 1
             elif gap < 0 and after < behind and -gap <= scale[1]:
-                column = 7 * (ahead + after)
+                column = width * (ahead + after)
                 after += 1
             else:
                 continue
@@ -114,3 +131,6 @@ def _block(
             out[row, column + 4] = (vy * cos - vx * sin) * scale[2]
             out[row, column + 5] = (other.lateral - car.lateral) * scale[3]
             out[row, column + 6] = 1
+            if width > PLAIN:
+                out[row, column + 7] = other.ax * scale[4]
+                out[row, column + 8] = other.v / other.line_speed - np.float32(1)

@@ -23,13 +23,15 @@ steering_change  |steering command - the one before|, 0..2
 slip             |angle between car and velocity| [rad]
 lap              1 in the step in which the laps of an episode are done
 """
-RACE_TERMS = ("passing", "contact", "rear_end")
+RACE_TERMS = ("passing", "contact", "rear_end", "braking_needed")
 """What is added in races of several cars (Wurman et al. 2022, doi 10.1038/s41586-021-04357-7, extended data table 1):
 
 passing          arc length won on every car within the window, summed, in the unit of progress: being passed costs what
                  passing earns
 contact          1 in a step in which the car touches another one, whoever is to blame
 rear_end         (closing speed / top speed)^2 of a contact with the car's own nose
+braking_needed   (deceleration that is needed not to run into a car ahead on the own path / greatest braking)^2, at most
+                 1: DRAC, the deceleration rate to avoid a crash, closing speed^2 / (2 gap)
 """
 CONDITION_TERMS = ("tyre_wear", "damage")
 """What is added where something changes while cars drive (racing.sim.conditions):
@@ -79,16 +81,17 @@ def reward_terms(car: Any, per_metre: Any, terms: Any, i: int) -> None:
 
 
 @kernel
-def race_terms(traffic: Any, per_metre: Any, per_speed: Any, terms: Any) -> None:
+def race_terms(traffic: Any, per_metre: Any, per_speed: Any, per_brake: Any, terms: Any) -> None:
     """Fill the first columns of terms (N, T), RACE_TERMS, for traffic records (N,) after a step.
 
-    per_metre: as above. per_speed: 1 / top speed.
+    per_metre: as above. per_speed: 1 / top speed. per_brake: 1 / greatest braking.
     """
     for i in range(len(traffic)):
         here = traffic[i]
         terms[i, 0] = here.won * per_metre
         terms[i, 1] = np.float32(here.contact_with != 0)
         terms[i, 2] = (here.ran_into * per_speed) ** 2
+        terms[i, 3] = min(here.braking_needed * per_brake, np.float32(1)) ** 2
 
 
 def condition_terms(records: npt.NDArray[Any], terms: npt.NDArray[np.float32]) -> None:

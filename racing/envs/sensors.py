@@ -69,10 +69,11 @@ class SensorsTask(HasOptimalDriver):
     next P          speeds at these points         [0, 1]       the raceline's speed / top speed
     next S          what `conditions` lets the car    about 1      see racing.envs.conditions.sense_conditions
                     sense
-    last 7 O        of each of the O `observed`    about 1      along the track / window; ahead, left in the car's frame
+    last 7 O, 9 O   of each of the O `observed`    about 1      along the track / window; ahead, left in the car's frame
                     opponents, those ahead first,               / window; speed relative to the car's, likewise, / (top
                     the nearest first: zeros where              speed / 4); further left on the road / 2 widths; 1 where
-                    there is none                               there is one
+                    there is none                               there is one; with `observed.motion` its acceleration /
+                                                                greatest braking, speed / that of the line there, less 1
 
     Rewards: the sum of REWARD_TERMS, with several cars a race of RACE_TERMS, too, and of CONDITION_TERMS where
     `conditions` change, each weighted by its number in `reward`.
@@ -274,7 +275,9 @@ class SensorsTask(HasOptimalDriver):
         truncated = np.empty(self.num_cars, np.bool_)
         reward_terms_and_dones(self.final_cars, self._scale[2], terms, terminated, truncated)
         if world.cars_per_race > 1:
-            race_terms(world.final_traffic.reshape(-1), self._scale[2], self._scale[1], terms[:, len(REWARD_TERMS) :])
+            per_brake = np.float32(1 / self.vehicle.max_brake)
+            columns = terms[:, len(REWARD_TERMS) :]
+            race_terms(world.final_traffic.reshape(-1), self._scale[2], self._scale[1], per_brake, columns)
         if world.final_conditions is not None:
             condition_terms(world.final_conditions.reshape(-1), terms[:, -len(CONDITION_TERMS) :])
         observation = self.observe()

@@ -21,7 +21,7 @@ class Ending(IntEnum):
     TIME_LIMIT = 3
     STALLED = 4
     WRONG_WAY = 5
-    RETIRED = 6  # damaged
+    RETIRED = 6  # damaged, or disqualified while training
 
     @property
     def label(self) -> str:
@@ -74,6 +74,7 @@ _TRAFFIC_REALS = (
     "closing",  # [m/s] fastest contact of the last step, 0: none
     "ran_into",  # [m/s] likewise, of those with the own nose
     "blame",  # [0, 1] for the contacts of the last step
+    "braking_needed",  # [m/s^2] not to run into a car ahead on the own path, after the last step
     "draft",  # [0, 1] of another car's slipstream, in the last step
     "faults",  # sum of the blame for all contacts since the start of the episode
 )
@@ -139,7 +140,9 @@ _RULE_INTS = (
     "substeps laps max_steps min_steps stall_steps random_start seed first_car distinct_cars cars_per_race".split()
 )
 
-_RACE_REALS = "restitution body_friction near window jitter grace spacing slipstream draft_speed draft_time".split()
+_RACE_REALS = (
+    "restitution body_friction near window disqualify jitter grace spacing slipstream draft_speed draft_time".split()
+)
 _RACE_INTS = "start wreck contact rays_see_cars together".split()
 
 

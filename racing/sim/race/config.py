@@ -42,6 +42,8 @@ class RaceConfig:
     rays_see_cars: whether range finders measure to other cars, too.
     near: probability that a car that respawns does so behind another one, within `window`, [0, 1].
     window: [m] along the track within which others count as near; 0: a third of the vehicle's sensor_range.
+    disqualify: [m/s] closing speed of a contact, at least in part by its own fault, that ends the episode of a car that
+    would respawn; 0: none does.
     spacing: [car lengths] from a place of the grid to the next one, on the other side, >= 1; twice that when rolling.
     jitter: [car lengths] that a car of a grid stands behind its place, at most; how far is drawn.
     slipstream: share of the airspeed that a car is spared straight behind another one's tail, [0, 1]; its drag goes
@@ -58,6 +60,7 @@ class RaceConfig:
     rays_see_cars: bool = True
     near: float = 0.7
     window: float = 0.0
+    disqualify: float = 0.0
     spacing: float = 1.25
     jitter: float = 0.0
     slipstream: float = 0.0
@@ -79,6 +82,7 @@ class RaceConfig:
         require_number("body_friction", self.body_friction, 0, 10, remedy="0.3 is the default")
         require_number("near", self.near, 0, 1, remedy="it is a probability")
         require_number("window", self.window, 0, 10_000, unit="m", remedy="0: a third of the sensor range")
+        require_number("disqualify", self.disqualify, 0, 1000, unit="m/s", remedy="0: never, 1 is usual")
         require_number("spacing", self.spacing, 1, 100, unit="car lengths", remedy="1.25 is the default")
         require_number("jitter", self.jitter, 0, 1, remedy="it is a share of a car's length")
         require_number("slipstream", self.slipstream, 0, 1, remedy="0: none, 0.3 is usual")

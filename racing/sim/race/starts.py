@@ -64,7 +64,7 @@ def start_race(first, count, cars, traffic, points, gates, tracks, rules, race):
 def clear(here):
     """Begin a traffic record anew: a car that races and has met nobody."""
     here.distance = here.gap_ahead = here.gap_behind = here.won = ZERO
-    here.closing = here.ran_into = here.blame = here.faults = here.draft = ZERO
+    here.closing = here.ran_into = here.blame = here.faults = here.draft = here.braking_needed = ZERO
     here.state, here.rank, here.contact_with, here.contacts, here.steps_near = RACING, 1, 0, 0, 0
 
 

@@ -15,7 +15,7 @@ from racing.sim.race.config import MOST_CARS, Wreck
 from racing.sim.race.contact import BODY_ROWS, CONTACT_COLUMNS
 from racing.sim.race.slipstream import shelter
 from racing.sim.race.starts import respawn, start_race
-from racing.sim.race.traffic import GONE, RACING, STOPPED, look_around, see_cars
+from racing.sim.race.traffic import GONE, RACING, STOPPED, look_around, need_braking, see_cars
 from racing.sim.rays import scan
 from racing.sim.records import Ending
 from racing.sim.step import keep_up, locate_car
@@ -82,9 +82,10 @@ def step_races(
     for number in range(first, last, LANES // count):
         races = min(LANES // count, last - number)
         drive_races(number * count, races, actions, cars, traffic, vehicle, rules, race, work, tracks, grip, vary)
-        place(number * count, races * count, cars, traffic, points, gates, grid, tracks, rules, block, vary)
+        place(number * count, races * count, cars, traffic, points, gates, grid, tracks, rules, race, block, vary)
     for number in range(first, last):
         look_around(number * count, count, cars, traffic, tracks, race.window)
+        need_braking(number * count, count, cars, traffic, tracks, vehicle, race.window)
         for i in range(number * count, number * count + count):
             here = traffic[i]
             here.steps_near += here.state == RACING and min(here.gap_ahead, here.gap_behind) <= race.window
@@ -103,13 +104,16 @@ def step_races(
 
 
 @kernel
-def place(first, count, cars, traffic, points, gates, grid, tracks, rules, block, vary):
+def place(first, count, cars, traffic, points, gates, grid, tracks, rules, race, block, vary):
     """Bring places, progress and endings of cars first..first+count-1, a block, up to date after they moved."""
     for j in range(count):
         car, here = cars[first + j], traffic[first + j]
         if here.state == RACING:
             keep_up(car, points, gates, grid, tracks, rules, block[X_BEFORE, j], block[Y_BEFORE, j])
             here.distance += car.progress_delta
+            at_fault = ZERO < race.disqualify <= here.closing and here.blame > ZERO  # of those who respawn
+            if at_fault and not race.together and car.ended == Ending.RUNNING:
+                car.ended = Ending.RETIRED
             if vary is not None:
                 variation.develop(first + j, cars, here.closing, points, tracks, vary, rules)
         else:

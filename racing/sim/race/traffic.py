@@ -6,9 +6,12 @@ import math
 
 from racing.sim.kernels.kernel import inlined, kernel, real
 from racing.sim.kernels.trig import arctan, sincos
+from racing.sim.localisation import shortest
 
 ZERO, HALF, ONE = real(0), real(0.5), real(1)
 PI, TWO_PI = real(math.pi), real(2 * math.pi)
+PATH = real(1.2)  # [car widths] from middle to middle: who is further aside is not run into
+CLOSE = real(0.1)  # [m] between bumpers, at least
 RACING, STOPPED, GONE = 0, 1, 2  # values of a traffic record's `state`
 
 
@@ -47,6 +50,28 @@ def look_around(first, count, cars, traffic, tracks, window):
                 won = car.progress_delta - other.progress_delta
                 here.won += won
                 there.won -= won
+
+
+@kernel
+def need_braking(first, count, cars, traffic, tracks, vehicle, window):
+    """Bring up to date how hard cars first..first+count-1, a race, have to brake for those ahead on their own path.
+
+    The deceleration rate to avoid a crash (DRAC): closing speed^2 / (2 gap between bumpers).
+    """
+    length = tracks[cars[first].track].length
+    for i in range(first, first + count):
+        car, here = cars[i], traffic[i]
+        here.braking_needed = ZERO
+        for k in range(first, first + count):
+            other = cars[k]
+            if k == i or not (is_met(here) and is_met(traffic[k])):
+                continue
+            gap, closing = shortest(other.s - car.s, length), car.v - other.v
+            beside = abs(other.lateral - car.lateral) > PATH * vehicle.width
+            if beside or gap <= ZERO or gap > window or closing <= ZERO:
+                continue
+            free = max(gap - vehicle.length, CLOSE)
+            here.braking_needed = max(here.braking_needed, HALF * closing * closing / free)
 
 
 @kernel

@@ -70,6 +70,24 @@ def test_each_of_them_on_a_straight(make_race):
     assert (theirs[:2] == 0).all()
 
 
+def test_how_it_will_go_on_follows_if_asked_for(make_race):
+    """Its acceleration, in that of full braking, and how much faster it is than the line's speed where it is."""
+    task = make_race(2, observed={**OBSERVED, "motion": True})
+    assert task.size == task.size_alone + 27
+    names = task.observation_names[-27:]
+    assert names[:9] == [f"ahead_1_{name}" for name in (*VALUES, "acceleration", "speed_error")]
+    stand(task, 0, 100, y=-1, v=10, ax=1, line_speed=20)
+    stand(task, 1, 110, y=1, v=14, ax=-4.25, line_speed=20)
+    seen = task.observe()[:, task.size_alone :].reshape(2, 3, 9)
+    np.testing.assert_allclose(seen[0, 0, 7:], [-0.5, -0.3], atol=1e-6)
+    np.testing.assert_allclose(seen[1, 2, 7:], [1 / 8.5, -0.5], atol=1e-6)
+    assert not seen[0, 1:].any()
+    plain = make_race(2)
+    stand(plain, 0, 100, y=-1, v=10)
+    stand(plain, 1, 110, y=1, v=14)
+    np.testing.assert_array_equal(seen[:, :, :7], blocks(plain))
+
+
 def test_places_and_speeds_are_in_the_cars_own_frame(make_race):
     """Turned by a right angle, what is ahead on the road is to the right; speed goes where the car slides to."""
     task = make_race(2)
@@ -216,7 +234,8 @@ def test_who_is_gone_observes_nobody_and_is_not_observed_and_a_wreck_is(make_rac
         ({"ahead": 16}, r"ahead must be a whole number in \[0, 15\], got 16; 2 ahead and 1 behind are usual"),
         ({"behind": -1}, r"behind must be a whole number in \[0, 15\], got -1"),
         ({"ahead": 1.5}, r"ahead must be a whole number in \[0, 15\], got 1.5"),
-        ({"beside": 1}, "observed.beside is no key; use: ahead, behind"),
+        ({"motion": 1}, "motion must be true or false, got 1; choose one"),
+        ({"beside": 1}, "observed.beside is no key; use: ahead, behind, motion"),
     ],
 )
 def test_how_many_are_observed_has_a_range(wrong, says: str):

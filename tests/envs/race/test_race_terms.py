@@ -16,9 +16,9 @@ TOP = 35.0  # [m/s] of the kart
 
 
 def race_terms(task: SensorsTask, step: Any) -> np.ndarray:
-    """(N, 3) passing, contact, rear_end."""
+    """(N, 4) passing, contact, rear_end, braking_needed."""
     assert task.reward_terms == (*REWARD_TERMS, *RACE_TERMS)
-    return step.terms[:, -3:]
+    return step.terms[:, -4:]
 
 
 def lined_up(make_task: Callable[..., SensorsTask], *cars: tuple[float, float], **options) -> SensorsTask:
@@ -61,29 +61,39 @@ def test_passing_sums_to_zero_over_a_race_until_a_car_starts_again(make_task):
 
 def test_contact_costs_both_and_the_blow_the_one_whose_nose_it_was(make_task):
     task = lined_up(make_task, (103, 9), (100, 15), (300, 9))
-    hits = [race_terms(task, task.step_batch(COAST))[:, 1:] for _ in range(20)]
+    hits = [race_terms(task, task.step_batch(COAST))[:, 1:3] for _ in range(20)]
     first = next(k for k, hit in enumerate(hits) if hit.any())
     assert first > 0  # they do not touch at once
     assert hits[first][:, 0].tolist() == [1, 1, 0]
     np.testing.assert_allclose(hits[first][:, 1], [0, (6 / TOP) ** 2, 0], rtol=0.1)
     for _ in range(20):
         last = race_terms(task, task.step_batch(np.array([[0, 1], [0, -1], [0, 0]])))
-    assert not last[:, 1:].any()  # it is over
+    assert not last[:, 1:3].any()  # it is over
     assert task.world.traffic["contacts"].tolist()[0][2] == 0
 
 
+def test_the_braking_that_is_needed_counts_in_the_square_of_all_that_there_is(make_task):
+    task = lined_up(make_task, (100, 21), (112, 15), (300, 9))
+    needed = race_terms(task, task.step_batch(COAST))[:, 3]
+    deceleration = task.world.final_traffic["braking_needed"].reshape(-1)
+    assert 1 < deceleration[0] < 4
+    np.testing.assert_allclose(needed, (deceleration / 8.5) ** 2, rtol=1e-5)
+    task = lined_up(make_task, (100, 34), (106, 2), (300, 9))
+    assert race_terms(task, task.step_batch(COAST))[:, 3].tolist() == [1, 0, 0]  # no brakes are good enough
+
+
 def test_each_term_has_its_weight(make_task):
-    weights = {"progress": 0.1, "passing": 2.0, "contact": -3.0, "rear_end": -50.0}
+    weights = {"progress": 0.1, "passing": 2.0, "contact": -3.0, "rear_end": -50.0, "braking_needed": -0.5}
     task = lined_up(make_task, (102.2, 9), (100, 15), (300, 9), reward=weights)
     for _ in range(3):
         step = task.step_batch(COAST)
-        passing, contact, rear_end = race_terms(task, step).T
-        expected = 0.1 * step.terms[:, 0] + 2 * passing - 3 * contact - 50 * rear_end
+        passing, contact, rear_end, needed = race_terms(task, step).T
+        expected = 0.1 * step.terms[:, 0] + 2 * passing - 3 * contact - 50 * rear_end - 0.5 * needed
         np.testing.assert_allclose(step.reward, expected, rtol=1e-5, atol=1e-6)
         if contact.any():
             break
     assert rear_end[1] > 0
-    assert task.weights.tolist() == pytest.approx([0.1, 0, 0, 0, 0, 0, 0, 2, -3, -50])
+    assert task.weights.tolist() == pytest.approx([0.1, 0, 0, 0, 0, 0, 0, 2, -3, -50, -0.5])
     assert make_task(reward=weights).reward_terms == REWARD_TERMS  # a lone car meets nobody
 
 

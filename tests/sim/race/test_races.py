@@ -8,9 +8,11 @@ import pytest
 from racing.errors import InputError
 from racing.sim.episodes import EpisodeConfig
 from racing.sim.race.config import RaceConfig
+from racing.sim.records import Ending
 from racing.sim.track import Track
 from racing.sim.variation.config import VariationConfig
 from racing.sim.vehicle import Vehicle
+from racing.sim.world import World
 from tests.sim.race.worlds import bits, commands, driver, line_up, make
 
 
@@ -149,6 +151,54 @@ def test_a_contact_is_noted_once_at_both_cars_with_the_blame_behind(wavy: Track,
     assert world.traffic["contacts"][0, 0] == world.traffic["contacts"][0, 1] >= 1
 
 
+def braking_needed(world: World, *places: tuple[float, float, float]) -> np.ndarray:
+    """(C,) [m/s^2] of cars that were at (arc length [m], lateral offset [m], speed [m/s]) a step ago."""
+    line_up(world, *places)
+    world.step(np.zeros((len(places), 2)))
+    return world.final_traffic["braking_needed"][0]
+
+
+def test_who_closes_in_on_its_own_path_needs_to_brake(straight_road: Track, kart: Vehicle):
+    """v^2 / 2 s: 6 m/s faster, with 12 m between the bumpers, is 1.5 m/s^2, less what drag takes of the 6 m/s."""
+    world = make(straight_road, kart, races=1, cars_per_race=3)
+    world.reset()
+    free = 12 + kart.length + 6 * world.step_dt  # a step later 12 m are left
+    needed = braking_needed(world, (50, 0, 21), (50 + free, 0, 15), (300, 0, 9))
+    (s, ahead, _), (v, slower, _) = (world.final_cars[name][0].tolist() for name in ("s", "v"))
+    assert needed.tolist() == [pytest.approx((v - slower) ** 2 / 2 / (ahead - s - kart.length), rel=1e-4), 0, 0]
+    assert needed[0] == pytest.approx(1.5, rel=0.1)
+    assert braking_needed(world, (50, 0, 15), (50 + free, 0, 21), (300, 0, 9)).tolist() == [0, 0, 0]  # it falls back
+    assert braking_needed(world, (50, 0, 21), (50 + free, 2, 15), (300, 0, 9)).tolist() == [0, 0, 0]  # it passes beside
+    far = 1 + kart.sensor_range / 3 + 6 * world.step_dt
+    assert braking_needed(world, (50, 0, 21), (50 + far, 0, 15), (300, 0, 9)).tolist() == [0, 0, 0]  # out of the window
+    world.traffic["alone"] = True
+    assert braking_needed(world, (50, 0, 21), (50 + free, 0, 15), (300, 0, 9)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("rules", "out"),
+    [
+        ({}, 0),
+        ({"disqualify": 4.0}, Ending.RETIRED),
+        ({"disqualify": 9.0}, 0),
+        ({"disqualify": 4.0, "wreck": "remove"}, 0),
+    ],
+)
+def test_who_runs_into_another_is_out_if_the_rules_say_so(wavy: Track, kart: Vehicle, rules: dict, out: int):
+    """While training: in races to a finish everybody drives on. The one in front, who is not to blame, always does."""
+    world = make(wavy, kart, races=1, cars_per_race=3, race=RaceConfig(**rules))
+    world.reset()
+    line_up(world, (50, 0, 15), (53, 0, 9), (300, 0, 9))
+    ended = np.zeros(3, int)
+    for _ in range(8):
+        world.step(np.zeros((3, 2)))
+        ended = np.maximum(ended, world.final_cars["ended"][0])
+        if world.final_traffic["contact_with"].any():
+            break
+    assert world.final_traffic["closing"][0, 0] == pytest.approx(6, abs=0.5)
+    assert ended.tolist() == [out, 0, 0]
+
+
 def test_bad_rules_are_refused(wavy: Track, kart: Vehicle):
     for options, says in (
         ({"cars_per_race": 17}, r"^cars_per_race must be a whole number in \[1, 16\], got 17"),
@@ -160,6 +210,7 @@ def test_bad_rules_are_refused(wavy: Track, kart: Vehicle):
         ({"start": "flying"}, "^start must be one of scattered, grid, rolling, mixed, got 'flying'"),
         ({"wreck": "stay"}, "^wreck must be one of respawn, remove, obstacle, got 'stay'"),
         ({"restitution": 2}, r"^restitution must be a number in \[0, 1\], got 2"),
+        ({"disqualify": -1}, r"^disqualify must be a number in \[0, 1000\] m/s, got -1"),
         ({"near": -1}, r"^near must be a number in \[0, 1\], got -1"),
     ):
         with pytest.raises(InputError, match=says):
