@@ -30,7 +30,7 @@ from racing.sim.track import Track
 
 SCHEMA = 1  # of a match's file
 OF_TRAINING = (*NOT_OF_SENSES, "reward", "episodes", "randomize")  # keys of env that no race of two depends on
-OF_STARTS = ("start", "wreck", "near", "spacing", "jitter")  # rules that a match has of its own
+OF_STARTS = ("start", "wreck", "near", "disqualify", "spacing", "jitter")  # rules that a match has of its own
 SEATS = ((0, 1), (1, 0))  # of a pair's games: who sits in which car
 Watch = Callable[[int], None]  # see racing.evaluation.race.driving.drive_races
 

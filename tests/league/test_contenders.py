@@ -80,12 +80,14 @@ def test_names_and_identities_say_who_it_is(policies: Any):
 def test_they_meet_where_most_is_observed_wherever_that_one_is_named(policies: Any):
     racer, lone = policies(racer=(ALONE + 7 * OPPONENTS, {"env": race_env()}), lone=(ALONE, {}))
     for specs in ([racer, lone], [lone, racer]):
-        assert found(specs)[1].env["observed"] == {"ahead": 1, "behind": 1}
+        assert found(specs)[1].env["observed"] == {"ahead": 1, "behind": 1, "motion": False}
 
 
 def test_an_environment_that_one_trained_in_with_other_mixes_and_rewards_is_the_same(policies: Any):
     size = ALONE + 7 * OPPONENTS
-    other = race_env(cars=8, mix={"line": 1.0}, pace=[0.5, 0.6], race={"near": 0.1}, reward={"passing": 2})
+    other = race_env(
+        cars=8, mix={"line": 1.0}, pace=[0.5, 0.6], race={"near": 0.1, "disqualify": 1.0}, reward={"passing": 2}
+    )
     assert len(found(policies(a=(size, {"env": race_env()}), b=(size, {"env": other})))[0]) == 2
 
 
