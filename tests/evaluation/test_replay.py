@@ -218,7 +218,9 @@ def test_mlflow_shows_it_among_the_artifacts(browser: webdriver.Chrome, page: Pa
     where = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/{folder}/replay.html"
     browser.get(f"{server.uri}/#/{where}")
     browser.switch_to.frame(wait_for(browser, By.TAG_NAME, "iframe"))
-    WebDriverWait(browser, PATIENCE).until(lambda seen: seen.execute_script("return !!window.racing"), "no replay")
+    # MLflow gives it a size later.
+    drawn = "return !!window.racing && document.getElementById('map').width * document.getElementById('channels').width"
+    WebDriverWait(browser, PATIENCE).until(lambda seen: seen.execute_script(drawn), "no replay")
     check_page(browser)
     browser.switch_to.default_content()
     said = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
