@@ -16,7 +16,7 @@ from racing.errors import require
 from racing.observations import rows_of
 from racing.sim.kernels.kernel import kernel
 from racing.sim.localisation import shortest
-from racing.sim.race.traffic import is_met
+from racing.sim.race.traffic import BESIDE, is_met
 from racing.sim.world import World
 
 Array = npt.NDArray[Any]
@@ -30,7 +30,6 @@ HEADWAY = 0.25  # [s] to the car ahead
 STANDSTILL = 0.5  # [car lengths] to it, when both stand
 COMFORTABLE = 0.25  # [of the grip] braking
 HELD_UP = 0.1  # [of the throttle] at least, by which a car that is held up drives less than it would
-BESIDE = 1.2  # [car widths] from middle to middle: who is further aside is passed
 
 
 class OptimalDriving:

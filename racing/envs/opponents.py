@@ -92,22 +92,9 @@ def _block(
     order = np.empty(count, np.int64)
     for row in range(len(chosen)):
         i = chosen[row]
-        car, first = cars[i], i - i % count
-        length = tracks[car.track].length
+        car = cars[i]
         out[row] = 0
-        if not is_met(traffic[i]):
-            continue
-        met = 0
-        for k in range(first, first + count):
-            if k == i or not is_met(traffic[k]):
-                continue
-            gap = shortest(cars[k].s - car.s, length)
-            at = met
-            while at > 0 and abs(gaps[at - 1]) > abs(gap):
-                gaps[at], order[at] = gaps[at - 1], order[at - 1]
-                at -= 1
-            gaps[at], order[at] = gap, k
-            met += 1
+        met = _nearest(i, count, cars, traffic, tracks[car.track].length, gaps, order)
         cos, sin = np.cos(car.yaw), np.sin(car.yaw)
         before, after = 0, 0
         for n in range(met):
@@ -120,17 +107,42 @@ def _block(
                 after += 1
             else:
                 continue
-            dx, dy = other.x - car.x, other.y - car.y
-            course, own = other.yaw + other.slip, car.yaw + car.slip
-            vx = other.v * np.cos(course) - car.v * np.cos(own)
-            vy = other.v * np.sin(course) - car.v * np.sin(own)
-            out[row, column] = gap / scale[0]
-            out[row, column + 1] = (dx * cos + dy * sin) / scale[0]
-            out[row, column + 2] = (dy * cos - dx * sin) / scale[0]
-            out[row, column + 3] = (vx * cos + vy * sin) * scale[2]
-            out[row, column + 4] = (vy * cos - vx * sin) * scale[2]
-            out[row, column + 5] = (other.lateral - car.lateral) * scale[3]
-            out[row, column + 6] = 1
-            if width > PLAIN:
-                out[row, column + 7] = other.ax * scale[4]
-                out[row, column + 8] = other.v / other.line_speed - np.float32(1)
+            _describe(car, other, gap, cos, sin, scale, out[row, column : column + width])
+
+
+@kernel
+def _nearest(i: Any, count: int, cars: Any, traffic: Any, length: Any, gaps: Any, order: Any) -> int:
+    """Fill gaps [m] and order with the cars that car i meets, the nearest first; returns how many they are."""
+    first, met = i - i % count, 0
+    if not is_met(traffic[i]):
+        return met
+    for k in range(first, first + count):
+        if k == i or not is_met(traffic[k]):
+            continue
+        gap = shortest(cars[k].s - cars[i].s, length)
+        at = met
+        while at > 0 and abs(gaps[at - 1]) > abs(gap):
+            gaps[at], order[at] = gaps[at - 1], order[at - 1]
+            at -= 1
+        gaps[at], order[at] = gap, k
+        met += 1
+    return met
+
+
+@kernel
+def _describe(car: Any, other: Any, gap: Any, cos: Any, sin: Any, scale: Any, values: Any) -> None:
+    """Fill the values (V,) that a car has of another one. cos, sin: of its yaw. scale: see `_block`."""
+    dx, dy = other.x - car.x, other.y - car.y
+    course, own = other.yaw + other.slip, car.yaw + car.slip
+    vx = other.v * np.cos(course) - car.v * np.cos(own)
+    vy = other.v * np.sin(course) - car.v * np.sin(own)
+    values[0] = gap / scale[0]
+    values[1] = (dx * cos + dy * sin) / scale[0]
+    values[2] = (dy * cos - dx * sin) / scale[0]
+    values[3] = (vx * cos + vy * sin) * scale[2]
+    values[4] = (vy * cos - vx * sin) * scale[2]
+    values[5] = (other.lateral - car.lateral) * scale[3]
+    values[6] = 1
+    if len(values) > PLAIN:
+        values[7] = other.ax * scale[4]
+        values[8] = other.v / other.line_speed - np.float32(1)

@@ -15,7 +15,7 @@ from racing.sim.race.config import MOST_CARS, Wreck
 from racing.sim.race.contact import BODY_ROWS, CONTACT_COLUMNS
 from racing.sim.race.slipstream import shelter
 from racing.sim.race.starts import respawn, start_race
-from racing.sim.race.traffic import GONE, RACING, STOPPED, look_around, need_braking, see_cars
+from racing.sim.race.traffic import GONE, RACING, STOPPED, look_around, see_cars
 from racing.sim.rays import scan
 from racing.sim.records import Ending
 from racing.sim.step import keep_up, locate_car
@@ -32,7 +32,7 @@ def begin_races(first, last, cars, traffic, points, gates, grid, tracks, vehicle
     count = rules.cars_per_race
     for number in range(first, last):
         start_race(number * count, count, cars, traffic, points, gates, tracks, rules, race)
-        look_around(number * count, count, cars, traffic, tracks, race.window)
+        look_around(number * count, count, cars, traffic, tracks, vehicle, race.window)
     see(np.arange(first * count, last * count), cars, traffic, points, grid, tracks, vehicle, rules, race, ranges, vary)
 
 
@@ -84,8 +84,7 @@ def step_races(
         drive_races(number * count, races, actions, cars, traffic, vehicle, rules, race, work, tracks, grip, vary)
         place(number * count, races * count, cars, traffic, points, gates, grid, tracks, rules, race, block, vary)
     for number in range(first, last):
-        look_around(number * count, count, cars, traffic, tracks, race.window)
-        need_braking(number * count, count, cars, traffic, tracks, vehicle, race.window)
+        look_around(number * count, count, cars, traffic, tracks, vehicle, race.window)
         for i in range(number * count, number * count + count):
             here = traffic[i]
             here.steps_near += here.state == RACING and min(here.gap_ahead, here.gap_behind) <= race.window
@@ -96,7 +95,7 @@ def step_races(
     for number in range(first, last):
         keep(number * count, count, cars, final_cars, traffic, final_traffic, ranges, final_ranges, vary)
         if start_again(number * count, count, cars, traffic, points, gates, tracks, vehicle, rules, race):
-            look_around(number * count, count, cars, traffic, tracks, race.window)
+            look_around(number * count, count, cars, traffic, tracks, vehicle, race.window)
             for i in range(number * count, number * count + count):
                 again[restarts] = i
                 restarts += 1

@@ -6,11 +6,10 @@ import math
 
 from racing.sim.kernels.kernel import inlined, kernel, real
 from racing.sim.kernels.trig import arctan, sincos
-from racing.sim.localisation import shortest
 
 ZERO, HALF, ONE = real(0), real(0.5), real(1)
 PI, TWO_PI = real(math.pi), real(2 * math.pi)
-PATH = real(1.2)  # [car widths] from middle to middle: who is further aside is not run into
+BESIDE = 1.2  # [car widths] from middle to middle: who is further aside is passed, not run into
 CLOSE = real(0.1)  # [m] between bumpers, at least
 RACING, STOPPED, GONE = 0, 1, 2  # values of a traffic record's `state`
 
@@ -21,14 +20,30 @@ def is_met(here):
     return here.state != GONE and here.alone == 0
 
 
+@inlined
+def need_braking(here, car, other, gap, vehicle, window):
+    """Note at a car, whose traffic record is `here`, how hard it has to brake for another one, `gap` [m] ahead.
+
+    The deceleration rate to avoid a crash (DRAC): closing speed^2 / (2 gap between bumpers).
+    """
+    closing = car.v - other.v
+    beside = abs(other.lateral - car.lateral) > real(BESIDE) * vehicle.width
+    if ZERO < gap <= window and closing > ZERO and not beside:
+        free = max(gap - vehicle.length, CLOSE)
+        here.braking_needed = max(here.braking_needed, HALF * closing * closing / free)
+
+
 @kernel
-def look_around(first, count, cars, traffic, tracks, window):
-    """Bring gaps, ranks and what was won on others up to date for cars first..first+count-1, a race."""
+def look_around(first, count, cars, traffic, tracks, vehicle, window):
+    """Bring gaps, ranks, what was won on others and the braking they ask for up to date.
+
+    Of cars first..first+count-1, a race.
+    """
     length = tracks[cars[first].track].length
     for i in range(first, first + count):
         here = traffic[i]
         here.gap_ahead = here.gap_behind = length
-        here.won = ZERO
+        here.won = here.braking_needed = ZERO
         here.rank = 1
     for i in range(first, first + count):
         car, here = cars[i], traffic[i]
@@ -44,34 +59,14 @@ def look_around(first, count, cars, traffic, tracks, window):
             gap = gap - length if gap > HALF * length else (gap + length if gap < -HALF * length else gap)
             if gap > ZERO:
                 here.gap_ahead, there.gap_behind = min(here.gap_ahead, gap), min(there.gap_behind, gap)
+                need_braking(here, car, other, gap, vehicle, window)
             else:
                 here.gap_behind, there.gap_ahead = min(here.gap_behind, -gap), min(there.gap_ahead, -gap)
+                need_braking(there, other, car, -gap, vehicle, window)
             if abs(gap) <= window:
                 won = car.progress_delta - other.progress_delta
                 here.won += won
                 there.won -= won
-
-
-@kernel
-def need_braking(first, count, cars, traffic, tracks, vehicle, window):
-    """Bring up to date how hard cars first..first+count-1, a race, have to brake for those ahead on their own path.
-
-    The deceleration rate to avoid a crash (DRAC): closing speed^2 / (2 gap between bumpers).
-    """
-    length = tracks[cars[first].track].length
-    for i in range(first, first + count):
-        car, here = cars[i], traffic[i]
-        here.braking_needed = ZERO
-        for k in range(first, first + count):
-            other = cars[k]
-            if k == i or not (is_met(here) and is_met(traffic[k])):
-                continue
-            gap, closing = shortest(other.s - car.s, length), car.v - other.v
-            beside = abs(other.lateral - car.lateral) > PATH * vehicle.width
-            if beside or gap <= ZERO or gap > window or closing <= ZERO:
-                continue
-            free = max(gap - vehicle.length, CLOSE)
-            here.braking_needed = max(here.braking_needed, HALF * closing * closing / free)
 
 
 @kernel

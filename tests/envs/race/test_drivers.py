@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from racing.envs.drivers import (
-    BESIDE,
     COMFORTABLE,
     HEADWAY,
     HELD_UP,
@@ -17,7 +16,7 @@ from racing.envs.drivers import (
 )
 from racing.envs.sensors import SensorsTask
 from racing.errors import InputError
-from racing.sim.race.traffic import GONE, RACING, STOPPED
+from racing.sim.race.traffic import BESIDE, GONE, RACING, STOPPED
 from racing.sim.track import Track
 from racing.sim.vehicle import Vehicle
 from racing.tracks.catalog import load_track
