@@ -209,6 +209,27 @@ def test_it_fits_a_telephone(browser: webdriver.Chrome, page: Path):
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+DRAWN = "return !!window.racing && document.getElementById('map').width * document.getElementById('channels').width"
+
+
+@needs_browser
+def test_a_frame_that_is_shown_after_it_was_loaded_has_its_pictures(
+    browser: webdriver.Chrome, page: Path, tmp_path: Path
+):
+    outer = tmp_path / "outer.html"
+    outer.write_text(f'<iframe src="{page.as_uri()}" style="display: none"></iframe>')
+    browser.get(outer.as_uri())
+    frame = browser.find_element(By.TAG_NAME, "iframe")
+    browser.switch_to.frame(frame)
+    assert browser.execute_script(DRAWN) == 0
+    browser.switch_to.default_content()
+    browser.execute_script("arguments[0].style = 'display: block; width: 900px; height: 700px'", frame)
+    browser.switch_to.frame(frame)
+    WebDriverWait(browser, PATIENCE).until(lambda seen: seen.execute_script(DRAWN), "no replay")
+    check_page(browser)
+    browser.switch_to.default_content()
+
+
 @needs_browser
 def test_mlflow_shows_it_among_the_artifacts(browser: webdriver.Chrome, page: Path, server: Server):
     client = MlflowClient(server.uri)
@@ -219,8 +240,7 @@ def test_mlflow_shows_it_among_the_artifacts(browser: webdriver.Chrome, page: Pa
     browser.get(f"{server.uri}/#/{where}")
     browser.switch_to.frame(wait_for(browser, By.TAG_NAME, "iframe"))
     # MLflow gives it a size later.
-    drawn = "return !!window.racing && document.getElementById('map').width * document.getElementById('channels').width"
-    WebDriverWait(browser, PATIENCE).until(lambda seen: seen.execute_script(drawn), "no replay")
+    WebDriverWait(browser, PATIENCE).until(lambda seen: seen.execute_script(DRAWN), "no replay")
     check_page(browser)
     browser.switch_to.default_content()
     said = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
