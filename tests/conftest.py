@@ -36,6 +36,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # [s] that the longest files take, five at a time on two cores, roughly: it decides which start first, and where.
 LONGEST = {
+    "viewer": 240,
     "launchers/slurm/test_slurm.py": 150,
     "training/test_resume.py": 95,
     "commands/test_bench.py": 85,
@@ -70,7 +71,6 @@ LONGEST = {
     "tracks/test_painted.py": 36,
     "commands/test_bad_input.py": 36,
     "tracking/test_sinks.py": 35,
-    "viewer/test_page.py": 35,
     "launchers/aws_spot/test_supervised.py": 35,
     "training/test_curriculum.py": 33,
     "launchers/test_local.py": 33,
@@ -88,14 +88,8 @@ LONGEST = {
     "evaluation/test_plots.py": 22,
     "tracking/test_sick_servers.py": 22,
     "training/test_train_vision.py": 20,
-    "viewer/test_wheel.py": 18,
     "launchers/test_ui.py": 18,
-    "viewer/test_scores.py": 18,
-    "viewer/test_race.py": 18,
-    "viewer/test_vr.py": 18,
     "commands/test_runs.py": 18,
-    "viewer/test_guard.py": 16,
-    "viewer/test_ssl.py": 15,
     "launchers/aws_spot/test_hydra_suite.py": 15,
 }
 
@@ -146,6 +140,15 @@ def warm_or_cold(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+def kept_together(item: pytest.Item) -> str:
+    """A name of the tests that one process runs: their file's; of pages in three dimensions, their folder's.
+
+    A browser that draws those by the CPU needs a core: several at a time keep each other waiting until they give up.
+    """
+    path = item.path.relative_to(REPOSITORY / "tests")
+    return "viewer" if path.parts[0] == "viewer" else path.as_posix()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Slow tests first, a part of them for each process: whoever steals work at the end finds short tests.
 
@@ -155,8 +158,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     fast = [item for item in items if item.get_closest_marker("slow") is None]
     shares: list[list[pytest.Item]] = [[] for _ in range(processes)]
     seconds = [0.0] * processes
-    slow = groupby((item for item in items if item.get_closest_marker("slow")), key=lambda item: item.path)
-    modules = [(path.relative_to(REPOSITORY / "tests").as_posix(), list(module)) for path, module in slow]
+    slow = groupby((item for item in items if item.get_closest_marker("slow")), key=kept_together)
+    modules = [(name, list(module)) for name, module in slow]
     for name, module in sorted(modules, key=lambda found: -LONGEST.get(found[0], 0)):
         # Not taken apart: its tests share what takes long to make.
         least = seconds.index(min(seconds))

@@ -133,6 +133,8 @@ def test_the_page_follows_a_route_and_goes_on(page: Page, play: Play, steers: Pa
         assert stood["drivers"] == [run.name]
         page.press("w", "p")
         page.until(lambda state: state["whole"] and state["count"] > 5, "it stands")
+        page.press("p")  # who draws has no time for screenshots on a loaded machine
+        page.until(lambda state: state["paused"], "it goes on")
         size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         try:
