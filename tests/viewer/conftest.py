@@ -31,7 +31,7 @@ from racing.viewer.cars.lap_trace import LapTrace, trace_of_reference
 from tests.support.browser import opened
 from tests.support.drivers import group
 
-PATIENCE = 60.0  # [s]
+PATIENCE = 120.0  # [s]
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,27 @@ from tests.support.mlflow_server import PATIENCE
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ALONE = "headless=new no-sandbox no-first-run disable-background-networking disable-component-update disable-sync"
 WITH_GL = "use-gl=angle use-angle=swiftshader enable-unsafe-swiftshader"  # three dimensions, by the CPU
+PAUSE = 70  # [ms] between two pictures in three dimensions: without, a CPU draws nothing but the next one
+FRUGAL = """
+const next = window.requestAnimationFrame.bind(window);
+let waiting = new Map(), number = 0;
+window.requestAnimationFrame = (draw) => {
+  if (waiting.size === 0) setTimeout(() => next((now) => {
+    const due = waiting;
+    waiting = new Map();
+    for (const each of due.values()) each(now);
+  }), PAUSE);
+  waiting.set(++number, draw);
+  return number;
+};
+window.cancelAnimationFrame = (which) => waiting.delete(which);
+const solid = () => document.querySelector("canvas[aria-label^='the circuit']");
+Object.defineProperty(window, "devicePixelRatio", { get: () => (solid() ? 0.5 : 1) });
+const context = HTMLCanvasElement.prototype.getContext;
+HTMLCanvasElement.prototype.getContext = function (kind, options) {
+  return context.call(this, kind, { ...options, antialias: false });
+};
+"""
 needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium is not here: .ci/packages installs it")
 
 
@@ -26,7 +47,7 @@ needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium i
 def opened(profile: Path, size: str = "1500,1000", *, gl: bool = False) -> Iterator[webdriver.Chrome]:
     """A browser that logs what pages say and what they ask of the network. profile: an empty folder.
 
-    gl: it draws in three dimensions, and does not log the network.
+    gl: it draws in three dimensions, few pictures a second of few pixels, and does not log the network.
     """
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
@@ -35,6 +56,8 @@ def opened(profile: Path, size: str = "1500,1000", *, gl: bool = False) -> Itera
     options.add_argument(f"--user-data-dir={profile}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"} | ({} if gl else {"performance": "ALL"}))
     driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    if gl:
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": f"const PAUSE = {PAUSE};\n{FRUGAL}"})
     try:
         yield driver
     finally:
